@@ -1,0 +1,209 @@
+// swift-tools-version: 6.2
+// The house in one table: every target, its folder and what it stands on. Arrows point down; the tidy test holds them.
+// `WEFT_ONLY=DNS,Proxy swift build` keeps just those targets, what they stand on and their tests: a leaf builds in seconds.
+import PackageDescription
+
+struct Module {
+  enum Kind { case library, executable, cShim, cSystem(pkgConfig: String, apt: [String]) }
+  var name: String
+  var path: String
+  var kind: Kind = .library
+  var on: [String] = []
+  var packages: [String] = []
+  var tests = true
+}
+
+/// Products of packages that are not ours, by the name used in the table below.
+let products: [String: (package: String, url: String, from: Version)] = [
+  "ArgumentParser": ("swift-argument-parser", "https://github.com/apple/swift-argument-parser", "1.8.2"),
+  "Logging": ("swift-log", "https://github.com/apple/swift-log", "1.16.2"),
+  "NIOCore": ("swift-nio", "https://github.com/apple/swift-nio", "2.101.2"),
+  "NIOPosix": ("swift-nio", "https://github.com/apple/swift-nio", "2.101.2"),
+  "NIOHTTP1": ("swift-nio", "https://github.com/apple/swift-nio", "2.101.2"),
+  "NIOEmbedded": ("swift-nio", "https://github.com/apple/swift-nio", "2.101.2"),
+  "NIOWebSocket": ("swift-nio", "https://github.com/apple/swift-nio", "2.101.2"),
+  "NIOConcurrencyHelpers": ("swift-nio", "https://github.com/apple/swift-nio", "2.101.2"),
+  "NIOHTTP2": ("swift-nio-http2", "https://github.com/apple/swift-nio-http2", "1.46.0"),
+  "NIOSSL": ("swift-nio-ssl", "https://github.com/apple/swift-nio-ssl", "2.37.6"),
+  "X509": ("swift-certificates", "https://github.com/apple/swift-certificates", "1.21.1"),
+  "Crypto": ("swift-crypto", "https://github.com/apple/swift-crypto", "4.5.2"),
+  "Collections": ("swift-collections", "https://github.com/apple/swift-collections", "1.6.0"),
+  "Yams": ("Yams", "https://github.com/jpsim/Yams", "6.2.2"),
+  "GRPCCore": ("grpc-swift-2", "https://github.com/grpc/grpc-swift-2", "2.4.3"),
+  "GRPCNIOTransportHTTP2Posix": (
+    "grpc-swift-nio-transport", "https://github.com/grpc/grpc-swift-nio-transport", "2.9.2"
+  ),
+  "GRPCProtobuf": ("grpc-swift-protobuf", "https://github.com/grpc/grpc-swift-protobuf", "2.4.1"),
+  "SwiftProtobuf": ("swift-protobuf", "https://github.com/apple/swift-protobuf", "1.39.0"),
+]
+
+let modules: [Module] = [
+  // C, each header family once. glibc headers before kernel headers (see Sources/CLinux/README.md).
+  Module(name: "CLinux", path: "Sources/CLinux", kind: .cShim, tests: false),
+  Module(
+    name: "CNetfilter", path: "Sources/CNetfilter",
+    kind: .cSystem(pkgConfig: "libnftnl libmnl", apt: ["libnftnl-dev", "libmnl-dev"]), tests: false),
+  Module(
+    name: "CSQLite", path: "Sources/CSQLite",
+    kind: .cSystem(pkgConfig: "sqlite3", apt: ["libsqlite3-dev"]), tests: false),
+
+  // Values and voices that everything may use.
+  Module(name: "Addresses", path: "Sources/Addresses"),
+  Module(name: "Diagnostics", path: "Sources/Diagnostics", packages: ["Logging"]),
+
+  // Linux, knowing no Kubernetes.
+  Module(name: "KernelNetlink", path: "Sources/Kernel/Netlink", on: ["Addresses", "CLinux"]),
+  Module(name: "Ruleset", path: "Sources/Kernel/Ruleset", on: ["Addresses"]),
+  Module(
+    name: "KernelNftables", path: "Sources/Kernel/Nftables",
+    on: ["Addresses", "Ruleset", "KernelNetlink", "CNetfilter", "CLinux"]),
+  Module(
+    name: "Reactor", path: "Sources/Reactor", on: ["Addresses", "CLinux", "Diagnostics"],
+    packages: ["Logging"]),
+
+  // The control plane.
+  Module(name: "ClusterObjects", path: "Sources/ClusterCore/Objects"),
+  Module(
+    name: "ClusterStore", path: "Sources/ClusterCore/Store", on: ["Diagnostics", "CSQLite", "CLinux"],
+    packages: ["Logging"]),
+  Module(
+    name: "ClusterClient", path: "Sources/ClusterCore/Client",
+    on: ["ClusterObjects", "Diagnostics"],
+    packages: ["Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOSSL", "NIOConcurrencyHelpers", "Yams"]),
+  Module(
+    name: "ClusterServer", path: "Sources/ClusterCore/Server",
+    on: ["ClusterObjects", "ClusterStore", "ClusterClient", "Diagnostics", "Addresses"],
+    packages: [
+      "Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOHTTP2", "NIOSSL", "NIOConcurrencyHelpers", "X509",
+      "Crypto",
+      "Collections", "Yams",
+    ]),
+  Module(name: "ClusterView", path: "Sources/ClusterCore/View", on: ["ClusterObjects", "Addresses"]),
+  Module(
+    name: "ClusterControllers", path: "Sources/ClusterCore/Controllers",
+    on: ["ClusterObjects", "ClusterClient", "Diagnostics"], packages: ["Logging"]),
+  Module(
+    name: "ClusterScheduler", path: "Sources/ClusterCore/Scheduler",
+    on: ["ClusterObjects", "ClusterClient", "Diagnostics"], packages: ["Logging"]),
+  Module(
+    name: "ClusterNode", path: "Sources/ClusterCore/Node",
+    on: ["ClusterObjects", "ClusterClient", "Diagnostics", "Addresses", "CLinux"],
+    packages: [
+      "Logging", "GRPCCore", "GRPCNIOTransportHTTP2Posix", "GRPCProtobuf", "SwiftProtobuf", "Crypto",
+      "NIOCore",
+      "NIOPosix", "NIOHTTP1", "NIOSSL",
+    ]),
+
+  // The network: each a plan (pure) and a thin edge; none knows another.
+  Module(
+    name: "Proxy", path: "Sources/Proxy", on: ["ClusterView", "Ruleset", "Addresses", "Diagnostics"],
+    packages: ["Logging"]),
+  Module(
+    name: "Policy", path: "Sources/Policy", on: ["ClusterView", "Ruleset", "Addresses", "Diagnostics"],
+    packages: ["Logging"]),
+  Module(name: "CNI", path: "Sources/CNI", on: ["KernelNetlink", "Addresses", "CLinux"]),
+  Module(
+    name: "DNS", path: "Sources/DNS", on: ["ClusterView", "Reactor", "Addresses", "Diagnostics", "CLinux"],
+    packages: ["Logging"]),
+  Module(
+    name: "Ingress", path: "Sources/Ingress",
+    on: ["ClusterView", "Reactor", "Addresses", "Diagnostics", "CLinux"],
+    packages: ["Logging"]),
+  Module(
+    name: "Observe", path: "Sources/Observe",
+    on: ["ClusterView", "Ruleset", "Proxy", "Policy", "DNS", "Addresses", "Diagnostics"],
+    packages: ["Logging"]),
+
+  // Assembly.
+  Module(
+    name: "weft", path: "Sources/weft", kind: .executable,
+    on: [
+      "ClusterObjects", "ClusterStore", "ClusterClient", "ClusterServer", "ClusterView", "ClusterControllers",
+      "ClusterScheduler", "ClusterNode", "KernelNetlink", "Ruleset", "KernelNftables", "Reactor", "Proxy",
+      "Policy",
+      "DNS", "Ingress", "Observe", "Addresses", "Diagnostics", "CNI", "CLinux",
+    ],
+    packages: ["ArgumentParser", "Logging", "Yams", "NIOCore", "NIOPosix", "NIOHTTP1"], tests: false),
+  Module(name: "weft-cni", path: "Sources/weft-cni", kind: .executable, on: ["CNI"], tests: false),
+]
+
+// MARK: - From the table to the package
+
+let wanted: Set<String>? = Context.environment["WEFT_ONLY"].map {
+  Set($0.split(separator: ",").map(String.init))
+}
+
+func closure(of names: Set<String>) -> Set<String> {
+  var kept = names
+  var queue = Array(names)
+  while let name = queue.popLast() {
+    for below in modules.first(where: { $0.name == name })?.on ?? [] where kept.insert(below).inserted {
+      queue.append(below)
+    }
+  }
+  return kept
+}
+
+let kept = wanted.map(closure(of:)) ?? Set(modules.map(\.name))
+let swiftSettings: [SwiftSetting] = [
+  .treatAllWarnings(as: .error),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+  .enableExperimentalFeature("Lifetimes"),
+]
+
+var targets: [Target] = []
+var usedPackages: Set<String> = []
+for module in modules where kept.contains(module.name) {
+  let dependencies: [Target.Dependency] =
+    module.on.map { .target(name: $0) }
+    + module.packages.map { product in .product(name: product, package: products[product]!.package) }
+  usedPackages.formUnion(module.packages)
+  switch module.kind {
+  case .library:
+    targets.append(
+      .target(
+        name: module.name, dependencies: dependencies, path: module.path, exclude: ["README.md"],
+        swiftSettings: swiftSettings))
+  case .executable:
+    // The CNI plugin is started for each pod: static, it starts in 0.6 ms instead of 2.8 ms.
+    let isPlugin = module.name == "weft-cni"
+    targets.append(
+      .executableTarget(
+        name: module.name, dependencies: dependencies, path: module.path, exclude: ["README.md"],
+        swiftSettings: swiftSettings + (isPlugin ? [.unsafeFlags(["-static-executable"])] : []),
+        linkerSettings: isPlugin ? [.unsafeFlags(["-static-executable"])] : []))
+  case .cShim:
+    targets.append(.target(name: module.name, path: module.path, exclude: ["README.md"]))
+  case .cSystem(let pkgConfig, let apt):
+    targets.append(
+      .systemLibrary(name: module.name, path: module.path, pkgConfig: pkgConfig, providers: [.apt(apt)]))
+  }
+  if module.tests, wanted == nil || wanted!.contains(module.name) {
+    targets.append(
+      .testTarget(
+        name: module.name + "Tests", dependencies: [.target(name: module.name)] + dependencies,
+        path: "Tests/\(module.name)Tests", swiftSettings: swiftSettings))
+  }
+}
+if wanted == nil {
+  // House rules, and the program as its users meet it: real clients, real kernel, real containerd.
+  targets.append(
+    .testTarget(name: "TidyTests", path: "Tests/TidyTests", swiftSettings: swiftSettings))
+  targets.append(
+    .testTarget(
+      name: "EndToEnd", dependencies: ["ClusterObjects"], path: "Tests/EndToEnd", swiftSettings: swiftSettings
+    ))
+}
+
+let packages = Dictionary(
+  usedPackages.map { (products[$0]!.package, products[$0]!) }, uniquingKeysWith: { first, _ in first })
+
+let package = Package(
+  name: "weft",
+  dependencies: packages.values.sorted { $0.package < $1.package }.map {
+    .package(url: $0.url, from: $0.from)
+  },
+  targets: targets
+)

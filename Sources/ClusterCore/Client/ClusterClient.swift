@@ -1,0 +1,1 @@
+// Talking to an API server: requests, watches, informers, work queues, kubeconfig.

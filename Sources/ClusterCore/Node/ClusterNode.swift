@@ -1,0 +1,1 @@
+// The node agent: pods over CRI, images, probes, status, logs.

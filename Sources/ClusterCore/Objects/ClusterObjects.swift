@@ -1,0 +1,1 @@
+// Kubernetes objects: JSON tree, schema, built-in kinds, patches, selectors, tables. Pure.

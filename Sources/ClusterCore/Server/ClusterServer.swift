@@ -1,0 +1,1 @@
+// The API server: TLS, HTTP, discovery, REST, watch cache, admission, tables.

@@ -1,0 +1,1 @@
+// A revisioned key-value log with watch. SQLite is the default engine.

@@ -1,0 +1,1 @@
+// Cluster DNS: wire codec, zone, forwarding, server loop.

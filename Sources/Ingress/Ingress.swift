@@ -1,0 +1,1 @@
+// Ingress: routing table, HTTP/1 relay on the Reactor.

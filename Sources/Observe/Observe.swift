@@ -1,0 +1,1 @@
+// Explain, capture, flows, status.

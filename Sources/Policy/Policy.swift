@@ -1,0 +1,1 @@
+// NetworkPolicy to a ruleset.
