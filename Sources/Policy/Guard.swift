@@ -2,6 +2,7 @@
 // could take a neighbour's address, since the address families below see the bridge, not the port.
 
 import Addresses
+import ClusterObjects
 import Ruleset
 
 func guardTable(attachments: [PodAttachment], settings: PolicySettings) -> Table {

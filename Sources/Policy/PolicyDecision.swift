@@ -43,11 +43,14 @@ public func decidePolicy(
   if source.pod != nil, source.pod == destination.pod {
     return PolicyDecision(isAllowed: true, reason: .itself, directions: [.itself])
   }
-  let connection = Connection(view: view, source: source, destination: destination, port: port, transport: transport)
+  let connection = Connection(
+    view: view, source: source, destination: destination, port: port, transport: transport)
   let egress = connection.decide(.egress, near: source, far: destination)
   if case .denied = egress { return PolicyDecision(isAllowed: false, reason: egress, directions: [egress]) }
   let ingress = connection.decide(.ingress, near: destination, far: source)
-  if case .denied = ingress { return PolicyDecision(isAllowed: false, reason: ingress, directions: [egress, ingress]) }
+  if case .denied = ingress {
+    return PolicyDecision(isAllowed: false, reason: ingress, directions: [egress, ingress])
+  }
   let reason = ingress == .notIsolated ? egress : ingress
   return PolicyDecision(isAllowed: true, reason: reason, directions: [egress, ingress])
 }
@@ -59,11 +62,14 @@ private struct Connection {
   let port: UInt16
   let transport: TransportProtocol
 
-  func decide(_ direction: NetworkPolicy.Direction, near: PolicyParty, far: PolicyParty) -> PolicyDecision.Reason {
+  func decide(_ direction: NetworkPolicy.Direction, near: PolicyParty, far: PolicyParty)
+    -> PolicyDecision.Reason
+  {
     guard let key = near.pod, let pod = view.pods[key], !pod.isHostNetwork else { return .notIsolated }
     let policies = view.networkPolicies.values
       .filter {
-        $0.key.namespace == key.namespace && $0.directions.contains(direction) && $0.podSelector.matches(pod.labels)
+        $0.key.namespace == key.namespace && $0.directions.contains(direction)
+          && $0.podSelector.matches(pod.labels)
       }
       .sorted { $0.key < $1.key }
     if policies.isEmpty { return .notIsolated }
@@ -87,7 +93,9 @@ private struct Connection {
     case .pods(let namespaces, let selector):
       guard let key = far.pod, let pod = view.pods[key], !pod.isHostNetwork else { return false }
       if let namespaces {
-        guard let found = view.namespaces[key.namespace], namespaces.matches(found.labels) else { return false }
+        guard let found = view.namespaces[key.namespace], namespaces.matches(found.labels) else {
+          return false
+        }
       } else if key.namespace != own {
         return false
       }

@@ -45,7 +45,9 @@ struct PolicyModel {
   }
 
   /// The policies that isolate a pod in a direction, in order of name.
-  func policies(for key: ObjectKey, labels: [String: String], _ direction: NetworkPolicy.Direction) -> [NetworkPolicy] {
+  func policies(for key: ObjectKey, labels: [String: String], _ direction: NetworkPolicy.Direction)
+    -> [NetworkPolicy]
+  {
     (policiesByNamespace[key.namespace] ?? [])
       .filter { $0.directions.contains(direction) && $0.podSelector.matches(labels) }
   }

@@ -102,7 +102,9 @@ struct PolicyTable {
   // MARK: - Profiles
 
   /// The chain of a pod's set of policies, made when it is the first of its kind. Nil when nothing isolates the pod.
-  private mutating func profile(_ direction: NetworkPolicy.Direction, for pod: PolicyModel.PlacedPod) -> String? {
+  private mutating func profile(_ direction: NetworkPolicy.Direction, for pod: PolicyModel.PlacedPod)
+    -> String?
+  {
     let policies = model.policies(for: pod.key, labels: pod.labels, direction)
     if policies.isEmpty { return nil }
     let prefix = direction == .ingress ? "KUBE-IN-" : "KUBE-EG-"
@@ -123,7 +125,8 @@ struct PolicyTable {
 
   /// Every pairing of a rule's peers and ports.
   private mutating func compile(
-    _ rule: NetworkPolicy.Rule, of policy: NetworkPolicy, _ direction: NetworkPolicy.Direction, comment: String
+    _ rule: NetworkPolicy.Rule, of policy: NetworkPolicy, _ direction: NetworkPolicy.Direction,
+    comment: String
   ) -> [Rule] {
     var peers: [[Statement]] = []
     for peer in rule.peers {
@@ -177,12 +180,17 @@ struct PolicyTable {
     case .range(let range) where range.count == 1:
       return [transport, .match(.destinationPort, .equal, .port(range.lowerBound))]
     case .range(let range):
-      return [transport, .matchRange(.destinationPort, first: .port(range.lowerBound), last: .port(range.upperBound))]
+      return [
+        transport,
+        .matchRange(.destinationPort, first: .port(range.lowerBound), last: .port(range.upperBound)),
+      ]
     case .named(let wanted):
       // A name means whatever number the receiving pod gives it.
       let receivers: [PolicyModel.PlacedPod] =
         direction == .ingress
-        ? model.placed.filter { $0.key.namespace == policy.key.namespace && policy.podSelector.matches($0.labels) }
+        ? model.placed.filter {
+          $0.key.namespace == policy.key.namespace && policy.podSelector.matches($0.labels)
+        }
         : namedReceivers(rule, own: policy.key.namespace)
       let scope = direction == .ingress ? "in:\(policy.key)" : "eg:\(policy.key):\(rule.peers)"
       let name = "named-" + stableName("\(scope):\(port.transport.rawValue):\(wanted)")
@@ -190,7 +198,8 @@ struct PolicyTable {
         var set = NamedSet(name, key: [address, .transport, .port])
         for pod in receivers {
           for own in pod.addresses where own.family == family.addresses {
-            for candidate in pod.ports where candidate.name == wanted && candidate.transport == port.transport {
+            for candidate in pod.ports where candidate.name == wanted && candidate.transport == port.transport
+            {
               set.insert(Datum(.address(own), .transport(port.transport), .port(candidate.port)))
             }
           }
