@@ -79,6 +79,7 @@ public final class Informer: Sendable {
   /// The current objects, as a value.
   public var snapshot: ObjectSnapshot { state.withLock { $0.snapshot } }
   public subscript(_ key: ObjectKey) -> JSON? { state.withLock { $0.snapshot.objects[key] } }
+  public subscript(_ namespace: String, _ name: String) -> JSON? { self[ObjectKey(namespace, name)] }
   /// Whether the whole list was seen at least once.
   public var hasSynced: Bool { synced.isOpen }
   /// Why the reflector is not current at the moment, for `status` pages; nil while all is well.
