@@ -69,7 +69,9 @@ let modules: [Module] = [
   Module(
     name: "ClusterClient", path: "Sources/ClusterCore/Client",
     on: ["ClusterObjects", "Diagnostics"],
-    packages: ["Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOSSL", "NIOConcurrencyHelpers", "Yams"]),
+    packages: [
+      "Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOSSL", "NIOConcurrencyHelpers", "Collections", "Yams",
+    ]),
   Module(
     name: "ClusterServer", path: "Sources/ClusterCore/Server",
     on: ["ClusterObjects", "ClusterStore", "ClusterClient", "Diagnostics", "Addresses"],
