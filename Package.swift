@@ -115,8 +115,8 @@ let modules: [Module] = [
   Module(
     name: "DataPlane", path: "Sources/DataPlane",
     on: [
-      "ClusterObjects", "ClusterClient", "ClusterView", "Proxy", "Policy", "DNS", "Ingress", "Ruleset",
-      "KernelNftables", "KernelNetlink", "Reactor", "Addresses", "Diagnostics",
+      "ClusterObjects", "ClusterClient", "ClusterView", "Proxy", "Policy", "Ruleset", "KernelNftables", "KernelNetlink",
+      "Addresses", "Diagnostics",
     ], packages: ["Logging"]),
   Module(
     name: "Observe", path: "Sources/Observe",

@@ -1,8 +1,5 @@
 /* libmnl and libnftnl, with every kernel netfilter header the project uses. glibc headers first. */
 #pragma once
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <net/if.h>
 #include <netinet/in.h>
 #include <stdint.h>

@@ -30,13 +30,18 @@ public final class RulesetWorker: Sendable {
   }
 
   private let pending = Mutex(Pending())
+  /// Planners without whose tables nothing is committed.
+  private let expected: Set<String>
   private let wakeUp: Int32
   private let settled: Int32
   /// What was in force when the worker started: planners recover their numbers from it.
   public let initially: InForce
 
   /// Starts the thread in the network namespace of the calling thread and reads what is in force of `owned`.
-  public init(owned: [Table.ID]) throws {
+  /// - Parameter expecting: planners that all must have handed in their tables before the first transaction. After a
+  ///   restart the first to speak would otherwise take the tables of the others out of force.
+  public init(owned: [Table.ID], expecting: Set<String> = []) throws {
+    expected = expecting
     // A semaphore descriptor counts wake-ups; the thread blocks in read.
     wakeUp = eventfd(0, Int32(EFD_CLOEXEC))
     settled = eventfd(0, Int32(EFD_CLOEXEC))
@@ -142,21 +147,30 @@ public final class RulesetWorker: Sendable {
   private func work(_ syncer: RulesetSyncer) {
     while true {
       wait(wakeUp)
-      let (tables, waiters, tasks, isStopping) = pending.withLock { pending in
+      let (tables, waiters, tasks, isStopping) = pending.withLock {
+        pending -> ([Table]?, [Waiter], [@Sendable (RulesetSyncer) -> Void], Bool) in
+        // Waiters of a planner that came first wait for the others.
+        let isComplete = expected.isSubset(of: pending.tables.keys) || pending.isStopping
         defer {
-          pending.waiters = []
+          if isComplete {
+            pending.waiters = []
+            pending.isDirty = false
+          }
           pending.tasks = []
-          pending.isDirty = false
         }
+        guard isComplete else { return (nil, [], pending.tasks, pending.isStopping) }
         let planners = pending.tables.sorted { $0.key < $1.key }
         return (
-          pending.isDirty ? planners.flatMap(\.value) : nil, pending.waiters, pending.tasks,
-          pending.isStopping
+          pending.isDirty && !(pending.isStopping && !expected.isSubset(of: pending.tables.keys))
+            ? planners.flatMap(\.value) : nil, pending.waiters, pending.tasks, pending.isStopping
         )
       }
       if let tables {
         let result = Result<SyncReport, any Error> { try syncer.sync(tables) }
         for waiter in waiters { waiter.done(result) }
+      } else {
+        let stopped = NftablesError(operation: "wait for a transaction", errno: ECANCELED)
+        for waiter in waiters { waiter.done(.failure(stopped)) }
       }
       for task in tasks { task(syncer) }
       if isStopping {
