@@ -1,6 +1,7 @@
 // A node in a network namespace: bridge, pods, a host outside, and real servers and clients (Python sockets).
 //
-//   pods a b c 10.42.0.11-13 -- cni0 10.42.0.1 [node] ext0 192.168.50.1 -- outside 192.168.50.2, also pod 10.42.1.21
+//   pods a b c 10.42.0.11-13 -- cni0 10.42.0.1 [node] ext0 192.168.50.1 -- outside 192.168.50.2, also pod
+// 10.42.1.21
 
 import Glibc
 import Proxy

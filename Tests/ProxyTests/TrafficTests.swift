@@ -1,4 +1,5 @@
-// Goal: real connections through the table in the kernel fare as the evaluator says, for every promise of PlanTests.
+// Goal: real connections through the table in the kernel fare as the evaluator says, for every promise of
+// PlanTests.
 
 import Addresses
 import ClusterObjects
@@ -68,7 +69,7 @@ private func fate(of answers: [String]) -> Fate {
       view.apply(endpointSlice("web", [rest]))
       let next = planProxy(view, clusterConfiguration, previous: plan.allocation)
       let change = try syncer.sync(next.tables)
-      #expect(change.operations > 0 && change.operations < 20)
+      #expect(change.operations > 0 && change.operations < 40)
       let answers = node.attempt("c", ["TCP,10.43.0.15,80,10,0", "TCP,10.43.0.10,80,20,0"])
       for (word, got) in answers { #expect(fate(of: got) == .answered([rest.0]), "\(word): \(got)") }
 
