@@ -56,8 +56,9 @@ struct LogOptions: ParsableArguments {
   @Flag(name: .shortAndLong, help: "Say more: debug log lines, and the cause underneath an error.")
   var verbose = false
 
-  func apply() {
+  /// - Parameter quiet: for commands that answer a question: warnings only, unless more is asked for.
+  func apply(quiet: Bool = false) {
     Terminal.isVerbose = verbose
-    bootstrapLogging(level: verbose ? .debug : .info)
+    bootstrapLogging(level: verbose ? .debug : quiet ? .warning : .info)
   }
 }

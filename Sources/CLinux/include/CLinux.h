@@ -30,3 +30,7 @@ int weft_setns(int descriptor, int kind);
 int weft_unshare(int flags);
 
 #include "CLinuxSockets.h"
+
+/** From now on SIGINT and SIGTERM are written, one byte each, to a pipe whose reading end is returned; or -errno. The
+    handlers are not inherited by programs that this process starts. */
+int weft_watch_signals(void);
