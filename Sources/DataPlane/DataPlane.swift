@@ -39,7 +39,7 @@ public actor DataPlane {
   private let worker: RulesetWorker
   private let proxy: ProxySyncer
   private let policy: PolicySettings?
-  private var book: AttachmentBook
+  private var book: AttachmentBook?
   private let consumers: [Consumer]
   private let log = Logger(label: "data-plane")
   private var hasSynced = false
@@ -47,7 +47,9 @@ public actor DataPlane {
     "weft_dataplane_commit_failures_total", "Transactions that the kernel refused."
   ).child()
 
-  /// - Parameter policy: nil when NetworkPolicy is not enforced here.
+  /// - Parameters:
+  ///   - policy: nil when NetworkPolicy is not enforced here.
+  ///   - book: nil when another CNI plugin attaches pods: their addresses then come from their status.
   public init(
     follower: ViewFollower, worker: RulesetWorker, proxy: ProxySyncer, policy: PolicySettings?,
     book: AttachmentBook,
@@ -81,7 +83,7 @@ public actor DataPlane {
     let view = follower.view
     let isFirst = !hasSynced
     if let policy {
-      let tables = planPolicy(view: view, attachments: book.attachments, settings: policy)
+      let tables = planPolicy(view: view, attachments: book?.attachments ?? [], settings: policy)
       // Handed in together, so that they are one transaction.
       async let policies = worker.commit(Self.policyPlanner, tables)
       async let services = proxy.sync(view)
@@ -120,7 +122,7 @@ public actor DataPlane {
       }
       try await Task.sleep(for: .milliseconds(5))
     }
-    try book.add(attachment)
+    try book?.add(attachment)
     try await synchronise()
     log.debug(
       "pod attached", metadata: ["pod": "\(pod)", "interface": "\(attachment.attachment.hostInterface)"])
@@ -129,11 +131,11 @@ public actor DataPlane {
   /// A pod has been detached; unknown containers are passed over.
   public func detach(containerID: String) async {
     do {
-      if try book.remove(containerID: containerID) { follower.ring() }
+      if try book?.remove(containerID: containerID) == true { follower.ring() }
     } catch {
       log.error("attachment not forgotten", metadata: ["container": "\(containerID)", "error": "\(error)"])
     }
   }
 
-  public var attachments: [PodAttachment] { book.attachments }
+  public var attachments: [PodAttachment] { book?.attachments ?? [] }
 }
