@@ -111,8 +111,7 @@ let modules: [Module] = [
     packages: ["Logging"]),
   Module(
     name: "Observe", path: "Sources/Observe",
-    on: ["ClusterView", "Ruleset", "Proxy", "Policy", "DNS", "Addresses", "Diagnostics"],
-    packages: ["Logging"]),
+    on: ["ClusterObjects", "ClusterView", "Ruleset", "Policy", "Addresses", "Diagnostics"]),
 
   // Assembly.
   Module(

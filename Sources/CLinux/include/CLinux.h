@@ -28,3 +28,5 @@
 int weft_setns(int descriptor, int kind);
 /** unshare(2) for the calling thread. Returns 0 or -errno. */
 int weft_unshare(int flags);
+
+#include "CLinuxSockets.h"

@@ -25,6 +25,10 @@ public struct ClusterView: Sendable {
   public struct QuarantineKey: Hashable, Sendable {
     public var kind: String
     public var key: ObjectKey
+    public init(kind: String, key: ObjectKey) {
+      self.kind = kind
+      self.key = key
+    }
   }
 
   public init() {}
