@@ -120,7 +120,21 @@ struct CorefileReader {
     case "kubernetes":
       if corefile.zone != nil { throw fail(directive, "the cluster's zone is configured twice") }
       corefile.zone = try readKubernetes(directive, zones, &corefile.warnings)
-    case "forward", "proxy": corefile.server.routes.append(try readForward(directive, &corefile.warnings))
+    case "forward":
+      let route = try readForward(directive, &corefile.warnings)
+      // A server block is only asked for its own zones: `forward .` in the block of acme.test means acme.test.
+      for zone in zones.isEmpty ? [.root] : zones {
+        var own = route
+        if !route.zone.isWithin(zone) {
+          guard zone.isWithin(route.zone) else { continue }
+          own.zone = zone.lowercased
+        }
+        corefile.server.routes.append(own)
+      }
+      for option in directive.block where option.name == "max_concurrent" {
+        guard let count = option.arguments.first.flatMap({ Int($0) }), count > 0 else { throw fail(option, "not a number") }
+        corefile.server.forwardsMax = count
+      }
     case "cache": try readCache(directive, &corefile)
     case "prometheus": corefile.metricsAddress = first ?? "localhost:9153"
     case "health":
