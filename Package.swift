@@ -98,7 +98,8 @@ let modules: [Module] = [
 
   // The network: each a plan (pure) and a thin edge; none knows another.
   Module(
-    name: "Proxy", path: "Sources/Proxy", on: ["ClusterView", "Ruleset", "Addresses", "Diagnostics"],
+    name: "Proxy", path: "Sources/Proxy",
+    on: ["ClusterView", "ClusterObjects", "Ruleset", "KernelNftables", "Addresses", "Diagnostics"],
     packages: ["Logging"]),
   Module(
     name: "Policy", path: "Sources/Policy", on: ["ClusterView", "Ruleset", "Addresses", "Diagnostics"],
@@ -112,6 +113,12 @@ let modules: [Module] = [
     on: ["ClusterView", "Reactor", "Addresses", "Diagnostics", "CLinux"],
     packages: ["Logging"]),
   Module(
+    name: "DataPlane", path: "Sources/DataPlane",
+    on: [
+      "ClusterObjects", "ClusterClient", "ClusterView", "Proxy", "Policy", "Ruleset", "KernelNftables", "KernelNetlink",
+      "Addresses", "Diagnostics",
+    ], packages: ["Logging"]),
+  Module(
     name: "Observe", path: "Sources/Observe",
     on: ["ClusterObjects", "ClusterView", "Ruleset", "Policy", "Addresses", "Diagnostics"]),
 
@@ -122,7 +129,7 @@ let modules: [Module] = [
       "ClusterObjects", "ClusterStore", "ClusterClient", "ClusterServer", "ClusterView", "ClusterControllers",
       "ClusterScheduler", "ClusterNode", "KernelNetlink", "Ruleset", "KernelNftables", "Reactor", "Proxy",
       "Policy",
-      "DNS", "Ingress", "Observe", "Addresses", "Diagnostics", "CNI", "CLinux",
+      "DNS", "Ingress", "DataPlane", "Observe", "Addresses", "Diagnostics", "CNI", "CLinux",
     ],
     packages: ["ArgumentParser", "Logging", "Yams", "NIOCore", "NIOPosix", "NIOHTTP1"], tests: false),
   Module(name: "weft-cni", path: "Sources/weft-cni", kind: .executable, on: ["CNI"], tests: false),
