@@ -9,8 +9,8 @@ enum Kernel {
   static func worker(policy: Bool) throws(WeftError) -> RulesetWorker {
     do {
       return try RulesetWorker(
-        owned: DataPlane.tables,
-        expecting: policy ? [DataPlane.proxyPlanner, DataPlane.policyPlanner] : [DataPlane.proxyPlanner])
+        owned: NodeNetwork.tables,
+        expecting: policy ? [NodeNetwork.proxyPlanner, NodeNetwork.policyPlanner] : [NodeNetwork.proxyPlanner])
     } catch {
       throw WeftError(
         "NET0010", object: "nftables", cause: "the kernel refuses (\(error))",

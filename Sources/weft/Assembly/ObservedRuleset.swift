@@ -12,7 +12,7 @@ import Ruleset
 enum ObservedRuleset {
   /// Nil when the kernel cannot be read, or holds none of our tables.
   static func read(view: ClusterView, nodeName: String) -> Ruleset? {
-    guard let socket = try? NftablesSocket(), let inForce = try? socket.observe(DataPlane.tables),
+    guard let socket = try? NftablesSocket(), let inForce = try? socket.observe(NodeNetwork.tables),
       inForce.tables.values.contains(where: { !$0.chains.isEmpty })
     else { return nil }
     return rebuild(inForce, view: view, nodeName: nodeName)

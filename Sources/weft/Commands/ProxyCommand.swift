@@ -42,7 +42,7 @@ struct ProxyCommand: AsyncParsableCommand {
     let informers = SharedInformers(api: try await cluster.api())
     let follower = ViewFollower()
     try await follower.start(informers)
-    let plane = DataPlane(
+    let plane = NodeNetwork(
       follower: follower, worker: worker, proxy: try syncer(worker), policy: noPolicy ? nil : policySettings, book: nil)
     let status = try StatusPages(metrics: metrics, healthz: healthz)
     let loop = Task { await plane.run() }
@@ -79,7 +79,7 @@ struct ProxyCommand: AsyncParsableCommand {
     async let services = try syncer(worker).sync(view)
     if !noPolicy {
       try await worker.commit(
-        DataPlane.policyPlanner, planPolicy(view: view, attachments: [], settings: policySettings))
+        NodeNetwork.policyPlanner, planPolicy(view: view, attachments: [], settings: policySettings))
     }
     let report = try await services
     worker.stop()

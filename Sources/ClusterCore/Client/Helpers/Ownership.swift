@@ -58,7 +58,8 @@ extension ClusterAPI {
   /// Reads, changes and writes an object, again from the start when someone else was faster, at most `attempts` times.
   /// `change` returns nil when nothing is to do. Returns the object as written or as found.
   @discardableResult public func modify(
-    _ resource: GroupVersionResource, _ key: ObjectKey, subresource: String? = nil, fieldManager: String? = nil,
+    _ resource: GroupVersionResource, _ key: ObjectKey, subresource: String? = nil,
+    fieldManager: String? = nil,
     attempts: Int = 8, _ change: (JSON) throws -> JSON?
   ) async throws -> JSON {
     var attempt = 1

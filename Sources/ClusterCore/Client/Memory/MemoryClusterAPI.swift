@@ -64,7 +64,8 @@ public final class MemoryClusterAPI: ClusterAPI {
 
   // MARK: Writing
 
-  public func create(_ resource: GroupVersionResource, _ object: JSON, options: WriteOptions) async throws -> JSON
+  public func create(_ resource: GroupVersionResource, _ object: JSON, options: WriteOptions) async throws
+    -> JSON
   {
     try check("create", resource)
     return try state.withLock { try $0.create(resource, object) }
@@ -149,7 +150,8 @@ public final class MemoryClusterAPI: ClusterAPI {
       return state.watchers.values.map(\.continuation)
     }
     let broken = WeftError(
-      "API0102", object: "watch", cause: "connection lost", next: "wait", exit: .unreachable, isRetryable: true)
+      "API0102", object: "watch", cause: "connection lost", next: "wait", exit: .unreachable,
+      isRetryable: true)
     for continuation in watchers { continuation.finish(throwing: broken) }
   }
 

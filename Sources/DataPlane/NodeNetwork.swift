@@ -17,7 +17,7 @@ import Ruleset
 ///
 /// Plans run one after the other; changes that arrive meanwhile are the next plan's. A failed commit leaves the old rules in
 /// force and is tried again.
-public actor DataPlane {
+public actor NodeNetwork {
   /// Names of the planners towards the ruleset worker.
   public static let proxyPlanner = "proxy"
   public static let policyPlanner = "policy"
@@ -110,7 +110,7 @@ public actor DataPlane {
   }
 
   /// A pod has been attached: returns when its policies are in force, so that its first packet meets them.
-  public func attach(_ attachment: CNIAttachment) async throws {
+  public func attach(_ attachment: ContainerAttachment) async throws {
     let pod = attachment.attachment.pod
     let deadline = ContinuousClock.now + Self.podWait
     while follower.view.pods[pod] == nil {
