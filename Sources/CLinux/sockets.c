@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 /* Helpers of the data path; see include/CLinuxSockets.h. */
 #include "include/CLinux.h"
 #include "include/CLinuxSockets.h"

@@ -230,7 +230,7 @@ struct PolicyTable {
   private func selectorName(_ namespaces: LabelSelector?, _ pods: LabelSelector?, own: String) -> String {
     func text(_ selector: LabelSelector?) -> String {
       guard let selector else { return "-" }
-      return selector.requirements.map { "\($0.key)/\($0.operation.rawValue)/\($0.values.sorted())" }.sorted()
+      return selector.requirements.map { "\($0.key)/\($0.operator.rawValue)/\($0.values.sorted())" }.sorted()
         .joined(separator: "&")
     }
     return stableName("\(namespaces == nil ? own : "")|\(text(namespaces))|\(text(pods))")

@@ -73,8 +73,11 @@ struct TreeReader {
   }
 
   func selector(_ tree: JSON, _ field: String) throws(UnreadableObject) -> LabelSelector {
-    guard let selector = LabelSelector(tree) else { throw unreadable(field, tree.text) }
-    return selector
+    do throws(SelectorError) {
+      return try LabelSelector(tree)
+    } catch {
+      throw unreadable(field, "\(tree.text) (\(error))")
+    }
   }
 }
 
