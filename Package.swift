@@ -132,6 +132,9 @@ let modules: [Module] = [
       "DNS", "Ingress", "DataPlane", "Observe", "Addresses", "Diagnostics", "CNI", "CLinux",
     ],
     packages: ["ArgumentParser", "Logging", "Yams", "NIOCore", "NIOPosix", "NIOHTTP1"], tests: false),
+  Module(
+    name: "DNSBenchmark", path: "Benchmarks/DNS", kind: .executable,
+    on: ["DNS", "ClusterView", "ClusterObjects", "Addresses"], tests: false),
   Module(name: "weft-cni", path: "Sources/weft-cni", kind: .executable, on: ["CNI"], tests: false),
 ]
 

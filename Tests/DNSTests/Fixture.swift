@@ -36,7 +36,10 @@ enum Fixture {
       service("web", ["clusterIP": "10.43.0.20", "clusterIPs": ["10.43.0.20"], "ports": http]),
       service(
         "dual",
-        ["clusterIP": "10.43.0.21", "clusterIPs": ["10.43.0.21", "fd00:43::15"], "ports": [["port": 53, "protocol": "UDP"]]]),
+        [
+          "clusterIP": "10.43.0.21", "clusterIPs": ["10.43.0.21", "fd00:43::15"],
+          "ports": [["port": 53, "protocol": "UDP"]],
+        ]),
       service("db", ["clusterIP": "None", "ports": http]),
       slice(
         "db", "IPv4",

@@ -17,11 +17,14 @@ extension CorefileReader {
     let forward = names.filter { !$0.isWithin(arpa) }
     guard let zone = forward.first else { throw fail(directive, "no zone of cluster names is given") }
     for other in forward.dropFirst() {
-      warnings.append(.init(line: directive.line, subject: "kubernetes \(other)", text: "one cluster zone is served, \(zone)"))
+      warnings.append(
+        .init(
+          line: directive.line, subject: "kubernetes \(other)", text: "one cluster zone is served, \(zone)"))
     }
     // CoreDNS falls back to 5 seconds and to no pod names; whoever has a Corefile expects just that.
     var settings = ZoneSettings(
-      zone: zone, reverseZones: names.filter { $0.isWithin(arpa) }, fallthroughZones: [], ttl: 5, pods: .disabled,
+      zone: zone, reverseZones: names.filter { $0.isWithin(arpa) }, fallthroughZones: [], ttl: 5,
+      pods: .disabled,
       compatibility: .coreDNS)
     for option in directive.block {
       let arguments = Array(option.arguments)
@@ -53,7 +56,8 @@ extension CorefileReader {
             text: "how the API server is reached is decided by --kubeconfig"))
       default:
         warnings.append(
-          .init(line: option.line, subject: "kubernetes \(option.name)", text: "this option is not supported"))
+          .init(line: option.line, subject: "kubernetes \(option.name)", text: "this option is not supported")
+        )
       }
     }
     return settings
@@ -99,7 +103,9 @@ extension CorefileReader {
       case "force_tcp": route.isTCPForced = true
       case "prefer_udp", "max_concurrent", "expire", "health_check": break
       case "max_fails":
-        guard let count = option.arguments.first.flatMap(Int.init), count >= 0 else { throw fail(option, "not a number") }
+        guard let count = option.arguments.first.flatMap(Int.init), count >= 0 else {
+          throw fail(option, "not a number")
+        }
         route.failuresMax = count == 0 ? .max : count
       case "read_timeout":
         guard let seconds = option.arguments.first.flatMap(Self.seconds), seconds > 0, seconds < 60 else {

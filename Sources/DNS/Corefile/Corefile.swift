@@ -84,7 +84,8 @@ struct CorefileReader {
     var rest = key[...]
     if let scheme = rest.firstRange(of: "://") {
       guard rest[..<scheme.lowerBound] == "dns" else {
-        throw corefileError(file, block.line, "\(key): only plain DNS is served, not \(rest[..<scheme.lowerBound])")
+        throw corefileError(
+          file, block.line, "\(key): only plain DNS is served, not \(rest[..<scheme.lowerBound])")
       }
       rest = rest[scheme.upperBound...]
     }
@@ -107,7 +108,8 @@ struct CorefileReader {
     if text.contains("/"), let block = IPPrefix(text) {
       let step = block.family == .v4 ? 8 : 4
       let labels = DomainName.reverse(of: block.address).labels
-      return DomainName(labels: labels.dropFirst((block.family.width - block.length + step - 1) / step).map(Array.init))
+      return DomainName(
+        labels: labels.dropFirst((block.family.width - block.length + step - 1) / step).map(Array.init))
     }
     return DomainName(text)
   }
@@ -132,7 +134,9 @@ struct CorefileReader {
         corefile.server.routes.append(own)
       }
       for option in directive.block where option.name == "max_concurrent" {
-        guard let count = option.arguments.first.flatMap({ Int($0) }), count > 0 else { throw fail(option, "not a number") }
+        guard let count = option.arguments.first.flatMap({ Int($0) }), count > 0 else {
+          throw fail(option, "not a number")
+        }
         corefile.server.forwardsMax = count
       }
     case "cache": try readCache(directive, &corefile)
@@ -140,7 +144,9 @@ struct CorefileReader {
     case "health":
       corefile.healthAddress = first ?? ":8080"
       for option in directive.block where option.name == "lameduck" {
-        guard let seconds = option.arguments.first.flatMap(Self.seconds) else { throw fail(option, "not a duration") }
+        guard let seconds = option.arguments.first.flatMap(Self.seconds) else {
+          throw fail(option, "not a duration")
+        }
         corefile.lameduckSeconds = seconds
       }
     case "ready": corefile.readyAddress = first ?? ":8181"
@@ -161,7 +167,9 @@ struct CorefileReader {
     case let name where Corefile.accepted.contains(name): break
     default:
       corefile.warnings.append(
-        .init(line: directive.line, subject: directive.name, text: "this plugin is not supported; the line has no effect"))
+        .init(
+          line: directive.line, subject: directive.name,
+          text: "this plugin is not supported; the line has no effect"))
     }
   }
 

@@ -34,7 +34,9 @@ struct CorefileSyntax {
   private let file: String
 
   /// The top-level lines: server blocks, and snippets as blocks named `(name)`.
-  static func read(_ text: String, file: String, environment: [String: String]) throws(WeftError) -> [CorefileDirective] {
+  static func read(_ text: String, file: String, environment: [String: String]) throws(WeftError)
+    -> [CorefileDirective]
+  {
     var syntax = try CorefileSyntax(text, file: file, environment: environment)
     let blocks = try syntax.lines(depth: 0)
     guard syntax.at == syntax.tokens.count else {
@@ -58,13 +60,16 @@ struct CorefileSyntax {
       for (open, close) in [("{$", "}"), ("{%", "%}")] {
         while let start = out.firstRange(of: open), let end = out[start.upperBound...].firstRange(of: close) {
           out.replaceSubrange(
-            start.lowerBound..<end.upperBound, with: environment[String(out[start.upperBound..<end.lowerBound])] ?? "")
+            start.lowerBound..<end.upperBound,
+            with: environment[String(out[start.upperBound..<end.lowerBound])] ?? "")
         }
       }
       return out
     }
     func flush(_ tokens: inout [Token]) {
-      if hasWord { tokens.append(Token(text: isQuoted ? word : expanded(word), line: line, isQuoted: isQuoted)) }
+      if hasWord {
+        tokens.append(Token(text: isQuoted ? word : expanded(word), line: line, isQuoted: isQuoted))
+      }
       word = ""
       hasWord = false
       isQuoted = false
@@ -149,5 +154,6 @@ struct CorefileSyntax {
 
 func corefileError(_ file: String, _ line: Int, _ cause: String) -> WeftError {
   WeftError(
-    "DNS0010", object: "\(file):\(line)", cause: cause, next: "correct the line; the configuration in force stays")
+    "DNS0010", object: "\(file):\(line)", cause: cause,
+    next: "correct the line; the configuration in force stays")
 }

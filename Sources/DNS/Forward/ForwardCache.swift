@@ -27,7 +27,9 @@ struct ForwardCache {
   }
 
   /// The answer to a question and the seconds it has been kept. `now` in milliseconds of any steady clock.
-  func find(_ packet: RawSpan, _ head: borrowing QueryHead, now: UInt64) -> (answer: UpstreamAnswer, age: UInt32)? {
+  func find(_ packet: RawSpan, _ head: borrowing QueryHead, now: UInt64) -> (
+    answer: UpstreamAnswer, age: UInt32
+  )? {
     guard sets > 0, head.flags & Header.checkingDisabled == 0 else { return nil }
     let hash = hash(packet, head)
     let first = Int(hash % UInt64(sets)) * Self.ways
@@ -40,7 +42,9 @@ struct ForwardCache {
     return nil
   }
 
-  private static func matches(_ answer: UpstreamAnswer, _ packet: RawSpan, _ head: borrowing QueryHead) -> Bool {
+  private static func matches(_ answer: UpstreamAnswer, _ packet: RawSpan, _ head: borrowing QueryHead)
+    -> Bool
+  {
     let length = head.nameLength
     let type = head.type.rawValue
     return answer.bytes.withUnsafeBytes { bytes in

@@ -38,7 +38,8 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
   private var input: [UInt8] = []
 
   private init(
-    _ worker: DNSWorker, _ target: ForwardTarget, question: [UInt8], head: QueryHead, bytesMax: Int, alias: Alias?,
+    _ worker: DNSWorker, _ target: ForwardTarget, question: [UInt8], head: QueryHead, bytesMax: Int,
+    alias: Alias?,
     start: UInt64, path: ClientPath?
   ) {
     self.worker = worker
@@ -52,14 +53,17 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
   }
 
   static func begin(
-    _ worker: DNSWorker, _ target: ForwardTarget, question: [UInt8], head: QueryHead, bytesMax: Int, alias: Alias?,
+    _ worker: DNSWorker, _ target: ForwardTarget, question: [UInt8], head: QueryHead, bytesMax: Int,
+    alias: Alias?,
     start: UInt64, path: ClientPath?
   ) {
     let exchange = ForwardExchange(
-      worker, target, question: question, head: head, bytesMax: bytesMax, alias: alias, start: start, path: path)
+      worker, target, question: question, head: head, bytesMax: bytesMax, alias: alias, start: start,
+      path: path)
     worker.exchangeCount += 1
     // A target's answer may be known already from an earlier alias or a plain query.
-    if alias != nil, let (answer, age) = worker.cache.find(question.span.bytes, head, now: start / 1_000_000) {
+    if alias != nil, let (answer, age) = worker.cache.find(question.span.bytes, head, now: start / 1_000_000)
+    {
       worker.tally.count(answer.isNegative ? .cacheDenialHit : .cacheHit)
       return exchange.finish(answer, age: age)
     }
@@ -101,7 +105,9 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
     for count in [1, 0, 0, 1] as [UInt16] { writer.uint16(count) }
     var name = Array(question[Header.byteCount..<Header.byteCount + head.nameLength])
     if target.route.isCaseRandomized {
-      for index in name.indices where (65...90).contains(name[index] & 0xdf) && Bool.random() { name[index] ^= 0x20 }
+      for index in name.indices where (65...90).contains(name[index] & 0xdf) && Bool.random() {
+        name[index] ^= 0x20
+      }
     }
     writer.append(name)
     writer.append(question[(head.questionEnd - 4)..<head.questionEnd])
@@ -181,7 +187,8 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
   private func take(_ packet: [UInt8]) {
     let sent = isStream ? 2 : 0
     let questionCount = head.questionEnd - Header.byteCount
-    guard packet.count >= head.questionEnd, packet[0] == query[sent], packet[1] == query[sent + 1], packet[2] & 0x80 != 0
+    guard packet.count >= head.questionEnd, packet[0] == query[sent], packet[1] == query[sent + 1],
+      packet[2] & 0x80 != 0
     else { return isStream ? next() : () }
     let asked = query[(sent + Header.byteCount)..<(sent + Header.byteCount + questionCount)]
     let echoed = packet[Header.byteCount..<Header.byteCount + questionCount]
@@ -255,7 +262,8 @@ extension ForwardExchange {
     var head = QueryHead()
     guard head.read(query.span.bytes) == .query else { return }
     begin(
-      worker, target, question: query, head: head, bytesMax: 512, alias: nil, start: worker.reactor.now, path: nil)
+      worker, target, question: query, head: head, bytesMax: 512, alias: nil, start: worker.reactor.now,
+      path: nil)
   }
 }
 

@@ -45,19 +45,27 @@ final class ForwardTarget {
   func isOwnProbe(_ packet: RawSpan, _ head: borrowing QueryHead) -> Bool {
     guard head.type == .hinfo, head.nameLength == probe.name.count else { return false }
     let count = head.nameLength
-    return probe.name.withUnsafeBytes { packet.foldedEquals(at: Header.byteCount, count: count, $0.baseAddress!) }
+    return probe.name.withUnsafeBytes {
+      packet.foldedEquals(at: Header.byteCount, count: count, $0.baseAddress!)
+    }
   }
 
   /// The route of the longest zone a name is in; nil when none is, or the route excepts the name.
-  static func find(_ routes: [ForwardTarget], _ packet: RawSpan, _ head: borrowing QueryHead) -> ForwardTarget? {
+  static func find(_ routes: [ForwardTarget], _ packet: RawSpan, _ head: borrowing QueryHead)
+    -> ForwardTarget?
+  {
     for route in routes where isWithin(packet, head, route.route.zone.wire, route.labelCount) {
-      for exception in route.exceptions where isWithin(packet, head, exception.wire, exception.labels) { return nil }
+      for exception in route.exceptions where isWithin(packet, head, exception.wire, exception.labels) {
+        return nil
+      }
       return route
     }
     return nil
   }
 
-  private static func isWithin(_ packet: RawSpan, _ head: borrowing QueryHead, _ zone: [UInt8], _ labels: Int) -> Bool {
+  private static func isWithin(_ packet: RawSpan, _ head: borrowing QueryHead, _ zone: [UInt8], _ labels: Int)
+    -> Bool
+  {
     guard head.labelCount >= labels else { return false }
     let start = head.suffixStart(head.labelCount - labels)
     guard head.nameLength - start == zone.count else { return false }
@@ -80,7 +88,9 @@ final class ForwardTarget {
     }
     for offset in 0..<count {
       let index = (start + offset) % count
-      if failures[index] < route.failuresMax || now &- failedAt[index] > Self.pauseNanoseconds { return (index, true) }
+      if failures[index] < route.failuresMax || now &- failedAt[index] > Self.pauseNanoseconds {
+        return (index, true)
+      }
     }
     return (start, false)
   }

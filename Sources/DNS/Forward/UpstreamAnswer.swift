@@ -38,6 +38,9 @@ final class UpstreamAnswer: Sendable {
     var kept = Array(packet[..<(walk.optStart ?? packet.count)])
     kept[0] = 0
     kept[1] = 0
+    let additional = walk.additional - (walk.optStart == nil ? 0 : 1)
+    kept[10] = UInt8(truncatingIfNeeded: additional >> 8)
+    kept[11] = UInt8(truncatingIfNeeded: additional)
     let nameEnd = walk.questionEnd - 4
     for index in Header.byteCount..<nameEnd { kept[index] = foldedByte(kept[index]) }
     let code = walk.code
@@ -54,7 +57,7 @@ final class UpstreamAnswer: Sendable {
     return UpstreamAnswer(
       bytes: kept, questionEnd: walk.questionEnd, code: code, ttlOffsets: walk.ttlOffsets, ttl: ttl,
       isNegative: isNegative,
-      counts: (walk.answers, walk.authorities, walk.additional - (walk.optStart == nil ? 0 : 1)))
+      counts: (walk.answers, walk.authorities, additional))
   }
 
   /// What one pass over a message finds.
@@ -130,7 +133,9 @@ final class UpstreamAnswer: Sendable {
     guard age > 0 else { return }
     for offset in ttlOffsets {
       let at = Int(offset)
-      let old = UInt32(bytes[at]) << 24 | UInt32(bytes[at + 1]) << 16 | UInt32(bytes[at + 2]) << 8 | UInt32(bytes[at + 3])
+      let old =
+        UInt32(bytes[at]) << 24 | UInt32(bytes[at + 1]) << 16 | UInt32(bytes[at + 2]) << 8
+        | UInt32(bytes[at + 3])
       let new = old > age ? old - age : 0
       reply.patch(uint16: UInt16(truncatingIfNeeded: new >> 16), at: at)
       reply.patch(uint16: UInt16(truncatingIfNeeded: new), at: at + 2)

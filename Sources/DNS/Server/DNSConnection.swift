@@ -92,7 +92,9 @@ final class DNSConnection: ReadinessHandler, TimerHandler {
       let range = at + 2..<at + 2 + length
       pending += 1
       let count = input.withUnsafeBytes { bytes in
-        worker.serve(UnsafeRawBufferPointer(rebasing: bytes[range]).bytes, worker.space, isTCP: true, isSix: isSix) {
+        worker.serve(
+          UnsafeRawBufferPointer(rebasing: bytes[range]).bytes, worker.space, isTCP: true, isSix: isSix
+        ) {
           ClientPath(socket: nil, connection: self)
         }
       }

@@ -27,7 +27,8 @@ final class DNSMetrics: Sendable {
       "coredns_kubernetes_dns_programming_duration_seconds",
       "Seconds from a change of endpoints to the zone that has it.", labels: ["service_kind"],
       bounds: (0..<20).map { 0.001 * Double(1 << $0) })
-    forwardRequests = metrics.counter("coredns_forward_requests_total", "Queries sent upstream.", labels: ["to"])
+    forwardRequests = metrics.counter(
+      "coredns_forward_requests_total", "Queries sent upstream.", labels: ["to"])
     forwardResponses = metrics.counter(
       "coredns_forward_responses_total", "Replies of upstream servers.", labels: ["to", "rcode"])
     forwardDuration = metrics.histogram(
@@ -36,7 +37,8 @@ final class DNSMetrics: Sendable {
     healthcheckBroken = metrics.counter(
       "coredns_forward_healthcheck_broken_total", "Queries sent although every upstream server was failing."
     ).child()
-    metrics.counter("coredns_panics_total", "Always 0: there is no panic to recover from.").child().increment(by: 0)
+    metrics.counter("coredns_panics_total", "Always 0: there is no panic to recover from.").child().increment(
+      by: 0)
     metrics.onCollect { [weak self] in self?.collect() }
   }
 
@@ -59,11 +61,13 @@ final class DNSMetrics: Sendable {
       let kind = index % 13
       let rest = index / 13
       requests.child(
-        server, rest & 4 == 0 ? "." : zone, "", rest & 2 == 0 ? "udp" : "tcp", rest & 1 == 0 ? "1" : "2", names[kind]
+        server, rest & 4 == 0 ? "." : zone, "", rest & 2 == 0 ? "udp" : "tcp", rest & 1 == 0 ? "1" : "2",
+        names[kind]
       ).increment(by: added[Tally.Part.requests + index])
     }
     let responses = metrics.counter(
-      "coredns_dns_responses_total", "Replies by response code.", labels: ["server", "zone", "view", "rcode", "plugin"])
+      "coredns_dns_responses_total", "Replies by response code.",
+      labels: ["server", "zone", "view", "rcode", "plugin"])
     let durations = metrics.histogram(
       "coredns_dns_request_duration_seconds", "Seconds a query took.", labels: ["server", "zone", "view"],
       bounds: Tally.bounds)
@@ -71,7 +75,8 @@ final class DNSMetrics: Sendable {
       let name = zoneIndex == 0 ? "." : zone
       for code in 0..<8 where added[Tally.Part.responses + zoneIndex * 8 + code] > 0 {
         responses.child(
-          server, name, "", ResponseCode(rawValue: UInt16(code)).description, zoneIndex == 0 ? "forward" : "kubernetes"
+          server, name, "", ResponseCode(rawValue: UInt16(code)).description,
+          zoneIndex == 0 ? "forward" : "kubernetes"
         ).increment(by: added[Tally.Part.responses + zoneIndex * 8 + code])
       }
       let start = Tally.Part.buckets + zoneIndex * 17
@@ -79,11 +84,14 @@ final class DNSMetrics: Sendable {
         counts: Array(added[start..<start + 17]), sum: Double(added[Tally.Part.sums + zoneIndex]) * 1e-9)
     }
     func other(_ other: Tally.Other) -> UInt64 { added[Tally.Part.others + other.rawValue] }
-    let hits = metrics.counter("coredns_cache_hits_total", "Answers from the cache.", labels: ["server", "type"])
+    let hits = metrics.counter(
+      "coredns_cache_hits_total", "Answers from the cache.", labels: ["server", "type"])
     hits.child(server, "success").increment(by: other(.cacheHit))
     hits.child(server, "denial").increment(by: other(.cacheDenialHit))
-    metrics.counter("coredns_cache_misses_total", "Forwarded names the cache did not have.", labels: ["server"])
-      .child(server).increment(by: other(.cacheMiss))
+    metrics.counter(
+      "coredns_cache_misses_total", "Forwarded names the cache did not have.", labels: ["server"]
+    )
+    .child(server).increment(by: other(.cacheMiss))
     metrics.counter(
       "coredns_cache_requests_total", "Forwarded names the cache was asked for.", labels: ["server"]
     ).child(server).increment(by: other(.cacheMiss) + other(.cacheHit) + other(.cacheDenialHit))
@@ -92,9 +100,11 @@ final class DNSMetrics: Sendable {
     ).child().increment(by: other(.forwardReject))
     metrics.counter("weft_dns_dropped_total", "Datagrams that were no query.").child()
       .increment(by: other(.dropped))
-    metrics.counter("weft_dns_connection_rejects_total", "TCP connections closed since too many were open.").child()
+    metrics.counter("weft_dns_connection_rejects_total", "TCP connections closed since too many were open.")
+      .child()
       .increment(by: other(.connectionReject))
-    let entries = metrics.gauge("coredns_cache_entries", "Answers in the cache.", labels: ["server"]).child(server)
+    let entries = metrics.gauge("coredns_cache_entries", "Answers in the cache.", labels: ["server"]).child(
+      server)
     if first { entries.set(0) }
     entries.add(Double(gauges[Tally.Part.others + Tally.Other.cacheEntries.rawValue]))
   }

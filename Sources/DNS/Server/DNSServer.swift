@@ -53,7 +53,8 @@ public final class DNSServer: Sendable {
       for raw in datagrams + listeners { _ = Descriptor(owning: raw) }
       throw WeftError(
         "DNS0001", object: error.endpoint ?? "dns", cause: "\(error)",
-        next: "stop what listens there (ss -lunp), or choose another address with --listen", underlying: error)
+        next: "stop what listens there (ss -lunp), or choose another address with --listen", underlying: error
+      )
     }
     try start(datagrams: datagrams, listeners: listeners)
   }
@@ -74,6 +75,7 @@ public final class DNSServer: Sendable {
     let routes = settings.routes.sorted { $0.zone.wire.count > $1.zone.wire.count }
     let probes = routes.map { ForwardTarget.Probe($0.zone) }
     for route in routes where route.upstreams.contains(where: { local.contains($0) }) {
+      for raw in datagrams + listeners { _ = Descriptor(owning: raw) }
       throw WeftError(
         "DNS0002", object: "forward \(route.zone)", cause: "an upstream server is this server itself",
         next: "name another server; a resolv.conf that points to 127.0.0.53 often has its origin elsewhere")
@@ -90,7 +92,8 @@ public final class DNSServer: Sendable {
         let thread = try ReactorThread(name: "dns-\(index)") { reactor in
           let targets = zip(routes, probes).map { ForwardTarget($0, probe: $1) }
           let worker = DNSWorker(
-            reactor: reactor, settings: settings, tally: tally, metrics: numbers, holder: holder, routes: targets)
+            reactor: reactor, settings: settings, tally: tally, metrics: numbers, holder: holder,
+            routes: targets)
           do throws(SocketError) {
             for raw in mine { try worker.open(datagrams: Descriptor(owning: raw)) }
             for raw in listening { try worker.open(listener: Descriptor(owning: raw)) }
@@ -103,7 +106,8 @@ public final class DNSServer: Sendable {
       } catch {
         for thread in threads { thread.stop() }
         throw WeftError(
-          "DNS0003", object: "dns thread \(index)", cause: "\(error)", next: "raise the limit of open files (ulimit -n)",
+          "DNS0003", object: "dns thread \(index)", cause: "\(error)",
+          next: "raise the limit of open files (ulimit -n)",
           underlying: error)
       }
     }

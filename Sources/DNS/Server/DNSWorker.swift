@@ -95,7 +95,8 @@ final class DNSWorker: DatagramHandler {
 
   /// Octets of the reply in `space`; 0 when there is none now.
   func serve(
-    _ packet: RawSpan, _ space: UnsafeMutableRawBufferPointer, isTCP: Bool, isSix: Bool, path: () -> ClientPath
+    _ packet: RawSpan, _ space: UnsafeMutableRawBufferPointer, isTCP: Bool, isSix: Bool,
+    path: () -> ClientPath
   ) -> Int {
     let start = Reactor.monotonicNanoseconds()
     let version = holder.version.load(ordering: .acquiring)
@@ -161,7 +162,8 @@ final class DNSWorker: DatagramHandler {
 
   /// Asks upstream for the target of an ExternalName. Nil when nobody can be asked: the alias alone is the answer.
   private func forwardAlias(
-    _ packet: RawSpan, _ reply: Reply, _ at: Int, _ count: Int, _ isTCP: Bool, _ start: UInt64, _ path: () -> ClientPath
+    _ packet: RawSpan, _ reply: Reply, _ at: Int, _ count: Int, _ isTCP: Bool, _ start: UInt64,
+    _ path: () -> ClientPath
   ) -> Int? {
     let wire = Array(UnsafeRawBufferPointer(start: reply.base + at, count: count))
     let query = Message(query: DomainName(uncheckedWire: wire), head.type, id: 0).encoded
@@ -169,13 +171,16 @@ final class DNSWorker: DatagramHandler {
     guard target.read(query.span.bytes) == .query, exchangeCount < exchangesMax,
       let route = ForwardTarget.find(routes, query.span.bytes, target), !route.isLooping
     else { return nil }
-    let soFar = (try? Message(UnsafeRawBufferPointer(start: reply.base, count: reply.count).bytes, answers: reply.answers))?.answer
+    let soFar =
+      (try? Message(
+        UnsafeRawBufferPointer(start: reply.base, count: reply.count).bytes, answers: reply.answers))?.answer
     let alias = ForwardExchange.Alias(
       question: copyQuestion(packet), head: head, records: soFar ?? [])
     tally.request(head.type, isOurs: true, isTCP: isTCP, isSix: false)
     let bytesMax = isTCP ? DNSLimits.messageBytesMax : min(head.udpBytesMax, settings.udpBytesMax)
     ForwardExchange.begin(
-      self, route, question: query, head: target, bytesMax: bytesMax, alias: alias, start: start, path: path())
+      self, route, question: query, head: target, bytesMax: bytesMax, alias: alias, start: start, path: path()
+    )
     return 0
   }
 

@@ -42,7 +42,8 @@ public struct ForwardRoute: Sendable, Hashable {
   public var isCaseRandomized: Bool
 
   public init(
-    zone: DomainName = .root, upstreams: [SocketEndpoint], policy: Policy = .random, except: [DomainName] = [],
+    zone: DomainName = .root, upstreams: [SocketEndpoint], policy: Policy = .random,
+    except: [DomainName] = [],
     isTCPForced: Bool = false, timeoutMilliseconds: Int = 2000, failuresMax: Int = 2,
     isCaseRandomized: Bool = false
   ) {

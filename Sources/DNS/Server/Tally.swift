@@ -26,7 +26,8 @@ final class Tally: @unchecked Sendable {
   }
 
   enum Other: Int, CaseIterable {
-    case dropped, cacheHit, cacheDenialHit, cacheMiss, cacheEntries, forwardReject, connectionReject, connections,
+    case dropped, cacheHit, cacheDenialHit, cacheMiss, cacheEntries, forwardReject, connectionReject,
+      connections,
       timeout
   }
 

@@ -121,7 +121,9 @@ public struct DomainName: Sendable, Hashable {
       labels = four.bytes.reversed().map { Array(String($0).utf8) } + [Array("in-addr".utf8)]
     case .v6(let six):
       labels =
-        (0..<32).map { Array(String(UInt8(truncatingIfNeeded: six.bits >> UInt128(4 * $0)) & 15, radix: 16).utf8) }
+        (0..<32).map {
+          Array(String(UInt8(truncatingIfNeeded: six.bits >> UInt128(4 * $0)) & 15, radix: 16).utf8)
+        }
         + [Array("ip6".utf8)]
     }
     return DomainName(labels: labels + [Array("arpa".utf8)]) ?? .root

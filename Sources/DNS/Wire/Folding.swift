@@ -63,7 +63,9 @@ extension RawSpan {
   func foldedEquals(at offset: Int, count: Int, _ other: UnsafeRawPointer) -> Bool {
     if count < 8 {
       for index in 0..<count {
-        if foldedByte(byte(at: offset + index)) != other.load(fromByteOffset: index, as: UInt8.self) { return false }
+        if foldedByte(byte(at: offset + index)) != other.load(fromByteOffset: index, as: UInt8.self) {
+          return false
+        }
       }
       return true
     }

@@ -48,7 +48,8 @@ struct QueryHead {
       let length = Int(packet.byte(at: at))
       if length == 0 { break }
       // There is nothing before the question to point to, so a pointer here is malformed as well.
-      guard length <= DNSLimits.labelBytesMax, at &- Header.byteCount &+ length &+ 1 < DNSLimits.nameBytesMax else {
+      guard length <= DNSLimits.labelBytesMax, at &- Header.byteCount &+ length &+ 1 < DNSLimits.nameBytesMax
+      else {
         return .formatError
       }
       labels[labelCount] = UInt8(truncatingIfNeeded: at &- Header.byteCount)

@@ -112,7 +112,9 @@ public struct ZonePlanner: Sendable {
     for pod in view.pods.values where !pod.hasEnded && isServed(pod.key) {
       let labels = [Array(pod.key.namespace.utf8), Array("pod".utf8)] + settings.zone.labels.map(Array.init)
       guard let name = DomainName(labels: labels) else { continue }
-      let hash = name.lowercased.wire.withUnsafeBytes { $0.bytes.foldedHash(at: 0, count: $0.count, seed: seed) }
+      let hash = name.lowercased.wire.withUnsafeBytes {
+        $0.bytes.foldedHash(at: 0, count: $0.count, seed: seed)
+      }
       for address in pod.addresses {
         pods.insert(
           Zone.PodAddress(
@@ -133,12 +135,15 @@ func planFixedNames(_ settings: ZoneSettings, namespaces: Set<String>, serial: U
   }
   guard let server = settings.zone.child("dns")?.child("ns") else { return [] }
   for zone in [settings.zone] + settings.reverseZones {
-    guard zone == settings.zone || !settings.fallthroughZones.contains(where: { zone.isWithin($0) }) else { continue }
+    guard zone == settings.zone || !settings.fallthroughZones.contains(where: { zone.isWithin($0) }) else {
+      continue
+    }
     var apex = ZoneGroupBuilder(key: zone, ttl: settings.ttl)
     let mailbox = settings.zone.child("hostmaster") ?? settings.zone
     apex.add(
       [],
-      .soa(StartOfAuthority(primary: server, mailbox: mailbox, serial: serial, minimum: settings.negativeTTL)))
+      .soa(StartOfAuthority(primary: server, mailbox: mailbox, serial: serial, minimum: settings.negativeTTL))
+    )
     apex.add([], .ns(server), additional: settings.nameServerAddresses.map { (server, addressRecord($0)) })
     groups.append(apex)
   }

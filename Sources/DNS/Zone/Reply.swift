@@ -26,7 +26,8 @@ struct Reply {
   @inline(__always)
   mutating func begin(_ packet: RawSpan, _ head: borrowing QueryHead, bytesMax: Int) {
     limit = min(bytesMax, capacity) &- (head.hasEDNS ? Self.optBytes : 0)
-    flags = Header.response | head.flags & (Header.recursionDesired | Header.opcodeMask | Header.checkingDisabled)
+    flags =
+      Header.response | head.flags & (Header.recursionDesired | Header.opcodeMask | Header.checkingDisabled)
     answers = 0
     authorities = 0
     additional = 0

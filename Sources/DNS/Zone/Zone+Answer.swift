@@ -19,7 +19,9 @@ extension Zone {
 
   /// Answers a question. `rotation` turns the order of addresses, as `loadbalance` does.
   @inline(__always)
-  func answer(_ packet: RawSpan, _ head: borrowing QueryHead, _ reply: inout Reply, rotation: UInt32) -> Outcome {
+  func answer(_ packet: RawSpan, _ head: borrowing QueryHead, _ reply: inout Reply, rotation: UInt32)
+    -> Outcome
+  {
     guard let index = authority(packet, head) else { return .elsewhere }
     if !isReady {
       reply.flags |= ResponseCode.serverFailure.rawValue
@@ -48,7 +50,9 @@ extension Zone {
         reply.uint32(four.bits)
       case (.v6(let six), .aaaa):
         writeHead(.aaaa, 16, settings.ttl, &reply)
-        for shift in [96, 64, 32, 0] as [UInt128] { reply.uint32(UInt32(truncatingIfNeeded: six.bits >> shift)) }
+        for shift in [96, 64, 32, 0] as [UInt128] {
+          reply.uint32(UInt32(truncatingIfNeeded: six.bits >> shift))
+        }
       default: writeDenial(head, index, &reply)
       }
     case .reverse(let family, let range):
@@ -124,14 +128,17 @@ extension Zone {
   }
 
   /// Follows an alias inside the zone. ExternalName Services are rare: this path may allocate.
-  private func follow(_ first: GroupView.Answer, _ type: RecordType, _ questionEnd: Int, _ reply: inout Reply) -> Outcome {
+  private func follow(_ first: GroupView.Answer, _ type: RecordType, _ questionEnd: Int, _ reply: inout Reply)
+    -> Outcome
+  {
     guard type == .a || type == .aaaa else { return .answered }
     var targetAt = questionEnd + 12
     var seen: Set<DomainName> = []
     for _ in 0..<Self.aliasesMax {
       guard reply.flags & Header.truncated == 0, targetAt < reply.count else { return .answered }
       let target = DomainName(
-        uncheckedWire: Array(UnsafeRawBufferPointer(start: reply.base + targetAt, count: reply.count - targetAt)))
+        uncheckedWire: Array(
+          UnsafeRawBufferPointer(start: reply.base + targetAt, count: reply.count - targetAt)))
       guard seen.insert(target).inserted else { return .answered }
       let question = Message(query: target, type, id: 0).encoded
       var head = QueryHead()

@@ -84,7 +84,9 @@ extension Zone {
     return address
   }
 
-  private func findReverse(_ packet: RawSpan, _ head: borrowing QueryHead, _ family: IPFamily, below: Int) -> Found {
+  private func findReverse(_ packet: RawSpan, _ head: borrowing QueryHead, _ family: IPFamily, below: Int)
+    -> Found
+  {
     if below == 0 {
       let hash = packet.foldedHash(at: Header.byteCount, count: head.nameLength, seed: seed)
       if let apex = group(packet, at: Header.byteCount, count: head.nameLength, hash: hash) {
@@ -99,7 +101,9 @@ extension Zone {
     if name.knownBits == family.width {
       guard first.bits == name.bits else { return .nameError }
       var end = start
-      while end < index.entries.count, index.entries[end].bits == name.bits, index.entries[end].rank == first.rank {
+      while end < index.entries.count, index.entries[end].bits == name.bits,
+        index.entries[end].rank == first.rank
+      {
         end += 1
       }
       return .reverse(family, start..<end)

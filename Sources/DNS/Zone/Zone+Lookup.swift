@@ -51,7 +51,9 @@ extension Zone {
       guard head.read(bytes.bytes) == .query else { return }
       reply.begin(bytes.bytes, head, bytesMax: DNSLimits.messageBytesMax)
       outcome = answer(bytes.bytes, head, &reply, rotation: 0)
-      if let index = authority(bytes.bytes, head), isReady { found = find(bytes.bytes, head, authority: index) }
+      if let index = authority(bytes.bytes, head), isReady {
+        found = find(bytes.bytes, head, authority: index)
+      }
     }
     let count = reply.finish(head, udpBytesMax: 0)
     let message = try? Message(UnsafeRawBufferPointer(start: buffer.baseAddress, count: count).bytes)
@@ -93,7 +95,8 @@ extension Zone {
       if answer.type == .cname { return "\(object) is an alias (ExternalName)" }
       return "\(object) has \(answer.records) \(type) record\(answer.records == 1 ? "" : "s")"
     case .pod(let address): return "the name spells the pod address \(address), and its namespace exists"
-    case .reverse(_, let range): return "the address belongs to \(range.count) name\(range.count == 1 ? "" : "s")"
+    case .reverse(_, let range):
+      return "the address belongs to \(range.count) name\(range.count == 1 ? "" : "s")"
     }
   }
 }

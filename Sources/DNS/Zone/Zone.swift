@@ -75,7 +75,8 @@ public final class Zone: @unchecked Sendable {
     for (index, name) in names.enumerated() {
       UnsafeMutableRawBufferPointer(rebasing: texts[at...]).copyBytes(from: name.wire)
       let labels = name.labels
-      let reverse: IPFamily? = index == 0 ? nil : labels.dropLast().last.map { $0.elementsEqual("ip6".utf8) } == true ? .v6 : .v4
+      let reverse: IPFamily? =
+        index == 0 ? nil : labels.dropLast().last.map { $0.elementsEqual("ip6".utf8) } == true ? .v6 : .v4
       authorities.initializeElement(
         at: index,
         to: Authority(

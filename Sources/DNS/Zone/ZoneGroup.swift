@@ -17,7 +17,9 @@ final class ZoneGroup: @unchecked Sendable {
   /// Nothing writes after this: the class is safe to share for the same reason a constant is.
   init(bytes: [UInt8], hash: UInt64) {
     let memory = UnsafeMutableRawPointer.allocate(byteCount: max(bytes.count, 8), alignment: 8)
-    bytes.withUnsafeBytes { if let from = $0.baseAddress { memory.copyMemory(from: from, byteCount: $0.count) } }
+    bytes.withUnsafeBytes {
+      if let from = $0.baseAddress { memory.copyMemory(from: from, byteCount: $0.count) }
+    }
     base = UnsafeRawPointer(memory)
     byteCount = bytes.count
     self.hash = hash
@@ -32,8 +34,12 @@ final class ZoneGroup: @unchecked Sendable {
 struct GroupView {
   let base: UnsafeRawPointer
 
-  @inline(__always) func u16(_ at: Int) -> Int { Int(base.loadUnaligned(fromByteOffset: at, as: UInt16.self)) }
-  @inline(__always) func u32(_ at: Int) -> Int { Int(base.loadUnaligned(fromByteOffset: at, as: UInt32.self)) }
+  @inline(__always) func u16(_ at: Int) -> Int {
+    Int(base.loadUnaligned(fromByteOffset: at, as: UInt16.self))
+  }
+  @inline(__always) func u32(_ at: Int) -> Int {
+    Int(base.loadUnaligned(fromByteOffset: at, as: UInt32.self))
+  }
   @inline(__always) var keyLength: Int { u16(0) }
   @inline(__always) var nodeCount: Int { u16(2) }
   @inline(__always) var key: UnsafeRawPointer { base + (8 &+ nodeCount &* 16) }
@@ -59,7 +65,9 @@ struct GroupView {
   @inline(__always)
   func node(_ index: Int) -> Node {
     let at = 8 &+ index &* 16
-    return Node(prefix: base + u32(at &+ 4), prefixLength: u16(at &+ 8), answers: u16(at &+ 10), answersAt: u32(at &+ 12))
+    return Node(
+      prefix: base + u32(at &+ 4), prefixLength: u16(at &+ 8), answers: u16(at &+ 10),
+      answersAt: u32(at &+ 12))
   }
 
   /// The node of a prefix, given its folded hash; nil when there is none.
@@ -69,7 +77,11 @@ struct GroupView {
     var high = nodeCount
     while low < high {
       let middle = (low &+ high) / 2
-      if UInt32(truncatingIfNeeded: u32(8 &+ middle &* 16)) < hash { low = middle &+ 1 } else { high = middle }
+      if UInt32(truncatingIfNeeded: u32(8 &+ middle &* 16)) < hash {
+        low = middle &+ 1
+      } else {
+        high = middle
+      }
     }
     while low < nodeCount, UInt32(truncatingIfNeeded: u32(8 &+ low &* 16)) == hash {
       let candidate = node(low)

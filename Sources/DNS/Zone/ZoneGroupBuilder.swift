@@ -77,7 +77,9 @@ struct ZoneGroupBuilder {
     block += key.wire
     for (prefix, _) in prefixes { block += prefix }
     block += answers
-    return ZoneGroup(bytes: block, hash: key.wire.withUnsafeBytes { $0.bytes.foldedHash(at: 0, count: $0.count, seed: seed) })
+    return ZoneGroup(
+      bytes: block, hash: key.wire.withUnsafeBytes { $0.bytes.foldedHash(at: 0, count: $0.count, seed: seed) }
+    )
   }
 
   /// One answer in the layout of `ZoneGroup`: header, records, additional records.

@@ -30,13 +30,15 @@ private let kubeadm = """
   """
 
 @Test func `the default Corefile of kubeadm is read without a warning`() throws {
-  let corefile = try Corefile.read(kubeadm, resolvConf: { _ in "nameserver 192.0.2.1\nnameserver 192.0.2.2\n" })
+  let corefile = try Corefile.read(
+    kubeadm, resolvConf: { _ in "nameserver 192.0.2.1\nnameserver 192.0.2.2\n" })
   #expect(corefile.warnings == [])
   #expect(corefile.ports == [53])
   #expect(corefile.zone?.ttl == 30)
   #expect(corefile.zone?.pods == .insecure)
   #expect(corefile.zone?.fallthroughZones.map(\.description) == ["in-addr.arpa.", "ip6.arpa."])
-  #expect(corefile.server.routes.map { $0.upstreams.map(\.description) } == [["192.0.2.1:53", "192.0.2.2:53"]])
+  #expect(
+    corefile.server.routes.map { $0.upstreams.map(\.description) } == [["192.0.2.1:53", "192.0.2.2:53"]])
   #expect(corefile.server.forwardsMax == 1000)
   #expect(corefile.server.cache.positiveSecondsMax == 30)
   #expect(corefile.metricsAddress == ":9153")
@@ -44,17 +46,23 @@ private let kubeadm = """
 }
 
 @Test func `an unknown plugin is a warning with its line`() throws {
-  let corefile = try Corefile.read(".:1053 {\n  autopath @kubernetes # comment\n  import common\n}\n(x) { errors }".replacing("  import common\n", with: ""))
+  let corefile = try Corefile.read(
+    ".:1053 {\n  autopath @kubernetes # comment\n  import common\n}\n(x) { errors }".replacing(
+      "  import common\n", with: ""))
   #expect(corefile.warnings.map(\.line) == [2])
   #expect(corefile.warnings.map(\.subject) == ["autopath"])
   #expect(corefile.ports == [1053])
 }
 
 @Test func `stub domains and snippets and environment are understood`() throws {
-  let text = "(base) {\n cache 5\n}\n.:53 {\n import base\n forward . {$UP}\n}\nacme.test:53 {\n forward . 192.0.2.9:5353\n}\n"
+  let text =
+    "(base) {\n cache 5\n}\n.:53 {\n import base\n forward . {$UP}\n}\nacme.test:53 {\n forward . 192.0.2.9:5353\n}\n"
   let corefile = try Corefile.read(text, environment: ["UP": "192.0.2.1"])
   #expect(corefile.server.cache.positiveSecondsMax == 5)
-  #expect(corefile.server.routes.map { "\($0.zone) \($0.upstreams[0])" } == [". 192.0.2.1:53", "acme.test. 192.0.2.9:5353"])
+  #expect(
+    corefile.server.routes.map { "\($0.zone) \($0.upstreams[0])" } == [
+      ". 192.0.2.1:53", "acme.test. 192.0.2.9:5353",
+    ])
 }
 
 @Test(arguments: [
@@ -69,5 +77,7 @@ func `a Corefile that cannot mean anything names the line`(_ text: String, _ lin
 }
 
 @Test func `resolv.conf gives its servers`() {
-  #expect(nameServers(resolvConf: "# x\nsearch a b\nnameserver 192.0.2.1\nnameserver fe80::1%eth0\nnameserver x\n").count == 2)
+  #expect(
+    nameServers(resolvConf: "# x\nsearch a b\nnameserver 192.0.2.1\nnameserver fe80::1%eth0\nnameserver x\n")
+      .count == 2)
 }

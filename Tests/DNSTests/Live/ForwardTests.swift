@@ -55,7 +55,9 @@ private func withForwarding<Result>(
 
   @Test func `an ExternalName carries its target's records, and holds when the target is absent`() throws {
     try withForwarding { port, _ in
-      #expect(dig(port, "outside.demo.svc.cluster.local A +short") == "www.interwebs.test.\next.interwebs.test.\n1.2.3.4\n")
+      #expect(
+        dig(port, "outside.demo.svc.cluster.local A +short")
+          == "www.interwebs.test.\next.interwebs.test.\n1.2.3.4\n")
       #expect(dig(port, "outside.demo.svc.cluster.local A").contains("status: NOERROR"))
     }
   }
@@ -86,7 +88,9 @@ private func withForwarding<Result>(
           + " dig @127.0.0.1 -p \(port) web.demo.svc.cluster.local +short; wait")
       #expect(out.components("status: SERVFAIL") == 6, "\(out)")
       #expect(out.contains("10.43.0.20"))
-      let rejected = metrics.text().split(separator: "\n").first { $0.hasPrefix("coredns_forward_max_concurrent_rejects_total") }
+      let rejected = metrics.text().split(separator: "\n").first {
+        $0.hasPrefix("coredns_forward_max_concurrent_rejects_total")
+      }
       #expect(rejected.flatMap { Int($0.split(separator: " ")[1]) } ?? 0 >= 1)
     }
   }

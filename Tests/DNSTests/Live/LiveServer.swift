@@ -10,7 +10,8 @@ import Testing
 
 /// Runs a body against a running server and stops it.
 func withServer<Result>(
-  _ settings: DNSServerSettings = DNSServerSettings(), zone: Zone = Fixture.zone, metrics: Metrics = Metrics(),
+  _ settings: DNSServerSettings = DNSServerSettings(), zone: Zone = Fixture.zone,
+  metrics: Metrics = Metrics(),
   _ body: (DNSServer, UInt16) throws -> Result
 ) throws -> Result {
   let server = DNSServer(settings: settings, zone: zone, metrics: metrics)
@@ -71,7 +72,9 @@ final class TinyUpstream: DatagramHandler, @unchecked Sendable {
     }
     if reply.answer.isEmpty, reply.flags & 0x0200 == 0 {
       let soa = StartOfAuthority(primary: ext, mailbox: ext, serial: 1, minimum: 60)
-      reply.authority = [ResourceRecord(owner: DomainName("interwebs.test") ?? .root, ttl: 60, data: .soa(soa))]
+      reply.authority = [
+        ResourceRecord(owner: DomainName("interwebs.test") ?? .root, ttl: 60, data: .soa(soa))
+      ]
     }
     return reply
   }
@@ -94,7 +97,8 @@ final class TinyUpstream: DatagramHandler, @unchecked Sendable {
 
   func received(_ datagram: Datagram, reply: UnsafeMutableRawBufferPointer, on socket: UDPSocket) -> Int {
     received.increment()
-    guard let query = try? Message(datagram.payload.bytes), let answer = Self.answer(query, isTCP: false) else {
+    guard let query = try? Message(datagram.payload.bytes), let answer = Self.answer(query, isTCP: false)
+    else {
       return 0
     }
     reply.copyBytes(from: answer.encoded)

@@ -24,7 +24,8 @@ import Testing
   }
 
   @Test(arguments: [
-    ("web.demo.svc.cluster.local AAAA", "status: NOERROR"), ("absent.demo.svc.cluster.local A", "status: NXDOMAIN"),
+    ("web.demo.svc.cluster.local AAAA", "status: NOERROR"),
+    ("absent.demo.svc.cluster.local A", "status: NXDOMAIN"),
     ("example.com A", "status: REFUSED"), ("cluster.local AXFR +tcp", "Transfer failed"),
     ("web.demo.svc.cluster.local A +edns=1 +noednsneg", "status: BADVERS"),
     ("web.demo.svc.cluster.local A +opcode=2", "status: NOTIMP"),
@@ -99,7 +100,9 @@ import Testing
       _ = dig(port, "web.demo.svc.cluster.local A")
       _ = dig(port, "absent.demo.svc.cluster.local A +tcp")
       let text = metrics.text()
-      #expect(text.contains("zone=\"cluster.local.\",view=\"\",proto=\"udp\",family=\"1\",type=\"A\"} 1"), "\(text)")
+      #expect(
+        text.contains("zone=\"cluster.local.\",view=\"\",proto=\"udp\",family=\"1\",type=\"A\"} 1"), "\(text)"
+      )
       #expect(text.contains("rcode=\"NXDOMAIN\",plugin=\"kubernetes\"} 1"))
       #expect(text.contains("coredns_dns_request_duration_seconds_count"))
     }

@@ -15,7 +15,9 @@ private var sample: Message {
   message.answer = [
     ResourceRecord(owner: name("web.demo.svc.cluster.local"), ttl: 30, data: .a(IPv4Address(10, 43, 0, 20))),
     ResourceRecord(owner: name("a.demo.svc.cluster.local"), ttl: 30, data: .cname(name("b.example.com"))),
-    ResourceRecord(owner: name("b.example.com"), ttl: 1, data: .srv(priority: 0, weight: 1, port: 2, name("c.example.com"))),
+    ResourceRecord(
+      owner: name("b.example.com"), ttl: 1, data: .srv(priority: 0, weight: 1, port: 2, name("c.example.com"))
+    ),
     ResourceRecord(owner: name("b.example.com"), ttl: 1, data: .txt([[1, 2, 3], []])),
     ResourceRecord(owner: name("b.example.com"), ttl: 1, data: .other(.https, [0, 1, 0])),
   ]
@@ -32,7 +34,9 @@ private var sample: Message {
 
 @Test func `a pointer to itself, forward, or in a circle is refused`() {
   let head: [UInt8] = [0, 0, 0x80, 0, 0, 1, 0, 0, 0, 0, 0, 0]
-  for loop: [UInt8] in [[0xc0, 12], [0xc0, 20], [1, 97, 0xc0, 12], [0xc0, 14, 0xc0, 12], [0xff, 0xff], [0x40]] {
+  for loop: [UInt8] in [
+    [0xc0, 12], [0xc0, 20], [1, 97, 0xc0, 12], [0xc0, 14, 0xc0, 12], [0xff, 0xff], [0x40],
+  ] {
     #expect(throws: WireError.self) { try read(head + loop + [0, 1, 0, 1]) }
   }
 }
@@ -56,7 +60,9 @@ private var sample: Message {
     let space = UnsafeMutableRawBufferPointer.allocate(byteCount: 65535, alignment: 8)
     defer { space.deallocate() }
     for _ in 0..<300 {
-      var bytes = Bool.random(using: &random) ? sample.encoded : Message(query: name("_http._tcp.db.demo.svc.cluster.local"), .srv, id: 1).encoded
+      var bytes =
+        Bool.random(using: &random)
+        ? sample.encoded : Message(query: name("_http._tcp.db.demo.svc.cluster.local"), .srv, id: 1).encoded
       for _ in 0..<Int.random(in: 0..<8, using: &random) {
         bytes[Int.random(in: 0..<bytes.count, using: &random)] = UInt8.random(in: 0...255, using: &random)
       }

@@ -57,7 +57,8 @@ func `a name of the specification has its records`(_ expected: Expectation) {
   ("web.demo.svc.cluster.local", .https), ("web.demo.svc.cluster.local", .any), ("svc.cluster.local", .a),
   ("demo.svc.cluster.local", .a), ("empty.svc.cluster.local", .a), ("pod.cluster.local", .a),
   ("demo.pod.cluster.local", .a), ("_tcp.web.demo.svc.cluster.local", .srv), ("dns.cluster.local", .a),
-  ("dns-version.cluster.local", .a), ("six.demo.svc.cluster.local", .a), ("selfish.demo.svc.cluster.local", .a),
+  ("dns-version.cluster.local", .a), ("six.demo.svc.cluster.local", .a),
+  ("selfish.demo.svc.cluster.local", .a),
   ("20.0.43.10.in-addr.arpa", .a), ("10-42-0-77.demo.pod.cluster.local", .aaaa), ("cluster.local", .a),
 ])
 func `an existing name without the type is NODATA with an SOA`(_ name: String, _ type: RecordType) {
@@ -123,7 +124,8 @@ func `a name of someone else is asked elsewhere`(_ name: String) {
 }
 
 @Test func `a zone that has read nothing yet answers SERVFAIL, not NXDOMAIN`() {
-  #expect(Fixture.lookup(.unready(Fixture.settings), "web.demo.svc.cluster.local", .a).outcome == .serverFailure)
+  #expect(
+    Fixture.lookup(.unready(Fixture.settings), "web.demo.svc.cluster.local", .a).outcome == .serverFailure)
 }
 
 @Test func `planning change by change gives the zone that planning at once gives`() {
@@ -136,8 +138,12 @@ func `a name of someone else is asked elsewhere`(_ name: String) {
     if Int.random(in: 0..<4, using: &random) == 0 {
       view.remove(kind: "Service", key)
     } else {
-      view.apply(Fixture.service(name, Bool.random(using: &random) ? ["clusterIP": "None"] : ["clusterIP": JSON("10.43.1.\(step % 200)")]))
-      view.apply(Fixture.slice(name, "IPv4", [Fixture.endpoint("10.42.1.\(Int.random(in: 1..<9, using: &random))")]))
+      view.apply(
+        Fixture.service(
+          name,
+          Bool.random(using: &random) ? ["clusterIP": "None"] : ["clusterIP": JSON("10.43.1.\(step % 200)")]))
+      view.apply(
+        Fixture.slice(name, "IPv4", [Fixture.endpoint("10.42.1.\(Int.random(in: 1..<9, using: &random))")]))
     }
     let stepped = planner.plan(view, changed: step % 2 == 0 ? [key] : nil)
     let whole = planZone(view: view, settings: Fixture.settings)
