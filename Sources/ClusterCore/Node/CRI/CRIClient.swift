@@ -253,10 +253,20 @@ extension CRIClient {
     }
     try await events.subscribe(request, options: options) { response in
       for try await envelope in response.messages {
-        guard let kind = envelope.topic.split(separator: "/").last.flatMap({ RuntimeEvent.Kind(rawValue: String($0)) }),
-          let event = try? Containerd_Services_Events_V1_TaskEvent(serializedBytes: envelope.event.value)
+        guard let word = envelope.topic.split(separator: "/").last,
+          let kind = RuntimeEvent.Kind(rawValue: String(word))
         else { continue }
-        handle(RuntimeEvent(kind: kind, containerID: event.containerID))
+        let bytes = envelope.event.value
+        var id = ""
+        if kind == .exit {
+          guard let exit = try? Containerd_Services_Events_V1_TaskExit(serializedBytes: bytes),
+            exit.id.isEmpty || exit.id == exit.containerID
+          else { continue }
+          id = exit.containerID
+        } else if let event = try? Containerd_Services_Events_V1_TaskEvent(serializedBytes: bytes) {
+          id = event.containerID
+        }
+        handle(RuntimeEvent(kind: kind, containerID: id))
       }
     }
   }

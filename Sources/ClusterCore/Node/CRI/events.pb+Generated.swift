@@ -71,14 +71,29 @@ nonisolated struct Containerd_Services_Events_V1_Envelope: Sendable {
   fileprivate var _event: SwiftProtobuf.Google_Protobuf_Any? = nil
 }
 
-/// What `event` holds for the topics /tasks/start, /tasks/exit and /tasks/oom. Each begins with the container's id, which
-/// is all the agent needs: it asks for the rest.
+/// What `event` holds for the topics /tasks/start and /tasks/oom: it begins with the container's id, which is all the agent
+/// needs, for it asks for the rest.
 nonisolated struct Containerd_Services_Events_V1_TaskEvent: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
   var containerID: String = String()
+
+  var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  init() {}
+}
+
+/// The same for /tasks/exit, which also tells of every exec; the container's own process has the container's id.
+nonisolated struct Containerd_Services_Events_V1_TaskExit: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  var containerID: String = String()
+
+  var id: String = String()
 
   var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -193,6 +208,41 @@ nonisolated extension Containerd_Services_Events_V1_TaskEvent: SwiftProtobuf.Mes
 
   static func ==(lhs: Containerd_Services_Events_V1_TaskEvent, rhs: Containerd_Services_Events_V1_TaskEvent) -> Bool {
     if lhs.containerID != rhs.containerID {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension Containerd_Services_Events_V1_TaskExit: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  static let protoMessageName: String = _protobuf_package + ".TaskExit"
+  static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}container_id\0\u{1}id\0")
+
+  mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.containerID) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.id) }()
+      default: break
+      }
+    }
+  }
+
+  func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.containerID.isEmpty {
+      try visitor.visitSingularStringField(value: self.containerID, fieldNumber: 1)
+    }
+    if !self.id.isEmpty {
+      try visitor.visitSingularStringField(value: self.id, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  static func ==(lhs: Containerd_Services_Events_V1_TaskExit, rhs: Containerd_Services_Events_V1_TaskExit) -> Bool {
+    if lhs.containerID != rhs.containerID {return false}
+    if lhs.id != rhs.id {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -17,8 +17,11 @@ actor PodManager {
   /// What the last list said of each pod; a difference wakes its worker.
   private var fingerprints: [String: [String]] = [:]
   private var isSynced = false
+  /// Every pod of the API, ended ones too: their containers stay for their logs.
+  private var known: Set<String> = []
   private var suspects: Set<String> = []
-  private var relistAsked = false
+  private var isListing = false
+  private var isListWanted = false
   private let events: AsyncStream<RuntimeEvent>
   private let eventInput: AsyncStream<RuntimeEvent>.Continuation
 
@@ -53,12 +56,15 @@ actor PodManager {
   func apply(_ change: PodChange) async {
     switch change {
     case .desired(let pod):
+      known.insert(pod.uid)
       if let worker = workers[pod.uid] {
         await worker.update(pod)
       } else {
         await admit(pod)
       }
-    case .gone(let uid): await workers[uid]?.gone()
+    case .gone(let uid):
+      known.remove(uid)
+      await workers[uid]?.gone()
     case .synced:
       isSynced = true
       await relist()
@@ -103,7 +109,7 @@ actor PodManager {
   private func followRuntime() async {
     let input = eventInput
     while !Task.isCancelled {
-      askRelist()
+      Task { await self.relist() }
       try? await cri.followEvents { input.yield($0) }
       // containerd went away; it comes back, and what happened in between is listed.
       try? await Task.sleep(for: .milliseconds(200))
@@ -111,15 +117,10 @@ actor PodManager {
   }
 
   private func react(_ event: RuntimeEvent) async {
-    if owners[event.containerID] == nil { await relist() } else { wakeOwner(event.containerID) }
-  }
-
-  private func wakeOwner(_ id: String) {
-    if let uid = owners[id] { workers[uid]?.wake() }
-  }
-
-  private func askRelist() {
-    Task { await self.relist() }
+    if owners[event.containerID] == nil { await relist() }
+    guard let uid = owners[event.containerID], let worker = workers[uid] else { return }
+    if event.kind == .exit { await worker.expectExit(event.containerID) }
+    worker.wake()
   }
 
   private func relistForever() async {
@@ -129,8 +130,20 @@ actor PodManager {
     }
   }
 
-  /// Two calls for all pods (about 0.4 ms). Wakes whose containers changed; ends what belongs to nobody.
+  /// Wakes whose containers changed; ends what belongs to nobody. One at a time: a wish during a list means one more.
   private func relist() async {
+    isListWanted = true
+    if isListing { return }
+    isListing = true
+    defer { isListing = false }
+    while isListWanted, !Task.isCancelled {
+      isListWanted = false
+      await list()
+    }
+  }
+
+  /// Two calls for all pods (about 0.4 ms).
+  private func list() async {
     let start = ContinuousClock.now
     guard let sandboxes = try? await cri.listSandboxes(), let containers = try? await cri.listContainers() else { return }
     context.metrics.relist.observe(ContinuousClock.now - start)
@@ -151,7 +164,7 @@ actor PodManager {
       if fingerprints.updateValue(now, forKey: uid) != now { worker.wake() }
     }
     guard isSynced else { return }
-    let unknown = Set(found.keys).filter { workers[$0] == nil && !$0.isEmpty }
+    let unknown = Set(found.keys).filter { workers[$0] == nil && !known.contains($0) && !$0.isEmpty }
     // Seen twice in a row: a pod just ended may still be listed once.
     for uid in unknown.intersection(suspects) {
       let own = sandboxes.filter { $0.metadata.uid == uid }
@@ -161,7 +174,6 @@ actor PodManager {
   }
 
   private func removeOrphan(_ uid: String, _ sandboxes: [CRI.Sandbox]) async {
-    // A pod that ended keeps its containers for their logs until it is deleted.
     context.log.info("removing a pod that is no longer wanted", metadata: ["uid": "\(uid)"])
     for sandbox in sandboxes {
       try? await ignoringNotFound { try await cri.stopSandbox(sandbox.id) }

@@ -35,6 +35,9 @@ actor PodWorker {
   var sandboxAddresses: [String: [String]] = [:]
   /// Instances whose waiting was told as an event, by container name.
   private var backedOff: [String: String] = [:]
+  /// Times asked, by id; given up after `exitAsksMax`.
+  private var expectedExits: [String: Int] = [:]
+  private static let exitAsksMax = 50
   var lastObserved = ObservedPod()
   let firstSeen = ContinuousClock.now
   private var wasRunningOnce = false
@@ -73,6 +76,10 @@ actor PodWorker {
     }
     wake()
   }
+
+  /// containerd said that this ended. Its runtime interface learns of it a moment later, so it is asked again until it
+  /// knows.
+  func expectExit(_ id: String) { expectedExits[id] = 0 }
 
   /// The pod is no longer in the API.
   func gone() {
@@ -158,7 +165,7 @@ actor PodWorker {
           container: name)
       }
       guard !plan.actions.isEmpty else {
-        if let moment = plan.wakeAt { sleep(until: moment) }
+        if let moment = nextWake(plan, observed) { sleep(until: moment) }
         noteRunning(spec, observed)
         return
       }
@@ -175,6 +182,16 @@ actor PodWorker {
     let verdicts = probes
     inputs.isStarted = { name in observed.latest(name).flatMap { verdicts[$0.id] }?.isStarted ?? true }
     return inputs
+  }
+
+  /// When to look again without being woken.
+  private func nextWake(_ plan: PodPlan, _ observed: ObservedPod) -> Int64? {
+    let alive = Set(observed.running.map(\.id) + observed.sandboxes.filter { $0.state == .sandboxReady }.map(\.id))
+    for (id, asks) in expectedExits {
+      expectedExits[id] = alive.contains(id) && asks < Self.exitAsksMax ? asks + 1 : nil
+    }
+    guard !expectedExits.isEmpty else { return plan.wakeAt }
+    return min(plan.wakeAt ?? .max, wallNanoseconds() + 10_000_000)
   }
 
   private func noteRunning(_ spec: PodSpec, _ observed: ObservedPod) {
