@@ -1,6 +1,5 @@
 // Goal: what netlink puts into the kernel is what nft would have put there from our own printed text, it
-// reads back equal,
-// and applying it again changes nothing. Each test has a network namespace of its own.
+// reads back equal, and applying it again changes nothing. Each test has a network namespace of its own.
 
 import Addresses
 import KernelNftables
@@ -62,8 +61,7 @@ private func firstDifference(_ a: [String], _ b: [String]) -> String? {
 
   @Test func `netlink and nft make the same bytecode`() throws {
     // For `update` with an IPv6 key nft 1.0.6 lets data and key share a register (2 instead of 3): that one
-    // difference is
-    // the fault that our own choice avoids.
+    // difference is the fault that our own choice avoids.
     func code(_ listing: String) -> [String] {
       listing.split(separator: "\n").map(String.init).filter { $0.hasPrefix("  [ ") }.map {
         $0 == "  [ ct load mark => reg 3 ]"

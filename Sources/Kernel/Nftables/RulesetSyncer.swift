@@ -1,6 +1,5 @@
 // Keeps the kernel's tables equal to what planners want: diff against what is in force, one transaction, bad
-// elements left out
-// by name. Knows nothing of what the tables are for.
+// elements left out by name. Knows nothing of what the tables are for.
 
 import Glibc
 import Ruleset
@@ -61,10 +60,8 @@ public final class RulesetSyncer {
   /// nothing differs.
   ///
   /// An element that the kernel refuses is left out and reported; every other refusal is thrown and leaves
-  /// the old tables
-  /// in force. When another program has committed meanwhile, our tables are read again first, so damage is
-  /// repaired.
-  /// Costs a pass over all elements of sets that changed.
+  /// the old tables in force. When another program has committed meanwhile, our tables are read again first,
+  /// so damage is repaired. Costs a pass over all elements of sets that changed.
   /// - Parameter keeping: tables that stay as they are, whether in `tables` or not.
   public func sync(_ tables: [Table], keeping kept: Set<Table.ID> = []) throws(NftablesError) -> SyncReport {
     var report = SyncReport()

@@ -1,7 +1,6 @@
 // One thread that owns the tables of a node. Planners hand in what they want; whatever has gathered while the
-// kernel worked goes into
-// the next transaction, so a burst of changes costs two commits, and several planners' tables change
-// together.
+// kernel worked goes into the next transaction, so a burst of changes costs two commits, and several
+// planners' tables change together.
 
 import CLinux
 import Glibc
@@ -11,8 +10,8 @@ import Synchronization
 /// Commits tables of several planners from a thread of its own, in the namespace in which it was started.
 ///
 /// `commit` returns when what was handed in is in force: a CNI ADD may wait for its pod's verdict. Only the
-/// newest tables of
-/// each planner wait, so the queue is as long as there are planners; waiters are bounded by `waitersMax`.
+/// newest tables of each planner wait, so the queue is as long as there are planners; waiters are bounded by
+/// `waitersMax`.
 public final class RulesetWorker: Sendable {
   public static let waitersMax = 4096
   /// How often the kernel is asked whether another program has changed something (one small message).
@@ -157,8 +156,7 @@ public final class RulesetWorker: Sendable {
   }
 
   /// One transaction for all. When the kernel refuses a planner's table, that planner's tables stay as they
-  /// were and
-  /// the others go on without it: a bad policy must not hold up Services.
+  /// were and the others go on without it: a bad policy must not hold up Services.
   private func commit(
     _ planners: [(key: String, value: [Table])], with syncer: RulesetSyncer
   ) -> [String: Result<SyncReport, any Error>] {

@@ -1,6 +1,5 @@
 // What the kernel holds of our tables, as far as a comparison needs it. Observed by KernelNftables, or
-// derived from a ruleset
-// that was just applied.
+// derived from a ruleset that was just applied.
 
 /// Tables in force. Rules are known by fingerprint: nobody reads expressions back.
 public struct InForce: Hashable, Sendable {
@@ -43,8 +42,8 @@ public struct InForce: Hashable, Sendable {
 
 extension Ruleset {
   /// This ruleset as it is in force: elements from `inForce`, rules recognised by fingerprint. For evaluating
-  /// what the
-  /// kernel really holds. Rules that are not known here cannot be evaluated; they are left out and counted.
+  /// what the kernel really holds. Rules that are not known here cannot be evaluated; they are left out and
+  /// counted.
   public func observed(_ inForce: InForce) -> (ruleset: Ruleset, unknownRules: Int) {
     var result = Ruleset()
     var unknownRules = 0
