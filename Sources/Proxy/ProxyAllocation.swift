@@ -31,6 +31,9 @@ public struct ProxyAllocation: Sendable, Hashable {
 
   public init() {}
 
+  /// Slots of all service ports of the last plan.
+  var slotCount: Int { slots.values.reduce(0) { $0 + $1.count } }
+
   /// The id of a service port: the one it had, else a new one; nil when all 262,143 are taken.
   mutating func id(of key: PortKey) -> UInt32? {
     if let id = ids[key] { return id }
