@@ -46,6 +46,11 @@ struct FamilyPlanner {
     sourceRanges = NamedSet("lb-src", key: [.networkMark, address], isInterval: true)
     clusterIPs = NamedSet("cluster-ips", key: [address])
     hairpin = NamedSet("hairpin", key: [address, address])
+    // Growing dictionaries of 10,000 elements by doubling costs an eighth of the plan.
+    services.elements.reserveCapacity(view.services.count)
+    clusterIPs.elements.reserveCapacity(view.services.count)
+    backends.elements.reserveCapacity(allocation.slotCount)
+    usedIDs.reserveCapacity(allocation.ids.count)
   }
 
   mutating func add(_ service: Service) {

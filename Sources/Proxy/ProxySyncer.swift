@@ -105,8 +105,8 @@ public actor ProxySyncer {
   }
 
   /// Synchronises each view that arrives until the sequence ends or the task is cancelled. Give it a stream
-  /// that keeps the newest
-  /// view only (`bufferingNewest(1)`): then a burst of changes costs two synchronisations.
+  /// that keeps the newest view only (`bufferingNewest(1)`): then a burst of changes costs two
+  /// synchronisations.
   public func follow(_ views: AsyncStream<ClusterView>) async {
     for await view in views {
       while !Task.isCancelled {

@@ -45,14 +45,13 @@ private let owned: [Table.ID] = [.init(.ip, "ONE"), .init(.ip, "TWO")]
     }
   }
 
-  @Test func `what another program took away comes back after the tables are read again`() throws {
+  @Test func `what another program took away comes back with the next synchronisation`() throws {
     try inFreshNamespace {
       let syncer = try RulesetSyncer(owned: owned)
       _ = try syncer.sync([members("ONE", [1, 2])])
       #expect(try !syncer.hasForeignChange())
       _ = run("nft delete element ip ONE m '{ 10.0.0.2 }'")
       #expect(try syncer.hasForeignChange())
-      syncer.forget()
       let report = try syncer.sync([members("ONE", [1, 2])])
       #expect(report.operations == 1)
     }
@@ -67,6 +66,22 @@ private let owned: [Table.ID] = [.init(.ip, "ONE"), .init(.ip, "TWO")]
       let left = run("nft list ruleset").output
       #expect(left.contains("table ip foreign") && left.contains("accept") && !left.contains("ONE"))
     }
+  }
+
+  @Test func `a planner whose table is refused keeps its old one and the others go on`() async throws {
+    let worker = try inFreshNamespace { try RulesetWorker(owned: owned) }
+    _ = try await worker.commit("one", [members("ONE", [1])])
+    var bad = members("ONE", [1, 2])
+    bad.chains = [Chain("C", rules: [Rule(.goto("MISSING"))])]
+    let handedIn = bad
+    let refused = Task { try await worker.commit("one", [handedIn]) }
+    async let taken = worker.commit("two", [members("TWO", [3])])
+    await #expect(throws: NftablesError.self) { try await refused.value }
+    _ = try await taken
+    let tables = try await worker.perform { try $0.socket.observe(owned).tables }
+    #expect(tables[owned[0]]?.sets["m"]?.elements.count == 1)
+    #expect(tables[owned[1]]?.sets["m"]?.elements.count == 1)
+    worker.stop(removingTables: true)
   }
 
   @Test func `planners share a worker and each waits for its own tables`() async throws {

@@ -86,6 +86,63 @@ private func fate(of answers: [String]) -> Fate {
     }
   }
 
+  @Test func `no connection fails while endpoints come and go`() throws {
+    try inFreshNamespace {
+      let node = try Node()
+      defer { node.tearDown() }
+      var view = ClusterView(objects: clusterObjects)
+      var plan = planProxy(view, clusterConfiguration)
+      let syncer = try RulesetSyncer(owned: ProxyTables.all)
+      _ = try syncer.sync(plan.tables)
+      // Two endpoints, one, the other one, two again: slots move and classes change under the client.
+      let rounds = [[podA], [podA, podB], [podB], [podB, podA]]
+      var transactions = 0
+      let answers = try node.attempt("c", "TCP,10.43.0.10,80,4000,0") {
+        view.apply(endpointSlice("web", rounds[transactions % rounds.count]))
+        plan = planProxy(view, clusterConfiguration, previous: plan.allocation)
+        if try syncer.sync(plan.tables).operations > 0 { transactions += 1 }
+      }
+      #expect(answers.count == 4000)
+      #expect(Set(answers) == ["a 10.42.0.13", "b 10.42.0.13"])
+      #expect(transactions > 100)
+    }
+  }
+
+  @Test func `IPv6 Services carry connections, with affinity too`() throws {
+    try inFreshNamespace {
+      let node = try Node()
+      defer { node.tearDown() }
+      let six = [("fd00:42::11", "n1"), ("fd00:42::12", "n1")]
+      // Link-local addresses take a second to become usable.
+      for pod in six {
+        let direct = "TCP,\(pod.0),8080,1,0"
+        for place in ["", "c"] {
+          #expect(becomesTrue { node.attempt(place, [direct])[direct]?.first?.contains("fd00") == true })
+        }
+      }
+      let view = ClusterView(objects: [
+        service("six", "fd00:43::a"), endpointSlice("six", six, family: "IPv6"),
+        service("held", "fd00:43::b", [["name": "http", "port": 80]], ["sessionAffinity": "ClientIP"]),
+        endpointSlice("held", six, family: "IPv6"), service("none", "fd00:43::c"),
+      ])
+      var configuration = clusterConfiguration
+      configuration.families = [.v6]
+      let syncer = try RulesetSyncer(owned: ProxyTables.all)
+      _ = try syncer.sync(planProxy(view, configuration).tables)
+      let answers = node.attempt(
+        "c",
+        [
+          "TCP,fd00:43::a,80,24,0", "TCP,fd00:43::b,80,20,0", "TCP,fd00:43::a,81,1,0",
+          "TCP,fd00:43::c,80,1,0",
+        ])
+      #expect(Set(answers["TCP,fd00:43::a,80,24,0"] ?? []) == ["a fd00:42::13", "b fd00:42::13"])
+      #expect(Set(answers["TCP,fd00:43::b,80,20,0"] ?? []).count == 1)
+      #expect(answers["TCP,fd00:43::b,80,20,0"]?.first?.hasSuffix(" fd00:42::13") == true)
+      #expect(answers["TCP,fd00:43::a,81,1,0"] == ["refused"])
+      #expect(answers["TCP,fd00:43::c,80,1,0"] == ["refused"])
+    }
+  }
+
   /// A listing without the time that dynamic elements have left.
   private func stable(_ listing: String) -> String {
     listing.split(separator: "\n").filter { !$0.contains("expires") }.joined(separator: "\n")
