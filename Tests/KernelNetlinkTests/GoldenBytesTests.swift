@@ -1,5 +1,6 @@
-// Goal: the exact bytes of the requests that everything else relies on. Method: a scripted transport records what is
-// sent and answers with bytes written by hand. Expected bytes are little-endian, as on every machine that runs this.
+// Goal: the exact bytes of the requests that everything else relies on. Method: a scripted transport records
+// what is sent and answers with bytes written by hand. Expected bytes are little-endian, as on every machine
+// that runs this.
 import Addresses
 import Glibc
 import Testing
@@ -36,8 +37,8 @@ let acknowledged: [UInt8] = [
     VethEnd(name: "vpab", mtu: 1450, master: 7),
     peer: VethEnd(name: "eth0", mac: mac, mtu: 1450, namespace: 5))
   let expected: [UInt8] = [
-    // nlmsghdr: 148 bytes, RTM_NEWLINK, REQUEST|ACK|CREATE|EXCL, sequence 1, port 0
-    148, 0, 0, 0, 16, 0, 0x05, 0x06, 1, 0, 0, 0, 0, 0, 0, 0,
+    // nlmsghdr: 140 bytes, RTM_NEWLINK, REQUEST|ACK|CREATE|EXCL, sequence 1, port 0
+    140, 0, 0, 0, 16, 0, 0x05, 0x06, 1, 0, 0, 0, 0, 0, 0, 0,
     // ifinfomsg: any family, index 0 (the kernel chooses), IFF_UP and the mask IFF_UP
     0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0,
     // IFLA_IFNAME "vpab"
@@ -46,14 +47,14 @@ let acknowledged: [UInt8] = [
     8, 0, 4, 0, 0xaa, 0x05, 0, 0,
     // IFLA_MASTER 7
     8, 0, 10, 0, 7, 0, 0, 0,
-    // IFLA_LINKINFO, 88 bytes
-    88, 0, 18, 0,
+    // IFLA_LINKINFO, 80 bytes
+    80, 0, 18, 0,
     // IFLA_INFO_KIND "veth"
     9, 0, 1, 0, 0x76, 0x65, 0x74, 0x68, 0, 0, 0, 0,
     // IFLA_INFO_DATA, VETH_INFO_PEER
-    72, 0, 2, 0, 68, 0, 1, 0,
-    // the peer's ifinfomsg: up as well
-    0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0,
+    64, 0, 2, 0, 60, 0, 1, 0,
+    // the peer's ifinfomsg: still down, a veth without its other end refuses to go up
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     // IFLA_IFNAME "eth0"
     9, 0, 3, 0, 0x65, 0x74, 0x68, 0x30, 0, 0, 0, 0,
     // IFLA_ADDRESS 0a:58:0a:2a:00:02
@@ -92,7 +93,8 @@ let acknowledged: [UInt8] = [
       [
         // nlmsghdr: 44 bytes, RTM_NEWROUTE, REQUEST|ACK|CREATE|EXCL
         44, 0, 0, 0, 24, 0, 0x05, 0x06, 1, 0, 0, 0, 0, 0, 0, 0,
-        // rtmsg: AF_INET, to /0, from /0, tos 0, table main, protocol static, scope universe, unicast, flags 0
+        // rtmsg: AF_INET, to /0, from /0, tos 0, table main, protocol static, scope universe, unicast, flags
+        // 0
         2, 0, 0, 0, 254, 4, 0, 1, 0, 0, 0, 0,
         // RTA_GATEWAY 10.42.0.1, RTA_OIF 3
         8, 0, 5, 0, 10, 42, 0, 1, 8, 0, 4, 0, 3, 0, 0, 0,

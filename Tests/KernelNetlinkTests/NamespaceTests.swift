@@ -36,8 +36,9 @@ final class TestNamespace {
 
   var inside = try RouteSession(inNamespace: pod.path)
   let eth0 = try #require(try inside.link(named: "eth0"))
-  #expect(eth0.isUp && eth0.mac == podMAC && eth0.mtu == 1400)
+  #expect(!eth0.isUp && eth0.mac == podMAC && eth0.mtu == 1400)
   let address = try #require(InterfaceAddress("10.42.0.2/24"))
+  try inside.setLink(eth0.index, isUp: true)
   try inside.addAddress(address, to: eth0.index)
   #expect(try inside.addresses(of: eth0.index, family: .v4).map(\.value) == [address])
   let everywhere = try #require(IPPrefix("0.0.0.0/0"))
@@ -55,7 +56,7 @@ final class TestNamespace {
 @Test func `links are renamed, resized and taken down`() throws {
   let node = try TestNamespace("set")
   var session = try RouteSession(inNamespace: node.path)
-  try session.createDummy("d0", isUp: false)
+  try session.createBridge("d0", isUp: false)
   let index = try #require(try session.link(named: "d0")).index
   try session.setLink(index, isUp: true, name: "d1", mtu: 1280)
   let link = try #require(try session.link(named: "d1"))

@@ -1,11 +1,13 @@
-// "This address is now here": gratuitous ARP (RFC 5227 section 3) and unsolicited neighbour advertisement (RFC 4861
-// section 7.2.6). Without it a neighbour that remembers the address's former owner sends into the void for 17–18 s.
+// "This address is now here": gratuitous ARP (RFC 5227 section 3) and unsolicited neighbour advertisement
+// (RFC 4861 section 7.2.6). Without it a neighbour that remembers the address's former owner sends into the
+// void for 17–18 s.
 import Addresses
 import Glibc
 
 /// Frames that announce an address, and their sending.
 public enum Announcement {
-  /// Sends the frames that announce `address` at `mac` out of link `index` of the calling thread's network namespace.
+  /// Sends the frames that announce `address` at `mac` out of link `index` of the calling thread's network
+  /// namespace.
   public static func send(_ address: IPAddress, mac: MACAddress, on index: Int32) throws(NetlinkError) {
     let command = "arping -U -I if\(index) \(address)"
     let descriptor = socket(
@@ -13,7 +15,8 @@ public enum Announcement {
     guard descriptor >= 0 else { throw NetlinkError(errno: errno, command: command) }
     defer { close(descriptor) }
     for frame in frames(address, mac: mac) {
-      // sockaddr_ll: family, protocol, index; kind, type, length and address of the receiver come from the frame.
+      // sockaddr_ll: family, protocol, index; kind, type, length and address of the receiver come from the
+      // frame.
       var target: [UInt8] = []
       withUnsafeBytes(of: Wire.familyPacket) { target.append(contentsOf: $0) }
       target += frame[12..<14]
@@ -31,7 +34,8 @@ public enum Announcement {
     }
   }
 
-  /// For IPv4 both forms, request and reply: some stacks heed only one. For IPv6 one advertisement with override.
+  /// For IPv4 both forms, request and reply: some stacks heed only one. For IPv6 one advertisement with
+  /// override.
   public static func frames(_ address: IPAddress, mac: MACAddress) -> [[UInt8]] {
     let hardware = mac.array
     switch address {

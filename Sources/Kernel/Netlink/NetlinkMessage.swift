@@ -1,5 +1,6 @@
-// The wire format of rtnetlink: a header, a fixed part that depends on the type, then attributes, all in host order
-// and padded to four bytes. Written by `NetlinkMessage`, read by `NetlinkReader`; both are plain values.
+// The wire format of rtnetlink: a header, a fixed part that depends on the type, then attributes, all in
+// host order and padded to four bytes. Written by `NetlinkMessage`, read by `NetlinkReader`; both are plain
+// values.
 //
 //   0        4       6       8        12       16
 //   +--------+-------+-------+--------+--------+-------------+----------------------+

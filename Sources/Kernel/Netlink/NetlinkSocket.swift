@@ -7,15 +7,16 @@ public protocol NetlinkTransport: ~Copyable {
   mutating func receive() throws(NetlinkError) -> [UInt8]
 }
 
-/// A netlink socket of the network namespace its thread was in when it was opened; it stays there wherever it is
-/// used. Closed when the value ends.
+/// A netlink socket of the network namespace its thread was in when it was opened; it stays there wherever
+/// it is used. Closed when the value ends.
 public struct NetlinkSocket: NetlinkTransport, ~Copyable {
   let descriptor: Int32
   private var buffer: [UInt8]
 
   /// Bytes of the largest datagram read at once. The kernel fills dumps up to 32 KiB.
   static let datagramBytesMax = 65536
-  /// A wait longer than this ends in `ETIMEDOUT`. Long: a large transaction elsewhere can hold the kernel's lock.
+  /// A wait longer than this ends in `ETIMEDOUT`. Long: a large transaction elsewhere can hold the kernel's
+  /// lock.
   static let answerSecondsMax = 60
 
   /// - Parameter family: the netlink protocol; 0 is rtnetlink, 12 netfilter.

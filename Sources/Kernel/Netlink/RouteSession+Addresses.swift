@@ -58,8 +58,8 @@ extension IPFamily {
 extension RouteSession {
   /// `ip addr add ADDRESS/LENGTH dev INDEX nodad`
   ///
-  /// Duplicate address detection is off by default: it would hold an IPv6 address back for one to three seconds, and our
-  /// IPAM already knows that nobody else has it.
+  /// Duplicate address detection is off by default: it would hold an IPv6 address back for one to three
+  /// seconds, and our IPAM already knows that nobody else has it.
   public mutating func addAddress(
     _ value: InterfaceAddress, to index: Int32, duplicateDetection: Bool = false, replace: Bool = false
   ) throws(NetlinkError) {
@@ -101,7 +101,8 @@ extension RouteSession {
 }
 
 extension NetlinkMessage {
-  /// Appends `ifaddrmsg` and the address twice: `IFA_LOCAL` is ours, `IFA_ADDRESS` the far end's, the same on a LAN.
+  /// Appends `ifaddrmsg` and the address twice: `IFA_LOCAL` is ours, `IFA_ADDRESS` the far end's, the same
+  /// on a LAN.
   mutating func appendAddress(_ value: InterfaceAddress, index: Int32, flags: UInt32) {
     append(value.address.family.wire)
     append(UInt8(value.prefixLength))

@@ -1,4 +1,5 @@
-// Links: veth pairs, bridges, dummies; up, down, rename, MTU, hardware address, master, alias, bridge port settings.
+// Links: veth pairs, bridges, dummies; up, down, rename, MTU, hardware address, master, alias, bridge port
+// settings.
 import Addresses
 import Glibc
 
@@ -84,9 +85,11 @@ extension NetlinkMessage {
 }
 
 extension RouteSession {
-  /// Creates both ends of a veth pair in one request, each already named, addressed, in its namespace, in its bridge
-  /// and up: nothing half-made is ever visible.
-  /// `ip link add NAME up master BRIDGE type veth peer name PEER netns NS up`
+  /// Creates both ends of a veth pair in one request, each already named, with its hardware address, in its
+  /// namespace and in its bridge; this end may be up. The peer is born down whatever it says: the kernel
+  /// refuses (`ENOTCONN`) to raise an end that has no other end yet, so raise it with `setLink` from a
+  /// session in its namespace.
+  /// `ip link add NAME up master BRIDGE type veth peer name PEER netns NS`
   public mutating func createVeth(_ end: VethEnd, peer: VethEnd) throws(NetlinkError) {
     var message = NetlinkMessage(type: Wire.newLink, flags: Wire.create | Wire.exclusive)
     let up = Wire.interfaceUp
@@ -96,7 +99,7 @@ extension RouteSession {
       $0.attribute(Wire.Link.infoKind, text: "veth")
       $0.nest(Wire.Link.infoData) {
         $0.nest(Wire.Link.vethPeer) {
-          $0.appendLinkHeader(flags: peer.isUp ? up : 0, change: peer.isUp ? up : 0)
+          $0.appendLinkHeader()
           $0.appendEnd(peer)
         }
       }
@@ -106,7 +109,8 @@ extension RouteSession {
 
   /// `ip link add NAME address MAC mtu MTU up type bridge mcast_snooping 0|1`
   ///
-  /// Give a `mac`: without one a bridge takes the lowest of its ports' and so changes it when pods come and go.
+  /// Give a `mac`: without one a bridge takes the lowest of its ports' and so changes it when pods come and
+  /// go.
   public mutating func createBridge(
     _ name: String, mac: MACAddress? = nil, mtu: UInt32? = nil, multicastSnooping: Bool = true,
     isUp: Bool = true
@@ -149,7 +153,8 @@ extension RouteSession {
     }
   }
 
-  /// `ip link set dev INDEX up|down name … mtu … address … master … alias …`, in one request. What is nil stays.
+  /// `ip link set dev INDEX up|down name … mtu … address … master … alias …`, in one request. What is nil
+  /// stays.
   public mutating func setLink(
     _ index: Int32, isUp: Bool? = nil, name: String? = nil, mtu: UInt32? = nil, mac: MACAddress? = nil,
     master: Int32? = nil, alias: String? = nil, namespace: Int32? = nil
@@ -168,7 +173,8 @@ extension RouteSession {
 
   /// `ip link set dev NAME alias … type bridge_slave hairpin on|off isolated on|off`
   ///
-  /// Hairpin lets a pod reach itself through its own Service: the bridge sends a frame back out of the port it came in by.
+  /// Hairpin lets a pod reach itself through its own Service: the bridge sends a frame back out of the port
+  /// it came in by.
   public mutating func setBridgePort(
     named name: String, hairpin: Bool? = nil, isIsolated: Bool? = nil, alias: String? = nil
   ) throws(NetlinkError) {

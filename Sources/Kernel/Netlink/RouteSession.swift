@@ -1,9 +1,9 @@
-// A synchronous conversation with rtnetlink: one request, its answers, then the next. What can be asked stands in the
-// siblings: +Links, +Addresses, +Routes, +Neighbours.
+// A synchronous conversation with rtnetlink: one request, its answers, then the next. What can be asked
+// stands in the siblings: +Links, +Addresses, +Routes, +Neighbours.
 import Glibc
 
-/// A synchronous rtnetlink session over a socket that it owns. Calls block for as long as the kernel works (usually
-/// 10–100 µs; deleting a veth 16 ms). Use it from one thread at a time; it never suspends.
+/// A synchronous rtnetlink session over a socket that it owns. Calls block for as long as the kernel works
+/// (usually 10–100 µs; deleting a veth 16 ms). Use it from one thread at a time; it never suspends.
 public struct RouteSession: ~Copyable {
   var transport: any NetlinkTransport & ~Copyable
   private var sequence: UInt32 = 0
@@ -92,7 +92,8 @@ public struct RouteSession: ~Copyable {
       throw NetlinkError(errno: EBADMSG, command: "")
     }
     guard code < 0 else { return }
-    // The refused request's header follows (the whole request unless the ack is capped), then attributes; number 1 is text.
+    // The refused request's header follows (the whole request unless the ack is capped), then attributes;
+    // number 1 is text.
     var explanation: String? = nil
     if answer.flags & Wire.extendedAck != 0 {
       var skipped = 4

@@ -1,5 +1,5 @@
-// Numbers of the kernel's rtnetlink interface that this module speaks. Spelled here and not imported, so that Swift
-// sees integers of the right width and no kernel header meets glibc's (see CLinux/README.md).
+// Numbers of the kernel's rtnetlink interface that this module speaks. Spelled here and not imported, so
+// that Swift sees integers of the right width and no kernel header meets glibc's (see CLinux/README.md).
 
 /// Kernel constants, by the header they come from.
 public enum Wire {
