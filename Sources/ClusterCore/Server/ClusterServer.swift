@@ -1,1 +1,0 @@
-// The API server: TLS, HTTP, discovery, REST, watch cache, admission, tables.
