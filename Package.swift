@@ -110,9 +110,14 @@ let modules: [Module] = [
     on: ["ClusterView", "Reactor", "Addresses", "Diagnostics", "CLinux"],
     packages: ["Logging"]),
   Module(
+    name: "DataPlane", path: "Sources/DataPlane",
+    on: [
+      "ClusterObjects", "ClusterClient", "ClusterView", "Proxy", "Policy", "DNS", "Ingress", "Ruleset",
+      "KernelNftables", "KernelNetlink", "Reactor", "Addresses", "Diagnostics",
+    ], packages: ["Logging"]),
+  Module(
     name: "Observe", path: "Sources/Observe",
-    on: ["ClusterView", "Ruleset", "Proxy", "Policy", "DNS", "Addresses", "Diagnostics"],
-    packages: ["Logging"]),
+    on: ["ClusterObjects", "ClusterView", "Ruleset", "Policy", "Addresses", "Diagnostics"]),
 
   // Assembly.
   Module(
@@ -121,7 +126,7 @@ let modules: [Module] = [
       "ClusterObjects", "ClusterStore", "ClusterClient", "ClusterServer", "ClusterView", "ClusterControllers",
       "ClusterScheduler", "ClusterNode", "KernelNetlink", "Ruleset", "KernelNftables", "Reactor", "Proxy",
       "Policy",
-      "DNS", "Ingress", "Observe", "Addresses", "Diagnostics", "CNI", "CLinux",
+      "DNS", "Ingress", "DataPlane", "Observe", "Addresses", "Diagnostics", "CNI", "CLinux",
     ],
     packages: ["ArgumentParser", "Logging", "Yams", "NIOCore", "NIOPosix", "NIOHTTP1"], tests: false),
   Module(name: "weft-cni", path: "Sources/weft-cni", kind: .executable, on: ["CNI"], tests: false),
