@@ -18,7 +18,7 @@ final class StreamWriter: Sendable {
   static let queuedBytesMax = 64 << 20
 
   private let state = Mutex(State())
-  private let loop: any EventLoop
+  fileprivate let loop: any EventLoop
   private let drain: @Sendable ([ByteBuffer], _ isEnd: Bool) -> Void
 
   init(loop: any EventLoop, drain: @escaping @Sendable ([ByteBuffer], Bool) -> Void) {
@@ -86,5 +86,12 @@ final class StreamWriter: Sendable {
       return state.onClose
     }
     onClose?()
+  }
+}
+
+extension StreamWriter {
+  /// Runs `body` later on the stream's event loop.
+  func schedule(after delay: TimeAmount, _ body: @escaping @Sendable () -> Void) -> Scheduled<Void> {
+    loop.scheduleTask(in: delay, body)
   }
 }
