@@ -69,7 +69,8 @@ public final class ClusterServer: Sendable {
   /// Opens the store, makes what keys are missing, listens, and returns when requests are answered. Errors: `STO…` of the store,
   /// `API0001` address taken, `API0003` files, `API0004` certificates. Nothing is left behind when it throws.
   public static func start(_ settings: ServerSettings) async throws -> ClusterServer {
-    guard let base = IPv4Address(settings.serviceRange.base), (8...28).contains(settings.serviceRange.length) else {
+    guard let base = IPv4Address(settings.serviceRange.base), (8...28).contains(settings.serviceRange.length)
+    else {
       throw WeftError(
         "API0002", object: "\(settings.serviceRange.base)/\(settings.serviceRange.length)",
         cause: "not a usable range of cluster addresses", next: "give --service-cidr like 10.43.0.0/16")
@@ -150,8 +151,10 @@ public final class ClusterServer: Sendable {
 
   /// Bookmarks and expiry each minute; compaction to where the store stood `historySeconds` ago.
   private static func doChores(_ store: SQLiteStore, _ caches: ObjectCaches, _ historySeconds: Int) async {
-    let objects = Metrics.shared.gauge("apiserver_storage_objects", "Objects by resource.", labels: ["resource"])
-    let watches = Metrics.shared.gauge("apiserver_longrunning_requests", "Open watches.", labels: ["resource"])
+    let objects = Metrics.shared.gauge(
+      "apiserver_storage_objects", "Objects by resource.", labels: ["resource"])
+    let watches = Metrics.shared.gauge(
+      "apiserver_longrunning_requests", "Open watches.", labels: ["resource"])
     var past: [Revision] = []
     let minutes = max(1, historySeconds / 60)
     while !Task.isCancelled {

@@ -27,7 +27,8 @@ public final class InProcessClient: ClusterAPI {
   ) async throws -> ObjectList {
     let page = try await core.list(try core.kind(resource), namespace: namespace, options: options)
     return ObjectList(
-      resourceVersion: String(page.revision), continueToken: page.continueToken, items: page.objects.map(\.tree))
+      resourceVersion: String(page.revision), continueToken: page.continueToken,
+      items: page.objects.map(\.tree))
   }
 
   public func watch(
@@ -41,7 +42,8 @@ public final class InProcessClient: ClusterAPI {
     // Initial events are delivered before anyone reads: they do not count against the bound.
     let (stream, continuation) = AsyncThrowingStream<WatchEvent, any Error>.makeStream(
       bufferingPolicy: .bufferingOldest(Self.watchBufferMax + caches[name].count))
-    let watcher = LocalWatcher(filter: filter, wantsBookmarks: options.allowBookmarks, continuation: continuation)
+    let watcher = LocalWatcher(
+      filter: filter, wantsBookmarks: options.allowBookmarks, continuation: continuation)
     if let oldest = caches.subscribe(watcher, to: name, from: start) {
       throw Failure.tooOld(Revision(options.resourceVersion ?? "") ?? 0, oldest: oldest)
     }

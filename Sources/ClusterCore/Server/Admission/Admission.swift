@@ -73,7 +73,9 @@ extension RESTCore {
     pod.set(JSON(name), at: "spec", "serviceAccountName")
     pod.set(JSON(name), at: "spec", "serviceAccount")
     if pod.at("spec", "priority") == nil { pod.set(0, at: "spec", "priority") }
-    if pod.at("spec", "preemptionPolicy") == nil { pod.set("PreemptLowerPriority", at: "spec", "preemptionPolicy") }
+    if pod.at("spec", "preemptionPolicy") == nil {
+      pod.set("PreemptLowerPriority", at: "spec", "preemptionPolicy")
+    }
     // A node that is not ready or not reachable keeps its pods for five minutes.
     var tolerations = pod.at("spec", "tolerations")?.elements ?? []
     for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
@@ -121,7 +123,8 @@ extension RESTCore {
     var errors: [FieldError] = []
     if old == nil {
       let problem =
-        kind.kind == "Namespace" ? Names.labelProblem(object.name)
+        kind.kind == "Namespace"
+        ? Names.labelProblem(object.name)
         : kind.kind == "Service" ? Names.label1035Problem(object.name) : Names.subdomainProblem(object.name)
       if let problem { errors.append(.invalid("metadata.name", JSON(object.name), problem)) }
     }

@@ -60,9 +60,13 @@ final class ServiceAllocator: Sendable {
       if let value = address.string.flatMap(ipv4) { claims.addresses.insert(value) }
     }
     for port in service.at("spec", "ports")?.elements ?? [] {
-      if let value = port["nodePort"]?.integer, let port = UInt16(exactly: value), port > 0 { claims.ports.insert(port) }
+      if let value = port["nodePort"]?.integer, let port = UInt16(exactly: value), port > 0 {
+        claims.ports.insert(port)
+      }
     }
-    if let value = service.at("spec", "healthCheckNodePort")?.integer, let port = UInt16(exactly: value), port > 0 {
+    if let value = service.at("spec", "healthCheckNodePort")?.integer, let port = UInt16(exactly: value),
+      port > 0
+    {
       claims.ports.insert(port)
     }
     return claims
@@ -91,7 +95,9 @@ final class ServiceAllocator: Sendable {
   ) throws {
     let name = service.name
     if service.at("spec", "type")?.string == "ExternalName" {
-      for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] { service.set(nil, at: "spec", field) }
+      for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+        service.set(nil, at: "spec", field)
+      }
       return
     }
     let before = old?.at("spec", "clusterIP")?.string ?? ""
@@ -119,7 +125,8 @@ final class ServiceAllocator: Sendable {
             kind, name,
             [
               FieldError.invalid(
-                "spec.clusterIPs[0]", JSON(wanted), "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")
+                "spec.clusterIPs[0]", JSON(wanted),
+                "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")
             ])
         }
         address = asked
@@ -133,7 +140,9 @@ final class ServiceAllocator: Sendable {
     if service.at("spec", "ipFamilies")?.elements.isEmpty ?? true {
       service.set(["IPv4"], at: "spec", "ipFamilies")
     }
-    if service.at("spec", "ipFamilyPolicy") == nil { service.set("SingleStack", at: "spec", "ipFamilyPolicy") }
+    if service.at("spec", "ipFamilyPolicy") == nil {
+      service.set("SingleStack", at: "spec", "ipFamilyPolicy")
+    }
     if service.at("spec", "internalTrafficPolicy") == nil {
       service.set("Cluster", at: "spec", "internalTrafficPolicy")
     }
@@ -146,7 +155,9 @@ final class ServiceAllocator: Sendable {
         return "failed to allocate IP \(text): the provided IP is not in the valid range. "
           + "The range of valid IPs is \(IPv4Address(bits: base))/\(length)"
       }
-      if !state.addresses.insert(address).inserted { return "failed to allocate IP \(text): provided IP is already allocated" }
+      if !state.addresses.insert(address).inserted {
+        return "failed to allocate IP \(text): provided IP is already allocated"
+      }
       return nil
     }
     if let problem {
@@ -201,7 +212,10 @@ final class ServiceAllocator: Sendable {
         if old == nil {
           throw Failure.invalid(
             kind, service.name,
-            [FieldError.forbidden(FieldPath("spec.ports[\(index)].nodePort"), "may not be used when `type` is 'ClusterIP'")])
+            [
+              FieldError.forbidden(
+                FieldPath("spec.ports[\(index)].nodePort"), "may not be used when `type` is 'ClusterIP'")
+            ])
         }
         ports[index]["nodePort"] = nil
         continue
@@ -236,7 +250,8 @@ final class ServiceAllocator: Sendable {
               kind, service.name,
               [
                 FieldError.invalid(
-                  FieldPath("spec.ports[\(index)].nodePort"), JSON(asked), "provided port is already allocated")
+                  FieldPath("spec.ports[\(index)].nodePort"), JSON(asked),
+                  "provided port is already allocated")
               ])
           }
           taken.ports.insert(port)

@@ -80,7 +80,8 @@ public struct CertificateAuthority: Sendable {
 
   /// What is served: valid for all of `names` and `addresses`. Kept across starts while it is valid for all of them.
   public func server(names: [String], addresses: [[UInt8]]) throws(WeftError) -> CertifiedKey {
-    let wanted = names.map(GeneralName.dnsName) + addresses.map { .ipAddress(ASN1OctetString(contentBytes: $0[...])) }
+    let wanted =
+      names.map(GeneralName.dnsName) + addresses.map { .ipAddress(ASN1OctetString(contentBytes: $0[...])) }
     return try kept("server", covers: wanted) { () throws in
       try issue(
         subject: DistinguishedName { CommonName("kube-apiserver") }, usage: .serverAuth, names: wanted)
@@ -102,7 +103,8 @@ public struct CertificateAuthority: Sendable {
     _ file: String, covers names: [GeneralName], make: () throws -> CertifiedKey
   ) throws(WeftError) -> CertifiedKey {
     let path = "\(folder)/\(file)"
-    if let certificateText = try PrivateFile.read(path + ".crt"), let keyText = try PrivateFile.read(path + ".key"),
+    if let certificateText = try PrivateFile.read(path + ".crt"),
+      let keyText = try PrivateFile.read(path + ".key"),
       let found = try? Certificate(pemEncoded: certificateText), found.issuer == certificate.subject,
       certificate.publicKey.isValidSignature(found.signature, for: found),
       Self.date(Timestamp.now().seconds + Self.renewBefore) < found.notValidAfter

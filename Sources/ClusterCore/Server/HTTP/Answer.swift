@@ -7,7 +7,9 @@ import NIOCore
 import NIOHTTP1
 
 enum Answer {
-  static func json(_ code: Int, _ tree: JSON, contentType: String = "application/json", headers: [(String, String)] = [])
+  static func json(
+    _ code: Int, _ tree: JSON, contentType: String = "application/json", headers: [(String, String)] = []
+  )
     -> HTTPResponse
   {
     HTTPResponse(code, contentType: contentType, headers: headers, .bytes(ByteBuffer(bytes: tree.bytes)))
@@ -15,7 +17,9 @@ enum Answer {
 
   static func status(_ error: APIStatusError) -> HTTPResponse {
     var headers: [(String, String)] = []
-    if let seconds = error.details["retryAfterSeconds"]?.integer { headers.append(("retry-after", String(seconds))) }
+    if let seconds = error.details["retryAfterSeconds"]?.integer {
+      headers.append(("retry-after", String(seconds)))
+    }
     return json(error.code, error.status, headers: headers)
   }
 
@@ -27,7 +31,9 @@ enum Answer {
     }
   }
 
-  static func object(_ code: Int, _ object: CachedObject, _ kind: ResourceKind, _ form: Form, warnings: [String] = [])
+  static func object(
+    _ code: Int, _ object: CachedObject, _ kind: ResourceKind, _ form: Form, warnings: [String] = []
+  )
     -> HTTPResponse
   {
     let headers = Self.warnings(warnings)
@@ -50,7 +56,9 @@ enum Answer {
     if let remaining = page.remaining { metadata["remainingItemCount"] = JSON(remaining) }
     switch form.representation {
     case .full:
-      let head = (["kind": JSON(kind.listKind), "apiVersion": JSON(kind.apiVersion), "metadata": metadata] as JSON).bytes
+      let head =
+        (["kind": JSON(kind.listKind), "apiVersion": JSON(kind.apiVersion), "metadata": metadata] as JSON)
+        .bytes
       var out = ByteBuffer()
       out.reserveCapacity(page.objects.reduce(head.count + 16) { $0 + $1.bytes.readableBytes + 1 })
       out.writeBytes(head.dropLast())

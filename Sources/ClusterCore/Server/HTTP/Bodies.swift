@@ -21,7 +21,8 @@ enum Bodies {
     guard asked.isEmpty || FieldValidation(rawValue: asked) != nil else {
       throw APIStatusError(
         code: 422, reason: "Invalid",
-        message: "CreateOptions.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: \"\(asked)\": "
+        message:
+          "CreateOptions.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: \"\(asked)\": "
           + "supported values: \"Ignore\", \"Strict\", \"Warn\"")
     }
     let validation = FieldValidation(rawValue: asked) ?? .warn
@@ -70,7 +71,8 @@ enum Bodies {
   }
 
   /// `DeleteOptions` from the body, or from the query when there is none.
-  static func deleteOptions(_ request: HTTPRequest, _ registry: KindRegistry) throws -> (DeleteOptions, Bool) {
+  static func deleteOptions(_ request: HTTPRequest, _ registry: KindRegistry) throws -> (DeleteOptions, Bool)
+  {
     var options = DeleteOptions()
     var dryRun = request.parameter("dryRun") == "All"
     options.propagationPolicy = request.parameter("propagationPolicy")
@@ -101,7 +103,8 @@ enum Bodies {
     if let policy = options.propagationPolicy, !["Orphan", "Foreground", "Background"].contains(policy) {
       throw APIStatusError(
         code: 422, reason: "Invalid",
-        message: "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"\(policy)\": "
+        message:
+          "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"\(policy)\": "
           + "supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"")
     }
     return (options, dryRun)
@@ -114,7 +117,9 @@ enum YAML {
     let text = String(decoding: bytes, as: UTF8.self)
     if let json = try? JSON(parsing: bytes) { return json }
     let node: Node?
-    do { node = try Yams.compose(yaml: text) } catch { throw DecodeError("error converting YAML to JSON: \(error)") }
+    do { node = try Yams.compose(yaml: text) } catch {
+      throw DecodeError("error converting YAML to JSON: \(error)")
+    }
     guard let node else { throw DecodeError("error converting YAML to JSON: empty document") }
     return try convert(node, depth: 0)
   }

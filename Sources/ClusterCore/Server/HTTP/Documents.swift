@@ -50,7 +50,8 @@ final class Documents: Sendable {
   private static let version: JSON = [
     "major": "1", "minor": "37", "gitVersion": "v1.37.0+weft", "gitCommit": "", "gitTreeState": "clean",
     "buildDate": "2026-11-21T00:00:00Z", "goVersion": "", "compiler": "swiftc", "platform": "linux/amd64",
-    "emulationMajor": "1", "emulationMinor": "37", "minCompatibilityMajor": "1", "minCompatibilityMinor": "36",
+    "emulationMajor": "1", "emulationMinor": "37", "minCompatibilityMajor": "1",
+    "minCompatibilityMinor": "36",
   ]
 
   private func health(_ request: HTTPRequest) -> HTTPResponse {
@@ -103,7 +104,8 @@ final class Documents: Sendable {
     if let found = made.withLock({ $0[groupVersion] }) { return found }
     guard let tree = openAPI.document(groupVersion: groupVersion) else { return nil }
     let bytes = tree.bytes
-    let text = String(Names.fnv1a(bytes), radix: 16, uppercase: true) + String(bytes.count, radix: 16, uppercase: true)
+    let text =
+      String(Names.fnv1a(bytes), radix: 16, uppercase: true) + String(bytes.count, radix: 16, uppercase: true)
     let document = (ByteBuffer(bytes: bytes), text)
     made.withLock { $0[groupVersion] = document }
     return document

@@ -86,7 +86,8 @@ struct HTTPResponse: Sendable {
   var headers: [(String, String)] = []
   var body: Body
 
-  init(_ code: Int, contentType: String = "application/json", headers: [(String, String)] = [], _ body: Body) {
+  init(_ code: Int, contentType: String = "application/json", headers: [(String, String)] = [], _ body: Body)
+  {
     status = HTTPResponseStatus(statusCode: code)
     self.contentType = contentType
     self.headers = headers

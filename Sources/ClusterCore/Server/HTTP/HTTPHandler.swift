@@ -93,7 +93,9 @@ final class HTTPHandler: ChannelInboundHandler, @unchecked Sendable {
     guard channel.isActive else { return }
     var headers = HTTPHeaders([("content-type", response.contentType)])
     headers.add(contentsOf: response.headers)
-    if headers.first(name: "cache-control") == nil { headers.add(name: "cache-control", value: "no-cache, private") }
+    if headers.first(name: "cache-control") == nil {
+      headers.add(name: "cache-control", value: "no-cache, private")
+    }
     let isHead = head.method == .HEAD
     switch response.body {
     case .bytes(let bytes):

@@ -64,16 +64,20 @@ extension Router {
       let containers = pod.tree.at("spec", "containers")?.elements.compactMap { $0["name"]?.string } ?? []
       if container.isEmpty, containers.count > 1 {
         throw Failure.badRequest(
-          "a container name must be specified for pod \(name), choose one of: [\(containers.joined(separator: " "))]")
+          "a container name must be specified for pod \(name), choose one of: [\(containers.joined(separator: " "))]"
+        )
       }
-      let bytes = try await podLogs(namespace, name, container.isEmpty ? containers.first ?? "" : container, options)
+      let bytes = try await podLogs(
+        namespace, name, container.isEmpty ? containers.first ?? "" : container, options)
       return HTTPResponse(200, contentType: "text/plain", .bytes(ByteBuffer(bytes: bytes)))
     default: throw Failure.notServed
     }
   }
 
   private func part(_ request: HTTPRequest, _ gvk: GroupVersionKind) throws -> JSON {
-    if let schema = core.registry.bodySchema(gvk) { return try Bodies.object(request, schema, as: gvk).object }
+    if let schema = core.registry.bodySchema(gvk) {
+      return try Bodies.object(request, schema, as: gvk).object
+    }
     guard Bodies.mediaType(request) == "application/json" else {
       throw Failure.unsupported(Bodies.mediaType(request), allowed: ["application/json"])
     }
@@ -85,7 +89,8 @@ extension Router {
   ) async throws -> HTTPResponse {
     let gvk = GroupVersionKind("autoscaling", "v1", "Scale")
     switch request.method {
-    case .GET: return Answer.json(200, core.scale(of: try await core.get(kind, namespace: namespace, name: name)))
+    case .GET:
+      return Answer.json(200, core.scale(of: try await core.get(kind, namespace: namespace, name: name)))
     case .PUT:
       let wanted = try part(request, gvk)
       let object = try await core.changeScale(

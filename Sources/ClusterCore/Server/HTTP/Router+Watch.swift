@@ -25,7 +25,8 @@ extension Router {
     } else if !(options.resourceVersionMatch ?? "").isEmpty {
       throw Failure.invalidOptions([
         FieldError.forbidden(
-          "resourceVersionMatch", "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
+          "resourceVersionMatch",
+          "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
       ])
     }
     let filter = try core.filter(kind, namespace: namespace, options)

@@ -167,7 +167,9 @@ struct Target: Sendable {
     }
     guard let version = rest.popFirst(), let first = rest.popFirst() else { return nil }
     self.version = version
-    if first == "namespaces", rest.count >= 2, !["status", "finalize"].contains(rest[rest.startIndex + 1]) || rest.count > 2 {
+    if first == "namespaces", rest.count >= 2,
+      !["status", "finalize"].contains(rest[rest.startIndex + 1]) || rest.count > 2
+    {
       namespace = rest.removeFirst()
       resource = rest.removeFirst()
     } else {

@@ -23,7 +23,8 @@ enum Failure {
 
   static func conflict(
     _ kind: ResourceKind, _ name: String,
-    _ why: String = "the object has been modified; please apply your changes to the latest version and try again"
+    _ why: String =
+      "the object has been modified; please apply your changes to the latest version and try again"
   ) -> APIStatusError {
     APIStatusError(
       code: 409, reason: "Conflict",
@@ -53,7 +54,9 @@ enum Failure {
       details: ["group": "meta.k8s.io", "kind": "ListOptions", "causes": .array(errors.map(\.cause))])
   }
 
-  static func forbidden(_ kind: ResourceKind, _ name: String, _ why: String, cause: JSON? = nil) -> APIStatusError {
+  static func forbidden(_ kind: ResourceKind, _ name: String, _ why: String, cause: JSON? = nil)
+    -> APIStatusError
+  {
     var details = details(kind, name)
     if let cause { details["causes"] = [cause] }
     return APIStatusError(

@@ -16,7 +16,8 @@ extension RESTCore {
   func delete(
     _ kind: ResourceKind, namespace: String, name: String, options: DeleteOptions, dryRun: Bool = false
   ) async throws -> Deleted {
-    if kind.kind == "Namespace", kind.group.isEmpty, ["default", "kube-system", "kube-public"].contains(name) {
+    if kind.kind == "Namespace", kind.group.isEmpty, ["default", "kube-system", "kube-public"].contains(name)
+    {
       throw Failure.forbidden(kind, name, "this namespace may not be deleted")
     }
     let key = Self.key(kind, namespace, name)
@@ -24,7 +25,8 @@ extension RESTCore {
     for _ in 0..<8 {
       if let uid = options.uid, uid != current.tree.uid {
         throw Failure.conflict(
-          kind, name, "Precondition failed: UID in precondition: \(uid), UID in object meta: \(current.tree.uid)")
+          kind, name,
+          "Precondition failed: UID in precondition: \(uid), UID in object meta: \(current.tree.uid)")
       }
       if let version = options.resourceVersion, version != String(current.revision) {
         throw Failure.conflict(
@@ -75,7 +77,8 @@ extension RESTCore {
       // Nothing shortens what is under way; a zero grace may finish it.
       if grace > 0 || already > 0 || !finalizers.isEmpty || !isReadyToGo(kind, old) { return old }
     }
-    object.set(JSON(Timestamp.text(seconds: Timestamp.now().seconds + grace)), at: "metadata", "deletionTimestamp")
+    object.set(
+      JSON(Timestamp.text(seconds: Timestamp.now().seconds + grace)), at: "metadata", "deletionTimestamp")
     object.set(JSON(min(grace, already ?? grace)), at: "metadata", "deletionGracePeriodSeconds")
     if kind.hasGeneration, already == nil {
       object.set(JSON(old.generation + 1), at: "metadata", "generation")

@@ -79,7 +79,9 @@ extension RESTCore {
     _ kind: ResourceKind, namespace: String, name: String, options: WriteOptions, make: (JSON) throws -> JSON
   ) async throws -> CachedObject {
     try await change(kind, namespace: namespace, name: name, part: .main, options: options) { current in
-      let scale = try make(self.scale(of: CachedObject(key: "", revision: Revision(current.resourceVersion) ?? 0, tree: current)))
+      let scale = try make(
+        self.scale(of: CachedObject(key: "", revision: Revision(current.resourceVersion) ?? 0, tree: current))
+      )
       guard let replicas = scale.at("spec", "replicas")?.integer, replicas >= 0 else {
         throw Failure.invalid(
           kind, name,
@@ -102,10 +104,13 @@ extension RESTCore {
   // MARK: Pods
 
   /// Puts a pod on a node, once.
-  func bind(_ kind: ResourceKind, namespace: String, name: String, _ binding: JSON, options: WriteOptions) async throws {
+  func bind(_ kind: ResourceKind, namespace: String, name: String, _ binding: JSON, options: WriteOptions)
+    async throws
+  {
     let node = binding.at("target", "name")?.string ?? ""
     if node.isEmpty { throw Failure.badRequest("target.name is required") }
-    let written = try await change(kind, namespace: namespace, name: name, part: .finalize, options: options) {
+    let written = try await change(kind, namespace: namespace, name: name, part: .finalize, options: options)
+    {
       current in
       if current.isTerminating {
         throw Failure.conflict(kind, name, "pod \(name) is being deleted, cannot be assigned to a host")

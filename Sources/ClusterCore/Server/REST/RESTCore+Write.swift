@@ -60,7 +60,9 @@ extension RESTCore {
     {
       object["status"] = nil
     }
-    let kept = ["name", "generateName", "namespace", "labels", "annotations", "ownerReferences", "finalizers"]
+    let kept = [
+      "name", "generateName", "namespace", "labels", "annotations", "ownerReferences", "finalizers",
+    ]
     var metadata: JSON = [:]
     for field in kept { if let value = object.metadata[field] { metadata[field] = value } }
     metadata["uid"] = JSON(Self.uid())
@@ -98,7 +100,8 @@ extension RESTCore {
     let apiVersion = object.apiVersion
     if !apiVersion.isEmpty, apiVersion != kind.apiVersion {
       throw Failure.badRequest(
-        "the API version in the data (\(apiVersion)) does not match the expected API version (\(kind.apiVersion))")
+        "the API version in the data (\(apiVersion)) does not match the expected API version (\(kind.apiVersion))"
+      )
     }
     if !object.kind.isEmpty, object.kind != kind.kind {
       throw Failure.badRequest(
@@ -113,7 +116,8 @@ extension RESTCore {
     if object.namespace.isEmpty {
       object.set(JSON(namespace.isEmpty ? "default" : namespace), at: "metadata", "namespace")
     } else if !namespace.isEmpty, object.namespace != namespace {
-      throw Failure.badRequest("the namespace of the provided object does not match the namespace sent on the request")
+      throw Failure.badRequest(
+        "the namespace of the provided object does not match the namespace sent on the request")
     }
   }
 
@@ -130,7 +134,9 @@ extension RESTCore {
         "the name of the object (\(object.name)) does not match the name on the URL (\(name))")
     }
     let wanted = object
-    return try await change(kind, namespace: namespace, name: name, part: part, options: options) { _ in (wanted, []) }
+    return try await change(kind, namespace: namespace, name: name, part: part, options: options) { _ in
+      (wanted, [])
+    }
   }
 
   /// Reads, has `make` say what the object should be, and writes it; again when somebody else wrote in between.
@@ -147,7 +153,8 @@ extension RESTCore {
       }
       if !wanted.uid.isEmpty, wanted.uid != current.tree.uid {
         throw Failure.conflict(
-          kind, name, "Precondition failed: UID in precondition: \(wanted.uid), UID in object meta: \(current.tree.uid)")
+          kind, name,
+          "Precondition failed: UID in precondition: \(wanted.uid), UID in object meta: \(current.tree.uid)")
       }
       let (object, admitted) = try merge(kind, old: current.tree, new: wanted, part: part)
       do {
@@ -158,7 +165,8 @@ extension RESTCore {
       }
       if options.dryRun {
         admitted.release(services)
-        return Written(object: CachedObject(key: key, revision: current.revision, tree: object), warnings: warnings)
+        return Written(
+          object: CachedObject(key: key, revision: current.revision, tree: object), warnings: warnings)
       }
       if object == current.tree {
         admitted.release(services)
@@ -269,7 +277,8 @@ extension RESTCore {
 extension ResourceKind {
   /// Kinds that count changes of their spec.
   var hasGeneration: Bool {
-    ["Deployment", "ReplicaSet", "Ingress", "IngressClass", "NetworkPolicy", "EndpointSlice", "Pod"].contains(kind)
+    ["Deployment", "ReplicaSet", "Ingress", "IngressClass", "NetworkPolicy", "EndpointSlice", "Pod"].contains(
+      kind)
       || schema.field("spec") != nil && !["Namespace", "Node", "Service", "Lease"].contains(kind)
   }
 }

@@ -64,7 +64,8 @@ final class RESTCore: Sendable {
   func wait(forVersion text: String) async throws {
     if text.isEmpty || text == "0" { return }
     guard let revision = Revision(text), revision > 0 else {
-      throw Failure.badRequest("resourceVersion: Invalid value: \"\(text)\": strconv.ParseUint: parsing \"\(text)\": invalid syntax")
+      throw Failure.badRequest(
+        "resourceVersion: Invalid value: \"\(text)\": strconv.ParseUint: parsing \"\(text)\": invalid syntax")
     }
     guard await caches.wait(for: revision) else {
       throw Failure.tooLargeVersion(revision, current: caches.revision)
@@ -128,7 +129,8 @@ final class RESTCore: Sendable {
         objects = try await past(kind, revision, nil)
       case .some(let match):
         throw Failure.invalidOptions([
-          FieldError.forbidden("resourceVersionMatch", "\(match) needs a resourceVersion that it can apply to")
+          FieldError.forbidden(
+            "resourceVersionMatch", "\(match) needs a resourceVersion that it can apply to")
         ])
       }
     }
@@ -145,14 +147,17 @@ final class RESTCore: Sendable {
     }
     if rest > 0, let last = page.objects.last {
       cache.keep(objects, revision: revision)
-      page.continueToken = ContinueToken(revision: revision, after: String(last.key.dropFirst(prefix.count))).text
+      page.continueToken =
+        ContinueToken(revision: revision, after: String(last.key.dropFirst(prefix.count))).text
       if filter.labels.isEmpty, filter.fields.isEmpty { page.remaining = rest }
     }
     return page
   }
 
   /// The objects as they were: from a kept snapshot, else from the store's log.
-  private func past(_ kind: ResourceKind, _ revision: Revision, _ after: String?) async throws -> SortedObjects {
+  private func past(_ kind: ResourceKind, _ revision: Revision, _ after: String?) async throws
+    -> SortedObjects
+  {
     let cache = cache(kind)
     if let kept = cache.kept(revision) { return kept }
     if revision >= caches.revision { return cache.snapshot }
@@ -167,7 +172,8 @@ final class RESTCore: Sendable {
         var message = "The provided continue parameter is too old to display a consistent list result."
         var status = Failure.expired(message)
         if let after {
-          message += " You can start a new list without the continue parameter, or use the continue token in this "
+          message +=
+            " You can start a new list without the continue parameter, or use the continue token in this "
           message += "response to retrieve the remainder of the results, which will be inconsistent."
           status = Failure.expired(message)
           status.details = ["continue": JSON(ContinueToken(revision: 0, after: after).text)]

@@ -145,7 +145,9 @@ final class ObjectCaches: Sendable {
 
   // MARK: Watchers
 
-  func subscribe(_ subscriber: any WatchSubscriber, to resource: String, from start: ObjectCache.Start) -> Revision? {
+  func subscribe(_ subscriber: any WatchSubscriber, to resource: String, from start: ObjectCache.Start)
+    -> Revision?
+  {
     applied.withLock { self[resource].subscribe(subscriber, from: start, current: $0) }
   }
 

@@ -83,7 +83,8 @@ final class StreamWatcher: WatchSubscriber {
         return !sent
       }
       let table = TablePrinter.printer(for: self.kind.gvk).table(
-        [object.tree], now: .now, include: include, listMetadata: ["resourceVersion": JSON(String(object.revision))],
+        [object.tree], now: .now, include: include,
+        listMetadata: ["resourceVersion": JSON(String(object.revision))],
         withColumns: first)
       return [head, ByteBuffer(bytes: table.bytes), Self.end]
     }
