@@ -69,7 +69,9 @@ let modules: [Module] = [
   Module(
     name: "ClusterClient", path: "Sources/ClusterCore/Client",
     on: ["ClusterObjects", "Diagnostics"],
-    packages: ["Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOSSL", "NIOConcurrencyHelpers", "Yams"]),
+    packages: [
+      "Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOSSL", "NIOConcurrencyHelpers", "Collections", "Yams",
+    ]),
   Module(
     name: "ClusterServer", path: "Sources/ClusterCore/Server",
     on: ["ClusterObjects", "ClusterStore", "ClusterClient", "Diagnostics", "Addresses"],
@@ -96,7 +98,8 @@ let modules: [Module] = [
 
   // The network: each a plan (pure) and a thin edge; none knows another.
   Module(
-    name: "Proxy", path: "Sources/Proxy", on: ["ClusterView", "Ruleset", "Addresses", "Diagnostics"],
+    name: "Proxy", path: "Sources/Proxy",
+    on: ["ClusterView", "ClusterObjects", "Ruleset", "KernelNftables", "Addresses", "Diagnostics"],
     packages: ["Logging"]),
   Module(
     name: "Policy", path: "Sources/Policy", on: ["ClusterView", "Ruleset", "Addresses", "Diagnostics"],
@@ -112,8 +115,8 @@ let modules: [Module] = [
   Module(
     name: "DataPlane", path: "Sources/DataPlane",
     on: [
-      "ClusterObjects", "ClusterClient", "ClusterView", "Proxy", "Policy", "DNS", "Ingress", "Ruleset",
-      "KernelNftables", "KernelNetlink", "Reactor", "Addresses", "Diagnostics",
+      "ClusterObjects", "ClusterClient", "ClusterView", "Proxy", "Policy", "Ruleset", "KernelNftables", "KernelNetlink",
+      "Addresses", "Diagnostics",
     ], packages: ["Logging"]),
   Module(
     name: "Observe", path: "Sources/Observe",

@@ -50,7 +50,8 @@ public struct AttachmentBook: Sendable {
   public mutating func add(_ attachment: CNIAttachment) throws(WeftError) {
     guard entries.count < Self.entriesMax || entries[attachment.containerID] != nil else {
       throw WeftError(
-        "NET0021", object: "pod \(attachment.attachment.pod)", cause: "this node already has \(Self.entriesMax) pods",
+        "NET0021", object: "pod \(attachment.attachment.pod)",
+        cause: "this node already has \(Self.entriesMax) pods",
         next: "delete pods of this node, or add a node", isRetryable: true)
     }
     entries[attachment.containerID] = attachment
@@ -65,7 +66,9 @@ public struct AttachmentBook: Sendable {
   }
 
   private func save() throws(WeftError) {
-    let tree: JSON = ["attachments": .array(entries.values.sorted { $0.containerID < $1.containerID }.map(\.json))]
+    let tree: JSON = [
+      "attachments": .array(entries.values.sorted { $0.containerID < $1.containerID }.map(\.json))
+    ]
     let bytes = tree.bytes
     let new = path + ".new"
     let descriptor = open(new, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
@@ -111,12 +114,14 @@ extension CNIAttachment {
       attachment: PodAttachment(
         pod: ObjectKey(tree["namespace"]?.string ?? "", name),
         addresses: (tree["addresses"]?.elements ?? []).compactMap { $0.string.flatMap { IPAddress($0) } },
-        hardwareAddress: tree["hardwareAddress"]?.string.flatMap { MACAddress(text: $0) }, hostInterface: host))
+        hardwareAddress: tree["hardwareAddress"]?.string.flatMap { MACAddress(text: $0) }, hostInterface: host
+      ))
   }
 
   var json: JSON {
     var tree: JSON = [
-      "containerID": JSON(containerID), "interface": JSON(interface), "namespace": JSON(attachment.pod.namespace),
+      "containerID": JSON(containerID), "interface": JSON(interface),
+      "namespace": JSON(attachment.pod.namespace),
       "pod": JSON(attachment.pod.name), "addresses": JSON(attachment.addresses.map(\.description)),
       "hostInterface": JSON(attachment.hostInterface),
     ]

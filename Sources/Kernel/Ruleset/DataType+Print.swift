@@ -10,7 +10,7 @@ extension DataType {
     case .ipv6Address: "ipv6_addr"
     case .transport: "inet_proto"
     case .port: "inet_service"
-    case .mark, .slot: "mark"
+    case .mark, .networkMark, .slot: "mark"
     case .interfaceName: "ifname"
     case .etherAddress: "ether_addr"
     case .etherType: "ether_type"
@@ -28,7 +28,7 @@ extension DataType {
     case .ipv6Address: asKey ? "ip6 saddr" : "ip6 daddr"
     case .transport: "meta l4proto"
     case .port: "th dport"
-    case .mark: "ct mark"
+    case .mark, .networkMark: "ct mark"
     case .slot: "numgen random mod 2"
     case .interfaceName: "iifname"
     case .etherAddress: "ether saddr"
@@ -82,6 +82,7 @@ extension DataType {
       }
     case .port: return bytes.count == 2 ? String(UInt16(bytes[0]) << 8 | UInt16(bytes[1])) : hex(bytes)
     case .mark: return "0x" + padded(String(value.asNumber, radix: 16), 8)
+    case .networkMark: return "0x" + padded(String(value.asNumber.byteSwapped, radix: 16), 8)
     case .slot: return String(value.asNumber)
     case .interfaceName:
       return "\"\(String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self))\""

@@ -95,6 +95,9 @@ public struct Datum: Hashable, Sendable {
     return datum
   }
 
+  /// A mark in network order, for interval sets.
+  public static func networkNumber(_ number: UInt32) -> Datum { self.number(number.byteSwapped) }
+
   public static func mac(_ address: MACAddress) -> Datum { Datum(bytes: address.array) ?? Datum() }
 
   /// An interface name of at most 15 bytes, padded to the kernel's 16. Nil when it is longer.
@@ -172,6 +175,9 @@ public enum DataType: Hashable, Sendable {
   case transport
   case port
   case mark
+  /// A mark as a member of an interval set: ranges compare in network order, so the rule swaps it
+  /// (`networkOrder`).
+  case networkMark
   case interfaceName
   case etherAddress
   case etherType
@@ -186,7 +192,7 @@ public enum DataType: Hashable, Sendable {
   /// Bytes of the value when it stands alone.
   public var length: Int {
     switch self {
-    case .ipv4Address, .mark, .slot, .addressKind: 4
+    case .ipv4Address, .mark, .networkMark, .slot, .addressKind: 4
     case .ipv6Address, .interfaceName: 16
     case .transport, .tcpFlags, .direction, .familyNumber: 1
     case .port, .etherType: 2

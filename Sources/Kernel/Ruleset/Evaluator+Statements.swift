@@ -111,6 +111,7 @@ extension Walk {
     case .masked(let inner, let mask): return load(inner, table)?.combined(with: mask, &)
     case .or(let inner, let bits): return load(inner, table)?.combined(with: bits, |)
     case .xor(let inner, let bits): return load(inner, table)?.combined(with: bits, ^)
+    case .networkOrder(let inner): return load(inner, table).map { .networkNumber($0.asNumber) }
     case .concatenation(let members):
       var values: [Datum] = []
       for member in members {

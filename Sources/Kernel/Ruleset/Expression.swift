@@ -31,6 +31,9 @@ public indirect enum Expression: Hashable, Sendable {
   case masked(Expression, Datum)
   case or(Expression, Datum)
   case xor(Expression, Datum)
+  /// A mark in network order, for look-ups in interval sets. nft adds the step by itself, so it prints as
+  /// nothing.
+  case networkOrder(Expression)
   case concatenation([Expression])
   /// `KEY map @name`: the data of the element; the rule ends without a match when there is none.
   case mapped(Expression, map: String, [DataType])
@@ -61,6 +64,7 @@ public indirect enum Expression: Hashable, Sendable {
     case .random: [.slot]
     case .constant(_, let type): [type]
     case .masked(let inner, _), .or(let inner, _), .xor(let inner, _): inner.type
+    case .networkOrder: [.networkMark]
     case .concatenation(let members): members.flatMap(\.type)
     case .mapped(_, _, let type): type
     }

@@ -84,11 +84,11 @@ public struct Element: Hashable, Sendable {
   }
 
   public var value: Value
-  /// For people who read `nft list`; at most 127 bytes.
+  /// For people who read `nft list`; cut to 127 bytes, without double quotes.
   public var comment: String?
 
   public init(_ value: Value, comment: String? = nil) {
     self.value = value
-    self.comment = comment
+    self.comment = comment.map(Rule.quotable)
   }
 }

@@ -92,6 +92,7 @@ extension Rule: CustomStringConvertible {
 
   /// Text that survives nft's double quotes, which know no escape, within the kernel's 128 bytes.
   public static func quotable(_ text: String) -> String {
+    if text.utf8.count <= 127, text.utf8.allSatisfy({ $0 >= 32 && $0 != UInt8(ascii: "\"") }) { return text }
     var out = ""
     for scalar in text.unicodeScalars {
       let replaced: Unicode.Scalar = scalar == "\"" || scalar.value < 32 ? "'" : scalar
@@ -193,6 +194,7 @@ extension Expression: CustomStringConvertible {
     case .masked(let inner, let mask): "\(inner) & \(inner.text(of: mask))"
     case .or(let inner, let bits): "\(inner) | \(inner.text(of: bits))"
     case .xor(let inner, let bits): "\(inner) ^ \(inner.text(of: bits))"
+    case .networkOrder(let inner): inner.description
     case .concatenation(let members): members.map(\.description).joined(separator: " . ")
     case .mapped(let key, let map, _): "\(key) map @\(map)"
     }
