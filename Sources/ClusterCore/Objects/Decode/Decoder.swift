@@ -155,7 +155,9 @@ struct Normalizer {
     switch type {
     case .object(let schema):
       if value.isNull { return [:] }
-      guard let source = value.object else { throw mismatch(value, shortName(schema), in: owner, field: field) }
+      guard let source = value.object else {
+        throw mismatch(value, shortName(schema), in: owner, field: field)
+      }
       var object = JSONObject()
       try fields(of: source, schema, into: &object)
       return .object(object)
@@ -183,7 +185,8 @@ struct Normalizer {
       for entry in source.fields {
         path.append(entry.key)
         object.append(
-          entry.key, try normal(entry.value.isNull ? zeroScalar(element) : entry.value, element, owner, field))
+          entry.key, try normal(entry.value.isNull ? zeroScalar(element) : entry.value, element, owner, field)
+        )
         path.removeLast()
       }
       return .object(object)
