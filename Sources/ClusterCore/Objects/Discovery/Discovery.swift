@@ -31,7 +31,9 @@ extension KindRegistry {
     ["group": .string(gvk.group), "version": .string(gvk.version), "kind": .string(gvk.kind)]
   }
 
-  private static func discoveryResource(_ kind: ResourceKind, _ serves: (ResourceKind, String) -> Bool) -> JSON {
+  private static func discoveryResource(_ kind: ResourceKind, _ serves: (ResourceKind, String) -> Bool)
+    -> JSON
+  {
     var resource: JSON = [
       "resource": .string(kind.plural), "responseKind": responseKind(kind.gvk),
       "scope": kind.isNamespaced ? "Namespaced" : "Cluster", "singularResource": .string(kind.singular),
@@ -44,7 +46,8 @@ extension KindRegistry {
       resource["subresources"] = .array(
         subresources.map { sub in
           [
-            "subresource": .string(sub.name), "responseKind": responseKind(sub.kind), "verbs": JSON(sub.verbs),
+            "subresource": .string(sub.name), "responseKind": responseKind(sub.kind),
+            "verbs": JSON(sub.verbs),
           ]
         })
     }

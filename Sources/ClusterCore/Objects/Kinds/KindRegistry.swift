@@ -35,7 +35,9 @@ public struct KindRegistry: Sendable {
     }
   }
 
-  private static func resource(_ gvk: GroupVersionKind, _ words: [Substring], _ schema: Schema) -> ResourceKind {
+  private static func resource(_ gvk: GroupVersionKind, _ words: [Substring], _ schema: Schema)
+    -> ResourceKind
+  {
     var kind = ResourceKind(gvk: gvk, plural: String(words[1]), isNamespaced: false, schema: schema)
     for word in words.dropFirst(2) {
       let parts = word.split(separator: "=", maxSplits: 1)
@@ -73,7 +75,8 @@ public struct KindRegistry: Sendable {
     case "portforward": Subresource(name: name, kind: core("PodPortForwardOptions"), verbs: connect)
     case "proxy":
       Subresource(
-        name: name, kind: core("\(gvk.kind)ProxyOptions"), verbs: ["create", "delete", "get", "patch", "update"])
+        name: name, kind: core("\(gvk.kind)ProxyOptions"),
+        verbs: ["create", "delete", "get", "patch", "update"])
     default: Subresource(name: name, kind: gvk, verbs: change)
     }
   }

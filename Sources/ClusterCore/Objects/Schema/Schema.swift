@@ -52,7 +52,8 @@ public final class Schema: Sendable {
   private let positionByNumber: [Int: Int]
 
   public init(
-    name: String, doc: String = "", fields: [SchemaField], inlined: [Int: Schema] = [:], isAtomic: Bool = false,
+    name: String, doc: String = "", fields: [SchemaField], inlined: [Int: Schema] = [:],
+    isAtomic: Bool = false,
     preservesUnknown: Bool = false
   ) {
     self.name = name

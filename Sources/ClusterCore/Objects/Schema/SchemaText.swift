@@ -120,7 +120,8 @@ struct SchemaCompiler {
   private static let atomicTypes: Set<String> = [
     "LabelSelector", "ObjectReference", "LocalObjectReference", "TypedLocalObjectReference",
     "ObjectFieldSelector", "ResourceFieldSelector", "ConfigMapKeySelector", "SecretKeySelector",
-    "NodeSelector", "NodeSelectorTerm", "IngressClassParametersReference", "ServiceBackendPort", "FileKeySelector",
+    "NodeSelector", "NodeSelectorTerm", "IngressClassParametersReference", "ServiceBackendPort",
+    "FileKeySelector",
     "TypedObjectReference",
   ]
 

@@ -79,7 +79,8 @@ public struct FieldSelector: Sendable, Hashable, CustomStringConvertible {
     case "reason" where object.kind == "Event", "type":
       return object[field]?.string ?? ""
     case "status.podIPs":
-      return object.at("status", "podIPs")?.elements.compactMap { $0["ip"]?.string }.joined(separator: ",") ?? ""
+      return object.at("status", "podIPs")?.elements.compactMap { $0["ip"]?.string }.joined(separator: ",")
+        ?? ""
     default: break
     }
     switch object.at(field.split(separator: ".").map(String.init)) {
@@ -101,7 +102,8 @@ extension ResourceKind {
     return switch kind {
     case "Pod" where group.isEmpty:
       common + [
-        "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork",
+        "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName",
+        "spec.hostNetwork",
         "status.phase", "status.podIP", "status.podIPs", "status.nominatedNodeName",
       ]
     case "Event" where group.isEmpty:
