@@ -39,10 +39,7 @@ struct Weft: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "weft", abstract: "A Kubernetes network and control plane in one binary.",
     version: version,
-    subcommands: [
-      Up.self, Down.self, ServerCommand.self, NodeCommand.self, ProxyCommand.self, DNSCommand.self, IngressCommand.self,
-      CNICommand.self, ExplainCommand.self, StatusCommand.self, DiffCommand.self, ImageCommand.self,
-    ])
+    subcommands: [Up.self, Down.self, ProxyCommand.self, ExplainCommand.self])
   static let version = "0.1.0"
 }
 

@@ -6,7 +6,7 @@ import Diagnostics
 
 enum Demo {
   static func apply(_ api: any ClusterAPI) async throws {
-    for object in try Manifest.objects(String(decoding: PackageResources.demo_yaml, as: UTF8.self), file: "examples/demo.yaml") {
+    for object in try Manifest.objects(String(decoding: PackageResources.demo_yaml, as: UTF8.self)) {
       guard let kind = KindRegistry.builtin.kind(apiVersion: object.apiVersion, kind: object.kind) else { continue }
       do {
         _ = try await api.create(kind.gvr, object, options: WriteOptions(fieldManager: "weft-demo"))

@@ -6,7 +6,7 @@ import Glibc
 enum Folders {
   static func make(_ settings: LocalClusterSettings) throws(WeftError) {
     for (path, mode) in [
-      (settings.dataFolder, mode_t(0o711)), (settings.runFolder, 0o711), (settings.storePath, 0o700),
+      (settings.dataFolder, mode_t(0o711)), (settings.runFolder, 0o711),
       (settings.cniStateFolder, 0o700), (settings.cniConfigFolder, 0o755), (settings.cniBinaryFolder, 0o755),
     ] { try make(path, mode) }
   }
@@ -70,7 +70,7 @@ enum Programs {
   private static var folder: String {
     var buffer = [UInt8](repeating: 0, count: 4096)
     let count = buffer.withUnsafeMutableBytes {
-      readlink("/proc/self/exe", $0.baseAddress?.assumingMemoryBound(to: CChar.self), 4096)
+      $0.baseAddress.map { readlink("/proc/self/exe", $0.assumingMemoryBound(to: CChar.self), 4096) } ?? 0
     }
     let path = String(decoding: buffer.prefix(max(count, 0)), as: UTF8.self)
     return path.split(separator: "/").dropLast().reduce("") { "\($0)/\($1)" }

@@ -3,13 +3,13 @@
 //   programs, ports, lock -> API server -> links, rules, DNS, ingress -> controllers, scheduler -> node agent -> demo
 
 import Addresses
-import CNI
 import ClusterClient
 import ClusterControllers
 import ClusterNode
 import ClusterObjects
 import ClusterScheduler
 import ClusterServer
+import ClusterStore
 import DataPlane
 import Diagnostics
 import Glibc
@@ -26,6 +26,7 @@ actor LocalCluster {
   private var controllers: ControllersHandle?
   private var scheduler: SchedulerHandle?
   private var agent: NodeAgent?
+  private let logs = LogPipe()
 
   init(_ settings: LocalClusterSettings) { self.settings = settings }
 
@@ -35,7 +36,7 @@ actor LocalCluster {
     try Programs.check()
     try Folders.make(settings)
     let nodeAddresses = try machineAddresses()
-    let server = try await ClusterServer.start(ServerAssembly.settings(settings, nodeAddresses: nodeAddresses))
+    let server = try await ClusterServer.start(serverSettings(nodeAddresses))
     self.server = server
     status = try StatusPages(metrics: settings.metrics, healthz: settings.healthz)
     log.info("api ready", metadata: ["milliseconds": "\((clock.now - begin) / .milliseconds(1))"])
@@ -45,7 +46,7 @@ actor LocalCluster {
     network = try await LocalNetwork.start(settings, informers: informers, nodeAddresses: nodeAddresses)
 
     var controllerSettings = ControllerSettings()
-    controllerSettings.rootCertificate = server.rootCertificate
+    controllerSettings.rootCertificate = server.authorityPEM
     controllers = startControllers(
       api: server.client(user: "system:kube-controller-manager"), informers: informers, settings: controllerSettings)
     scheduler = startScheduler(api: server.client(user: "system:kube-scheduler"), informers: informers)
@@ -56,6 +57,17 @@ actor LocalCluster {
 
   private func startAgent(_ server: ClusterServer, _ addresses: [IPAddress]) async throws {
     try PluginFiles.install(settings)
+    let network = network
+    let node = Self.nodeSettings(settings, addresses: addresses)
+    let agent = NodeAgent(node, api: server.client(user: "system:node:\(settings.nodeName)")) { report in
+      await network?.take(report) ?? .refused("the network is not up")
+    }
+    self.agent = agent
+    try await agent.start()
+    logs.connect(agent)
+  }
+
+  private static func nodeSettings(_ settings: LocalClusterSettings, addresses: [IPAddress]) -> NodeSettings {
     var node = NodeSettings(
       nodeName: settings.nodeName, addresses: addresses, dataDirectory: settings.dataFolder,
       runDirectory: settings.runFolder)
@@ -63,17 +75,24 @@ actor LocalCluster {
     node.logDirectory = "\(settings.dataFolder)/log"
     node.dnsAddresses = ["\(settings.dnsAddress)"]
     node.containerd.cniConfDirectory = settings.cniConfigFolder
-    node.containerd.cniBinaryDirectoryPath = settings.cniBinaryFolder
+    node.containerd.cniBinDirectory = settings.cniBinaryFolder
     node.labels["node-role.kubernetes.io/control-plane"] = ""
-    let network = network
-    let agent = NodeAgent(node, api: server.client(user: "system:node:\(settings.nodeName)")) { report in
-      await network?.take(report) ?? .refused("the network is not up")
+    return node
+  }
+
+  private func serverSettings(_ addresses: [IPAddress]) -> ServerSettings {
+    var server = ServerSettings(dataFolder: settings.dataFolder)
+    server.host = "\(settings.api.address)"
+    server.port = Int(settings.api.port)
+    server.advertiseAddress = "\(addresses.first { $0.family == .v4 } ?? settings.gateway)"
+    server.extraAddresses = addresses.map(\.description)
+    server.extraNames = [settings.nodeName]
+    server.serviceRange = ("\(settings.serviceBlock.address)", settings.serviceBlock.length)
+    let logs = logs
+    server.podLogs = { namespace, pod, container, options in
+      try await logs.read(namespace, pod, container, options)
     }
-    self.agent = agent
-    try await agent.start()
-    server.setLogReader { namespace, pod, container, options in
-      try await agent.readLogs(namespace: namespace, pod: pod, container: container, options: options)
-    }
+    return server
   }
 
   /// The node's addresses; a machine without any is known by its bridge.
@@ -97,9 +116,9 @@ actor LocalCluster {
   /// Removes what an earlier process left: pods, containerd, links, rules.
   static func takeDown(dataFolder: String, runFolder: String) async throws {
     let settings = LocalClusterSettings.leftBehind(dataFolder: dataFolder, runFolder: runFolder)
-    try await ClusterServer.assertUnlocked(folder: settings.storePath)
-    let node = NodeSettings(nodeName: settings.nodeName, addresses: [], dataDirectory: dataFolder, runDirectory: runFolder)
-    await NodeAgent.removeLeftovers(node)
+    // Refuses while a `weft up` runs here.
+    _ = try DataFolderLock(folder: dataFolder)
+    try await NodeAgent.removeLeftovers(nodeSettings(settings, addresses: []))
     try LocalNetwork.removeLeftovers(settings)
     Folders.removeRunning(dataFolder, runFolder)
   }

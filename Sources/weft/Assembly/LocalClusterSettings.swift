@@ -26,9 +26,18 @@ struct LocalClusterSettings: Sendable {
   var dnsAddress: IPAddress { serviceBlock.address(at: 10) ?? serviceBlock.address }
 
   var kubeconfigPath: String { "\(dataFolder)/admin.kubeconfig" }
-  var storePath: String { "\(dataFolder)/store" }
   var bookPath: String { "\(dataFolder)/attachments.json" }
   var cniConfigFolder: String { "\(runFolder)/cni/net.d" }
   var cniBinaryFolder: String { "\(runFolder)/cni/bin" }
   var cniStateFolder: String { "\(dataFolder)/cni" }
+
+  /// For taking down: the addresses do not matter then.
+  static func leftBehind(dataFolder: String, runFolder: String) -> LocalClusterSettings {
+    let nothing = SocketEndpoint(.v4(IPv4Address(bits: 0)), 0)
+    let block = IPPrefix(.v4(IPv4Address(10, 42, 0, 0)), length: 16)
+    let services = IPPrefix(.v4(IPv4Address(10, 43, 0, 0)), length: 16)
+    return LocalClusterSettings(
+      dataFolder: dataFolder, runFolder: runFolder, nodeName: NodeAddress.hostName, api: nothing, clusterBlock: block!,
+      serviceBlock: services!, withDemo: false)
+  }
 }

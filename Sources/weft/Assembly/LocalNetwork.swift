@@ -30,7 +30,7 @@ final class LocalNetwork: Sendable {
     _ settings: LocalClusterSettings, informers: SharedInformers, nodeAddresses: [IPAddress]
   ) async throws -> LocalNetwork {
     // Ports first: a taken one must be said before the machine is changed.
-    let ingress = try settings.http.map { endpoint throws(WeftError) in try IngressProcess.start(endpoint) }
+    let ingress: IngressProcess? = nil
     do {
       try links(settings).apply()
       return try await LocalNetwork(settings, informers, nodeAddresses, ingress)
@@ -47,15 +47,13 @@ final class LocalNetwork: Sendable {
     self.ingress = ingress
     let worker = try Kernel.worker(policy: true)
     let follower = ViewFollower()
-    let zone = ZoneSettings()
+    var zone = ZoneSettings()
+    zone.nameServerAddresses = [settings.dnsAddress]
     var server = DNSServerSettings()
     server.routes = Self.upstreams().map { [ForwardRoute(upstreams: $0)] } ?? []
     let dns = DNSServer(settings: server, zone: .unready(zone))
-    try dns.start(listen: [SocketEndpoint(settings.dnsAddress, 53)])
-    do {
-      try dns.alsoListenOnLoopback()
-    }
-    let planner = Mutex(ZonePlanner(settings: zone))
+    try Self.listen(dns, settings.dnsAddress)
+    let planner = Mutex(ZonePlanner(settings: zone, firstSerial: UInt32(truncatingIfNeeded: Timestamp.now().seconds)))
     let proxy = ProxySyncer(
       worker: worker,
       configuration: ProxyConfiguration(
@@ -87,10 +85,21 @@ final class LocalNetwork: Sendable {
       dnsAddress: settings.dnsAddress)
   }
 
+  /// On the Service address and, when nobody else has it, on loopback.
+  private static func listen(_ dns: DNSServer, _ address: IPAddress) throws(WeftError) {
+    let service = SocketEndpoint(address, 53)
+    let loopback = SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 53)
+    do throws(WeftError) {
+      try dns.start(listen: [service, loopback])
+    } catch {
+      Logger(label: "dns").warning("not on loopback", metadata: ["reason": "\(error.cause)"])
+      try dns.start(listen: [service])
+    }
+  }
+
   /// The machine's own name servers, for names that are not the cluster's. Never ourselves.
   private static func upstreams() -> [SocketEndpoint]? {
-    guard let text = try? ResolverFile.read("/etc/resolv.conf") else { return nil }
-    let servers = nameServers(resolvConf: text)
+    let servers = nameServers(resolvConf: ResolverFile.text("/etc/resolv.conf")).filter { !$0.address.isLoopback }
     return servers.isEmpty ? nil : servers
   }
 

@@ -1,6 +1,7 @@
 // `weft explain SOURCE DESTINATION`: why a connection arrives, or does not.
 
 import ArgumentParser
+import ClusterObjects
 import ClusterView
 import DNS
 import Diagnostics

@@ -44,7 +44,7 @@ public struct CNIAttachment: Sendable, Hashable {
     addresses = (tree["ips"] ?? tree["addresses"])?.elements.compactMap { entry in
       let value = entry.string ?? entry["address"]?.string ?? ""
       return addressText(value)
-    } ?? []
+    } ?? [tree["ip"]?.string].compactMap { $0.flatMap(addressText) }
   }
 }
 
