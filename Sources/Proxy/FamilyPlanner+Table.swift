@@ -87,7 +87,8 @@ extension FamilyPlanner {
     let ranged: (String) -> [Rule] = { next in
       [
         Rule(
-          .lookup(.concatenation([.networkOrder(markID), saddr]), set: "lb-src", negated: false), .goto(next)),
+          .lookup(.concatenation([.networkOrder(markID), saddr]), set: "lb-src", negated: false),
+          .goto(next)),
         Rule(.drop),
       ]
     }

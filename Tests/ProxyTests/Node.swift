@@ -33,7 +33,8 @@ final class Node {
   private static let client = """
     import socket, sys
     def attempt(proto, host, port, source):
-        s = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM if proto == "TCP" else socket.SOCK_DGRAM)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        s = socket.socket(family, socket.SOCK_STREAM if proto == "TCP" else socket.SOCK_DGRAM)
         s.settimeout(0.7)
         try:
             if source: s.bind(("", source))
@@ -93,7 +94,8 @@ final class Node {
     }
     for pod in ["a", "b", "out"] {
       _ = run(
-        "ip netns exec \(prefix)-\(pod) python3 \(scripts)/server.py \(pod) > \(scripts)/\(pod).log 2>&1 < /dev/null &"
+        "ip netns exec \(prefix)-\(pod) python3 \(scripts)/server.py \(pod)"
+          + " > \(scripts)/\(pod).log 2>&1 < /dev/null &"
       )
     }
     for pod in ["a", "b", "out"]
