@@ -69,7 +69,9 @@ let modules: [Module] = [
   Module(
     name: "ClusterClient", path: "Sources/ClusterCore/Client",
     on: ["ClusterObjects", "Diagnostics"],
-    packages: ["Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOSSL", "NIOConcurrencyHelpers", "Yams"]),
+    packages: [
+      "Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOSSL", "NIOConcurrencyHelpers", "Collections", "Yams",
+    ]),
   Module(
     name: "ClusterServer", path: "Sources/ClusterCore/Server",
     on: ["ClusterObjects", "ClusterStore", "ClusterClient", "Diagnostics", "Addresses"],
@@ -96,7 +98,8 @@ let modules: [Module] = [
 
   // The network: each a plan (pure) and a thin edge; none knows another.
   Module(
-    name: "Proxy", path: "Sources/Proxy", on: ["ClusterView", "Ruleset", "Addresses", "Diagnostics"],
+    name: "Proxy", path: "Sources/Proxy",
+    on: ["ClusterView", "ClusterObjects", "Ruleset", "KernelNftables", "Addresses", "Diagnostics"],
     packages: ["Logging"]),
   Module(
     name: "Policy", path: "Sources/Policy", on: ["ClusterView", "Ruleset", "Addresses", "Diagnostics"],
@@ -110,9 +113,14 @@ let modules: [Module] = [
     on: ["ClusterView", "Reactor", "Addresses", "Diagnostics", "CLinux"],
     packages: ["Logging"]),
   Module(
+    name: "DataPlane", path: "Sources/DataPlane",
+    on: [
+      "ClusterObjects", "ClusterClient", "ClusterView", "Proxy", "Policy", "Ruleset", "KernelNftables", "KernelNetlink",
+      "Addresses", "Diagnostics",
+    ], packages: ["Logging"]),
+  Module(
     name: "Observe", path: "Sources/Observe",
-    on: ["ClusterView", "Ruleset", "Proxy", "Policy", "DNS", "Addresses", "Diagnostics"],
-    packages: ["Logging"]),
+    on: ["ClusterObjects", "ClusterView", "Ruleset", "Policy", "Addresses", "Diagnostics"]),
 
   // Assembly.
   Module(
@@ -121,7 +129,7 @@ let modules: [Module] = [
       "ClusterObjects", "ClusterStore", "ClusterClient", "ClusterServer", "ClusterView", "ClusterControllers",
       "ClusterScheduler", "ClusterNode", "KernelNetlink", "Ruleset", "KernelNftables", "Reactor", "Proxy",
       "Policy",
-      "DNS", "Ingress", "Observe", "Addresses", "Diagnostics", "CNI", "CLinux",
+      "DNS", "Ingress", "DataPlane", "Observe", "Addresses", "Diagnostics", "CNI", "CLinux",
     ],
     packages: ["ArgumentParser", "Logging", "Yams", "NIOCore", "NIOPosix", "NIOHTTP1"], tests: false),
   Module(name: "weft-cni", path: "Sources/weft-cni", kind: .executable, on: ["CNI"], tests: false),

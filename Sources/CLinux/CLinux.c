@@ -1,3 +1,4 @@
+#define _GNU_SOURCE
 #include "include/CLinux.h"
 
 int weft_setns(int descriptor, int kind) { return setns(descriptor, kind) == 0 ? 0 : -errno; }

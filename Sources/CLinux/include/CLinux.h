@@ -1,9 +1,7 @@
 /* System calls and structures that Swift cannot spell. glibc headers come before kernel headers: the two families
-   define in_addr and friends each for itself, and clang modules that reach both do not merge. */
+   define in_addr and friends each for itself, and clang modules that reach both do not merge. _GNU_SOURCE is defined in
+   our .c files alone: here it would give fd_set another layout than Swift's own Glibc module has. */
 #pragma once
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE
-#endif
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
@@ -24,7 +22,11 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <linux/sched.h>
+
 /** setns(2) for the calling thread. Returns 0 or -errno. */
 int weft_setns(int descriptor, int kind);
 /** unshare(2) for the calling thread. Returns 0 or -errno. */
 int weft_unshare(int flags);
+
+#include "CLinuxSockets.h"

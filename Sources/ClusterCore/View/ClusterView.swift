@@ -1,1 +1,102 @@
-// What the network needs to know of a cluster, as values: Services, endpoints, pods, policies, Ingresses.
+// The one view of the cluster from which ruleset, zone and routes are planned: parsed, indexed, a value.
+
+import Addresses
+import ClusterObjects
+
+/// What the network needs to know of a cluster at one moment. Copies are cheap; whoever plans works on its own copy.
+///
+/// Objects come in one by one through `apply`, which parses each once. What cannot be read is kept in `quarantined`
+/// and nothing else suffers.
+public struct ClusterView: Sendable {
+  public private(set) var services: [ObjectKey: Service] = [:]
+  /// EndpointSlices by the Service they belong to, then by their own key.
+  public private(set) var endpointSlices: [ObjectKey: [ObjectKey: EndpointSlice]] = [:]
+  public private(set) var pods: [ObjectKey: Pod] = [:]
+  public private(set) var namespaces: [String: Namespace] = [:]
+  public private(set) var nodes: [String: Node] = [:]
+  public private(set) var networkPolicies: [ObjectKey: NetworkPolicy] = [:]
+  public private(set) var ingresses: [ObjectKey: Ingress] = [:]
+  public private(set) var ingressClasses: [String: IngressClass] = [:]
+  /// Objects left out, by kind and key.
+  public private(set) var quarantined: [QuarantineKey: UnreadableObject] = [:]
+  /// The Service of each EndpointSlice, so that one that changes its label leaves the old place.
+  private var serviceOfSlice: [ObjectKey: ObjectKey] = [:]
+
+  public struct QuarantineKey: Hashable, Sendable {
+    public var kind: String
+    public var key: ObjectKey
+    public init(kind: String, key: ObjectKey) {
+      self.kind = kind
+      self.key = key
+    }
+  }
+
+  public init() {}
+
+  /// The view of a set of objects, such as a folder of manifests. Kinds the network does not know are passed over.
+  public init(objects: some Sequence<JSON>) {
+    for object in objects { apply(object) }
+  }
+
+  /// The resources a view is made of.
+  public static let resources: [GroupVersionResource] = [
+    .services, .endpointSlices, .pods, .namespaces, .nodes, .networkPolicies, .ingresses, .ingressClasses,
+  ]
+
+  /// Takes an object in, in place of what was there under its kind and key. Returns false for unknown kinds.
+  @discardableResult public mutating func apply(_ tree: JSON) -> Bool {
+    let kind = tree.kind
+    let key = tree.key
+    quarantined[QuarantineKey(kind: kind, key: key)] = nil
+    do throws(UnreadableObject) {
+      switch kind {
+      case "Service": services[key] = try Service(tree)
+      case "EndpointSlice":
+        let slice = try EndpointSlice(tree)
+        removeSlice(key)
+        if let service = slice.service {
+          endpointSlices[service, default: [:]][key] = slice
+          serviceOfSlice[key] = service
+        }
+      case "Pod": pods[key] = try Pod(tree)
+      case "Namespace": namespaces[key.name] = Namespace(tree)
+      case "Node": nodes[key.name] = try Node(tree)
+      case "NetworkPolicy": networkPolicies[key] = try NetworkPolicy(tree)
+      case "Ingress": ingresses[key] = try Ingress(tree)
+      case "IngressClass": ingressClasses[key.name] = IngressClass(tree)
+      default: return false
+      }
+    } catch {
+      remove(kind: kind, key)
+      quarantined[QuarantineKey(kind: kind, key: key)] = error
+    }
+    return true
+  }
+
+  /// Takes an object out.
+  public mutating func remove(kind: String, _ key: ObjectKey) {
+    quarantined[QuarantineKey(kind: kind, key: key)] = nil
+    switch kind {
+    case "Service": services[key] = nil
+    case "EndpointSlice": removeSlice(key)
+    case "Pod": pods[key] = nil
+    case "Namespace": namespaces[key.name] = nil
+    case "Node": nodes[key.name] = nil
+    case "NetworkPolicy": networkPolicies[key] = nil
+    case "Ingress": ingresses[key] = nil
+    case "IngressClass": ingressClasses[key.name] = nil
+    default: break
+    }
+  }
+
+  private mutating func removeSlice(_ key: ObjectKey) {
+    guard let service = serviceOfSlice.removeValue(forKey: key) else { return }
+    endpointSlices[service]?[key] = nil
+    if endpointSlices[service]?.isEmpty == true { endpointSlices[service] = nil }
+  }
+
+  /// The slices of a Service in a stable order.
+  public func slices(of service: ObjectKey) -> [EndpointSlice] {
+    (endpointSlices[service] ?? [:]).sorted { $0.key < $1.key }.map(\.value)
+  }
+}

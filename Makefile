@@ -1,0 +1,48 @@
+# Every target may be run again at any time: what is there already is left as it is.
+#   make run     a one-machine cluster with its demo (Ctrl-C stops it and cleans up)
+#   make test    everything that proves it works
+SHELL := /bin/bash
+CONFIGURATION ?= release
+BIN := .build/$(CONFIGURATION)
+SWIFT_BUILD := swift build -c $(CONFIGURATION) --static-swift-stdlib
+UP_FLAGS ?= --demo
+
+.PHONY: all setup build run test check unit e2e bench soak format clean
+
+all: build
+
+setup:
+	@scripts/setup.sh
+
+build: setup
+	$(SWIFT_BUILD) --product weft
+	$(SWIFT_BUILD) --product weft-cni
+
+run: build
+	$(BIN)/weft up $(UP_FLAGS)
+
+# Format and the house rules; warnings are errors in every build.
+check: setup
+	swift format lint --strict --recursive --configuration .swift-format Sources Tests Package.swift
+	swift build --build-tests
+	swift test --skip-build --filter TidyTests
+
+unit: setup
+	swift build --build-tests
+	swift test --skip-build --skip EndToEnd --skip TidyTests
+
+# The program as its users meet it: kubectl, containerd, the kernel.
+e2e: build
+	swift build --build-tests
+	WEFT_BIN_DIR=$(CURDIR)/$(BIN) swift test --skip-build --no-parallel --filter EndToEnd
+
+test: build check unit e2e
+
+bench: build
+	Benchmarks/run.sh
+
+format:
+	swift format --in-place --recursive --configuration .swift-format Sources Tests Package.swift
+
+clean:
+	rm -rf .build

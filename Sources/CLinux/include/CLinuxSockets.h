@@ -1,0 +1,35 @@
+/* Socket helpers of the data path: batches of datagrams with their local address, thread pinning, privilege drop. */
+#pragma once
+#include <netinet/in.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+/** One datagram of a batch. `local` is the address it was sent to (receive) or must leave from (send); a
+    `local.sin6_family` of 0 means unknown. IPv4 addresses travel in the first 16 bytes as `struct sockaddr_in`. */
+struct weft_datagram {
+  void *payload;
+  uint32_t length;
+  uint32_t capacity;
+  struct sockaddr_in6 peer;
+  uint32_t peer_length;
+  struct sockaddr_in6 local;
+  uint32_t interface;
+  uint32_t truncated;
+};
+
+enum { weft_datagram_batch_max = 64 };
+
+/** recvmmsg(2) without waiting: fills up to `count` datagrams. Returns how many, or -errno. */
+int weft_receive_datagrams(int descriptor, struct weft_datagram *datagrams, int count);
+/** sendmmsg(2) without waiting. Returns how many left, or -errno when the first could not. */
+int weft_send_datagrams(int descriptor, struct weft_datagram *datagrams, int count);
+
+/** Keeps the calling thread on one processor. Returns 0 or -errno. */
+int weft_pin_thread(int processor);
+/** Names the calling thread (15 bytes at most) and blocks all signals in it, so that the main thread gets them. */
+void weft_prepare_thread(const char *name);
+/** Gives up every capability for good: bounding set, ambient set, capset(2) to nothing, no_new_privs, not dumpable.
+    Call before other threads exist: capabilities belong to threads. Returns 0 or -errno. */
+int weft_drop_privileges(void);
+/** accept4(2), whose address argument Swift sees as a transparent union. */
+int weft_accept(int descriptor, struct sockaddr *peer, socklen_t *length, int flags);

@@ -1,0 +1,145 @@
+#define _GNU_SOURCE
+/* Helpers of the data path; see include/CLinuxSockets.h. */
+#include "include/CLinux.h"
+#include "include/CLinuxSockets.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+#include <linux/capability.h>
+
+union control {
+  char bytes[CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(struct in_pktinfo))];
+  struct cmsghdr alignment;
+};
+
+static void read_local_address(struct msghdr *message, struct weft_datagram *datagram) {
+  memset(&datagram->local, 0, sizeof datagram->local);
+  datagram->interface = 0;
+  for (struct cmsghdr *item = CMSG_FIRSTHDR(message); item; item = CMSG_NXTHDR(message, item)) {
+    if (item->cmsg_level == IPPROTO_IP && item->cmsg_type == IP_PKTINFO) {
+      struct in_pktinfo info;
+      memcpy(&info, CMSG_DATA(item), sizeof info);
+      struct sockaddr_in local = {.sin_family = AF_INET, .sin_addr = info.ipi_addr};
+      memcpy(&datagram->local, &local, sizeof local);
+      datagram->interface = (uint32_t)info.ipi_ifindex;
+    } else if (item->cmsg_level == IPPROTO_IPV6 && item->cmsg_type == IPV6_PKTINFO) {
+      struct in6_pktinfo info;
+      memcpy(&info, CMSG_DATA(item), sizeof info);
+      datagram->local.sin6_family = AF_INET6;
+      datagram->local.sin6_addr = info.ipi6_addr;
+      datagram->interface = info.ipi6_ifindex;
+    }
+  }
+}
+
+int weft_receive_datagrams(int descriptor, struct weft_datagram *datagrams, int count) {
+  struct mmsghdr messages[weft_datagram_batch_max];
+  struct iovec vectors[weft_datagram_batch_max];
+  union control controls[weft_datagram_batch_max];
+  if (count > weft_datagram_batch_max) count = weft_datagram_batch_max;
+  for (int i = 0; i < count; i++) {
+    vectors[i] = (struct iovec){datagrams[i].payload, datagrams[i].capacity};
+    memset(&messages[i], 0, sizeof messages[i]);
+    messages[i].msg_hdr.msg_name = &datagrams[i].peer;
+    messages[i].msg_hdr.msg_namelen = sizeof datagrams[i].peer;
+    messages[i].msg_hdr.msg_iov = &vectors[i];
+    messages[i].msg_hdr.msg_iovlen = 1;
+    messages[i].msg_hdr.msg_control = &controls[i];
+    messages[i].msg_hdr.msg_controllen = sizeof controls[i];
+  }
+  int received;
+  do { received = recvmmsg(descriptor, messages, (unsigned)count, MSG_DONTWAIT, NULL); }
+  while (received < 0 && errno == EINTR);
+  if (received < 0) return -errno;
+  for (int i = 0; i < received; i++) {
+    datagrams[i].length = messages[i].msg_len;
+    datagrams[i].peer_length = messages[i].msg_hdr.msg_namelen;
+    datagrams[i].truncated = (messages[i].msg_hdr.msg_flags & MSG_TRUNC) != 0;
+    read_local_address(&messages[i].msg_hdr, &datagrams[i]);
+  }
+  return received;
+}
+
+int weft_send_datagrams(int descriptor, struct weft_datagram *datagrams, int count) {
+  struct mmsghdr messages[weft_datagram_batch_max];
+  struct iovec vectors[weft_datagram_batch_max];
+  union control controls[weft_datagram_batch_max];
+  if (count > weft_datagram_batch_max) count = weft_datagram_batch_max;
+  for (int i = 0; i < count; i++) {
+    vectors[i] = (struct iovec){datagrams[i].payload, datagrams[i].length};
+    memset(&messages[i], 0, sizeof messages[i]);
+    struct msghdr *message = &messages[i].msg_hdr;
+    message->msg_name = datagrams[i].peer_length ? &datagrams[i].peer : NULL;
+    message->msg_namelen = datagrams[i].peer_length;
+    message->msg_iov = &vectors[i];
+    message->msg_iovlen = 1;
+    if (datagrams[i].local.sin6_family == AF_INET) {
+      struct sockaddr_in local;
+      memcpy(&local, &datagrams[i].local, sizeof local);
+      struct in_pktinfo info = {.ipi_spec_dst = local.sin_addr};
+      memset(&controls[i], 0, sizeof controls[i]);
+      message->msg_control = &controls[i];
+      message->msg_controllen = CMSG_SPACE(sizeof info);
+      struct cmsghdr *item = CMSG_FIRSTHDR(message);
+      item->cmsg_level = IPPROTO_IP;
+      item->cmsg_type = IP_PKTINFO;
+      item->cmsg_len = CMSG_LEN(sizeof info);
+      memcpy(CMSG_DATA(item), &info, sizeof info);
+    } else if (datagrams[i].local.sin6_family == AF_INET6) {
+      struct in6_pktinfo info = {.ipi6_addr = datagrams[i].local.sin6_addr};
+      /* A link-local source needs its interface; any other is routed. */
+      if (IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr)) info.ipi6_ifindex = datagrams[i].interface;
+      memset(&controls[i], 0, sizeof controls[i]);
+      message->msg_control = &controls[i];
+      message->msg_controllen = CMSG_SPACE(sizeof info);
+      struct cmsghdr *item = CMSG_FIRSTHDR(message);
+      item->cmsg_level = IPPROTO_IPV6;
+      item->cmsg_type = IPV6_PKTINFO;
+      item->cmsg_len = CMSG_LEN(sizeof info);
+      memcpy(CMSG_DATA(item), &info, sizeof info);
+    }
+  }
+  int sent;
+  do { sent = sendmmsg(descriptor, messages, (unsigned)count, MSG_DONTWAIT | MSG_NOSIGNAL); }
+  while (sent < 0 && errno == EINTR);
+  return sent < 0 ? -errno : sent;
+}
+
+int weft_pin_thread(int processor) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(processor, &set);
+  return -pthread_setaffinity_np(pthread_self(), sizeof set, &set);
+}
+
+void weft_prepare_thread(const char *name) {
+  char title[16] = {0};
+  strncpy(title, name, sizeof title - 1);
+  pthread_setname_np(pthread_self(), title);
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, NULL);
+}
+
+int weft_drop_privileges(void) {
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return -errno;
+  for (int capability = 0; capability < 64; capability++) {
+    if (prctl(PR_CAPBSET_READ, capability, 0, 0, 0) != 1) continue;
+    /* Without CAP_SETPCAP there is nothing to drop from: the bounding set cannot be used again either way. */
+    if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0 && errno != EPERM) return -errno;
+  }
+  prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+  struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  struct __user_cap_data_struct none[2];
+  memset(none, 0, sizeof none);
+  if (syscall(SYS_capset, &header, none) != 0) return -errno;
+  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) return -errno;
+  return 0;
+}
+
+int weft_accept(int descriptor, struct sockaddr *peer, socklen_t *length, int flags) {
+  return accept4(descriptor, peer, length, flags);
+}

@@ -1,1 +1,0 @@
-// Talking to an API server: requests, watches, informers, work queues, kubeconfig.

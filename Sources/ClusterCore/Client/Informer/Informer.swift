@@ -1,0 +1,191 @@
+// The objects of one resource, kept current by one reflector and shared by everyone in the process who asks for them.
+//
+//   API server --list, watch--> Reflector --apply--> Informer --snapshot()--> readers (values)
+//                                                        |---handlers------> controllers (synchronous, in order)
+//                                                        |---changes()-----> tasks (coalesced while they are busy)
+
+import ClusterObjects
+import HashTreeCollections
+import Diagnostics
+import Synchronization
+
+/// What an informer follows. Equal scopes share one informer.
+public struct InformerScope: Hashable, Sendable {
+  public var resource: GroupVersionResource
+  /// Empty for all namespaces.
+  public var namespace: String
+  public var labelSelector: String?
+  public var fieldSelector: String?
+  public init(
+    _ resource: GroupVersionResource, namespace: String = "", labelSelector: String? = nil,
+    fieldSelector: String? = nil
+  ) {
+    self.resource = resource
+    self.namespace = namespace
+    self.labelSelector = labelSelector
+    self.fieldSelector = fieldSelector
+  }
+}
+
+/// A shared, current copy of one resource. Thread-safe; reading never waits for the network.
+public final class Informer: Sendable {
+  /// Called with each batch of changes, in order, on the reflector's task; must be quick and must not add handlers to
+  /// the same informer. The snapshot already shows the changes.
+  public typealias Handler = @Sendable ([ObjectChange]) -> Void
+
+  public let scope: InformerScope
+  private let state = Mutex(State())
+  private let handlers = Mutex(Handlers())
+  private let synced = Latch()
+  private let objectsGauge: Gauge
+  private let eventsCounter: Counter
+
+  fileprivate struct State {
+    var snapshot = ObjectSnapshot()
+    var indexes: [String: Index] = [:]
+    var lastFailure: String?
+  }
+  fileprivate struct Index {
+    var definition: ObjectIndex
+    var keys: [String: Set<ObjectKey>] = [:]
+    mutating func file(_ key: ObjectKey, old: JSON?, new: JSON?) {
+      let before = old.map(definition.values) ?? []
+      let after = new.map(definition.values) ?? []
+      if before == after { return }
+      for value in before {
+        keys[value]?.remove(key)
+        if keys[value]?.isEmpty == true { keys[value] = nil }
+      }
+      for value in after { keys[value, default: []].insert(key) }
+    }
+  }
+  private struct Handlers {
+    var byID: [(id: Int, handler: Handler)] = []
+    var nextID = 0
+  }
+
+  init(scope: InformerScope, metrics: Metrics) {
+    self.scope = scope
+    objectsGauge = metrics.gauge(
+      "weft_informer_objects", "Objects an informer holds.", labels: ["resource"]
+    ).child(scope.resource.description)
+    eventsCounter = metrics.counter(
+      "weft_informer_changes_total", "Changes an informer has seen.", labels: ["resource"]
+    ).child(scope.resource.description)
+  }
+
+  // MARK: Reading
+
+  /// The current objects, as a value.
+  public var snapshot: ObjectSnapshot { state.withLock { $0.snapshot } }
+  public subscript(_ key: ObjectKey) -> JSON? { state.withLock { $0.snapshot.objects[key] } }
+  public subscript(_ namespace: String, _ name: String) -> JSON? { self[ObjectKey(namespace, name)] }
+  /// Whether the whole list was seen at least once.
+  public var hasSynced: Bool { synced.isOpen }
+  /// Why the reflector is not current at the moment, for `status` pages; nil while all is well.
+  public var lastFailure: String? { state.withLock { $0.lastFailure } }
+
+  /// Returns once the first list is complete; at once after that. Throws `CancellationError` when cancelled.
+  public func waitForSync() async throws {
+    await synced.wait()
+    try Task.checkCancellation()
+  }
+
+  /// Objects that `index` files under `value`. The first use of an index builds it by a scan; afterwards it is kept.
+  public func objects(_ index: ObjectIndex, _ value: String) -> [JSON] {
+    state.withLock { state in
+      if state.indexes[index.name] == nil {
+        var built = Index(definition: index)
+        for (key, object) in state.snapshot.objects { built.file(key, old: nil, new: object) }
+        state.indexes[index.name] = built
+      }
+      let keys = state.indexes[index.name]?.keys[value] ?? []
+      return keys.compactMap { state.snapshot.objects[$0] }
+    }
+  }
+
+  // MARK: Following
+
+  /// Calls `handler` with what exists now (as additions, one batch, before this returns) and then with every change.
+  /// Keep the registration: dropping it ends the calls.
+  public func onChange(_ handler: @escaping Handler) -> InformerRegistration {
+    handlers.withLock { handlers in
+      let id = handlers.nextID
+      handlers.nextID += 1
+      let existing = snapshot.objects.map { ObjectChange(key: $0.key, old: nil, new: $0.value) }
+      if !existing.isEmpty { handler(existing) }
+      handlers.byID.append((id, handler))
+      return InformerRegistration { [weak self] in
+        self?.handlers.withLock { handlers in handlers.byID.removeAll { $0.id == id } }
+      }
+    }
+  }
+
+  /// Changes as a sequence of batches. While the consumer is busy changes to one object merge into one, so memory is
+  /// bounded by the number of objects.
+  public func changes() -> InformerChanges { InformerChanges(self) }
+
+  // MARK: The reflector's side
+
+  /// Takes one event over. Events that say nothing new (the same revision again) change nothing.
+  func apply(_ event: WatchEvent) {
+    switch event {
+    case .bookmark(let revision, _):
+      state.withLock { $0.snapshot.resourceVersion = revision }
+    case .added(let object), .modified(let object):
+      deliver { state in state.change(object.key, to: object, revision: object.resourceVersion) }
+    case .deleted(let object):
+      deliver { state in state.change(object.key, to: nil, revision: object.resourceVersion) }
+    }
+  }
+
+  /// Replaces everything by a list, reporting only what differs.
+  func replace(_ objects: TreeDictionary<ObjectKey, JSON>, resourceVersion: String) {
+    deliver { state in
+      var changes: [ObjectChange] = []
+      for (key, object) in objects { changes += state.change(key, to: object, revision: resourceVersion) }
+      for key in state.snapshot.keys where objects[key] == nil {
+        changes += state.change(key, to: nil, revision: resourceVersion)
+      }
+      state.snapshot.resourceVersion = resourceVersion
+      return changes
+    }
+    synced.open()
+  }
+
+  func report(failure: String?) { state.withLock { $0.lastFailure = failure } }
+
+  private func deliver(_ body: (inout State) -> [ObjectChange]) {
+    handlers.withLock { handlers in
+      let changes = state.withLock { state in
+        let changes = body(&state)
+        objectsGauge.set(Double(state.snapshot.count))
+        return changes
+      }
+      if changes.isEmpty { return }
+      eventsCounter.increment(by: UInt64(changes.count))
+      for (_, handler) in handlers.byID { handler(changes) }
+    }
+  }
+}
+
+extension Informer.State {
+  fileprivate mutating func change(_ key: ObjectKey, to new: JSON?, revision: String) -> [ObjectChange] {
+    let old = snapshot.objects[key]
+    if !revision.isEmpty { snapshot.resourceVersion = revision }
+    if old == nil, new == nil { return [] }
+    if let old, let new, !new.resourceVersion.isEmpty, old.resourceVersion == new.resourceVersion {
+      return []
+    }
+    snapshot.objects[key] = new
+    for name in indexes.keys { indexes[name]?.file(key, old: old, new: new) }
+    return [ObjectChange(key: key, old: old, new: new)]
+  }
+}
+
+/// Keeps a handler registered while it is alive.
+public final class InformerRegistration: Sendable {
+  private let end: @Sendable () -> Void
+  init(end: @escaping @Sendable () -> Void) { self.end = end }
+  deinit { end() }
+}

@@ -1,1 +1,0 @@
-// Kubernetes objects: JSON tree, schema, built-in kinds, patches, selectors, tables. Pure.

@@ -1,0 +1,206 @@
+// The grammar of the schema texts, and the compiler from text to Schema. One line, one fact:
+//
+//   group ALIAS GROUP VERSION PREFIX      the group version that follows; `-` is the core group
+//   kind Pod pods short=po cat=all ns sub=status,log verbs=create nocollection
+//   hidden Scale                          a kind that no resource is listed as
+//   type PodSpec "doc
+//     name TYPE[?][!|+] #NUMBER [flags] "doc
+//     ~ TYPE #NUMBER                      a message whose fields JSON flattens into this one
+//
+// TYPE is string bool int32 int64 float quantity intstr time microtime duration bytes raw fields, `[]T`, `map[T]`,
+// a type of the same group, or `alias.Type` of another. `?` says that presence counts (a pointer upstream), `!` that it
+// is required and always written, `+` that it is always written. Flags: `= value`, enum(a|b), merge(key) and merge and
+// retain for strategic merge, map(keys) and set and atomic for server-side apply. A field line is indented by two.
+
+enum SchemaText {
+  static let all = [
+    metaV1, coreBaseV1, coreNodeV1, corePodV1, coreContainerV1, coreVolumeV1, appsV1, networkingV1,
+    discoveryV1, coordinationV1, eventsV1, autoscalingV1, policyV1, authenticationV1,
+  ]
+}
+
+/// Compiles schema texts. Our own texts are the only input: a mistake in them stops the program at the first start,
+/// which every test makes.
+struct SchemaCompiler {
+  struct Group {
+    var alias = ""
+    var group = ""
+    var version = ""
+    var prefix = ""
+  }
+  struct KindLine {
+    var group: Group
+    var words: [Substring]
+    var isHidden: Bool
+  }
+  private struct TypeLines {
+    var group: Group
+    var doc: String
+    var lines: [Substring]
+  }
+
+  private(set) var kinds: [KindLine] = []
+  private(set) var typeNames: [String] = []
+  private var types: [String: TypeLines] = [:]
+  private var compiled: [String: Schema] = [:]
+
+  init(_ texts: [String]) {
+    for text in texts { read(text) }
+  }
+
+  private mutating func read(_ text: String) {
+    var group = Group()
+    var current = ""
+    var pending: TypeLines?
+    func finish(_ types: inout [String: TypeLines]) { if let done = pending { types[current] = done } }
+    for line in text.split(separator: "\n") {
+      if line.utf8.first == UInt8(ascii: " ") {
+        pending?.lines.append(line.drop { $0 == " " })
+        continue
+      }
+      let (code, doc) = Self.splitDoc(line)
+      let words = code.split(separator: " ")
+      switch words.first {
+      case "group":
+        group = Group(
+          alias: String(words[1]), group: words[2] == "-" ? "" : String(words[2]),
+          version: String(words[3]), prefix: String(words[4]))
+      case "kind": kinds.append(KindLine(group: group, words: Array(words.dropFirst()), isHidden: false))
+      case "hidden": kinds.append(KindLine(group: group, words: Array(words.dropFirst()), isHidden: true))
+      case "type":
+        finish(&types)
+        current = "\(group.alias).\(words[1])"
+        typeNames.append(current)
+        pending = TypeLines(group: group, doc: doc, lines: [])
+      default: preconditionFailure("schema text: \(line)")
+      }
+    }
+    finish(&types)
+  }
+
+  private static func splitDoc(_ line: Substring) -> (code: Substring, doc: String) {
+    // An empty default is written `""`, so a doc begins at a quote that a letter follows.
+    let bytes = line.utf8
+    var position = bytes.startIndex
+    while let quote = bytes[position...].firstIndex(of: UInt8(ascii: "\"")) {
+      let next = bytes.index(after: quote)
+      if next < bytes.endIndex, bytes[next] != UInt8(ascii: "\"") {
+        return (line[..<quote], String(line[next...]))
+      }
+      position = next < bytes.endIndex ? bytes.index(after: next) : next
+    }
+    return (line, "")
+  }
+
+  /// The schema of `alias.Type`, compiled once.
+  mutating func schema(_ name: String) -> Schema {
+    if let done = compiled[name] { return done }
+    guard let lines = types[name] else { preconditionFailure("schema text: unknown type \(name)") }
+    var fields: [SchemaField] = []
+    var inlined: [Int: Schema] = [:]
+    for line in lines.lines {
+      let (code, doc) = Self.splitDoc(line)
+      let words = code.split(separator: " ")
+      if words[0] == "~" {
+        inlined[Int(words[2].dropFirst())!] = type(words[1], in: lines.group).schema!
+      } else {
+        fields.append(field(words, doc: doc, in: lines.group))
+      }
+    }
+    let typeName = name.drop { $0 != "." }.dropFirst()
+    // Selectors and references are replaced as wholes: half of one selects something nobody asked for.
+    let isAtomic = Self.atomicTypes.contains(String(typeName))
+    let schema = Schema(
+      name: "\(lines.group.prefix).\(typeName)", doc: lines.doc, fields: fields, inlined: inlined,
+      isAtomic: isAtomic)
+    compiled[name] = schema
+    return schema
+  }
+
+  private static let atomicTypes: Set<String> = [
+    "LabelSelector", "ObjectReference", "LocalObjectReference", "TypedLocalObjectReference",
+    "ObjectFieldSelector", "ResourceFieldSelector", "ConfigMapKeySelector", "SecretKeySelector",
+    "NodeSelector", "NodeSelectorTerm", "IngressClassParametersReference", "ServiceBackendPort", "FileKeySelector",
+    "TypedObjectReference",
+  ]
+
+  private mutating func field(_ words: [Substring], doc: String, in group: Group) -> SchemaField {
+    var typeText = words[1]
+    var hasPresence = false
+    var isAlways = false
+    var isRequired = false
+    while let mark = typeText.last, "?!+".contains(mark) {
+      switch mark {
+      case "?": hasPresence = true
+      case "!":
+        isRequired = true
+        isAlways = true
+      default: isAlways = true
+      }
+      typeText.removeLast()
+    }
+    var field = SchemaField(String(words[0]), type(typeText, in: group), number: Int(words[2].dropFirst())!)
+    field.hasPresence = hasPresence
+    field.isAlways = isAlways
+    field.isRequired = isRequired
+    field.doc = doc
+    var index = 3
+    while index < words.count {
+      let word = words[index]
+      index += 1
+      if word == "=" {
+        field.defaultValue = Self.value(words[index], field.type)
+        index += 1
+        continue
+      }
+      let open = word.firstIndex(of: "(")
+      let argument = open.map { word[word.index(after: $0)...].dropLast() } ?? ""
+      switch open.map({ word[..<$0] }) ?? word {
+      case "enum":
+        field.enumeration = argument.split(separator: "|", omittingEmptySubsequences: false).map(String.init)
+      case "merge":
+        field.patch.isMerge = true
+        field.patch.mergeKey = argument.isEmpty ? nil : String(argument)
+      case "retain": field.patch.retainsKeys = true
+      case "map": field.listType = .map(argument.split(separator: ",").map(String.init))
+      case "set": field.listType = .set
+      case "atomic":
+        if case .list = field.type { field.listType = .atomic } else { field.isAtomic = true }
+      default: preconditionFailure("schema text: unknown flag \(word) of \(field.name)")
+      }
+    }
+    return field
+  }
+
+  private static func value(_ text: Substring, _ type: SchemaType) -> JSON {
+    if text == "{}" { return [:] }
+    if text == "\"\"" { return "" }
+    switch type {
+    case .int32, .int64: return .integer(Int64(text)!)
+    case .bool: return .bool(text == "true")
+    default: return .string(String(text))
+    }
+  }
+
+  private mutating func type(_ text: Substring, in group: Group) -> SchemaType {
+    switch text {
+    case "string": return .string
+    case "bool": return .bool
+    case "int32": return .int32
+    case "int64": return .int64
+    case "float": return .float
+    case "quantity": return .quantity
+    case "intstr": return .intOrString
+    case "time": return .time
+    case "microtime": return .microTime
+    case "duration": return .duration
+    case "bytes": return .bytes
+    case "raw": return .raw
+    case "fields": return .fields
+    default: break
+    }
+    if text.hasPrefix("[]") { return .list(type(text.dropFirst(2), in: group)) }
+    if text.hasPrefix("map[") { return .map(type(text.dropFirst(4).dropLast(), in: group)) }
+    return .object(schema(text.contains(".") ? String(text) : "\(group.alias).\(text)"))
+  }
+}

@@ -1,0 +1,260 @@
+// Bytes to tree. RFC 8259, strictly: no comments, no trailing commas, no duplicate names unless they are asked for.
+// Bounds on depth and size are checked on the way, so that a stranger's bytes can cost only what they weigh.
+
+/// Why bytes are not JSON. `offset` counts bytes from the start.
+public struct JSONError: Error, Sendable, Hashable, CustomStringConvertible {
+  public var reason: String
+  public var offset: Int
+  public var description: String { "\(reason) at byte \(offset)" }
+}
+
+extension JSON {
+  /// Nesting that is still read. Kubernetes' decoder stops at 10,000; recursion here is cut far earlier.
+  public static var depthMax: Int { 256 }
+
+  /// Reads one JSON value that fills `bytes`. Duplicate names in an object: the last wins, and each is reported to
+  /// `onDuplicate` as a path such as `spec.ports[0].name`.
+  public init(parsing bytes: [UInt8], onDuplicate: ((String) -> Void)? = nil) throws(JSONError) {
+    var failure: JSONError?
+    let value: JSON? = bytes.withUnsafeBufferPointer { buffer in
+      var parser = JSONParser(bytes: buffer, onDuplicate: onDuplicate)
+      do throws(JSONError) {
+        return try parser.document()
+      } catch {
+        failure = error
+        return nil
+      }
+    }
+    guard let value else { throw failure ?? JSONError(reason: "no value", offset: 0) }
+    self = value
+  }
+
+  public init(parsing text: String) throws(JSONError) { try self.init(parsing: Array(text.utf8)) }
+}
+
+struct JSONParser {
+  private let bytes: UnsafeBufferPointer<UInt8>
+  private var offset = 0
+  private let onDuplicate: ((String) -> Void)?
+  private var path: [String] = []
+
+  init(bytes: UnsafeBufferPointer<UInt8>, onDuplicate: ((String) -> Void)?) {
+    self.bytes = bytes
+    self.onDuplicate = onDuplicate
+  }
+
+  mutating func document() throws(JSONError) -> JSON {
+    skipBlanks()
+    let value = try value(depth: 0)
+    skipBlanks()
+    guard offset == bytes.count else { throw error("unexpected bytes after the value") }
+    return value
+  }
+
+  private func error(_ reason: String) -> JSONError { JSONError(reason: reason, offset: offset) }
+
+  private mutating func skipBlanks() {
+    while offset < bytes.count {
+      switch bytes[offset] {
+      case 0x20, 0x0a, 0x0d, 0x09: offset += 1
+      default: return
+      }
+    }
+  }
+
+  private mutating func value(depth: Int) throws(JSONError) -> JSON {
+    guard depth < JSON.depthMax else { throw error("nested too deeply") }
+    guard offset < bytes.count else { throw error("unexpected end of input") }
+    switch bytes[offset] {
+    case UInt8(ascii: "{"): return try object(depth: depth)
+    case UInt8(ascii: "["): return try array(depth: depth)
+    case UInt8(ascii: "\""): return .string(try string())
+    case UInt8(ascii: "t"): return try word("true", .bool(true))
+    case UInt8(ascii: "f"): return try word("false", .bool(false))
+    case UInt8(ascii: "n"): return try word("null", .null)
+    default: return try number()
+    }
+  }
+
+  private mutating func word(_ text: StaticString, _ value: JSON) throws(JSONError) -> JSON {
+    let length = text.utf8CodeUnitCount
+    guard offset + length <= bytes.count else { throw error("unexpected end of input") }
+    for index in 0..<length where bytes[offset + index] != text.utf8Start[index] {
+      throw error("unknown word")
+    }
+    offset += length
+    return value
+  }
+
+  private mutating func object(depth: Int) throws(JSONError) -> JSON {
+    offset += 1
+    var object = JSONObject()
+    skipBlanks()
+    if offset < bytes.count, bytes[offset] == UInt8(ascii: "}") {
+      offset += 1
+      return .object(object)
+    }
+    while true {
+      skipBlanks()
+      guard offset < bytes.count, bytes[offset] == UInt8(ascii: "\"") else {
+        throw error("expected a field name")
+      }
+      let key = try string()
+      skipBlanks()
+      guard offset < bytes.count, bytes[offset] == UInt8(ascii: ":") else { throw error("expected ':'") }
+      offset += 1
+      skipBlanks()
+      if onDuplicate != nil { path.append(path.isEmpty ? key : ".\(key)") }
+      let value = try value(depth: depth + 1)
+      if object.contains(key) {
+        onDuplicate?(path.joined())
+        object[key] = value
+      } else {
+        object.append(key, value)
+      }
+      if onDuplicate != nil { path.removeLast() }
+      skipBlanks()
+      guard offset < bytes.count else { throw error("unexpected end of input") }
+      let next = bytes[offset]
+      offset += 1
+      if next == UInt8(ascii: "}") { return .object(object) }
+      guard next == UInt8(ascii: ",") else {
+        offset -= 1
+        throw error("expected ',' or '}'")
+      }
+    }
+  }
+
+  private mutating func array(depth: Int) throws(JSONError) -> JSON {
+    offset += 1
+    var elements: [JSON] = []
+    skipBlanks()
+    if offset < bytes.count, bytes[offset] == UInt8(ascii: "]") {
+      offset += 1
+      return .array(elements)
+    }
+    while true {
+      skipBlanks()
+      if onDuplicate != nil { path.append("[\(elements.count)]") }
+      elements.append(try value(depth: depth + 1))
+      if onDuplicate != nil { path.removeLast() }
+      skipBlanks()
+      guard offset < bytes.count else { throw error("unexpected end of input") }
+      let next = bytes[offset]
+      offset += 1
+      if next == UInt8(ascii: "]") { return .array(elements) }
+      guard next == UInt8(ascii: ",") else {
+        offset -= 1
+        throw error("expected ',' or ']'")
+      }
+    }
+  }
+
+  private mutating func number() throws(JSONError) -> JSON {
+    let start = offset
+    func digit(_ at: Int) -> Bool { at < bytes.count && bytes[at] >= 48 && bytes[at] <= 57 }
+    if bytes[offset] == UInt8(ascii: "-") { offset += 1 }
+    guard digit(offset) else { throw error("expected a value") }
+    if bytes[offset] == UInt8(ascii: "0"), digit(offset + 1) { throw error("a number begins with zero") }
+    while digit(offset) { offset += 1 }
+    var isInteger = true
+    if offset < bytes.count, bytes[offset] == UInt8(ascii: ".") {
+      isInteger = false
+      offset += 1
+      guard digit(offset) else { throw error("expected a digit") }
+      while digit(offset) { offset += 1 }
+    }
+    if offset < bytes.count, bytes[offset] | 0x20 == UInt8(ascii: "e") {
+      isInteger = false
+      offset += 1
+      if offset < bytes.count, bytes[offset] == UInt8(ascii: "+") || bytes[offset] == UInt8(ascii: "-") {
+        offset += 1
+      }
+      guard digit(offset) else { throw error("expected a digit") }
+      while digit(offset) { offset += 1 }
+    }
+    let text = String(decoding: bytes[start..<offset], as: UTF8.self)
+    if isInteger, let integer = Int64(text) { return .integer(integer) }
+    return .number(text)
+  }
+
+  private mutating func string() throws(JSONError) -> String {
+    offset += 1
+    let start = offset
+    // Most strings have no escapes: one scan, one copy.
+    while offset < bytes.count {
+      let byte = bytes[offset]
+      if byte == UInt8(ascii: "\"") {
+        let text = String(decoding: bytes[start..<offset], as: UTF8.self)
+        offset += 1
+        return text
+      }
+      if byte == UInt8(ascii: "\\") { return try escapedString(from: start) }
+      if byte < 0x20 { throw error("control character in a string") }
+      offset += 1
+    }
+    throw error("unexpected end of input")
+  }
+
+  private mutating func escapedString(from start: Int) throws(JSONError) -> String {
+    var unescaped = Array(bytes[start..<offset])
+    while offset < bytes.count {
+      let byte = bytes[offset]
+      offset += 1
+      switch byte {
+      case UInt8(ascii: "\""): return String(decoding: unescaped, as: UTF8.self)
+      case UInt8(ascii: "\\"):
+        guard offset < bytes.count else { throw error("unexpected end of input") }
+        let escape = bytes[offset]
+        offset += 1
+        switch escape {
+        case UInt8(ascii: "\""), UInt8(ascii: "\\"), UInt8(ascii: "/"): unescaped.append(escape)
+        case UInt8(ascii: "b"): unescaped.append(0x08)
+        case UInt8(ascii: "f"): unescaped.append(0x0c)
+        case UInt8(ascii: "n"): unescaped.append(0x0a)
+        case UInt8(ascii: "r"): unescaped.append(0x0d)
+        case UInt8(ascii: "t"): unescaped.append(0x09)
+        case UInt8(ascii: "u"): unescaped.append(contentsOf: Array(String(try unicodeEscape()).utf8))
+        default: throw error("unknown escape")
+        }
+      case 0..<0x20: throw error("control character in a string")
+      default: unescaped.append(byte)
+      }
+    }
+    throw error("unexpected end of input")
+  }
+
+  /// After `\u`. A lone surrogate becomes U+FFFD, as Go's decoder does.
+  private mutating func unicodeEscape() throws(JSONError) -> Unicode.Scalar {
+    let replacement: Unicode.Scalar = "\u{fffd}"
+    let first = try hex4()
+    guard (0xd800...0xdfff).contains(first) else { return Unicode.Scalar(first) ?? replacement }
+    guard first < 0xdc00, offset + 1 < bytes.count, bytes[offset] == UInt8(ascii: "\\"),
+      bytes[offset + 1] == UInt8(ascii: "u")
+    else { return replacement }
+    let mark = offset
+    offset += 2
+    let second = try hex4()
+    guard (0xdc00...0xdfff).contains(second) else {
+      offset = mark
+      return replacement
+    }
+    return Unicode.Scalar(0x10000 + (first - 0xd800) << 10 + (second - 0xdc00)) ?? replacement
+  }
+
+  private mutating func hex4() throws(JSONError) -> UInt32 {
+    guard offset + 4 <= bytes.count else { throw error("unexpected end of input") }
+    var value: UInt32 = 0
+    for _ in 0..<4 {
+      let byte = bytes[offset]
+      switch byte {
+      case 48...57: value = value << 4 | UInt32(byte - 48)
+      case 65...70: value = value << 4 | UInt32(byte - 55)
+      case 97...102: value = value << 4 | UInt32(byte - 87)
+      default: throw error("expected four hexadecimal digits")
+      }
+      offset += 1
+    }
+    return value
+  }
+}

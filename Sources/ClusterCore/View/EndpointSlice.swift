@@ -1,0 +1,76 @@
+// The endpoints behind a Service, as EndpointSlices publish them.
+
+import Addresses
+import ClusterObjects
+
+/// discovery.k8s.io/v1 EndpointSlice.
+public struct EndpointSlice: Sendable, Hashable {
+  public struct Port: Sendable, Hashable {
+    public var name: String
+    public var transport: TransportProtocol
+    /// Nil means all ports.
+    public var port: UInt16?
+  }
+
+  public struct Endpoint: Sendable, Hashable {
+    /// The first address: consumers use no others (the API says so).
+    public var address: IPAddress
+    public var isReady: Bool
+    public var isServing: Bool
+    public var isTerminating: Bool
+    public var hostname: String?
+    public var nodeName: String?
+    public var zone: String?
+    /// The pod behind it, when `targetRef` names one.
+    public var pod: ObjectKey?
+  }
+
+  public var key: ObjectKey
+  /// The Service it belongs to, by the label `kubernetes.io/service-name`; nil when it belongs to none.
+  public var service: ObjectKey?
+  public var family: IPFamily
+  public var ports: [Port]
+  public var endpoints: [Endpoint]
+  /// `endpoints.kubernetes.io/last-change-trigger-time`, for programming latency.
+  public var triggerTime: String?
+
+  public init(_ tree: JSON) throws(UnreadableObject) {
+    let reader = TreeReader("EndpointSlice", tree)
+    key = tree.key
+    service = tree.labels["kubernetes.io/service-name"].map { ObjectKey(tree.namespace, $0) }
+    triggerTime = tree.annotations["endpoints.kubernetes.io/last-change-trigger-time"]
+    switch tree["addressType"]?.string {
+    case "IPv4": family = .v4
+    case "IPv6": family = .v6
+    case let other: throw reader.unreadable("addressType", other ?? "")
+    }
+    ports = []
+    for (index, port) in (tree["ports"]?.elements ?? []).enumerated() {
+      let number = try reader.port(port["port"], "ports[\(index)].port", default: 0)
+      ports.append(
+        Port(
+          name: port["name"]?.string ?? "",
+          transport: try reader.choice(port["protocol"], "ports[\(index)].protocol", default: .tcp),
+          port: number == 0 ? nil : number))
+    }
+    endpoints = []
+    for (index, endpoint) in (tree["endpoints"]?.elements ?? []).enumerated() {
+      guard let text = endpoint.at("addresses")?[0]?.string, let address = IPAddress(text),
+        address.family == family
+      else { throw reader.unreadable("endpoints[\(index)].addresses", endpoint["addresses"]?.text ?? "") }
+      let conditions = endpoint["conditions"] ?? .null
+      let isReady = conditions["ready"]?.bool ?? true
+      var pod: ObjectKey?
+      if let target = endpoint["targetRef"], target["kind"]?.string == "Pod",
+        let name = target["name"]?.string
+      {
+        pod = ObjectKey(target["namespace"]?.string ?? tree.namespace, name)
+      }
+      endpoints.append(
+        Endpoint(
+          address: address, isReady: isReady, isServing: conditions["serving"]?.bool ?? isReady,
+          isTerminating: conditions["terminating"]?.bool ?? false, hostname: endpoint["hostname"]?.string,
+          nodeName: endpoint["nodeName"]?.string, zone: endpoint["zone"]?.string, pod: pod))
+    }
+  }
+}

@@ -1,0 +1,102 @@
+// A Service as the data plane sees it: addresses, ports and traffic policies, already parsed.
+
+import Addresses
+import ClusterObjects
+
+/// core/v1 Service.
+public struct Service: Sendable, Hashable {
+  public enum Kind: String, Sendable {
+    case clusterIP = "ClusterIP", nodePort = "NodePort", loadBalancer = "LoadBalancer", externalName =
+      "ExternalName"
+  }
+  public enum TrafficPolicy: String, Sendable { case cluster = "Cluster", local = "Local" }
+
+  public struct Port: Sendable, Hashable {
+    /// Empty when the Service has one unnamed port.
+    public var name: String
+    public var transport: TransportProtocol
+    public var port: UInt16
+    /// 0 when none is allocated.
+    public var nodePort: UInt16
+    public var appProtocol: String?
+    public init(
+      name: String, transport: TransportProtocol, port: UInt16, nodePort: UInt16 = 0,
+      appProtocol: String? = nil
+    ) {
+      self.name = name
+      self.transport = transport
+      self.port = port
+      self.nodePort = nodePort
+      self.appProtocol = appProtocol
+    }
+  }
+
+  public var key: ObjectKey
+  public var kind: Kind
+  /// Every cluster IP, the primary first. Empty for a headless Service and for ExternalName.
+  public var clusterIPs: [IPAddress]
+  /// `clusterIP: None`.
+  public var isHeadless: Bool
+  public var externalIPs: [IPAddress]
+  /// From status.loadBalancer.ingress with ipMode VIP or none.
+  public var loadBalancerIPs: [IPAddress]
+  public var loadBalancerSourceRanges: [IPPrefix]
+  public var externalName: String
+  public var ports: [Port]
+  public var internalTrafficPolicy: TrafficPolicy
+  public var externalTrafficPolicy: TrafficPolicy
+  /// Seconds a client keeps its endpoint; nil without ClientIP affinity.
+  public var affinitySeconds: Int?
+  public var healthCheckNodePort: UInt16
+  public var publishNotReadyAddresses: Bool
+  public var selector: [String: String]
+  public var labels: [String: String]
+  public var annotations: [String: String]
+
+  /// Reads the tree of a Service. Throws `UnreadableObject` for what cannot mean anything, such as a bad address.
+  public init(_ tree: JSON) throws(UnreadableObject) {
+    let reader = TreeReader("Service", tree)
+    key = tree.key
+    kind = try reader.choice(tree.at("spec", "type"), "spec.type", default: .clusterIP)
+    isHeadless = tree.at("spec", "clusterIP")?.string == "None"
+    var addresses = try reader.addresses(tree.at("spec", "clusterIPs"), "spec.clusterIPs", skipping: "None")
+    if addresses.isEmpty, let single = tree.at("spec", "clusterIP")?.string, !single.isEmpty, single != "None"
+    {
+      guard let address = IPAddress(single) else { throw reader.unreadable("spec.clusterIP", single) }
+      addresses = [address]
+    }
+    clusterIPs = kind == .externalName || isHeadless ? [] : addresses
+    externalIPs = try reader.addresses(tree.at("spec", "externalIPs"), "spec.externalIPs")
+    loadBalancerIPs = try reader.addresses(
+      .array(
+        (tree.at("status", "loadBalancer", "ingress")?.elements ?? [])
+          .filter { ($0["ipMode"]?.string ?? "VIP") == "VIP" }.compactMap { $0["ip"] }),
+      "status.loadBalancer.ingress")
+    loadBalancerSourceRanges = try reader.prefixes(
+      tree.at("spec", "loadBalancerSourceRanges"), "spec.loadBalancerSourceRanges")
+    externalName = tree.at("spec", "externalName")?.string ?? ""
+    internalTrafficPolicy = try reader.choice(
+      tree.at("spec", "internalTrafficPolicy"), "spec.internalTrafficPolicy", default: .cluster)
+    externalTrafficPolicy = try reader.choice(
+      tree.at("spec", "externalTrafficPolicy"), "spec.externalTrafficPolicy", default: .cluster)
+    affinitySeconds =
+      tree.at("spec", "sessionAffinity")?.string == "ClientIP"
+      ? tree.at("spec", "sessionAffinityConfig", "clientIP", "timeoutSeconds")?.int ?? 10800 : nil
+    healthCheckNodePort = try reader.port(
+      tree.at("spec", "healthCheckNodePort"), "spec.healthCheckNodePort", default: 0)
+    publishNotReadyAddresses = tree.at("spec", "publishNotReadyAddresses")?.bool ?? false
+    selector = tree.at("spec", "selector")?.stringMap ?? [:]
+    labels = tree.labels
+    annotations = tree.annotations
+    ports = []
+    for (index, port) in (tree.at("spec", "ports")?.elements ?? []).enumerated() {
+      ports.append(
+        Port(
+          name: port["name"]?.string ?? "",
+          transport: try reader.choice(port["protocol"], "spec.ports[\(index)].protocol", default: .tcp),
+          port: try reader.port(port["port"], "spec.ports[\(index)].port"),
+          nodePort: try reader.port(port["nodePort"], "spec.ports[\(index)].nodePort", default: 0),
+          appProtocol: port["appProtocol"]?.string))
+    }
+  }
+}

@@ -1,0 +1,82 @@
+// Keeps the view of the cluster up to date from the process's informers. Changes are parsed as they come, on the informer's
+// thread; whoever plans takes a copy.
+
+import ClusterClient
+import ClusterObjects
+import ClusterView
+import Synchronization
+
+/// The process's one `ClusterView`, and a bell that rings when it has changed.
+public final class ViewFollower: Sendable {
+  private struct State {
+    var view = ClusterView()
+    var registrations: [InformerRegistration] = []
+    var generation: UInt64 = 0
+  }
+  private let state = Mutex(State())
+  private let bell: AsyncStream<Void>.Continuation
+  /// One element after any number of changes. For one consumer.
+  public let changes: AsyncStream<Void>
+
+  public init() {
+    (changes, bell) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+  }
+
+  /// Follows every resource a view is made of, and returns when each has its first list.
+  public func start(_ informers: SharedInformers, timeout: Duration = .seconds(30)) async throws {
+    for resource in ClusterView.resources {
+      let kind = Self.kind(of: resource)
+      let registration = informers.informer(resource).onChange { [weak self] changes in
+        self?.take(changes, kind: kind)
+      }
+      state.withLock { $0.registrations.append(registration) }
+    }
+    try await informers.waitForSync(timeout: timeout)
+    ring()
+  }
+
+  public func stop() {
+    state.withLock { $0.registrations = [] }
+    bell.finish()
+  }
+
+  public var view: ClusterView { state.withLock { $0.view } }
+
+  /// Rings without a change of objects, for what is planned from other things too.
+  public func ring() { bell.yield() }
+
+  private func take(_ changes: [ObjectChange], kind: String) {
+    state.withLock { state in
+      for change in changes {
+        if let new = change.new {
+          // Items of typed lists come without a kind.
+          if new.kind.isEmpty {
+            var tree = new
+            tree["kind"] = .string(kind)
+            state.view.apply(tree)
+          } else {
+            state.view.apply(new)
+          }
+        } else {
+          state.view.remove(kind: kind, change.key)
+        }
+      }
+      state.generation += 1
+    }
+    ring()
+  }
+
+  private static func kind(of resource: GroupVersionResource) -> String {
+    switch resource {
+    case .services: "Service"
+    case .endpointSlices: "EndpointSlice"
+    case .pods: "Pod"
+    case .namespaces: "Namespace"
+    case .nodes: "Node"
+    case .networkPolicies: "NetworkPolicy"
+    case .ingresses: "Ingress"
+    case .ingressClasses: "IngressClass"
+    default: ""
+    }
+  }
+}

@@ -1,0 +1,37 @@
+// What the kernel said no to: errno and extended acknowledgement, and the operation they belong to.
+
+import Glibc
+import Ruleset
+
+/// A refused transaction or a failed read. Nothing of a refused transaction is in force.
+public struct NftablesError: Error, Sendable, CustomStringConvertible {
+  /// What was being done: `add element ip KUBE-PROXY svc-id { … }`, `read sets`.
+  public var operation: String
+  /// The kernel's errno.
+  public var errno: Int32
+  /// The kernel's own words (extended acknowledgement); often empty.
+  public var message: String
+  /// Index into the operations of the transaction, when one of them was refused.
+  public var operationIndex: Int?
+  /// Index of the refused element within that operation, when the kernel pointed at it.
+  public var elementIndex: Int?
+
+  public init(
+    operation: String, errno: Int32, message: String = "", operationIndex: Int? = nil,
+    elementIndex: Int? = nil
+  ) {
+    self.operation = operation
+    self.errno = errno
+    self.message = message
+    self.operationIndex = operationIndex
+    self.elementIndex = elementIndex
+  }
+
+  /// Another writer was in between, a buffer was short, memory was tight: the same call may succeed.
+  public var isRetryable: Bool { [EINTR, EAGAIN, ENOBUFS, ENOMEM, EBUSY].contains(errno) }
+
+  public var description: String {
+    let reason = String(cString: strerror(errno))
+    return "\(operation): \(reason)\(message.isEmpty ? "" : " (\(message))")"
+  }
+}

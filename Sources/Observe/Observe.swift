@@ -1,1 +1,0 @@
-// Explain, capture, flows, status.

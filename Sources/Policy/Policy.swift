@@ -1,1 +1,0 @@
-// NetworkPolicy to a ruleset.

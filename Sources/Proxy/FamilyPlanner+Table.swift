@@ -1,0 +1,208 @@
+// The chains of KUBE-PROXY: a static part, and balancing chains by class. Service traffic runs
+//
+//   PREROUTING, OUTPUT -> KUBE-SERVICES -> (entry kind) KUBE-BALANCE | KUBE-EXT | KUBE-XLB | KUBE-FW | KUBE-
+// REJECT
+//                                        -> (class)      KUBE-LB-<PROTO>-<K> | KUBE-AFF-<PROTO>-<K>-<SECONDS>
+// -> dnat
+//   POSTROUTING        -> KUBE-POSTROUTING -> masquerade when marked, or when a pod reaches itself, or leaves
+// the cluster
+
+import Addresses
+import Ruleset
+
+extension FamilyPlanner {
+  private var side: TableFamily.Addressed { .init(family) }
+  private var saddr: Expression { .source(side) }
+  private var daddr: Expression { .destination(side) }
+  private var endpointType: [DataType] { [side.addressType, .port] }
+  private var markID: Expression { .ctMark.masked(ProxyMark.idMask) }
+
+  /// The table, once all Services are added.
+  var table: Table {
+    var classes = NamedSet("class", key: [.mark], data: .verdict)
+    classes.insert(.number(0), .drop)
+    for (balancing, number) in allocation.classes {
+      classes.insert(.number(number << 18), .goto(balancing.chain))
+    }
+    return Table(
+      side.table, ProxyTables.name,
+      sets: [
+        services, nodePorts, localOf, entry, classes, backends, affinity, affinityPicks, affinityEndpoints,
+        sourceRanges, clusterIPs, nodeAddresses,
+        Self.blocks("pod-net", configuration.podNetworks, family),
+        Self.blocks("cluster-net", configuration.clusterNetworks, family), hairpin,
+      ],
+      chains: baseChains + entryChains + balancingChains + leavingChains)
+  }
+
+  private var entry: NamedSet {
+    var entry = NamedSet("entry", key: [.mark], data: .verdict)
+    let chains: [(ProxyMark.Kind, String)] = [
+      (.cluster, "KUBE-BALANCE"), (.external, "KUBE-EXT"), (.externalLocal, "KUBE-XLB"),
+      (.sourceRanges, "KUBE-FW"), (.sourceRangesLocal, "KUBE-FW-XLB"), (.reject, "KUBE-REJECT"),
+    ]
+    for (kind, chain) in chains { entry.insert(.number(kind.rawValue << 29), .goto(chain)) }
+    return entry
+  }
+
+  private var affinity: NamedSet {
+    NamedSet(
+      "affinity", key: [.mark, side.addressType], data: .values([.mark]), isDynamic: true,
+      timeoutSeconds: 10800, size: 262_144)
+  }
+
+  private var nodeAddresses: NamedSet {
+    let own = configuration.nodePortAddresses.filter { $0.family == family }
+    return NamedSet("np-addrs", key: [side.addressType], values: own.map { .address($0) })
+  }
+
+  private static func blocks(_ name: String, _ prefixes: [IPPrefix], _ family: IPFamily) -> NamedSet {
+    var set = NamedSet(name, key: [.address(family)], isInterval: true)
+    for prefix in IPPrefix.disjoint(prefixes.filter { $0.family == family }) {
+      set.insert(.address(prefix.address), through: .address(prefix.last))
+    }
+    return set
+  }
+
+  private var baseChains: [Chain] {
+    [
+      Chain("PREROUTING", .init(.nat, .prerouting, priority: -100), rules: [Rule(.goto("KUBE-SERVICES"))]),
+      Chain("OUTPUT", .init(.nat, .output, priority: -100), rules: [Rule(.goto("KUBE-SERVICES"))]),
+    ]
+  }
+
+  private var entryChains: [Chain] {
+    let dispatch = Rule(.vmap(.ctMark.masked(ProxyMark.kindMask), map: "entry"))
+    // A reset or ICMP error that we generate carries the mark of the refused connection and would be refused
+    // itself.
+    var services = [Rule(.match(.ctDirection, .equal, .byte(1)), .returning)]
+    if configuration.clearsForeignMarks { services.append(Rule(.setCtMark(.constant(.number(0), .mark)))) }
+    services += [
+      Rule(
+        .setCtMark(
+          .mapped(.concatenation([daddr, .metaTransport, .destinationPort]), map: "svc-id", [.mark]))),
+      dispatch,
+      Rule(.lookup(daddr, set: "np-addrs", negated: false), .goto("KUBE-NODEPORTS")),
+    ]
+    let ranged: (String) -> [Rule] = { next in
+      [
+        Rule(
+          .lookup(.concatenation([.networkOrder(markID), saddr]), set: "lb-src", negated: false), .goto(next)),
+        Rule(.drop),
+      ]
+    }
+    return [
+      Chain("KUBE-SERVICES", rules: services),
+      Chain(
+        "KUBE-NODEPORTS",
+        rules: [
+          Rule(
+            .setCtMark(.mapped(.concatenation([.metaTransport, .destinationPort]), map: "np-id", [.mark]))),
+          dispatch,
+        ]),
+      Chain(
+        "KUBE-BALANCE",
+        rules: [
+          Rule(.vmap(.ctMark.masked(ProxyMark.classMask), map: "class")), Rule(.goto("KUBE-REJECT")),
+        ]),
+      Chain("KUBE-EXT", rules: [Rule(.jump("KUBE-MARK-MASQ")), Rule(.goto("KUBE-BALANCE"))]),
+      // Policy Local keeps the source; pods of this node and the node itself use all endpoints.
+      Chain(
+        "KUBE-XLB",
+        rules: [
+          Rule(.lookup(saddr, set: "pod-net", negated: false), .goto("KUBE-BALANCE")),
+          Rule(.match(.sourceAddressKind, .equal, .number(Expression.kindLocal)), .goto("KUBE-EXT")),
+          Rule(.setCtMark(.mapped(.ctMark, map: "local-of", [.mark]))),
+          Rule(.match(.ctMark.masked(ProxyMark.kindMask), .notEqual, .number(0)), .drop),
+          Rule(.goto("KUBE-BALANCE")),
+        ]),
+      Chain("KUBE-FW", rules: ranged("KUBE-EXT")),
+      Chain("KUBE-FW-XLB", rules: ranged("KUBE-XLB")),
+      Chain(
+        "KUBE-MARK-MASQ", rules: [Rule(.setMetaMark(.or(.metaMark, .number(ProxyMark.masquerade))))]),
+      // ICMP for TCP is rate limited by the kernel (11 of 20 connects timed out), resets are not.
+      Chain(
+        "KUBE-REJECT", rules: [Rule(.transport(6), .reject(.tcpReset)), Rule(.reject(.portUnreachable))]),
+    ]
+  }
+
+  private var balancingChains: [Chain] {
+    var classes = Set(allocation.classes.keys)
+    // Slot 0 is where a packet goes that met the maps between two generations (449 of 60,000 connects without
+    // it).
+    for balancing in classes where balancing.affinitySeconds == nil {
+      classes.insert(BalancingClass(balancing.transport, slots: 1))
+    }
+    return classes.sorted().map { balancing in
+      balancing.affinitySeconds == nil ? plainChain(balancing) : affinityChain(balancing)
+    }
+  }
+
+  private func plainChain(_ balancing: BalancingClass) -> Chain {
+    let slot = Expression.concatenation([markID, .random(modulus: UInt32(balancing.slots))])
+    let retry = BalancingClass(balancing.transport, slots: 1).chain
+    return Chain(
+      balancing.chain,
+      rules: [
+        Rule(.transport(balancing.transport.number), .dnat(.mapped(slot, map: "backends", endpointType))),
+        Rule(.goto(balancing.slots == 1 ? "KUBE-REJECT" : retry)),
+      ])
+  }
+
+  /// Entries hold an endpoint's number, not its address: the packet path cannot overwrite data, so an address
+  /// would stay
+  /// after its endpoint is gone. The look-up of a number that is gone misses, and a live endpoint is picked.
+  private func affinityChain(_ balancing: BalancingClass) -> Chain {
+    let client = Expression.concatenation([markID, saddr])
+    let seconds = balancing.affinitySeconds ?? 10800
+    let remember = Statement.update(set: "affinity", key: client, data: .ctMark, timeoutSeconds: seconds)
+    let isFlow = Statement.match(
+      .ctMark.masked(ProxyMark.kindMask), .equal, .number(ProxyMark.Kind.affinityFlow.rawValue << 29))
+    let toEndpoint = Rule(
+      .transport(balancing.transport.number), .dnat(.mapped(.ctMark, map: "aff-ep", endpointType)))
+    let slot = Expression.concatenation([markID, .random(modulus: UInt32(balancing.slots))])
+    return Chain(
+      balancing.chain,
+      rules: [
+        Rule(.setCtMark(.mapped(client, map: "affinity", [.mark]))),
+        Rule(isFlow, remember),
+        toEndpoint,
+        Rule(.remove(set: "affinity", key: client, data: .ctMark)),
+        Rule(.setCtMark(.mapped(slot, map: "aff-pick", [.mark]))),
+        Rule(remember),
+        toEndpoint,
+        Rule(.goto("KUBE-REJECT")),
+      ])
+  }
+
+  private var leavingChains: [Chain] {
+    // After DNAT a ClusterIP that is still the destination has no such port.
+    let noSuchPort = Rule(
+      .ctState(.new), .lookup(daddr, set: "cluster-ips", negated: false), .goto("KUBE-REJECT"))
+    let isMarked = Statement.match(
+      .metaMark.masked(ProxyMark.masquerade), .notEqual, .number(0))
+    return [
+      Chain("KUBE-FORWARD", .init(.filter, .forward, priority: -5), rules: [noSuchPort]),
+      Chain("KUBE-OUTPUT", .init(.filter, .output, priority: -5), rules: [noSuchPort]),
+      Chain(
+        "POSTROUTING", .init(.nat, .postrouting, priority: 100), rules: [Rule(.goto("KUBE-POSTROUTING"))]),
+      Chain(
+        "KUBE-POSTROUTING",
+        rules: [
+          Rule(isMarked, .goto("KUBE-MASQ")),
+          Rule(
+            .lookup(.concatenation([saddr, daddr]), set: "hairpin", negated: false),
+            .masquerade(fullyRandom: true)),
+          Rule(
+            .lookup(saddr, set: "pod-net", negated: false), .lookup(daddr, set: "cluster-net", negated: true),
+            .masquerade(fullyRandom: true)),
+        ]),
+      Chain(
+        "KUBE-MASQ",
+        rules: [
+          Rule(.setMetaMark(.xor(.metaMark, .number(ProxyMark.masquerade)))),
+          Rule(.masquerade(fullyRandom: true)),
+        ]),
+    ]
+  }
+}

@@ -1,1 +1,0 @@
-// Services and EndpointSlices to a ruleset.

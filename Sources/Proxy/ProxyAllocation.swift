@@ -1,0 +1,178 @@
+// Numbers that must stay the same from one plan to the next, and across restarts: service-port ids, classes,
+// slots, endpoint
+// numbers. They are read back from the kernel's own maps, so no file is needed.
+
+import Addresses
+import Ruleset
+
+/// What the next plan keeps of the last one, for one address family.
+public struct ProxyAllocation: Sendable, Hashable {
+  /// `demo/web:http TCP`, with ` local` for the local slots of a Local-policy frontend.
+  public struct PortKey: Hashable, Sendable {
+    /// `namespace/name:port`, as it stands in element comments.
+    public var name: String
+    public var transport: TransportProtocol
+    public var isLocal: Bool
+    public init(_ name: String, _ transport: TransportProtocol, isLocal: Bool = false) {
+      self.name = name
+      self.transport = transport
+      self.isLocal = isLocal
+    }
+  }
+
+  public var ids: [PortKey: UInt32] = [:]
+  public var classes: [BalancingClass: UInt32] = [:]
+  /// Endpoints by slot, by service-port id.
+  public var slots: [UInt32: [SocketEndpoint]] = [:]
+  /// Numbers of endpoints of services with affinity, by service-port id: they are stored in packet-path
+  /// entries.
+  public var affinityNumbers: [UInt32: [SocketEndpoint: UInt32]] = [:]
+  private var nextID: UInt32 = 1
+  private var usedIDs: Set<UInt32> = []
+
+  public init() {}
+
+  /// The id of a service port: the one it had, else a new one; nil when all 262,143 are taken.
+  mutating func id(of key: PortKey) -> UInt32? {
+    if let id = ids[key] { return id }
+    guard usedIDs.count < Int(ProxyMark.idMax) else { return nil }
+    while usedIDs.contains(nextID) { nextID = nextID >= ProxyMark.idMax ? 1 : nextID + 1 }
+    ids[key] = nextID
+    usedIDs.insert(nextID)
+    return nextID
+  }
+
+  /// The number of a class; nil when all 2,047 are taken.
+  mutating func number(of balancing: BalancingClass) -> UInt32? {
+    if let number = classes[balancing] { return number }
+    guard let number = (1...ProxyMark.classMax).first(where: { !usedClasses.contains($0) }) else {
+      return nil
+    }
+    classes[balancing] = number
+    usedClasses.insert(number)
+    return number
+  }
+  private var usedClasses: Set<UInt32> = []
+
+  /// Puts endpoints into slots so that as few slots as possible change: who stays keeps its slot, who comes
+  /// takes a free
+  /// one, and the last ones move into what is still free.
+  mutating func arrange(_ endpoints: [SocketEndpoint], id: UInt32) -> [SocketEndpoint] {
+    guard let previous = slots[id], !previous.isEmpty else {
+      slots[id] = endpoints
+      return endpoints
+    }
+    if previous == endpoints { return previous }
+    let wanted = Set(endpoints)
+    let kept = Set(previous)
+    var arrivals = endpoints.filter { !kept.contains($0) }[...]
+    var result: [SocketEndpoint?] = previous.map { endpoint in
+      wanted.contains(endpoint) ? endpoint : arrivals.popFirst()
+    }
+    result += arrivals.map { $0 }
+    while let hole = result.firstIndex(of: nil) {
+      let last = result.removeLast()
+      if hole < result.count { result[hole] = last }
+    }
+    let arranged = result.compactMap(\.self)
+    slots[id] = arranged
+    return arranged
+  }
+
+  /// The number of an endpoint of a service with affinity, 1 to 2,047; nil when there are more.
+  mutating func affinityNumber(of endpoint: SocketEndpoint, id: UInt32) -> UInt32? {
+    if let number = affinityNumbers[id]?[endpoint] { return number }
+    let used = Set((affinityNumbers[id] ?? [:]).values)
+    guard let number = (1...ProxyMark.classMax).first(where: { !used.contains($0) }) else { return nil }
+    affinityNumbers[id, default: [:]][endpoint] = number
+    return number
+  }
+
+  /// Forgets ids that no plan used, so that they can be given again.
+  mutating func keepOnly(_ used: Set<UInt32>) {
+    for (key, id) in ids where !used.contains(id) {
+      ids[key] = nil
+      usedIDs.remove(id)
+      slots[id] = nil
+      affinityNumbers[id] = nil
+    }
+  }
+
+  /// Forgets numbers of endpoints that are gone.
+  mutating func keepAffinityNumbers(of endpoints: [SocketEndpoint], id: UInt32) {
+    guard let numbers = affinityNumbers[id], numbers.count > endpoints.count else { return }
+    let wanted = Set(endpoints)
+    affinityNumbers[id] = numbers.filter { wanted.contains($0.key) }
+  }
+}
+
+extension ProxyAllocation {
+  /// The allocation behind a table that is in force.
+  public init(recovering table: InForce.TableInForce, family: IPFamily) {
+    self.init()
+    for (key, element) in table.sets["class"]?.elements ?? [:] {
+      guard case .verdict(.goto(let chain)) = element.value, let balancing = BalancingClass(chain: chain)
+      else {
+        continue
+      }
+      let number = ProxyMark.classNumber(of: key.asNumber)
+      classes[balancing] = number
+      usedClasses.insert(number)
+    }
+    func takeAll(_ set: String, transport position: Int) {
+      for (key, element) in table.sets[set]?.elements ?? [:] {
+        guard case .data(let data) = element.value, let comment = element.comment,
+          position < Int(key.count), let transport = TransportProtocol(number: key[position])
+        else { continue }
+        let mark = data.asNumber
+        // ClusterIPs with internalTrafficPolicy Local point at the local slots.
+        let isLocal = comment.hasSuffix(" local")
+        let name = isLocal ? String(comment.dropLast(6)) : comment
+        take(PortKey(name, transport, isLocal: isLocal), ProxyMark.id(of: mark))
+      }
+    }
+    takeAll("svc-id", transport: family == .v4 ? 4 : 16)
+    takeAll("np-id", transport: 0)
+    for (_, element) in table.sets["local-of"]?.elements ?? [:] {
+      guard case .data(let data) = element.value, let comment = element.comment,
+        let space = comment.lastIndex(of: " "),
+        let transport = TransportProtocol(rawValue: String(comment[comment.index(after: space)...]))
+      else { continue }
+      take(
+        PortKey(String(comment[..<space]), transport, isLocal: true), ProxyMark.id(of: data.asNumber))
+    }
+    recoverSlots(table, family)
+  }
+
+  private mutating func take(_ key: PortKey, _ id: UInt32) {
+    guard id != 0, ids[key] == nil, usedIDs.insert(id).inserted else { return }
+    ids[key] = id
+  }
+
+  private mutating func recoverSlots(_ table: InForce.TableInForce, _ family: IPFamily) {
+    func endpoint(_ element: Element) -> SocketEndpoint? {
+      let width = family.width / 8
+      guard case .data(let data) = element.value, Int(data.count) >= width + 2,
+        let address = IPAddress(bytes: data.slice(0..<width).bytes)
+      else { return nil }
+      return SocketEndpoint(address, UInt16(data[width]) << 8 | UInt16(data[width + 1]))
+    }
+    var bySlot: [UInt32: [(slot: UInt32, endpoint: SocketEndpoint)]] = [:]
+    for (key, element) in table.sets["backends"]?.elements ?? [:] where key.count == 8 {
+      guard let target = endpoint(element) else { continue }
+      bySlot[key.asNumber, default: []].append((key.slice(4..<8).asNumber, target))
+    }
+    var byFlow: [UInt32: SocketEndpoint] = [:]
+    for (key, element) in table.sets["aff-ep"]?.elements ?? [:] {
+      guard let target = endpoint(element) else { continue }
+      byFlow[key.asNumber] = target
+      affinityNumbers[ProxyMark.id(of: key.asNumber), default: [:]][target] = ProxyMark.classNumber(
+        of: key.asNumber)
+    }
+    for (key, element) in table.sets["aff-pick"]?.elements ?? [:] where key.count == 8 {
+      guard case .data(let flow) = element.value, let target = byFlow[flow.asNumber] else { continue }
+      bySlot[key.asNumber, default: []].append((key.slice(4..<8).asNumber, target))
+    }
+    for (id, list) in bySlot { slots[id] = list.sorted { $0.slot < $1.slot }.map(\.endpoint) }
+  }
+}

@@ -1,0 +1,60 @@
+// kube-proxy's metric names, so that its dashboards work unchanged.
+
+import Diagnostics
+
+struct ProxyMetrics: Sendable {
+  let duration: Histogram
+  let lastSync: Gauge
+  let failures: Counter
+  let deletedFlows: Counter
+  private let services: Gauge
+  private let endpoints: Gauge
+  private let withoutLocalInternal: Gauge
+  private let withoutLocalExternal: Gauge
+  private let operations: Counter
+  private let bytes: Counter
+  private let quarantined: Gauge
+
+  init(_ metrics: Metrics) {
+    duration =
+      metrics.histogram(
+        "kubeproxy_sync_proxy_rules_duration_seconds", "Time from a change's plan to its commit."
+      )
+      .child()
+    lastSync =
+      metrics.gauge("kubeproxy_sync_proxy_rules_last_timestamp_seconds", "When rules were last in force.")
+      .child()
+    failures =
+      metrics.counter(
+        "kubeproxy_sync_proxy_rules_nftables_sync_failures_total", "Transactions that the kernel refused."
+      ).child()
+    deletedFlows =
+      metrics.counter(
+        "kubeproxy_conntrack_reconciler_deleted_entries_total", "Deletions of stale UDP flows, by endpoint."
+      ).child()
+    services = metrics.gauge("weft_proxy_services", "Services that the proxy serves.").child()
+    endpoints = metrics.gauge("weft_proxy_endpoints", "Endpoints in slots.").child()
+    let noLocal = metrics.gauge(
+      "kubeproxy_sync_proxy_rules_no_local_endpoints_total",
+      "Service ports whose Local policy finds no endpoint on this node.", labels: ["traffic_policy"])
+    withoutLocalInternal = noLocal.child("internal")
+    withoutLocalExternal = noLocal.child("external")
+    operations =
+      metrics.counter("weft_proxy_ruleset_operations_total", "Elements, rules and chains changed.").child()
+    bytes = metrics.counter("weft_proxy_netlink_bytes_total", "Bytes of transactions.").child()
+    quarantined = metrics.gauge("weft_proxy_quarantined_objects", "Objects left out of the rules.").child()
+  }
+
+  func record(_ report: ProxyReport, _ plan: ProxyPlan, duration elapsed: Duration) {
+    duration.observe(elapsed)
+    let now = Timestamp.now()
+    lastSync.set(Double(now.seconds) + Double(now.nanoseconds) * 1e-9)
+    services.set(Double(plan.services))
+    endpoints.set(Double(plan.endpoints))
+    withoutLocalInternal.set(Double(plan.withoutLocalEndpoints.internal))
+    withoutLocalExternal.set(Double(plan.withoutLocalEndpoints.external))
+    operations.increment(by: UInt64(report.operations))
+    bytes.increment(by: UInt64(report.netlinkBytes))
+    quarantined.set(Double(report.quarantined.count))
+  }
+}

@@ -1,0 +1,113 @@
+// Opening sockets: listeners, datagram sockets, outgoing connections. All non-blocking and closed on exec.
+
+import Addresses
+import CLinux
+import Glibc
+
+/// Functions that open sockets in the network namespace of the calling thread and hand the descriptor out.
+public enum Sockets {
+  /// Connections that the kernel keeps waiting for accept (capped by net.core.somaxconn).
+  public static let backlogDefault: Int32 = 4096
+
+  /// A listening TCP socket. With `reusePort` several sockets share the port and the kernel spreads connections.
+  public static func listenTCP(
+    _ endpoint: SocketEndpoint, reusePort: Bool = true, backlog: Int32 = backlogDefault
+  ) throws(SocketError) -> Descriptor {
+    let descriptor = try open(endpoint, SOCK_STREAM)
+    try set(descriptor, SOL_SOCKET, SO_REUSEADDR, 1)
+    if reusePort { try set(descriptor, SOL_SOCKET, SO_REUSEPORT, 1) }
+    try bind(descriptor, endpoint)
+    guard listen(descriptor.raw, backlog) == 0 else {
+      throw SocketError("listen", errno, endpoint: "\(endpoint)")
+    }
+    return descriptor
+  }
+
+  /// A bound UDP socket that reports each datagram's destination address (IP_PKTINFO).
+  public static func bindUDP(
+    _ endpoint: SocketEndpoint, reusePort: Bool = true, receiveBufferBytes: Int32 = 4 << 20
+  ) throws(SocketError) -> Descriptor {
+    let descriptor = try open(endpoint, SOCK_DGRAM)
+    if reusePort { try set(descriptor, SOL_SOCKET, SO_REUSEPORT, 1) }
+    try set(descriptor, SOL_SOCKET, SO_RCVBUF, receiveBufferBytes)
+    if endpoint.address.family == .v4 {
+      try set(descriptor, Int32(IPPROTO_IP), IP_PKTINFO, 1)
+    } else {
+      try set(descriptor, Int32(IPPROTO_IPV6), IPV6_RECVPKTINFO, 1)
+    }
+    try bind(descriptor, endpoint)
+    return descriptor
+  }
+
+  /// A UDP socket of a random port, connected so that only this peer's datagrams and errors arrive.
+  public static func connectUDP(_ endpoint: SocketEndpoint) throws(SocketError) -> Descriptor {
+    let descriptor = try open(endpoint, SOCK_DGRAM)
+    let raw = descriptor.raw
+    guard SocketAddress(endpoint).withSockaddr({ Glibc.connect(raw, $0, $1) }) == 0 else {
+      throw SocketError("connect", errno, endpoint: "\(endpoint)")
+    }
+    return descriptor
+  }
+
+  /// Begins a TCP connection. Writable readiness tells the outcome: ask `Channel.socketError()` then.
+  public static func connectTCP(_ endpoint: SocketEndpoint) throws(SocketError) -> Descriptor {
+    let descriptor = try open(endpoint, SOCK_STREAM)
+    setNoDelay(descriptor)
+    let raw = descriptor.raw
+    let result = SocketAddress(endpoint).withSockaddr { Glibc.connect(raw, $0, $1) }
+    guard result == 0 || errno == EINPROGRESS else {
+      throw SocketError("connect", errno, endpoint: "\(endpoint)")
+    }
+    return descriptor
+  }
+
+  /// The address a socket is bound to, with the port the kernel chose for port 0.
+  public static func localEndpoint(_ descriptor: borrowing Descriptor) -> SocketEndpoint? {
+    let raw = descriptor.raw
+    let (result, address) = SocketAddress.read { getsockname(raw, $0, $1) }
+    return result == 0 ? address.endpoint : nil
+  }
+
+  /// TCP_NODELAY: our writes are whole messages, waiting for more would only delay them.
+  public static func setNoDelay(_ descriptor: borrowing Descriptor) {
+    var one: Int32 = 1
+    let size = socklen_t(MemoryLayout<Int32>.size)
+    _ = setsockopt(descriptor.raw, Int32(IPPROTO_TCP), TCP_NODELAY, &one, size)
+  }
+
+  /// Makes a descriptor from outside fit for the reactor.
+  public static func setNonBlocking(_ descriptor: borrowing Descriptor) throws(SocketError) {
+    let flags = fcntl(descriptor.raw, F_GETFL)
+    guard flags >= 0, fcntl(descriptor.raw, F_SETFL, flags | O_NONBLOCK) == 0 else {
+      throw SocketError("fcntl", errno)
+    }
+  }
+
+  private static func open(
+    _ endpoint: SocketEndpoint, _ type: __socket_type
+  ) throws(SocketError) -> Descriptor {
+    let family = endpoint.address.family == .v4 ? AF_INET : AF_INET6
+    let raw = socket(family, Int32(type.rawValue | SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue), 0)
+    guard raw >= 0 else { throw SocketError("socket", errno, endpoint: "\(endpoint)") }
+    return Descriptor(owning: raw)
+  }
+
+  private static func bind(
+    _ descriptor: borrowing Descriptor, _ endpoint: SocketEndpoint
+  ) throws(SocketError) {
+    let raw = descriptor.raw
+    guard SocketAddress(endpoint).withSockaddr({ Glibc.bind(raw, $0, $1) }) == 0 else {
+      throw SocketError("bind", errno, endpoint: "\(endpoint)")
+    }
+  }
+
+  private static func set(
+    _ descriptor: borrowing Descriptor, _ level: Int32, _ option: Int32, _ value: Int32
+  ) throws(SocketError) {
+    var value = value
+    let size = socklen_t(MemoryLayout<Int32>.size)
+    guard setsockopt(descriptor.raw, level, option, &value, size) == 0 else {
+      throw SocketError("setsockopt", errno)
+    }
+  }
+}

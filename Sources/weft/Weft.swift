@@ -1,0 +1,63 @@
+// The command line. Executables only assemble: each command reads its flags, puts parts together and runs them.
+
+import ArgumentParser
+import Diagnostics
+import Glibc
+import Logging
+
+@main
+struct Main {
+  static func main() async {
+    // A peer that goes away while we write is an error to handle, not a signal to die of.
+    signal(SIGPIPE, SIG_IGN)
+    do {
+      var command = try Weft.parseAsRoot()
+      if var asynchronous = command as? any AsyncParsableCommand {
+        try await asynchronous.run()
+      } else {
+        try command.run()
+      }
+    } catch let error as WeftError {
+      Terminal.complain(Terminal.isVerbose ? error.fullDescription : error.description)
+      exit(error.exit.rawValue)
+    } catch let finding as Finding {
+      exit(finding.status.rawValue)
+    } catch {
+      let parsed = Weft.exitCode(for: error)
+      let message = Weft.fullMessage(for: error)
+      if parsed == .success {
+        Terminal.say(message)
+        exit(0)
+      }
+      if !message.isEmpty { Terminal.complain(message) }
+      exit(parsed == .validationFailure ? ExitStatus.usage.rawValue : ExitStatus.finding.rawValue)
+    }
+  }
+}
+
+struct Weft: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "weft", abstract: "A Kubernetes network and control plane in one binary.",
+    version: version,
+    subcommands: [
+      Up.self, Down.self, ServerCommand.self, NodeCommand.self, ProxyCommand.self, DNSCommand.self, IngressCommand.self,
+      CNICommand.self, ExplainCommand.self, StatusCommand.self, DiffCommand.self, ImageCommand.self,
+    ])
+  static let version = "0.1.0"
+}
+
+/// The command did its work and found what it was asked to look for: says so by exit code alone.
+struct Finding: Error {
+  var status: ExitStatus
+}
+
+/// Flags that every long-running command has.
+struct LogOptions: ParsableArguments {
+  @Flag(name: .shortAndLong, help: "Say more: debug log lines, and the cause underneath an error.")
+  var verbose = false
+
+  func apply() {
+    Terminal.isVerbose = verbose
+    bootstrapLogging(level: verbose ? .debug : .info)
+  }
+}

@@ -1,0 +1,174 @@
+// Informers against an API in memory: what they know must equal what the API holds, whatever breaks in between.
+
+import ClusterObjects
+import Diagnostics
+import Synchronization
+import Testing
+
+@testable import ClusterClient
+
+func pod(_ name: String, namespace: String = "demo", labels: [String: String] = [:]) -> JSON {
+  [
+    "apiVersion": "v1", "kind": "Pod",
+    "metadata": ["namespace": JSON(namespace), "name": JSON(name), "labels": JSON(labels)],
+    "spec": ["containers": [["name": "c", "image": "i"]]],
+  ]
+}
+
+/// Polls until `body` is true, at most ten seconds.
+func eventually(_ body: () -> Bool) async -> Bool {
+  let deadline = ContinuousClock.now + .seconds(10)
+  while ContinuousClock.now < deadline {
+    if body() { return true }
+    try? await Task.sleep(for: .milliseconds(2))
+  }
+  return body()
+}
+
+func testSettings() -> InformerSettings {
+  var settings = InformerSettings()
+  settings.retry = RetryPolicy(initial: .milliseconds(1), maximum: .milliseconds(20))
+  settings.initialEventsTimeout = .milliseconds(300)
+  return settings
+}
+
+@Suite struct InformerTests {
+  @Test func `a snapshot is a value that later events do not change`() async throws {
+    let api = MemoryClusterAPI()
+    _ = try await api.create(.pods, pod("a"), options: WriteOptions())
+    let informers = SharedInformers(api: api, settings: testSettings(), metrics: Metrics())
+    let informer = informers.informer(.pods)
+    try await informers.waitForSync()
+    let before = informer.snapshot
+    _ = try await api.create(.pods, pod("b"), options: WriteOptions())
+    #expect(await eventually { informer.snapshot.count == 2 })
+    #expect(before.count == 1)
+    #expect(informer.objects(.namespace, "demo").count == 2)
+    await informers.stop()
+  }
+
+  @Test func `equal scopes share one informer`() async {
+    let informers = SharedInformers(api: MemoryClusterAPI(), metrics: Metrics())
+    #expect(informers.informer(.pods) === informers.informer(.pods))
+    #expect(informers.informer(.pods) !== informers.informer(.pods, namespace: "x"))
+    await informers.stop()
+  }
+
+  @Test func `a handler hears what exists and then every change in order`() async throws {
+    let api = MemoryClusterAPI()
+    _ = try await api.create(.pods, pod("a"), options: WriteOptions())
+    let informers = SharedInformers(api: api, settings: testSettings(), metrics: Metrics())
+    let informer = informers.informer(.pods)
+    try await informers.waitForSync()
+    let seen = Mutex<[String]>([])
+    let registration = informer.onChange { changes in
+      seen.withLock { seen in
+        seen += changes.map { "\($0.old == nil ? "+" : $0.new == nil ? "-" : "~")\($0.key.name)" }
+      }
+    }
+    var changed = try await api.create(.pods, pod("b"), options: WriteOptions())
+    changed.set("x", at: "spec", "hostname")
+    _ = try await api.update(.pods, changed, subresource: nil, options: WriteOptions())
+    try await api.delete(.pods, namespace: "demo", name: "a", options: DeleteOptions())
+    #expect(await eventually { seen.withLock { $0.count } == 4 })
+    #expect(seen.withLock { $0 } == ["+a", "+b", "~b", "-a"])
+    _ = registration
+    await informers.stop()
+  }
+
+  @Test func `changes merge while their reader is busy`() async throws {
+    let api = MemoryClusterAPI()
+    let informers = SharedInformers(api: api, settings: testSettings(), metrics: Metrics())
+    let informer = informers.informer(.pods)
+    try await informers.waitForSync()
+    var changes = informer.changes().makeAsyncIterator()
+    for round in 0..<50 {
+      var object = pod("a")
+      object.set(JSON("\(round)"), at: "spec", "hostname")
+      api.put(.pods, object)
+    }
+    #expect(await eventually { informer["demo", "a"]?.at("spec", "hostname") == "49" })
+    let batch = try #require(await changes.next())
+    #expect(batch.count == 1)
+    #expect(batch[0].old == nil)
+    #expect(batch[0].new?.at("spec", "hostname") == "49")
+    await informers.stop()
+  }
+
+  @Test func `a server without WatchList is listed and watched`() async throws {
+    let api = MemoryClusterAPI()
+    _ = try await api.create(.pods, pod("a"), options: WriteOptions())
+    let refused = Atomic<Int>(0)
+    api.inject { verb, _ in
+      guard verb == "watch", refused.add(1, ordering: .relaxed).oldValue == 0 else { return nil }
+      return APIStatusError(code: 422, reason: "Invalid", message: "sendInitialEvents is forbidden")
+    }
+    let informers = SharedInformers(api: api, settings: testSettings(), metrics: Metrics())
+    let informer = informers.informer(.pods)
+    try await informers.waitForSync()
+    _ = try await api.create(.pods, pod("b"), options: WriteOptions())
+    #expect(await eventually { informer.snapshot.count == 2 })
+    await informers.stop()
+  }
+
+  @Test(arguments: [UInt64(1), 7, 42, 1009])
+  func `an informer ends with what the API holds through lost watches and expired revisions`(seed: UInt64)
+    async throws
+  {
+    print("seed \(seed)")
+    var random = SeededRandom(seed: seed)
+    let api = MemoryClusterAPI()
+    let failures = Mutex(SeededRandom(seed: seed &+ 1))
+    api.inject { verb, _ in
+      guard verb == "watch" || verb == "list", failures.withLock({ Int.random(in: 0..<4, using: &$0) }) == 0
+      else { return nil }
+      return APIStatusError(code: 500, reason: "InternalError", message: "injected")
+    }
+    let informers = SharedInformers(api: api, settings: testSettings(), metrics: Metrics())
+    let informer = informers.informer(.pods)
+    for _ in 0..<400 {
+      let name = "p\(Int.random(in: 0..<30, using: &random))"
+      switch Int.random(in: 0..<20, using: &random) {
+      case 0: api.dropWatches()
+      case 1: api.expireHistory()
+      case 2..<8: api.remove(.pods, ObjectKey("demo", name))
+      default:
+        var object = pod(name)
+        object.set(JSON(Int.random(in: 0..<1000, using: &random)), at: "spec", "priority")
+        api.put(.pods, object)
+      }
+      if Int.random(in: 0..<10, using: &random) == 0 { await Task.yield() }
+    }
+    let isEqual = await eventually {
+      informer.hasSynced && informer.snapshot.values.sorted { $0.key < $1.key } == api.objects(.pods)
+    }
+    #expect(isEqual, "seed \(seed)")
+    await informers.stop()
+  }
+
+  @Test func `ten thousand objects sync within the promised time`() async throws {
+    let api = MemoryClusterAPI()
+    for number in 0..<10_000 { api.put(.pods, pod("pod-\(number)", labels: ["app": "web"])) }
+    let informers = SharedInformers(api: api, settings: testSettings(), metrics: Metrics())
+    let began = ContinuousClock.now
+    let informer = informers.informer(.pods)
+    try await informers.waitForSync()
+    print("10,000 objects synced in \(ContinuousClock.now - began)")
+    #expect(informer.snapshot.count == 10_000)
+    #expect(ContinuousClock.now - began < .seconds(20))
+    await informers.stop()
+  }
+}
+
+/// A small deterministic generator (splitmix64), so that a failing seed can be run again.
+struct SeededRandom: RandomNumberGenerator {
+  var state: UInt64
+  init(seed: UInt64) { state = seed }
+  mutating func next() -> UInt64 {
+    state &+= 0x9e37_79b9_7f4a_7c15
+    var mixed = state
+    mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
+    mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
+    return mixed ^ (mixed >> 31)
+  }
+}

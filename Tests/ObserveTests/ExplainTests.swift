@@ -1,0 +1,119 @@
+// Explanations of one small cluster: what is said, which object is named, what the verdict is.
+import Addresses
+import ClusterObjects
+import ClusterView
+import Diagnostics
+import Observe
+import Policy
+import Ruleset
+import Testing
+
+private func pod(_ name: String, _ address: String, app: String) -> JSON {
+  [
+    "kind": "Pod", "metadata": ["name": JSON(name), "namespace": "demo", "labels": ["app": JSON(app)]],
+    "spec": ["nodeName": "n1", "containers": [["ports": [["name": "http", "containerPort": 8080]]]]],
+    "status": ["phase": "Running", "podIP": JSON(address)],
+  ]
+}
+
+private func service(_ name: String, _ address: String, ports: JSON = [["name": "http", "port": 80]]) -> JSON
+{
+  [
+    "kind": "Service", "metadata": ["name": JSON(name), "namespace": "demo"],
+    "spec": ["clusterIP": JSON(address), "selector": ["app": JSON(name)], "ports": ports],
+  ]
+}
+
+private let objects: [JSON] = [
+  ["kind": "Namespace", "metadata": ["name": "demo"]],
+  pod("web-1", "10.42.0.3", app: "web"), pod("web-2", "10.42.0.4", app: "web"),
+  pod("client", "10.42.0.5", app: "client"), pod("stranger", "10.42.0.6", app: "stranger"),
+  service("web", "10.43.0.7"), service("empty", "10.43.0.8"),
+  service("two", "10.43.0.9", ports: [["name": "a", "port": 1], ["name": "b", "port": 2]]),
+  [
+    "kind": "EndpointSlice", "addressType": "IPv4",
+    "metadata": ["name": "web-x", "namespace": "demo", "labels": ["kubernetes.io/service-name": "web"]],
+    "ports": [["name": "http", "port": 8080]],
+    "endpoints": [
+      ["addresses": ["10.42.0.3"], "targetRef": ["kind": "Pod", "name": "web-1"]],
+      ["addresses": ["10.42.0.4"], "targetRef": ["kind": "Pod", "name": "web-2"]],
+    ],
+  ],
+  [
+    "kind": "NetworkPolicy", "metadata": ["name": "web-from-client", "namespace": "demo"],
+    "spec": [
+      "podSelector": ["matchLabels": ["app": "web"]],
+      "ingress": [
+        ["from": [["podSelector": ["matchLabels": ["app": "client"]]]], "ports": [["port": "http"]]]
+      ],
+    ],
+  ],
+]
+
+private func explainer(observed: Ruleset? = nil) -> Explainer {
+  Explainer(view: ClusterView(objects: objects), nodeName: "n1", observed: observed) { name in
+    name == "web.demo.svc.cluster.local" ? .addresses([IPAddress("10.43.0.7")!]) : .doesNotExist
+  }
+}
+
+@Test(arguments: [
+  "demo/web", "demo/web:80", "svc/demo/web:http/tcp", "10.43.0.7:80", "web.demo.svc.cluster.local:80",
+  "demo/web-1:8080", "10.42.0.4:8080",
+])
+func `the client is let in by name, address and pod`(destination: String) throws {
+  let explanation = try explainer().explain(from: "demo/client", to: destination)
+  #expect(explanation.verdict == .allow)
+  #expect(explanation.steps.contains { $0.objects == ["NetworkPolicy demo/web-from-client"] })
+}
+
+@Test func `the stranger is denied and the policy is named`() throws {
+  let explanation = try explainer().explain(from: "demo/stranger", to: "demo/web")
+  #expect(explanation.verdict == .deny)
+  #expect(explanation.text(colour: false).contains("denied by NetworkPolicy demo/web-from-client"))
+}
+
+@Test func `a Service without endpoints says which labels it looks for`() throws {
+  let explanation = try explainer().explain(from: "demo/client", to: "demo/empty")
+  #expect(explanation.verdict == .reject)
+  #expect(explanation.steps.last?.text == "none: no pod has the labels app=empty")
+}
+
+@Test func `a port that the Service lacks is rejected with those it has`() throws {
+  let explanation = try explainer().explain(from: "demo/client", to: "demo/web:81")
+  #expect(explanation.verdict == .reject && explanation.steps.last?.text.contains("it has 80/TCP") == true)
+}
+
+@Test func `a name that does not exist is unreachable`() throws {
+  #expect(
+    try explainer().explain(from: "demo/client", to: "nothing.demo.svc.cluster.local:80").verdict
+      == .unreachable)
+}
+
+@Test(arguments: [
+  ("demo/nobody", "demo/web"), ("demo/client", "demo/nothing"), ("demo/client", "demo/two"),
+  ("demo/client", "a/b/c/d"), ("svc/demo/web", "demo/web"), ("demo/client", "demo/web:"),
+])
+func `ends that are not clear are errors`(source: String, destination: String) {
+  #expect(throws: WeftError.self) { try explainer().explain(from: source, to: destination) }
+}
+
+@Test func `the kernel agrees when its ruleset drops what the policy denies and differs when it is empty`()
+  throws
+{
+  let view = ClusterView(objects: objects)
+  let tables = planPolicy(
+    view: view, attachments: [],
+    settings: PolicySettings(nodeName: "n1", podBlocks: [IPPrefix("10.42.0.0/24")!]))
+  let inForce = explainer(observed: Ruleset(tables))
+  #expect(try inForce.explain(from: "demo/stranger", to: "demo/web-1:8080").kernel == .agrees)
+  #expect(try inForce.explain(from: "demo/client", to: "demo/web-1:8080").kernel == .agrees)
+  #expect(
+    try explainer(observed: Ruleset([])).explain(from: "demo/stranger", to: "demo/web-1:8080").kernel
+      == .differs)
+  #expect(try explainer().explain(from: "demo/client", to: "demo/web").kernel == .unknown)
+}
+
+@Test(arguments: ["[fd00:43::a]:53/UDP", "10.42.0.7:53/udp", "fd00::1", "pod/web", "svc/demo/web:80/SCTP"])
+func `ends are read in every spelling`(text: String) throws {
+  _ = try ExplainTarget(text)
+}
