@@ -52,7 +52,7 @@ public actor NodeNetwork {
   ///   - book: nil when another CNI plugin attaches pods: their addresses then come from their status.
   public init(
     follower: ViewFollower, worker: RulesetWorker, proxy: ProxySyncer, policy: PolicySettings?,
-    book: AttachmentBook,
+    book: AttachmentBook?,
     consumers: [Consumer] = []
   ) {
     self.follower = follower

@@ -48,7 +48,9 @@ final class FakeCluster: PodSource, PodStatusSink, PodObjects, Sendable {
   func report(_ pod: JSON, status: JSON) async throws {
     state.withLock {
       $0.statuses[pod.uid] = status
-      if status["phase"]?.string == "Running", $0.firstRunning[pod.uid] == nil { $0.firstRunning[pod.uid] = .now }
+      if status["phase"]?.string == "Running", $0.firstRunning[pod.uid] == nil {
+        $0.firstRunning[pod.uid] = .now
+      }
     }
     pods.withLock { $0[pod.uid]?["status"] = status }
   }
@@ -135,6 +137,40 @@ struct LiveNode {
     return NodeAgent(
       settings, source: cluster, sink: cluster, objects: cluster, record: { cluster.record($0) },
       metrics: Metrics())
+  }
+
+  /// Two small plugins in shell: `loopback`, and one that gives each pod a veth and a /32.
+  func installTestNetwork() {
+    let plugin = """
+      #!/bin/sh
+      # A CNI plugin for tests: eth0 with 10.99.0.N, the node end routed.
+      state=\(directory)/bin/last
+      namespace=$(basename "$CNI_NETNS")
+      case "$CNI_COMMAND" in
+      ADD)
+        n=$(( $(cat $state 2>/dev/null || echo 1) + 1 )); echo $n >$state
+        ip link add vt$n type veth peer name eth0 netns "$namespace"
+        ip addr add 10.99.0.1/32 dev vt$n; ip link set vt$n up; ip route add 10.99.0.$n/32 dev vt$n
+        ip -n "$namespace" addr add 10.99.0.$n/32 dev eth0; ip -n "$namespace" link set eth0 up
+        ip -n "$namespace" route add 10.99.0.1 dev eth0; ip -n "$namespace" route add default via 10.99.0.1
+        printf '{"cniVersion":"1.0.0","interfaces":[{"name":"eth0","sandbox":"%s"}],' "$CNI_NETNS"
+        printf '"ips":[{"interface":0,"address":"10.99.0.%s/32","gateway":"10.99.0.1"}]}' $n ;;
+      VERSION) printf '{"cniVersion":"1.0.0","supportedVersions":["0.4.0","1.0.0"]}' ;;
+      esac
+      """
+    let loopback = """
+      #!/bin/sh
+      case "$CNI_COMMAND" in
+      ADD) ip -n "$(basename "$CNI_NETNS")" link set lo up; printf '{"cniVersion":"0.3.1","interfaces":[],"ips":[]}' ;;
+      VERSION) printf '{"cniVersion":"0.3.1","supportedVersions":["0.3.1","0.4.0","1.0.0"]}' ;;
+      esac
+      """
+    let list = #"{"cniVersion":"1.0.0","name":"test","plugins":[{"type":"testnet"}]}"#
+    run("mkdir", "-p", directory + "/bin", directory + "/cni")
+    for (path, text) in [("bin/testnet", plugin), ("bin/loopback", loopback), ("cni/10-test.conflist", list)]
+    {
+      run("sh", "-c", "printf '%s' \"$1\" >\"$0\"; chmod 755 \"$0\"", "\(directory)/\(path)", text)
+    }
   }
 
   func remove() {

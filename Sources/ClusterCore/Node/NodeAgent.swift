@@ -82,7 +82,8 @@ public actor NodeAgent {
       if !made.isEmpty { log.info("images made", metadata: ["images": "\(made.joined(separator: ","))"]) }
       let machine = observeMachine(dataDirectory: settings.dataDirectory, runtimeVersion: "")
       let context = NodeContext(
-        settings: settings, cri: cri, images: images, starts: Gate(settings.startsMax), objects: objects, sink: sink,
+        settings: settings, cri: cri, images: images, starts: Gate(settings.startsMax), objects: objects,
+        sink: sink,
         record: record, metrics: NodeMetrics(metrics), capacity: machine.capacity)
       let manager = PodManager(context)
       self.manager = manager
@@ -128,7 +129,8 @@ public actor NodeAgent {
   ) async throws -> AsyncStream<[UInt8]> {
     guard let cri else { throw notStarted }
     let found = try await cri.listContainers(labels: [
-      RuntimeLabels.podNamespace: namespace, RuntimeLabels.podName: pod, RuntimeLabels.containerName: container,
+      RuntimeLabels.podNamespace: namespace, RuntimeLabels.podName: pod,
+      RuntimeLabels.containerName: container,
     ]).sorted { $0.metadata.attempt > $1.metadata.attempt }
     guard let newest = found.first else {
       throw APIStatusError(
@@ -149,7 +151,9 @@ public actor NodeAgent {
   }
 
   /// Runs a command in a container to its end, for tests and probes of people.
-  public func exec(namespace: String, pod: String, container: String, command: [String], timeoutSeconds: Int = 10)
+  public func exec(
+    namespace: String, pod: String, container: String, command: [String], timeoutSeconds: Int = 10
+  )
     async throws -> (code: Int, output: [UInt8], errors: [UInt8])
   {
     let id = try await runningContainer(namespace, pod, container)
@@ -185,7 +189,9 @@ public actor NodeAgent {
   }
 
   /// The same for attach.
-  public func attachURL(namespace: String, pod: String, container: String, streams: Streams) async throws -> String {
+  public func attachURL(namespace: String, pod: String, container: String, streams: Streams) async throws
+    -> String
+  {
     let id = try await runningContainer(namespace, pod, container)
     guard let cri else { throw notStarted }
     return try await cri.attachURL(
@@ -210,10 +216,13 @@ public actor NodeAgent {
     return try await cri.portForwardURL(sandbox: sandbox.id, ports: ports.map { Int32(clamping: $0) })
   }
 
-  private func runningContainer(_ namespace: String, _ pod: String, _ container: String) async throws -> String {
+  private func runningContainer(_ namespace: String, _ pod: String, _ container: String) async throws
+    -> String
+  {
     guard let cri else { throw notStarted }
     let found = try await cri.listContainers(labels: [
-      RuntimeLabels.podNamespace: namespace, RuntimeLabels.podName: pod, RuntimeLabels.containerName: container,
+      RuntimeLabels.podNamespace: namespace, RuntimeLabels.podName: pod,
+      RuntimeLabels.containerName: container,
     ])
     guard let running = found.first(where: { $0.state == .containerRunning }) else {
       throw APIStatusError(

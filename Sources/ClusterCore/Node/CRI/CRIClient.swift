@@ -5,6 +5,7 @@ import Diagnostics
 import GRPCCore
 import GRPCNIOTransportHTTP2Posix
 import GRPCProtobuf
+import NIOCore
 import SwiftProtobuf
 
 /// Short names for the generated messages.
@@ -42,6 +43,11 @@ final class CRIClient: Sendable {
     config.backoff.max = .seconds(1)
     // Idle connections stay: reconnecting costs a pod start some milliseconds.
     config.connection.maxIdleTime = nil
+    config.channelDebuggingCallbacks.onCreateTCPConnection = { channel in
+      channel.eventLoop.makeCompletedFuture {
+        try channel.pipeline.syncOperations.addHandler(ResetFilter(), position: .first)
+      }
+    }
     let transport = try Transport.http2NIOPosix(
       target: .unixDomainSocket(path: socketPath), transportSecurity: .plaintext, config: config)
     client = GRPCClient(transport: transport)
@@ -69,7 +75,17 @@ final class CRIClient: Sendable {
     options.maxResponseMessageBytes = 32 << 20
     let start = ContinuousClock.now
     defer { latency.child(operation).observe(ContinuousClock.now - start) }
-    return try await body(options)
+    while true {
+      do {
+        return try await body(options)
+      } catch let error as RPCError
+        where error.message.contains("server is not initialized yet")
+        && ContinuousClock.now - start < .seconds(seconds)
+      {
+        // containerd listens before it has read back its pods.
+        try await Task.sleep(for: .milliseconds(20))
+      }
+    }
   }
 }
 
@@ -77,7 +93,9 @@ final class CRIClient: Sendable {
 
 extension CRIClient {
   func version() async throws -> Runtime_V1_VersionResponse {
-    try await call("version", seconds: 5) { try await runtime.version(.with { $0.version = "v1" }, options: $0) }
+    try await call("version", seconds: 5) {
+      try await runtime.version(.with { $0.version = "v1" }, options: $0)
+    }
   }
 
   func runtimeConditions() async throws -> [Runtime_V1_RuntimeCondition] {

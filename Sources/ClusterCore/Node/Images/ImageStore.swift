@@ -40,7 +40,8 @@ actor ImageStore {
     if policy != "Always", let image = try await cri.image(reference) { return Ready(imageID: image.id) }
     if policy == "Never" {
       throw Refusal(
-        reason: "ErrImageNeverPull", message: "image \"\(reference)\" is not here and its pull policy is Never")
+        reason: "ErrImageNeverPull",
+        message: "image \"\(reference)\" is not here and its pull policy is Never")
     }
     if let failure = failures[reference], ContinuousClock.now < failure.until {
       throw Refusal(
@@ -84,7 +85,10 @@ actor ImageStore {
         "NOD0007", object: path, cause: "there is no such archive", next: "check the path: ls -l \(path)")
     }
     let result = try await Subprocess.run(
-      [ctr, "--address", settings.socketPath, "--namespace", "k8s.io", "images", "import", "--snapshotter", "overlayfs", path],
+      [
+        ctr, "--address", settings.socketPath, "--namespace", "k8s.io", "images", "import", "--snapshotter",
+        "overlayfs", path,
+      ],
       seconds: 300)
     guard result.code == 0 else {
       let last = result.output.split(separator: "\n").last.map(String.init) ?? "code \(result.code)"
@@ -105,7 +109,8 @@ actor ImageStore {
     for reference in [DemoImage.pauseReference, DemoImage.demoReference]
     where try await cri.image(reference) == nil { missing.append(reference) }
     guard !missing.isEmpty else { return [] }
-    for archive in try await DemoImage.archives(busyboxPath: busyboxPath) where missing.contains(archive.reference) {
+    for archive in try await DemoImage.archives(busyboxPath: busyboxPath)
+    where missing.contains(archive.reference) {
       let path = settings.stateDirectory + "/import.tar"
       defer { Files.removeTree(path) }
       try Files.write(path, archive.bytes, mode: 0o600)

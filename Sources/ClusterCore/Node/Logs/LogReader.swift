@@ -55,7 +55,9 @@ struct LogFilter {
         rest.removeAll(keepingCapacity: true)
       }
     }
-    if let limit = options.limitBytes, sentBytes + out.count > limit { out.removeLast(sentBytes + out.count - limit) }
+    if let limit = options.limitBytes, sentBytes + out.count > limit {
+      out.removeLast(sentBytes + out.count - limit)
+    }
     sentBytes += out.count
     return out
   }

@@ -45,7 +45,9 @@ func planServiceEnvironment(_ services: [JSON], namespace: String, allServices: 
     out.append(("\(name)_SERVICE_HOST", address))
     out.append(("\(name)_SERVICE_PORT", "\(first)"))
     for port in ports {
-      guard let portName = port["name"]?.string, !portName.isEmpty, let number = port["port"]?.int else { continue }
+      guard let portName = port["name"]?.string, !portName.isEmpty, let number = port["port"]?.int else {
+        continue
+      }
       out.append(("\(name)_SERVICE_PORT_\(portName.uppercased().replacing("-", with: "_"))", "\(number)"))
     }
     let host = address.contains(":") ? "[\(address)]" : address
@@ -75,11 +77,13 @@ func readField(_ pod: JSON, _ path: String) -> String? {
     }
   }
   switch path {
-  case "status.podIPs": return pod.at("status", "podIPs")?.elements.compactMap { $0["ip"]?.string }.joined(separator: ",")
+  case "status.podIPs":
+    return pod.at("status", "podIPs")?.elements.compactMap { $0["ip"]?.string }.joined(separator: ",")
   case "status.hostIPs":
     return pod.at("status", "hostIPs")?.elements.compactMap { $0["ip"]?.string }.joined(separator: ",")
   case "spec.serviceAccountName": return pod.at("spec", "serviceAccountName")?.string ?? "default"
-  case "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "status.podIP", "status.hostIP":
+  case "metadata.name", "metadata.namespace", "metadata.uid", "spec.nodeName", "status.podIP",
+    "status.hostIP":
     return pod.at(path.split(separator: ".").map(String.init))?.string ?? ""
   default: return nil
   }

@@ -39,7 +39,8 @@ struct NodeMetrics: Sendable {
       "kubelet_restarted_containers_total", "Containers started again.", labels: ["container_type"])
     probes = metrics.counter(
       "prober_probe_total", "Probes by kind and result.", labels: ["probe_type", "result"])
-    relist = metrics.histogram("kubelet_pleg_relist_duration_seconds", "Listing of sandboxes and containers.").child()
+    relist = metrics.histogram("kubelet_pleg_relist_duration_seconds", "Listing of sandboxes and containers.")
+      .child()
   }
 }
 

@@ -79,7 +79,9 @@ actor PodManager {
       var status = pod.status
       status["phase"] = "Failed"
       status["reason"] = "OutOfpods"
-      status["message"] = JSON("Node didn't have enough resource: pods, requested: 1, used: \(active), capacity: \(context.settings.podsMax)")
+      status["message"] = JSON(
+        "Node didn't have enough resource: pods, requested: 1, used: \(active), capacity: \(context.settings.podsMax)"
+      )
       context.record(
         PodEvent(
           involved: pod, isWarning: true, reason: "OutOfpods",
@@ -145,7 +147,8 @@ actor PodManager {
   /// Two calls for all pods (about 0.4 ms).
   private func list() async {
     let start = ContinuousClock.now
-    guard let sandboxes = try? await cri.listSandboxes(), let containers = try? await cri.listContainers() else { return }
+    guard let sandboxes = try? await cri.listSandboxes(), let containers = try? await cri.listContainers()
+    else { return }
     context.metrics.relist.observe(ContinuousClock.now - start)
     var found: [String: [String]] = [:]
     var owners: [String: String] = [:]

@@ -83,7 +83,9 @@ func planPod(_ inputs: PodPlanInputs) -> PodPlan {
     return plan
   }
   // A second sandbox is the remainder of a start that was cut off.
-  for extra in observed.sandboxes where extra.id != sandbox.id { plan.actions.append(.removeSandbox(id: extra.id)) }
+  for extra in observed.sandboxes where extra.id != sandbox.id {
+    plan.actions.append(.removeSandbox(id: extra.id))
+  }
 
   func consider(_ container: ContainerSpec, policy: String) {
     let latest = observed.latest(container.name)
@@ -118,7 +120,8 @@ func planPod(_ inputs: PodPlanInputs) -> PodPlan {
       if moment > inputs.now {
         plan.waiting[container.name] = Waiting(
           reason: "CrashLoopBackOff",
-          message: "back-off \(seconds)s restarting failed container=\(container.name) pod=\(spec.pod.name)_\(spec.pod.namespace)(\(spec.pod.uid))"
+          message:
+            "back-off \(seconds)s restarting failed container=\(container.name) pod=\(spec.pod.name)_\(spec.pod.namespace)(\(spec.pod.uid))"
         )
         plan.wakeAt = min(plan.wakeAt ?? .max, moment)
         return
@@ -132,7 +135,8 @@ func planPod(_ inputs: PodPlanInputs) -> PodPlan {
   for container in spec.initContainers {
     if container.role == .sidecar {
       if !areAllEnded(spec, observed) || !areMainsBegun { consider(container, policy: "Always") }
-      let isUp = observed.latest(container.name)?.state == .containerRunning && inputs.isStarted(container.name)
+      let isUp =
+        observed.latest(container.name)?.state == .containerRunning && inputs.isStarted(container.name)
       if !isUp, !areMainsBegun { return plan }
       continue
     }

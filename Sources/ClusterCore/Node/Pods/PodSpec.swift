@@ -60,7 +60,8 @@ struct PodSpec: Sendable {
   var restartPolicy: String { pod.at("spec", "restartPolicy")?.string ?? "Always" }
   var isHostNetwork: Bool { pod.at("spec", "hostNetwork")?.bool ?? false }
   var graceSeconds: Int {
-    pod.at("metadata", "deletionGracePeriodSeconds")?.int ?? pod.at("spec", "terminationGracePeriodSeconds")?.int
+    pod.at("metadata", "deletionGracePeriodSeconds")?.int ?? pod.at("spec", "terminationGracePeriodSeconds")?
+      .int
       ?? 30
   }
 

@@ -61,7 +61,9 @@ private func podPhase(_ inputs: PodStatusInputs, _ statuses: [JSON]) -> String {
   if inputs.plan.isFinished, !statuses.contains(where: { $0.at("state", "running") != nil }) {
     return spec.containers.contains { observed.latest($0.name)?.exitCode != 0 } ? "Failed" : "Succeeded"
   }
-  let isWaiting = statuses.contains { $0.at("state", "waiting") != nil && $0.at("lastState", "terminated") == nil }
+  let isWaiting = statuses.contains {
+    $0.at("state", "waiting") != nil && $0.at("lastState", "terminated") == nil
+  }
   return isWaiting ? "Pending" : "Running"
 }
 
@@ -94,7 +96,8 @@ private func containerStatus(_ container: ContainerSpec, _ inputs: PodStatusInpu
   default:
     let isInitializing = container.role == .main && !inputs.spec.initContainers.isEmpty && !initDone(inputs)
     state = waitingState(
-      inputs.waiting[container.name] ?? Waiting(reason: isInitializing ? "PodInitializing" : "ContainerCreating"))
+      inputs.waiting[container.name]
+        ?? Waiting(reason: isInitializing ? "PodInitializing" : "ContainerCreating"))
   }
   var lastState: JSON = [:]
   if let previous, previous.state == .containerExited {
@@ -146,7 +149,9 @@ private func initDone(_ inputs: PodStatusInputs) -> Bool {
 
 // MARK: - Conditions
 
-private func conditions(_ inputs: PodStatusInputs, _ initStatuses: [JSON], _ statuses: [JSON], phase: String) -> [JSON] {
+private func conditions(_ inputs: PodStatusInputs, _ initStatuses: [JSON], _ statuses: [JSON], phase: String)
+  -> [JSON]
+{
   let old = inputs.spec.pod.at("status", "conditions")?.elements ?? []
   let isSucceeded = phase == "Succeeded"
   let isInitialized = initDone(inputs)
@@ -160,7 +165,8 @@ private func conditions(_ inputs: PodStatusInputs, _ initStatuses: [JSON], _ sta
     if inputs.spec.pod.generation > 0 { condition["observedGeneration"] = JSON(inputs.spec.pod.generation) }
     condition["lastProbeTime"] = .null
     let isSame = before?["status"] == condition["status"]
-    condition["lastTransitionTime"] = isSame ? before?["lastTransitionTime"] ?? JSON(inputs.now) : JSON(inputs.now)
+    condition["lastTransitionTime"] =
+      isSame ? before?["lastTransitionTime"] ?? JSON(inputs.now) : JSON(inputs.now)
     if !reason.isEmpty { condition["reason"] = JSON(reason) }
     if !message.isEmpty { condition["message"] = JSON(message) }
     out.append(condition)
@@ -175,15 +181,19 @@ private func conditions(_ inputs: PodStatusInputs, _ initStatuses: [JSON], _ sta
   }
   let reason = isSucceeded ? "PodCompleted" : phase == "Failed" ? "PodFailed" : "ContainersNotReady"
   let message =
-    reason == "ContainersNotReady" ? "containers with unready status: [\(unready.joined(separator: " "))]" : ""
+    reason == "ContainersNotReady"
+    ? "containers with unready status: [\(unready.joined(separator: " "))]" : ""
   let isUp = areReady && phase == "Running"
   add("ContainersReady", isUp, isUp ? "" : reason, isUp ? "" : message)
-  let gates = inputs.spec.pod.at("spec", "readinessGates")?.elements.compactMap { $0["conditionType"]?.string } ?? []
+  let gates =
+    inputs.spec.pod.at("spec", "readinessGates")?.elements.compactMap { $0["conditionType"]?.string } ?? []
   let closed = gates.filter { gate in
     old.first { $0["type"]?.string == gate }?["status"]?.string != "True"
   }
   if isUp, !closed.isEmpty {
-    add("Ready", false, "ReadinessGatesNotReady", "the status of pod readiness gate \"\(closed[0])\" is not \"True\"")
+    add(
+      "Ready", false, "ReadinessGatesNotReady",
+      "the status of pod readiness gate \"\(closed[0])\" is not \"True\"")
   } else {
     add("Ready", isUp, isUp ? "" : reason, isUp ? "" : message)
   }

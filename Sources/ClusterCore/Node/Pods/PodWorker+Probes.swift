@@ -33,7 +33,8 @@ extension PodWorker {
       (pod.at("status", "containerStatuses")?.elements ?? [])
       + (pod.at("status", "initContainerStatuses")?.elements ?? [])
     return statuses.contains {
-      $0["name"]?.string == name && $0["ready"]?.bool == true && $0["containerID"]?.string == "containerd://\(id)"
+      $0["name"]?.string == name && $0["ready"]?.bool == true
+        && $0["containerID"]?.string == "containerd://\(id)"
     }
   }
 

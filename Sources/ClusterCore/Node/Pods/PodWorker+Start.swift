@@ -26,7 +26,9 @@ extension PodWorker {
       stopProbes(id)
       try await ignoringNotFound { try await context.cri.stopContainer(id, graceSeconds: grace) }
     case .start(let name, let attempt):
-      guard let container = spec.all.first(where: { $0.name == name }), let sandbox = observed.sandbox else { return }
+      guard let container = spec.all.first(where: { $0.name == name }), let sandbox = observed.sandbox else {
+        return
+      }
       try await context.starts.pass { try await start(container, spec, attempt, sandbox, observed) }
     }
   }
@@ -72,7 +74,8 @@ extension PodWorker {
           false, "Pulled", "Successfully pulled image \"\(container.image)\" in \(duration)", container: name)
       } else if attempt == 0 {
         event(
-          false, "Pulled", "Container image \"\(container.image)\" already present on machine", container: name)
+          false, "Pulled", "Container image \"\(container.image)\" already present on machine",
+          container: name)
       }
     } catch let refusal as ImageStore.Refusal {
       let isBackOff = refusal.reason == "ImagePullBackOff"
@@ -101,7 +104,9 @@ extension PodWorker {
       event(false, "Started", "Started container \(name)", container: name)
       waiting[name] = nil
       notBefore[name] = nil
-      if attempt > 0 { context.metrics.restarts.child(container.role == .main ? "container" : "init_container").increment() }
+      if attempt > 0 {
+        context.metrics.restarts.child(container.role == .main ? "container" : "init_container").increment()
+      }
       await afterStart(container, id, spec)
     } catch {
       if error is CancellationError || Task.isCancelled { throw error }
@@ -154,7 +159,8 @@ extension PodWorker {
   /// The instance before the newest keeps its logs for `kubectl logs -p`; older ones go.
   private func removeOldInstances(_ name: String, _ observed: ObservedPod, next: UInt32) async throws {
     let instances = observed.containers[name] ?? []
-    for instance in instances where instance.metadata.attempt + 1 < next || instance.state != .containerExited {
+    for instance in instances where instance.metadata.attempt + 1 < next || instance.state != .containerExited
+    {
       try await ignoringNotFound { try await context.cri.removeContainer(instance.id) }
       if !instance.logPath.isEmpty { Files.removeTree(instance.logPath) }
       exited[instance.id] = nil
@@ -248,7 +254,9 @@ extension PodWorker {
   /// Brings the files of object volumes up to date under a running pod.
   func refreshVolumes() async {
     guard !pod.isTerminating, lastObserved.sandbox != nil else { return }
-    guard pod.at("spec", "volumes")?.elements.isEmpty == false, let data = try? await podData(pod) else { return }
+    guard pod.at("spec", "volumes")?.elements.isEmpty == false, let data = try? await podData(pod) else {
+      return
+    }
     let volumes = Volumes(podDirectory: context.settings.podDirectory(uid), capacity: context.capacity)
     _ = try? volumes.prepare(pod, data: data)
   }

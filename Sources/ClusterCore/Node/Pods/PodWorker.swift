@@ -117,7 +117,8 @@ actor PodWorker {
         }
         failures += 1
         context.log.warning(
-          "pod not in its desired state, trying again", metadata: ["pod": "\(key)", "error": "\(runtimeMessage(error))"])
+          "pod not in its desired state, trying again",
+          metadata: ["pod": "\(key)", "error": "\(runtimeMessage(error))"])
         sleep(until: wallNanoseconds() + Int64(min(failures * failures, 30)) * 500_000_000)
       }
       if isDone { break }
@@ -159,9 +160,11 @@ actor PodWorker {
         return
       }
       for (name, reason) in plan.waiting where reason.reason == "CrashLoopBackOff" {
-        guard let latest = observed.latest(name), backedOff.updateValue(latest.id, forKey: name) != latest.id else { continue }
+        guard let latest = observed.latest(name), backedOff.updateValue(latest.id, forKey: name) != latest.id
+        else { continue }
         event(
-          true, "BackOff", "Back-off restarting failed container \(name) in pod \(key.name)_\(key.namespace)(\(uid))",
+          true, "BackOff",
+          "Back-off restarting failed container \(name) in pod \(key.name)_\(key.namespace)(\(uid))",
           container: name)
       }
       guard !plan.actions.isEmpty else {
@@ -186,7 +189,8 @@ actor PodWorker {
 
   /// When to look again without being woken.
   private func nextWake(_ plan: PodPlan, _ observed: ObservedPod) -> Int64? {
-    let alive = Set(observed.running.map(\.id) + observed.sandboxes.filter { $0.state == .sandboxReady }.map(\.id))
+    let alive = Set(
+      observed.running.map(\.id) + observed.sandboxes.filter { $0.state == .sandboxReady }.map(\.id))
     for (id, asks) in expectedExits {
       expectedExits[id] = alive.contains(id) && asks < Self.exitAsksMax ? asks + 1 : nil
     }
@@ -296,9 +300,10 @@ actor PodWorker {
     var observed = try await observe()
     let mains = Set(spec.containers.map(\.name))
     // Sidecars serve the others to their end.
-    for group in [observed.running.filter { mains.contains($0.metadata.name) },
-      observed.running.filter { !mains.contains($0.metadata.name) }]
-    {
+    for group in [
+      observed.running.filter { mains.contains($0.metadata.name) },
+      observed.running.filter { !mains.contains($0.metadata.name) },
+    ] {
       try await withThrowingTaskGroup(of: Void.self) { tasks in
         for container in group {
           tasks.addTask { try await self.endContainer(container, spec) }
@@ -307,7 +312,9 @@ actor PodWorker {
       }
     }
     observed = try await observe()
-    for sandbox in observed.sandboxes { try await ignoringNotFound { try await context.cri.stopSandbox(sandbox.id) } }
+    for sandbox in observed.sandboxes {
+      try await ignoringNotFound { try await context.cri.stopSandbox(sandbox.id) }
+    }
     if !isGone {
       var plan = PodPlan()
       plan.isFinished = true
@@ -324,7 +331,8 @@ actor PodWorker {
       try await ignoringNotFound { try await context.cri.removeSandbox(sandbox.id) }
     }
     removePodRemains(
-      context.settings, uid: uid, logDirectory: context.settings.podLogDirectory(key.namespace, key.name, uid))
+      context.settings, uid: uid, logDirectory: context.settings.podLogDirectory(key.namespace, key.name, uid)
+    )
     if !isGone { try await context.sink.finishDeletion(pod) }
     isDone = true
   }
@@ -346,7 +354,9 @@ actor PodWorker {
 
   func stop(_ container: CRI.ContainerStatus, graceSeconds: Int) async throws {
     stopProbes(container.id)
-    try await ignoringNotFound { try await context.cri.stopContainer(container.id, graceSeconds: graceSeconds) }
+    try await ignoringNotFound {
+      try await context.cri.stopContainer(container.id, graceSeconds: graceSeconds)
+    }
   }
 
   // MARK: - Words

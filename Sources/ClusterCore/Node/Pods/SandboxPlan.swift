@@ -131,13 +131,16 @@ func planSandbox(_ spec: PodSpec, attempt: UInt32, settings: NodeSettings, nodeR
   config.annotations = pod.annotations
   for container in spec.containers {
     for port in container.tree["ports"]?.elements ?? [] {
-      guard let number = port["containerPort"]?.int, let host = port["hostPort"]?.int, host > 0 else { continue }
+      guard let number = port["containerPort"]?.int, let host = port["hostPort"]?.int, host > 0 else {
+        continue
+      }
       config.portMappings.append(
         .with {
           $0.containerPort = Int32(clamping: number)
           $0.hostPort = Int32(clamping: host)
           $0.hostIp = port["hostIP"]?.string ?? ""
-          $0.protocol = port["protocol"]?.string == "UDP" ? .udp : port["protocol"]?.string == "SCTP" ? .sctp : .tcp
+          $0.protocol =
+            port["protocol"]?.string == "UDP" ? .udp : port["protocol"]?.string == "SCTP" ? .sctp : .tcp
         })
     }
   }
@@ -166,7 +169,9 @@ private func supplementalGroups(_ security: JSON?) -> [Int64] {
 }
 
 /// Shares, quota and memory of a container, and its place in the out-of-memory killer's queue.
-func planResources(_ container: JSON, qosClass: String, memoryCapacity: Int64) -> Runtime_V1_LinuxContainerResources {
+func planResources(_ container: JSON, qosClass: String, memoryCapacity: Int64)
+  -> Runtime_V1_LinuxContainerResources
+{
   let limits = container.at("resources", "limits")
   let requests = container.at("resources", "requests")
   let cpuLimit = PodSpec.amount(limits?["cpu"])
@@ -200,7 +205,9 @@ struct ContainerInputs {
 }
 
 /// One container of a pod.
-func planContainer(_ container: ContainerSpec, _ spec: PodSpec, _ inputs: ContainerInputs) -> CRI.ContainerConfig {
+func planContainer(_ container: ContainerSpec, _ spec: PodSpec, _ inputs: ContainerInputs)
+  -> CRI.ContainerConfig
+{
   let tree = container.tree
   let pod = spec.pod
   let values = Dictionary(inputs.environment, uniquingKeysWith: { $1 })
@@ -260,8 +267,10 @@ func planContainer(_ container: ContainerSpec, _ spec: PodSpec, _ inputs: Contai
       }
       if !context.privileged {
         context.maskedPaths = [
-          "/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
-          "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap",
+          "/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+          "/proc/timer_list",
+          "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware",
+          "/sys/devices/virtual/powercap",
         ]
         context.readonlyPaths = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
       }

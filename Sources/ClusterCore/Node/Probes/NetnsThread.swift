@@ -13,7 +13,9 @@ enum NetnsThread {
 
   /// Runs `body` on a fresh thread inside the namespace at `path` (nil: the process's own), and returns what it returns.
   /// Costs about 50 microseconds. `nil` when the namespace cannot be entered.
-  static func run<Result: Sendable>(_ path: String?, _ body: @escaping @Sendable () -> Result) async -> Result? {
+  static func run<Result: Sendable>(_ path: String?, _ body: @escaping @Sendable () -> Result) async
+    -> Result?
+  {
     await withCheckedContinuation { continuation in
       let job = Job {
         if let path {

@@ -14,7 +14,8 @@ public final class EventWriter: Sendable {
   private let task: Task<Void, Never>
 
   public init(_ api: any ClusterAPI, nodeName: String) {
-    let (stream, input) = AsyncStream.makeStream(of: PodEvent.self, bufferingPolicy: .bufferingNewest(Self.queueMax))
+    let (stream, input) = AsyncStream.makeStream(
+      of: PodEvent.self, bufferingPolicy: .bufferingNewest(Self.queueMax))
     self.input = input
     task = Task.detached { await Self.write(stream, api, nodeName) }
   }
@@ -26,7 +27,8 @@ public final class EventWriter: Sendable {
     task.cancel()
   }
 
-  private static func write(_ events: AsyncStream<PodEvent>, _ api: any ClusterAPI, _ nodeName: String) async {
+  private static func write(_ events: AsyncStream<PodEvent>, _ api: any ClusterAPI, _ nodeName: String) async
+  {
     var series: [PodEvent: (name: String, count: Int)] = [:]
     for await event in events {
       var key = event
@@ -35,7 +37,8 @@ public final class EventWriter: Sendable {
       if let old = series[key] {
         let patch: JSON = ["count": JSON(old.count + 1), "lastTimestamp": JSON(now)]
         let done = try? await api.patch(
-          .events, namespace: event.involved.namespace, name: old.name, patch: .merge(patch), subresource: nil,
+          .events, namespace: event.involved.namespace, name: old.name, patch: .merge(patch),
+          subresource: nil,
           options: WriteOptions())
         if done != nil {
           series[key] = (old.name, old.count + 1)

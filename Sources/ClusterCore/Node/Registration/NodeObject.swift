@@ -36,7 +36,8 @@ func observeMachine(dataDirectory: String, runtimeVersion: String) -> MachineInf
     if words.count > 1, let value = Int64(words[1]) { memory[String(words[0].dropLast())] = value * 1024 }
   }
   var osImage = "Linux"
-  for line in (Files.readText("/etc/os-release") ?? "").split(separator: "\n") where line.hasPrefix("PRETTY_NAME=") {
+  for line in (Files.readText("/etc/os-release") ?? "").split(separator: "\n")
+  where line.hasPrefix("PRETTY_NAME=") {
     osImage = String(line.dropFirst(12).filter { $0 != "\"" })
   }
   var disk = statvfs()
@@ -73,7 +74,8 @@ func planNode(_ settings: NodeSettings) -> JSON {
   let architecture = OCIImage.architecture
   var labels = [
     "kubernetes.io/hostname": settings.nodeName, "kubernetes.io/os": "linux",
-    "kubernetes.io/arch": architecture, "beta.kubernetes.io/os": "linux", "beta.kubernetes.io/arch": architecture,
+    "kubernetes.io/arch": architecture, "beta.kubernetes.io/os": "linux",
+    "beta.kubernetes.io/arch": architecture,
   ]
   labels.merge(settings.labels) { $1 }
   var spec: JSON = [:]
@@ -92,7 +94,8 @@ func planNode(_ settings: NodeSettings) -> JSON {
 }
 
 func planNodeStatus(
-  _ settings: NodeSettings, _ machine: MachineInfo, _ health: NodeHealth, images: [JSON], old: JSON, now: String
+  _ settings: NodeSettings, _ machine: MachineInfo, _ health: NodeHealth, images: [JSON], old: JSON,
+  now: String
 ) -> JSON {
   let amounts: JSON = [
     "cpu": JSON("\(machine.cpus)"), "memory": JSON("\(machine.memoryBytes / 1024)Ki"),
@@ -108,7 +111,8 @@ func planNodeStatus(
     let word = value ? "True" : "False"
     let since = before?["status"]?.string == word ? before?["lastTransitionTime"]?.string ?? now : now
     return [
-      "type": JSON(type), "status": JSON(word), "lastHeartbeatTime": JSON(now), "lastTransitionTime": JSON(since),
+      "type": JSON(type), "status": JSON(word), "lastHeartbeatTime": JSON(now),
+      "lastTransitionTime": JSON(since),
       "reason": JSON(reason), "message": JSON(message),
     ]
   }
@@ -129,7 +133,8 @@ func planNodeStatus(
     "addresses": .array(addresses),
     "daemonEndpoints": ["kubeletEndpoint": ["Port": JSON(settings.kubeletPort)]],
     "nodeInfo": [
-      "machineID": JSON(machine.machineID), "systemUUID": JSON(machine.machineID), "bootID": JSON(machine.bootID),
+      "machineID": JSON(machine.machineID), "systemUUID": JSON(machine.machineID),
+      "bootID": JSON(machine.bootID),
       "kernelVersion": JSON(machine.kernelVersion), "osImage": JSON(machine.osImage),
       "containerRuntimeVersion": JSON("containerd://\(machine.runtimeVersion)"),
       "kubeletVersion": JSON(settings.version), "kubeProxyVersion": JSON(settings.version),

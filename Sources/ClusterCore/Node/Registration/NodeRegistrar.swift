@@ -45,7 +45,8 @@ actor NodeRegistrar {
       } catch {
         if Task.isCancelled { return }
         failures += 1
-        log.warning("node not written, trying again", metadata: ["node": "\(settings.nodeName)", "error": "\(error)"])
+        log.warning(
+          "node not written, trying again", metadata: ["node": "\(settings.nodeName)", "error": "\(error)"])
         try? await Task.sleep(for: .milliseconds(min(100 << min(failures, 7), 10_000)))
       }
     }
@@ -84,7 +85,8 @@ actor NodeRegistrar {
     let patch: JSON = ["spec": ["renewTime": JSON(now), "holderIdentity": JSON(settings.nodeName)]]
     do {
       _ = try await api.patch(
-        .leases, namespace: "kube-node-lease", name: settings.nodeName, patch: .merge(patch), subresource: nil,
+        .leases, namespace: "kube-node-lease", name: settings.nodeName, patch: .merge(patch),
+        subresource: nil,
         options: WriteOptions(fieldManager: "weft-node"))
     } catch let error as APIStatusError where error.isNotFound {
       let lease: JSON = [
@@ -107,7 +109,9 @@ actor NodeRegistrar {
   private func runtimeFailure() async -> String? {
     guard let conditions = try? await cri.runtimeConditions() else { return "container runtime is down" }
     let bad = conditions.first { !$0.status }
-    return bad.map { "container runtime network not ready: \($0.type)=false reason:\($0.reason) message:\($0.message)" }
+    return bad.map {
+      "container runtime network not ready: \($0.type)=false reason:\($0.reason) message:\($0.message)"
+    }
   }
 
   private func writeStatus(failure: String?, force: Bool) async throws {
@@ -126,7 +130,8 @@ actor NodeRegistrar {
     wasReady = health.isReady
     guard force || isDue || essence != lastWritten else { return }
     _ = try await api.patch(
-      .nodes, namespace: "", name: settings.nodeName, patch: .merge(["status": status]), subresource: "status",
+      .nodes, namespace: "", name: settings.nodeName, patch: .merge(["status": status]),
+      subresource: "status",
       options: WriteOptions(fieldManager: "weft-node"))
     lastWritten = essence
     lastWrite = .now

@@ -41,10 +41,11 @@ public struct CNIAttachment: Sendable, Hashable {
     interface = text("ifname", "interface")
     hostInterface = text("hostInterface", "host")
     macAddress = text("mac", "macAddress")
-    addresses = (tree["ips"] ?? tree["addresses"])?.elements.compactMap { entry in
-      let value = entry.string ?? entry["address"]?.string ?? ""
-      return addressText(value)
-    } ?? [tree["ip"]?.string].compactMap { $0.flatMap(addressText) }
+    addresses =
+      (tree["ips"] ?? tree["addresses"])?.elements.compactMap { entry in
+        let value = entry.string ?? entry["address"]?.string ?? ""
+        return addressText(value)
+      } ?? []
   }
 }
 
@@ -133,7 +134,9 @@ final class NodeSocket: Sendable {
     switch await hook(attachment) {
     case .ok: return ["ok": true]
     case .refused(let reason):
-      log.warning("attachment refused", metadata: ["pod": "\(attachment.namespace)/\(attachment.pod)", "reason": "\(reason)"])
+      log.warning(
+        "attachment refused",
+        metadata: ["pod": "\(attachment.namespace)/\(attachment.pod)", "reason": "\(reason)"])
       return ["ok": false, "error": JSON(reason)]
     }
   }

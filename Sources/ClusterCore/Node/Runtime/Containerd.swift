@@ -54,7 +54,9 @@ actor Containerd {
       try await waitForSocket(timeout)
     }
     supervisor = Task { await self.supervise() }
-    log.info("containerd ready", metadata: ["pid": "\(pid)", "adopted": "\(adopted)", "socket": "\(settings.socketPath)"])
+    log.info(
+      "containerd ready",
+      metadata: ["pid": "\(pid)", "adopted": "\(adopted)", "socket": "\(settings.socketPath)"])
     return adopted
   }
 
@@ -84,7 +86,8 @@ actor Containerd {
       try? await Task.sleep(for: .milliseconds(250))
       guard !isStopping, pid > 0, let code = Subprocess.reap(pid) else { continue }
       restarts.increment()
-      log.warning("containerd ended, starting it anew", metadata: ["code": "\(code)", "log": "\(settings.logPath)"])
+      log.warning(
+        "containerd ended, starting it anew", metadata: ["code": "\(code)", "log": "\(settings.logPath)"])
       let started = ContinuousClock.now
       try? await Task.sleep(for: delay)
       if isStopping { return }
@@ -105,7 +108,8 @@ actor Containerd {
       if let code = Subprocess.reap(pid) {
         pid = 0
         throw WeftError(
-          "NOD0003", object: settings.containerdPath, cause: "containerd ended with code \(code): \(lastLogLine())",
+          "NOD0003", object: settings.containerdPath,
+          cause: "containerd ended with code \(code): \(lastLogLine())",
           next: "read \(settings.logPath)")
       }
       guard ContinuousClock.now < deadline else {
@@ -124,7 +128,8 @@ actor Containerd {
 
   /// The process of the pid file, if it still is our containerd.
   private nonisolated func recordedProcess() -> pid_t? {
-    guard let text = Files.readText(settings.pidPath), let pid = pid_t(text.split(separator: "\n").first ?? "")
+    guard let text = Files.readText(settings.pidPath),
+      let pid = pid_t(text.split(separator: "\n").first ?? "")
     else { return nil }
     return Subprocess.commandLine(pid).contains(settings.configPath) ? pid : nil
   }
@@ -150,7 +155,8 @@ actor Containerd {
   private nonisolated func sweep() {
     let shims = Subprocess.find(words: ["-address", settings.socketPath])
     for shim in shims { kill(shim, SIGKILL) }
-    let mounts = Files.unmountAll(below: settings.stateDirectory) + Files.unmountAll(below: settings.rootDirectory)
+    let mounts =
+      Files.unmountAll(below: settings.stateDirectory) + Files.unmountAll(below: settings.rootDirectory)
     if !shims.isEmpty || mounts > 0 {
       log.warning("swept up after containerd", metadata: ["shims": "\(shims.count)", "mounts": "\(mounts)"])
     }

@@ -52,7 +52,9 @@ enum Files {
     let bytes = Array(bytes)
     var written = 0
     while written < bytes.count {
-      let count = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress! + written, bytes.count - written) }
+      let count = bytes.withUnsafeBytes {
+        Glibc.write(descriptor, $0.baseAddress! + written, bytes.count - written)
+      }
       if count < 0, errno == EINTR { continue }
       guard count > 0 else { throw failure(target, "write the file") }
       written += count

@@ -51,7 +51,8 @@ func planReferences(_ pod: JSON) -> (objects: Set<String>, tokens: [String: Int]
 }
 
 /// The files of an object volume; nil when the volume is of another kind. Throws `MissingReference`.
-func planVolumeFiles(_ volume: JSON, pod: JSON, data: PodData, capacity: [String: Int64]) throws(MissingReference)
+func planVolumeFiles(_ volume: JSON, pod: JSON, data: PodData, capacity: [String: Int64])
+  throws(MissingReference)
   -> [VolumeFile]?
 {
   func mode(_ value: JSON?, _ standard: JSON?) -> UInt32 {
@@ -73,7 +74,9 @@ func planVolumeFiles(_ volume: JSON, pod: JSON, data: PodData, capacity: [String
     }
     var files: [VolumeFile] = []
     for item in items {
-      guard let key = item["key"]?.string, let path = item["path"]?.string, isSafeRelativePath(path) else { continue }
+      guard let key = item["key"]?.string, let path = item["path"]?.string, isSafeRelativePath(path) else {
+        continue
+      }
       guard let bytes = content[key] else {
         if isOptional { continue }
         throw MissingReference(message: "\(kind.lowercased()) \"\(name)\" has no key \(key)")

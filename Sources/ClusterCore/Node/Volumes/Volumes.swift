@@ -83,7 +83,8 @@ struct Volumes {
     let isSame =
       files.allSatisfy { Files.read("\(path)/..data/\($0.path)") == $0.bytes }
       && Set(Files.list(path).filter { !$0.hasPrefix("..") })
-        == Set(files.map { String($0.path.split(separator: "/")[0]) }) && Files.exists(path + "/..data")
+        == Set(files.map { String($0.path.split(separator: "/")[0]) })
+      && Files.exists(path + "/..data")
     if isSame { return path }
     let (seconds, nanoseconds) = Timestamp.now()
     let version = "..\(seconds)_\(nanoseconds)"
@@ -96,7 +97,8 @@ struct Volumes {
       if let group { chown(target, uid_t.max, gid_t(truncatingIfNeeded: group)) }
     }
     unlink("\(path)/..data_next")
-    guard symlink(version, "\(path)/..data_next") == 0, rename("\(path)/..data_next", "\(path)/..data") == 0 else {
+    guard symlink(version, "\(path)/..data_next") == 0, rename("\(path)/..data_next", "\(path)/..data") == 0
+    else {
       throw Files.failure(path, "put the new files in place")
     }
     let heads = Set(files.map { String($0.path.split(separator: "/")[0]) })
@@ -117,7 +119,9 @@ struct Volumes {
       guard var source = places[name] else {
         throw MissingReference(message: "volume \"\(name)\" of a mount is not in the pod")
       }
-      let sub = entry["subPathExpr"]?.string.map { expandVariables($0, environment) } ?? entry["subPath"]?.string ?? ""
+      let sub =
+        entry["subPathExpr"]?.string.map { expandVariables($0, environment) } ?? entry["subPath"]?.string
+        ?? ""
       if !sub.isEmpty {
         guard isSafeRelativePath(sub) else {
           throw MissingReference(message: "subPath \"\(sub)\" leaves its volume")
