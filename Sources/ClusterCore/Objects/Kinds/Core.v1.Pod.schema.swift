@@ -227,7 +227,7 @@ extension SchemaText {
     type VolumeStatus
       image ImageVolumeStatus? #1
     type ImageVolumeStatus
-      imageRef string #1
+      imageRef string! #1
     type ContainerUser
       linux LinuxContainerUser? #1
     type LinuxContainerUser

@@ -120,9 +120,8 @@ struct SchemaCompiler {
   private static let atomicTypes: Set<String> = [
     "LabelSelector", "ObjectReference", "LocalObjectReference", "TypedLocalObjectReference",
     "ObjectFieldSelector", "ResourceFieldSelector", "ConfigMapKeySelector", "SecretKeySelector",
-    "NodeSelector", "NodeSelectorTerm", "IngressClassParametersReference", "ServiceBackendPort",
-    "FileKeySelector",
-    "TypedObjectReference",
+    "NodeSelector", "NodeSelectorTerm", "ServiceBackendPort", "FileKeySelector", "OwnerReference",
+    "EndpointPort", "EvictionResponder",
   ]
 
   private mutating func field(_ words: [Substring], doc: String, in group: Group) -> SchemaField {
