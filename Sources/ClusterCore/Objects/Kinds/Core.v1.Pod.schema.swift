@@ -4,7 +4,8 @@
 extension SchemaText {
   static let corePodV1 = #"""
     group core - v1 io.k8s.api.core.v1
-    kind Pod pods short=po cat=all ns sub=attach,binding,ephemeralcontainers,eviction,exec,log,portforward,proxy,resize,status
+    kind Pod pods short=po cat=all ns \#
+    sub=attach,binding,ephemeralcontainers,eviction,exec,log,portforward,proxy,resize,status
     type Pod
       metadata meta.ObjectMeta #1
       spec PodSpec+ #2
