@@ -11,7 +11,8 @@ extension JSON {
     guard let operations = patch.array else { throw PatchError("a JSON patch is an array of operations") }
     guard operations.count <= Self.jsonPatchOperationsMax else {
       throw PatchError(
-        "The allowed maximum operations in a JSON patch is \(Self.jsonPatchOperationsMax), got \(operations.count)")
+        "The allowed maximum operations in a JSON patch is \(Self.jsonPatchOperationsMax), got \(operations.count)"
+      )
     }
     var document = self
     var copied = 0
@@ -152,7 +153,8 @@ extension JSON {
     }
   }
 
-  private mutating func replace(_ value: JSON, at path: ArraySlice<String>, _ text: String) throws(PatchError) {
+  private mutating func replace(_ value: JSON, at path: ArraySlice<String>, _ text: String) throws(PatchError)
+  {
     try change(path, text) { (parent: inout JSON, name: String) throws(PatchError) in
       switch parent {
       case .array(var elements):

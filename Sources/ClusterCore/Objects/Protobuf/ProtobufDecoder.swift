@@ -1,5 +1,6 @@
-// Protobuf bodies of typed clients, straight into the tree: the envelope names the kind, the schema's numbers name the
-// fields. `k8s\0`, then Unknown{1: TypeMeta{1: apiVersion, 2: kind}, 2: raw, 3: contentEncoding, 4: contentType}.
+// Protobuf bodies of typed clients, straight into the tree: the envelope names the kind, the schema's numbers
+// name the fields. `k8s\0`, then Unknown{1: TypeMeta{1: apiVersion, 2: kind}, 2: raw, 3: contentEncoding, 4:
+// contentType}.
 
 /// The envelope of a protobuf body.
 public struct ProtobufEnvelope: Sendable {
@@ -10,7 +11,8 @@ public struct ProtobufEnvelope: Sendable {
   /// Reads the envelope. Throws when the bytes do not begin with `k8s\0` or are damaged.
   public init(_ bytes: [UInt8]) throws(DecodeError) {
     guard bytes.starts(with: [0x6b, 0x38, 0x73, 0]) else {
-      throw DecodeError("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")
+      throw DecodeError(
+        "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")
     }
     self.bytes = bytes
     var raw = 0..<0
@@ -38,7 +40,8 @@ public struct ProtobufEnvelope: Sendable {
 }
 
 extension Schema {
-  /// Reads a protobuf body into normal form. Fields that the schema does not know are skipped, as upstream does.
+  /// Reads a protobuf body into normal form. Fields that the schema does not know are skipped, as upstream
+  /// does.
   public func decode(protobuf envelope: ProtobufEnvelope) throws(DecodeError) -> Decoded {
     var decoder = ProtobufDecoder(bytes: envelope.bytes)
     var object = try decoder.message(envelope.raw, self, depth: 0)
@@ -133,7 +136,9 @@ struct ProtobufDecoder {
     object[name] = .array(list)
   }
 
-  private mutating func items(_ range: Range<Int>, _ type: SchemaType, _ depth: Int) throws(DecodeError) -> JSON {
+  private mutating func items(_ range: Range<Int>, _ type: SchemaType, _ depth: Int) throws(DecodeError)
+    -> JSON
+  {
     guard case .list(let element) = type else { return .null }
     let wrapper = Schema(name: "items", fields: [SchemaField("items", .list(element), number: 1)])
     return try message(range, wrapper, depth: depth + 1)["items"] ?? []
@@ -186,7 +191,9 @@ struct ProtobufDecoder {
       var text = "0"
       var reader = ProtobufReader(bytes, range)
       while let (number, value) = try reader.next() {
-        if number == 1, case .bytes(let range) = value { text = String(decoding: bytes[range], as: UTF8.self) }
+        if number == 1, case .bytes(let range) = value {
+          text = String(decoding: bytes[range], as: UTF8.self)
+        }
       }
       return .string(text.isEmpty ? "0" : text)
     case (.intOrString, .bytes(let range)): return try intOrString(range)
@@ -194,7 +201,8 @@ struct ProtobufDecoder {
       let (seconds, nanoseconds) = try pair(range)
       // Go's zero time is written as a message too; it means that there is none.
       if seconds == 0 && nanoseconds == 0 || seconds == -62_135_596_800 { return .null }
-      let time = KubeTime(seconds: seconds, nanoseconds: Int32(clamping: max(0, min(nanoseconds, 999_999_999))))
+      let time = KubeTime(
+        seconds: seconds, nanoseconds: Int32(clamping: max(0, min(nanoseconds, 999_999_999))))
       if case .microTime = type { return .string(time.microText) }
       return .string(time.text)
     case (.duration, .bytes(let range)): return .string("\(try pair(range).0 / 1_000_000_000)s")
