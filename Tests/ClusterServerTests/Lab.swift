@@ -26,7 +26,7 @@ func withFolder<T>(_ body: (String) async throws -> T) async throws -> T {
   var template = Array("/tmp/weft-server-XXXXXX".utf8CString)
   guard mkdtemp(&template) != nil else { throw Failed(text: "mkdtemp: \(errno)") }
   let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-  defer { _ = try? Program.run("/bin/rm", ["-rf", folder]) }
+  defer { _ = try? Program.runBlocking("/bin/rm", ["-rf", folder]) }
   return try await body(folder)
 }
 
@@ -38,10 +38,20 @@ struct Program {
   var output: String
   var errors: String
 
-  /// Runs a program with `input`; kills it after `limit` seconds by way of `timeout`.
+  /// Runs a program with `input`, killed after `limit` seconds by way of `timeout`. On a thread of its own: a blocked
+  /// thread of the pool would be one the server lacks.
   static func run(
-    _ path: String, _ arguments: [String], input: String = "", environment: [String: String] = [:],
-    limit: Int = 30
+    _ path: String, _ arguments: [String], input: String = "", limit: Int = 30
+  ) async throws -> Program {
+    try await withCheckedThrowingContinuation { continuation in
+      Thread.detach {
+        continuation.resume(with: Result { try runBlocking(path, arguments, input, limit) })
+      }
+    }
+  }
+
+  static func runBlocking(
+    _ path: String, _ arguments: [String], _ input: String = "", _ limit: Int = 30
   ) throws -> Program {
     var template = Array("/tmp/weft-run-XXXXXX".utf8CString)
     guard mkdtemp(&template) != nil else { throw Failed(text: "mkdtemp: \(errno)") }
@@ -64,8 +74,7 @@ struct Program {
     let words = ["/usr/bin/timeout", String(limit), path] + arguments
     var argv: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) }
     argv.append(nil)
-    var variables = ["PATH=/usr/bin:/bin", "HOME=\(folder)"]
-    for (name, value) in environment { variables.append("\(name)=\(value)") }
+    let variables = ["PATH=/usr/bin:/bin", "HOME=\(folder)"]
     var envp: [UnsafeMutablePointer<CChar>?] = variables.map { strdup($0) }
     envp.append(nil)
     defer { for pointer in argv + envp { free(pointer) } }
@@ -108,10 +117,29 @@ struct Kubectl {
 
   @discardableResult func callAsFunction(
     _ arguments: String, input: String = "", limit: Int = 30
-  ) throws -> Program {
+  ) async throws -> Program {
     guard let path = Self.path else { throw Failed(text: "no kubectl; make setup installs it") }
     let words = arguments.split(separator: " ").map(String.init)
-    return try Program.run(
+    return try await Program.run(
       path, ["--kubeconfig", server.kubeconfigPath, "--cache-dir", cache] + words, input: input, limit: limit)
+  }
+}
+
+private enum Thread {
+  private final class Body: Sendable {
+    let run: @Sendable () -> Void
+    init(_ run: @escaping @Sendable () -> Void) { self.run = run }
+  }
+
+  static func detach(_ run: @escaping @Sendable () -> Void) {
+    var thread = pthread_t()
+    let argument = Unmanaged.passRetained(Body(run)).toOpaque()
+    pthread_create(
+      &thread, nil,
+      { argument in
+        if let argument { Unmanaged<Body>.fromOpaque(argument).takeRetainedValue().run() }
+        return nil
+      }, argument)
+    pthread_detach(thread)
   }
 }

@@ -1,5 +1,6 @@
-// Server-side apply: an applier says which fields it wants, the object remembers who set what. Setting a field that
-// another manager set differently is a conflict; a field that its only owner no longer applies is removed.
+// Server-side apply: an applier says which fields it wants, the object remembers who set what. Setting a
+// field that another manager set differently is a conflict; a field that its only owner no longer applies is
+// removed.
 
 /// Somebody who sets fields: a name, what kind of writes it makes, and on which path.
 public struct FieldManager: Sendable, Hashable {
@@ -52,7 +53,8 @@ public struct ApplyError: Error, Sendable, Hashable, CustomStringConvertible {
 
 extension ResourceKind {
   /// The object after `applied` was applied over `live` (nil creates it), with managed fields. `applied` is
-  /// decoded with `isIntent: true`; the result is to be brought into normal form and defaulted. `managedFields` of `applied` are ignored.
+  /// decoded with `isIntent: true`; the result is to be brought into normal form and defaulted.
+  /// `managedFields` of `applied` are ignored.
   public func apply(
     _ applied: JSON, over live: JSON?, manager: String, subresource: String = "", force: Bool = false,
     now: KubeTime

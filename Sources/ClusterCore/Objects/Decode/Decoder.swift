@@ -1,6 +1,6 @@
-// From a request's body to an object in normal form: types checked, unknown fields told and dropped, empty optional
-// fields left out and required ones written, amounts and times canonical. What upstream gets by reading into Go structs
-// and writing them again, this gets by walking the tree with the schema.
+// From a request's body to an object in normal form: types checked, unknown fields told and dropped, empty
+// optional fields left out and required ones written, amounts and times canonical. What upstream gets by
+// reading into Go structs and writing them again, this gets by walking the tree with the schema.
 
 /// What to do about unknown and duplicate fields (`fieldValidation=`).
 public enum FieldValidation: String, Sendable {
@@ -24,7 +24,8 @@ public struct Decoded: Sendable {
 }
 
 extension Schema {
-  /// Reads a JSON body. `gvk` fills `apiVersion` and `kind` in when they are absent and names the object in errors.
+  /// Reads a JSON body. `gvk` fills `apiVersion` and `kind` in when they are absent and names the object in
+  /// errors.
   public func decode(
     json bytes: [UInt8], as gvk: GroupVersionKind, validation: FieldValidation = .ignore,
     isIntent: Bool = false
@@ -41,8 +42,9 @@ extension Schema {
     return try decode(tree: tree, as: gvk, validation: validation, duplicates: duplicates, isIntent: isIntent)
   }
 
-  /// Brings a tree into normal form: from YAML, from a patch, from a decoder of other bytes. An intent (the body of a
-  /// server-side apply) says only what its author wants: types are checked, nothing is filled in or left out.
+  /// Brings a tree into normal form: from YAML, from a patch, from a decoder of other bytes. An intent (the
+  /// body of a server-side apply) says only what its author wants: types are checked, nothing is filled in or
+  /// left out.
   public func decode(
     tree: JSON, as gvk: GroupVersionKind, validation: FieldValidation = .ignore, duplicates: [String] = [],
     isIntent: Bool = false

@@ -1,5 +1,5 @@
-// The kinds that are known, by what URLs and bodies call them. A value: the built-in one is compiled once, the server
-// adds custom resources to its copy.
+// The kinds that are known, by what URLs and bodies call them. A value: the built-in one is compiled once,
+// the server adds custom resources to its copy.
 
 /// Kinds by group-version-kind and by group-version-resource.
 public struct KindRegistry: Sendable {
@@ -103,7 +103,8 @@ public struct KindRegistry: Sendable {
     byGVK[GroupVersionKind(apiVersion: apiVersion, kind: kind)]
   }
 
-  /// The schema of a request's body: a kind's own, or that of an option or subresource such as `DeleteOptions`.
+  /// The schema of a request's body: a kind's own, or that of an option or subresource such as
+  /// `DeleteOptions`.
   public func bodySchema(_ gvk: GroupVersionKind) -> Schema? { bodies[gvk] }
 
   /// `v1`, `apps/v1`, … in the order of their first kind.

@@ -1,5 +1,5 @@
-// Names, labels and what Kubernetes makes of them: the rules of RFC 1123 and 1035 with upstream's wording, random
-// suffixes, template hashes.
+// Names, labels and what Kubernetes makes of them: the rules of RFC 1123 and 1035 with upstream's wording,
+// random suffixes, template hashes.
 
 public enum Names {
   /// Without vowels and look-alikes, so that no word arises.
@@ -16,8 +16,8 @@ public enum Names {
     return String(base.prefix(generatedBaseMax)) + randomSuffix(using: &generator)
   }
 
-  /// A stable 32-bit hash (FNV-1a) of a pod template in the safe alphabet: `pod-template-hash`. Order of fields does
-  /// not matter. `collisions` is the owner's `status.collisionCount`.
+  /// A stable 32-bit hash (FNV-1a) of a pod template in the safe alphabet: `pod-template-hash`. Order of
+  /// fields does not matter. `collisions` is the owner's `status.collisionCount`.
   public static func templateHash(_ template: JSON, collisions: Int64? = nil) -> String {
     var bytes = template.canonical.bytes
     if let collisions { bytes.append(contentsOf: String(collisions).utf8) }

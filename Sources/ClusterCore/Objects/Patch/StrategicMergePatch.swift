@@ -1,5 +1,5 @@
-// Strategic merge patch: a merge patch that knows from the schema which lists are merged, by which key. What kubectl
-// sends for `apply`, `edit`, `set image`, `rollout restart` and `taint`.
+// Strategic merge patch: a merge patch that knows from the schema which lists are merged, by which key. What
+// kubectl sends for `apply`, `edit`, `set image`, `rollout restart` and `taint`.
 //
 //   $patch: replace | delete | merge         what to do with the object that carries it
 //   $deleteFromPrimitiveList/F: [a]          scalars to take out of list F
@@ -129,8 +129,8 @@ private enum StrategicMerge {
     return result
   }
 
-  /// Elements named by the order come in that order; those that only the server knows stay behind the neighbour that
-  /// they followed.
+  /// Elements named by the order come in that order; those that only the server knows stay behind the
+  /// neighbour that they followed.
   private static func sorted(_ list: [JSON], by order: [JSON]?, patch: [JSON], key: String?) -> [JSON] {
     guard let order, !order.isEmpty else { return list }
     func identity(_ element: JSON) -> JSON { key.flatMap { element[$0] } ?? element }

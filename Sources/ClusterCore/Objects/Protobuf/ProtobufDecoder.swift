@@ -1,5 +1,6 @@
-// Protobuf bodies of typed clients, straight into the tree: the envelope names the kind, the schema's numbers name the
-// fields. `k8s\0`, then Unknown{1: TypeMeta{1: apiVersion, 2: kind}, 2: raw, 3: contentEncoding, 4: contentType}.
+// Protobuf bodies of typed clients, straight into the tree: the envelope names the kind, the schema's numbers
+// name the fields. `k8s\0`, then Unknown{1: TypeMeta{1: apiVersion, 2: kind}, 2: raw, 3: contentEncoding, 4:
+// contentType}.
 
 /// The envelope of a protobuf body.
 public struct ProtobufEnvelope: Sendable {
@@ -39,7 +40,8 @@ public struct ProtobufEnvelope: Sendable {
 }
 
 extension Schema {
-  /// Reads a protobuf body into normal form. Fields that the schema does not know are skipped, as upstream does.
+  /// Reads a protobuf body into normal form. Fields that the schema does not know are skipped, as upstream
+  /// does.
   public func decode(protobuf envelope: ProtobufEnvelope) throws(DecodeError) -> Decoded {
     var decoder = ProtobufDecoder(bytes: envelope.bytes)
     var object = try decoder.message(envelope.raw, self, depth: 0)

@@ -1,5 +1,5 @@
-// What an object looks like: the one structure behind decoding, defaults, patches, apply, OpenAPI and protobuf. The
-// built-in kinds compile into it from SchemaText; custom resources compile into the same one.
+// What an object looks like: the one structure behind decoding, defaults, patches, apply, OpenAPI and
+// protobuf. The built-in kinds compile into it from SchemaText; custom resources compile into the same one.
 
 /// The type of a value in the tree.
 public indirect enum SchemaType: Sendable {

@@ -67,7 +67,8 @@ public struct FieldSelector: Sendable, Hashable, CustomStringConvertible {
     terms.allSatisfy { (Self.value($0.field, of: object) == $0.value) == $0.isEqual }
   }
 
-  /// The single name that an object must have, when the selector demands one: lists and watches of one object.
+  /// The single name that an object must have, when the selector demands one: lists and watches of one
+  /// object.
   public var name: String? { terms.first { $0.field == "metadata.name" && $0.isEqual }?.value }
 
   private static func value(_ field: String, of object: JSON) -> String {

@@ -1,5 +1,5 @@
-// What the server does to an object besides checking it: fields that a writer may not set on this path are dropped or
-// kept, and the generation counts changes of what is asked for.
+// What the server does to an object besides checking it: fields that a writer may not set on this path are
+// dropped or kept, and the generation counts changes of what is asked for.
 
 extension ResourceKind {
   /// Kinds whose status is written through its own path only.
@@ -15,8 +15,8 @@ extension ResourceKind {
     }
   }
 
-  /// Before a create, after defaults: drops the status a writer may not give and starts the generation. Names, uid,
-  /// timestamps and versions are the server's own business.
+  /// Before a create, after defaults: drops the status a writer may not give and starts the generation.
+  /// Names, uid, timestamps and versions are the server's own business.
   public func prepareForCreate(_ object: inout JSON) {
     if hasStatus {
       object["status"] = nil
@@ -40,8 +40,8 @@ extension ResourceKind {
     }
   }
 
-  /// Before an update, after defaults. The main path keeps the old status; the path `status` keeps everything but the
-  /// status and a few fields of the metadata.
+  /// Before an update, after defaults. The main path keeps the old status; the path `status` keeps everything
+  /// but the status and a few fields of the metadata.
   public func prepareForUpdate(_ object: inout JSON, old: JSON, subresource: String? = nil) {
     switch subresource {
     case "status":

@@ -1,4 +1,5 @@
-// Addresses and prefixes as texts of objects. Objects stand on nothing, so the check is here; it only answers whether.
+// Addresses and prefixes as texts of objects. Objects stand on nothing, so the check is here; it only answers
+// whether.
 
 enum IPText {
   enum Family { case v4, v6 }

@@ -1,6 +1,6 @@
-// May this object be stored? Pure functions from an object (in normal form, defaults applied) to findings, with the
-// paths and words that kubectl shows and people search for. What the schema knows (required, enumerated) is checked by
-// a walk; what one kind knows is in a function of its own.
+// May this object be stored? Pure functions from an object (in normal form, defaults applied) to findings,
+// with the paths and words that kubectl shows and people search for. What the schema knows (required,
+// enumerated) is checked by a walk; what one kind knows is in a function of its own.
 
 extension ResourceKind {
   /// Findings on an object that is to be created. Empty when it may be.

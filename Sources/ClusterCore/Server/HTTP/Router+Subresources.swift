@@ -74,6 +74,14 @@ extension Router {
     }
   }
 
+  /// POST to `bindings`: the pod is the body's name.
+  func bind(_ request: HTTPRequest, _ kind: ResourceKind, _ namespace: String) async throws -> HTTPResponse {
+    let body = try Bodies.object(request, kind.schema, as: kind.gvk).object
+    try await core.bind(
+      try core.kind(.pods), namespace: namespace, name: body.name, body, options: WriteOptions(request))
+    return Self.success
+  }
+
   private func part(_ request: HTTPRequest, _ gvk: GroupVersionKind) throws -> JSON {
     if let schema = core.registry.bodySchema(gvk) {
       return try Bodies.object(request, schema, as: gvk).object

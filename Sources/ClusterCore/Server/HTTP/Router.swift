@@ -33,6 +33,8 @@ final class Router: Sendable {
       response = try await route(request)
     } catch let error as APIStatusError {
       response = Answer.status(error)
+    } catch let error as PatchError {
+      response = Answer.status(Failure.badRequest(error.description))
     } catch let error as StoreError {
       response = Answer.status(Failure.store(error))
     } catch {
@@ -85,6 +87,8 @@ final class Router: Sendable {
         ])
       }
       return Answer.list(try await core.list(kind, namespace: target.namespace, options: options), kind, form)
+    case .POST where kind.kind == "Binding":
+      return try await bind(request, kind, target.namespace)
     case .POST:
       let decoded = try Bodies.object(request, kind.schema, as: kind.gvk)
       let written = try await core.create(
