@@ -45,7 +45,7 @@ public struct CNIAttachment: Sendable, Hashable {
       (tree["ips"] ?? tree["addresses"])?.elements.compactMap { entry in
         let value = entry.string ?? entry["address"]?.string ?? ""
         return addressText(value)
-      } ?? []
+      } ?? [tree["ip"]?.string].compactMap { $0.flatMap(addressText) }
   }
 }
 
