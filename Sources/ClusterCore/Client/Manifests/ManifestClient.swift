@@ -1,4 +1,5 @@
-// A folder of manifests as an API that can be read and watched but not written: what `--manifests DIR` stands for.
+// A folder of manifests as an API that can be read and watched but not written: what `--manifests DIR`
+// stands for.
 
 import ClusterObjects
 import Diagnostics
@@ -6,9 +7,10 @@ import Glibc
 import Logging
 import Synchronization
 
-/// Objects from the YAML and JSON files of a folder (not of its subfolders), any number of documents a file, `List`
-/// kinds taken apart. Changes in the folder are seen within a second. A file that cannot be read keeps its previous
-/// content and is reported with its line. Of an object in two files the last by file name counts.
+/// Objects from the YAML and JSON files of a folder (not of its subfolders), any number of documents a
+/// file, `List` kinds taken apart. Changes in the folder are seen within a second. A file that cannot be
+/// read keeps its previous content and is reported with its line. Of an object in two files the last by
+/// file name counts.
 public final class ManifestClient: ClusterAPI {
   public static let pollPeriod: Duration = .milliseconds(500)
 
@@ -33,8 +35,8 @@ public final class ManifestClient: ClusterAPI {
   private let poller = Mutex<Task<Void, Never>?>(nil)
   private let logger = Logger(label: "manifests")
 
-  /// Reads the folder once, and then follows it until released. Throws a `WeftError` that names file and line when the
-  /// folder or a file in it cannot be read.
+  /// Reads the folder once, and then follows it until released. Throws a `WeftError` that names file and
+  /// line when the folder or a file in it cannot be read.
   public init(folder: String) throws {
     self.folder = folder
     _ = try refresh()
@@ -59,7 +61,9 @@ public final class ManifestClient: ClusterAPI {
   private func poll() {
     let fresh: [WeftError]
     do { fresh = try refresh() } catch { fresh = [error] }
-    for problem in fresh { logger.warning("manifest keeps its previous content", metadata: ["error": "\(problem)"]) }
+    for problem in fresh {
+      logger.warning("manifest keeps its previous content", metadata: ["error": "\(problem)"])
+    }
   }
 
   // MARK: Reading the folder
@@ -103,7 +107,8 @@ public final class ManifestClient: ClusterAPI {
   private func store(_ wanted: [TrackedKey: Item]) {
     let (present, resources) = memory.state.withLock { ($0.objects, Array($0.objects.keys)) }
     for resource in resources {
-      for key in (present[resource] ?? [:]).keys where wanted[TrackedKey(resource: resource, key: key)] == nil {
+      for key in (present[resource] ?? [:]).keys where wanted[TrackedKey(resource: resource, key: key)] == nil
+      {
         memory.remove(resource, key)
       }
     }
@@ -209,7 +214,8 @@ public final class ManifestClient: ClusterAPI {
     APIStatusError(
       code: 405, reason: "MethodNotAllowed", message: "\(verb): manifests in \(folder) are only read")
   }
-  public func create(_ resource: GroupVersionResource, _ object: JSON, options: WriteOptions) async throws -> JSON
+  public func create(_ resource: GroupVersionResource, _ object: JSON, options: WriteOptions) async throws
+    -> JSON
   { throw refuse("create") }
   public func update(
     _ resource: GroupVersionResource, _ object: JSON, subresource: String?, options: WriteOptions

@@ -1,5 +1,5 @@
-// YAML documents as JSON trees, with the types that kubectl gives plain words: `yes` is true, 0o17 and 017 are 15,
-// a date stays text.
+// YAML documents as JSON trees, with the types that kubectl gives plain words: `yes` is true, 0o17 and 017
+// are 15, a date stays text.
 
 import ClusterObjects
 import Yams
@@ -22,7 +22,9 @@ public enum YAML {
   }
 
   /// One document; null for empty text.
-  public static func parse(_ text: String) throws(YAMLError) -> JSON { try parseAll(text).first?.value ?? .null }
+  public static func parse(_ text: String) throws(YAMLError) -> JSON {
+    try parseAll(text).first?.value ?? .null
+  }
 
   /// All documents that are not empty. JSON is YAML too.
   public static func parseAll(_ text: String) throws(YAMLError) -> [Document] {
@@ -112,7 +114,9 @@ public enum YAML {
     let plain = text.filter { $0 != "_" }
     let isNegative = plain.hasPrefix("-")
     let digits = isNegative || plain.hasPrefix("+") ? String(plain.dropFirst()) : plain
-    guard let lead = digits.utf8.first, (48...57).contains(lead) || lead == UInt8(ascii: ".") else { return nil }
+    guard let lead = digits.utf8.first, (48...57).contains(lead) || lead == UInt8(ascii: ".") else {
+      return nil
+    }
     for (prefix, radix) in [("0x", 16), ("0b", 2), ("0o", 8), ("0", 8)]
     where digits.hasPrefix(prefix) && digits.utf8.count > prefix.utf8.count {
       if let value = Int64((isNegative ? "-" : "") + digits.dropFirst(prefix.utf8.count), radix: radix) {

@@ -1,12 +1,12 @@
-// One HTTP/1.1 exchange on a channel: a request goes out, the parts of its response go to a sink. The channel carries
-// one exchange at a time and is kept for the next when the server allows it.
+// One HTTP/1.1 exchange on a channel: a request goes out, the parts of its response go to a sink. The
+// channel carries one exchange at a time and is kept for the next when the server allows it.
 
 import NIOCore
 import NIOHTTP1
 import Synchronization
 
-/// Where the parts of a response go; called on the channel's event loop, in order, and exactly one of `end` and
-/// `failed` comes last.
+/// Where the parts of a response go; called on the channel's event loop, in order, and exactly one of `end`
+/// and `failed` comes last.
 protocol ResponseSink: Sendable {
   func head(_ head: HTTPResponseHead)
   func body(_ bytes: ByteBuffer)

@@ -23,7 +23,8 @@ final class HTTPTransport: Sendable {
 
   init(_ config: Kubeconfig) throws(WeftError) {
     let isTLS = config.server.hasPrefix("https://")
-    guard isTLS || config.server.hasPrefix("http://"), let schemeEnd = config.server.firstRange(of: "://") else {
+    guard isTLS || config.server.hasPrefix("http://"), let schemeEnd = config.server.firstRange(of: "://")
+    else {
       throw WeftError(
         "CLI0104", object: config.server, cause: "a server's address begins with https:// or http://",
         next: "correct `server` in the kubeconfig")
@@ -72,7 +73,8 @@ final class HTTPTransport: Sendable {
 
   // MARK: Exchanges
 
-  /// Sends a request and waits for its whole answer. A read whose kept connection turns out closed is sent once more.
+  /// Sends a request and waits for its whole answer. A read whose kept connection turns out closed is sent
+  /// once more.
   func send(_ head: HTTPRequestHead, body: [UInt8]?) async throws -> WholeResponse.Answer {
     while true {
       let kept = takeIdle()

@@ -3,7 +3,8 @@
 import ClusterObjects
 import Diagnostics
 
-/// One context of a kubeconfig, resolved: server, CA, client certificate or token. Exec credential plugins are not run.
+/// One context of a kubeconfig, resolved: server, CA, client certificate or token. Exec credential plugins
+/// are not run.
 public struct Kubeconfig: Sendable {
   /// `https://host:port`, with a path if the server sits behind one.
   public var server: String
@@ -47,14 +48,16 @@ public struct Kubeconfig: Sendable {
       if let found = tree[list]?.elements.first(where: { $0["name"]?.string == name })?[kind] { return found }
       let known = (tree[list]?.elements ?? []).compactMap { $0["name"]?.string }.joined(separator: ", ")
       throw WeftError(
-        "CLI0102", object: path, cause: "no \(kind) named \"\(name)\"; there are: \(known.isEmpty ? "none" : known)",
+        "CLI0102", object: path,
+        cause: "no \(kind) named \"\(name)\"; there are: \(known.isEmpty ? "none" : known)",
         next: "choose one with --context")
     }
     let name = context ?? tree["current-context"]?.string ?? ""
     let chosen = try entry("contexts", "context", name)
     let cluster = try entry("clusters", "cluster", chosen["cluster"]?.string ?? "")
     guard let server = cluster["server"]?.string else {
-      throw WeftError("CLI0102", object: path, cause: "the cluster names no server", next: "add `server:` to it")
+      throw WeftError(
+        "CLI0102", object: path, cause: "the cluster names no server", next: "add `server:` to it")
     }
     func bytes(_ source: JSON, _ field: String) throws(WeftError) -> [UInt8]? {
       if let text = source["\(field)-data"]?.string {
@@ -83,7 +86,8 @@ public struct Kubeconfig: Sendable {
     config.password = user["password"]?.string
     if user["exec"] != nil, config.token == nil, config.clientCertificate == nil {
       throw WeftError(
-        "CLI0103", object: path, cause: "user \"\(userName)\" gets credentials from a program, which is not supported",
+        "CLI0103", object: path,
+        cause: "user \"\(userName)\" gets credentials from a program, which is not supported",
         next: "use a context with a token or a client certificate")
     }
     return config

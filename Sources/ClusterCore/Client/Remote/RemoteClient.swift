@@ -1,12 +1,13 @@
-// A Kubernetes API server far away, spoken to in HTTP/1.1 and JSON. Works against Weft's own server and any other.
+// A Kubernetes API server far away, spoken to in HTTP/1.1 and JSON. Works against Weft's own server and any
+// other.
 
 import ClusterObjects
 import Diagnostics
 import NIOCore
 import NIOHTTP1
 
-/// `ClusterAPI` over HTTP. Thread-safe; connections are kept and shared. Reads are sent again when a kept connection
-/// turns out closed, writes never are.
+/// `ClusterAPI` over HTTP. Thread-safe; connections are kept and shared. Reads are sent again when a kept
+/// connection turns out closed, writes never are.
 public final class RemoteClient: ClusterAPI {
   private let transport: HTTPTransport
   private let authorization: String?
@@ -15,7 +16,9 @@ public final class RemoteClient: ClusterAPI {
   private let durations: MetricFamily<Histogram>
 
   /// Opens no connection yet.
-  public init(kubeconfig: Kubeconfig, userAgent: String = "weft", metrics: Metrics = .shared) throws(WeftError) {
+  public init(kubeconfig: Kubeconfig, userAgent: String = "weft", metrics: Metrics = .shared)
+    throws(WeftError)
+  {
     transport = try HTTPTransport(kubeconfig)
     self.userAgent = userAgent
     if let token = kubeconfig.token {
@@ -50,14 +53,16 @@ public final class RemoteClient: ClusterAPI {
       return JSON.object(object)
     }
     return ObjectList(
-      resourceVersion: tree.resourceVersion, continueToken: tree.at("metadata", "continue")?.string, items: items)
+      resourceVersion: tree.resourceVersion, continueToken: tree.at("metadata", "continue")?.string,
+      items: items)
   }
 
   public func watch(_ resource: GroupVersionResource, namespace: String, options: ListOptions) async throws
     -> AsyncThrowingStream<WatchEvent, any Error>
   {
     let head = request(
-      .GET, path(resource, namespace), query: [("watch", "true")] + Self.query(options), body: nil, contentType: nil)
+      .GET, path(resource, namespace), query: [("watch", "true")] + Self.query(options), body: nil,
+      contentType: nil)
     let (status, watch) = try await transport.stream(head)
     requests.child("\(status)", "WATCH", transport.server).increment()
     guard status == 200 else {
@@ -68,14 +73,16 @@ public final class RemoteClient: ClusterAPI {
     return AsyncThrowingStream { try await watch.reader.nextEvent() }
   }
 
-  public func create(_ resource: GroupVersionResource, _ object: JSON, options: WriteOptions) async throws -> JSON
+  public func create(_ resource: GroupVersionResource, _ object: JSON, options: WriteOptions) async throws
+    -> JSON
   { try await call(.POST, path(resource, object.namespace), query: Self.query(options), body: object) }
 
   public func update(
     _ resource: GroupVersionResource, _ object: JSON, subresource: String?, options: WriteOptions
   ) async throws -> JSON {
     try await call(
-      .PUT, path(resource, object.namespace, object.name, subresource), query: Self.query(options), body: object)
+      .PUT, path(resource, object.namespace, object.name, subresource), query: Self.query(options),
+      body: object)
   }
 
   public func patch(
@@ -124,7 +131,8 @@ public final class RemoteClient: ClusterAPI {
     let bytes = body?.bytes
     let began = ContinuousClock.now
     let answer = try await transport.send(
-      request(method, path, query: query, body: bytes, contentType: body == nil ? nil : contentType), body: bytes)
+      request(method, path, query: query, body: bytes, contentType: body == nil ? nil : contentType),
+      body: bytes)
     requests.child("\(answer.status)", method.rawValue, transport.server).increment()
     durations.child(method.rawValue, transport.server).observe(ContinuousClock.now - began)
     let tree = try? JSON(parsing: answer.body)

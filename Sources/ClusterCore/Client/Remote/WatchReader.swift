@@ -1,5 +1,5 @@
-// A watch's response: JSON lines without end. Bytes are split as they come; when the reader falls behind, the socket is
-// no longer read, so that TCP tells the server.
+// A watch's response: JSON lines without end. Bytes are split as they come; when the reader falls behind,
+// the socket is no longer read, so that TCP tells the server.
 
 import ClusterObjects
 import DequeModule
