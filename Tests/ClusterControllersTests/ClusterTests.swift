@@ -66,7 +66,8 @@ import Testing
     #expect(await eventually { cluster.get(.deployments, "web")?.at("status", "availableReplicas") == 2 })
     try await cluster.api.modify(.deployments, ObjectKey("demo", "web")) { current in
       var changed = current
-      changed["spec"] = deploymentObject("web", replicas: 2, image: "b", strategy: ["type": "Recreate"])["spec"]
+      changed["spec"] =
+        deploymentObject("web", replicas: 2, image: "b", strategy: ["type": "Recreate"])["spec"]
       return changed
     }
     #expect(

@@ -66,7 +66,8 @@ import Testing
     var publishing = service
     publishing.set(true, at: "spec", "publishNotReadyAddresses")
     let all = planEndpointSlices(publishing, pods: pods, nodes: { _ in nil }, slices: [])
-    #expect((all.create.first?["endpoints"]?.elements ?? []).allSatisfy { $0.at("conditions", "ready") == true })
+    #expect(
+      (all.create.first?["endpoints"]?.elements ?? []).allSatisfy { $0.at("conditions", "ready") == true })
   }
 
   @Test func `a port named differently by two pods makes two slices`() {

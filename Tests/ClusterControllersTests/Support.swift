@@ -29,8 +29,8 @@ func eventually(_ body: () -> Bool) async -> Bool {
   return body()
 }
 
-/// The API, running controllers, and a stand-in for node agents: pods become ready with an address, terminating pods
-/// disappear.
+/// The API, running controllers, and a stand-in for node agents: pods become ready with an address,
+/// terminating pods disappear.
 final class TestCluster: Sendable {
   let api = MemoryClusterAPI()
   let informers: SharedInformers

@@ -50,7 +50,8 @@ private func pod(_ name: String, cpu: String? = nil, spec: [String: JSON] = [:])
   @Test func `a toleration opens a tainted node`() {
     let tainted = node("n1", spec: ["taints": [["key": "k", "value": "v", "effect": "NoSchedule"]]])
     for toleration: JSON in [
-      ["operator": "Exists"], ["key": "k", "operator": "Exists"], ["key": "k", "value": "v", "effect": "NoSchedule"],
+      ["operator": "Exists"], ["key": "k", "operator": "Exists"],
+      ["key": "k", "value": "v", "effect": "NoSchedule"],
     ] {
       let tolerant = pod("p", spec: ["tolerations": [toleration]])
       #expect(planScheduling(tolerant, nodes: [NodeState(node: tainted, pods: [])]) == .node("n1"))

@@ -10,7 +10,8 @@ public enum Decision: Sendable, Equatable {
 }
 
 /// Filters, then scores; of equal scores the first by name wins.
-public func planScheduling(_ pod: JSON, nodes: [NodeState], plugins: SchedulerPlugins = .standard) -> Decision {
+public func planScheduling(_ pod: JSON, nodes: [NodeState], plugins: SchedulerPlugins = .standard) -> Decision
+{
   if nodes.isEmpty { return .none("no nodes available to schedule pods") }
   var counts: [String: Int] = [:]
   var best: (name: String, score: Int)?

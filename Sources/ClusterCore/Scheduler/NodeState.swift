@@ -1,5 +1,5 @@
-// What the scheduler knows of each node: its object, the pods on it, what they ask for. Rebuilt for a node only when
-// something on it changed.
+// What the scheduler knows of each node: its object, the pods on it, what they ask for. Rebuilt for a node
+// only when something on it changed.
 
 import ClusterClient
 import ClusterObjects
@@ -87,7 +87,9 @@ final class NodeCache: Sendable {
       refresh(&state)
       guard let name = choose(state.nodes.values.sorted { $0.name < $1.name }) else { return nil }
       state.assumed[pod.key] = (name, pod)
-      if let node = state.nodes[name] { state.nodes[name] = NodeState(node: node.node, pods: node.pods + [pod]) }
+      if let node = state.nodes[name] {
+        state.nodes[name] = NodeState(node: node.node, pods: node.pods + [pod])
+      }
       return name
     }
   }

@@ -1,5 +1,5 @@
-// What a scheduling decision is made of: filters that rule nodes out, each with upstream's reason, and scores that rank
-// the rest. A plugin is pure and synchronous; it sees values.
+// What a scheduling decision is made of: filters that rule nodes out, each with upstream's reason, and
+// scores that rank the rest. A plugin is pure and synchronous; it sees values.
 
 import ClusterClient
 import ClusterObjects
@@ -39,7 +39,9 @@ public struct NodeName: FilterPlugin {
   public let name = "NodeName"
   public init() {}
   public func reasons(_ pod: JSON, on node: NodeState) -> [String] {
-    guard let wanted = pod.at("spec", "nodeName")?.string, !wanted.isEmpty, wanted != node.name else { return [] }
+    guard let wanted = pod.at("spec", "nodeName")?.string, !wanted.isEmpty, wanted != node.name else {
+      return []
+    }
     return ["node(s) didn't match the requested node name"]
   }
 }
@@ -66,7 +68,8 @@ public struct NodeAffinity: FilterPlugin {
       "spec", "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution")
     {
       fits =
-        fits && (required["nodeSelectorTerms"]?.elements ?? []).contains { Self.matches($0, node.node, labels) }
+        fits
+        && (required["nodeSelectorTerms"]?.elements ?? []).contains { Self.matches($0, node.node, labels) }
     }
     return fits ? [] : ["node(s) didn't match Pod's node affinity/selector"]
   }
@@ -77,7 +80,9 @@ public struct NodeAffinity: FilterPlugin {
     let fields = term["matchFields"]?.elements ?? []
     if expressions.isEmpty, fields.isEmpty { return false }
     return expressions.allSatisfy { matches($0, labels) }
-      && fields.allSatisfy { $0["key"]?.string == "metadata.name" && matches($0, ["metadata.name": node.name]) }
+      && fields.allSatisfy {
+        $0["key"]?.string == "metadata.name" && matches($0, ["metadata.name": node.name])
+      }
   }
 
   private static func matches(_ expression: JSON, _ labels: [String: String]) -> Bool {
@@ -167,7 +172,8 @@ public struct LeastAllocated: ScorePlugin {
   }
 }
 
-/// Prefers nodes with fewer pods of the same controller, so that one node's end is not the end of all replicas.
+/// Prefers nodes with fewer pods of the same controller, so that one node's end is not the end of all
+/// replicas.
 public struct Spreading: ScorePlugin {
   public let name = "PodTopologySpread"
   public let weight = 2
@@ -179,7 +185,8 @@ public struct Spreading: ScorePlugin {
   }
 }
 
-/// `preferredDuringSchedulingIgnoredDuringExecution` of node affinity, and PreferNoSchedule taints against it.
+/// `preferredDuringSchedulingIgnoredDuringExecution` of node affinity, and PreferNoSchedule taints against
+/// it.
 public struct PreferredAffinity: ScorePlugin {
   public let name = "NodeAffinity"
   public let weight = 2

@@ -186,7 +186,9 @@ final class Scheduler: Sendable {
   private func report(_ pod: JSON, _ message: String) async throws {
     events.record(pod, "Warning", "FailedScheduling", message)
     var changed = pod
-    guard changed.setCondition("PodScheduled", "False", reason: "Unschedulable", message: message) else { return }
+    guard changed.setCondition("PodScheduled", "False", reason: "Unschedulable", message: message) else {
+      return
+    }
     do {
       _ = try await api.update(
         .pods, changed, subresource: "status", options: WriteOptions(fieldManager: settings.schedulerName))

@@ -5,8 +5,9 @@ import Diagnostics
 import Logging
 import Synchronization
 
-/// Writes Events in the background: recording never waits and never fails. At most `pendingMax` wait to be written
-/// (the rest is dropped and counted); an event like one of the last `rememberedMax` raises its count instead.
+/// Writes Events in the background: recording never waits and never fails. At most `pendingMax` wait to be
+/// written (the rest is dropped and counted); an event like one of the last `rememberedMax` raises its
+/// count instead.
 public final class EventRecorder: Sendable {
   public static let pendingMax = 1024
   public static let rememberedMax = 4096

@@ -21,8 +21,8 @@ extension JSON {
 
   public func isConditionTrue(_ type: String) -> Bool { condition(type)?["status"]?.string == "True" }
 
-  /// Sets a condition. `lastTransitionTime` moves only when the status does; an equal condition stays as it is.
-  /// With `updateTime` the `lastUpdateTime` of apps/v1 is kept too. True when something changed.
+  /// Sets a condition. `lastTransitionTime` moves only when the status does; an equal condition stays as it
+  /// is. With `updateTime` the `lastUpdateTime` of apps/v1 is kept too. True when something changed.
   @discardableResult public mutating func setCondition(
     _ type: String, _ status: String, reason: String, message: String, updateTime: Bool = false,
     now: String = Timestamp.nowText()
@@ -55,8 +55,9 @@ extension JSON {
 }
 
 extension ClusterAPI {
-  /// Reads, changes and writes an object, again from the start when someone else was faster, at most `attempts` times.
-  /// `change` returns nil when nothing is to do. Returns the object as written or as found.
+  /// Reads, changes and writes an object, again from the start when someone else was faster, at most
+  /// `attempts` times. `change` returns nil when nothing is to do. Returns the object as written or as
+  /// found.
   @discardableResult public func modify(
     _ resource: GroupVersionResource, _ key: ObjectKey, subresource: String? = nil,
     fieldManager: String? = nil,

@@ -1,12 +1,16 @@
-// Selectors of objects and of queries, with the readings that their absence and mistakes have where controllers look.
+// Selectors of objects and of queries, with the readings that their absence and mistakes have where
+// controllers look.
 
 import ClusterObjects
 
 /// Matching over ClusterObjects' selectors for callers who hold a field of an object that may be absent.
 public enum SelectorMatch {
-  /// A `metav1.LabelSelector`. An empty one selects everything; an absent one, or one that cannot be understood, nothing.
+  /// A `metav1.LabelSelector`. An empty one selects everything; an absent one, or one that cannot be
+  /// understood, nothing.
   public static func matches(_ selector: JSON?, _ labels: [String: String]) -> Bool {
-    guard let selector, selector.object != nil, let parsed = try? LabelSelector(selector) else { return false }
+    guard let selector, selector.object != nil, let parsed = try? LabelSelector(selector) else {
+      return false
+    }
     return parsed.matches(labels)
   }
 

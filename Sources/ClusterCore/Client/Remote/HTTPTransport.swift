@@ -1,190 +1,194 @@
-// HTTP/1.1 over TLS to one server: whole answers for requests, pieces as they come for watches. Connections are kept and used
-// again; at most `idleMax` wait.
+// Connections to one API server: a bounded pool for requests, one each for watches.
 
 import Diagnostics
-import NIOConcurrencyHelpers
 import NIOCore
 import NIOHTTP1
 import NIOPosix
 import NIOSSL
+import Synchronization
 
-/// An answer with its body.
-struct HTTPAnswer: Sendable {
-  var status: Int
-  var headers: HTTPHeaders
-  var body: [UInt8]
-}
-
-/// One server. All functions may be called from any task.
 final class HTTPTransport: Sendable {
-  /// Connections kept for the next request.
   static let idleMax = 8
-  /// The largest body of a whole answer: lists of a large cluster fit, a runaway server does not.
-  static let bodyBytesMax = 512 << 20
+  static let requestTimeout: TimeAmount = .seconds(60)
 
-  private let host: String
-  private let port: Int
+  let host: String
+  let port: Int
+  let pathPrefix: String
+  /// `host:port`, as people know the server.
+  let server: String
   private let tls: NIOSSLContext?
-  private let serverName: String?
-  private let object: String
-  private let idle = NIOLockedValueBox<[any Channel]>([])
+  private let tlsName: String?
+  private let group = MultiThreadedEventLoopGroup.singleton
+  private let idle = Mutex<[any Channel]>([])
 
-  init(_ configuration: ClientConfiguration) throws(WeftError) {
-    object = "server \(configuration.server)"
-    var rest = configuration.server[...]
-    var isTLS = false
-    if rest.hasPrefix("https://") {
-      isTLS = true
-      rest = rest.dropFirst(8)
-    } else if rest.hasPrefix("http://") {
-      rest = rest.dropFirst(7)
+  init(_ config: Kubeconfig) throws(WeftError) {
+    let isTLS = config.server.hasPrefix("https://")
+    guard isTLS || config.server.hasPrefix("http://"), let schemeEnd = config.server.firstRange(of: "://")
+    else {
+      throw WeftError(
+        "CLI0104", object: config.server, cause: "a server's address begins with https:// or http://",
+        next: "correct `server` in the kubeconfig")
     }
-    rest = rest.prefix { $0 != "/" }
-    var name = String(rest)
-    var number = isTLS ? 443 : 80
-    if let colon = rest.lastIndex(of: ":"), let parsed = Int(rest[rest.index(after: colon)...]) {
-      name = String(rest[..<colon])
-      number = parsed
+    let rest = config.server[schemeEnd.upperBound...]
+    let authority = rest.prefix { $0 != "/" }
+    pathPrefix = String(rest.dropFirst(authority.count)).trimmingSlash
+    var hostPart = authority[...]
+    var portPart: Substring?
+    if authority.hasPrefix("["), let close = authority.firstIndex(of: "]") {
+      hostPart = authority[authority.index(after: authority.startIndex)..<close]
+      portPart = authority[close...].dropFirst().hasPrefix(":") ? authority[close...].dropFirst(2) : nil
+    } else if let colon = authority.lastIndex(of: ":") {
+      hostPart = authority[..<colon]
+      portPart = authority[authority.index(after: colon)...]
     }
-    if name.hasPrefix("["), name.hasSuffix("]") { name = String(name.dropFirst().dropLast()) }
-    host = name
-    port = number
-    serverName = configuration.serverName
-    guard isTLS else {
-      tls = nil
-      return
-    }
+    host = String(hostPart)
+    port = portPart.flatMap { Int($0) } ?? (isTLS ? 443 : 80)
+    server = "\(authority)"
+    let isAddress = (try? SocketAddress(ipAddress: host, port: 0)) != nil
+    tlsName = config.tlsServerName ?? (isAddress ? nil : host)
+    tls = isTLS ? try Self.context(config) : nil
+  }
+
+  deinit { for channel in idle.withLock({ $0 }) { channel.close(promise: nil) } }
+
+  private static func context(_ config: Kubeconfig) throws(WeftError) -> NIOSSLContext {
     do {
       var settings = TLSConfiguration.makeClientConfiguration()
       settings.applicationProtocols = ["http/1.1"]
-      if configuration.isInsecure { settings.certificateVerification = .none }
-      if let authority = configuration.authority {
-        settings.trustRoots = .certificates(try NIOSSLCertificate.fromPEMBytes(Array(authority.utf8)))
+      if let authority = config.certificateAuthority {
+        settings.trustRoots = .certificates(try NIOSSLCertificate.fromPEMBytes(authority))
       }
-      if let certificate = configuration.clientCertificate, let key = configuration.clientKey {
-        settings.certificateChain = try NIOSSLCertificate.fromPEMBytes(Array(certificate.utf8)).map {
-          .certificate($0)
-        }
-        settings.privateKey = .privateKey(try NIOSSLPrivateKey(bytes: Array(key.utf8), format: .pem))
+      if config.skipsVerification { settings.certificateVerification = .none }
+      if let certificate = config.clientCertificate, let key = config.clientKey {
+        settings.certificateChain = try NIOSSLCertificate.fromPEMBytes(certificate).map { .certificate($0) }
+        settings.privateKey = .privateKey(try NIOSSLPrivateKey(bytes: key, format: .pem))
       }
-      tls = try NIOSSLContext(configuration: settings)
+      return try NIOSSLContext(configuration: settings)
     } catch {
       throw WeftError(
-        "CLI0023", object: object, cause: "the kubeconfig's certificates cannot be used (\(error))",
-        next: "get a fresh kubeconfig", underlying: error)
+        "CLI0105", object: config.server, cause: "the certificates of the kubeconfig cannot be used",
+        next: "check certificate-authority, client-certificate and client-key", underlying: error)
     }
   }
 
-  /// Sends a request and returns its whole answer. A kept connection that turns out dead is replaced once.
-  func send(_ head: HTTPRequestHead, _ body: [UInt8]?) async throws -> HTTPAnswer {
-    while let kept = idle.withLockedValue({ $0.popLast() }) {
-      guard kept.isActive else { continue }
+  // MARK: Exchanges
+
+  /// Sends a request and waits for its whole answer. A read whose kept connection turns out closed is sent
+  /// once more.
+  func send(_ head: HTTPRequestHead, body: [UInt8]?) async throws -> WholeResponse.Answer {
+    while true {
+      let kept = takeIdle()
+      let channel: any Channel
+      if let kept { channel = kept } else { channel = try await connect() }
       do {
-        return try await exchange(on: kept, head, body)
-      } catch is ClosedBeforeAnswer {
-        // The server had closed it: nothing was done with the request.
-        break
-      }
-    }
-    do {
-      return try await exchange(on: connect(), head, body)
-    } catch is ClosedBeforeAnswer {
-      throw unreachable("it closed the connection without an answer", nil)
+        return try await exchange(on: channel, head, body)
+      } catch let closed as ConnectionClosed where kept != nil && !closed.hadResponse && head.method == .GET {
+        continue
+      } catch let error as IOError where kept != nil && head.method == .GET {
+        _ = error
+        continue
+      } catch { throw unreachable(error) }
     }
   }
 
   private func exchange(on channel: any Channel, _ head: HTTPRequestHead, _ body: [UInt8]?) async throws
-    -> HTTPAnswer
+    -> WholeResponse.Answer
   {
-    let collector = WholeAnswer(channel.eventLoop.makePromise(of: HTTPAnswer.self))
-    try await write(channel, head, body, collector)
-    let answer = try await collector.promise.futureResult.get()
-    let isKept = !answer.headers["connection"].contains("close") && channel.isActive
-    let hasRoom =
-      isKept
-      && idle.withLockedValue { idle in
-        guard idle.count < Self.idleMax else { return false }
-        idle.append(channel)
-        return true
-      }
-    if !hasRoom { channel.close(promise: nil) }
+    let promise = channel.eventLoop.makePromise(of: WholeResponse.Answer.self)
+    let exchange = HTTPExchange(
+      head: head, body: body.map { channel.allocator.buffer(bytes: $0) }, sink: WholeResponse(promise))
+    let timeout = channel.eventLoop.scheduleTask(in: Self.requestTimeout) {
+      promise.fail(ChannelError.connectTimeout(Self.requestTimeout))
+      channel.close(promise: nil)
+    }
+    channel.writeAndFlush(exchange).whenFailure { promise.fail($0) }
+    let answer = try await withTaskCancellationHandler {
+      defer { timeout.cancel() }
+      return try await promise.futureResult.get()
+    } onCancel: {
+      promise.fail(CancellationError())
+      channel.close(promise: nil)
+    }
+    if answer.keepsAlive { keep(channel) }
     return answer
   }
 
-  /// Sends a request whose answer goes on: its status, and the body in pieces. Ending the stream closes the connection.
-  func stream(_ head: HTTPRequestHead) async throws -> (
-    status: Int, pieces: AsyncThrowingStream<[UInt8], any Error>
-  ) {
+  /// Opens a watch on a connection of its own, which closes when the handle is released.
+  func stream(_ head: HTTPRequestHead) async throws -> (status: Int, watch: WatchHandle) {
     let channel = try await connect()
-    let (pieces, output) = AsyncThrowingStream.makeStream(of: [UInt8].self, throwing: (any Error).self)
-    output.onTermination = { _ in channel.close(promise: nil) }
-    let receiver = StreamedAnswer(channel.eventLoop.makePromise(of: Int.self), output)
-    try await write(channel, head, nil, receiver)
+    let promise = channel.eventLoop.makePromise(of: Int.self)
+    let reader = WatchReader(channel: channel, head: promise)
+    let handle = WatchHandle(reader: reader, channel: channel)
+    channel.writeAndFlush(HTTPExchange(head: head, body: nil, sink: reader)).whenFailure { promise.fail($0) }
     do {
-      return (try await receiver.status.futureResult.get(), pieces)
-    } catch is ClosedBeforeAnswer {
-      throw unreachable("it closed the connection without an answer", nil)
+      let status = try await withTaskCancellationHandler {
+        try await promise.futureResult.get()
+      } onCancel: {
+        promise.fail(CancellationError())
+        channel.close(promise: nil)
+      }
+      return (status, handle)
+    } catch { throw unreachable(error) }
+  }
+
+  // MARK: Connections
+
+  private func takeIdle() -> (any Channel)? {
+    idle.withLock { idle in
+      while let channel = idle.popLast() { if channel.isActive { return channel } }
+      return nil
     }
   }
 
-  private func write(
-    _ channel: any Channel, _ head: HTTPRequestHead, _ body: [UInt8]?, _ receiver: any AnswerReceiver
-  ) async throws {
-    var head = head
-    head.headers.replaceOrAdd(
-      name: "host", value: host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)")
-    if let body { head.headers.replaceOrAdd(name: "content-length", value: "\(body.count)") }
-    let complete = head
-    try await channel.eventLoop.submit {
-      try channel.pipeline.syncOperations.handler(type: AnswerHandler.self).receiver = receiver
-      channel.write(HTTPClientRequestPart.head(complete), promise: nil)
-      if let body {
-        channel.write(HTTPClientRequestPart.body(.byteBuffer(ByteBuffer(bytes: body))), promise: nil)
-      }
-      channel.writeAndFlush(HTTPClientRequestPart.end(nil), promise: nil)
-    }.get()
+  private func keep(_ channel: any Channel) {
+    let isKept = idle.withLock { idle in
+      guard channel.isActive, idle.count < Self.idleMax else { return false }
+      idle.append(channel)
+      return true
+    }
+    if !isKept { channel.close(promise: nil) }
   }
 
   private func connect() async throws -> any Channel {
     let tls = tls
-    let name = serverName ?? (IsAddress.check(host) ? nil : host)
+    let tlsName = tlsName
     do {
-      return try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+      return try await ClientBootstrap(group: group)
         .connectTimeout(.seconds(10))
+        .channelOption(.socketOption(.so_keepalive), value: 1)
         .channelOption(.tcpOption(.tcp_nodelay), value: 1)
         .channelInitializer { channel in
           channel.eventLoop.makeCompletedFuture {
             let pipeline = channel.pipeline.syncOperations
-            if let tls { try pipeline.addHandler(NIOSSLClientHandler(context: tls, serverHostname: name)) }
-            try pipeline.addHTTPClientHandlers()
-            try pipeline.addHandler(AnswerHandler())
+            if let tls { try pipeline.addHandler(NIOSSLClientHandler(context: tls, serverHostname: tlsName)) }
+            try pipeline.addHTTPClientHandlers(leftOverBytesStrategy: .fireError)
+            try pipeline.addHandler(ExchangeHandler())
           }
-        }
-        .connect(host: host, port: port).get()
-    } catch {
-      throw unreachable("does not answer (\(error))", error)
-    }
+        }.connect(host: host, port: port).get()
+    } catch { throw unreachable(error) }
   }
 
-  private func unreachable(_ cause: String, _ error: (any Error)?) -> WeftError {
-    WeftError(
-      "CLI0024", object: object, cause: cause,
-      next: "check that it runs: kubectl cluster-info; or start one: weft up",
+  private func unreachable(_ error: any Error) -> any Error {
+    if error is CancellationError || error is WeftError { return error }
+    let isTrust = error is NIOSSLError || error is NIOSSLExtraError || error is BoringSSLError
+    return WeftError(
+      isTrust ? "API0101" : "API0100", object: server,
+      cause: isTrust ? "its certificate is not trusted, or it does not trust ours" : Self.cause(error),
+      next: isTrust
+        ? "check certificate-authority in the kubeconfig, and the clocks"
+        : "check that the API server runs: weft status, or curl -k https://\(server)/readyz",
       exit: .unreachable, isRetryable: true, underlying: error)
   }
 
-  func close() {
-    for channel in idle.withLockedValue({ idle in
-      defer { idle = [] }
-      return idle
-    }) { channel.close(promise: nil) }
+  private static func cause(_ error: any Error) -> String {
+    if error is ConnectionClosed { return "the server closed the connection" }
+    if case .connectTimeout = error as? ChannelError { return "no answer in time" }
+    let text = "\(error)"
+    if text.contains("refused") || text.contains("errno: 111") { return "connection refused" }
+    return "cannot be reached"
   }
 }
 
-/// The server closed a connection before it began to answer.
-struct ClosedBeforeAnswer: Error {}
-
-private enum IsAddress {
-  /// TLS server names must not be addresses (RFC 6066 section 3).
-  static func check(_ host: String) -> Bool { (try? SocketAddress(ipAddress: host, port: 0)) != nil }
+extension String {
+  fileprivate var trimmingSlash: String { hasSuffix("/") ? String(dropLast()) : self }
 }

@@ -115,7 +115,8 @@ private struct DeploymentReconciler: Sendable {
     }
     guard plan.status != deployment.status else { return }
     deployment["status"] = plan.status
-    _ = try await context.api.update(.deployments, deployment, subresource: "status", options: context.options)
+    _ = try await context.api.update(
+      .deployments, deployment, subresource: "status", options: context.options)
   }
 
   private func create(_ set: JSON, for deployment: JSON) async throws {
@@ -128,7 +129,8 @@ private struct DeploymentReconciler: Sendable {
     } catch let error as APIStatusError where error.isAlreadyExists {
       let existing = try await context.api.get(.replicaSets, namespace: set.namespace, name: set.name)
       // Ours already, and the informer is behind: the change will come.
-      if existing.isControlled(by: deployment), comparableTemplate(existing) == comparableTemplate(deployment) {
+      if existing.isControlled(by: deployment), comparableTemplate(existing) == comparableTemplate(deployment)
+      {
         return
       }
       // Another template with the same hash: count it, and the next name differs.

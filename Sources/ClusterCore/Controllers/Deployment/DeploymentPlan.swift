@@ -1,5 +1,5 @@
-// The next step of a Deployment's rollout. Pure: the Deployment and its ReplicaSets in, at most one step for each of
-// them out; the step's effects come back as changes, and the next plan goes on from there.
+// The next step of a Deployment's rollout. Pure: the Deployment and its ReplicaSets in, at most one step
+// for each of them out; the step's effects come back as changes, and the next plan goes on from there.
 
 import ClusterClient
 import ClusterObjects
@@ -183,7 +183,8 @@ private func planRollingUpdate(
     ? bounds.wanted : max(current.replicas, min(bounds.wanted, max(0, room)))
   sizes[current.uid] = grown
 
-  // What may go: everything above the minimum that must stay available, counting new pods not there yet as missing.
+  // What may go: everything above the minimum that must stay available, counting new pods not there yet as
+  // missing.
   let minimum = bounds.wanted - bounds.maxUnavailable
   let newMissing = grown - min(grown, current.available)
   var mayGo = max(0, oldTotal + grown - minimum - newMissing)
@@ -204,7 +205,8 @@ private func planRollingUpdate(
   return nil
 }
 
-/// A Deployment resized while paused in mid-rollout: every ReplicaSet by its share, the largest takes the remainder.
+/// A Deployment resized while paused in mid-rollout: every ReplicaSet by its share, the largest takes the
+/// remainder.
 private func scaleProportionally(
   _ deployment: JSON, _ bounds: RolloutBounds, _ sets: [JSON], _ sizes: inout [String: Int]
 ) {
@@ -227,7 +229,8 @@ private func scaleProportionally(
   if let largest = largestFirst.first { sizes[largest.uid, default: 0] += max(0, goal - given) }
 }
 
-private func newReplicaSet(_ deployment: JSON, _ bounds: RolloutBounds, replicas: Int, revision: Int) -> JSON {
+private func newReplicaSet(_ deployment: JSON, _ bounds: RolloutBounds, replicas: Int, revision: Int) -> JSON
+{
   let hash = templateHash(deployment)
   var annotations = deployment.annotations.filter { !DeploymentNames.own.contains($0.key) }
   annotations[DeploymentNames.revision] = "\(revision)"

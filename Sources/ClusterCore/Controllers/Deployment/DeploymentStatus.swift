@@ -15,7 +15,9 @@ func planDeploymentStatus(
   let available = sum("availableReplicas")
   let updated = current?.at("status", "replicas")?.int ?? 0
   let wanted = sets.compactMap { $0.at("spec", "replicas")?.int }.reduce(0, +)
-  func count(_ field: String, _ value: Int) { changed.set(value == 0 ? nil : JSON(value), at: "status", field) }
+  func count(_ field: String, _ value: Int) {
+    changed.set(value == 0 ? nil : JSON(value), at: "status", field)
+  }
   changed.set(JSON(deployment.generation), at: "status", "observedGeneration")
   count("replicas", total)
   count("updatedReplicas", updated)
@@ -86,7 +88,8 @@ private func setProgress(
       return nil
     }
   }
-  guard let deadline = before.at("spec", "progressDeadlineSeconds")?.int ?? 600 as Int?, deadline < 2_147_483_647
+  guard let deadline = before.at("spec", "progressDeadlineSeconds")?.int ?? 600 as Int?,
+    deadline < 2_147_483_647
   else { return nil }
   let updatedAt = changed.condition("Progressing")?["lastUpdateTime"]?.string
   let left = Int((updatedAt.flatMap { Timestamp.parse($0)?.seconds } ?? now)) + deadline - Int(now)

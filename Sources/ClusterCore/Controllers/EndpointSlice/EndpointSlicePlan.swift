@@ -1,7 +1,8 @@
 // The EndpointSlices a Service should have, with as few changes to those it has as possible. Pure.
 //
-//   pods x ports -> groups by (address family, resolved ports) -> for each group: keep what is right in its slices,
-//   replace what changed in place, drop what left, put the rest where there is room, then into new slices.
+//   pods x ports -> groups by (address family, resolved ports)
+//     each group: keep what is right in its slices, replace what changed in place, drop what left, put
+//     the rest where there is room, then into new slices
 
 import ClusterClient
 import ClusterObjects
@@ -215,7 +216,9 @@ private func sliceObject(
   labels[SliceNames.managedBy] = SliceNames.manager
   if service.at("spec", "clusterIP")?.string == "None" { labels[SliceNames.headless] = "" }
   if slice.labels != labels { slice.set(JSON(labels), at: "metadata", "labels") }
-  if slice["endpoints"]?.elements ?? [] != endpoints || existing == nil { slice["endpoints"] = .array(endpoints) }
+  if slice["endpoints"]?.elements ?? [] != endpoints || existing == nil {
+    slice["endpoints"] = .array(endpoints)
+  }
   if existing == nil || sliceGroup(slice) != group { slice["ports"] = .array(group.ports) }
   if let triggerTime, slice != existing {
     slice.set(JSON(triggerTime), at: "metadata", "annotations", SliceNames.triggerTime)

@@ -1,5 +1,6 @@
-// All controllers of the cluster, started and stopped together. Each is a queue of keys, handlers that fill it, and a
-// reconcile function that makes one object what it should be: what to do is planned by a pure function.
+// All controllers of the cluster, started and stopped together. Each is a queue of keys, handlers that fill
+// it, and a reconcile function that makes one object what it should be: what to do is planned by a pure
+// function.
 
 import ClusterClient
 import ClusterObjects

@@ -1,5 +1,5 @@
-// Deletes what lost its last owner, and carries out the two other ways of deleting an owner: Foreground (dependents
-// first) and Orphan (dependents stay).
+// Deletes what lost its last owner, and carries out the two other ways of deleting an owner: Foreground
+// (dependents first) and Orphan (dependents stay).
 
 import ClusterClient
 import ClusterObjects
@@ -20,7 +20,8 @@ enum GarbagePlan: Equatable {
   case keepReferences([JSON])
 }
 
-/// `isGone` says of an ownerReference that its object does not exist (by uid); unknown kinds count as existing.
+/// `isGone` says of an ownerReference that its object does not exist (by uid); unknown kinds count as
+/// existing.
 func planGarbage(_ object: JSON, isGone: (JSON) -> Bool) -> GarbagePlan {
   let references = object.ownerReferences
   guard !references.isEmpty, !object.isTerminating else { return .keep }
@@ -118,7 +119,8 @@ private struct GarbageCollector: Sendable {
     return nil
   }
 
-  /// The informer's word is enough to keep; to delete, the API is asked: the informer of the owner may be behind.
+  /// The informer's word is enough to keep; to delete, the API is asked: the informer of the owner may be
+  /// behind.
   private func isGone(_ reference: JSON, of object: JSON) async throws -> Bool {
     guard let (resource, key) = location(reference, namespace: object.namespace) else { return false }
     let uid = reference["uid"]?.string ?? ""

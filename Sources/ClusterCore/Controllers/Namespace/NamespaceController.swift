@@ -1,4 +1,5 @@
-// A namespace being deleted is emptied, resource by resource, and then released by removing its `kubernetes` finalizer.
+// A namespace being deleted is emptied, resource by resource, and then released by removing its
+// `kubernetes` finalizer.
 
 import ClusterClient
 import ClusterObjects

@@ -1,5 +1,5 @@
-// A node that stops renewing its Lease is not ready: its conditions turn Unknown, it is tainted, and its pods stop
-// being endpoints. Pods of a node that no longer exists are deleted.
+// A node that stops renewing its Lease is not ready: its conditions turn Unknown, it is tainted, and its
+// pods stop being endpoints. Pods of a node that no longer exists are deleted.
 
 import ClusterClient
 import ClusterObjects
@@ -9,7 +9,8 @@ import Logging
 private let unreachable = "node.kubernetes.io/unreachable"
 private let notReady = "node.kubernetes.io/not-ready"
 
-/// The node with the conditions and taints that its heartbeat deserves; equal to the input when they are right.
+/// The node with the conditions and taints that its heartbeat deserves; equal to the input when they are
+/// right.
 func planNodeHealth(_ node: JSON, lease: JSON?, now: Int64, grace: Int64) -> JSON {
   var node = node
   let renewed =
@@ -77,7 +78,8 @@ func nodeLifecycleController(_ context: ControllerContext) -> Controller {
     if planned.condition("Ready")?["status"]?.string == "Unknown" {
       for pod in pods.objects(.node, name) where PodState.isReady(pod) {
         var changed = pod
-        changed.setCondition("Ready", "False", reason: "NodeNotReady", message: "node \(name) does not answer")
+        changed.setCondition(
+          "Ready", "False", reason: "NodeNotReady", message: "node \(name) does not answer")
         _ = try await context.api.update(.pods, changed, subresource: "status", options: context.options)
       }
     }

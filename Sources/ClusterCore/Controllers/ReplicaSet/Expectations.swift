@@ -1,10 +1,11 @@
-// What a controller has done and not seen yet. Without it, a controller faster than its informer makes everything twice.
+// What a controller has done and not seen yet. Without it, a controller faster than its informer makes
+// everything twice.
 
 import ClusterObjects
 import Synchronization
 
-/// Pods created or deleted for an owner that the informer has not shown so far. Each is forgotten after `timeout`, so a
-/// lost event delays and never blocks.
+/// Pods created or deleted for an owner that the informer has not shown so far. Each is forgotten after
+/// `timeout`, so a lost event delays and never blocks.
 final class Expectations: Sendable {
   private let pending = Mutex<[ObjectKey: [String: ContinuousClock.Instant]]>([:])
   private let timeout: Duration

@@ -36,7 +36,9 @@ func replicaSetController(_ context: ControllerContext) -> Controller {
         for state in [change.old, change.new].compactMap(\.self) {
           for key in concerned(state) {
             expectations.see(key, "+" + state.uid)
-            if change.isDeletion || change.new?.isTerminating == true { expectations.see(key, "-" + state.uid) }
+            if change.isDeletion || change.new?.isTerminating == true {
+              expectations.see(key, "-" + state.uid)
+            }
             queue.add(key)
           }
         }

@@ -76,8 +76,8 @@ func planReplicaSet(_ set: JSON, pods: [JSON], now: Int64 = Timestamp.now().seco
   return plan
 }
 
-/// Pods in the order in which they should go: unbound, pending, not ready, cheap by annotation, sharing a node with
-/// more of their kind, ready for a shorter time, restarted more, younger.
+/// Pods in the order in which they should go: unbound, pending, not ready, cheap by annotation, sharing a
+/// node with more of their kind, ready for a shorter time, restarted more, younger.
 func rankedForDeletion(_ pods: [JSON], now: Int64) -> [JSON] {
   var perNode: [String: Int] = [:]
   for pod in pods { perNode[pod.at("spec", "nodeName")?.string ?? "", default: 0] += 1 }

@@ -1,11 +1,13 @@
-// Every namespace that lives has a `default` ServiceAccount and, in ConfigMap `kube-root-ca.crt`, the cluster's CA.
+// Every namespace that lives has a `default` ServiceAccount and, in ConfigMap `kube-root-ca.crt`, the
+// cluster's CA.
 
 import ClusterClient
 import ClusterObjects
 import Diagnostics
 
 func serviceAccountController(_ context: ControllerContext) -> Controller {
-  perNamespace("serviceaccount", context, resource: .serviceAccounts, name: "default") { namespace, existing in
+  perNamespace("serviceaccount", context, resource: .serviceAccounts, name: "default") {
+    namespace, existing in
     guard existing == nil else { return nil }
     return [
       "apiVersion": "v1", "kind": "ServiceAccount",
