@@ -70,9 +70,10 @@ public enum DemoImage {
   /// busybox httpd runs this for every path that ends in a slash.
   private static let echo = """
     #!/bin/sh
+    client=${REMOTE_ADDR#\\[}; client=${client#::ffff:}; client=${client%]}
     printf 'Status: 200 OK\\r\\nContent-Type: text/plain\\r\\n\\r\\n'
     printf 'pod: %s\\naddress: %s\\nclient: %s\\nhost: %s\\nrequest: %s %s\\n' "$(hostname)" "$(hostname -i)" \
-    "$REMOTE_ADDR" "$HTTP_HOST" "$REQUEST_METHOD" "$REQUEST_URI"
+    "$client" "$HTTP_HOST" "$REQUEST_METHOD" "$REQUEST_URI"
 
     """
 }
