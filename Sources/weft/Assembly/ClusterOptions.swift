@@ -18,7 +18,7 @@ struct ClusterOptions: ParsableArguments {
   /// The API, remote or made of manifests.
   func api() async throws -> any ClusterAPI {
     if let manifests { return try ManifestClient(folder: manifests) }
-    return try RemoteClient(ClientConfiguration(kubeconfig: path(), context: context))
+    return try RemoteClient(kubeconfig: Kubeconfig(path: path(), context: context))
   }
 
   private func path() throws(WeftError) -> String {
