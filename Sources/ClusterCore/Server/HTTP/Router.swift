@@ -211,7 +211,10 @@ extension ListOptions {
 
 extension WriteOptions {
   init(_ request: HTTPRequest) {
-    self.init(fieldManager: request.parameter("fieldManager"))
+    // Without a name the program's own serves, as its user agent says it.
+    let agent = request.headers.first(name: "user-agent")?.split(separator: "/").first
+    let program = request.isApply ? nil : agent.map { String($0.prefix(128)) } ?? "unknown"
+    self.init(fieldManager: request.parameter("fieldManager") ?? program)
     dryRun = request.parameter("dryRun") == "All"
     force = request.flag("force")
     fieldValidation = request.parameter("fieldValidation")
