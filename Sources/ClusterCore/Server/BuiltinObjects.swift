@@ -22,7 +22,8 @@ extension RESTCore {
           "ports": [["name": "https", "protocol": "TCP", "port": 443, "targetPort": JSON(endpoint.port)]],
         ],
       ])
-    // Pods cannot reach a loopback address, and an EndpointSlice may not hold one: then there is no endpoint to tell.
+    // Pods cannot reach a loopback address, and an EndpointSlice may not hold one: then there is no
+    // endpoint to tell.
     let isReachable = IPv4Address(endpoint.address).map { !$0.isLoopback } ?? true
     let endpoints: JSON =
       isReachable ? [["addresses": [JSON(endpoint.address)], "conditions": ["ready": true]]] : []

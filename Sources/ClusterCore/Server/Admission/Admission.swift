@@ -1,5 +1,5 @@
-// What happens to every object before it is stored, whoever writes it: the namespace is checked, defaults that depend on other
-// objects are filled in, addresses are taken.
+// What happens to every object before it is stored, whoever writes it: the namespace is checked, defaults
+// that depend on other objects are filled in, addresses are taken.
 
 import ClusterClient
 import ClusterObjects

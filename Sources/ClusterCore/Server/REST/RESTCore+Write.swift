@@ -148,7 +148,8 @@ extension RESTCore {
     }
   }
 
-  /// Reads, has `make` say what the object should be, and writes it; again when somebody else wrote in between.
+  /// Reads, has `make` say what the object should be, and writes it; again when somebody else wrote in
+  /// between.
   func change(
     _ kind: ResourceKind, namespace: String, name: String, part: Part, options: WriteOptions,
     isApply: Bool = false, make: (JSON) throws -> (JSON, [String])
