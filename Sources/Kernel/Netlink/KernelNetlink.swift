@@ -1,1 +1,0 @@
-// rtnetlink and network namespaces in plain Swift: links, addresses, routes, neighbours. No Foundation.

@@ -1,0 +1,213 @@
+// Links: veth pairs, bridges, dummies; up, down, rename, MTU, hardware address, master, alias, bridge port
+// settings.
+import Addresses
+import Glibc
+
+/// A link as the kernel shows it.
+public struct Link: Sendable, Hashable {
+  public var index: Int32
+  public var name: String
+  public var flags: UInt32
+  public var mac: MACAddress?
+  public var mtu: UInt32
+  /// Index of the bridge it is a port of; 0 for none.
+  public var master: Int32
+  /// Index of the other end (veth) or the link underneath; it may count in another namespace. 0 for none.
+  public var peer: Int32
+  public var alias: String
+  /// `bridge`, `veth`, `dummy`; empty for hardware and loopback.
+  public var kind: String
+
+  public var isUp: Bool { flags & Wire.interfaceUp != 0 }
+  public var hasCarrier: Bool { flags & Wire.interfaceLowerUp != 0 }
+  public var isLoopback: Bool { flags & Wire.interfaceLoopback != 0 }
+  public var isPromiscuous: Bool { flags & Wire.interfacePromiscuous != 0 }
+
+  init?(_ answer: NetlinkAnswer) {
+    guard answer.type == Wire.newLink, let index = answer.body.integer(at: 4, as: Int32.self),
+      let flags = answer.body.integer(at: 8, as: UInt32.self)
+    else { return nil }
+    let attributes = answer.body.dropping(16).attributes()
+    self.index = index
+    self.flags = flags
+    name = attributes[Wire.Link.name]?.text ?? ""
+    mac = attributes[Wire.Link.address].flatMap { MACAddress($0.payload) }
+    mtu = attributes[Wire.Link.mtu]?.integer() ?? 0
+    master = attributes[Wire.Link.master]?.integer() ?? 0
+    peer = attributes[Wire.Link.link]?.integer() ?? 0
+    alias = attributes[Wire.Link.alias]?.text ?? ""
+    kind = attributes[Wire.Link.info]?.attributes()[Wire.Link.infoKind]?.text ?? ""
+  }
+}
+
+/// One end of a veth pair to create.
+public struct VethEnd: Sendable {
+  public var name: String
+  public var mac: MACAddress?
+  public var mtu: UInt32?
+  /// Index of the bridge it joins.
+  public var master: Int32?
+  public var isUp: Bool
+  /// Open descriptor of the network namespace it is born in; nil for the session's own.
+  public var namespace: Int32?
+
+  public init(
+    name: String, mac: MACAddress? = nil, mtu: UInt32? = nil, master: Int32? = nil, isUp: Bool = true,
+    namespace: Int32? = nil
+  ) {
+    self.name = name
+    self.mac = mac
+    self.mtu = mtu
+    self.master = master
+    self.isUp = isUp
+    self.namespace = namespace
+  }
+}
+
+extension NetlinkMessage {
+  /// Appends `ifinfomsg`: family, type, index, flags and the mask of flags to change.
+  mutating func appendLinkHeader(family: UInt8 = 0, index: Int32 = 0, flags: UInt32 = 0, change: UInt32 = 0) {
+    append(family)
+    append(UInt8(0))
+    append(UInt16(0))
+    append(index)
+    append(flags)
+    append(change)
+  }
+
+  mutating func appendEnd(_ end: VethEnd) {
+    attribute(Wire.Link.name, text: end.name)
+    if let mac = end.mac { attribute(Wire.Link.address, bytes: mac.array) }
+    if let mtu = end.mtu { attribute(Wire.Link.mtu, mtu) }
+    if let master = end.master { attribute(Wire.Link.master, master) }
+    if let namespace = end.namespace { attribute(Wire.Link.namespaceDescriptor, namespace) }
+  }
+}
+
+extension RouteSession {
+  /// Creates both ends of a veth pair in one request, each already named, with its hardware address, in its
+  /// namespace and in its bridge; this end may be up. The peer is born down whatever it says: the kernel
+  /// refuses (`ENOTCONN`) to raise an end that has no other end yet, so raise it with `setLink` from a
+  /// session in its namespace.
+  /// `ip link add NAME up master BRIDGE type veth peer name PEER netns NS`
+  public mutating func createVeth(_ end: VethEnd, peer: VethEnd) throws(NetlinkError) {
+    var message = NetlinkMessage(type: Wire.newLink, flags: Wire.create | Wire.exclusive)
+    let up = Wire.interfaceUp
+    message.appendLinkHeader(flags: end.isUp ? up : 0, change: end.isUp ? up : 0)
+    message.appendEnd(end)
+    message.nest(Wire.Link.info) {
+      $0.attribute(Wire.Link.infoKind, text: "veth")
+      $0.nest(Wire.Link.infoData) {
+        $0.nest(Wire.Link.vethPeer) {
+          $0.appendLinkHeader()
+          $0.appendEnd(peer)
+        }
+      }
+    }
+    try perform(message, command: "ip link add \(end.name) type veth peer name \(peer.name)")
+  }
+
+  /// `ip link add NAME address MAC mtu MTU up type bridge mcast_snooping 0|1`
+  ///
+  /// Give a `mac`: without one a bridge takes the lowest of its ports' and so changes it when pods come and
+  /// go.
+  public mutating func createBridge(
+    _ name: String, mac: MACAddress? = nil, mtu: UInt32? = nil, multicastSnooping: Bool = true,
+    isUp: Bool = true
+  ) throws(NetlinkError) {
+    var message = NetlinkMessage(type: Wire.newLink, flags: Wire.create | Wire.exclusive)
+    let up = isUp ? Wire.interfaceUp : 0
+    message.appendLinkHeader(flags: up, change: up)
+    message.appendEnd(VethEnd(name: name, mac: mac, mtu: mtu))
+    message.nest(Wire.Link.info) {
+      $0.attribute(Wire.Link.infoKind, text: "bridge")
+      $0.nest(Wire.Link.infoData) {
+        $0.attribute(Wire.Link.bridgeMulticastSnooping, UInt8(multicastSnooping ? 1 : 0))
+      }
+    }
+    try perform(message, command: "ip link add \(name) type bridge")
+  }
+
+  /// `ip link add NAME type dummy`: a link that holds addresses and drops what it is given.
+  public mutating func createDummy(_ name: String, isUp: Bool = true) throws(NetlinkError) {
+    var message = NetlinkMessage(type: Wire.newLink, flags: Wire.create | Wire.exclusive)
+    let up = isUp ? Wire.interfaceUp : 0
+    message.appendLinkHeader(flags: up, change: up)
+    message.attribute(Wire.Link.name, text: name)
+    message.nest(Wire.Link.info) { $0.attribute(Wire.Link.infoKind, text: "dummy") }
+    try perform(message, command: "ip link add \(name) type dummy")
+  }
+
+  /// `ip link del NAME`. Deleting one end of a veth pair deletes the other; the kernel takes about 16 ms.
+  /// - Returns: false when there was none.
+  @discardableResult
+  public mutating func deleteLink(named name: String) throws(NetlinkError) -> Bool {
+    var message = NetlinkMessage(type: Wire.deleteLink, flags: 0)
+    message.appendLinkHeader()
+    message.attribute(Wire.Link.name, text: name)
+    do throws(NetlinkError) {
+      try perform(message, command: "ip link del \(name)")
+      return true
+    } catch  where error.errno == ENODEV {
+      return false
+    }
+  }
+
+  /// `ip link set dev INDEX up|down name … mtu … address … master … alias …`, in one request. What is nil
+  /// stays.
+  public mutating func setLink(
+    _ index: Int32, isUp: Bool? = nil, name: String? = nil, mtu: UInt32? = nil, mac: MACAddress? = nil,
+    master: Int32? = nil, alias: String? = nil, namespace: Int32? = nil
+  ) throws(NetlinkError) {
+    var message = NetlinkMessage(type: Wire.newLink, flags: 0)
+    message.appendLinkHeader(
+      index: index, flags: isUp == true ? Wire.interfaceUp : 0, change: isUp == nil ? 0 : Wire.interfaceUp)
+    if let name { message.attribute(Wire.Link.name, text: name) }
+    if let mac { message.attribute(Wire.Link.address, bytes: mac.array) }
+    if let mtu { message.attribute(Wire.Link.mtu, mtu) }
+    if let master { message.attribute(Wire.Link.master, master) }
+    if let alias { message.attribute(Wire.Link.alias, bytes: alias.utf8.prefix(255)) }
+    if let namespace { message.attribute(Wire.Link.namespaceDescriptor, namespace) }
+    try perform(message, command: "ip link set dev \(name ?? "if\(index)") (index \(index))")
+  }
+
+  /// `ip link set dev NAME alias … type bridge_slave hairpin on|off isolated on|off`
+  ///
+  /// Hairpin lets a pod reach itself through its own Service: the bridge sends a frame back out of the port
+  /// it came in by.
+  public mutating func setBridgePort(
+    named name: String, hairpin: Bool? = nil, isIsolated: Bool? = nil, alias: String? = nil
+  ) throws(NetlinkError) {
+    var message = NetlinkMessage(type: Wire.newLink, flags: 0)
+    message.appendLinkHeader()
+    message.attribute(Wire.Link.name, text: name)
+    if let alias { message.attribute(Wire.Link.alias, bytes: alias.utf8.prefix(255)) }
+    message.nest(Wire.Link.info) {
+      $0.attribute(Wire.Link.infoSlaveKind, text: "bridge")
+      $0.nest(Wire.Link.infoSlaveData) {
+        if let hairpin { $0.attribute(Wire.Link.portHairpin, UInt8(hairpin ? 1 : 0)) }
+        if let isIsolated { $0.attribute(Wire.Link.portIsolated, UInt8(isIsolated ? 1 : 0)) }
+      }
+    }
+    try perform(message, command: "ip link set dev \(name) type bridge_slave")
+  }
+
+  /// `ip link show dev NAME`; nil when there is none.
+  public mutating func link(named name: String) throws(NetlinkError) -> Link? {
+    var message = NetlinkMessage(type: Wire.getLink, flags: 0)
+    message.appendLinkHeader()
+    message.attribute(Wire.Link.name, text: name)
+    do throws(NetlinkError) {
+      return try ask(message, command: "ip link show dev \(name)").lazy.compactMap { Link($0) }.first
+    } catch  where error.errno == ENODEV {
+      return nil
+    }
+  }
+
+  /// `ip link show`
+  public mutating func links() throws(NetlinkError) -> [Link] {
+    var message = NetlinkMessage(type: Wire.getLink, flags: 0)
+    message.appendLinkHeader()
+    return try dump(message, command: "ip link show").compactMap { Link($0) }
+  }
+}

@@ -1,0 +1,121 @@
+// Goal: the same calls against the real kernel. Method: each test makes its own namespaces and removes them.
+import Addresses
+import Glibc
+import Testing
+
+@testable import KernelNetlink
+
+/// A namespace of one test; removed when the test ends.
+final class TestNamespace {
+  let name: String
+  let path: String
+  init(_ label: String) throws {
+    name = "weft-nl-\(getpid())-\(label)"
+    _ = try NetworkNamespace.delete(named: name)
+    path = try NetworkNamespace.create(named: name)
+  }
+  deinit { _ = try? NetworkNamespace.delete(named: name) }
+}
+
+@Test func `a veth pair joins a bridge and a pod in another namespace`() throws {
+  let node = try TestNamespace("node")
+  let pod = try TestNamespace("pod")
+  var session = try RouteSession(inNamespace: node.path)
+  let mac = try #require(MACAddress(text: "0a:58:0a:2a:00:01"))
+  try session.createBridge("cni0", mac: mac, mtu: 1400, multicastSnooping: false)
+  let bridge = try #require(try session.link(named: "cni0"))
+  #expect(bridge.kind == "bridge" && bridge.isUp && bridge.mac == mac && bridge.mtu == 1400)
+  let target = try NetworkNamespace(path: pod.path)
+  let podMAC = MACAddress(derivedFrom: IPv4Address(10, 42, 0, 2))
+  try session.createVeth(
+    VethEnd(name: "vp0", mtu: 1400, master: bridge.index),
+    peer: VethEnd(name: "eth0", mac: podMAC, mtu: 1400, namespace: target.descriptor))
+  try session.setBridgePort(named: "vp0", hairpin: true, alias: "abc/eth0")
+  let port = try #require(try session.link(named: "vp0"))
+  #expect(port.master == bridge.index && port.isUp && port.alias == "abc/eth0" && port.kind == "veth")
+
+  var inside = try RouteSession(inNamespace: pod.path)
+  let eth0 = try #require(try inside.link(named: "eth0"))
+  #expect(!eth0.isUp && eth0.mac == podMAC && eth0.mtu == 1400)
+  let address = try #require(InterfaceAddress("10.42.0.2/24"))
+  try inside.setLink(eth0.index, isUp: true)
+  try inside.addAddress(address, to: eth0.index)
+  #expect(try inside.addresses(of: eth0.index, family: .v4).map(\.value) == [address])
+  let everywhere = try #require(IPPrefix("0.0.0.0/0"))
+  try inside.addRoute(Route(everywhere, gateway: IPAddress("10.42.0.1"), interface: eth0.index))
+  #expect(
+    try inside.routes(family: .v4).contains { $0.destination == everywhere && $0.interface == eth0.index })
+  try runInNamespace(pod.path) { try Announcement.send(address.address, mac: podMAC, on: eth0.index) }
+
+  #expect(try session.deleteLink(named: "vp0"))
+  #expect(try !session.deleteLink(named: "vp0"))
+  #expect(try inside.link(named: "eth0") == nil)
+  #expect(try session.links().map(\.name).sorted() == ["cni0", "lo"])
+}
+
+@Test func `links are renamed, resized and taken down`() throws {
+  let node = try TestNamespace("set")
+  var session = try RouteSession(inNamespace: node.path)
+  try session.createBridge("d0", isUp: false)
+  let index = try #require(try session.link(named: "d0")).index
+  try session.setLink(index, isUp: true, name: "d1", mtu: 1280)
+  let link = try #require(try session.link(named: "d1"))
+  #expect(link.isUp && link.mtu == 1280 && link.index == index)
+  try session.setLink(index, isUp: false)
+  #expect(try session.link(named: "d1")?.isUp == false)
+}
+
+@Test func `neighbours and rules are set, listed and deleted, twice without complaint`() throws {
+  let node = try TestNamespace("neigh")
+  var session = try RouteSession(inNamespace: node.path)
+  try session.createBridge("br0")
+  let index = try #require(try session.link(named: "br0")).index
+  let address = try #require(IPAddress("10.9.9.9"))
+  let row = Neighbour(interface: index, address: address, mac: MACAddress(text: "02:00:00:00:00:09"))
+  try session.setNeighbour(row)
+  #expect(try session.neighbours(on: index, family: .v4) == [row])
+  #expect(try session.deleteNeighbour(address, on: index))
+  #expect(try !session.deleteNeighbour(address, on: index))
+  let rule = RoutingRule(priority: 500, table: 500, mark: 0x10, markMask: 0xf0)
+  try session.addRule(rule)
+  try session.addRule(rule)
+  #expect(try session.deleteRule(rule))
+  #expect(try !session.deleteRule(rule))
+}
+
+@Test func `an error names the command and keeps the kernel's number`() throws {
+  let node = try TestNamespace("error")
+  var session = try RouteSession(inNamespace: node.path)
+  do {
+    try session.setLink(4711, isUp: true)
+    Issue.record("a link that is not there was set up")
+  } catch {
+    #expect(error.errno == ENODEV && error.isMissing)
+    #expect(error.description.contains("ip link set dev"))
+  }
+}
+
+@Test func `work in a namespace leaves the caller where it was and passes results and errors`() throws {
+  let node = try TestNamespace("enter")
+  let before = try NetworkNamespace.current().identity
+  let inside = try runInNamespace(node.path) { try NetworkNamespace.current().identity }
+  #expect(inside == (try NamespaceIdentity(path: node.path)))
+  #expect(inside != before)
+  #expect(try NetworkNamespace.current().identity == before)
+  #expect(throws: NetlinkError.self) {
+    try runInNamespace(node.path) { throw NetlinkError(errno: EIO, command: "test") }
+  }
+  #expect(throws: NetlinkError.self) { try runInNamespace("/run/netns/weft-nl-none") {} }
+}
+
+@Test func `kernel settings belong to the namespace they were written in`() throws {
+  let node = try TestNamespace("sysctl")
+  let other = try TestNamespace("sysctl2")
+  try Sysctl.write("net/ipv4/ip_forward", "1", inNamespace: node.path)
+  try Sysctl.write("net/ipv4/ip_forward", "0", inNamespace: other.path)
+  #expect(try Sysctl.read("net/ipv4/ip_forward", inNamespace: node.path) == "1")
+  #expect(try Sysctl.read("net/ipv4/ip_forward", inNamespace: other.path) == "0")
+  #expect(throws: NetlinkError.self) {
+    try Sysctl.write("net/ipv4/no_such_setting", "1", inNamespace: node.path)
+  }
+}
