@@ -137,6 +137,9 @@ let modules: [Module] = [
   Module(
     name: "DNSBenchmark", path: "Benchmarks/DNS", kind: .executable,
     on: ["DNS", "ClusterView", "ClusterObjects", "Addresses"], tests: false),
+  Module(
+    name: "IngressBenchmark", path: "Benchmarks/Ingress/Server", kind: .executable,
+    on: ["Ingress", "Reactor", "Addresses", "Diagnostics"], tests: false),
   Module(name: "weft-cni", path: "Sources/weft-cni", kind: .executable, on: ["CNI"], tests: false),
 ]
 

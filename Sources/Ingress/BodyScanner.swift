@@ -134,7 +134,8 @@ struct BodyScanner {
   private mutating func takeTrailerName(_ byte: UInt8) throws(HTTPRefusal) {
     guard lineBytes <= Self.trailerBytesMax else { throw HTTPRefusal(431) }
     if byte == 58 {
-      guard nameBytes > 0, !Self.forbidden.contains(where: { $0.hash == name && $0.count == nameBytes }) else {
+      guard nameBytes > 0, !Self.forbidden.contains(where: { $0.hash == name && $0.count == nameBytes })
+      else {
         throw HTTPRefusal(400)
       }
       state = .trailerLine

@@ -174,7 +174,8 @@ final class ClientConnection: ReadinessHandler, TimerHandler {
         input.compact()
         guard receive(into: input.writable, { self.input.produced($0) }) else { return }
       } else {
-        let space = UnsafeMutableRawBufferPointer(rebasing: worker.reactor.scratch[..<HeadReader.headBytesMax])
+        let space = UnsafeMutableRawBufferPointer(
+          rebasing: worker.reactor.scratch[..<HeadReader.headBytesMax])
         var count = 0
         guard receive(into: space, { count = $0 }) else { return }
         // The first byte of a head: from here on its own limit counts.
@@ -267,7 +268,8 @@ final class ClientConnection: ReadinessHandler, TimerHandler {
     snapshot = worker.snapshot
     method = reader.method
     minor = facts.minor
-    keepsAlive = !worker.reactor.isDraining && (minor == 1 ? !facts.closes : facts.keepsAlive && !facts.closes)
+    keepsAlive =
+      !worker.reactor.isDraining && (minor == 1 ? !facts.closes : facts.keepsAlive && !facts.closes)
     requestBody = BodyScanner(facts.framing)
     // h2c would smuggle past the routes; an upgrade with a body is nobody's websocket.
     wantsUpgrade = facts.upgrades && minor == 1 && requestBody.isDone && reader.namesUpgrade
@@ -286,7 +288,9 @@ final class ClientConnection: ReadinessHandler, TimerHandler {
 
   private func sayContinue() {
     let text: StaticString = "HTTP/1.1 100 Continue\r\n\r\n"
-    send(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount), UnsafeRawBufferPointer(start: nil, count: 0))
+    send(
+      UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount),
+      UnsafeRawBufferPointer(start: nil, count: 0))
   }
 
   // MARK: - Answers of our own
@@ -344,7 +348,8 @@ final class ClientConnection: ReadinessHandler, TimerHandler {
 
   func count() {
     snapshot.backends[match.backend].count(
-      match, snapshot.table.hosts, method, status, nanoseconds: worker.reactor.now &- startedAt, worker.metrics)
+      match, snapshot.table.hosts, method, status, nanoseconds: worker.reactor.now &- startedAt,
+      worker.metrics)
   }
 
   // MARK: - Writing to the client

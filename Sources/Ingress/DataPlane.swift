@@ -52,7 +52,8 @@ public func runIngressDataPlane(_ configuration: IngressDataPlaneConfiguration) 
     let frame: [UInt8]?
     do throws(SnapshotStreamError) { frame = try readFrame(snapshots) } catch {
       throw WeftError(
-        "ING0002", object: "route snapshots", cause: "\(error)", next: "restart the ingress; report this with its log",
+        "ING0002", object: "route snapshots", cause: "\(error)",
+        next: "restart the ingress; report this with its log",
         exit: .unreachable)
     }
     guard let frame else {
@@ -69,7 +70,8 @@ public func runIngressDataPlane(_ configuration: IngressDataPlaneConfiguration) 
     if !isServing {
       do throws(SocketError) { try plane.start(table) } catch { throw setUpFailure(error) }
       isServing = true
-      logger.info("serving", metadata: ["hosts": "\(table.hosts.count)", "backends": "\(table.backends.count)"])
+      logger.info(
+        "serving", metadata: ["hosts": "\(table.hosts.count)", "backends": "\(table.backends.count)"])
     } else {
       plane.install(table)
     }
@@ -78,7 +80,8 @@ public func runIngressDataPlane(_ configuration: IngressDataPlaneConfiguration) 
 
 private func setUpFailure(_ error: SocketError) -> WeftError {
   WeftError(
-    "ING0001", object: "ingress data plane", cause: "\(error)", next: "look at limits of descriptors and threads",
+    "ING0001", object: "ingress data plane", cause: "\(error)",
+    next: "look at limits of descriptors and threads",
     exit: .unreachable, underlying: error)
 }
 

@@ -274,7 +274,8 @@ final class HeadReader {
       guard Self.equals(bytes, value, "100-continue") else { throw HTTPRefusal(417) }
       facts.expectsContinue = true
     case .upgrade:
-      namesUpgrade = !hasUpgrade && !value.isEmpty && !Self.equals(bytes, value, "h2c") && !bytes[value].contains(44)
+      namesUpgrade =
+        !hasUpgrade && !value.isEmpty && !Self.equals(bytes, value, "h2c") && !bytes[value].contains(44)
       hasUpgrade = true
     default: break
     }

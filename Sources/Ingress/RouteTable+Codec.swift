@@ -30,7 +30,9 @@ extension RouteTable {
     }
     integer(UInt32(backends.count))
     for backend in backends {
-      for text in [backend.namespace, backend.ingress, backend.service, backend.servicePort] { bytes(text.utf8) }
+      for text in [backend.namespace, backend.ingress, backend.service, backend.servicePort] {
+        bytes(text.utf8)
+      }
       integer(UInt16(clamping: backend.endpoints.count))
       for endpoint in backend.endpoints.prefix(Int(UInt16.max)) {
         let address = endpoint.address.bytes
@@ -95,7 +97,9 @@ extension RouteTable {
     let bytes: [UInt8]
     var offset = 0
 
-    func failure(_ reason: String) -> RouteTableUnreadable { RouteTableUnreadable(offset: offset, reason: reason) }
+    func failure(_ reason: String) -> RouteTableUnreadable {
+      RouteTableUnreadable(offset: offset, reason: reason)
+    }
 
     mutating func bytes(_ count: Int) throws(RouteTableUnreadable) -> ArraySlice<UInt8> {
       guard count <= bytes.count - offset else { throw failure("cut short") }
@@ -103,7 +107,8 @@ extension RouteTable {
       return bytes[offset - count..<offset]
     }
 
-    mutating func integer<Value: FixedWidthInteger>(_ type: Value.Type) throws(RouteTableUnreadable) -> Value {
+    mutating func integer<Value: FixedWidthInteger>(_ type: Value.Type) throws(RouteTableUnreadable) -> Value
+    {
       var value: Value = 0
       for (index, byte) in try bytes(MemoryLayout<Value>.size).enumerated() {
         value |= Value(truncatingIfNeeded: UInt64(byte)) << (8 * index)

@@ -123,7 +123,8 @@ public struct RouteTable: Sendable, Hashable {
   ///   - path: the request path without query.
   public func match(host: UnsafeRawBufferPointer, path: UnsafeRawBufferPointer) -> Match? {
     let name = Self.withoutPort(host)
-    var found = lookUp(name)
+    // Names behind a wildcard are kept with their dot: a host that begins with one is none of them.
+    var found = name.first == UInt8(ascii: ".") ? nil : lookUp(name)
     if found == nil, let dot = name.firstIndex(of: UInt8(ascii: ".")), dot > 0 {
       found = lookUp(UnsafeRawBufferPointer(rebasing: name[dot...]))
     }
