@@ -6,17 +6,23 @@ import Glibc
 import Ingress
 import Reactor
 
+func say(_ text: String) {
+  _ = Array((text + "\n").utf8).withUnsafeBytes { write(2, $0.baseAddress, $0.count) }
+}
+
 let arguments = CommandLine.arguments
-guard arguments.count >= 3, let listen = SocketEndpoint(arguments[1]), let target = SocketEndpoint(arguments[2])
+guard arguments.count >= 3, let listen = SocketEndpoint(arguments[1]),
+  let target = SocketEndpoint(arguments[2])
 else {
-  fputs("usage: ingress-bench LISTEN ENDPOINT [WORKERS]\n", stderr)
+  say("usage: ingress-bench LISTEN ENDPOINT [WORKERS]")
   exit(2)
 }
 do {
   let (feeder, child) = try IngressFeeder.pair()
   let table = RouteTable(
     backends: [
-      RouteBackend(namespace: "bench", ingress: "bench", service: "bench", servicePort: "80", endpoints: [target])
+      RouteBackend(
+        namespace: "bench", ingress: "bench", service: "bench", servicePort: "80", endpoints: [target])
     ], hosts: [RouteHost(name: "", paths: [RoutePath(path: "/", isExact: false, backend: 0)])])
   try feeder.send(table)
   let listener = try Sockets.listenTCP(listen).release()
@@ -25,6 +31,6 @@ do {
     IngressDataPlaneConfiguration(listeners: [listener], snapshots: child, workers: workers))
   feeder.close()
 } catch {
-  fputs("\(error)\n", stderr)
+  say("\(error)")
   exit(3)
 }
