@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """CPU per proxied request: weft's ingress and nginx, alternating, on the loopback of a network namespace of its own.
 
-Usage (root): run.py PATH_OF_INGRESS_BENCH [ROUNDS=3] [SECONDS=4]
+Usage (root): run.py PATH_OF_IngressBenchmark [ROUNDS=3] [SECONDS=4]
 Processor 0 runs the proxy with one worker, processor 1 the load generator (wrk) and the endpoint. The namespace and every
 process started here are gone afterwards.
 """

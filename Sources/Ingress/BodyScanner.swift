@@ -1,4 +1,5 @@
-// Follows a body to its end while its bytes pass by, so that the next message begins where the sender meant it to.
+// Follows a body to its end while its bytes pass by, so that the next message begins where the sender meant
+// it to.
 
 /// The state of one body. Feed it bytes in the order in which they arrive.
 struct BodyScanner {
@@ -130,7 +131,8 @@ struct BodyScanner {
     }
   }
 
-  /// Trailers that name framing or routing could be taken for fields of the head by a careless backend: refused.
+  /// Trailers that name framing or routing could be taken for fields of the head by a careless backend:
+  /// refused.
   private mutating func takeTrailerName(_ byte: UInt8) throws(HTTPRefusal) {
     guard lineBytes <= Self.trailerBytesMax else { throw HTTPRefusal(431) }
     if byte == 58 {

@@ -172,7 +172,8 @@ extension ClientConnection {
     pumpTunnel()
   }
 
-  /// Moves bytes both ways while the reader of each takes them. A side that has finished closes the other direction.
+  /// Moves bytes both ways while the reader of each takes them. A side that has finished closes the other
+  /// direction.
   func pumpTunnel() {
     guard state == .tunnel, let connection = upstream else { return }
     let most = worker.limits.readBytesMax

@@ -44,7 +44,8 @@ final class BackendRuntime {
   /// Endpoints looked at for one choice: enough to find the least busy, constant for any number of them.
   static let candidatesMax = 8
 
-  /// The endpoint with the fewest requests among the next few in turn; one that failed lately only if all did.
+  /// The endpoint with the fewest requests among the next few in turn; one that failed lately only if all
+  /// did.
   func choose(now: UInt64, avoiding failed: UpstreamPool?) -> UpstreamPool? {
     let count = pools.count
     guard count > 0 else { return nil }
@@ -145,8 +146,8 @@ public final class IngressWorker: TimerHandler {
     listeners.append(listener)
   }
 
-  /// Puts a new table in force. Running requests end as they began; connections to endpoints that left are closed
-  /// when they idle.
+  /// Puts a new table in force. Running requests end as they began; connections to endpoints that left are
+  /// closed when they idle.
   public func install(_ table: RouteTable) {
     var kept: [SocketEndpoint: UpstreamPool] = [:]
     let backends = table.backends.map { backend in

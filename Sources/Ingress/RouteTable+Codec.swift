@@ -1,8 +1,9 @@
-// A route table as bytes, for the socket pair between the process that knows the cluster and the one that meets
-// strangers. Little-endian; the reader checks every length and index and never traps.
+// A route table as bytes, for the socket pair between the process that knows the cluster and the one that
+// meets strangers. Little-endian; the reader checks every length and index and never traps.
 //
 //   "WRT1" | backends | hosts | default backend + 1
-//   backend: namespace ingress service port (u16 length + UTF-8 each) | u16 count | family, address, port each
+//   backend: namespace ingress service port (u16 length + UTF-8 each) | u16 count | family, address, port
+//   each
 //   host:    name | u32 count | flags u8, backend u32, path (u16 length + bytes) each
 
 import Addresses
@@ -116,7 +117,8 @@ extension RouteTable {
       return value
     }
 
-    /// A count of things that take at least five bytes each: one that cannot be true is refused before any memory.
+    /// A count of things that take at least five bytes each: one that cannot be true is refused before any
+    /// memory.
     mutating func count() throws(RouteTableUnreadable) -> Int {
       let count = Int(try integer(UInt32.self))
       guard count <= (bytes.count - offset) / 5 else { throw failure("count beyond the end") }

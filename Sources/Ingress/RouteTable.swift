@@ -117,7 +117,8 @@ public struct RouteTable: Sendable, Hashable {
     precondition(defaultBackend.map(backends.indices.contains) ?? true)
   }
 
-  /// The backend for a request. Constant in the number of hosts, linear in the rules of one host; no allocation.
+  /// The backend for a request. Constant in the number of hosts, linear in the rules of one host; no
+  /// allocation.
   /// - Parameters:
   ///   - host: the Host header; a port and a dot at its end are passed over, case does not matter.
   ///   - path: the request path without query.
@@ -165,7 +166,8 @@ public struct RouteTable: Sendable, Hashable {
     return UnsafeRawBufferPointer(rebasing: host[..<end])
   }
 
-  /// FNV-1a over lower-case bytes. An attacker's collisions cost probes only among hosts that the cluster's owners wrote.
+  /// FNV-1a over lower-case bytes. An attacker's collisions cost probes only among hosts that the cluster's
+  /// owners wrote.
   private static func hash(_ bytes: UnsafeRawBufferPointer) -> Int {
     var hash: UInt64 = 0xcbf2_9ce4_8422_2325
     for byte in bytes { hash = (hash ^ UInt64(lowercase(byte))) &* 0x100_0000_01b3 }

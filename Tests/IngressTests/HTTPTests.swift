@@ -140,7 +140,8 @@ import Testing
   ) {
     let seeds = [
       "POST /a?b HTTP/1.1\r\nHost: a.b\r\nContent-Length: 5\r\nConnection: close, x\r\nX: y\r\n\r\nhello",
-      "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n5;a=b\r\nhello\r\n0\r\nT: 1\r\n\r\n",
+      "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n"
+        + "5;a=b\r\nhello\r\n0\r\nT: 1\r\n\r\n",
       "GET http://a/b HTTP/1.0\r\nX-Forwarded-For: 1\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
       "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\nhello",
     ].map { Array($0.utf8) }
@@ -177,7 +178,8 @@ import Testing
           try second.readRequest(out.bytes)
           #expect(second.facts.framing == facts)
         } catch {
-          // Only HTTP/1.0 requests without a Host become what HTTP/1.1 would not send: an empty one, which it may.
+          // Only HTTP/1.0 requests without a Host become what HTTP/1.1 would not send: an empty one, which it
+          // may.
           Issue.record("\(error) for \(String(decoding: out.bytes, as: UTF8.self))")
         }
       }

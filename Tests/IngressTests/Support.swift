@@ -26,8 +26,9 @@ func eventually(_ condition: () -> Bool) -> Bool {
   return false
 }
 
-/// A backend that answers by path: `/` its name, `/head` the head it got, `/large/N` N bytes, `/chunked`, `/until-close`,
-/// `/never`, `/ws` an upgrade that echoes; a request with a body gets the body's length and sum.
+/// A backend that answers by path: `/` its name, `/head` the head it got, `/large/N` N bytes, `/chunked`,
+/// `/until-close`, `/never`, `/ws` an upgrade that echoes; a request with a body gets the body's length and
+/// sum.
 final class Backend: Sendable {
   let name: String
   let endpoint: SocketEndpoint
@@ -298,7 +299,8 @@ final class Client {
     return Array(buffer.prefix(count))
   }
 
-  /// One response; nil when the connection ended first. Knows Content-Length and chunks with one scanner of its own.
+  /// One response; nil when the connection ended first. Knows Content-Length and chunks with one scanner of
+  /// its own.
   func response(toHead: Bool = false) -> (status: Int, head: String, body: [UInt8])? {
     while true {
       if let end = firstEnd() {

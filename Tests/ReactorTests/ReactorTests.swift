@@ -103,8 +103,8 @@ final class Echo: ReadinessHandler {
       }
       func cancel() { channel.close() }
     }
-    // Both ends of two pairs become readable in one epoll_wait; the first handler closes the other one's channel and
-    // registers a new descriptor, which gets the freed slot and most likely the freed number.
+    // Both ends of two pairs become readable in one epoll_wait; the first handler closes the other one's
+    // channel and registers a new descriptor, which gets the freed slot and most likely the freed number.
     func pair() -> (Int32, Int32) {
       var ends: [Int32] = [0, 0]
       socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &ends)

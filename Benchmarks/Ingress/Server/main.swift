@@ -14,7 +14,7 @@ let arguments = CommandLine.arguments
 guard arguments.count >= 3, let listen = SocketEndpoint(arguments[1]),
   let target = SocketEndpoint(arguments[2])
 else {
-  say("usage: ingress-bench LISTEN ENDPOINT [WORKERS]")
+  say("usage: IngressBenchmark LISTEN ENDPOINT [WORKERS]")
   exit(2)
 }
 do {
