@@ -189,7 +189,7 @@ for module in modules where kept.contains(module.name) {
       .executableTarget(
         name: module.name, dependencies: dependencies, path: module.path, exclude: ["README.md"],
         // The demo's manifest travels in the binary.
-        resources: isPlugin ? [] : [.embedInCode("Resources/demo.yaml")],
+        resources: module.name == "weft" ? [.embedInCode("Resources/demo.yaml")] : [],
         swiftSettings: swiftSettings + (isPlugin ? [.unsafeFlags(["-static-executable"])] : []),
         linkerSettings: isPlugin ? [.unsafeFlags(["-static-executable"])] : []))
   case .cShim:

@@ -2,8 +2,8 @@
 // meets strangers. Little-endian; the reader checks every length and index and never traps.
 //
 //   "WRT1" | backends | hosts | default backend + 1
-//   backend: namespace ingress service port (u16 length + UTF-8 each) | u16 count | family, address, port
-//   each
+//   backend: namespace ingress service port (u16 length + UTF-8 each) | u16 count |
+//            address length u8, address, port u16 each
 //   host:    name | u32 count | flags u8, backend u32, path (u16 length + bytes) each
 
 import Addresses
