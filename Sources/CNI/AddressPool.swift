@@ -133,6 +133,7 @@ final class AddressPool {
 
   /// Reads the header; false when the index may not be trusted.
   private func load(bootID: [UInt8]) throws(CNIError) -> Bool {
+    guard lseek(descriptor, 0, SEEK_END) == off_t(ringOffset + space.capacity * 4) else { return false }
     let header = try read(80, at: 0)
     guard header.count == 80, Array(header[0..<8]) == Self.name, Array(header[16..<32]) == bootID else {
       return false
