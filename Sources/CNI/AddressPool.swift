@@ -1,16 +1,12 @@
 // Which addresses of a range set are free, answered in constant time whatever the number of leases.
 //
-// The file is an index, not the truth: the lease files are. It says of itself when it may be wrong
-// (`isDirty`, another boot, another shape) and is then rebuilt from them. It is read and written with pread
-// and pwrite, so a full disk is an error.
+// The file is an index, not the truth: the lease files are. It says of itself when it may be wrong (dirty, another
+// boot, another shape) and is then rebuilt from them. Read and written with pread and pwrite: a full disk is an error.
 //
-//   0      8       12     16       32     40        48    56    64    72         4096
-//
-// +------+-------+------+--------+------+---------+-----+-----+-----+------+---+-----------+----------------------+
-//   | name | vers. | dirty| boot id| shape| capacity| next| head| tail| used |...| bitmap    | ring of
-// released, u32 |
-//
-// +------+-------+------+--------+------+---------+-----+-----+-----+------+---+-----------+----------------------+
+//   0     8       12    16      32    40       48   56   64   72       4096
+//   +-----+-------+-----+-------+-----+--------+----+----+----+----+---+--------+-----------------------+
+//   | tag | vers. |dirty|boot id|shape|capacity|next|head|tail|used|...| bitmap | ring of released, u32 |
+//   +-----+-------+-----+-------+-----+--------+----+----+----+----+---+--------+-----------------------+
 import Addresses
 import Glibc
 
@@ -137,6 +133,7 @@ final class AddressPool {
 
   /// Reads the header; false when the index may not be trusted.
   private func load(bootID: [UInt8]) throws(CNIError) -> Bool {
+    guard lseek(descriptor, 0, SEEK_END) == off_t(ringOffset + space.capacity * 4) else { return false }
     let header = try read(80, at: 0)
     guard header.count == 80, Array(header[0..<8]) == Self.name, Array(header[16..<32]) == bootID else {
       return false

@@ -200,7 +200,7 @@ struct JSONReader {
     }
     let text = String(decoding: bytes[start..<position], as: UTF8.self)
     if isInteger, let value = Int64(text), !text.hasPrefix("+") { return .integer(value) }
-    guard let value = Double(text) else { throw fault("malformed number") }
+    guard let value = Double(text), value.isFinite else { throw fault("malformed number") }
     return .number(value)
   }
 

@@ -1,0 +1,186 @@
+// The built plugin against the real kernel, called as a container runtime calls it.
+import Addresses
+import CNI
+import Glibc
+import KernelNetlink
+import Testing
+
+@Suite struct Attachments {
+  @Test func `two pods reach each other, the gateway and themselves`() throws {
+    let lab = try Laboratory("pods")
+    let (first, second) = (try lab.pod("a"), try lab.pod("b"))
+    let a = try lab.invoke("ADD", "a", namespace: first)
+    let b = try lab.invoke("ADD", "b", namespace: second)
+    #expect(a.code == 0 && a.address == "10.99.0.2/24")
+    #expect(b.code == 0 && b.address == "10.99.0.3/24")
+    let links = try #require(a.json["interfaces"]?.array)
+    let hostEnd = hostInterfaceName(containerID: "a", ifname: "eth0")
+    #expect(links.compactMap { $0["name"]?.string } == ["cni0", hostEnd, "eth0"])
+    #expect(try lab.ports().contains(hostEnd))
+    #expect(links.last?["mac"]?.string == "0a:58:0a:63:00:02" && links.last?["sandbox"]?.string == first)
+    #expect(try lab.ping(from: first, to: "10.99.0.3"))
+    #expect(try lab.ping(from: second, to: "10.99.0.2"))
+    #expect(try lab.ping(from: first, to: "10.99.0.1"))
+    #expect(try lab.invoke("CHECK", "a", namespace: first).code == 0)
+    var pod = try RouteSession(inNamespace: first)
+    #expect(
+      try pod.routes(family: .v4).contains {
+        $0.destination.length == 0 && $0.gateway?.description == "10.99.0.1"
+      })
+    #expect(try Sysctl.read("net/ipv4/ip_forward", inNamespace: lab.node) == "1")
+  }
+
+  @Test func `DEL needs no namespace and no previous result, and may come any number of times`() throws {
+    let lab = try Laboratory("del")
+    let pod = try lab.pod("a")
+    #expect(try lab.invoke("ADD", "a", namespace: pod).code == 0)
+    #expect(try lab.ports().count == 1 && lab.leaseNames() == ["a:eth0"])
+    try lab.removePod("a")
+    for _ in 0..<3 { #expect(try lab.invoke("DEL", "a").code == 0) }
+    #expect(try lab.ports().isEmpty && lab.leaseNames().isEmpty)
+    #expect(try lab.invoke("DEL", "never").code == 0)
+  }
+
+  @Test func `a second ADD is refused and changes nothing`() throws {
+    let lab = try Laboratory("twice")
+    let pod = try lab.pod("a")
+    #expect(try lab.invoke("ADD", "a", namespace: pod).code == 0)
+    #expect(try lab.invoke("ADD", "a", namespace: pod).json["code"]?.integer == 100)
+    #expect(try lab.ports().count == 1 && lab.ping(from: pod, to: "10.99.0.1"))
+  }
+
+  @Test func `an exhausted range leaves nothing behind`() throws {
+    let lab = try Laboratory("full", subnet: "10.99.0.0/30")
+    let (first, second) = (try lab.pod("a"), try lab.pod("b"))
+    #expect(try lab.invoke("ADD", "a", namespace: first).code == 0)
+    let refused = try lab.invoke("ADD", "b", namespace: second)
+    #expect(refused.code == 1 && refused.json["code"]?.integer == 11)
+    #expect(try lab.ports().count == 1 && lab.leaseNames() == ["a:eth0"])
+    var pod = try RouteSession(inNamespace: second)
+    #expect(try pod.link(named: "eth0") == nil)
+    #expect(try lab.invoke("DEL", "a").code == 0)
+    #expect(try lab.invoke("ADD", "b", namespace: second).code == 0)
+  }
+
+  @Test func `an interface that is not ours is left alone`() throws {
+    let lab = try Laboratory("foreign")
+    let pod = try lab.pod("a")
+    var session = try RouteSession(inNamespace: pod)
+    try session.createBridge("eth0")
+    let refused = try lab.invoke("ADD", "a", namespace: pod)
+    #expect(refused.json["code"]?.integer == 101)
+    #expect(try session.link(named: "eth0")?.kind == "bridge")
+    #expect(try lab.ports().isEmpty && lab.leaseNames().isEmpty)
+  }
+
+  @Test func `the node's own namespace is never touched`() throws {
+    let lab = try Laboratory("guard")
+    let refused = try lab.invoke("ADD", "a", namespace: lab.node)
+    #expect(refused.json["code"]?.integer == 4)
+    var session = try RouteSession(inNamespace: lab.node)
+    #expect(try session.links().map(\.name) == ["lo"])
+    #expect(lab.leaseNames().isEmpty)
+  }
+
+  @Test func `twenty ADDs at once have twenty addresses`() throws {
+    let lab = try Laboratory("parallel")
+    let pods = try (0..<20).map { try lab.pod("p\($0)") }
+    let running = try pods.enumerated().map { try lab.start("ADD", "c\($0)", namespace: $1) }
+    let answers = try running.map { try $0.wait() }
+    #expect(answers.allSatisfy { $0.code == 0 }, "\(answers.filter { $0.code != 0 })")
+    #expect(Set(answers.compactMap(\.address)).count == 20)
+    #expect(try lab.ports().count == 20)
+    let ends = try (0..<20).map { try lab.start("DEL", "c\($0)") }
+    for end in ends { #expect(try end.wait().code == 0) }
+    #expect(try lab.ports().isEmpty && lab.leaseNames().isEmpty)
+  }
+
+  @Test func `a call killed at any moment leaves nothing after DEL, and no address is given twice`() throws {
+    let lab = try Laboratory("kill", subnet: "10.99.0.0/28")
+    let steady = try lab.pod("steady")
+    let held = try #require(try lab.invoke("ADD", "steady", namespace: steady).address)
+    let pod = try lab.pod("p")
+    var random = SeededGenerator(seed: 42)
+    var cut = 0
+    for round in 0..<60 {
+      let verb = round % 3 == 2 ? "DEL" : "ADD"
+      let running = try lab.start(verb, "c\(round / 3)", namespace: pod)
+      usleep(UInt32.random(in: 0...(verb == "ADD" ? 6000 : 20_000), using: &random))
+      kill(running.process, SIGKILL)
+      let answer = try running.wait()
+      if answer.code != 0 { cut += 1 }
+      if let given = answer.address { #expect(given != held) }
+      if round % 3 == 2 || answer.code != 0 { #expect(try lab.invoke("DEL", "c\(round / 3)").code == 0) }
+    }
+    #expect(cut > 0)
+    for id in 0..<20 { #expect(try lab.invoke("DEL", "c\(id)").code == 0) }
+    #expect(lab.leaseNames() == ["steady:eth0"])
+    #expect(try lab.ports() == [hostInterfaceName(containerID: "steady", ifname: "eth0")])
+    // All twelve addresses that remain can be given: none leaked.
+    for id in 0..<12 {
+      let fresh = try lab.pod("f\(id)")
+      let answer = try lab.invoke("ADD", "f\(id)", namespace: fresh)
+      #expect(answer.code == 0 && answer.address != held)
+    }
+    #expect(try lab.invoke("STATUS", "x").json["code"]?.integer == 1)
+  }
+
+  @Test func `an address that is given again works within a second`() throws {
+    let lab = try Laboratory("reuse", subnet: "10.99.0.0/29")
+    let other = try lab.pod("other")
+    #expect(try lab.invoke("ADD", "other", namespace: other).code == 0)
+    let arguments = "IgnoreUnknown=1;IP=10.99.0.5"
+    for round in 0..<3 {
+      let pod = try lab.pod("r\(round)")
+      #expect(
+        try lab.invoke("ADD", "r\(round)", namespace: pod, arguments: arguments).address == "10.99.0.5/29")
+      #expect(try lab.ping(from: other, to: "10.99.0.5"))
+      #expect(try lab.ping(from: lab.node, to: "10.99.0.5"))
+      #expect(try lab.invoke("DEL", "r\(round)", namespace: pod).code == 0)
+    }
+  }
+
+  @Test func `loopback raises lo, host-local gives an address without links`() throws {
+    let lab = try Laboratory("names")
+    let pod = try lab.pod("a")
+    var session = try RouteSession(inNamespace: pod)
+    let lo = try #require(try session.link(named: "lo"))
+    try session.setLink(lo.index, isUp: false)
+    #expect(try lab.invoke("ADD", "a", namespace: pod, program: "/opt/cni/bin/loopback").code == 0)
+    #expect(try session.link(named: "lo")?.isUp == true)
+    #expect(try lab.invoke("DEL", "a", program: "loopback").code == 0)
+    let given = try lab.invoke("ADD", "a", namespace: pod, program: "host-local")
+    #expect(given.address == "10.99.0.2/24" && given.json["interfaces"] == nil)
+    #expect(try lab.ports().isEmpty && lab.leaseNames() == ["a:eth0"])
+    #expect(try lab.invoke("DEL", "a", program: "host-local").code == 0)
+    #expect(lab.leaseNames().isEmpty)
+  }
+
+  @Test func `GC removes what no valid attachment names`() throws {
+    let lab = try Laboratory("gc")
+    lab.configuration = lab.configuration.replacing("1.0.0", with: "1.1.0")
+    for id in ["a", "b", "c"] { #expect(try lab.invoke("ADD", id, namespace: try lab.pod(id)).code == 0) }
+    #expect(unlink("\(lab.scratch.path)/t/leases/c:eth0") == 0)
+    lab.configuration = lab.configuration.replacing(
+      "\"bridge\"",
+      with: "\"cni.dev/valid-attachments\":[{\"containerID\":\"a\",\"ifname\":\"eth0\"}],\"bridge\"")
+    #expect(try lab.invoke("GC", "").code == 0)
+    #expect(lab.leaseNames() == ["a:eth0"])
+    #expect(try lab.ports() == [hostInterfaceName(containerID: "a", ifname: "eth0")])
+  }
+
+  @Test func `CHECK names what was changed and STATUS an exhausted range`() throws {
+    let lab = try Laboratory("check", subnet: "10.99.0.0/30")
+    let pod = try lab.pod("a")
+    #expect(try lab.invoke("ADD", "a", namespace: pod).code == 0)
+    var session = try RouteSession(inNamespace: pod)
+    let link = try #require(try session.link(named: "eth0"))
+    try session.deleteAddress(try #require(InterfaceAddress("10.99.0.2/30")), from: link.index)
+    let found = try lab.invoke("CHECK", "a", namespace: pod).json
+    #expect(found["code"]?.integer == 102 && found["msg"]?.string?.contains("10.99.0.2") == true)
+    lab.configuration = lab.configuration.replacing("1.0.0", with: "1.1.0")
+    #expect(try lab.invoke("STATUS", "").json["code"]?.integer == 50)
+    #expect(try lab.invoke("DEL", "a").code == 0)
+    #expect(try lab.invoke("STATUS", "").code == 0)
+  }
+}
