@@ -6,7 +6,7 @@ import Diagnostics
 
 enum Demo {
   static func apply(_ api: any ClusterAPI) async throws {
-    for object in try Manifest.objects(String(decoding: PackageResources.demo_yaml, as: UTF8.self)) {
+    for object in try YAML.parseAll(String(decoding: PackageResources.demo_yaml, as: UTF8.self)).map(\.value) {
       guard let kind = KindRegistry.builtin.kind(apiVersion: object.apiVersion, kind: object.kind) else { continue }
       do {
         _ = try await api.create(kind.gvr, object, options: WriteOptions(fieldManager: "weft-demo"))
