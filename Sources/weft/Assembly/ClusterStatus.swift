@@ -32,8 +32,10 @@ enum KernelState {
 
   init(_ rules: NodeRules, isNode: Bool) {
     let tables = rules.inForce.tables.count
-    if rules.isAbsent {
-      self = isNode ? .absent : .notANode
+    if !isNode {
+      self = .notANode
+    } else if rules.isAbsent {
+      self = .absent
     } else if rules.operations.isEmpty {
       self = .equal(tables: tables)
     } else {

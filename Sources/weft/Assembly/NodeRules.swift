@@ -25,6 +25,8 @@ struct NodeRules {
     /// The data directory of a `weft up` on this machine; nil when `weft proxy` runs here.
     var dataFolder: String?
     var enforcesPolicy = true
+    /// False when nothing says that this machine is a node of the cluster.
+    var isOfThisMachine: Bool
     /// Rules in force may be a moment behind the API: a difference counts when it is still there after this many looks.
     static let looksMax = 4
     static let lookPause: Duration = .milliseconds(250)
@@ -35,10 +37,14 @@ struct NodeRules {
       let only = view.nodes.count == 1 ? view.nodes.keys.first : nil
       self.nodeName = nodeName ?? (view.nodes[host] == nil ? only : nil) ?? host
       enforcesPolicy = policy
+      isOfThisMachine = nodeName != nil || view.nodes[host] != nil
       var folder = (kubeconfig ?? "")[...]
       while !folder.isEmpty, folder.last != "/" { folder.removeLast() }
       folder = folder.isEmpty ? "." : folder.dropLast()
-      if kubeconfig != nil, access("\(folder)/cni", F_OK) == 0 { dataFolder = String(folder) }
+      if kubeconfig != nil, access("\(folder)/cni", F_OK) == 0 {
+        dataFolder = String(folder)
+        isOfThisMachine = true
+      }
     }
   }
 

@@ -53,6 +53,7 @@ struct DNSCommand: AsyncParsableCommand {
         "zone": "\(plan.zone.zone)", "services": "\(view.services.count)",
         "listen": "\(plan.listen.map(\.description).joined(separator: ", "))",
       ])
+    if cluster.manifests != nil { Self.complain(of: view) }
     let loop = Task.detached { [planner] in
       var planner = planner
       for await _ in follower.changes { dns.swapZone(planner.plan(follower.view)) }
@@ -63,6 +64,14 @@ struct DNSCommand: AsyncParsableCommand {
     loop.cancel()
     await loop.value
     await informers.stop()
+  }
+
+  /// An API server gives every Service an address; a manifest may not say one, and then there is nothing to answer with.
+  private static func complain(of view: ClusterView) {
+    let silent = view.services.values.filter { $0.kind != .externalName && !$0.isHeadless && $0.clusterIPs.isEmpty }
+    guard !silent.isEmpty else { return }
+    let names = silent.map { "\($0.key)" }.sorted().prefix(10).joined(separator: ", ")
+    Terminal.complain("without a name: \(silent.count) Services whose manifests say no clusterIP: \(names)")
   }
 
   /// Everything the flags and the Corefile decide.

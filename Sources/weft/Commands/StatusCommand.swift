@@ -34,7 +34,7 @@ struct StatusCommand: AsyncParsableCommand {
     do {
       let (rules, latest) = try await NodeRules.settled(source) { try await cluster.view() }
       view = latest
-      kernel = KernelState(rules, isNode: view.nodes[NodeAddress.hostName] != nil || source.dataFolder != nil)
+      kernel = KernelState(rules, isNode: source.isOfThisMachine)
     } catch let error as WeftError where error.code == "NET0010" {
       kernel = .unreadable(error.cause)
     }
