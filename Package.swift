@@ -137,6 +137,9 @@ let modules: [Module] = [
   Module(
     name: "DNSBenchmark", path: "Benchmarks/DNS", kind: .executable,
     on: ["DNS", "ClusterView", "ClusterObjects", "Addresses"], tests: false),
+  Module(
+    name: "IngressBenchmark", path: "Benchmarks/Ingress/Server", kind: .executable,
+    on: ["Ingress", "Reactor", "Addresses", "Diagnostics"], tests: false),
   Module(name: "weft-cni", path: "Sources/weft-cni", kind: .executable, on: ["CNI"], tests: false),
 ]
 
@@ -186,7 +189,7 @@ for module in modules where kept.contains(module.name) {
       .executableTarget(
         name: module.name, dependencies: dependencies, path: module.path, exclude: ["README.md"],
         // The demo's manifest travels in the binary.
-        resources: isPlugin ? [] : [.embedInCode("Resources/demo.yaml")],
+        resources: module.name == "weft" ? [.embedInCode("Resources/demo.yaml")] : [],
         swiftSettings: swiftSettings + (isPlugin ? [.unsafeFlags(["-static-executable"])] : []),
         linkerSettings: isPlugin ? [.unsafeFlags(["-static-executable"])] : []))
   case .cShim:

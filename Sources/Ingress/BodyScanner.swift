@@ -1,4 +1,5 @@
-// Follows a body to its end while its bytes pass by, so that the next message begins where the sender meant it to.
+// Follows a body to its end while its bytes pass by, so that the next message begins where the sender meant
+// it to.
 
 /// The state of one body. Feed it bytes in the order in which they arrive.
 struct BodyScanner {
@@ -130,11 +131,13 @@ struct BodyScanner {
     }
   }
 
-  /// Trailers that name framing or routing could be taken for fields of the head by a careless backend: refused.
+  /// Trailers that name framing or routing could be taken for fields of the head by a careless backend:
+  /// refused.
   private mutating func takeTrailerName(_ byte: UInt8) throws(HTTPRefusal) {
     guard lineBytes <= Self.trailerBytesMax else { throw HTTPRefusal(431) }
     if byte == 58 {
-      guard nameBytes > 0, !Self.forbidden.contains(where: { $0.hash == name && $0.count == nameBytes }) else {
+      guard nameBytes > 0, !Self.forbidden.contains(where: { $0.hash == name && $0.count == nameBytes })
+      else {
         throw HTTPRefusal(400)
       }
       state = .trailerLine

@@ -34,7 +34,9 @@ extension ClientConnection {
       connection.isConnected = true
       wait(worker.limits.readMilliseconds)
     }
-    if !readiness.isDisjoint(with: [.readable, .peerFinished, .hangUp, .error]) { connection.isReadable = true }
+    if !readiness.isDisjoint(with: [.readable, .peerFinished, .hangUp, .error]) {
+      connection.isReadable = true
+    }
     if state == .tunnel { return pumpTunnel() }
     if readiness.contains(.writable) { sendRequest(connection) }
     // The same endpoint still: sending may have failed over to another.
@@ -75,7 +77,8 @@ extension ClientConnection {
   func pumpBody() {
     guard state == .exchange, let connection = upstream, connection.isConnected else { return }
     var reads = 0
-    while state == .exchange, isReadable, !requestBody.isDone, requestSent == request.count, pendingBody.isEmpty,
+    while state == .exchange, isReadable, !requestBody.isDone, requestSent == request.count,
+      pendingBody.isEmpty,
       upstream === connection
     {
       reads += 1

@@ -121,7 +121,9 @@ extension ClientConnection {
       used = try responseBody.take(UnsafeRawBufferPointer(bytes))
       length = used
     }
-    send(head ?? UnsafeRawBufferPointer(start: nil, count: 0), UnsafeRawBufferPointer(rebasing: bytes[..<length]))
+    send(
+      head ?? UnsafeRawBufferPointer(start: nil, count: 0), UnsafeRawBufferPointer(rebasing: bytes[..<length])
+    )
     connection.input = PooledBuffer()
     guard state == .exchange, responseBody.isDone else { return }
     // Bytes behind the answer belong to nothing: such a connection is not used again.
@@ -170,7 +172,8 @@ extension ClientConnection {
     pumpTunnel()
   }
 
-  /// Moves bytes both ways while the reader of each takes them. A side that has finished closes the other direction.
+  /// Moves bytes both ways while the reader of each takes them. A side that has finished closes the other
+  /// direction.
   func pumpTunnel() {
     guard state == .tunnel, let connection = upstream else { return }
     let most = worker.limits.readBytesMax

@@ -1,5 +1,6 @@
-// A client's connection and the request it is at. Bytes pass through the reactor's scratch space; buffers are held only
-// for what could not go on at once, and for the request's beginning, so that it can be sent to another endpoint.
+// A client's connection and the request it is at. Bytes pass through the reactor's scratch space; buffers are
+// held only for what could not go on at once, and for the request's beginning, so that it can be sent to
+// another endpoint.
 //
 //   client --recv--> [input] --head, body--> [request] [pendingBody] --send--> endpoint
 //          <--send-- [output] <----------- head, body <--recv-- [upstream.input]
@@ -174,7 +175,8 @@ final class ClientConnection: ReadinessHandler, TimerHandler {
         input.compact()
         guard receive(into: input.writable, { self.input.produced($0) }) else { return }
       } else {
-        let space = UnsafeMutableRawBufferPointer(rebasing: worker.reactor.scratch[..<HeadReader.headBytesMax])
+        let space = UnsafeMutableRawBufferPointer(
+          rebasing: worker.reactor.scratch[..<HeadReader.headBytesMax])
         var count = 0
         guard receive(into: space, { count = $0 }) else { return }
         // The first byte of a head: from here on its own limit counts.
@@ -211,8 +213,8 @@ final class ClientConnection: ReadinessHandler, TimerHandler {
     if input.append(bytes) < bytes.count { abort() }
   }
 
-  /// Takes one request from the front of `bytes`: its head and as much of its body as is there. Answers how many bytes
-  /// that was; 0 when the head is not whole.
+  /// Takes one request from the front of `bytes`: its head and as much of its body as is there. Answers how
+  /// many bytes that was; 0 when the head is not whole.
   private func take(_ bytes: UnsafeRawBufferPointer) -> Int {
     // One empty line before a request is passed over (RFC 9112 section 2.2).
     var skipped = 0
@@ -267,7 +269,8 @@ final class ClientConnection: ReadinessHandler, TimerHandler {
     snapshot = worker.snapshot
     method = reader.method
     minor = facts.minor
-    keepsAlive = !worker.reactor.isDraining && (minor == 1 ? !facts.closes : facts.keepsAlive && !facts.closes)
+    keepsAlive =
+      !worker.reactor.isDraining && (minor == 1 ? !facts.closes : facts.keepsAlive && !facts.closes)
     requestBody = BodyScanner(facts.framing)
     // h2c would smuggle past the routes; an upgrade with a body is nobody's websocket.
     wantsUpgrade = facts.upgrades && minor == 1 && requestBody.isDone && reader.namesUpgrade
@@ -286,143 +289,8 @@ final class ClientConnection: ReadinessHandler, TimerHandler {
 
   private func sayContinue() {
     let text: StaticString = "HTTP/1.1 100 Continue\r\n\r\n"
-    send(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount), UnsafeRawBufferPointer(start: nil, count: 0))
-  }
-
-  // MARK: - Answers of our own
-
-  /// Answers a request that was understood, and goes on with the next one if its body is over.
-  private func refuseGently(
-    _ code: Int, end: Int, _ message: UnsafeRawBufferPointer
-  ) throws(HTTPRefusal) -> Int {
-    let used = try requestBody.take(UnsafeRawBufferPointer(rebasing: message[end...]))
-    if !requestBody.isDone { keepsAlive = false }
-    say(code)
-    if !keepsAlive { close() }
-    return end + used
-  }
-
-  /// Answers what cannot be understood or is too much, and closes.
-  func refuse(_ code: Int) {
-    worker.metrics.refusedRequests.child(String(code)).increment()
-    keepsAlive = false
-    status = code
-    say(code)
-    close()
-  }
-
-  /// Ends the present request with an error of ours, if its answer has not begun.
-  func fail(_ code: Int) {
-    upstream?.finish(isReusable: false)
-    upstream = nil
-    request = PooledBuffer()
-    pendingBody = PooledBuffer()
-    guard status == 0 else {
-      // Half an answer must not look like a whole one.
-      channel.resetOnClose()
-      return abort()
-    }
-    status = code
-    count()
-    if !requestBody.isDone { keepsAlive = false }
-    say(code)
-    guard state != .closed else { return }
-    if keepsAlive {
-      state = .head
-      wait(worker.limits.keepAliveMilliseconds)
-      readHead()
-    } else {
-      close()
-    }
-  }
-
-  private func say(_ code: Int) {
-    let text = OwnResponse.bytes(
-      status: code, seconds: Timestamp.now().seconds, closes: !keepsAlive, isHead: method == .head)
-    text.withUnsafeBytes { send($0, UnsafeRawBufferPointer(start: nil, count: 0)) }
-  }
-
-  func count() {
-    snapshot.backends[match.backend].count(
-      match, snapshot.table.hosts, method, status, nanoseconds: worker.reactor.now &- startedAt, worker.metrics)
-  }
-
-  // MARK: - Writing to the client
-
-  /// Sends both pieces, keeping what the client does not take now.
-  func send(_ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer) {
-    guard state != .closed else { return }
-    var sent = 0
-    if output.isEmpty {
-      switch channel.send(first, second) {
-      case .bytes(let count): sent = count
-      case .wouldBlock: break
-      case .end, .failed: return abort()
-      }
-      if sent == first.count + second.count { return }
-      if !output.isAllocated { output = worker.bulk.take() }
-      wait(worker.limits.clientMilliseconds)
-    }
-    let fromFirst = min(sent, first.count)
-    let fromSecond = sent - fromFirst
-    let one = UnsafeRawBufferPointer(rebasing: first[fromFirst...])
-    let two = UnsafeRawBufferPointer(rebasing: second[fromSecond...])
-    // No buffer left, or more than a buffer's worth: this client cannot be served.
-    if output.append(one) < one.count || output.append(two) < two.count { abort() }
-  }
-
-  /// Sends what is kept. True when the connection can go on: everything is out.
-  private func flush() -> Bool {
-    while !output.isEmpty {
-      switch channel.send(output.readable) {
-      case .bytes(let count):
-        output.consumed(count)
-        wait(worker.limits.clientMilliseconds)
-      case .wouldBlock: return false
-      case .end, .failed:
-        abort()
-        return false
-      }
-    }
-    output = PooledBuffer()
-    switch state {
-    case .exchange:
-      wait(worker.limits.readMilliseconds)
-      if let upstream { readResponse(upstream) }
-    case .tunnel: pumpTunnel()
-    case .lingering: finishSending()
-    case .head:
-      wait(worker.limits.keepAliveMilliseconds)
-      readHead()
-    case .closed: return false
-    }
-    return state != .closed
-  }
-
-  /// Ends the connection after what is kept has been sent.
-  func close() {
-    guard state != .closed, state != .lingering else { return }
-    state = .lingering
-    input = PooledBuffer()
-    wait(worker.limits.clientMilliseconds)
-    if output.isEmpty { finishSending() }
-  }
-
-  /// Closing with unread bytes makes the kernel send a reset, which can overtake the answer: read on for a while.
-  private func finishSending() {
-    channel.finishSending()
-    wait(worker.limits.lingerMilliseconds)
-    discardInput()
-  }
-
-  private func discardInput() {
-    for _ in 0..<worker.limits.readsPerTurnMax {
-      switch channel.receive(into: worker.reactor.scratch) {
-      case .bytes: continue
-      case .wouldBlock: return
-      case .end, .failed: return abort()
-      }
-    }
-    channel.callAgain(.readable)
+    send(
+      UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount),
+      UnsafeRawBufferPointer(start: nil, count: 0))
   }
 }

@@ -1,6 +1,7 @@
-// The ingress as a process of its own: it has listening sockets and a stream of route tables, and nothing else.
+// The ingress as a process of its own: it has listening sockets and a stream of route tables, and nothing
+// else.
 //
-//   parent (knows the cluster)  --IngressFeeder-->  socket pair  --runIngressDataPlane-->  child (meets strangers)
+//   parent (knows the cluster) --IngressFeeder--> [socket pair] --runIngressDataPlane--> child (meets strangers)
 //   frame: u32 little-endian length | encoded RouteTable
 
 import CLinux
@@ -35,9 +36,10 @@ public struct IngressDataPlaneConfiguration: Sendable {
   }
 }
 
-/// Serves until the parent closes the socket pair, then lets running requests end and returns. Blocks the calling
-/// thread, which should be the process's only one: capabilities belong to threads.
-/// - Throws: `WeftError` ING0001 when a thread or a listener cannot be set up, ING0002 for a frame that is no table.
+/// Serves until the parent closes the socket pair, then lets running requests end and returns. Blocks the
+/// calling thread, which should be the process's only one: capabilities belong to threads.
+/// - Throws: `WeftError` ING0001 when a thread or a listener cannot be set up, ING0002 for a frame that is no
+///   table.
 public func runIngressDataPlane(_ configuration: IngressDataPlaneConfiguration) throws(WeftError) {
   let snapshots = Descriptor(owning: configuration.snapshots)
   if configuration.dropsPrivileges {
@@ -52,7 +54,8 @@ public func runIngressDataPlane(_ configuration: IngressDataPlaneConfiguration) 
     let frame: [UInt8]?
     do throws(SnapshotStreamError) { frame = try readFrame(snapshots) } catch {
       throw WeftError(
-        "ING0002", object: "route snapshots", cause: "\(error)", next: "restart the ingress; report this with its log",
+        "ING0002", object: "route snapshots", cause: "\(error)",
+        next: "restart the ingress; report this with its log",
         exit: .unreachable)
     }
     guard let frame else {
@@ -69,7 +72,8 @@ public func runIngressDataPlane(_ configuration: IngressDataPlaneConfiguration) 
     if !isServing {
       do throws(SocketError) { try plane.start(table) } catch { throw setUpFailure(error) }
       isServing = true
-      logger.info("serving", metadata: ["hosts": "\(table.hosts.count)", "backends": "\(table.backends.count)"])
+      logger.info(
+        "serving", metadata: ["hosts": "\(table.hosts.count)", "backends": "\(table.backends.count)"])
     } else {
       plane.install(table)
     }
@@ -78,11 +82,13 @@ public func runIngressDataPlane(_ configuration: IngressDataPlaneConfiguration) 
 
 private func setUpFailure(_ error: SocketError) -> WeftError {
   WeftError(
-    "ING0001", object: "ingress data plane", cause: "\(error)", next: "look at limits of descriptors and threads",
+    "ING0001", object: "ingress data plane", cause: "\(error)",
+    next: "look at limits of descriptors and threads",
     exit: .unreachable, underlying: error)
 }
 
-/// The workers of one data plane. A worker lives on its reactor's thread; other threads reach it through `submit`.
+/// The workers of one data plane. A worker lives on its reactor's thread; other threads reach it through
+/// `submit`.
 private final class IngressPlane {
   private let configuration: IngressDataPlaneConfiguration
   private var threads: [(thread: ReactorThread, worker: WorkerBox)] = []
@@ -232,7 +238,8 @@ public final class IngressFeeder: Sendable {
     state = Mutex(State(descriptor: descriptor, last: nil))
   }
 
-  /// A connected pair: for the feeder, and for `IngressDataPlaneConfiguration.snapshots`. Both closed on exec.
+  /// A connected pair: for the feeder, and for `IngressDataPlaneConfiguration.snapshots`. Both closed on
+  /// exec.
   public static func pair() throws(SocketError) -> (feeder: IngressFeeder, child: Int32) {
     var ends: [Int32] = [-1, -1]
     guard socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0, &ends) == 0 else {
@@ -241,7 +248,8 @@ public final class IngressFeeder: Sendable {
     return (IngressFeeder(Descriptor(owning: ends[0])), ends[1])
   }
 
-  /// Puts a table in force in the child. Does nothing when it is the one in force. Blocks while the child reads.
+  /// Puts a table in force in the child. Does nothing when it is the one in force. Blocks while the child
+  /// reads.
   /// - Returns: whether anything was sent.
   /// - Throws: `SocketError`, EPIPE when the child has gone: start a new one, with a new feeder.
   @discardableResult

@@ -1,8 +1,8 @@
 // One HTTP/1.1 message head, read strictly and in place: positions into the bytes, no header objects.
 //
-// What two parsers could read differently is refused (RFC 9112 sections 2.2, 3.2, 5.1, 6.1, 6.3, 11.2): bare CR or LF,
-// NUL and other controls, blanks before the colon, folded lines, Content-Length twice or beside Transfer-Encoding,
-// any coding but one `chunked`, Host missing or twice.
+// What two parsers could read differently is refused (RFC 9112 sections 2.2, 3.2, 5.1, 6.1, 6.3, 11.2): bare
+// CR or LF, NUL and other controls, blanks before the colon, folded lines, Content-Length twice or beside
+// Transfer-Encoding, any coding but one `chunked`, Host missing or twice.
 
 /// Field names that a proxy treats in its own way.
 enum FieldKind: UInt8 {
@@ -83,8 +83,8 @@ final class HeadReader {
 
   deinit { lines.deallocate() }
 
-  /// Index behind the empty line that ends a head; nil when it has not arrived. Throws for a bare LF and for a head
-  /// that is too long, so that neither waits for a timeout.
+  /// Index behind the empty line that ends a head; nil when it has not arrived. Throws for a bare LF and for
+  /// a head that is too long, so that neither waits for a timeout.
   static func end(of bytes: UnsafeRawBufferPointer) throws(HTTPRefusal) -> Int? {
     var index = 0
     let limit = min(bytes.count, headBytesMax)
@@ -158,7 +158,8 @@ final class HeadReader {
       }
       var end = begin
       while end < target.upperBound, bytes[end] != 47, bytes[end] != 63 { end += 1 }
-      // Without a path there would be nothing to send on in origin form; no client of a reverse proxy writes that.
+      // Without a path there would be nothing to send on in origin form; no client of a reverse proxy writes
+      // that.
       guard end > begin, end < target.upperBound, bytes[end] == 47 else { throw HTTPRefusal(400) }
       host = begin..<end
       target = end..<target.upperBound
@@ -199,7 +200,8 @@ final class HeadReader {
     }
   }
 
-  /// Whether there is one Upgrade field, and it does not ask for HTTP/2, whose requests nobody here would check.
+  /// Whether there is one Upgrade field, and it does not ask for HTTP/2, whose requests nobody here would
+  /// check.
   private(set) var namesUpgrade = false
 
   /// The status line of a response, CR LF included, lies in `0..<methodEnd`.
@@ -274,7 +276,8 @@ final class HeadReader {
       guard Self.equals(bytes, value, "100-continue") else { throw HTTPRefusal(417) }
       facts.expectsContinue = true
     case .upgrade:
-      namesUpgrade = !hasUpgrade && !value.isEmpty && !Self.equals(bytes, value, "h2c") && !bytes[value].contains(44)
+      namesUpgrade =
+        !hasUpgrade && !value.isEmpty && !Self.equals(bytes, value, "h2c") && !bytes[value].contains(44)
       hasUpgrade = true
     default: break
     }

@@ -1,4 +1,5 @@
-// Heads as they go on: upstream with the forwarding fields that ingress-nginx sets, downstream without hop-by-hop fields.
+// Heads as they go on: upstream with the forwarding fields that ingress-nginx sets, downstream without
+// hop-by-hop fields.
 
 import Reactor
 
@@ -29,8 +30,8 @@ struct HeadSpace {
 }
 
 extension HeadReader {
-  /// Writes the request that was read as it goes upstream: HTTP/1.1, one Host, our own forwarding fields in place of
-  /// the client's, no hop-by-hop field.
+  /// Writes the request that was read as it goes upstream: HTTP/1.1, one Host, our own forwarding fields in
+  /// place of the client's, no hop-by-hop field.
   /// - Parameters:
   ///   - client: the lines that are the same for every request of the connection.
   ///   - requestID: 32 hexadecimal digits, used when the client sent no X-Request-ID.
@@ -82,7 +83,8 @@ extension HeadReader {
   }
 
   /// Writes the response that was read as it goes to the client.
-  /// - Parameter keepsChunks: the body goes on chunked; otherwise a chunked body is unwrapped and ends with the connection.
+  /// - Parameter keepsChunks: the body goes on chunked; otherwise a chunked body is unwrapped and ends with
+  ///   the connection.
   func writeResponse(
     _ bytes: UnsafeRawBufferPointer, to out: inout HeadSpace, connection: StaticString, keepsChunks: Bool,
     isUpgrade: Bool = false
@@ -141,7 +143,8 @@ enum OwnResponse {
     let body =
       isDefault
       ? "default backend - 404"
-      : "<html>\r\n<head><title>\(status) \(reason)</title></head>\r\n<body>\r\n<h1>\(status) \(reason)</h1>\r\n"
+      : "<html>\r\n<head><title>\(status) \(reason)</title></head>\r\n<body>\r\n"
+        + "<h1>\(status) \(reason)</h1>\r\n"
         + "<hr><p>weft ingress</p>\r\n</body>\r\n</html>\r\n"
     let text =
       "HTTP/1.1 \(status) \(reason)\r\nServer: weft\r\nDate: \(date(seconds: seconds))\r\n"

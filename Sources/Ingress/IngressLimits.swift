@@ -24,7 +24,8 @@ public struct IngressLimits: Sendable {
   public var clientMilliseconds: UInt64 = 60_000
   /// Time that an unused connection to an endpoint is kept.
   public var upstreamIdleMilliseconds: UInt64 = 60_000
-  /// Time that a refused client's remaining bytes are read and thrown away, so that it gets to see the answer.
+  /// Time that a refused client's remaining bytes are read and thrown away, so that it gets to see the
+  /// answer.
   public var lingerMilliseconds: UInt64 = 2_000
   /// An endpoint that refused a connection is passed over for this long while others are left.
   public var ejectMilliseconds: UInt64 = 2_000

@@ -44,7 +44,8 @@ final class BackendRuntime {
   /// Endpoints looked at for one choice: enough to find the least busy, constant for any number of them.
   static let candidatesMax = 8
 
-  /// The endpoint with the fewest requests among the next few in turn; one that failed lately only if all did.
+  /// The endpoint with the fewest requests among the next few in turn; one that failed lately only if all
+  /// did.
   func choose(now: UInt64, avoiding failed: UpstreamPool?) -> UpstreamPool? {
     let count = pools.count
     guard count > 0 else { return nil }
@@ -71,12 +72,14 @@ final class BackendRuntime {
   ) {
     let key =
       UInt64(UInt16(truncatingIfNeeded: status)) << 48 | UInt64(method.rawValue) << 44
-      | UInt64(truncatingIfNeeded: match.host & 0x3f_ffff) << 22 | UInt64(truncatingIfNeeded: match.path & 0x3f_ffff)
+      | UInt64(truncatingIfNeeded: match.host & 0x3f_ffff) << 22
+      | UInt64(truncatingIfNeeded: match.path & 0x3f_ffff)
     if key != lastKey {
       if children[key] == nil {
         let host = match.host >= 0 ? hosts[match.host] : nil
         let path = host.map { String(decoding: $0.paths[match.path].path, as: UTF8.self) } ?? ""
-        children[key] = metrics.children(backend, host?.name ?? "_", path.isEmpty ? "/" : path, method, status)
+        children[key] = metrics.children(
+          backend, host?.name ?? "_", path.isEmpty ? "/" : path, method, status)
       }
       last = children[key]
       lastKey = key
@@ -143,8 +146,8 @@ public final class IngressWorker: TimerHandler {
     listeners.append(listener)
   }
 
-  /// Puts a new table in force. Running requests end as they began; connections to endpoints that left are closed
-  /// when they idle.
+  /// Puts a new table in force. Running requests end as they began; connections to endpoints that left are
+  /// closed when they idle.
   public func install(_ table: RouteTable) {
     var kept: [SocketEndpoint: UpstreamPool] = [:]
     let backends = table.backends.map { backend in
@@ -222,15 +225,20 @@ struct IngressMetrics: Sendable {
       bounds: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10])
     clients = metrics.gauge("weft_ingress_client_connections", "Open connections of clients.").child()
     refusedClients = metrics.counter(
-      "weft_ingress_refused_connections_total", "Connections closed for want of room.").child()
+      "weft_ingress_refused_connections_total", "Connections closed for want of room."
+    ).child()
     refusedRequests = metrics.counter(
-      "weft_ingress_refused_requests_total", "Requests that no backend saw, by the status they got.", labels: ["status"])
+      "weft_ingress_refused_requests_total", "Requests that no backend saw, by the status they got.",
+      labels: ["status"])
     retries = metrics.counter(
-      "weft_ingress_retries_total", "Requests sent again to another endpoint.").child()
+      "weft_ingress_retries_total", "Requests sent again to another endpoint."
+    ).child()
     upstreamConnects = metrics.counter(
-      "weft_ingress_upstream_connects_total", "Connections opened to endpoints.").child()
+      "weft_ingress_upstream_connects_total", "Connections opened to endpoints."
+    ).child()
     upstreamReuses = metrics.counter(
-      "weft_ingress_upstream_reuses_total", "Requests sent over a connection that stood already.").child()
+      "weft_ingress_upstream_reuses_total", "Requests sent over a connection that stood already."
+    ).child()
     swaps = metrics.counter("weft_ingress_route_swaps_total", "Route tables put in force.").child()
   }
 

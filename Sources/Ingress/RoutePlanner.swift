@@ -90,7 +90,8 @@ private struct RoutePlanner {
           if let owner = owners[key] {
             problems.append(
               RouteProblem(
-                ingress: ingress.key, reason: "\(rule.host)\(path.path) is already served by ingress \(owner)"))
+                ingress: ingress.key, reason: "\(rule.host)\(path.path) is already served by ingress \(owner)"
+              ))
             continue
           }
           owners[key] = ingress.key
@@ -151,7 +152,8 @@ private struct RoutePlanner {
     }
     guard service.kind != .externalName else {
       problems.append(
-        RouteProblem(ingress: ingress, reason: "service \(backend.service) is an ExternalName, which has no endpoints"))
+        RouteProblem(
+          ingress: ingress, reason: "service \(backend.service) is an ExternalName, which has no endpoints"))
       return []
     }
     let found = service.ports.first { port in

@@ -1,8 +1,9 @@
-// A route table as bytes, for the socket pair between the process that knows the cluster and the one that meets
-// strangers. Little-endian; the reader checks every length and index and never traps.
+// A route table as bytes, for the socket pair between the process that knows the cluster and the one that
+// meets strangers. Little-endian; the reader checks every length and index and never traps.
 //
 //   "WRT1" | backends | hosts | default backend + 1
-//   backend: namespace ingress service port (u16 length + UTF-8 each) | u16 count | family, address, port each
+//   backend: namespace ingress service port (u16 length + UTF-8 each) | u16 count |
+//            address length u8, address, port u16 each
 //   host:    name | u32 count | flags u8, backend u32, path (u16 length + bytes) each
 
 import Addresses
@@ -30,7 +31,9 @@ extension RouteTable {
     }
     integer(UInt32(backends.count))
     for backend in backends {
-      for text in [backend.namespace, backend.ingress, backend.service, backend.servicePort] { bytes(text.utf8) }
+      for text in [backend.namespace, backend.ingress, backend.service, backend.servicePort] {
+        bytes(text.utf8)
+      }
       integer(UInt16(clamping: backend.endpoints.count))
       for endpoint in backend.endpoints.prefix(Int(UInt16.max)) {
         let address = endpoint.address.bytes
@@ -95,7 +98,9 @@ extension RouteTable {
     let bytes: [UInt8]
     var offset = 0
 
-    func failure(_ reason: String) -> RouteTableUnreadable { RouteTableUnreadable(offset: offset, reason: reason) }
+    func failure(_ reason: String) -> RouteTableUnreadable {
+      RouteTableUnreadable(offset: offset, reason: reason)
+    }
 
     mutating func bytes(_ count: Int) throws(RouteTableUnreadable) -> ArraySlice<UInt8> {
       guard count <= bytes.count - offset else { throw failure("cut short") }
@@ -103,7 +108,8 @@ extension RouteTable {
       return bytes[offset - count..<offset]
     }
 
-    mutating func integer<Value: FixedWidthInteger>(_ type: Value.Type) throws(RouteTableUnreadable) -> Value {
+    mutating func integer<Value: FixedWidthInteger>(_ type: Value.Type) throws(RouteTableUnreadable) -> Value
+    {
       var value: Value = 0
       for (index, byte) in try bytes(MemoryLayout<Value>.size).enumerated() {
         value |= Value(truncatingIfNeeded: UInt64(byte)) << (8 * index)
@@ -111,7 +117,8 @@ extension RouteTable {
       return value
     }
 
-    /// A count of things that take at least five bytes each: one that cannot be true is refused before any memory.
+    /// A count of things that take at least five bytes each: one that cannot be true is refused before any
+    /// memory.
     mutating func count() throws(RouteTableUnreadable) -> Int {
       let count = Int(try integer(UInt32.self))
       guard count <= (bytes.count - offset) / 5 else { throw failure("count beyond the end") }

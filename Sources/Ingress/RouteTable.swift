@@ -117,13 +117,15 @@ public struct RouteTable: Sendable, Hashable {
     precondition(defaultBackend.map(backends.indices.contains) ?? true)
   }
 
-  /// The backend for a request. Constant in the number of hosts, linear in the rules of one host; no allocation.
+  /// The backend for a request. Constant in the number of hosts, linear in the rules of one host; no
+  /// allocation.
   /// - Parameters:
   ///   - host: the Host header; a port and a dot at its end are passed over, case does not matter.
   ///   - path: the request path without query.
   public func match(host: UnsafeRawBufferPointer, path: UnsafeRawBufferPointer) -> Match? {
     let name = Self.withoutPort(host)
-    var found = lookUp(name)
+    // Names behind a wildcard are kept with their dot: a host that begins with one is none of them.
+    var found = name.first == UInt8(ascii: ".") ? nil : lookUp(name)
     if found == nil, let dot = name.firstIndex(of: UInt8(ascii: ".")), dot > 0 {
       found = lookUp(UnsafeRawBufferPointer(rebasing: name[dot...]))
     }
@@ -164,7 +166,8 @@ public struct RouteTable: Sendable, Hashable {
     return UnsafeRawBufferPointer(rebasing: host[..<end])
   }
 
-  /// FNV-1a over lower-case bytes. An attacker's collisions cost probes only among hosts that the cluster's owners wrote.
+  /// FNV-1a over lower-case bytes. An attacker's collisions cost probes only among hosts that the cluster's
+  /// owners wrote.
   private static func hash(_ bytes: UnsafeRawBufferPointer) -> Int {
     var hash: UInt64 = 0xcbf2_9ce4_8422_2325
     for byte in bytes { hash = (hash ^ UInt64(lowercase(byte))) &* 0x100_0000_01b3 }

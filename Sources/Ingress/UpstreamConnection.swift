@@ -30,7 +30,8 @@ final class UpstreamConnection: ReadinessHandler {
     from pool: UpstreamPool, for client: ClientConnection, worker: IngressWorker
   ) throws(SocketError) -> UpstreamConnection {
     while let connection = pool.idle.popLast() {
-      // A request that cannot be repeated asks first whether the endpoint is still there (a microsecond well spent).
+      // A request that cannot be repeated asks first whether the endpoint is still there (a microsecond well
+      // spent).
       if !client.method.isIdempotent, connection.channel.hasPeerSpoken() {
         connection.close()
         continue

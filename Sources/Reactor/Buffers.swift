@@ -1,5 +1,5 @@
-// Pooled buffers of one reactor. An idle connection holds none: bytes pass through the reactor's scratch space, and a
-// connection takes a buffer only for what the other side could not take at once.
+// Pooled buffers of one reactor. An idle connection holds none: bytes pass through the reactor's scratch
+// space, and a connection takes a buffer only for what the other side could not take at once.
 
 /// Memory of one pool, with one owner; returned to the pool when the value ends. `start..<end` holds bytes.
 public struct PooledBuffer: ~Copyable {

@@ -3,8 +3,8 @@
 import CLinux
 import Glibc
 
-/// A registered descriptor with one owner, usually a stored property of its handler. Ends its registration and closes
-/// when the value ends or `close()` is called. Belongs to its reactor's thread.
+/// A registered descriptor with one owner, usually a stored property of its handler. Ends its registration
+/// and closes when the value ends or `close()` is called. Belongs to its reactor's thread.
 public struct Channel: ~Copyable {
   private var descriptor: Descriptor
   private var reactor: Reactor?
@@ -39,8 +39,8 @@ public struct Channel: ~Copyable {
     reactor?.unregister(token, raw: descriptor.raw)
   }
 
-  /// Calls the handler again in this turn of the loop, after every other ready channel: for one that stopped before
-  /// it would block, so that others get their share.
+  /// Calls the handler again in this turn of the loop, after every other ready channel: for one that stopped
+  /// before it would block, so that others get their share.
   public func callAgain(_ readiness: Readiness) { reactor?.callAgain(token, readiness) }
 
   /// recv(2) without waiting.

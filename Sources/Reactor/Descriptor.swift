@@ -1,4 +1,5 @@
-// One owner for each file descriptor: closing is the end of a value's life, and closing twice cannot be written.
+// One owner for each file descriptor: closing is the end of a value's life, and closing twice cannot be
+// written.
 
 import CLinux
 import Glibc

@@ -1,4 +1,5 @@
-// The small HTTP server of every part: /metrics, /healthz and the like. One request a connection, no keep-alive.
+// The small HTTP server of every part: /metrics, /healthz and the like. One request a connection, no
+// keep-alive.
 
 import Addresses
 import CLinux

@@ -5,8 +5,8 @@ import CLinux
 import Diagnostics
 import Glibc
 
-/// A listening socket on a reactor. Hands each accepted connection's descriptor, non-blocking and TCP_NODELAY, to its
-/// owner. Stays registered until `close()` or drain.
+/// A listening socket on a reactor. Hands each accepted connection's descriptor, non-blocking and
+/// TCP_NODELAY, to its owner. Stays registered until `close()` or drain.
 public final class Listener: ReadinessHandler, TimerHandler {
   /// Connections accepted in one go before others get their turn.
   public static let acceptBatchMax = 64

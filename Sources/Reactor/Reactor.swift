@@ -1,10 +1,10 @@
-// The event loop of the data path. One thread, one epoll, edge-triggered; everything but `submit` and `stop` belongs to
-// that thread.
+// The event loop of the data path. One thread, one epoll, edge-triggered; everything but `submit` and `stop`
+// belongs to that thread.
 //
 //   epoll_wait -> handlers of ready channels -> channels that asked to be called again -> timers -> mailbox
 //
-// An event carries slot and generation. A slot's generation grows when its channel closes, so an event that was queued
-// for a closed connection never reaches the next owner of the descriptor number.
+// An event carries slot and generation. A slot's generation grows when its channel closes, so an event that
+// was queued for a closed connection never reaches the next owner of the descriptor number.
 
 import CLinux
 import Diagnostics
@@ -28,7 +28,8 @@ public struct Readiness: OptionSet, Sendable {
 public protocol ReadinessHandler: AnyObject {
   /// Read or write until it would block, or until a read returns less than was asked for.
   func ready(_ readiness: Readiness)
-  /// The reactor is stopping: take no new work, finish what runs, then close the channel. Without an own version: `cancel`.
+  /// The reactor is stopping: take no new work, finish what runs, then close the channel. Without an own
+  /// version: `cancel`.
   func drain()
   /// Time for draining is over: close the channel now.
   func cancel()
@@ -55,8 +56,8 @@ public struct ReactorLimits: Sendable {
 
 /// An event loop. Make one per core, each run by its own `ReactorThread`.
 ///
-/// `@unchecked Sendable`: `submit`, `stop` and `name` may be used from any thread, everything else only on the
-/// reactor's own thread (or before it runs). An assertion in debug builds says so.
+/// `@unchecked Sendable`: `submit`, `stop` and `name` may be used from any thread, everything else only on
+/// the reactor's own thread (or before it runs). An assertion in debug builds says so.
 public final class Reactor: @unchecked Sendable {
   public let name: String
   public let limits: ReactorLimits
@@ -141,8 +142,8 @@ public final class Reactor: @unchecked Sendable {
 
   // MARK: - From other threads
 
-  /// Runs `body` on the reactor's thread soon. False when the mailbox is full or the reactor has stopped: `body` will
-  /// not run. Any thread.
+  /// Runs `body` on the reactor's thread soon. False when the mailbox is full or the reactor has stopped:
+  /// `body` will not run. Any thread.
   @discardableResult
   public func submit(_ body: @escaping @Sendable (Reactor) -> Void) -> Bool {
     let (accepted, wasEmpty) = mailbox.withLock { box -> (Bool, Bool) in
@@ -155,8 +156,8 @@ public final class Reactor: @unchecked Sendable {
     return accepted
   }
 
-  /// Asks the loop to end: handlers drain, at most for `duration`, then what is left is cancelled. Any thread; called
-  /// twice, the shorter time wins.
+  /// Asks the loop to end: handlers drain, at most for `duration`, then what is left is cancelled. Any
+  /// thread; called twice, the shorter time wins.
   public func stop(draining duration: Duration = .zero) {
     mailbox.withLock { $0.drainNanoseconds = min($0.drainNanoseconds ?? .max, duration.nanoseconds) }
     wake()
@@ -171,7 +172,8 @@ public final class Reactor: @unchecked Sendable {
 
   /// Registers a non-blocking descriptor for edge-triggered readiness in both directions.
   /// - Parameter exclusive: for a listener that several reactors share: the kernel wakes one of them.
-  /// - Throws: `SocketError` with `EMFILE` when `channelsMax` channels are open; the descriptor is closed then.
+  /// - Throws: `SocketError` with `EMFILE` when `channelsMax` channels are open; the descriptor is closed
+  ///   then.
   public func register(
     _ descriptor: consuming Descriptor, handler: any ReadinessHandler, exclusive: Bool = false
   ) throws(SocketError) -> Channel {

@@ -1,4 +1,5 @@
-// Addresses as the kernel takes them. The data path keeps these and turns them into text or values only for people.
+// Addresses as the kernel takes them. The data path keeps these and turns them into text or values only for
+// people.
 
 import Addresses
 import Glibc

@@ -9,7 +9,8 @@ public enum Sockets {
   /// Connections that the kernel keeps waiting for accept (capped by net.core.somaxconn).
   public static let backlogDefault: Int32 = 4096
 
-  /// A listening TCP socket. With `reusePort` several sockets share the port and the kernel spreads connections.
+  /// A listening TCP socket. With `reusePort` several sockets share the port and the kernel spreads
+  /// connections.
   public static func listenTCP(
     _ endpoint: SocketEndpoint, reusePort: Bool = true, backlog: Int32 = backlogDefault
   ) throws(SocketError) -> Descriptor {

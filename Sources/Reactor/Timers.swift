@@ -1,4 +1,5 @@
-// Timers of one reactor: a binary heap by deadline whose entries know their place, so that cancelling really removes.
+// Timers of one reactor: a binary heap by deadline whose entries know their place, so that cancelling really
+// removes.
 
 /// Called when a timer of its reactor ends.
 public protocol TimerHandler: AnyObject {

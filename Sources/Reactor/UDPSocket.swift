@@ -1,4 +1,5 @@
-// Datagrams in batches: one recvmmsg(2) for what waits, answers written in place, one sendmmsg(2) for them all.
+// Datagrams in batches: one recvmmsg(2) for what waits, answers written in place, one sendmmsg(2) for them
+// all.
 
 import Addresses
 import CLinux

@@ -10,6 +10,7 @@ struct Main {
   static func main() async {
     // A peer that goes away while we write is an error to handle, not a signal to die of.
     signal(SIGPIPE, SIG_IGN)
+    if CommandLine.arguments.dropFirst().first == IngressProcess.command { IngressProcess.runChild() }
     do {
       var command = try Weft.parseAsRoot()
       if var asynchronous = command as? any AsyncParsableCommand {

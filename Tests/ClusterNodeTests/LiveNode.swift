@@ -23,9 +23,10 @@ final class FakeCluster: PodSource, PodStatusSink, PodObjects, Sendable {
 
   func podChanges() -> AsyncStream<PodChange> {
     let (stream, input) = AsyncStream.makeStream(of: PodChange.self)
+    // In this order a pod applied meanwhile is delivered twice rather than never.
+    state.withLock { $0.input = input }
     for pod in pods.withLock({ Array($0.values) }) { input.yield(.desired(pod)) }
     input.yield(.synced)
-    state.withLock { $0.input = input }
     return stream
   }
 
@@ -173,7 +174,16 @@ struct LiveNode {
     }
   }
 
+  /// Also after a failure in the middle: kills and unmounts what names the node's directory.
   func remove() {
+    run(
+      "sh", "-c",
+      """
+      for p in /proc/[0-9]*; do
+        tr '\\0' ' ' <$p/cmdline 2>/dev/null | grep -q "$0/run/containerd" && kill -9 ${p#/proc/}
+      done
+      grep -o "$0/[^ ]*" /proc/self/mounts | sort -r | xargs -r umount -l 2>/dev/null
+      """, directory)
     run("ip", "netns", "del", name)
     run("rm", "-rf", directory)
   }

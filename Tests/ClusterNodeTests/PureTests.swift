@@ -315,23 +315,25 @@ import Testing
   }
 }
 
-@Suite struct ResetFilterTests {
+@Suite struct WindowProbeFilterTests {
   @Test(arguments: [1, 2, 5, 64])
-  func `harmless resets are taken out, everything else passes, however the bytes are cut`(piece: Int) {
-    func frame(_ type: UInt8, _ payload: [UInt8]) -> [UInt8] {
-      [0, 0, UInt8(payload.count), type, 0, 0, 0, 0, 1] + payload
+  func `bandwidth pings are taken out, everything else passes, however the bytes are cut`(piece: Int) {
+    func frame(_ type: UInt8, _ flags: UInt8, _ payload: [UInt8]) -> [UInt8] {
+      [0, 0, UInt8(payload.count), type, flags, 0, 0, 0, 1] + payload
     }
-    let data = frame(0, [3, 0, 0, 4, 3])
-    let refused = frame(3, [0, 0, 0, 7])
-    let bytes = frame(4, []) + data + frame(3, [0, 0, 0, 0]) + refused + frame(3, [0, 0, 0, 0]) + data
-    let filter = ResetFilter()
+    let probe: [UInt8] = [2, 4, 16, 16, 9, 14, 7, 7]
+    let data = frame(0, 0, [6, 0, 0, 8, 6])
+    let alive = frame(6, 0, [0, 0, 0, 0, 0, 0, 0, 0])
+    let answer = frame(6, 1, probe)
+    let bytes = frame(4, 0, []) + data + frame(6, 0, probe) + alive + answer + frame(6, 0, probe) + data
+    let filter = WindowProbeFilter()
     var rest = ByteBuffer()
     var out: [UInt8] = []
     for start in stride(from: 0, to: bytes.count, by: piece) {
       rest.writeBytes(bytes[start..<min(start + piece, bytes.count)])
       out += Array(buffer: filter.filter(&rest))
     }
-    #expect(out == frame(4, []) + data + refused + data)
+    #expect(out == frame(4, 0, []) + data + alive + answer + data)
     #expect(rest.readableBytes == 0)
   }
 }

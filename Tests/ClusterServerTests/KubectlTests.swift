@@ -190,6 +190,25 @@ private let manifest = """
     }
   }
 
+  @Test func `server-side apply creates, tells conflicts, and wins by force`() async throws {
+    try await withServer { server, folder in
+      let kubectl = Kubectl(server: server, cache: folder)
+      let first = try await kubectl("apply --server-side -f -", input: manifest)
+      #expect(
+        first.output.contains("deployment.apps/web serverside-applied"), "\(first.output)\(first.errors)")
+      let again = try await kubectl("apply --server-side -f -", input: manifest)
+      #expect(again.status == 0, "\(again.errors)")
+      try await kubectl("scale deploy web -n demo --replicas=5")
+      let conflict = try await kubectl("apply --server-side -f -", input: manifest)
+      #expect(conflict.status == 1)
+      #expect(conflict.errors.contains(".spec.replicas"), "\(conflict.errors)")
+      let forced = try await kubectl("apply --server-side --force-conflicts -f -", input: manifest)
+      #expect(forced.status == 0, "\(forced.errors)")
+      let replicas = try await kubectl("get deploy web -n demo -o jsonpath={.spec.replicas}")
+      #expect(replicas.output == "2")
+    }
+  }
+
   @Test func `an unknown field in a manifest is named`() async throws {
     try await withServer { server, folder in
       let kubectl = Kubectl(server: server, cache: folder)

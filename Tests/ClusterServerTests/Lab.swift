@@ -38,8 +38,8 @@ struct Program {
   var output: String
   var errors: String
 
-  /// Runs a program with `input`, killed after `limit` seconds by way of `timeout`. On a thread of its own: a blocked
-  /// thread of the pool would be one the server lacks.
+  /// Runs a program with `input`, killed after `limit` seconds by way of `timeout`. On a thread of its own:
+  /// a blocked thread of the pool would be one the server lacks.
   static func run(
     _ path: String, _ arguments: [String], input: String = "", limit: Int = 30
   ) async throws -> Program {

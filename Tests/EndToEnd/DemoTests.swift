@@ -27,8 +27,6 @@ import Testing
   }
 
   func demoIsReadyWithinTenSeconds(_ node: TestNode) throws {
-    let image = node.weft("image", "demo", "--run-dir", node.runFolder)
-    try #require(image.status == 0, "\(image)")
     let start = Date()
     let applied = node.kubectl("apply", "-f", Project.root.appending(path: "examples/demo.yaml").path())
     try #require(applied.status == 0, "\(applied)")
@@ -67,7 +65,7 @@ import Testing
       resolver.contains("nameserver 10.43.0.10") && resolver.contains("search demo.svc.cluster.local"),
       "\(resolver)")
     let answers = (0..<20).map { _ in
-      node.inContainer("client", "wget", "-q", "-O-", "-T", "2", "http://web.demo.svc.cluster.local")
+      node.inContainer("client", "timeout", "3", "wget", "-q", "-O-", "http://web.demo.svc.cluster.local")
     }
     #expect(answers.allSatisfy { $0.status == 0 }, "\(answers.first { $0.status != 0 }?.description ?? "")")
     #expect(pods(answers).count == 2, "both replicas answer: \(pods(answers))")
@@ -107,7 +105,7 @@ import Testing
 
   func theStrangerIsRefusedAndToldWhy(_ node: TestNode) throws {
     let refused = node.inContainer(
-      "stranger", "wget", "-q", "-O-", "-T", "2", "http://web.demo.svc.cluster.local")
+      "stranger", "timeout", "3", "wget", "-q", "-O-", "http://web.demo.svc.cluster.local")
     #expect(refused.status != 0, "\(refused)")
     let explained = node.weft("explain", "demo/stranger", "demo/web", "--kubeconfig", node.kubeconfig)
     #expect(explained.status == 1, "\(explained)")
@@ -191,7 +189,7 @@ import Testing
     #expect(
       same != nil, "the same pods and containers: \(node.kubectl("get", "pods", "-n", "demo", "-o", "wide"))")
     let answered = node.inContainer(
-      "client", "wget", "-q", "-O-", "-T", "2", "http://web.demo.svc.cluster.local")
+      "client", "timeout", "3", "wget", "-q", "-O-", "http://web.demo.svc.cluster.local")
     #expect(answered.status == 0, "\(answered)")
     #expect(ruleset() == before, "the ruleset was rewritten")
   }

@@ -48,3 +48,8 @@ int weft_stat(const char *path, int follow, struct weft_file_info *info);
 /** Starts a program in a session of its own: signals at their defaults, input from /dev/null, both outputs written anew
     to `output`, no other descriptor inherited. Returns the process id or -errno. */
 int weft_spawn(const char *path, char *const arguments[], char *const environment[], const char *output);
+
+/** Starts a program in a session of its own with `count` descriptors as its 3, 4, … and nothing else inherited but standard
+    output and error. Returns the process id or -errno. */
+int weft_spawn_child(const char *path, char *const arguments[], char *const environment[], const int *descriptors,
+                     int count);

@@ -1,5 +1,6 @@
 // What is there from the first moment: the namespaces and the Service of the API itself.
 
+import Addresses
 import ClusterClient
 import ClusterObjects
 
@@ -21,20 +22,25 @@ extension RESTCore {
           "ports": [["name": "https", "protocol": "TCP", "port": 443, "targetPort": JSON(endpoint.port)]],
         ],
       ])
+    // Pods cannot reach a loopback address, and an EndpointSlice may not hold one: then there is no
+    // endpoint to tell.
+    let isReachable = IPv4Address(endpoint.address).map { !$0.isLoopback } ?? true
+    let endpoints: JSON =
+      isReachable ? [["addresses": [JSON(endpoint.address)], "conditions": ["ready": true]]] : []
     let slice: JSON = [
       "metadata": [
         "name": "kubernetes", "namespace": "default",
         "labels": ["kubernetes.io/service-name": "kubernetes"],
       ],
       "addressType": "IPv4",
-      "endpoints": [["addresses": [JSON(endpoint.address)], "conditions": ["ready": true]]],
+      "endpoints": endpoints,
       "ports": [["name": "https", "protocol": "TCP", "port": JSON(endpoint.port)]],
     ]
     try await createUnlessThere(.endpointSlices, slice)
     let client = InProcessClient(core: self, identity: .system)
     _ = try await client.patch(
       .endpointSlices, namespace: "default", name: "kubernetes",
-      patch: .merge(["endpoints": slice["endpoints"] ?? [], "ports": slice["ports"] ?? []]), subresource: nil,
+      patch: .merge(["endpoints": endpoints, "ports": slice["ports"] ?? []]), subresource: nil,
       options: WriteOptions(fieldManager: "weft-apiserver"))
     _ = try await client.patch(
       .services, namespace: "default", name: "kubernetes",

@@ -17,7 +17,8 @@ public struct ServerSettings: Sendable {
   public var host = "127.0.0.1"
   /// 0 takes any free port.
   public var port = 6443
-  /// Where the endpoints of Service `default/kubernetes` point: an address that pods can reach. Also in the certificate.
+  /// Where the endpoints of Service `default/kubernetes` point: an address that pods can reach. Also in the
+  /// certificate.
   public var advertiseAddress = "127.0.0.1"
   /// More names and addresses that clients may use.
   public var extraNames: [String] = []
@@ -66,8 +67,9 @@ public final class ClusterServer: Sendable {
     port = listener.port
   }
 
-  /// Opens the store, makes what keys are missing, listens, and returns when requests are answered. Errors: `STO…` of the store,
-  /// `API0001` address taken, `API0003` files, `API0004` certificates. Nothing is left behind when it throws.
+  /// Opens the store, makes what keys are missing, listens, and returns when requests are answered. Errors:
+  /// `STO…` of the store, `API0001` address taken, `API0003` files, `API0004` certificates. Nothing is left
+  /// behind when it throws.
   public static func start(_ settings: ServerSettings) async throws -> ClusterServer {
     guard let base = IPv4Address(settings.serviceRange.base), (8...28).contains(settings.serviceRange.length)
     else {
@@ -175,7 +177,8 @@ public final class ClusterServer: Sendable {
     InProcessClient(core: core, identity: Identity(user: user, groups: groups + ["system:authenticated"]))
   }
 
-  /// A kubeconfig for a component, such as a node agent: `system:node:NAME` in `system:nodes`. Kept under `name`.
+  /// A kubeconfig for a component, such as a node agent: `system:node:NAME` in `system:nodes`. Kept under
+  /// `name`.
   public func kubeconfig(name: String, user: String, groups: [String]) throws(WeftError) -> Kubeconfig {
     Kubeconfig(
       server: address, authority: authority.pem,

@@ -4,11 +4,13 @@ import Diagnostics
 import Glibc
 import Synchronization
 
-/// The exclusive use of a data folder, until `release()` or the process's end. Creates the folder (mode 0700) when missing.
+/// The exclusive use of a data folder, until `release()` or the process's end. Creates the folder (mode
+/// 0700) when missing.
 public final class DataFolderLock: Sendable {
   private let descriptor: Mutex<Int32>
 
-  /// Errors: `STO0001` the folder cannot be made or written, `STO0002` another process uses it. Does not wait.
+  /// Errors: `STO0001` the folder cannot be made or written, `STO0002` another process uses it. Does not
+  /// wait.
   public init(folder: String) throws(WeftError) {
     var path = ""
     for part in folder.split(separator: "/", omittingEmptySubsequences: false) {

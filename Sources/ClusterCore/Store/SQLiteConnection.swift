@@ -51,7 +51,8 @@ final class SQLiteConnection {
   var isInTransaction: Bool { sqlite3_get_autocommit(handle) == 0 }
 }
 
-/// A prepared statement, bound and stepped by its connection's owner. Columns are read between `step` and the next one.
+/// A prepared statement, bound and stepped by its connection's owner. Columns are read between `step` and
+/// the next one.
 final class SQLiteStatement {
   private let handle: OpaquePointer
   private let connection: SQLiteConnection

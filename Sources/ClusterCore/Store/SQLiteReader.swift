@@ -1,4 +1,5 @@
-// Reading: its own thread and its own read-only connection, so that readers and the writer never wait for each other.
+// Reading: its own thread and its own read-only connection, so that readers and the writer never wait for
+// each other.
 
 import Diagnostics
 

@@ -5,11 +5,12 @@
 //   ephemeral  key | rev | create_rev | value | written              heartbeats and events: overwritten in place
 //   meta       revision, compacted, compact_cursor                   one row each
 //
-// The old value is never stored twice, and no query asks for the newest row of each key: those two made stores of
-// this shape elsewhere grow without bound.
+// The old value is never stored twice, and no query asks for the newest row of each key: those two made
+// stores of this shape elsewhere grow without bound.
 
-/// Keys whose history is not kept on disk: they change often and nobody needs their past. At most `entriesMax` of a prefix
-/// are kept, the oldest go first; entries not written for `lifetimeSeconds` go too (0: they stay).
+/// Keys whose history is not kept on disk: they change often and nobody needs their past. At most
+/// `entriesMax` of a prefix are kept, the oldest go first; entries not written for `lifetimeSeconds` go too
+/// (0: they stay).
 public struct EphemeralRule: Sendable, Equatable {
   public var prefix: String
   public var entriesMax: Int

@@ -37,8 +37,8 @@ public final class SQLiteStore: Store {
   private let reads: WorkerThread<@Sendable (SQLiteReader) -> Void>
   private let metrics: StoreMetrics
 
-  /// Opens or creates the store. Errors: `STO0001`–`STO0007`, each naming the file and the next command. Blocks for the
-  /// few milliseconds that opening takes.
+  /// Opens or creates the store. Errors: `STO0001`–`STO0007`, each naming the file and the next command.
+  /// Blocks for the few milliseconds that opening takes.
   public init(settings: SQLiteStoreSettings, metrics registry: Metrics = .shared) throws(WeftError) {
     self.settings = settings
     lock = try DataFolderLock(folder: settings.folder)

@@ -1,7 +1,9 @@
-// Writing: one thread, one transaction for all that arrived while the previous one was on its way to the disk.
+// Writing: one thread, one transaction for all that arrived while the previous one was on its way to the
+// disk.
 //
-// A commit with synchronous=FULL takes 0.5–1 ms here. Writers that arrive meanwhile wait in the queue and share the next
-// commit, so no timer is needed to form groups: a single writer pays one commit, 64 writers pay about one for all.
+// A commit with synchronous=FULL takes 0.5–1 ms here. Writers that arrive meanwhile wait in the queue and
+// share the next commit, so no timer is needed to form groups: a single writer pays one commit, 64 writers
+// pay about one for all.
 
 import Diagnostics
 import Logging
@@ -282,8 +284,9 @@ final class SQLiteWriter {
     return .success(compacted)
   }
 
-  /// One slice of the work that `compact` promised: a row that superseded another, at or before the mark, takes that
-  /// other with it; a deletion goes itself. Only rows newer than the last compaction are looked at.
+  /// One slice of the work that `compact` promised: a row that superseded another, at or before the mark,
+  /// takes that other with it; a deletion goes itself. Only rows newer than the last compaction are looked
+  /// at.
   func compactSome() throws(SQLiteFailure) {
     let through = min(compactCursor + Self.compactSlice, compacted)
     do throws(SQLiteFailure) {

@@ -1,4 +1,5 @@
-// What every storage engine offers: a key-value map in which each change has a revision, and a feed of the changes.
+// What every storage engine offers: a key-value map in which each change has a revision, and a feed of the
+// changes.
 //
 //   revision   1        2        3        4          one counter for all keys, never going back
 //   change     /a = x   /b = y   /a = z   /b gone
@@ -82,8 +83,8 @@ public enum StoreError: Error, Sendable {
   case failed(WeftError)
 }
 
-/// A storage engine. Writes are durable when they return, and visible to every later read; watches see them in order of
-/// revision. All functions may be called from any task.
+/// A storage engine. Writes are durable when they return, and visible to every later read; watches see them
+/// in order of revision. All functions may be called from any task.
 public protocol Store: Sendable {
   /// The last change published to watchers. Costs a lock, no I/O.
   var currentRevision: Revision { get }
@@ -101,8 +102,8 @@ public protocol Store: Sendable {
   func delete(_ key: String, expecting: Revision) async throws(StoreError) -> Revision
   /// Changes of keys beginning with `prefix`, later than `after`. At most `queueMax` wait undelivered.
   func watch(prefix: String, after: Revision, queueMax: Int) async throws(StoreError) -> StoreWatch
-  /// Forgets what was superseded at or before `revision`. Returns when the promise is durable; space is freed in
-  /// the background, between writes.
+  /// Forgets what was superseded at or before `revision`. Returns when the promise is durable; space is
+  /// freed in the background, between writes.
   func compact(to revision: Revision) async throws(StoreError)
   /// Finishes what was accepted, ends watches, closes files. Later calls throw `closed`.
   func shutdown() async

@@ -119,7 +119,8 @@ final class WatchHub: Sendable {
     var revision: Revision
     var watches: [ObjectIdentifier: StoreWatch] = [:]
     var isClosed = false
-    /// Changes of keys without history on disk, newest last; and the revision up to which they are incomplete.
+    /// Changes of keys without history on disk, newest last; and the revision up to which they are
+    /// incomplete.
     var ephemeral: [StoreEvent] = []
     var ephemeralLost: Revision
   }

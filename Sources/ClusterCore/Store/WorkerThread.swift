@@ -2,8 +2,8 @@
 
 import Glibc
 
-/// A dedicated thread that takes queued items in batches. The handler runs on that thread alone, so what only it touches
-/// needs no lock.
+/// A dedicated thread that takes queued items in batches. The handler runs on that thread alone, so what
+/// only it touches needs no lock.
 final class WorkerThread<Item: Sendable>: @unchecked Sendable {
   // Guarded by `mutex`; the two pthread objects live as long as this object.
   private var items: [Item] = []
@@ -60,7 +60,8 @@ final class WorkerThread<Item: Sendable>: @unchecked Sendable {
     return refusal
   }
 
-  /// On the thread: up to `max` items. Waits for the first unless `wait` is false; nil when stopping and empty.
+  /// On the thread: up to `max` items. Waits for the first unless `wait` is false; nil when stopping and
+  /// empty.
   func take(max: Int, wait: Bool) -> [Item]? {
     locked {
       while items.isEmpty {

@@ -9,9 +9,9 @@ enum Demo {
     for object in try YAML.parseAll(String(decoding: PackageResources.demo_yaml, as: UTF8.self)).map(\.value) {
       guard let kind = KindRegistry.builtin.kind(apiVersion: object.apiVersion, kind: object.kind) else { continue }
       do {
+        _ = try await api.get(kind.gvr, namespace: object.namespace, name: object.name)
+      } catch let refusal as APIStatusError where refusal.isNotFound {
         _ = try await api.create(kind.gvr, object, options: WriteOptions(fieldManager: "weft-demo"))
-      } catch let refusal as APIStatusError where refusal.isAlreadyExists {
-        continue
       }
     }
   }

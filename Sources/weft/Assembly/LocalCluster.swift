@@ -51,6 +51,7 @@ actor LocalCluster {
       api: server.client(user: "system:kube-controller-manager"), informers: informers, settings: controllerSettings)
     scheduler = startScheduler(api: server.client(user: "system:kube-scheduler"), informers: informers)
 
+    if settings.http != nil { try await Defaults.apply(server.client(user: "system:weft")) }
     try await startAgent(server, nodeAddresses)
     if settings.withDemo { try await Demo.apply(server.client(user: "system:weft")) }
   }

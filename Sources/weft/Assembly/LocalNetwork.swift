@@ -30,7 +30,7 @@ final class LocalNetwork: Sendable {
     _ settings: LocalClusterSettings, informers: SharedInformers, nodeAddresses: [IPAddress]
   ) async throws -> LocalNetwork {
     // Ports first: a taken one must be said before the machine is changed.
-    let ingress: IngressProcess? = nil
+    let ingress = try settings.http.map { endpoint throws(WeftError) in try IngressProcess.start(endpoint) }
     do {
       try links(settings).apply()
       return try await LocalNetwork(settings, informers, nodeAddresses, ingress)

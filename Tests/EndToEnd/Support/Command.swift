@@ -29,7 +29,7 @@ func run(_ arguments: [String], seconds: Double = 20, environment: [String: Stri
   defer { try? FileManager.default.removeItem(at: folder) }
   let outURL = folder.appending(path: "out")
   let errURL = folder.appending(path: "err")
-  for url in [outURL, errURL] { FileManager.default.createFile(atPath: url.path(), contents: nil) }
+  for url in [outURL, errURL] { _ = FileManager.default.createFile(atPath: url.path(), contents: nil) }
   var output = Output(
     command: arguments.joined(separator: " "), status: -1, standardOutput: "", standardError: "")
   let process = Process()

@@ -25,7 +25,7 @@ extension TestNode {
         command: "\(arguments)", status: -1, standardOutput: "", standardError: "no container of \(pod) runs")
     }
     return run(
-      ["nsenter", "--target", "\(process)", "--mount", "--net", "--uts", "--"] + arguments, seconds: seconds,
+      ["nsenter", "--target", "\(process)", "--mount", "--net", "--uts", "--pid", "--"] + arguments, seconds: seconds,
       environment: ["PATH": "/bin:/usr/bin"])
   }
 

@@ -51,7 +51,7 @@ final class TestNode {
 
   /// Starts `weft up` in the node. Returns at once.
   func start(_ flags: [String] = []) throws {
-    FileManager.default.createFile(atPath: logPath, contents: nil)
+    _ = FileManager.default.createFile(atPath: logPath, contents: nil)
     let log = try FileHandle(forWritingTo: URL(filePath: logPath))
     try log.seekToEnd()
     let process = Process()

@@ -45,7 +45,7 @@ final class CRIClient: Sendable {
     config.connection.maxIdleTime = nil
     config.channelDebuggingCallbacks.onCreateTCPConnection = { channel in
       channel.eventLoop.makeCompletedFuture {
-        try channel.pipeline.syncOperations.addHandler(ResetFilter(), position: .first)
+        try channel.pipeline.syncOperations.addHandler(WindowProbeFilter(), position: .first)
       }
     }
     let transport = try Transport.http2NIOPosix(

@@ -34,7 +34,8 @@ actor PodManager {
 
   /// Adopts what runs, then follows `source` until `stop`.
   func start(_ source: any PodSource) {
-    tasks.append(Task { for await change in source.podChanges() { await self.apply(change) } })
+    let changes = source.podChanges()
+    tasks.append(Task { for await change in changes { await self.apply(change) } })
     tasks.append(Task { for await event in self.events { await self.react(event) } })
     tasks.append(Task { await self.followRuntime() })
     tasks.append(Task { await self.relistForever() })

@@ -1,5 +1,5 @@
-// What happens to every object before it is stored, whoever writes it: the namespace is checked, defaults that depend on other
-// objects are filled in, addresses are taken.
+// What happens to every object before it is stored, whoever writes it: the namespace is checked, defaults
+// that depend on other objects are filled in, addresses are taken.
 
 import ClusterClient
 import ClusterObjects
@@ -118,35 +118,18 @@ extension RESTCore {
     secret["stringData"] = nil
   }
 
-  /// Checks that hold for every kind. What a kind demands of its own fields its schema says.
-  func validate(_ kind: ResourceKind, _ object: JSON, old: JSON?) throws {
-    var errors: [FieldError] = []
-    if old == nil {
-      let problem =
-        kind.kind == "Namespace"
-        ? Names.labelProblem(object.name)
-        : kind.kind == "Service" ? Names.label1035Problem(object.name) : Names.subdomainProblem(object.name)
-      if let problem { errors.append(.invalid("metadata.name", JSON(object.name), problem)) }
-    }
-    for (name, value) in object.labels.sorted(by: { $0.key < $1.key }) {
-      if let problem = Names.qualifiedNameProblem(name) {
-        errors.append(.invalid("metadata.labels", JSON(name), problem))
-      }
-      if let problem = Names.labelValueProblem(value) {
-        errors.append(.invalid("metadata.labels", JSON(value), problem))
-      }
-    }
-    if let old, kind.group == "apps", old.at("spec", "selector") != object.at("spec", "selector") {
-      errors.append(
-        .invalid("spec.selector", object.at("spec", "selector") ?? .null, "field is immutable"))
-    }
-    if kind.group == "apps", let selector = try? LabelSelector(object.at("spec", "selector")),
-      !selector.matches(object.at("spec", "template", "metadata", "labels")?.stringMap ?? [:])
-    {
-      errors.append(
-        .invalid(
-          "spec.template.metadata.labels", object.at("spec", "template", "metadata", "labels") ?? .null,
-          "`selector` does not match template `labels`"))
+  func validate(_ kind: ResourceKind, _ object: JSON, old: JSON?, part: Part = .main) throws {
+    let errors: [FieldError]
+    if let old {
+      let subresource: String? =
+        switch part {
+        case .main: nil
+        case .status: "status"
+        case .finalize: "finalize"
+        }
+      errors = kind.validateUpdate(object, old: old, subresource: subresource)
+    } else {
+      errors = kind.validateCreate(object)
     }
     if !errors.isEmpty { throw Failure.invalid(kind, object.name, errors) }
   }

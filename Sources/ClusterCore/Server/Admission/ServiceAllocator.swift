@@ -1,5 +1,5 @@
-// Cluster addresses and node ports of Services. What is taken is what Services say: the table is made from them at start, so
-// nothing can leak. A claim is made before the write and given back when the write fails.
+// Cluster addresses and node ports of Services. What is taken is what Services say: the table is made from
+// them at start, so nothing can leak. A claim is made before the write and given back when the write fails.
 
 import Addresses
 import ClusterClient

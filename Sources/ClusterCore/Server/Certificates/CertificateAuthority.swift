@@ -78,7 +78,8 @@ public struct CertificateAuthority: Sendable {
     try PrivateFile.write(folder + "/ca.crt", pem, mode: 0o644)
   }
 
-  /// What is served: valid for all of `names` and `addresses`. Kept across starts while it is valid for all of them.
+  /// What is served: valid for all of `names` and `addresses`. Kept across starts while it is valid for all
+  /// of them.
   public func server(names: [String], addresses: [[UInt8]]) throws(WeftError) -> CertifiedKey {
     let wanted =
       names.map(GeneralName.dnsName) + addresses.map { .ipAddress(ASN1OctetString(contentBytes: $0[...])) }

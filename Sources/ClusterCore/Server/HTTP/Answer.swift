@@ -90,7 +90,8 @@ struct Form: Sendable {
 
   static let json = Form()
 
-  /// The first entry that can be served. Answers are JSON whatever else the client takes: every client lists it.
+  /// The first entry that can be served. Answers are JSON whatever else the client takes: every client
+  /// lists it.
   static func negotiate(_ request: HTTPRequest) throws -> Form {
     let accept = request.headers["accept"].joined(separator: ",")
     if accept.isEmpty { return .json }

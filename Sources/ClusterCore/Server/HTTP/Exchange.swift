@@ -27,6 +27,9 @@ struct HTTPRequest: Sendable {
   var identity: Identity
 
   func parameter(_ name: String) -> String? { query.first { $0.name == name }?.value }
+  var isApply: Bool {
+    headers.first(name: "content-type")?.hasPrefix("application/apply-patch") ?? false
+  }
   func flag(_ name: String) -> Bool { ["true", "1"].contains(parameter(name) ?? "") }
 
   /// Splits a request target. Nil when the percent-encoding is broken.

@@ -1,7 +1,7 @@
 // One HTTP/1.1 connection, or one HTTP/2 stream: gathers a request, has it answered, writes the answer.
 //
-// Everything here runs on the connection's event loop. A short answer is one task; a watch is no task at all: its writer
-// is filled by the watch cache and drained here.
+// Everything here runs on the connection's event loop. A short answer is one task; a watch is no task at
+// all: its writer is filled by the watch cache and drained here.
 
 import NIOCore
 import NIOHTTP1
@@ -107,7 +107,8 @@ final class HTTPHandler: ChannelInboundHandler, @unchecked Sendable {
       if head.version.major == 1 { headers.add(name: "transfer-encoding", value: "chunked") }
       send(.head(HTTPResponseHead(version: head.version, status: response.status, headers: headers)), channel)
       channel.flush()
-      let writer = StreamWriter(loop: channel.eventLoop) { [weak self] buffers, isEnd in
+      let writer = StreamWriter(loop: channel.eventLoop, isWritable: { channel.isWritable }) {
+        [weak self] buffers, isEnd in
         guard let self, channel.isActive else { return }
         for buffer in buffers { self.send(.body(.byteBuffer(buffer)), channel) }
         if isEnd {
@@ -137,6 +138,11 @@ final class HTTPHandler: ChannelInboundHandler, @unchecked Sendable {
     if let context = try? channel.pipeline.syncOperations.context(handler: self) {
       begin(context, next.0, next.1, next.2)
     }
+  }
+
+  func channelWritabilityChanged(context: ChannelHandlerContext) {
+    if context.channel.isWritable { writer?.resume() }
+    context.fireChannelWritabilityChanged()
   }
 
   func channelInactive(context: ChannelHandlerContext) {

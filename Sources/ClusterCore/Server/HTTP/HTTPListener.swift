@@ -24,7 +24,8 @@ final class HTTPListener: Sendable {
     self.connections = connections
   }
 
-  /// Binds and serves. Errors: `API0001` the address is taken or not ours, `API0004` the certificate does not load.
+  /// Binds and serves. Errors: `API0001` the address is taken or not ours, `API0004` the certificate does
+  /// not load.
   static func start(
     host: String, port: Int, certificate: CertifiedKey, authority: String, group: any EventLoopGroup,
     respond: @escaping Responder

@@ -16,8 +16,8 @@ public struct PodLogOptions: Sendable {
   public init() {}
 }
 
-/// How a node agent of this process serves logs: `(namespace, pod, container, options)` to bytes. An empty container is the
-/// pod's only one. Throws `APIStatusError` for what the client should read.
+/// How a node agent of this process serves logs: `(namespace, pod, container, options)` to bytes. An empty
+/// container is the pod's only one. Throws `APIStatusError` for what the client should read.
 public typealias PodLogs = @Sendable (String, String, String, PodLogOptions) async throws -> [UInt8]
 
 extension Router {

@@ -43,7 +43,11 @@ final class Router: Sendable {
         APIStatusError(code: 500, reason: "InternalError", message: "Internal error occurred: \(error)"))
     }
     let verb = request.method.rawValue
-    let resource = Target(request.path)?.resource ?? ""
+    // Only names that are served: a stranger must not fill the table of metrics.
+    let resource =
+      Target(request.path).flatMap {
+        core.registry[GroupVersionResource($0.group, $0.version, $0.resource)]?.plural
+      } ?? ""
     requests.child(verb, resource, String(response.status.code)).increment()
     if case .bytes = response.body { durations.child(verb, resource).observe(ContinuousClock.now - start) }
     return response
@@ -53,7 +57,8 @@ final class Router: Sendable {
 
   private func route(_ request: HTTPRequest) async throws -> HTTPResponse {
     let first = request.path.first ?? ""
-    // Until there are roles: who shows a certificate of ours may do everything, who shows none may ask how we are.
+    // Until there are roles: who shows a certificate of ours may do everything, who shows none may ask how
+    // we are.
     if request.identity == .anonymous, !Self.open.contains(first) {
       throw Failure.forbidden(
         path: request.rawPath, verb: request.method.rawValue.lowercased(), user: request.identity.user)
@@ -211,7 +216,10 @@ extension ListOptions {
 
 extension WriteOptions {
   init(_ request: HTTPRequest) {
-    self.init(fieldManager: request.parameter("fieldManager"))
+    // Without a name the program's own serves, as its user agent says it.
+    let agent = request.headers.first(name: "user-agent")?.split(separator: "/").first
+    let program = request.isApply ? nil : agent.map { String($0.prefix(128)) } ?? "unknown"
+    self.init(fieldManager: request.parameter("fieldManager") ?? program)
     dryRun = request.parameter("dryRun") == "All"
     force = request.flag("force")
     fieldValidation = request.parameter("fieldValidation")

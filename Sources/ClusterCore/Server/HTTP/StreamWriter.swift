@@ -1,28 +1,37 @@
-// The bytes of one long answer on their way to a connection: filled from any thread, drained on the event loop.
+// The bytes of one long answer on their way to a connection: filled from any thread, drained on the event
+// loop.
 
 import NIOCore
 import Synchronization
 
-/// A bounded queue of shared byte buffers in front of one HTTP stream. `offer` never blocks; a client that reads too slowly
-/// is cut off, as watches demand: it resumes from where it was.
+/// A bounded queue of shared byte buffers in front of one HTTP stream. `offer` never blocks; a client that
+/// reads too slowly is cut off, as watches demand: it resumes from where it was.
 final class StreamWriter: Sendable {
   private struct State {
     var queue: [ByteBuffer] = []
     var queuedBytes = 0
     var isScheduled = false
     var isEnded = false
+    var isCutOff = false
     var onClose: (@Sendable () -> Void)?
     var isClosed = false
   }
-  /// Bytes that may wait for one slow reader. A list of initial events may be larger: it is let through whole.
+  /// Bytes that may wait for one slow reader. A list of initial events may be larger: it is let through
+  /// whole.
   static let queuedBytesMax = 64 << 20
 
   private let state = Mutex(State())
   fileprivate let loop: any EventLoop
   private let drain: @Sendable ([ByteBuffer], _ isEnd: Bool) -> Void
 
-  init(loop: any EventLoop, drain: @escaping @Sendable ([ByteBuffer], Bool) -> Void) {
+  private let isWritable: @Sendable () -> Bool
+
+  init(
+    loop: any EventLoop, isWritable: @escaping @Sendable () -> Bool,
+    drain: @escaping @Sendable ([ByteBuffer], Bool) -> Void
+  ) {
     self.loop = loop
+    self.isWritable = isWritable
     self.drain = drain
   }
 
@@ -42,6 +51,7 @@ final class StreamWriter: Sendable {
       if state.isEnded || state.isClosed { return (false, false) }
       if state.queuedBytes > Self.queuedBytesMax {
         state.isEnded = true
+        state.isCutOff = true
         state.queue = []
         defer { state.isScheduled = true }
         return (false, !state.isScheduled)
@@ -64,17 +74,24 @@ final class StreamWriter: Sendable {
     if schedule { loop.execute { self.flush() } }
   }
 
+  /// On the event loop: the connection takes bytes again.
+  func resume() { flush() }
+
   private func flush() {
-    let taken = state.withLock { state in
+    // What the connection does not take stays here, where it is counted.
+    let takes = isWritable()
+    let taken: (buffers: [ByteBuffer], isEnd: Bool, isClosed: Bool)? = state.withLock { state in
       state.isScheduled = false
+      guard takes || state.isCutOff || state.isClosed else { return nil }
       defer {
         state.queue = []
         state.queuedBytes = 0
       }
       return (state.queue, state.isEnded, state.isClosed)
     }
-    if !taken.2 { drain(taken.0, taken.1) }
-    if taken.1 { closed() }
+    guard let taken else { return }
+    if !taken.isClosed, !taken.buffers.isEmpty || taken.isEnd { drain(taken.buffers, taken.isEnd) }
+    if taken.isEnd { closed() }
   }
 
   /// The connection is gone.

@@ -1,4 +1,5 @@
-// What the API answers when it says no: upstream's reasons, codes and texts, which clients print and scripts look for.
+// What the API answers when it says no: upstream's reasons, codes and texts, which clients print and
+// scripts look for.
 
 import ClusterClient
 import ClusterObjects

@@ -80,7 +80,7 @@ extension RESTCore {
     object.set(
       JSON(Timestamp.text(seconds: Timestamp.now().seconds + grace)), at: "metadata", "deletionTimestamp")
     object.set(JSON(min(grace, already ?? grace)), at: "metadata", "deletionGracePeriodSeconds")
-    if kind.hasGeneration, already == nil {
+    if kind.countsGenerations, already == nil {
       object.set(JSON(old.generation + 1), at: "metadata", "generation")
     }
     if kind.kind == "Namespace" { object.set("Terminating", at: "status", "phase") }

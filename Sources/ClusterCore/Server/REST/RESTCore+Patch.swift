@@ -11,6 +11,10 @@ extension RESTCore {
     identity: Identity
   ) async throws -> Written {
     let validation = FieldValidation(rawValue: options.fieldValidation ?? "") ?? .ignore
+    if case .apply(let intent) = patch {
+      return try await apply(
+        kind, namespace: namespace, name: name, intent, part: part, options: options, identity: identity)
+    }
     return try await change(kind, namespace: namespace, name: name, part: part, options: options) { current in
       let patched: JSON
       do {

@@ -25,7 +25,8 @@ extension RESTCore {
   private static func keepsStatusOnCreate(_ kind: ResourceKind) -> Bool { kind.kind == "Node" }
 
   func create(
-    _ kind: ResourceKind, namespace: String, _ body: JSON, options: WriteOptions, identity: Identity
+    _ kind: ResourceKind, namespace: String, _ body: JSON, options: WriteOptions, identity: Identity,
+    isApply: Bool = false
   ) async throws -> Written {
     var object = body
     try check(kind, &object, namespace: namespace)
@@ -44,7 +45,8 @@ extension RESTCore {
       var attempt = object
       if isGenerated { attempt.set(JSON(Names.generate(from: base)), at: "metadata", "name") }
       do {
-        return try await createNamed(kind, &attempt, options: options, identity: identity)
+        return try await createNamed(
+          kind, &attempt, options: options, identity: identity, isApply: isApply)
       } catch let error as APIStatusError where error.isAlreadyExists && isGenerated && tries < 7 {
         tries += 1
       }
@@ -52,7 +54,7 @@ extension RESTCore {
   }
 
   private func createNamed(
-    _ kind: ResourceKind, _ object: inout JSON, options: WriteOptions, identity: Identity
+    _ kind: ResourceKind, _ object: inout JSON, options: WriteOptions, identity: Identity, isApply: Bool
   ) async throws -> Written {
     let name = object.name
     if let subresource = kind.subresource("status"), subresource.name == "status",
@@ -62,16 +64,23 @@ extension RESTCore {
     }
     let kept = [
       "name", "generateName", "namespace", "labels", "annotations", "ownerReferences", "finalizers",
+      "managedFields",
     ]
     var metadata: JSON = [:]
     for field in kept { if let value = object.metadata[field] { metadata[field] = value } }
     metadata["uid"] = JSON(Self.uid())
     metadata["creationTimestamp"] = JSON(Timestamp.nowText())
-    if kind.hasGeneration { metadata["generation"] = 1 }
+    if kind.countsGenerations { metadata["generation"] = 1 }
     object["metadata"] = metadata
     kind.applyDefaults(&object)
     try await admitNamespace(kind, object)
     let admitted = try admitCreate(kind, &object)
+    if !isApply {
+      object.set(nil, at: "metadata", "managedFields")
+      if let manager = options.fieldManager {
+        kind.trackUpdate(&object, old: nil, manager: manager, now: .now)
+      }
+    }
     object = Self.ordered(object)
     do {
       try validate(kind, object, old: nil)
@@ -139,10 +148,11 @@ extension RESTCore {
     }
   }
 
-  /// Reads, has `make` say what the object should be, and writes it; again when somebody else wrote in between.
+  /// Reads, has `make` say what the object should be, and writes it; again when somebody else wrote in
+  /// between.
   func change(
     _ kind: ResourceKind, namespace: String, name: String, part: Part, options: WriteOptions,
-    make: (JSON) throws -> (JSON, [String])
+    isApply: Bool = false, make: (JSON) throws -> (JSON, [String])
   ) async throws -> Written {
     let key = Self.key(kind, namespace, name)
     var current = try await get(kind, namespace: namespace, name: name)
@@ -156,9 +166,20 @@ extension RESTCore {
           kind, name,
           "Precondition failed: UID in precondition: \(wanted.uid), UID in object meta: \(current.tree.uid)")
       }
-      let (object, admitted) = try merge(kind, old: current.tree, new: wanted, part: part)
+      var (object, admitted) = try merge(kind, old: current.tree, new: wanted, part: part)
+      if !isApply {
+        if let manager = options.fieldManager, part != .finalize {
+          kind.trackUpdate(
+            &object, old: current.tree, manager: manager, subresource: part == .status ? "status" : "",
+            now: .now)
+        } else {
+          object.set(current.tree.at("metadata", "managedFields"), at: "metadata", "managedFields")
+        }
+      } else if part == .status {
+        object.set(wanted.at("metadata", "managedFields"), at: "metadata", "managedFields")
+      }
       do {
-        try validate(kind, object, old: current.tree)
+        try validate(kind, object, old: current.tree, part: part)
       } catch {
         admitted.release(services)
         throw error
@@ -234,7 +255,7 @@ extension RESTCore {
     if kind.subresource("status") != nil { object["status"] = old["status"] }
     kind.applyDefaults(&object)
     let admitted = try admitUpdate(kind, &object, old: old)
-    if kind.hasGeneration, object["spec"] != old["spec"] {
+    if kind.countsGenerations, object["spec"] != old["spec"] {
       object.set(JSON(old.generation + 1), at: "metadata", "generation")
     }
     return (Self.ordered(object), admitted)
@@ -271,14 +292,5 @@ extension RESTCore {
     let bytes = Array(digits.utf8)
     let parts = [0..<8, 8..<12, 12..<16, 16..<20, 20..<32]
     return parts.map { String(decoding: bytes[$0], as: UTF8.self) }.joined(separator: "-")
-  }
-}
-
-extension ResourceKind {
-  /// Kinds that count changes of their spec.
-  var hasGeneration: Bool {
-    ["Deployment", "ReplicaSet", "Ingress", "IngressClass", "NetworkPolicy", "EndpointSlice", "Pod"].contains(
-      kind)
-      || schema.field("spec") != nil && !["Namespace", "Node", "Service", "Lease"].contains(kind)
   }
 }

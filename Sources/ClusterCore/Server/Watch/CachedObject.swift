@@ -1,5 +1,5 @@
-// An object as the server keeps it: its tree for selecting and patching, its bytes for answering. Made once a change, shared by
-// every list and watch.
+// An object as the server keeps it: its tree for selecting and patching, its bytes for answering. Made once
+// a change, shared by every list and watch.
 
 import ClusterObjects
 import ClusterStore
@@ -62,7 +62,8 @@ struct WatchFilter: Sendable {
       && (fields.isEmpty || fields.matches(object.tree))
   }
 
-  /// The event as this watcher sees it: an object that comes to match is added, one that ceases to is deleted.
+  /// The event as this watcher sees it: an object that comes to match is added, one that ceases to is
+  /// deleted.
   func seen(_ event: CacheEvent) -> CacheEvent.Kind? {
     let before = event.previous.map(matches) ?? false
     let after = event.kind != .deleted && matches(event.object)

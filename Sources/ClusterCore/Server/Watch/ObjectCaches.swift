@@ -114,7 +114,8 @@ final class ObjectCaches: Sendable {
     if self.revision >= revision { return true }
     return await withCheckedContinuation { continuation in
       let id: UInt64? = state.withLock { state in
-        // The feed may have passed between the look above and this lock; `wake` takes the lock after it applied.
+        // The feed may have passed between the look above and this lock; `wake` takes the lock after it
+        // applied.
         if state.isClosed || applied.withLock({ $0 }) >= revision { return nil }
         state.nextWaiter += 1
         state.waiters[state.nextWaiter] = Waiter(revision: revision, continuation: continuation)

@@ -1,4 +1,5 @@
-// Objects in order of their keys, in chunks: a change copies one chunk, a snapshot of the whole copies a few pointers.
+// Objects in order of their keys, in chunks: a change copies one chunk, a snapshot of the whole copies a
+// few pointers.
 
 /// A sorted collection of objects. Look-up and insertion are logarithmic plus one chunk of at most 512.
 struct SortedObjects: Sendable {

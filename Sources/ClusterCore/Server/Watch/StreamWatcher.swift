@@ -1,4 +1,5 @@
-// A watcher on the network: turns changes into the lines of its stream. What full objects need is serialized once and shared.
+// A watcher on the network: turns changes into the lines of its stream. What full objects need is
+// serialized once and shared.
 
 import ClusterObjects
 import ClusterStore

@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""CPU per proxied request: weft's ingress and nginx, alternating, on the loopback of a network namespace of its own.
+
+Usage (root): run.py PATH_OF_IngressBenchmark [ROUNDS=3] [SECONDS=4]
+Processor 0 runs the proxy with one worker, processor 1 the load generator (wrk) and the endpoint. The namespace and every
+process started here are gone afterwards.
+"""
+import os, re, statistics, subprocess, sys, tempfile, time
+
+NAMESPACE = f"weft-bench-{os.getpid()}"
+ENDPOINT, WEFT, NGINX = 18080, 18081, 18082
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+NGINX_CONFIG = """
+worker_processes 1; daemon off; pid {dir}/pid; error_log {dir}/error.log crit;
+events {{ worker_connections 4096; }}
+http {{
+  access_log off; keepalive_requests 1000000000; tcp_nodelay on;
+  client_body_temp_path {dir}/a; proxy_temp_path {dir}/b; fastcgi_temp_path {dir}/c; uwsgi_temp_path {dir}/d;
+  scgi_temp_path {dir}/e;
+  upstream endpoints {{ server 127.0.0.1:{endpoint}; keepalive 256; keepalive_requests 1000000000; }}
+  server {{
+    listen 127.0.0.1:{port};
+    location / {{
+      proxy_pass http://endpoints; proxy_http_version 1.1; proxy_set_header Connection "";
+      proxy_set_header Host $host; proxy_set_header X-Request-ID $request_id; proxy_set_header X-Real-IP $remote_addr;
+      proxy_set_header X-Forwarded-For $remote_addr; proxy_set_header X-Forwarded-Host $host;
+      proxy_set_header X-Forwarded-Port $server_port; proxy_set_header X-Forwarded-Proto $scheme;
+      proxy_set_header X-Forwarded-Scheme $scheme; proxy_set_header X-Scheme $scheme;
+    }}
+  }}
+}}
+"""
+
+
+def inside(*command, processor=None, **options):
+    pin = ["taskset", "-c", str(processor)] if processor is not None else []
+    return subprocess.Popen(["ip", "netns", "exec", NAMESPACE, *pin, *command], **options)
+
+
+def family(pid):
+    found = [pid]
+    for task in os.listdir(f"/proc/{pid}/task"):
+        for child in open(f"/proc/{pid}/task/{task}/children").read().split():
+            found += family(int(child))
+    return found
+
+
+def processor_nanoseconds(pid):
+    """Nanoseconds on a processor of a process, its threads and its children."""
+    total = 0
+    for member in family(pid):
+        for task in os.listdir(f"/proc/{member}/task"):
+            total += int(open(f"/proc/{member}/task/{task}/schedstat").read().split()[0])
+    return total
+
+
+def resident_kib(pid):
+    return sum(int(re.search(r"VmRSS:\s+(\d+)", open(f"/proc/{m}/status").read())[1]) for m in family(pid))
+
+
+def busy_ticks(processor):
+    for line in open("/proc/stat"):
+        if line.startswith(f"cpu{processor} "):
+            values = [int(v) for v in line.split()[1:9]]
+            return sum(values) - values[3] - values[4]
+
+
+def load(port, connections, seconds):
+    out = inside("wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", f"http://127.0.0.1:{port}/",
+                 processor=1, stdout=subprocess.PIPE, text=True).communicate(timeout=seconds + 20)[0]
+    if re.search(r"Socket errors|Non-2xx", out):
+        raise SystemExit(f"errors under load:\n{out}")
+    latency = {k: re.search(rf"\s{k}%\s+(\S+)", out)[1] for k in ("50", "99")}
+    return int(re.search(r"(\d+) requests in", out)[1]), float(re.search(r"Requests/sec:\s+(\S+)", out)[1]), latency
+
+
+def measure(name, port, pid, connections, seconds):
+    before, ticks, start = processor_nanoseconds(pid), busy_ticks(0), time.time()
+    count, rate, latency = load(port, connections, seconds)
+    used = processor_nanoseconds(pid) - before
+    foreign = (busy_ticks(0) - ticks) / os.sysconf("SC_CLK_TCK") - used / 1e9
+    row = dict(name=name, connections=connections, microseconds=used / 1e3 / count, rate=rate, latency=latency,
+               foreign=max(0, foreign) / (time.time() - start), rss=resident_kib(pid))
+    print(f"{name:6} c={connections:<3} {row['microseconds']:6.2f} us/request  {rate:8.0f} req/s  p50 {latency['50']} "
+          f"p99 {latency['99']}  foreign load {row['foreign']:.0%}  rss {row['rss']} KiB", flush=True)
+    return row
+
+
+def main():
+    binary, rounds, seconds = sys.argv[1], int((sys.argv[2:] or [3])[0]), int((sys.argv[3:] or [4])[0])
+    rows, started = [], []
+    with tempfile.TemporaryDirectory() as work:
+        subprocess.run(["cc", "-O2", "-o", f"{work}/backend", f"{HERE}/backend.c"], check=True)
+        open(f"{work}/nginx.conf", "w").write(NGINX_CONFIG.format(dir=work, endpoint=ENDPOINT, port=NGINX))
+        os.chmod(work, 0o755)
+        subprocess.run(["ip", "netns", "add", NAMESPACE], check=True)
+        try:
+            subprocess.run(["ip", "-n", NAMESPACE, "link", "set", "lo", "up"], check=True)
+            started.append(inside(f"{work}/backend", str(ENDPOINT), processor=1))
+            proxies = {
+                "weft": (WEFT, inside(binary, f"127.0.0.1:{WEFT}", f"127.0.0.1:{ENDPOINT}", "1", processor=0)),
+                "nginx": (NGINX, inside("nginx", "-c", f"{work}/nginx.conf", processor=0)),
+            }
+            started += [process for _, process in proxies.values()]
+            for port, _ in proxies.values():
+                for _ in range(50):
+                    if inside("curl", "-sfo", "/dev/null", f"http://127.0.0.1:{port}/").wait() == 0:
+                        break
+                    time.sleep(0.1)
+            for _ in range(rounds):
+                for connections in (64, 8):
+                    for name, (port, process) in proxies.items():
+                        rows.append(measure(name, port, process.pid, connections, seconds))
+        finally:
+            for process in started:
+                process.terminate()
+            for process in started:
+                process.wait()
+            subprocess.run(["ip", "netns", "del", NAMESPACE])
+    print("\n| proxy | connections | CPU us/request, median (best) | req/s, median |\n|---|--:|--:|--:|")
+    for connections in (64, 8):
+        for name in ("weft", "nginx"):
+            mine = [r for r in rows if r["name"] == name and r["connections"] == connections]
+            cpu = [r["microseconds"] for r in mine]
+            print(f"| {name} | {connections} | {statistics.median(cpu):.2f} ({min(cpu):.2f}) | "
+                  f"{statistics.median(r['rate'] for r in mine):,.0f} |")
+
+
+main()

@@ -1,0 +1,97 @@
+// The verbs that look after what ADD made: CHECK, STATUS, GC.
+import Addresses
+import Glibc
+import KernelNetlink
+
+extension BridgePlugin {
+  /// Throws error 102 that names the first thing that is not as ADD left it. Additions by later plugins are fine.
+  func check() throws(CNIError) {
+    guard let lease = try leases.find("\(call.containerID):\(call.interfaceName)") else {
+      throw CNIError(.differs, "container \(call.containerID) has no lease for \(call.interfaceName)")
+    }
+    do {
+      var node = try RouteSession()
+      guard let bridge = try node.link(named: lease.bridge), bridge.isUp else {
+        throw CNIError(.differs, "bridge \(lease.bridge) is missing or down")
+      }
+      guard let port = try node.link(named: hostInterface), port.master == bridge.index, port.isUp else {
+        throw CNIError(.differs, "\(hostInterface) is missing, down or not a port of \(lease.bridge)")
+      }
+      try runInNamespace(call.namespacePath) {
+        var pod = try RouteSession()
+        guard let link = try pod.link(named: call.interfaceName), link.isUp else {
+          throw CNIError(.differs, "\(call.interfaceName) is missing or down in \(call.namespacePath)")
+        }
+        let present = try pod.addresses(of: link.index).map(\.value)
+        for address in lease.addresses where !present.contains(address) {
+          throw CNIError(.differs, "\(call.interfaceName) has lost its address \(address)")
+        }
+        let routes = try pod.routes(table: 254)
+        for (address, gateway) in zip(lease.addresses, lease.gateways) {
+          for wanted in podRoutes(family: address.address.family, gateway: gateway)
+          where !routes.contains(where: { $0.destination == wanted.destination && $0.gateway == wanted.gateway }) {
+            throw CNIError(.differs, "\(call.namespacePath) has lost its route \(wanted)")
+          }
+        }
+      }
+    } catch {
+      throw CNIError.wrapping(error, "cannot check container \(call.containerID)")
+    }
+  }
+
+  /// Throws error 50 when an ADD could not work now: no address left, or no agent although one is required.
+  func status() throws(CNIError) {
+    try checkAddresses()
+    guard configuration.requiresNode, let path = configuration.nodeSocket else { return }
+    let agent = NodeAgent(path: path, timeoutMilliseconds: configuration.nodeTimeoutMilliseconds)
+    let answer = agent.tell(.object(["event": .string("status")]))
+    if case .absent = answer {
+      throw CNIError(.unavailable, "the node agent does not listen on \(path)", details: "is weft running?")
+    }
+    if case .silent(let reason) = answer {
+      throw CNIError(.unavailable, "the node agent on \(path) does not answer", details: reason)
+    }
+  }
+
+  func checkAddresses() throws(CNIError) {
+    for (space, used, total) in try leases.usage() where used >= total {
+      throw CNIError(
+        .unavailable, "network \(configuration.name) has no free address",
+        details: "\(space.description): all \(total) are leased")
+    }
+  }
+
+  /// Removes what belongs to no valid attachment: links of this network, and leases. Goes on over errors and reports the first.
+  func collectGarbage() throws(CNIError) {
+    let valid = Self.keys(configuration.validAttachments ?? [])
+    var failures: [CNIError] = []
+    for lease in try leases.all() where !valid.contains(lease.key) {
+      do throws(CNIError) { try plugin(lease.containerID, lease.interfaceName).del() } catch { failures.append(error) }
+    }
+    do {
+      var node = try RouteSession()
+      let prefix = "weft:\(configuration.name)/"
+      for link in try node.links() where link.name.hasPrefix("vp") && link.alias.hasPrefix(prefix) {
+        let parts = link.alias.dropFirst(prefix.utf8.count).split(separator: "/", maxSplits: 1)
+        guard parts.count == 2, !valid.contains("\(parts[0]):\(parts[1])") else { continue }
+        try node.deleteLink(named: link.name)
+      }
+    } catch {
+      failures.append(CNIError.wrapping(error, "cannot remove links of network \(configuration.name)"))
+    }
+    guard var first = failures.first else { return }
+    if failures.count > 1 { first.details += " (and \(failures.count - 1) more)" }
+    throw first
+  }
+
+  private func plugin(_ containerID: String, _ ifname: String) -> BridgePlugin {
+    var other = self
+    other.call.containerID = containerID
+    other.call.interfaceName = ifname
+    return other
+  }
+
+  static func keys(_ attachments: [JSONValue]) -> Set<String> {
+    Set(attachments.map { "\($0["containerID"]?.string ?? ""):\($0["ifname"]?.string ?? "")" })
+  }
+}

@@ -1,1 +1,0 @@
-// The CNI plugin as a library: verbs, IPAM, bridge and veth.

@@ -1,0 +1,218 @@
+// Who has which address: one small file for each attachment, written whole or not at all.
+//
+//   DATADIR/NETWORK/leases/CONTAINERID:IFNAME   the truth
+//   DATADIR/NETWORK/index.N                     what is free in range set N, rebuilt whenever in doubt
+//   DATADIR/NETWORK/lock                        held for the part of a call that gives or takes addresses
+//
+// A process killed at any point leaves either no lease, or a lease that DEL finds by its name. No pod survives a reboot, so leases
+// of another boot (kernel's boot_id) are dropped with the first rebuild: they cannot leak.
+import Addresses
+import Glibc
+import KernelNetlink
+
+/// An attachment and the addresses it has.
+public struct Lease: Sendable, Hashable {
+  public var network: String
+  public var containerID: String
+  public var interfaceName: String
+  public var bootID: String
+  public var addresses: [InterfaceAddress]
+  public var gateways: [IPAddress]
+  public var hostInterface: String
+  public var bridge: String
+  public var podNamespace: String
+  public var podName: String
+
+  var key: String { "\(containerID):\(interfaceName)" }
+
+  var json: JSONValue {
+    .object([
+      "network": .string(network), "containerID": .string(containerID), "ifname": .string(interfaceName),
+      "bootID": .string(bootID), "addresses": .array(addresses.map { .string("\($0)") }),
+      "gateways": .array(gateways.map { .string("\($0)") }), "hostInterface": .string(hostInterface),
+      "bridge": .string(bridge), "podNamespace": .string(podNamespace), "podName": .string(podName),
+    ])
+  }
+
+  /// Nil for a file that is not a lease: torn by a power cut, or somebody else's.
+  init?(_ json: JSONValue) {
+    guard let containerID = json["containerID"]?.string, let ifname = json["ifname"]?.string,
+      let bootID = json["bootID"]?.string, let addresses = json["addresses"]?.array
+    else { return nil }
+    network = json["network"]?.string ?? ""
+    self.containerID = containerID
+    interfaceName = ifname
+    self.bootID = bootID
+    self.addresses = addresses.compactMap { $0.string.flatMap { InterfaceAddress($0) } }
+    gateways = json["gateways"]?.array?.compactMap { $0.string.flatMap { IPAddress($0) } } ?? []
+    hostInterface = json["hostInterface"]?.string ?? ""
+    bridge = json["bridge"]?.string ?? ""
+    podNamespace = json["podNamespace"]?.string ?? ""
+    podName = json["podName"]?.string ?? ""
+  }
+
+  init(network: String, containerID: String, interfaceName: String) {
+    self.network = network
+    self.containerID = containerID
+    self.interfaceName = interfaceName
+    bootID = LeaseStore.bootID
+    addresses = []
+    gateways = []
+    hostInterface = ""
+    bridge = ""
+    podNamespace = ""
+    podName = ""
+  }
+}
+
+/// The leases of one network.
+public struct LeaseStore: Sendable {
+  let folder: String
+  let spaces: [AddressSpace]
+
+  /// The kernel's name for the time since it started.
+  static let bootID: String =
+    (try? Sysctl.read("kernel/random/boot_id")) ?? "00000000-0000-0000-0000-000000000000"
+
+  public init(_ configuration: NetworkConfiguration) {
+    folder = "\(configuration.dataDirectory)/\(configuration.name)"
+    spaces = configuration.rangeSets.map { AddressSpace($0) }
+  }
+
+  /// Gives `lease` an address of each range set and writes it down.
+  /// - Throws: error 100 when the attachment has a lease, 11 when a range is exhausted or a requested address is taken.
+  func acquire(_ wanted: Lease, requested: [IPAddress] = []) throws(CNIError) -> Lease {
+    try Files.makeFolder("\(folder)/leases")
+    let lock = try FileLock("\(folder)/lock")
+    defer { lock.release() }
+    if let existing = try find(wanted.key), existing.bootID == Self.bootID {
+      let held = existing.addresses.map(\.description).joined(separator: ", ")
+      throw CNIError(
+        .alreadyAttached, "container \(wanted.containerID) already has \(wanted.interfaceName) on \(wanted.network)",
+        details: "it holds \(held); DEL comes before a second ADD")
+    }
+    let pools = try openPools()
+    for pool in pools { try pool.begin() }
+    var lease = wanted
+    var taken: [(pool: AddressPool, offset: Int)] = []
+    do throws(CNIError) {
+      for pool in pools {
+        guard let offset = try choose(from: pool, requested: requested) else {
+          throw exhausted(pool, network: wanted.network, requested: requested)
+        }
+        taken.append((pool, offset))
+        guard let found = pool.space.address(at: offset),
+          let address = InterfaceAddress(found.address, prefixLength: found.range.subnet.length)
+        else { throw CNIError(.inputOutput, "an address outside of its range was chosen") }
+        lease.addresses.append(address)
+        lease.gateways.append(found.range.gateway)
+      }
+      // Killed before the rename: no lease. Killed after it: a lease, and an index that says it is dirty.
+      try Files.replace(
+        "\(folder)/leases/\(lease.key)", temporary: "\(folder)/lease.tmp",
+        with: Array((lease.json.text + "\n").utf8))
+    } catch {
+      for (pool, offset) in taken { try pool.give(offset) }
+      for pool in pools { try pool.commit() }
+      throw error
+    }
+    for pool in pools { try pool.commit() }
+    return lease
+  }
+
+  /// Opens the index of each range set; the first of them that cannot be trusted makes the leases be read.
+  private func openPools() throws(CNIError) -> [AddressPool] {
+    let bootID = Array(Self.bootID.utf8.filter { $0 != UInt8(ascii: "-") }.prefix(32))
+    let short = stride(from: 0, to: bootID.count - 1, by: 2).map { index in
+      UInt8(String(decoding: bootID[index...index + 1], as: UTF8.self), radix: 16) ?? 0
+    }
+    let name = Array((short + [UInt8](repeating: 0, count: 16)).prefix(16))
+    var pools: [AddressPool] = []
+    for (index, space) in spaces.enumerated() {
+      pools.append(
+        try AddressPool("\(folder)/index.\(index)", space: space, bootID: name) { () throws(CNIError) in
+          try sweep().flatMap { $0.addresses.map(\.address) }
+        })
+    }
+    return pools
+  }
+
+  /// The leases of this boot; those of another, and files that are no lease, are removed.
+  private func sweep() throws(CNIError) -> [Lease] {
+    var leases: [Lease] = []
+    for name in try Files.names(in: "\(folder)/leases") {
+      if let lease = try find(name), lease.bootID == Self.bootID {
+        leases.append(lease)
+      } else {
+        unlink("\(folder)/leases/\(name)")
+      }
+    }
+    return leases
+  }
+
+  private func choose(from pool: AddressPool, requested: [IPAddress]) throws(CNIError) -> Int? {
+    for address in requested {
+      if let offset = pool.space.offset(of: address) { return try pool.take(offset) ? offset : nil }
+    }
+    return try pool.take()
+  }
+
+  private func exhausted(_ pool: AddressPool, network: String, requested: [IPAddress]) -> CNIError {
+    if let address = requested.first(where: { pool.space.offset(of: $0) != nil }) {
+      return CNIError(.tryAgainLater, "address \(address) of network \(network) is in use")
+    }
+    return CNIError(
+      .tryAgainLater, "network \(network) has no free address",
+      details: "\(pool.space.description): all \(pool.used) are leased; `ls \(folder)/leases` shows to whom")
+  }
+
+  /// Forgets the attachment's lease; its addresses go to the end of the queue.
+  /// - Returns: what it held; nil when there was none.
+  @discardableResult
+  func release(_ key: String) throws(CNIError) -> Lease? {
+    guard try Files.read("\(folder)/leases/\(key)") != nil else { return nil }
+    let lock = try FileLock("\(folder)/lock")
+    defer { lock.release() }
+    let path = "\(folder)/leases/\(key)"
+    guard let lease = try find(key), !spaces.isEmpty else {
+      // Not readable, or a configuration without ranges: the next ADD rebuilds the indexes.
+      let lease = try find(key)
+      for name in try Files.names(in: folder) where name.hasPrefix("index.") { unlink("\(folder)/\(name)") }
+      guard unlink(path) == 0 || errno == ENOENT else { throw Files.failure("remove", path) }
+      return lease
+    }
+    let pools = try openPools()
+    for pool in pools { try pool.begin() }
+    guard unlink(path) == 0 || errno == ENOENT else { throw Files.failure("remove", path) }
+    for address in lease.addresses {
+      for pool in pools {
+        if let offset = pool.space.offset(of: address.address) { try pool.give(offset) }
+      }
+    }
+    for pool in pools { try pool.commit() }
+    return lease
+  }
+
+  /// Leased and leasable addresses of each range set.
+  func usage() throws(CNIError) -> [(space: AddressSpace, used: Int, total: Int)] {
+    try Files.makeFolder("\(folder)/leases")
+    let lock = try FileLock("\(folder)/lock")
+    defer { lock.release() }
+    return try openPools().map { ($0.space, $0.used, $0.total) }
+  }
+
+  /// The attachment's lease; nil when there is none.
+  func find(_ key: String) throws(CNIError) -> Lease? {
+    guard let bytes = try Files.read("\(folder)/leases/\(key)") else { return nil }
+    return (try? JSONValue(parsing: bytes)).flatMap { Lease($0) }
+  }
+
+  /// Every lease. Linear: for GC, rebuilds and people.
+  func all() throws(CNIError) -> [Lease] {
+    var leases: [Lease] = []
+    for name in try Files.names(in: "\(folder)/leases") {
+      if let lease = try find(name) { leases.append(lease) }
+    }
+    return leases
+  }
+}
