@@ -66,7 +66,7 @@ struct DNSCommand: AsyncParsableCommand {
     await informers.stop()
   }
 
-  /// An API server gives every Service an address; a manifest may not say one: there is nothing to answer with.
+  /// An API server gives every Service an address; where a manifest says none, there is nothing to answer.
   private static func complain(of view: ClusterView) {
     let silent = view.services.values.filter { $0.kind != .externalName && !$0.isHeadless && $0.clusterIPs.isEmpty }
     guard !silent.isEmpty else { return }
