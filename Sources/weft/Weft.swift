@@ -41,8 +41,8 @@ struct Weft: AsyncParsableCommand {
     commandName: "weft", abstract: "A Kubernetes network and control plane in one binary.",
     version: version,
     subcommands: [
-      Up.self, Down.self, ServerCommand.self, ProxyCommand.self, DNSCommand.self, ImageCommand.self,
-      StatusCommand.self, DiffCommand.self, ExplainCommand.self,
+      Up.self, Down.self, ServerCommand.self, NodeCommand.self, ProxyCommand.self, DNSCommand.self,
+      ImageCommand.self, StatusCommand.self, DiffCommand.self, ExplainCommand.self,
     ])
   static let version = "0.1.0"
 }

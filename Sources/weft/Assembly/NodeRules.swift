@@ -31,18 +31,20 @@ struct NodeRules {
     static let looksMax = 4
     static let lookPause: Duration = .milliseconds(250)
 
-    /// - Parameter kubeconfig: lies in the data directory of a `weft up`, if there is one on this machine.
-    init(nodeName: String?, kubeconfig: String?, view: ClusterView, policy: Bool) {
+    /// - Parameters:
+    ///   - kubeconfig: lies in the data directory of a `weft up`, if there is one on this machine.
+    ///   - dataFolder: that directory, when it is elsewhere.
+    init(nodeName: String?, kubeconfig: String?, view: ClusterView, policy: Bool, dataFolder given: String?) {
       let host = NodeAddress.hostName
       let only = view.nodes.count == 1 ? view.nodes.keys.first : nil
       self.nodeName = nodeName ?? (view.nodes[host] == nil ? only : nil) ?? host
       enforcesPolicy = policy
       isOfThisMachine = nodeName != nil || view.nodes[host] != nil
-      var folder = (kubeconfig ?? "")[...]
-      while !folder.isEmpty, folder.last != "/" { folder.removeLast() }
-      folder = folder.isEmpty ? "." : folder.dropLast()
-      if kubeconfig != nil, access("\(folder)/cni", F_OK) == 0 {
-        dataFolder = String(folder)
+      var beside = (kubeconfig ?? "")[...]
+      while !beside.isEmpty, beside.last != "/" { beside.removeLast() }
+      let folder = given ?? (beside.isEmpty ? "." : String(beside.dropLast()))
+      if given != nil || (kubeconfig != nil && access("\(folder)/cni", F_OK) == 0) {
+        dataFolder = folder
         isOfThisMachine = true
       }
     }

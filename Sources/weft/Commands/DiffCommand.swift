@@ -18,6 +18,9 @@ struct DiffCommand: AsyncParsableCommand {
   @OptionGroup var cluster: ClusterOptions
   @OptionGroup var logging: LogOptions
   @Option(help: "The node whose rules are planned. Default: this machine.") var nodeName: String?
+  @Option(
+    help: "The data directory of this machine's `weft up` or `weft node`. Default: the kubeconfig's folder.")
+  var dataDir: String?
   @Flag(help: "NetworkPolicy is not enforced here (`weft proxy --no-policy`).") var noPolicy = false
   @Option(name: .shortAndLong, help: "json, or text.") var output: OutputFormat = .text
 
@@ -25,7 +28,8 @@ struct DiffCommand: AsyncParsableCommand {
     logging.apply(quiet: true)
     let view = try await cluster.view()
     let path = cluster.manifests == nil ? try cluster.path() : nil
-    let source = NodeRules.Source(nodeName: nodeName, kubeconfig: path, view: view, policy: !noPolicy)
+    let source = NodeRules.Source(
+      nodeName: nodeName, kubeconfig: path, view: view, policy: !noPolicy, dataFolder: dataDir)
     let (rules, _) = try await NodeRules.settled(source) { try await cluster.view() }
     switch output {
     case .json:

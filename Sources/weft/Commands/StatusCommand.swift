@@ -15,6 +15,9 @@ struct StatusCommand: AsyncParsableCommand {
   @OptionGroup var cluster: ClusterOptions
   @OptionGroup var logging: LogOptions
   @Option(help: "The node whose rules are compared. Default: this machine.") var nodeName: String?
+  @Option(
+    help: "The data directory of this machine's `weft up` or `weft node`. Default: the kubeconfig's folder.")
+  var dataDir: String?
   @Flag(help: "NetworkPolicy is not enforced here (`weft proxy --no-policy`).") var noPolicy = false
   @Option(name: .shortAndLong, help: "json, or text.") var output: OutputFormat = .text
 
@@ -28,7 +31,8 @@ struct StatusCommand: AsyncParsableCommand {
     let path = try cluster.path()
     let server = try await ServerState(cluster.remote())
     let first = try await cluster.view()
-    let source = NodeRules.Source(nodeName: nodeName, kubeconfig: path, view: first, policy: !noPolicy)
+    let source = NodeRules.Source(
+      nodeName: nodeName, kubeconfig: path, view: first, policy: !noPolicy, dataFolder: dataDir)
     var view = first
     let kernel: KernelState
     do {
