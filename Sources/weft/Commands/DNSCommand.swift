@@ -68,7 +68,9 @@ struct DNSCommand: AsyncParsableCommand {
 
   /// An API server gives every Service an address; where a manifest says none, there is nothing to answer.
   private static func complain(of view: ClusterView) {
-    let silent = view.services.values.filter { $0.kind != .externalName && !$0.isHeadless && $0.clusterIPs.isEmpty }
+    let silent = view.services.values.filter {
+      $0.kind != .externalName && !$0.isHeadless && $0.clusterIPs.isEmpty
+    }
     guard !silent.isEmpty else { return }
     let names = silent.map { "\($0.key)" }.sorted().prefix(10).joined(separator: ", ")
     Terminal.complain("without a name: \(silent.count) Services whose manifests say no clusterIP: \(names)")

@@ -40,10 +40,10 @@ struct NodeCommand: AsyncParsableCommand {
     let status = try StatusPages(metrics: metrics, healthz: healthz)
     let informers = SharedInformers(api: api)
     let network = try await LocalNetwork.start(settings, informers: informers, nodeAddresses: addresses)
-    try PluginFiles.install(settings)
     let agent = NodeAgent(agentSettings(settings, addresses), api: api) { await network.take($0) }
     var isKept = false
     do {
+      try PluginFiles.install(settings)
       try await agent.start()
       Terminal.say(Terminal.table([["node", settings.nodeName], ["pods", "\(settings.podBlock)"]]))
       isKept = await signal.value == .terminate
