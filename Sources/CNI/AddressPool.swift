@@ -1,12 +1,16 @@
 // Which addresses of a range set are free, answered in constant time whatever the number of leases.
 //
-// The file is an index, not the truth: the lease files are. It says of itself when it may be wrong (`isDirty`, another boot,
-// another shape) and is then rebuilt from them. It is read and written with pread and pwrite, so a full disk is an error.
+// The file is an index, not the truth: the lease files are. It says of itself when it may be wrong
+// (`isDirty`, another boot, another shape) and is then rebuilt from them. It is read and written with pread
+// and pwrite, so a full disk is an error.
 //
 //   0      8       12     16       32     40        48    56    64    72         4096
-//   +------+-------+------+--------+------+---------+-----+-----+-----+------+---+-----------+----------------------+
-//   | name | vers. | dirty| boot id| shape| capacity| next| head| tail| used |...| bitmap    | ring of released, u32 |
-//   +------+-------+------+--------+------+---------+-----+-----+-----+------+---+-----------+----------------------+
+//
+// +------+-------+------+--------+------+---------+-----+-----+-----+------+---+-----------+----------------------+
+//   | name | vers. | dirty| boot id| shape| capacity| next| head| tail| used |...| bitmap    | ring of
+// released, u32 |
+//
+// +------+-------+------+--------+------+---------+-----+-----+-----+------+---+-----------+----------------------+
 import Addresses
 import Glibc
 
@@ -103,7 +107,8 @@ final class AddressPool {
   }
 
   private func rebuild(bootID: [UInt8], leased: [IPAddress]) throws(CNIError) {
-    guard ftruncate(descriptor, 0) == 0, ftruncate(descriptor, off_t(ringOffset + space.capacity * 4)) == 0 else {
+    guard ftruncate(descriptor, 0) == 0, ftruncate(descriptor, off_t(ringOffset + space.capacity * 4)) == 0
+    else {
       throw Files.failure("resize", path)
     }
     (next, head, tail, used) = (0, 0, 0, 0)
@@ -133,14 +138,18 @@ final class AddressPool {
   /// Reads the header; false when the index may not be trusted.
   private func load(bootID: [UInt8]) throws(CNIError) -> Bool {
     let header = try read(80, at: 0)
-    guard header.count == 80, Array(header[0..<8]) == Self.name, Array(header[16..<32]) == bootID else { return false }
+    guard header.count == 80, Array(header[0..<8]) == Self.name, Array(header[16..<32]) == bootID else {
+      return false
+    }
     func word(_ offset: Int) -> UInt64 {
       header.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: offset, as: UInt64.self) }
     }
     let formatAndDirt = word(8)
-    guard formatAndDirt == UInt64(Self.formatVersion), word(32) == space.shape, word(40) == UInt64(space.capacity)
+    guard formatAndDirt == UInt64(Self.formatVersion), word(32) == space.shape,
+      word(40) == UInt64(space.capacity)
     else { return false }
-    guard let next = Int(exactly: word(48)), let head = Int(exactly: word(56)), let tail = Int(exactly: word(64)),
+    guard let next = Int(exactly: word(48)), let head = Int(exactly: word(56)),
+      let tail = Int(exactly: word(64)),
       let used = Int(exactly: word(72)), next <= space.capacity, head <= tail, tail - head <= space.capacity,
       tail < 1 << 62, used <= space.capacity
     else { return false }
@@ -172,7 +181,8 @@ final class AddressPool {
   private func load<Value: FixedWidthInteger>(at position: Int) throws(CNIError) -> Value {
     let bytes = try read(MemoryLayout<Value>.size, at: position)
     guard bytes.count == MemoryLayout<Value>.size else {
-      throw CNIError(.inputOutput, "\(path) is cut short", details: "remove it: it is rebuilt from the leases")
+      throw CNIError(
+        .inputOutput, "\(path) is cut short", details: "remove it: it is rebuilt from the leases")
     }
     return bytes.withUnsafeBytes { $0.loadUnaligned(as: Value.self) }
   }

@@ -4,7 +4,8 @@ import Glibc
 import KernelNetlink
 
 extension BridgePlugin {
-  /// Throws error 102 that names the first thing that is not as ADD left it. Additions by later plugins are fine.
+  /// Throws error 102 that names the first thing that is not as ADD left it. Additions by later plugins are
+  /// fine.
   func check() throws(CNIError) {
     guard let lease = try leases.find("\(call.containerID):\(call.interfaceName)") else {
       throw CNIError(.differs, "container \(call.containerID) has no lease for \(call.interfaceName)")
@@ -29,7 +30,9 @@ extension BridgePlugin {
         let routes = try pod.routes(table: 254)
         for (address, gateway) in zip(lease.addresses, lease.gateways) {
           for wanted in podRoutes(family: address.address.family, gateway: gateway)
-          where !routes.contains(where: { $0.destination == wanted.destination && $0.gateway == wanted.gateway }) {
+          where !routes.contains(where: {
+            $0.destination == wanted.destination && $0.gateway == wanted.gateway
+          }) {
             throw CNIError(.differs, "\(call.namespacePath) has lost its route \(wanted)")
           }
         }
@@ -61,12 +64,15 @@ extension BridgePlugin {
     }
   }
 
-  /// Removes what belongs to no valid attachment: links of this network, and leases. Goes on over errors and reports the first.
+  /// Removes what belongs to no valid attachment: links of this network, and leases. Goes on over errors and
+  /// reports the first.
   func collectGarbage() throws(CNIError) {
     let valid = Self.keys(configuration.validAttachments ?? [])
     var failures: [CNIError] = []
     for lease in try leases.all() where !valid.contains(lease.key) {
-      do throws(CNIError) { try plugin(lease.containerID, lease.interfaceName).del() } catch { failures.append(error) }
+      do throws(CNIError) { try plugin(lease.containerID, lease.interfaceName).del() } catch {
+        failures.append(error)
+      }
     }
     do {
       var node = try RouteSession()

@@ -1,5 +1,5 @@
-// A pod on a bridge: one veth pair, one address a range set, one default route; announced, known to the node agent,
-// and undone as a whole when any step fails.
+// A pod on a bridge: one veth pair, one address a range set, one default route; announced, known to the node
+// agent, and undone as a whole when any step fails.
 //
 //   pod namespace            node namespace
 //   eth0 10.42.0.2/24 ------ vp0123456789abc --- cni0 10.42.0.1/24 --- the node's routes
@@ -23,7 +23,8 @@ struct BridgePlugin {
 
   func add() throws(CNIError) -> CNIResult {
     let namespace = try openNamespace()
-    var wanted = Lease(network: configuration.name, containerID: call.containerID, interfaceName: call.interfaceName)
+    var wanted = Lease(
+      network: configuration.name, containerID: call.containerID, interfaceName: call.interfaceName)
     wanted.hostInterface = hostInterface
     wanted.bridge = configuration.bridge
     wanted.podNamespace = call.arguments["K8S_POD_NAMESPACE"] ?? ""
@@ -33,7 +34,8 @@ struct BridgePlugin {
     do {
       return try attach(lease, namespace: namespace, hasLink: &hasLink)
     } catch {
-      var failure = CNIError.wrapping(error, "cannot attach \(call.interfaceName) of container \(call.containerID)")
+      var failure = CNIError.wrapping(
+        error, "cannot attach \(call.interfaceName) of container \(call.containerID)")
       do throws(CNIError) {
         try undo(lease, hasLink: hasLink)
       } catch {
@@ -58,7 +60,9 @@ struct BridgePlugin {
     }
   }
 
-  private func attach(_ lease: Lease, namespace: borrowing NetworkNamespace, hasLink: inout Bool) throws -> CNIResult {
+  private func attach(_ lease: Lease, namespace: borrowing NetworkNamespace, hasLink: inout Bool) throws
+    -> CNIResult
+  {
     var node = try RouteSession()
     let bridge = try ensureBridge(&node, lease)
     let mtu = configuration.mtu > 0 ? configuration.mtu : bridge.mtu
@@ -77,7 +81,8 @@ struct BridgePlugin {
         .init(name: configuration.bridge, mac: bridge.mac, mtu: bridge.mtu),
         .init(name: hostInterface, mac: try node.link(named: hostInterface)?.mac, mtu: mtu),
         .init(name: call.interfaceName, mac: mac, mtu: mtu, sandbox: call.namespacePath),
-      ], addresses: lease.addresses, gateways: lease.gateways, carrier: 2, routes: routes, dns: configuration.dns)
+      ], addresses: lease.addresses, gateways: lease.gateways, carrier: 2, routes: routes,
+      dns: configuration.dns)
   }
 
   private func makePair(_ node: inout RouteSession, _ end: VethEnd, _ peer: VethEnd) throws {
@@ -114,7 +119,8 @@ struct BridgePlugin {
       found = try node.link(named: name)
     }
     guard let bridge = found, bridge.kind == "bridge" else {
-      throw CNIError(.invalidConfiguration, "\(name) exists and is not a bridge", details: "name another in `bridge`")
+      throw CNIError(
+        .invalidConfiguration, "\(name) exists and is not a bridge", details: "name another in `bridge`")
     }
     if !bridge.isUp { try node.setLink(bridge.index, isUp: true) }
     if configuration.isGateway {
@@ -126,8 +132,8 @@ struct BridgePlugin {
     return bridge
   }
 
-  /// Forwarding on; bridged frames seen by the firewall (a Service's answer must meet conntrack); no router advertisements
-  /// from pods (CVE-2020-10749). What this kernel lacks is left to the node agent to report.
+  /// Forwarding on; bridged frames seen by the firewall (a Service's answer must meet conntrack); no router
+  /// advertisements from pods (CVE-2020-10749). What this kernel lacks is left to the node agent to report.
   private func prepareKernel(_ bridge: String) throws {
     if configuration.isGateway { try Sysctl.write("net/ipv4/ip_forward", "1") }
     for (name, value) in [
@@ -202,7 +208,8 @@ struct BridgePlugin {
     case .absent where !configuration.requiresNode: return
     case .absent:
       throw CNIError(
-        .tryAgainLater, "the node agent does not listen on \(path)", details: "`requireNode` is true; is weft running?")
+        .tryAgainLater, "the node agent does not listen on \(path)",
+        details: "`requireNode` is true; is weft running?")
     case .refused(let reason):
       throw CNIError(.tryAgainLater, "the node agent refused the pod", details: reason)
     case .silent(let reason):
@@ -212,7 +219,8 @@ struct BridgePlugin {
 
   func event(_ name: String, _ lease: Lease, mac: MACAddress?) -> JSONValue {
     .object([
-      "event": .string(name), "containerID": .string(lease.containerID), "ifname": .string(lease.interfaceName),
+      "event": .string(name), "containerID": .string(lease.containerID),
+      "ifname": .string(lease.interfaceName),
       "podNamespace": .string(lease.podNamespace), "podName": .string(lease.podName),
       "ip": lease.addresses.first.map { .string("\($0.address)") },
       "ips": .array(lease.addresses.map { .string("\($0.address)") }), "mac": mac.map { .string("\($0)") },
@@ -244,8 +252,9 @@ struct BridgePlugin {
     }
   }
 
-  /// Undoes an ADD from the container ID and interface name alone, any number of times. The pod's namespace is not entered:
-  /// its end of the pair goes with ours. The address is free only when the link is gone and the agent knows.
+  /// Undoes an ADD from the container ID and interface name alone, any number of times. The pod's namespace
+  /// is not entered: its end of the pair goes with ours. The address is free only when the link is gone and
+  /// the agent knows.
   func del() throws(CNIError) {
     let key = "\(call.containerID):\(call.interfaceName)"
     let lease = try leases.find(key)

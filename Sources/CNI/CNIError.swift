@@ -1,4 +1,5 @@
-// What the plugin tells the runtime when it cannot: a code of the CNI specification and words that name the object.
+// What the plugin tells the runtime when it cannot: a code of the CNI specification and words that name the
+// object.
 import KernelNetlink
 
 /// An error as the CNI specification frames it (section 5, "Error"). Codes from 100 are ours.

@@ -15,7 +15,8 @@ struct CNIResult {
   var interfaces: [Interface] = []
   var addresses: [InterfaceAddress] = []
   var gateways: [IPAddress] = []
-  /// Index in `interfaces` of the one that carries the addresses; nil for an IPAM plugin's abbreviated result.
+  /// Index in `interfaces` of the one that carries the addresses; nil for an IPAM plugin's abbreviated
+  /// result.
   var carrier: Int?
   var routes: [Route] = []
   var dns: JSONValue?

@@ -65,13 +65,13 @@ enum Files {
   }
 
   /// Makes a folder and those above it.
-  static func makeFolder(_ path: String) throws(CNIError) {
-    if mkdir(path, 0o700) == 0 || errno == EEXIST { return }
+  static func makeFolder(_ path: String, mode: mode_t = 0o700) throws(CNIError) {
+    if mkdir(path, mode) == 0 || errno == EEXIST { return }
     guard errno == ENOENT, let slash = path.lastIndex(of: "/"), slash != path.startIndex else {
       throw failure("create", path)
     }
-    try makeFolder(String(path[..<slash]))
-    if mkdir(path, 0o700) != 0, errno != EEXIST { throw failure("create", path) }
+    try makeFolder(String(path[..<slash]), mode: mode)
+    if mkdir(path, mode) != 0, errno != EEXIST { throw failure("create", path) }
   }
 
   /// The names in a folder, without `.` and `..`; none when there is no folder.
@@ -119,7 +119,8 @@ struct FileLock: ~Copyable {
       guard waited < Self.waitMillisecondsMax * 1000 else {
         close(opened)
         throw CNIError(
-          .tryAgainLater, "\(path) is locked by another call", details: "`fuser -v \(path)` shows by which process")
+          .tryAgainLater, "\(path) is locked by another call",
+          details: "`fuser -v \(path)` shows by which process")
       }
       usleep(200)
       waited += 200

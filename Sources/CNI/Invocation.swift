@@ -2,7 +2,9 @@
 
 /// One call, checked.
 public struct Invocation: Sendable {
-  public enum Verb: String, Sendable { case add = "ADD", del = "DEL", check = "CHECK", gc = "GC", status = "STATUS", version = "VERSION" }
+  public enum Verb: String, Sendable {
+    case add = "ADD", del = "DEL", check = "CHECK", gc = "GC", status = "STATUS", version = "VERSION"
+  }
 
   public var verb: Verb
   public var containerID: String
@@ -53,12 +55,14 @@ public struct Invocation: Sendable {
     guard faults.isEmpty else {
       throw CNIError(
         .invalidEnvironment, "missing or malformed: \(faults.joined(separator: ", "))",
-        details: "container IDs and network names start with a letter or digit and go on with those, `_`, `.`, `-`; "
+        details:
+          "container IDs and network names start with a letter or digit and go on with those, `_`, `.`, `-`; "
           + "interface names have 1 to 15 bytes without `/`, `:` and spaces")
     }
   }
 
-  /// A letter or digit, then letters, digits, `_`, `.`, `-`: what the specification allows for IDs and network names.
+  /// A letter or digit, then letters, digits, `_`, `.`, `-`: what the specification allows for IDs and
+  /// network names.
   static func isIdentifier(_ text: String) -> Bool {
     func isAlphanumeric(_ byte: UInt8) -> Bool {
       switch byte {

@@ -1,4 +1,5 @@
-// The little JSON this plugin needs, without Foundation: a bounded reader, a writer, look-up that ignores case.
+// The little JSON this plugin needs, without Foundation: a bounded reader, a writer, look-up that ignores
+// case.
 
 /// A JSON value. Objects keep the order of their members.
 public indirect enum JSONValue: Sendable, Hashable {
@@ -19,8 +20,8 @@ public indirect enum JSONValue: Sendable, Hashable {
     }
   }
 
-  /// The member called `name`; failing that one that differs in case alone: containerd 1.6 writes `HostPort` where the
-  /// specification says `hostPort`. Null reads as absent.
+  /// The member called `name`; failing that one that differs in case alone: containerd 1.6 writes `HostPort`
+  /// where the specification says `hostPort`. Null reads as absent.
   public subscript(name: String) -> JSONValue? {
     guard case .object(let members) = self else { return nil }
     let found =

@@ -4,8 +4,9 @@
 //   DATADIR/NETWORK/index.N                     what is free in range set N, rebuilt whenever in doubt
 //   DATADIR/NETWORK/lock                        held for the part of a call that gives or takes addresses
 //
-// A process killed at any point leaves either no lease, or a lease that DEL finds by its name. No pod survives a reboot, so leases
-// of another boot (kernel's boot_id) are dropped with the first rebuild: they cannot leak.
+// A process killed at any point leaves either no lease, or a lease that DEL finds by its name. No pod
+// survives a reboot, so leases of another boot (kernel's boot_id) are dropped with the first rebuild: they
+// cannot leak.
 import Addresses
 import Glibc
 import KernelNetlink
@@ -80,7 +81,8 @@ public struct LeaseStore: Sendable {
   }
 
   /// Gives `lease` an address of each range set and writes it down.
-  /// - Throws: error 100 when the attachment has a lease, 11 when a range is exhausted or a requested address is taken.
+  /// - Throws: error 100 when the attachment has a lease, 11 when a range is exhausted or a requested
+  /// address is taken.
   func acquire(_ wanted: Lease, requested: [IPAddress] = []) throws(CNIError) -> Lease {
     try Files.makeFolder("\(folder)/leases")
     let lock = try FileLock("\(folder)/lock")
@@ -88,7 +90,8 @@ public struct LeaseStore: Sendable {
     if let existing = try find(wanted.key), existing.bootID == Self.bootID {
       let held = existing.addresses.map(\.description).joined(separator: ", ")
       throw CNIError(
-        .alreadyAttached, "container \(wanted.containerID) already has \(wanted.interfaceName) on \(wanted.network)",
+        .alreadyAttached,
+        "container \(wanted.containerID) already has \(wanted.interfaceName) on \(wanted.network)",
         details: "it holds \(held); DEL comes before a second ADD")
     }
     let pools = try openPools()

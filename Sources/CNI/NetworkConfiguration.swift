@@ -41,7 +41,8 @@ public struct NetworkConfiguration: Sendable {
   /// A plugin waits this long for the node agent unless the configuration says otherwise.
   public static let defaultNodeTimeoutMilliseconds = 5000
 
-  /// - Parameter needsRanges: whether a configuration without addresses is an error (ADD, STATUS) or not (DEL).
+  /// - Parameter needsRanges: whether a configuration without addresses is an error (ADD, STATUS) or not
+  /// (DEL).
   public init(_ json: JSONValue, arguments: [String: String] = [:], needsRanges: Bool) throws(CNIError) {
     version = json["cniVersion"]?.string ?? "0.1.0"
     guard Self.versions.contains(version) else {
@@ -85,7 +86,7 @@ public struct NetworkConfiguration: Sendable {
       routes = try Self.routes(ipam)
       rangeSets = try Self.rangeSets(ipam)
       if needsRanges { try check(json) }
-    } catch where !needsRanges {
+    } catch  where !needsRanges {
       // DEL must succeed with whatever configuration is left.
     }
   }
@@ -93,10 +94,13 @@ public struct NetworkConfiguration: Sendable {
   private func check(_ json: JSONValue) throws(CNIError) {
     guard !rangeSets.isEmpty else {
       throw CNIError(
-        .invalidConfiguration, "network \(name) has no addresses", details: "`ipam.ranges` or `ipam.subnet` is missing")
+        .invalidConfiguration, "network \(name) has no addresses",
+        details: "`ipam.ranges` or `ipam.subnet` is missing")
     }
     // Refusing is safer than ignoring: each of these changes what traffic is let through.
-    for (key, refused) in [("ipMasq", JSONValue.bool(true)), ("promiscMode", .bool(true)), ("macspoofchk", .bool(true))]
+    for (key, refused) in [
+      ("ipMasq", JSONValue.bool(true)), ("promiscMode", .bool(true)), ("macspoofchk", .bool(true)),
+    ]
     where json[key] == refused {
       throw CNIError(
         .unsupportedField, "`\(key)`: \(refused.text) is not supported",
@@ -107,7 +111,8 @@ public struct NetworkConfiguration: Sendable {
     }
     if let type = json["ipam"]?["type"]?.string, !["host-local", "weft", "weft-cni"].contains(type) {
       throw CNIError(
-        .unsupportedField, "`ipam.type`: \(type) is not supported", details: "use host-local, which is built in")
+        .unsupportedField, "`ipam.type`: \(type) is not supported",
+        details: "use host-local, which is built in")
     }
   }
 

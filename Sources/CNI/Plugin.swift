@@ -35,7 +35,9 @@ public enum Plugin {
         if call.verb == .version { return answer(versions("1.1.0")) }
         throw CNIError(.undecodable, "the network configuration is not JSON", details: "\(error)")
       }
-      if let given = json["cniVersion"]?.string, NetworkConfiguration.versions.contains(given) { version = given }
+      if let given = json["cniVersion"]?.string, NetworkConfiguration.versions.contains(given) {
+        version = given
+      }
       return try dispatch(call, json)
     } catch {
       return PluginAnswer(output: error.json(version: version).text + "\n", exitCode: 1)
@@ -106,7 +108,8 @@ public enum Plugin {
     return PluginAnswer(output: "", exitCode: 0)
   }
 
-  /// containerd before 2.1 calls `loopback` for every pod. DEL has nothing to do: `lo` goes with its namespace.
+  /// containerd before 2.1 calls `loopback` for every pod. DEL has nothing to do: `lo` goes with its
+  /// namespace.
   private static func loopback(_ call: Invocation, _ configuration: NetworkConfiguration) throws(CNIError)
     -> PluginAnswer
   {

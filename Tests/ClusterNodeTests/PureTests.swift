@@ -73,12 +73,12 @@ import Testing
     ("100n", 1),
   ])
   func `quantities are read in thousandths`(text: String, milli: Int64) {
-    #expect(Quantity.milli(text) == milli)
+    #expect(Amount.milli(text) == milli)
   }
 
   @Test(arguments: ["", "Mi", "one", "--1", "1e999"])
   func `what is no quantity is refused`(text: String) {
-    #expect(Quantity.milli(text) == nil)
+    #expect(Amount.milli(text) == nil)
   }
 }
 
@@ -150,15 +150,6 @@ import Testing
   @Test(arguments: ["../x", "/etc/passwd", "a/../../b", ""])
   func `a path that leaves its volume is refused`(path: String) {
     #expect(!isSafeRelativePath(path))
-  }
-
-  @Test(arguments: [("c2VjcmV0", "secret"), ("aGk=", "hi"), ("", "")])
-  func `base64 of secrets is read`(text: String, result: String) {
-    #expect(Base64.decode(text).map { String(decoding: $0, as: UTF8.self) } == result)
-  }
-
-  @Test func `what is no base64 is nothing`() {
-    #expect(Base64.decode("a") == nil && Base64.decode("????") == nil && Base64.decode("=a==") == nil)
   }
 }
 

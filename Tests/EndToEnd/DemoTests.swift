@@ -10,13 +10,26 @@ import Testing
     let node = try TestNode()
     defer { node.remove() }
     try node.start()
+    let clock = ContinuousClock()
+    var last = clock.now
+    func done(_ step: String) {
+      print("\(step): \(clock.now - last)")
+      last = clock.now
+    }
     try apiIsReady(node)
+    done("api ready")
     try demoIsReadyWithinTenSeconds(node)
+    done("demo ready and described")
     try everyDoorAnswers(node)
+    done("every door answered")
     try theStrangerIsRefusedAndToldWhy(node)
+    done("stranger refused")
     try await replacingAPodFailsNoRequest(node)
+    done("pod replaced")
     try restartKeepsObjectsPodsAndRuleset(node)
+    done("restarted")
     try interruptLeavesNothing(node)
+    done("stopped without a trace")
   }
 
   func apiIsReady(_ node: TestNode) throws {

@@ -1,9 +1,21 @@
+// Puts the CNI plugin and its configuration where the local containerd looks for them.
+
+import CNI
 import Diagnostics
-import Glibc
+
 enum PluginFiles {
+  /// The plugin reports each pod to the node agent and waits: a pod may not start while nobody enforces its policies.
   static func install(_ settings: LocalClusterSettings) throws(WeftError) {
-    system("cp /usr/lib/cni/* \(settings.cniBinaryFolder)/")
-    let text = "{\"cniVersion\":\"1.0.0\",\"name\":\"weft\",\"plugins\":[{\"type\":\"bridge\",\"bridge\":\"cni0\",\"isGateway\":true,\"hairpinMode\":true,\"ipam\":{\"type\":\"host-local\",\"dataDir\":\"\(settings.cniStateFolder)\",\"ranges\":[[{\"subnet\":\"\(settings.podBlock)\"}]],\"routes\":[{\"dst\":\"0.0.0.0/0\"}]}}]}"
-    let f = open("\(settings.cniConfigFolder)/10-weft.conflist", O_WRONLY|O_CREAT|O_TRUNC, 0o644); _ = write(f, text, text.utf8.count); close(f)
+    do {
+      try CNI.install(binary: Programs.plugin, into: settings.cniBinaryFolder)
+      let network = NetworkSettings(
+        podBlocks: [settings.podBlock], bridge: LocalClusterSettings.bridge, dataDirectory: settings.cniStateFolder,
+        nodeSocket: "\(settings.runFolder)/node.sock", requiresNode: true)
+      try installConflist(renderConflist(network), at: "\(settings.cniConfigFolder)/10-weft.conflist")
+    } catch {
+      throw WeftError(
+        "CNI0002", object: settings.cniBinaryFolder, cause: "the CNI plugin cannot be installed (\(error))",
+        next: "choose another folder with --run-dir", underlying: error)
+    }
   }
 }

@@ -85,9 +85,9 @@ struct PodSpec: Sendable {
   /// Thousandths of a quantity, written as text or as a number.
   static func amount(_ value: JSON?) -> Int64? {
     switch value {
-    case .string(let text): Quantity.milli(text)
-    case .integer(let number): Quantity.milli(String(number))
-    case .number(let text): Quantity.milli(text)
+    case .string(let text): Amount.milli(text)
+    case .integer(let number): Amount.milli(String(number))
+    case .number(let text): Amount.milli(text)
     default: nil
     }
   }

@@ -1,7 +1,7 @@
 // Amounts of CPU and memory as Kubernetes writes them: `250m`, `1.5`, `64Mi`, `1e3`.
 
 /// Reads quantities exactly, in thousandths.
-enum Quantity {
+enum Amount {
   private static let suffixes: [(String, milli: Double)] = [
     ("Ki", 1024e3), ("Mi", 1_048_576e3), ("Gi", 1_073_741_824e3), ("Ti", 1_099_511_627_776e3),
     ("Pi", 1_125_899_906_842_624e3), ("n", 1e-6), ("u", 1e-3), ("m", 1), ("k", 1e6), ("M", 1e9), ("G", 1e12),
