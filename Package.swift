@@ -209,6 +209,8 @@ if wanted == nil {
   // House rules, and the program as its users meet it: real clients, real kernel, real containerd.
   targets.append(
     .testTarget(name: "TidyTests", path: "Tests/TidyTests", swiftSettings: swiftSettings))
+}
+if wanted == nil || wanted!.contains("EndToEnd") {
   targets.append(
     .testTarget(
       name: "EndToEnd", dependencies: ["ClusterObjects"], path: "Tests/EndToEnd", swiftSettings: swiftSettings

@@ -40,7 +40,10 @@ struct Weft: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "weft", abstract: "A Kubernetes network and control plane in one binary.",
     version: version,
-    subcommands: [Up.self, Down.self, ProxyCommand.self, ExplainCommand.self])
+    subcommands: [
+      Up.self, Down.self, ServerCommand.self, NodeCommand.self, ProxyCommand.self, DNSCommand.self,
+      ImageCommand.self, StatusCommand.self, DiffCommand.self, ExplainCommand.self,
+    ])
   static let version = "0.1.0"
 }
 

@@ -21,7 +21,13 @@ struct ClusterOptions: ParsableArguments {
     return try RemoteClient(kubeconfig: Kubeconfig(path: path(), context: context))
   }
 
-  private func path() throws(WeftError) -> String {
+  /// The API over HTTP, for what only a server can be asked.
+  func remote() throws(WeftError) -> RemoteClient {
+    try RemoteClient(kubeconfig: Kubeconfig(path: path(), context: context))
+  }
+
+  /// The kubeconfig: the flag's, the environment's, or that of `weft up`. Throws `CLI0020` when there is none.
+  func path() throws(WeftError) -> String {
     if let kubeconfig { return kubeconfig }
     if let variable = getenv("KUBECONFIG").map({ String(cString: $0) }), !variable.isEmpty { return variable }
     let own = "/var/lib/weft/admin.kubeconfig"

@@ -13,11 +13,14 @@ struct LocalClusterSettings: Sendable {
   var clusterBlock: IPPrefix
   var serviceBlock: IPPrefix
   var withDemo: Bool
+  /// This node's block of pod addresses, when it is not the first of `clusterBlock`.
+  var ownBlock: IPPrefix?
 
   static let bridge = "cni0"
 
-  /// This machine is the first node: it has the first /24 (or /64) of the pods' block.
+  /// The machine of a `weft up` is the first node: it has the first /24 (or /64) of the pods' block.
   var podBlock: IPPrefix {
+    if let ownBlock { return ownBlock }
     let length = max(clusterBlock.length, clusterBlock.family == .v4 ? 24 : 64)
     return IPPrefix(clusterBlock.address, length: length) ?? clusterBlock
   }

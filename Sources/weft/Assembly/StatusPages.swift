@@ -36,7 +36,7 @@ final class StatusPages: Sendable {
         }
         if let healthSocket {
           _ = try? HTTPStatusServer(Descriptor(owning: healthSocket), reactor: reactor) { path in
-            path == "/healthz" || path == "/livez" ? .init(text: "ok") : nil
+            ["/healthz", "/livez", "/health", "/ready"].contains(path) ? .init(text: "ok") : nil
           }
         }
       }

@@ -116,13 +116,18 @@ actor ImageStore {
       try Files.write(path, archive.bytes, mode: 0o600)
       _ = try await importArchive(path)
     }
-    // The runtime interface learns of imported images by events: wait until it names them.
-    for _ in 0..<200 {
-      var known = true
-      for reference in missing where try await cri.image(reference) == nil { known = false }
-      if known { break }
-      try await Task.sleep(for: .milliseconds(10))
-    }
+    await waitUntilKnown(missing)
     return missing
+  }
+
+  /// The runtime interface learns of imported images by events: waits until it names them, two seconds at most.
+  func waitUntilKnown(_ references: [String]) async {
+    let deadline = ContinuousClock.now + .seconds(2)
+    while ContinuousClock.now < deadline {
+      var known = true
+      for reference in references where (try? await cri.image(reference)) == nil { known = false }
+      if known { break }
+      try? await Task.sleep(for: .milliseconds(10))
+    }
   }
 }

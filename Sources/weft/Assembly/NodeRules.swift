@@ -1,0 +1,137 @@
+// The rules of one node as its data plane would plan them now, beside those that are in force: what `status` and `diff` compare.
+
+import Addresses
+import ClusterView
+import DataPlane
+import Diagnostics
+import Glibc
+import KernelNftables
+import Policy
+import Proxy
+import Ruleset
+
+/// One comparison. Reads, never changes.
+struct NodeRules {
+  var wanted: Ruleset
+  var inForce: InForce
+  /// What leads from the kernel's tables to the wanted ones; empty when they are equal.
+  var operations: [Operation]
+  /// Left out of the plan, with reasons.
+  var quarantined: [QuarantinedObject]
+
+  /// Where the data plane of this node has its settings from.
+  struct Source {
+    var nodeName: String
+    /// The data directory of a `weft up` on this machine; nil when `weft proxy` runs here.
+    var dataFolder: String?
+    var enforcesPolicy = true
+    /// False when nothing says that this machine is a node of the cluster.
+    var isOfThisMachine: Bool
+    /// Rules in force may be a moment behind the API: a difference counts when it is still there after this many looks.
+    static let looksMax = 4
+    static let lookPause: Duration = .milliseconds(250)
+
+    /// - Parameters:
+    ///   - kubeconfig: lies in the data directory of a `weft up`, if there is one on this machine.
+    ///   - dataFolder: that directory, when it is elsewhere.
+    init(nodeName: String?, kubeconfig: String?, view: ClusterView, policy: Bool, dataFolder given: String?) {
+      let host = NodeAddress.hostName
+      let only = view.nodes.count == 1 ? view.nodes.keys.first : nil
+      self.nodeName = nodeName ?? (view.nodes[host] == nil ? only : nil) ?? host
+      enforcesPolicy = policy
+      isOfThisMachine = nodeName != nil || view.nodes[host] != nil
+      var beside = (kubeconfig ?? "")[...]
+      while !beside.isEmpty, beside.last != "/" { beside.removeLast() }
+      let folder = given ?? (beside.isEmpty ? "." : String(beside.dropLast()))
+      if given != nil || (kubeconfig != nil && access("\(folder)/cni", F_OK) == 0) {
+        dataFolder = folder
+        isOfThisMachine = true
+      }
+    }
+  }
+
+  /// Throws `NET0010` when the kernel cannot be read.
+  static func compare(_ view: ClusterView, _ source: Source) throws(WeftError) -> NodeRules {
+    let inForce = try observe()
+    let configuration = try proxyConfiguration(view, source)
+    var allocation: [IPFamily: ProxyAllocation] = [:]
+    for family in configuration.families {
+      if let table = inForce.tables[ProxyTables.id(family)] {
+        allocation[family] = ProxyAllocation(recovering: table, family: family)
+      }
+    }
+    let proxy = planProxy(view, configuration, previous: allocation)
+    var tables = proxy.tables.map { keepingClusterNetworks($0, inForce) }
+    if source.enforcesPolicy { tables += try planPolicies(view, source) }
+    let wanted = Ruleset(tables)
+    return NodeRules(
+      wanted: wanted, inForce: inForce, operations: wanted.operations(from: inForce),
+      quarantined: proxy.quarantined)
+  }
+
+  /// Looks again while there are differences: a change may just be on its way from the API to the kernel.
+  static func settled(_ source: Source, view: () async throws -> ClusterView) async throws -> (
+    NodeRules, ClusterView
+  ) {
+    var look = 1
+    while true {
+      let now = try await view()
+      let rules = try compare(now, source)
+      if rules.operations.isEmpty || rules.isAbsent || look >= Source.looksMax { return (rules, now) }
+      look += 1
+      try await Task.sleep(for: Source.lookPause)
+    }
+  }
+
+  /// None of our tables is there.
+  var isAbsent: Bool { inForce.tables.isEmpty }
+
+  static func observe() throws(WeftError) -> InForce {
+    do {
+      return try NftablesSocket().observe(NodeNetwork.tables)
+    } catch {
+      throw WeftError(
+        "NET0010", object: "nftables", cause: "cannot be read (\(error))",
+        next: "run as root, in the node's network namespace: nft list tables", exit: .unreachable,
+        underlying: error)
+    }
+  }
+
+  private static func proxyConfiguration(_ view: ClusterView, _ source: Source) throws(WeftError)
+    -> ProxyConfiguration
+  {
+    var configuration = ProxyConfiguration(nodeName: source.nodeName)
+    guard source.dataFolder != nil else {
+      configuration.nodePortAddresses = try NodeAddress.all(besides: "")
+      return configuration
+    }
+    let blocks = view.nodes[source.nodeName]?.podCIDRs ?? []
+    if let family = blocks.first?.family { configuration.families = [family] }
+    configuration.podNetworks = blocks
+    let own = try NodeAddress.all(besides: LocalClusterSettings.bridge)
+    configuration.nodePortAddresses = own.isEmpty ? blocks.compactMap { $0.address(at: 1) } : own
+    return configuration
+  }
+
+  private static func planPolicies(_ view: ClusterView, _ source: Source) throws(WeftError) -> [Table] {
+    guard let folder = source.dataFolder else {
+      return planPolicy(view: view, attachments: [], settings: PolicySettings(nodeName: source.nodeName))
+    }
+    let blocks = view.nodes[source.nodeName]?.podCIDRs ?? []
+    let settings = PolicySettings(
+      nodeName: source.nodeName, podBlocks: blocks, gateways: blocks.compactMap { $0.address(at: 1) })
+    let book = try AttachmentBook(path: "\(folder)/attachments.json")
+    return planPolicy(view: view, attachments: book.attachments, settings: settings)
+  }
+
+  /// Which addresses are pods of other nodes is a flag of the data plane that no object says: the kernel's word is taken.
+  private static func keepingClusterNetworks(_ table: Table, _ inForce: InForce) -> Table {
+    var table = table
+    for index in table.sets.indices where table.sets[index].name == "cluster-net" {
+      if let found = inForce.tables[table.id]?.sets["cluster-net"] {
+        table.sets[index].elements = found.elements
+      }
+    }
+    return table
+  }
+}

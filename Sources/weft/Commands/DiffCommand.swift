@@ -1,0 +1,59 @@
+// `weft diff`: what would change in this node's kernel if its rules were put in force now.
+
+import ArgumentParser
+import ClusterObjects
+import ClusterView
+import DataPlane
+import Diagnostics
+import Ruleset
+
+struct DiffCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "diff", abstract: "Planned rules against those in force, as the operations that lead there.",
+    discussion: """
+      Nothing is changed. With `weft up` or `weft proxy` running, lines that stay mean that somebody else edits our tables, or
+      that the kernel refused them. Exit code: 0 equal, 1 they differ, 3 the cluster or the kernel cannot be read.
+      """)
+
+  @OptionGroup var cluster: ClusterOptions
+  @OptionGroup var logging: LogOptions
+  @Option(help: "The node whose rules are planned. Default: this machine.") var nodeName: String?
+  @Option(
+    help: "The data directory of this machine's `weft up` or `weft node`. Default: the kubeconfig's folder.")
+  var dataDir: String?
+  @Flag(help: "NetworkPolicy is not enforced here (`weft proxy --no-policy`).") var noPolicy = false
+  @Option(name: .shortAndLong, help: "json, or text.") var output: OutputFormat = .text
+
+  func run() async throws {
+    logging.apply(quiet: true)
+    let view = try await cluster.view()
+    let path = cluster.manifests == nil ? try cluster.path() : nil
+    let source = NodeRules.Source(
+      nodeName: nodeName, kubeconfig: path, view: view, policy: !noPolicy, dataFolder: dataDir)
+    let (rules, _) = try await NodeRules.settled(source) { try await cluster.view() }
+    switch output {
+    case .json:
+      Terminal.say(
+        JSON.object([
+          "node": JSON(source.nodeName), "equal": JSON(rules.operations.isEmpty),
+          "operations": JSON(rules.operations.map(\.description)),
+        ]).text)
+    case .text:
+      for operation in rules.operations { Terminal.say(Self.line(operation)) }
+      let tables = rules.inForce.tables.count
+      Terminal.complain(
+        rules.operations.isEmpty
+          ? "equal: \(tables) tables in force as planned"
+          : "\(rules.operations.reduce(0) { $0 + $1.weight }) changes would put the plan in force")
+    }
+    if !rules.operations.isEmpty { throw Finding(status: .finding) }
+  }
+
+  /// Green for what would come, red for what would go.
+  private static func line(_ operation: Operation) -> String {
+    let text = operation.description
+    let (sign, colour) =
+      text.hasPrefix("delete") ? ("-", "31") : text.hasPrefix("add") ? ("+", "32") : ("~", "33")
+    return Terminal.usesColour ? "\u{1b}[\(colour)m\(sign) \(text)\u{1b}[0m" : "\(sign) \(text)"
+  }
+}

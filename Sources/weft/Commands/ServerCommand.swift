@@ -1,0 +1,84 @@
+// `weft server`: the control plane alone: API server, controllers, scheduler. No node, no rules, no root.
+
+import Addresses
+import ArgumentParser
+import ClusterClient
+import ClusterControllers
+import ClusterScheduler
+import ClusterServer
+import Diagnostics
+
+struct ServerCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "server", abstract: "The control plane alone: API, controllers, scheduler.",
+    discussion: "Ctrl-C or SIGTERM ends it; the data directory stays. Needs no root on a port above 1023.")
+
+  @OptionGroup var logging: LogOptions
+  @Option(help: "Where the API server listens.") var listen = "0.0.0.0:6443"
+  @Option(help: "Store, certificates and admin.kubeconfig.") var dataDir = "/var/lib/weft"
+  @Option(help: "Where objects are kept.") var store = "sqlite"
+  @Option(help: "Addresses of Services. The first is the API's.") var serviceCidr = "10.43.0.0/16"
+  @Option(help: "Where pods reach the API. Default: this machine's first address.") var advertise: String?
+
+  func run() async throws {
+    logging.apply()
+    let settings = try settings()
+    let signal = Task.detached { await StopSignal.wait() }
+    let server = try await ClusterServer.start(settings)
+    let informers = SharedInformers(api: server.client(user: "system:weft"))
+    var controllerSettings = ControllerSettings()
+    controllerSettings.rootCertificate = server.authorityPEM
+    let controllers = startControllers(
+      api: server.client(user: "system:kube-controller-manager"), informers: informers,
+      settings: controllerSettings)
+    let scheduler = startScheduler(api: server.client(user: "system:kube-scheduler"), informers: informers)
+    Terminal.say(
+      Terminal.table([
+        ["API server", server.address], ["kubeconfig", server.kubeconfigPath],
+        ["try", "export KUBECONFIG=\(server.kubeconfigPath)"], ["", "kubectl get --raw /readyz"],
+      ]))
+    _ = await signal.value
+    Terminal.complain("stopping; the data stays in \(dataDir)")
+    await scheduler.stop()
+    await controllers.stop()
+    await informers.stop()
+    await server.shutdown()
+  }
+
+  private func settings() throws(WeftError) -> ServerSettings {
+    guard store == "sqlite" else {
+      throw WeftError(
+        "CLI0032", object: "--store \(store)", cause: "is no store this build has", next: "use --store sqlite"
+      )
+    }
+    guard let endpoint = SocketEndpoint(listen) else {
+      throw WeftError(
+        "CLI0004", object: "--listen \(listen)", cause: "is no address and port",
+        next: "write it as 0.0.0.0:6443")
+    }
+    guard let services = IPPrefix(serviceCidr) else {
+      throw WeftError(
+        "CLI0002", object: "--service-cidr \(serviceCidr)", cause: "is no address block",
+        next: "write it as 10.43.0.0/16")
+    }
+    let addresses = try NodeAddress.all(besides: LocalClusterSettings.bridge)
+    var settings = ServerSettings(dataFolder: dataDir)
+    settings.host = "\(endpoint.address)"
+    settings.port = Int(endpoint.port)
+    settings.serviceRange = ("\(services.address)", services.length)
+    settings.extraAddresses = addresses.map(\.description)
+    settings.extraNames = [NodeAddress.hostName]
+    if let advertise {
+      guard let address = IPAddress(advertise) else {
+        throw WeftError(
+          "CLI0033", object: "--advertise \(advertise)", cause: "is no address", next: "write it as 192.0.2.7"
+        )
+      }
+      settings.advertiseAddress = "\(address)"
+      settings.extraAddresses.append("\(address)")
+    } else if let address = addresses.first(where: { $0.family == .v4 }) {
+      settings.advertiseAddress = "\(address)"
+    }
+    return settings
+  }
+}

@@ -1,0 +1,83 @@
+// The commands that stand beside `weft up`, as a user types them: what they print and the code they end with.
+import Foundation
+import Testing
+
+@Suite(.serialized) struct CommandTests {
+  @Test(.timeLimit(.minutes(3))) func `status and diff see what somebody else did to the kernel`() throws {
+    let node = try TestNode()
+    defer { node.remove() }
+    try node.start(["--http", "none"])
+    let config = ["--kubeconfig", node.kubeconfig]
+    func ask(_ command: String) -> Output { node.exec([Project.weft, command] + config) }
+    let well = eventually(within: 20) { ask("status").status == 0 }
+    try #require(well != nil, "\(ask("status"))\n\(node.log.suffix(3000))")
+    #expect(ask("status").standardOutput.contains("1 of 1 ready"), "\(ask("status"))")
+    #expect(ask("diff").status == 0 && ask("diff").standardOutput.isEmpty, "\(ask("diff"))")
+
+    node.exec("nft", "flush", "map", "ip", "KUBE-PROXY", "svc-id")
+    let difference = ask("diff")
+    #expect(difference.status == 1, "\(difference)")
+    #expect(difference.standardOutput.contains("+ add element ip KUBE-PROXY svc-id"), "\(difference)")
+    #expect(difference.standardOutput.contains("default/kubernetes:https"), "\(difference)")
+    let ill = node.exec([Project.weft, "status", "-o", "json"] + config)
+    #expect(ill.status == 1 && ill.standardOutput.contains("\"state\":\"differs\""), "\(ill)")
+
+    #expect(node.stop(SIGINT) == 0, "\(node.log.suffix(3000))")
+    let gone = ask("status")
+    #expect(gone.status == 3 && gone.standardError.contains("API0100"), "\(gone)")
+  }
+
+  @Test(.timeLimit(.minutes(1))) func `without containerd an image import says what to start`() throws {
+    let output = run([
+      Project.weft, "image", "import", Project.weft, "--run-dir", "/run/weft-nobody",
+    ])
+    #expect(output.status == 3 && output.standardError.hasPrefix("NOD0012 "), "\(output)")
+  }
+
+  @Test(.timeLimit(.minutes(1))) func `the control plane alone makes pods of a Deployment, and binds none`()
+    throws
+  {
+    let node = try TestNode()
+    defer { node.remove() }
+    let arguments = ["--listen", "127.0.0.1:6443", "--data-dir", node.dataFolder]
+    let server = try node.background([Project.weft, "server"] + arguments)
+    defer { server.terminate() }
+    let ready = eventually(within: 10) { node.kubectl("get", "--raw", "/readyz").standardOutput == "ok" }
+    try #require(ready != nil)
+    let created = node.kubectl("create", "deployment", "web", "--image=none/none:1", "--replicas=2")
+    #expect(created.status == 0, "\(created)")
+    let pending = eventually(within: 10) {
+      node.kubectl("get", "pods", "--no-headers").lines.filter { $0.contains("Pending") }.count == 2
+    }
+    #expect(pending != nil, "\(node.kubectl("get", "all"))")
+
+    let dns = try node.background([
+      Project.weft, "dns", "--kubeconfig", node.kubeconfig, "--listen", "127.0.0.1:5300",
+    ])
+    defer { dns.terminate() }
+    let answered = eventually(within: 10) {
+      node.exec(
+        "dig", "+short", "+time=1", "+tries=1", "@127.0.0.1", "-p", "5300",
+        "kubernetes.default.svc.cluster.local"
+      ).trimmed == "10.43.0.1"
+    }
+    #expect(answered != nil)
+    server.terminate()
+    #expect(eventually(within: 10) { !server.isRunning } != nil)
+    #expect(server.terminationStatus == 0)
+  }
+}
+
+extension TestNode {
+  /// A program that runs on in the node's network. Whoever starts it ends it.
+  func background(_ arguments: [String]) throws -> Process {
+    let process = Process()
+    process.executableURL = URL(filePath: "/usr/bin/nsenter")
+    process.arguments = ["--net=/run/netns/\(name)", "--"] + arguments
+    process.standardInput = FileHandle.nullDevice
+    process.standardOutput = FileHandle.nullDevice
+    process.standardError = FileHandle.nullDevice
+    try process.run()
+    return process
+  }
+}
