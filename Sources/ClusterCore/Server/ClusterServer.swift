@@ -192,7 +192,7 @@ public final class ClusterServer: Sendable {
     await listener.shutdown(grace: .milliseconds(200))
     await store.shutdown()
     try? await group.shutdownGracefully()
-    log.info("stopped")
+    log.debug("stopped")
   }
 }
 
