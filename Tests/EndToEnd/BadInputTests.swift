@@ -188,6 +188,18 @@ import Testing
     }
   }
 
+  @Test func `an object that cannot be read is left out of the printed rules, and named`() throws {
+    try withFolder { folder in
+      try
+        "apiVersion: v1\nkind: Service\nmetadata: {name: odd}\nspec: {clusterIP: 10.43.0.7, ports: [{port: x}]}\n"
+        .write(toFile: "\(folder)/odd.yaml", atomically: true, encoding: .utf8)
+      let printed = run([Project.weft, "proxy", "--manifests", folder, "--print"])
+      expectRefusal(printed, "PRX0003", exit: 0, names: "Service default/odd", "port", "left out")
+      #expect(printed.standardOutput.contains("table ip KUBE-PROXY"), "\(printed)")
+      #expect(!printed.standardOutput.contains("10.43.0.7"), "\(printed)")
+    }
+  }
+
   // MARK: What a refusal looks like
 
   /// One line: `CODE object: cause; next command`.

@@ -15,6 +15,7 @@ import Testing
     let files = try Files(beside: node)
     defer { files.remove() }
 
+    #expect(node.kubectl("delete", "service", "kubernetes").status == 0)
     aTypedClientCreatesEachKind(node)
     try applyTwiceIsUnchanged(node, files)
     try serverSideApplyKeepsOwners(node, files)
@@ -29,6 +30,8 @@ import Testing
     finalizersHoldAndLetGo(node)
     aNamespaceGoesWithEverythingInIt(node)
 
+    let isBack = eventually(within: 15) { node.kubectl("get", "service", "kubernetes").status == 0 }
+    #expect(isBack != nil, "Service default/kubernetes stays away after it was deleted")
     #expect(node.stop(SIGINT) == 0, "\(node.log.suffix(2000))")
   }
 
