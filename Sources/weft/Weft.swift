@@ -25,14 +25,28 @@ struct Main {
       exit(finding.status.rawValue)
     } catch {
       let parsed = Weft.exitCode(for: error)
-      let message = Weft.fullMessage(for: error)
       if parsed == .success {
-        Terminal.say(message)
+        Terminal.say(Weft.fullMessage(for: error))
         exit(0)
       }
+      if parsed == .validationFailure {
+        let refusal = usageError(Weft.message(for: error))
+        Terminal.complain(refusal.description)
+        exit(refusal.exit.rawValue)
+      }
+      let message = Weft.fullMessage(for: error)
       if !message.isEmpty { Terminal.complain(message) }
-      exit(parsed == .validationFailure ? ExitStatus.usage.rawValue : ExitStatus.finding.rawValue)
+      exit(ExitStatus.finding.rawValue)
     }
+  }
+
+  /// What the parser says of flags and arguments, in the one line that every refusal has.
+  private static func usageError(_ message: String) -> WeftError {
+    let names = Weft.configuration.subcommands.map { $0.configuration.commandName }
+    let command = CommandLine.arguments.dropFirst().first { names.contains($0) }.map { "weft \($0)" } ?? "weft"
+    let line = message.split(separator: "\n").first.map(String.init) ?? "cannot be read"
+    return WeftError(
+      "CLI0006", object: command, cause: line.prefix(1).lowercased() + line.dropFirst(), next: "see: \(command) --help")
   }
 }
 

@@ -140,7 +140,12 @@ public final class ClusterServer: Sendable {
       let kubeconfigPath = settings.dataFolder + "/admin.kubeconfig"
       try Kubeconfig(server: address, authority: authority.pem, client: admin).write(to: kubeconfigPath)
       isReady.set()
-      let chores = Task { await Self.doChores(store, caches, settings.historySeconds) }
+      let chores = Task {
+        await Self.doChores(store, caches, settings.historySeconds) {
+          try await core.createBuiltins(
+            serviceAddress: own.description, endpoint: (settings.advertiseAddress, listener.port))
+        }
+      }
       return ClusterServer(
         store: store, caches: caches, core: core, listener: listener, group: group, authority: authority,
         chores: chores, address: address, kubeconfigPath: kubeconfigPath)
@@ -151,8 +156,11 @@ public final class ClusterServer: Sendable {
     }
   }
 
-  /// Bookmarks and expiry each minute; compaction to where the store stood `historySeconds` ago.
-  private static func doChores(_ store: SQLiteStore, _ caches: ObjectCaches, _ historySeconds: Int) async {
+  /// Every ten seconds the builtin objects that somebody deleted come back: without Service `default/kubernetes` no pod
+  /// finds the API. Bookmarks and expiry each minute; compaction to where the store stood `historySeconds` ago.
+  private static func doChores(
+    _ store: SQLiteStore, _ caches: ObjectCaches, _ historySeconds: Int, restore: () async throws -> Void
+  ) async {
     let objects = Metrics.shared.gauge(
       "apiserver_storage_objects", "Objects by resource.", labels: ["resource"])
     let watches = Metrics.shared.gauge(
@@ -164,7 +172,11 @@ public final class ClusterServer: Sendable {
         objects.child(resource).set(Double(cache.count))
         watches.child(resource).set(Double(cache.watchCount))
       }
-      do { try await Task.sleep(for: .seconds(60)) } catch { return }
+      for _ in 0..<6 {
+        do { try await Task.sleep(for: .seconds(10)) } catch { return }
+        // A writer that was quicker, or a store that is full: the next round tries again.
+        try? await restore()
+      }
       caches.bookmark()
       store.expire()
       past.append(store.currentRevision)
@@ -192,7 +204,7 @@ public final class ClusterServer: Sendable {
     await listener.shutdown(grace: .milliseconds(200))
     await store.shutdown()
     try? await group.shutdownGracefully()
-    log.info("stopped")
+    log.debug("stopped")
   }
 }
 

@@ -24,6 +24,14 @@ enum Folders {
     }
   }
 
+  /// What `make` made, as far as nothing was put into it.
+  static func removeEmpty(_ settings: LocalClusterSettings) {
+    for path in [
+      settings.cniConfigFolder, settings.cniBinaryFolder, "\(settings.runFolder)/cni", settings.runFolder,
+      settings.cniStateFolder, settings.dataFolder,
+    ] { rmdir(path) }
+  }
+
   /// What only has a meaning while pods run: the run folder and the attachments.
   static func removeRunning(_ dataFolder: String, _ runFolder: String) {
     unlink("\(dataFolder)/attachments.json")

@@ -26,6 +26,8 @@ actor LocalCluster {
   private var controllers: ControllersHandle?
   private var scheduler: SchedulerHandle?
   private var agent: NodeAgent?
+  /// An earlier run's containerd, pods and rules were there when this one began.
+  private var hadPods = false
   private let logs = LogPipe()
 
   init(_ settings: LocalClusterSettings) { self.settings = settings }
@@ -34,16 +36,18 @@ actor LocalCluster {
     let clock = ContinuousClock()
     let begin = clock.now
     try Programs.check()
+    hadPods = access("\(settings.runFolder)/containerd.sock", F_OK) == 0
     try Folders.make(settings)
     let nodeAddresses = try machineAddresses()
     let server = try await ClusterServer.start(serverSettings(nodeAddresses))
     self.server = server
     status = try StatusPages(metrics: settings.metrics, healthz: settings.healthz)
-    log.info("api ready", metadata: ["milliseconds": "\((clock.now - begin) / .milliseconds(1))"])
+    let apiReady = clock.now - begin
 
     let informers = SharedInformers(api: server.client(user: "system:weft"))
     self.informers = informers
     network = try await LocalNetwork.start(settings, informers: informers, nodeAddresses: nodeAddresses)
+    log.info("api ready", metadata: ["milliseconds": "\(apiReady / .milliseconds(1))"])
 
     var controllerSettings = ControllerSettings()
     controllerSettings.rootCertificate = server.authorityPEM
@@ -100,6 +104,14 @@ actor LocalCluster {
   private func machineAddresses() throws(WeftError) -> [IPAddress] {
     let found = try NodeAddress.all(besides: LocalClusterSettings.bridge)
     return found.isEmpty ? [settings.gateway] : found
+  }
+
+  /// After a refused start: nothing of ours stays, and nothing of an earlier or another run goes. Pods that run are taken over
+  /// by the next start; without the data folder's lock its files are somebody else's.
+  func abandon() async {
+    if hadPods { return await stop(keepingPods: true) }
+    if server == nil { return Folders.removeEmpty(settings) }
+    await stop(keepingPods: false)
   }
 
   /// Takes everything apart. With `keepingPods` pods, rules, links and containerd stay for the next start.

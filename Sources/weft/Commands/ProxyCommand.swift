@@ -34,6 +34,9 @@ struct ProxyCommand: AsyncParsableCommand {
       let view = try await cluster.view()
       let plan = planProxy(view, try configuration())
       let policy = noPolicy ? [] : planPolicy(view: view, attachments: [], settings: policySettings)
+      for object in view.quarantined.values.map(\.description).sorted() {
+        Terminal.complain("PRX0003 \(object); left out of the rules; correct the object")
+      }
       Terminal.say(Ruleset(plan.tables + policy).description)
       return
     }

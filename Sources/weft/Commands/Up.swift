@@ -2,6 +2,7 @@
 
 import Addresses
 import ArgumentParser
+import ClusterObjects
 import Diagnostics
 import Glibc
 
@@ -38,7 +39,7 @@ struct Up: AsyncParsableCommand {
     do {
       try await cluster.start()
     } catch {
-      await cluster.stop(keepingPods: false)
+      await cluster.abandon()
       throw error
     }
     Terminal.say(cluster.table)
@@ -59,12 +60,23 @@ struct Up: AsyncParsableCommand {
         "CLI0002", object: "--cluster-cidr \(clusterCidr), --service-cidr \(serviceCidr)",
         cause: "are not two address blocks of one family", next: "write them as 10.42.0.0/16 and 10.43.0.0/16")
     }
+    guard clusterBlock.family == .v4 else {
+      throw WeftError(
+        "CLI0007", object: "--cluster-cidr \(clusterCidr), --service-cidr \(serviceCidr)",
+        cause: "are IPv6 blocks, and the local cluster has IPv4 only", next: "choose IPv4 blocks")
+    }
     guard !clusterBlock.contains(serviceBlock), !serviceBlock.contains(clusterBlock), serviceBlock.length <= 28,
       clusterBlock.length <= 24
     else {
       throw WeftError(
         "CLI0003", object: "--cluster-cidr \(clusterCidr), --service-cidr \(serviceCidr)",
         cause: "overlap or are too small", next: "choose blocks that do not overlap, a /24 or larger for pods")
+    }
+    // The node carries its name as the label kubernetes.io/hostname too.
+    if let nodeName, (Names.subdomainProblem(nodeName) ?? Names.labelValueProblem(nodeName)) != nil {
+      throw WeftError(
+        "CLI0008", object: "--node-name \(nodeName)", cause: "is no name of a node",
+        next: "use at most 63 of a-z, 0-9, '-' and '.', with a letter or digit at both ends")
     }
     return LocalClusterSettings(
       dataFolder: places.dataDir, runFolder: places.runDir, nodeName: nodeName ?? NodeAddress.hostName,

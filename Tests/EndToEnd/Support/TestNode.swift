@@ -102,6 +102,9 @@ final class TestNode {
   }
 
   @discardableResult func kubectl(_ arguments: String..., seconds: Double = 30) -> Output {
+    kubectl(arguments, seconds: seconds)
+  }
+  @discardableResult func kubectl(_ arguments: [String], seconds: Double = 30) -> Output {
     exec(
       [Project.kubectl, "--kubeconfig", kubeconfig, "--cache-dir", "\(dataFolder)-cache"] + arguments,
       seconds: seconds)
