@@ -117,7 +117,8 @@ let modules: [Module] = [
   Module(
     name: "DataPlane", path: "Sources/DataPlane",
     on: [
-      "ClusterObjects", "ClusterClient", "ClusterView", "Proxy", "Policy", "Ruleset", "KernelNftables", "KernelNetlink",
+      "ClusterObjects", "ClusterClient", "ClusterView", "Proxy", "Policy", "Ruleset", "KernelNftables",
+      "KernelNetlink",
       "Addresses", "Diagnostics",
     ], packages: ["Logging"]),
   Module(

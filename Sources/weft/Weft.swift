@@ -43,10 +43,12 @@ struct Main {
   /// What the parser says of flags and arguments, in the one line that every refusal has.
   private static func usageError(_ message: String) -> WeftError {
     let names = Weft.configuration.subcommands.map { $0.configuration.commandName }
-    let command = CommandLine.arguments.dropFirst().first { names.contains($0) }.map { "weft \($0)" } ?? "weft"
+    let command =
+      CommandLine.arguments.dropFirst().first { names.contains($0) }.map { "weft \($0)" } ?? "weft"
     let line = message.split(separator: "\n").first.map(String.init) ?? "cannot be read"
     return WeftError(
-      "CLI0006", object: command, cause: line.prefix(1).lowercased() + line.dropFirst(), next: "see: \(command) --help")
+      "CLI0006", object: command, cause: line.prefix(1).lowercased() + line.dropFirst(),
+      next: "see: \(command) --help")
   }
 }
 

@@ -9,7 +9,8 @@ import Diagnostics
 import Glibc
 
 struct ClusterOptions: ParsableArguments {
-  @Option(help: "The kubeconfig of the cluster. Default: $KUBECONFIG, else the one of `weft up` on this machine.")
+  @Option(
+    help: "The kubeconfig of the cluster. Default: $KUBECONFIG, else the one of `weft up` on this machine.")
   var kubeconfig: String?
   @Option(help: "A folder of YAML or JSON manifests, instead of a cluster.") var manifests: String?
   @Option(help: "The kubeconfig's context.") var context: String?
@@ -33,7 +34,8 @@ struct ClusterOptions: ParsableArguments {
     let own = "/var/lib/weft/admin.kubeconfig"
     if access(own, R_OK) == 0 { return own }
     throw WeftError(
-      "CLI0020", object: "kubeconfig", cause: "none is given, and no `weft up` runs with the default data directory",
+      "CLI0020", object: "kubeconfig",
+      cause: "none is given, and no `weft up` runs with the default data directory",
       next: "add --kubeconfig FILE or --manifests FOLDER")
   }
 

@@ -6,8 +6,11 @@ import Diagnostics
 
 enum Demo {
   static func apply(_ api: any ClusterAPI) async throws {
-    for object in try YAML.parseAll(String(decoding: PackageResources.demo_yaml, as: UTF8.self)).map(\.value) {
-      guard let kind = KindRegistry.builtin.kind(apiVersion: object.apiVersion, kind: object.kind) else { continue }
+    for object in try YAML.parseAll(String(decoding: PackageResources.demo_yaml, as: UTF8.self)).map(\.value)
+    {
+      guard let kind = KindRegistry.builtin.kind(apiVersion: object.apiVersion, kind: object.kind) else {
+        continue
+      }
       do {
         _ = try await api.get(kind.gvr, namespace: object.namespace, name: object.name)
       } catch let refusal as APIStatusError where refusal.isNotFound {

@@ -59,7 +59,9 @@ enum Folders {
 enum Programs {
   /// Says what is missing before anything is touched.
   static func check() throws(WeftError) {
-    for (code, path): (ErrorCode, String) in [("NOD0001", "/usr/bin/containerd"), ("NOD0002", "/usr/sbin/runc")]
+    for (code, path): (ErrorCode, String) in [
+      ("NOD0001", "/usr/bin/containerd"), ("NOD0002", "/usr/sbin/runc"),
+    ]
     where access(path, X_OK) != 0 {
       throw WeftError(
         code, object: path, cause: "the program is missing, and pods cannot run without it",
@@ -67,7 +69,8 @@ enum Programs {
     }
     guard access(plugin, X_OK) == 0 else {
       throw WeftError(
-        "CNI0001", object: plugin, cause: "the CNI plugin is not beside this program", next: "build it: make build")
+        "CNI0001", object: plugin, cause: "the CNI plugin is not beside this program",
+        next: "build it: make build")
     }
   }
 

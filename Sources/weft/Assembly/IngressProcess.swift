@@ -29,7 +29,8 @@ final class IngressProcess: Sendable {
   private let state = Mutex(State())
   private let log = Logger(label: "ingress")
   private let restarts = Metrics.shared.counter(
-    "weft_ingress_restarts_total", "Times the ingress data plane was started anew.").child()
+    "weft_ingress_restarts_total", "Times the ingress data plane was started anew."
+  ).child()
 
   /// Listens and starts the child. Throws `NET0012` for a port that is taken.
   static func start(_ endpoint: SocketEndpoint) throws(WeftError) -> IngressProcess {

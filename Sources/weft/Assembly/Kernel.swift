@@ -10,7 +10,8 @@ enum Kernel {
     do {
       return try RulesetWorker(
         owned: NodeNetwork.tables,
-        expecting: policy ? [NodeNetwork.proxyPlanner, NodeNetwork.policyPlanner] : [NodeNetwork.proxyPlanner])
+        expecting: policy
+          ? [NodeNetwork.proxyPlanner, NodeNetwork.policyPlanner] : [NodeNetwork.proxyPlanner])
     } catch {
       throw WeftError(
         "NET0010", object: "nftables", cause: "the kernel refuses (\(error))",

@@ -52,7 +52,8 @@ actor LocalCluster {
     var controllerSettings = ControllerSettings()
     controllerSettings.rootCertificate = server.authorityPEM
     controllers = startControllers(
-      api: server.client(user: "system:kube-controller-manager"), informers: informers, settings: controllerSettings)
+      api: server.client(user: "system:kube-controller-manager"), informers: informers,
+      settings: controllerSettings)
     scheduler = startScheduler(api: server.client(user: "system:kube-scheduler"), informers: informers)
 
     if settings.http != nil { try await Defaults.apply(server.client(user: "system:weft")) }
@@ -149,10 +150,15 @@ actor LocalCluster {
       if let port { rows.append(["", "http://web.localhost\(port)/   by the ingress"]) }
       rows.append(["", "http://<this machine>:30080/   by the node port"])
     }
-    let ask = settings.withDemo ? "weft explain demo/stranger demo/web" : "weft explain NAMESPACE/POD NAMESPACE/SERVICE"
+    let ask =
+      settings.withDemo
+      ? "weft explain demo/stranger demo/web" : "weft explain NAMESPACE/POD NAMESPACE/SERVICE"
     rows += [
       ["try", "export KUBECONFIG=\(settings.kubeconfigPath)"], ["", "kubectl get pods -A -o wide"],
-      ["", "dig @\(settings.dnsAddress) \(settings.withDemo ? "web.demo" : "kubernetes.default").svc.cluster.local"], ["", ask],
+      [
+        "",
+        "dig @\(settings.dnsAddress) \(settings.withDemo ? "web.demo" : "kubernetes.default").svc.cluster.local",
+      ], ["", ask],
     ]
     return Terminal.table(rows)
   }

@@ -40,7 +40,8 @@ struct LocalClusterSettings: Sendable {
     let block = IPPrefix(.v4(IPv4Address(10, 42, 0, 0)), length: 16)
     let services = IPPrefix(.v4(IPv4Address(10, 43, 0, 0)), length: 16)
     return LocalClusterSettings(
-      dataFolder: dataFolder, runFolder: runFolder, nodeName: NodeAddress.hostName, api: nothing, clusterBlock: block!,
+      dataFolder: dataFolder, runFolder: runFolder, nodeName: NodeAddress.hostName, api: nothing,
+      clusterBlock: block!,
       serviceBlock: services!, withDemo: false)
   }
 }

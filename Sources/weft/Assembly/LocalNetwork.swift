@@ -41,7 +41,8 @@ final class LocalNetwork: Sendable {
   }
 
   private init(
-    _ settings: LocalClusterSettings, _ informers: SharedInformers, _ nodeAddresses: [IPAddress], _ ingress: IngressProcess?
+    _ settings: LocalClusterSettings, _ informers: SharedInformers, _ nodeAddresses: [IPAddress],
+    _ ingress: IngressProcess?
   ) async throws {
     self.settings = settings
     self.ingress = ingress
@@ -53,11 +54,13 @@ final class LocalNetwork: Sendable {
     server.routes = Self.upstreams().map { [ForwardRoute(upstreams: $0)] } ?? []
     let dns = DNSServer(settings: server, zone: .unready(zone))
     try Self.listen(dns, settings.dnsAddress)
-    let planner = Mutex(ZonePlanner(settings: zone, firstSerial: UInt32(truncatingIfNeeded: Timestamp.now().seconds)))
+    let planner = Mutex(
+      ZonePlanner(settings: zone, firstSerial: UInt32(truncatingIfNeeded: Timestamp.now().seconds)))
     let proxy = ProxySyncer(
       worker: worker,
       configuration: ProxyConfiguration(
-        nodeName: settings.nodeName, families: [settings.clusterBlock.family], podNetworks: [settings.podBlock],
+        nodeName: settings.nodeName, families: [settings.clusterBlock.family],
+        podNetworks: [settings.podBlock],
         clusterNetworks: [settings.clusterBlock], nodePortAddresses: nodeAddresses),
       logger: Logger(label: "proxy"))
     let network = NodeNetwork(
@@ -99,7 +102,9 @@ final class LocalNetwork: Sendable {
 
   /// The machine's own name servers, for names that are not the cluster's. Never ourselves.
   private static func upstreams() -> [SocketEndpoint]? {
-    let servers = nameServers(resolvConf: ResolverFile.text("/etc/resolv.conf")).filter { !$0.address.isLoopback }
+    let servers = nameServers(resolvConf: ResolverFile.text("/etc/resolv.conf")).filter {
+      !$0.address.isLoopback
+    }
     return servers.isEmpty ? nil : servers
   }
 

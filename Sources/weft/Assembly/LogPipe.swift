@@ -10,9 +10,12 @@ final class LogPipe: Sendable {
 
   func connect(_ agent: NodeAgent) { self.agent.withLock { $0 = agent } }
 
-  func read(_ namespace: String, _ pod: String, _ container: String, _ options: PodLogOptions) async throws -> [UInt8] {
+  func read(_ namespace: String, _ pod: String, _ container: String, _ options: PodLogOptions) async throws
+    -> [UInt8]
+  {
     guard let agent = agent.withLock({ $0 }) else {
-      throw APIStatusError(code: 503, reason: "ServiceUnavailable", message: "the node agent has not started yet")
+      throw APIStatusError(
+        code: 503, reason: "ServiceUnavailable", message: "the node agent has not started yet")
     }
     var wanted = ClusterNode.LogOptions()
     wanted.previous = options.previous
@@ -21,7 +24,9 @@ final class LogPipe: Sendable {
     wanted.sinceSeconds = options.sinceSeconds
     wanted.limitBytes = options.limitBytes
     var bytes: [UInt8] = []
-    for await piece in try await agent.readLogs(namespace: namespace, pod: pod, container: container, options: wanted) {
+    for await piece in try await agent.readLogs(
+      namespace: namespace, pod: pod, container: container, options: wanted)
+    {
       bytes += piece
     }
     return bytes

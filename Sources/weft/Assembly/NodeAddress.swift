@@ -19,7 +19,8 @@ enum NodeAddress {
       }
     } catch {
       throw WeftError(
-        "NET0004", object: "this machine's addresses", cause: "cannot be read (\(error))", next: "look at: ip addr",
+        "NET0004", object: "this machine's addresses", cause: "cannot be read (\(error))",
+        next: "look at: ip addr",
         exit: .unreachable, underlying: error)
     }
   }
@@ -28,7 +29,8 @@ enum NodeAddress {
   static var hostName: String {
     var buffer = [CChar](repeating: 0, count: 256)
     gethostname(&buffer, 255)
-    let name = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self).lowercased()
+    let name = String(decoding: buffer.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+      .lowercased()
     let kept = name.filter { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "-" || $0 == ".") }
     return kept.isEmpty ? "node" : String(kept.prefix(63))
   }

@@ -9,7 +9,8 @@ enum PluginFiles {
     do {
       try CNI.install(binary: Programs.plugin, into: settings.cniBinaryFolder)
       let network = NetworkSettings(
-        podBlocks: [settings.podBlock], bridge: LocalClusterSettings.bridge, dataDirectory: settings.cniStateFolder,
+        podBlocks: [settings.podBlock], bridge: LocalClusterSettings.bridge,
+        dataDirectory: settings.cniStateFolder,
         nodeSocket: "\(settings.runFolder)/node.sock", requiresNode: true)
       try installConflist(renderConflist(network), at: "\(settings.cniConfigFolder)/10-weft.conflist")
     } catch {

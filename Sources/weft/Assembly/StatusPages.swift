@@ -14,7 +14,8 @@ final class StatusPages: Sendable {
   }
 
   init(metrics: SocketEndpoint?, healthz: SocketEndpoint?) throws(WeftError) {
-    let metricsSocket = try metrics.map { endpoint throws(WeftError) in try Self.listen(endpoint, "--metrics") }
+    let metricsSocket = try metrics.map { endpoint throws(WeftError) in try Self.listen(endpoint, "--metrics")
+    }
     let healthSocket: Int32?
     do throws(WeftError) {
       healthSocket = try healthz.map { endpoint throws(WeftError) in try Self.listen(endpoint, "--healthz") }
@@ -42,7 +43,8 @@ final class StatusPages: Sendable {
       }
     } catch {
       throw WeftError(
-        "NET0011", object: "status thread", cause: "cannot be started (\(error))", next: "look at: ulimit -n; ulimit -u",
+        "NET0011", object: "status thread", cause: "cannot be started (\(error))",
+        next: "look at: ulimit -n; ulimit -u",
         underlying: error)
     }
   }
@@ -52,7 +54,9 @@ final class StatusPages: Sendable {
   private static func endpoint(_ text: String, _ flag: String) throws(WeftError) -> SocketEndpoint? {
     if text == "none" { return nil }
     guard let endpoint = SocketEndpoint(text) else {
-      throw WeftError("CLI0004", object: "\(flag) \(text)", cause: "is no address and port", next: "write it as 127.0.0.1:10249")
+      throw WeftError(
+        "CLI0004", object: "\(flag) \(text)", cause: "is no address and port",
+        next: "write it as 127.0.0.1:10249")
     }
     return endpoint
   }
@@ -64,7 +68,8 @@ final class StatusPages: Sendable {
     } catch {
       throw WeftError(
         "NET0012", object: "port \(endpoint)", cause: "cannot be listened on (\(error))",
-        next: "see who has it: ss -ltnp 'sport = :\(endpoint.port)'; or choose another with \(flag)", underlying: error)
+        next: "see who has it: ss -ltnp 'sport = :\(endpoint.port)'; or choose another with \(flag)",
+        underlying: error)
     }
   }
 }

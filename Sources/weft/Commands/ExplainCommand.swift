@@ -31,7 +31,9 @@ struct ExplainCommand: AsyncParsableCommand {
     let zone = planZone(view: view, settings: ZoneSettings())
     var explainer = Explainer(view: view, nodeName: node, observed: nil) { ZoneNames.answer(zone, $0) }
     explainer.localAddresses = Set((try? NodeAddress.all(besides: "")) ?? [])
-    if !noKernel, cluster.manifests == nil { explainer.observed = ObservedRuleset.read(view: view, nodeName: node) }
+    if !noKernel, cluster.manifests == nil {
+      explainer.observed = ObservedRuleset.read(view: view, nodeName: node)
+    }
     let explanation = try explainer.explain(from: source, to: destination, namespace: cluster.namespace)
     switch output {
     case .json: Terminal.say(explanation.json.text)

@@ -22,9 +22,11 @@ struct ProxyCommand: AsyncParsableCommand {
   @Option(help: "The node whose rules these are. Default: the machine's name.") var nodeName: String?
   @Option(help: "Addresses of pods; what goes elsewhere is masqueraded.") var clusterCidr: String?
   @Flag(help: "Apply once and exit.") var once = false
-  @Flag(name: .customLong("print"), help: "Print the ruleset in nft syntax and touch nothing.") var printsOnly = false
+  @Flag(name: .customLong("print"), help: "Print the ruleset in nft syntax and touch nothing.")
+  var printsOnly = false
   @Flag(help: "Do not enforce NetworkPolicy.") var noPolicy = false
-  @Option(name: .shortAndLong, help: "With --once: json prints what was done.") var output: OutputFormat = .text
+  @Option(name: .shortAndLong, help: "With --once: json prints what was done.") var output: OutputFormat =
+    .text
   @Option(help: "Where metrics are served; `none` for nowhere.") var metrics = "127.0.0.1:10249"
   @Option(help: "Where health is served; `none` for nowhere.") var healthz = "0.0.0.0:10256"
 
@@ -46,7 +48,8 @@ struct ProxyCommand: AsyncParsableCommand {
     let follower = ViewFollower()
     try await follower.start(informers)
     let plane = NodeNetwork(
-      follower: follower, worker: worker, proxy: try syncer(worker), policy: noPolicy ? nil : policySettings, book: nil)
+      follower: follower, worker: worker, proxy: try syncer(worker), policy: noPolicy ? nil : policySettings,
+      book: nil)
     let status = try StatusPages(metrics: metrics, healthz: healthz)
     let loop = Task { await plane.run() }
     _ = await StopSignal.wait()
@@ -65,7 +68,9 @@ struct ProxyCommand: AsyncParsableCommand {
     var configuration = ProxyConfiguration(nodeName: name)
     if let clusterCidr {
       guard let block = IPPrefix(clusterCidr) else {
-        throw WeftError("CLI0002", object: "--cluster-cidr \(clusterCidr)", cause: "is no address block", next: "write it as 10.42.0.0/16")
+        throw WeftError(
+          "CLI0002", object: "--cluster-cidr \(clusterCidr)", cause: "is no address block",
+          next: "write it as 10.42.0.0/16")
       }
       configuration.clusterNetworks = [block]
     }
@@ -95,11 +100,13 @@ extension ProxyReport {
   func json(unreadable: some Sequence<UnreadableObject>) -> JSON {
     func milliseconds(_ value: Double) -> JSON { .number("\((value * 1000).rounded() / 1000)") }
     let left =
-      quarantined.map { ($0.object, $0.reason) } + unreadable.map { ("\($0.kind) \($0.key)", $0.description) }.sorted { $0 < $1 }
+      quarantined.map { ($0.object, $0.reason) }
+      + unreadable.map { ("\($0.kind) \($0.key)", $0.description) }.sorted { $0 < $1 }
     return [
       "services": JSON(services), "endpoints": JSON(endpoints), "operations": JSON(operations),
       "netlinkBytes": JSON(netlinkBytes), "readMilliseconds": milliseconds(readMilliseconds),
-      "planMilliseconds": milliseconds(planMilliseconds), "commitMilliseconds": milliseconds(commitMilliseconds),
+      "planMilliseconds": milliseconds(planMilliseconds),
+      "commitMilliseconds": milliseconds(commitMilliseconds),
       "quarantined": .array(left.map { ["object": JSON($0.0), "reason": JSON($0.1)] }),
     ]
   }

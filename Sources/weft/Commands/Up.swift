@@ -13,7 +13,8 @@ struct ClusterPlaces: ParsableArguments {
 
 struct Up: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "up", abstract: "The whole cluster on this machine; Ctrl-C stops it and leaves nothing behind.",
+    commandName: "up",
+    abstract: "The whole cluster on this machine; Ctrl-C stops it and leaves nothing behind.",
     discussion: """
       SIGTERM ends it too, but leaves pods, rules and containerd in force: the next `weft up` on the same data directory takes
       them over. `weft down` removes what is left then.
@@ -27,7 +28,8 @@ struct Up: AsyncParsableCommand {
   @Option(help: "Where the node's metrics are served; `none` for nowhere.") var metrics = "127.0.0.1:10249"
   @Option(help: "Where the node's health is served; `none` for nowhere.") var healthz = "0.0.0.0:10256"
   @Option(help: "Addresses of all pods.") var clusterCidr = "10.42.0.0/16"
-  @Option(help: "Addresses of Services. The first is the API's, the tenth is DNS.") var serviceCidr = "10.43.0.0/16"
+  @Option(help: "Addresses of Services. The first is the API's, the tenth is DNS.") var serviceCidr =
+    "10.43.0.0/16"
   @Option(help: "The node's name. Default: the machine's.") var nodeName: String?
 
   func run() async throws {
@@ -44,33 +46,38 @@ struct Up: AsyncParsableCommand {
     }
     Terminal.say(cluster.table)
     let kind = await signal.value
-    Terminal.complain(kind == .interrupt ? "stopping; everything is taken away" : "stopping; pods and rules stay")
+    Terminal.complain(
+      kind == .interrupt ? "stopping; everything is taken away" : "stopping; pods and rules stay")
     await cluster.stop(keepingPods: kind == .terminate)
   }
 
   private func settings() throws(WeftError) -> LocalClusterSettings {
     guard getuid() == 0 else {
       throw WeftError(
-        "CLI0001", object: "weft up", cause: "needs root to make links, rules and containers", next: "run it with sudo")
+        "CLI0001", object: "weft up", cause: "needs root to make links, rules and containers",
+        next: "run it with sudo")
     }
     guard let clusterBlock = IPPrefix(clusterCidr), let serviceBlock = IPPrefix(serviceCidr),
       clusterBlock.family == serviceBlock.family
     else {
       throw WeftError(
         "CLI0002", object: "--cluster-cidr \(clusterCidr), --service-cidr \(serviceCidr)",
-        cause: "are not two address blocks of one family", next: "write them as 10.42.0.0/16 and 10.43.0.0/16")
+        cause: "are not two address blocks of one family", next: "write them as 10.42.0.0/16 and 10.43.0.0/16"
+      )
     }
     guard clusterBlock.family == .v4 else {
       throw WeftError(
         "CLI0007", object: "--cluster-cidr \(clusterCidr), --service-cidr \(serviceCidr)",
         cause: "are IPv6 blocks, and the local cluster has IPv4 only", next: "choose IPv4 blocks")
     }
-    guard !clusterBlock.contains(serviceBlock), !serviceBlock.contains(clusterBlock), serviceBlock.length <= 28,
+    guard !clusterBlock.contains(serviceBlock), !serviceBlock.contains(clusterBlock),
+      serviceBlock.length <= 28,
       clusterBlock.length <= 24
     else {
       throw WeftError(
         "CLI0003", object: "--cluster-cidr \(clusterCidr), --service-cidr \(serviceCidr)",
-        cause: "overlap or are too small", next: "choose blocks that do not overlap, a /24 or larger for pods")
+        cause: "overlap or are too small", next: "choose blocks that do not overlap, a /24 or larger for pods"
+      )
     }
     // The node carries its name as the label kubernetes.io/hostname too.
     if let nodeName, (Names.subdomainProblem(nodeName) ?? Names.labelValueProblem(nodeName)) != nil {
@@ -91,7 +98,9 @@ struct Up: AsyncParsableCommand {
 
   private func endpoint(_ text: String, _ flag: String) throws(WeftError) -> SocketEndpoint {
     guard let endpoint = SocketEndpoint(text) else {
-      throw WeftError("CLI0004", object: "\(flag) \(text)", cause: "is no address and port", next: "write it as 0.0.0.0:6443")
+      throw WeftError(
+        "CLI0004", object: "\(flag) \(text)", cause: "is no address and port",
+        next: "write it as 0.0.0.0:6443")
     }
     return endpoint
   }
@@ -99,7 +108,8 @@ struct Up: AsyncParsableCommand {
 
 struct Down: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "down", abstract: "Remove pods, links and rules that a `weft up` left behind. The data directory stays.")
+    commandName: "down",
+    abstract: "Remove pods, links and rules that a `weft up` left behind. The data directory stays.")
 
   @OptionGroup var places: ClusterPlaces
   @OptionGroup var logging: LogOptions

@@ -25,7 +25,8 @@ extension TestNode {
         command: "\(arguments)", status: -1, standardOutput: "", standardError: "no container of \(pod) runs")
     }
     return run(
-      ["nsenter", "--target", "\(process)", "--mount", "--net", "--uts", "--pid", "--"] + arguments, seconds: seconds,
+      ["nsenter", "--target", "\(process)", "--mount", "--net", "--uts", "--pid", "--"] + arguments,
+      seconds: seconds,
       environment: ["PATH": "/bin:/usr/bin"])
   }
 
