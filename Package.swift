@@ -11,6 +11,8 @@ struct Module {
   var on: [String] = []
   var packages: [String] = []
   var tests = true
+  /// Files of the folder that are no sources, besides README.md.
+  var exclude: [String] = []
 }
 
 /// Products of packages that are not ours, by the name used in the table below.
@@ -94,7 +96,7 @@ let modules: [Module] = [
       "Logging", "GRPCCore", "GRPCNIOTransportHTTP2Posix", "GRPCProtobuf", "SwiftProtobuf", "Crypto",
       "NIOCore",
       "NIOPosix", "NIOHTTP1", "NIOSSL",
-    ]),
+    ], exclude: ["CRI/cri.proto", "CRI/events.proto", "CRI/generate.sh"]),
 
   // The network: each a plan (pure) and a thin edge; none knows another.
   Module(
@@ -132,6 +134,9 @@ let modules: [Module] = [
       "DNS", "Ingress", "DataPlane", "Observe", "Addresses", "Diagnostics", "CNI", "CLinux",
     ],
     packages: ["ArgumentParser", "Logging", "Yams", "NIOCore", "NIOPosix", "NIOHTTP1"], tests: false),
+  Module(
+    name: "DNSBenchmark", path: "Benchmarks/DNS", kind: .executable,
+    on: ["DNS", "ClusterView", "ClusterObjects", "Addresses"], tests: false),
   Module(name: "weft-cni", path: "Sources/weft-cni", kind: .executable, on: ["CNI"], tests: false),
 ]
 
@@ -172,14 +177,16 @@ for module in modules where kept.contains(module.name) {
   case .library:
     targets.append(
       .target(
-        name: module.name, dependencies: dependencies, path: module.path, exclude: ["README.md"],
-        swiftSettings: swiftSettings))
+        name: module.name, dependencies: dependencies, path: module.path,
+        exclude: ["README.md"] + module.exclude, swiftSettings: swiftSettings))
   case .executable:
     // The CNI plugin is started for each pod: static, it starts in 0.6 ms instead of 2.8 ms.
     let isPlugin = module.name == "weft-cni"
     targets.append(
       .executableTarget(
         name: module.name, dependencies: dependencies, path: module.path, exclude: ["README.md"],
+        // The demo's manifest travels in the binary.
+        resources: isPlugin ? [] : [.embedInCode("Resources/demo.yaml")],
         swiftSettings: swiftSettings + (isPlugin ? [.unsafeFlags(["-static-executable"])] : []),
         linkerSettings: isPlugin ? [.unsafeFlags(["-static-executable"])] : []))
   case .cShim:

@@ -1,5 +1,41 @@
 #define _GNU_SOURCE
 #include "include/CLinux.h"
 
+#include <signal.h>
+#include <spawn.h>
+
 int weft_setns(int descriptor, int kind) { return setns(descriptor, kind) == 0 ? 0 : -errno; }
 int weft_unshare(int flags) { return unshare(flags) == 0 ? 0 : -errno; }
+
+int weft_stat(const char *path, int follow, struct weft_file_info *info) {
+  struct stat found;
+  if ((follow ? stat(path, &found) : lstat(path, &found)) != 0) return -errno;
+  info->mode = found.st_mode;
+  info->device = found.st_dev;
+  info->inode = found.st_ino;
+  info->size = found.st_size;
+  return 0;
+}
+
+int weft_spawn(const char *path, char *const arguments[], char *const environment[], const char *output) {
+  posix_spawn_file_actions_t actions;
+  posix_spawnattr_t attributes;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawnattr_init(&attributes);
+  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_addopen(&actions, 1, output, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  posix_spawn_file_actions_adddup2(&actions, 1, 2);
+  posix_spawn_file_actions_addclosefrom_np(&actions, 3);
+  sigset_t none, all;
+  sigemptyset(&none);
+  sigfillset(&all);
+  posix_spawnattr_setsigmask(&attributes, &none);
+  posix_spawnattr_setsigdefault(&attributes, &all);
+  posix_spawnattr_setflags(&attributes,
+                           POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+  pid_t pid = 0;
+  int failure = posix_spawnp(&pid, path, &actions, &attributes, arguments, environment);
+  posix_spawn_file_actions_destroy(&actions);
+  posix_spawnattr_destroy(&attributes);
+  return failure ? -failure : pid;
+}

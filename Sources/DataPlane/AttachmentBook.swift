@@ -8,7 +8,7 @@ import Glibc
 import Policy
 
 /// One report of the CNI plugin.
-public struct CNIAttachment: Sendable, Hashable {
+public struct ContainerAttachment: Sendable, Hashable {
   public var containerID: String
   public var interface: String
   public var attachment: PodAttachment
@@ -25,7 +25,7 @@ public struct AttachmentBook: Sendable {
   public static let entriesMax = 1024
 
   private let path: String
-  public private(set) var entries: [String: CNIAttachment] = [:]
+  public private(set) var entries: [String: ContainerAttachment] = [:]
 
   /// Reads the book. A book that cannot be read is an error: going on without it would quarantine running pods.
   public init(path: String) throws(WeftError) {
@@ -34,7 +34,7 @@ public struct AttachmentBook: Sendable {
     do {
       let tree = try JSON(parsing: bytes)
       for entry in tree["attachments"]?.elements ?? [] {
-        if let attachment = CNIAttachment(entry) { entries[attachment.containerID] = attachment }
+        if let attachment = ContainerAttachment(entry) { entries[attachment.containerID] = attachment }
       }
     } catch {
       throw WeftError(
@@ -47,7 +47,7 @@ public struct AttachmentBook: Sendable {
     entries.values.sorted { $0.containerID < $1.containerID }.map(\.attachment)
   }
 
-  public mutating func add(_ attachment: CNIAttachment) throws(WeftError) {
+  public mutating func add(_ attachment: ContainerAttachment) throws(WeftError) {
     guard entries.count < Self.entriesMax || entries[attachment.containerID] != nil else {
       throw WeftError(
         "NET0021", object: "pod \(attachment.attachment.pod)",
@@ -104,7 +104,7 @@ public struct AttachmentBook: Sendable {
   }
 }
 
-extension CNIAttachment {
+extension ContainerAttachment {
   init?(_ tree: JSON) {
     guard let id = tree["containerID"]?.string, let interface = tree["interface"]?.string,
       let host = tree["hostInterface"]?.string, let name = tree["pod"]?.string

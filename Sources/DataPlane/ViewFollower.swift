@@ -25,7 +25,7 @@ public final class ViewFollower: Sendable {
   /// Follows every resource a view is made of, and returns when each has its first list.
   public func start(_ informers: SharedInformers, timeout: Duration = .seconds(30)) async throws {
     for resource in ClusterView.resources {
-      let kind = Self.kind(of: resource)
+      let kind = ViewKind.of(resource)
       let registration = informers.informer(resource).onChange { [weak self] changes in
         self?.take(changes, kind: kind)
       }
@@ -64,19 +64,5 @@ public final class ViewFollower: Sendable {
       state.generation += 1
     }
     ring()
-  }
-
-  private static func kind(of resource: GroupVersionResource) -> String {
-    switch resource {
-    case .services: "Service"
-    case .endpointSlices: "EndpointSlice"
-    case .pods: "Pod"
-    case .namespaces: "Namespace"
-    case .nodes: "Node"
-    case .networkPolicies: "NetworkPolicy"
-    case .ingresses: "Ingress"
-    case .ingressClasses: "IngressClass"
-    default: ""
-    }
   }
 }

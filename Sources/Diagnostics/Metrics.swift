@@ -50,6 +50,13 @@ public final class Histogram: Sendable {
   public func observe(_ duration: Duration) {
     observe(Double(duration.components.seconds) + Double(duration.components.attoseconds) * 1e-18)
   }
+  /// Adds observations counted elsewhere, one count a bucket: data-path threads count without sharing a cache line.
+  public func merge(counts added: [UInt64], sum addedSum: Double) {
+    for (index, count) in added.prefix(counts.count).enumerated() where count > 0 {
+      counts[index].increment(by: count)
+    }
+    sum.add(addedSum)
+  }
   /// Observations per bucket (not cumulative), the last one above all bounds; and their sum.
   public var snapshot: (counts: [UInt64], sum: Double) { (counts.map(\.current), sum.current) }
   public static let defaultBounds: [Double] = [

@@ -87,7 +87,8 @@ extension FamilyPlanner {
     let ranged: (String) -> [Rule] = { next in
       [
         Rule(
-          .lookup(.concatenation([.networkOrder(markID), saddr]), set: "lb-src", negated: false), .goto(next)),
+          .lookup(.concatenation([.networkOrder(markID), saddr]), set: "lb-src", negated: false),
+          .goto(next)),
         Rule(.drop),
       ]
     }
@@ -150,8 +151,8 @@ extension FamilyPlanner {
   }
 
   /// Entries hold an endpoint's number, not its address: the packet path cannot overwrite data, so an address
-  /// would stay
-  /// after its endpoint is gone. The look-up of a number that is gone misses, and a live endpoint is picked.
+  /// would stay after its endpoint is gone. The look-up of a number that is gone misses, and a live endpoint
+  /// is picked.
   private func affinityChain(_ balancing: BalancingClass) -> Chain {
     let client = Expression.concatenation([markID, saddr])
     let seconds = balancing.affinitySeconds ?? 10800

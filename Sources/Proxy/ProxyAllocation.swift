@@ -1,6 +1,5 @@
 // Numbers that must stay the same from one plan to the next, and across restarts: service-port ids, classes,
-// slots, endpoint
-// numbers. They are read back from the kernel's own maps, so no file is needed.
+// slots, endpoint numbers. They are read back from the kernel's own maps, so no file is needed.
 
 import Addresses
 import Ruleset
@@ -32,6 +31,9 @@ public struct ProxyAllocation: Sendable, Hashable {
 
   public init() {}
 
+  /// Slots of all service ports of the last plan.
+  var slotCount: Int { slots.values.reduce(0) { $0 + $1.count } }
+
   /// The id of a service port: the one it had, else a new one; nil when all 262,143 are taken.
   mutating func id(of key: PortKey) -> UInt32? {
     if let id = ids[key] { return id }
@@ -55,8 +57,7 @@ public struct ProxyAllocation: Sendable, Hashable {
   private var usedClasses: Set<UInt32> = []
 
   /// Puts endpoints into slots so that as few slots as possible change: who stays keeps its slot, who comes
-  /// takes a free
-  /// one, and the last ones move into what is still free.
+  /// takes a free one, and the last ones move into what is still free.
   mutating func arrange(_ endpoints: [SocketEndpoint], id: UInt32) -> [SocketEndpoint] {
     guard let previous = slots[id], !previous.isEmpty else {
       slots[id] = endpoints

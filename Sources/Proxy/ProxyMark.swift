@@ -5,8 +5,8 @@
 //   | kind |   class   |  service-port id  |
 //
 // One map look-up sets it; two small verdict maps on its upper bits decide everything else. Per-Service state
-// is plain data, because
-// each verdict element makes the kernel validate all verdict maps again (2.8 ms a change at 10,000 Services).
+// is plain data, because each verdict element makes the kernel validate all verdict maps again (2.8 ms a
+// change at 10,000 Services).
 
 import Addresses
 

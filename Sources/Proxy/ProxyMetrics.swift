@@ -5,6 +5,7 @@ import Diagnostics
 struct ProxyMetrics: Sendable {
   let duration: Histogram
   let lastSync: Gauge
+  let programming: Histogram
   let failures: Counter
   let deletedFlows: Counter
   private let services: Gauge
@@ -21,6 +22,13 @@ struct ProxyMetrics: Sendable {
         "kubeproxy_sync_proxy_rules_duration_seconds", "Time from a change's plan to its commit."
       )
       .child()
+    programming =
+      metrics.histogram(
+        "kubeproxy_network_programming_duration_seconds",
+        "Time from the change of a Service or pod to rules in force.",
+        bounds: [0.25, 0.5] + (1...59).map(Double.init) + stride(from: 60.0, through: 115, by: 5)
+          + stride(from: 120.0, through: 300, by: 30)
+      ).child()
     lastSync =
       metrics.gauge("kubeproxy_sync_proxy_rules_last_timestamp_seconds", "When rules were last in force.")
       .child()

@@ -12,16 +12,14 @@ public struct ProxyConfiguration: Sendable, Hashable {
   public var nodeName: String?
   public var families: [IPFamily]
   /// Pod addresses of this node: their traffic to outside the cluster is masqueraded, and they reach all
-  /// endpoints of
-  /// Local-policy frontends.
+  /// endpoints of Local-policy frontends.
   public var podNetworks: [IPPrefix]
   /// Pod addresses of all nodes.
   public var clusterNetworks: [IPPrefix]
   /// Addresses of this node on which NodePorts answer.
   public var nodePortAddresses: [IPAddress]
   /// Clears connection marks of others on new connections before the look-up. Without it a foreign mark that
-  /// looks like ours
-  /// could redirect a direct connection.
+  /// looks like ours could redirect a direct connection.
   public var clearsForeignMarks = true
 
   public init(

@@ -2,6 +2,7 @@
 // cleared.
 
 import Addresses
+import ClusterObjects
 import ClusterView
 import Diagnostics
 import KernelNftables
@@ -29,6 +30,12 @@ public actor ProxySyncer {
   private var allocation: [IPFamily: ProxyAllocation] = [:]
   private var udpEndpoints: [IPFamily: [UInt32: Set<SocketEndpoint>]] = [:]
   private let metrics: ProxyMetrics
+  /// The trigger times already accounted for, by EndpointSlice.
+  private var triggerTimes: [ObjectKey: String]?
+  private var isBusy = false
+  private var waiting: [CheckedContinuation<Void, Never>] = []
+  /// How long `follow` waits before it tries a refused transaction again.
+  public static let retryDelay = Duration.seconds(1)
   /// Bound on flow deletions after one synchronisation; more would hold up the next one.
   public static let flowDeletionsMax = 4096
 
@@ -51,6 +58,8 @@ public actor ProxySyncer {
   /// Plans from `view` and returns when the plan is in force. Throws `WeftError` NET0021 when the kernel
   /// refuses the whole.
   public func sync(_ view: ClusterView) async throws -> ProxyReport {
+    await takeTurn()
+    defer { giveTurn() }
     let clock = ContinuousClock()
     let start = clock.now
     let plan = planProxy(view, configuration, previous: allocation)
@@ -80,6 +89,7 @@ public actor ProxySyncer {
       plan.quarantined
       + commit.quarantined.map { .init(object: "Service \($0.object)", reason: $0.reason) }
     metrics.record(report, plan, duration: clock.now - start)
+    recordProgrammingLatency(view)
     if report.operations > 0 {
       logger.info(
         "service rules changed",
@@ -92,6 +102,54 @@ public actor ProxySyncer {
       logger.warning("left out", metadata: ["object": "\(left.object)", "reason": "\(left.reason)"])
     }
     return report
+  }
+
+  /// Synchronises each view that arrives until the sequence ends or the task is cancelled. Give it a stream
+  /// that keeps the newest view only (`bufferingNewest(1)`): then a burst of changes costs two
+  /// synchronisations.
+  public func follow(_ views: AsyncStream<ClusterView>) async {
+    for await view in views {
+      while !Task.isCancelled {
+        do {
+          _ = try await sync(view)
+          break
+        } catch {
+          logger.error("service rules not in force", metadata: ["error": "\(error)"])
+          guard (error as? WeftError)?.isRetryable == true else { break }
+          try? await Task.sleep(for: Self.retryDelay)
+        }
+      }
+    }
+  }
+
+  /// An actor lets another call in at each await; plans must not interleave, they hand numbers on.
+  private func takeTurn() async {
+    if isBusy {
+      await withCheckedContinuation { waiting.append($0) }
+    } else {
+      isBusy = true
+    }
+  }
+
+  private func giveTurn() {
+    if waiting.isEmpty { isBusy = false } else { waiting.removeFirst().resume() }
+  }
+
+  /// From the change of a pod or Service, as the EndpointSlice controller noted it, to rules in force.
+  private func recordProgrammingLatency(_ view: ClusterView) {
+    let (seconds, nanoseconds) = Timestamp.now()
+    let now = Double(seconds) + Double(nanoseconds) * 1e-9
+    var seen: [ObjectKey: String] = [:]
+    for slices in view.endpointSlices.values {
+      for (key, slice) in slices {
+        guard let text = slice.triggerTime else { continue }
+        seen[key] = text
+        // What was there at start was programmed by somebody else's standards.
+        guard let triggerTimes, triggerTimes[key] != text, let time = Timestamp.parse(text) else { continue }
+        metrics.programming.observe(max(0, now - Double(time.seconds) - Double(time.nanoseconds) * 1e-9))
+      }
+    }
+    triggerTimes = seen
   }
 
   /// Flows of UDP services that still go to an endpoint that left, or that were refused while there was none.

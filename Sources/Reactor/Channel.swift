@@ -85,6 +85,12 @@ public struct Channel: ~Copyable {
     return code
   }
 
+  /// Whether bytes, an end or an error wait to be read: for an idle connection that should be silent.
+  public func hasPeerSpoken() -> Bool {
+    var byte: UInt8 = 0
+    return recv(descriptor.raw, &byte, 1, Int32(MSG_DONTWAIT | MSG_PEEK)) >= 0 || errno != EAGAIN
+  }
+
   /// Makes close(2) send a reset and drop unsent bytes at once.
   public func resetOnClose() {
     var option = linger(l_onoff: 1, l_linger: 0)

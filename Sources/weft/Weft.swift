@@ -39,10 +39,7 @@ struct Weft: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "weft", abstract: "A Kubernetes network and control plane in one binary.",
     version: version,
-    subcommands: [
-      Up.self, Down.self, ServerCommand.self, NodeCommand.self, ProxyCommand.self, DNSCommand.self, IngressCommand.self,
-      CNICommand.self, ExplainCommand.self, StatusCommand.self, DiffCommand.self, ImageCommand.self,
-    ])
+    subcommands: [Up.self, Down.self, ProxyCommand.self, ExplainCommand.self])
   static let version = "0.1.0"
 }
 
@@ -56,8 +53,9 @@ struct LogOptions: ParsableArguments {
   @Flag(name: .shortAndLong, help: "Say more: debug log lines, and the cause underneath an error.")
   var verbose = false
 
-  func apply() {
+  /// - Parameter quiet: for commands that answer a question: warnings only, unless more is asked for.
+  func apply(quiet: Bool = false) {
     Terminal.isVerbose = verbose
-    bootstrapLogging(level: verbose ? .debug : .info)
+    bootstrapLogging(level: verbose ? .debug : quiet ? .warning : .info)
   }
 }

@@ -1,4 +1,5 @@
-// Informers against an API in memory: what they know must equal what the API holds, whatever breaks in between.
+// Informers against an API in memory: what they know must equal what the API holds, whatever breaks in
+// between.
 
 import ClusterObjects
 import Diagnostics

@@ -9,8 +9,8 @@ import Testing
 
 private func temporaryPath() -> String { "/tmp/weft-book-\(getpid())-\(UInt32.random(in: 0...UInt32.max))" }
 
-private func attachment(_ number: Int) throws -> CNIAttachment {
-  CNIAttachment(
+private func attachment(_ number: Int) throws -> ContainerAttachment {
+  ContainerAttachment(
     containerID: "c\(number)", interface: "eth0",
     attachment: PodAttachment(
       pod: ObjectKey("demo", "p\(number)"), addresses: [try #require(IPAddress("10.42.0.\(number)"))],

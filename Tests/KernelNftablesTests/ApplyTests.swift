@@ -1,7 +1,7 @@
 // Goal: what netlink puts into the kernel is what nft would have put there from our own printed text, it
-// reads back equal,
-// and applying it again changes nothing. Each test has a network namespace of its own.
+// reads back equal, and applying it again changes nothing. Each test has a network namespace of its own.
 
+import Addresses
 import KernelNftables
 import Ruleset
 import Testing
@@ -61,8 +61,7 @@ private func firstDifference(_ a: [String], _ b: [String]) -> String? {
 
   @Test func `netlink and nft make the same bytecode`() throws {
     // For `update` with an IPv6 key nft 1.0.6 lets data and key share a register (2 instead of 3): that one
-    // difference is
-    // the fault that our own choice avoids.
+    // difference is the fault that our own choice avoids.
     func code(_ listing: String) -> [String] {
       listing.split(separator: "\n").map(String.init).filter { $0.hasPrefix("  [ ") }.map {
         $0 == "  [ ct load mark => reg 3 ]"
@@ -97,6 +96,28 @@ private func firstDifference(_ a: [String], _ b: [String]) -> String? {
       #expect(report.netlinkBytes == 0)
       #expect(try again.generation() == generation)
       #expect(run("nft -a list ruleset").output == listing)
+    }
+  }
+
+  @Test func `what is observed can be evaluated and shows what another program changed`() throws {
+    try inFreshNamespace {
+      let socket = try NftablesSocket()
+      let drops = Ruleset([
+        Table(
+          .ip, "ONE", sets: [NamedSet("m", key: [.ipv4Address], values: [.ipv4(IPv4Address(10, 0, 0, 1))])],
+          chains: [
+            Chain(
+              "F", .init(.filter, .forward, priority: 0),
+              rules: [Rule(.lookup(.sourceAddress(.ip), set: "m", negated: false), .drop)])
+          ])
+      ])
+      try socket.apply(drops.operations(from: InForce()))
+      let packet = Packet(IPAddress("10.0.0.1")!, IPAddress("10.0.0.2")!)
+      let equal = drops.observed(try socket.observe(drops.tables.map(\.id)))
+      #expect(equal.unknownRules == 0 && equal.ruleset.evaluateArriving(packet).outcome == .drop)
+      _ = run("nft flush set ip ONE m; nft add rule ip ONE F counter")
+      let changed = drops.observed(try socket.observe(drops.tables.map(\.id)))
+      #expect(changed.unknownRules == 1 && changed.ruleset.evaluateArriving(packet).outcome == .accept)
     }
   }
 }

@@ -24,13 +24,15 @@ func service(
 
 func endpointSlice(
   _ service: String, _ endpoints: [(String, String)], port: Int64 = 8080, transport: String = "TCP",
-  name: String = "http", family: String = "IPv4"
+  name: String = "http", family: String = "IPv4", trigger: String? = nil
 ) -> JSON {
   let list: [JSON] = endpoints.map { ["addresses": [JSON($0.0)], "nodeName": JSON($0.1)] }
+  let annotations: JSON =
+    trigger.map { ["endpoints.kubernetes.io/last-change-trigger-time": JSON($0)] } ?? [:]
   return [
     "kind": "EndpointSlice", "addressType": JSON(family),
     "metadata": [
-      "name": JSON(service + "-1"), "namespace": "demo",
+      "name": JSON(service + "-1"), "namespace": "demo", "annotations": annotations,
       "labels": ["kubernetes.io/service-name": JSON(service)],
     ],
     "ports": [["name": JSON(name), "port": JSON(integerLiteral: port), "protocol": JSON(transport)]],

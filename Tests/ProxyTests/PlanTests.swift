@@ -1,4 +1,5 @@
-// Goal: the planned table does to packets what Services promise. Method: evaluate the table for first packets.
+// Goal: the planned table does to packets what Services promise. Method: evaluate the table for first
+// packets.
 
 import Addresses
 import ClusterObjects

@@ -30,3 +30,21 @@ int weft_setns(int descriptor, int kind);
 int weft_unshare(int flags);
 
 #include "CLinuxSockets.h"
+
+/** From now on SIGINT and SIGTERM are written, one byte each, to a pipe whose reading end is returned; or -errno. The
+    handlers are not inherited by programs that this process starts. */
+int weft_watch_signals(void);
+/** What stat(2) says of a file, in a structure of our own: with Foundation in the program, Swift takes glibc's for
+    CoreFoundation's. */
+struct weft_file_info {
+  unsigned int mode;
+  unsigned long long device;
+  unsigned long long inode;
+  long long size;
+};
+/** stat(2), or lstat(2) unless `follow`. Returns 0 or -errno. */
+int weft_stat(const char *path, int follow, struct weft_file_info *info);
+
+/** Starts a program in a session of its own: signals at their defaults, input from /dev/null, both outputs written anew
+    to `output`, no other descriptor inherited. Returns the process id or -errno. */
+int weft_spawn(const char *path, char *const arguments[], char *const environment[], const char *output);

@@ -2,8 +2,8 @@
 
 import ClusterObjects
 
-/// A refusal by the API server. `reason` is upstream's word: NotFound, AlreadyExists, Conflict, Invalid, Forbidden,
-/// Expired, TooManyRequests, Timeout and so on.
+/// A refusal by the API server. `reason` is upstream's word: NotFound, AlreadyExists, Conflict, Invalid,
+/// Forbidden, Expired, TooManyRequests, Timeout and so on.
 public struct APIStatusError: Error, Sendable, Hashable, CustomStringConvertible {
   public var code: Int
   public var reason: String

@@ -1,17 +1,21 @@
-// What every part of Weft needs of an API server, whether it runs in this process or far away. Objects are trees.
+// What every part of Weft needs of an API server, whether it runs in this process or far away. Objects are
+// trees.
 
 import ClusterObjects
 
-/// An API server, as its clients see it. Two implementations: `InProcessClient` of ClusterServer, which runs the same
-/// admission path without HTTP, and `RemoteClient`, which speaks HTTP to any Kubernetes API server.
+/// An API server, as its clients see it. Two implementations: `InProcessClient` of ClusterServer, which
+/// runs the same admission path without HTTP, and `RemoteClient`, which speaks HTTP to any Kubernetes API
+/// server.
 ///
-/// Every call throws `APIStatusError` for what the server answered and `WeftError` for what kept it from answering.
+/// Every call throws `APIStatusError` for what the server answered and `WeftError` for what kept it from
+/// answering.
 public protocol ClusterAPI: Sendable {
   func get(_ resource: GroupVersionResource, namespace: String, name: String) async throws -> JSON
   func list(_ resource: GroupVersionResource, namespace: String, options: ListOptions) async throws
     -> ObjectList
-  /// Events after `options.resourceVersion`, in order, until the server ends the watch (the stream finishes) or cannot
-  /// go on (it throws, 410 `Expired` when the revision is gone). Cancel the task or drop the stream to stop.
+  /// Events after `options.resourceVersion`, in order, until the server ends the watch (the stream
+  /// finishes) or cannot go on (it throws, 410 `Expired` when the revision is gone). Cancel the task or
+  /// drop the stream to stop.
   func watch(_ resource: GroupVersionResource, namespace: String, options: ListOptions) async throws
     -> AsyncThrowingStream<WatchEvent, any Error>
   func create(_ resource: GroupVersionResource, _ object: JSON, options: WriteOptions) async throws -> JSON
@@ -30,7 +34,8 @@ public protocol ClusterAPI: Sendable {
     async throws
 }
 
-/// Query parameters of list and watch. An empty namespace means all of them, or none for what has no namespace.
+/// Query parameters of list and watch. An empty namespace means all of them, or none for what has no
+/// namespace.
 public struct ListOptions: Sendable, Hashable {
   public var labelSelector: String?
   public var fieldSelector: String?

@@ -1,1 +1,200 @@
-// The API server: TLS, HTTP, discovery, REST, watch cache, admission, tables.
+// The API server as its owner sees it: start, where it listens, clients of this process, shutdown.
+
+import Addresses
+import ClusterClient
+import ClusterObjects
+import ClusterStore
+import Diagnostics
+import Logging
+import NIOCore
+import NIOPosix
+import Synchronization
+
+/// What an API server needs to know.
+public struct ServerSettings: Sendable {
+  /// The store, the certificates and `admin.kubeconfig` live here.
+  public var dataFolder: String
+  public var host = "127.0.0.1"
+  /// 0 takes any free port.
+  public var port = 6443
+  /// Where the endpoints of Service `default/kubernetes` point: an address that pods can reach. Also in the certificate.
+  public var advertiseAddress = "127.0.0.1"
+  /// More names and addresses that clients may use.
+  public var extraNames: [String] = []
+  public var extraAddresses: [String] = []
+  /// Cluster addresses of Services.
+  public var serviceRange = (base: "10.43.0.0", length: 16)
+  /// Superseded versions are kept at least this long.
+  public var historySeconds = 300
+  public var podLogs: PodLogs?
+
+  public init(dataFolder: String) { self.dataFolder = dataFolder }
+}
+
+/// A running API server.
+public final class ClusterServer: Sendable {
+  private let store: SQLiteStore
+  private let caches: ObjectCaches
+  private let core: RESTCore
+  private let listener: HTTPListener
+  private let group: MultiThreadedEventLoopGroup
+  private let authority: CertificateAuthority
+  private let chores: Task<Void, Never>
+  private let log = Logger(label: "apiserver")
+
+  /// `https://HOST:PORT`.
+  public let address: String
+  public let port: Int
+  public let kubeconfigPath: String
+  /// PEM of the authority that signed the server's certificate.
+  public var authorityPEM: String { authority.pem }
+
+  private init(
+    store: SQLiteStore, caches: ObjectCaches, core: RESTCore, listener: HTTPListener,
+    group: MultiThreadedEventLoopGroup, authority: CertificateAuthority, chores: Task<Void, Never>,
+    address: String, kubeconfigPath: String
+  ) {
+    self.store = store
+    self.caches = caches
+    self.core = core
+    self.listener = listener
+    self.group = group
+    self.authority = authority
+    self.chores = chores
+    self.address = address
+    self.kubeconfigPath = kubeconfigPath
+    port = listener.port
+  }
+
+  /// Opens the store, makes what keys are missing, listens, and returns when requests are answered. Errors: `STO…` of the store,
+  /// `API0001` address taken, `API0003` files, `API0004` certificates. Nothing is left behind when it throws.
+  public static func start(_ settings: ServerSettings) async throws -> ClusterServer {
+    guard let base = IPv4Address(settings.serviceRange.base), (8...28).contains(settings.serviceRange.length)
+    else {
+      throw WeftError(
+        "API0002", object: "\(settings.serviceRange.base)/\(settings.serviceRange.length)",
+        cause: "not a usable range of cluster addresses", next: "give --service-cidr like 10.43.0.0/16")
+    }
+    let store = try SQLiteStore(settings: SQLiteStoreSettings(folder: settings.dataFolder))
+    let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
+    do {
+      return try await start(settings, base: base, store: store, group: group)
+    } catch {
+      await store.shutdown()
+      try? await group.shutdownGracefully()
+      throw error
+    }
+  }
+
+  private static func start(
+    _ settings: ServerSettings, base: IPv4Address, store: SQLiteStore, group: MultiThreadedEventLoopGroup
+  ) async throws -> ClusterServer {
+    let own = IPv4Address(bits: base.bits + 1)
+    let authority = try CertificateAuthority(folder: settings.dataFolder + "/certificates")
+    let names =
+      [
+        "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+      ] + settings.extraNames
+    let texts = ["127.0.0.1", settings.host, settings.advertiseAddress] + settings.extraAddresses
+    var addresses = texts.compactMap { IPv4Address($0)?.bytes } + texts.compactMap { IPv6Address($0)?.bytes }
+    addresses.append(own.bytes)
+    addresses.append(IPv6Address("::1")?.bytes ?? [])
+    let serving = try authority.server(names: names, addresses: addresses.filter { !$0.isEmpty })
+    let admin = try authority.client(file: "admin", user: "weft-admin", groups: ["system:masters"])
+
+    let caches = ObjectCaches(store: store)
+    do throws(StoreError) { try await caches.start() } catch {
+      if case .failed(let cause) = error { throw cause }
+      throw Failure.store(error)
+    }
+    let registry = KindRegistry.builtin
+    let services = ServiceAllocator(base: base.bits, length: settings.serviceRange.length)
+    let core = RESTCore(store: store, caches: caches, registry: registry, services: services)
+    let serviceKind = try core.kind(.services)
+    core.cache(serviceKind).snapshot.forEach(prefix: ObjectCaches.root, after: nil) { service in
+      services.adopt(service.tree)
+      return true
+    }
+    let isReady = Flag()
+    let documents = Documents(registry: registry, address: "\(settings.advertiseAddress):\(settings.port)") {
+      isReady.isSet
+    }
+    let router = Router(core: core, documents: documents, podLogs: settings.podLogs)
+    let listener: HTTPListener
+    do {
+      listener = try await HTTPListener.start(
+        host: settings.host, port: settings.port, certificate: serving, authority: authority.pem, group: group
+      ) { await router.respond($0) }
+    } catch {
+      caches.shutdown()
+      throw error
+    }
+    do {
+      try await core.createBuiltins(
+        serviceAddress: own.description, endpoint: (settings.advertiseAddress, listener.port))
+      let shown = settings.host == "0.0.0.0" || settings.host == "::" ? "127.0.0.1" : settings.host
+      let address = "https://\(shown.contains(":") ? "[\(shown)]" : shown):\(listener.port)"
+      let kubeconfigPath = settings.dataFolder + "/admin.kubeconfig"
+      try Kubeconfig(server: address, authority: authority.pem, client: admin).write(to: kubeconfigPath)
+      isReady.set()
+      let chores = Task { await Self.doChores(store, caches, settings.historySeconds) }
+      return ClusterServer(
+        store: store, caches: caches, core: core, listener: listener, group: group, authority: authority,
+        chores: chores, address: address, kubeconfigPath: kubeconfigPath)
+    } catch {
+      await listener.shutdown(grace: .zero)
+      caches.shutdown()
+      throw error
+    }
+  }
+
+  /// Bookmarks and expiry each minute; compaction to where the store stood `historySeconds` ago.
+  private static func doChores(_ store: SQLiteStore, _ caches: ObjectCaches, _ historySeconds: Int) async {
+    let objects = Metrics.shared.gauge(
+      "apiserver_storage_objects", "Objects by resource.", labels: ["resource"])
+    let watches = Metrics.shared.gauge(
+      "apiserver_longrunning_requests", "Open watches.", labels: ["resource"])
+    var past: [Revision] = []
+    let minutes = max(1, historySeconds / 60)
+    while !Task.isCancelled {
+      for (resource, cache) in caches.all {
+        objects.child(resource).set(Double(cache.count))
+        watches.child(resource).set(Double(cache.watchCount))
+      }
+      do { try await Task.sleep(for: .seconds(60)) } catch { return }
+      caches.bookmark()
+      store.expire()
+      past.append(store.currentRevision)
+      if past.count > minutes { try? await store.compact(to: past.removeFirst()) }
+    }
+  }
+
+  /// A client of this process that acts as `user`.
+  public func client(user: String, groups: [String] = ["system:masters"]) -> InProcessClient {
+    InProcessClient(core: core, identity: Identity(user: user, groups: groups + ["system:authenticated"]))
+  }
+
+  /// A kubeconfig for a component, such as a node agent: `system:node:NAME` in `system:nodes`. Kept under `name`.
+  public func kubeconfig(name: String, user: String, groups: [String]) throws(WeftError) -> Kubeconfig {
+    Kubeconfig(
+      server: address, authority: authority.pem,
+      client: try authority.client(file: name, user: user, groups: groups))
+  }
+
+  /// Refuses new connections, ends watches, answers what is under way, checkpoints and closes the store.
+  public func shutdown() async {
+    chores.cancel()
+    caches.shutdown()
+    await listener.shutdown(grace: .milliseconds(200))
+    await store.shutdown()
+    try? await group.shutdownGracefully()
+    log.info("stopped")
+  }
+}
+
+private final class Flag: Sendable {
+  private let value = Atomic(false)
+  var isSet: Bool { value.load(ordering: .relaxed) }
+  func set() { value.store(true, ordering: .relaxed) }
+}

@@ -13,17 +13,20 @@ public struct NftablesError: Error, Sendable, CustomStringConvertible {
   public var message: String
   /// Index into the operations of the transaction, when one of them was refused.
   public var operationIndex: Int?
+  /// The table of that operation.
+  public var table: Table.ID?
   /// Index of the refused element within that operation, when the kernel pointed at it.
   public var elementIndex: Int?
 
   public init(
     operation: String, errno: Int32, message: String = "", operationIndex: Int? = nil,
-    elementIndex: Int? = nil
+    table: Table.ID? = nil, elementIndex: Int? = nil
   ) {
     self.operation = operation
     self.errno = errno
     self.message = message
     self.operationIndex = operationIndex
+    self.table = table
     self.elementIndex = elementIndex
   }
 

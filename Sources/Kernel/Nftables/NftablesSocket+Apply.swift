@@ -69,7 +69,8 @@ extension NftablesSocket {
       return NftablesError(operation: "commit a transaction", errno: error.code, message: error.text)
     }
     var described = NftablesError(
-      operation: operations[index].description, errno: error.code, message: error.text, operationIndex: index)
+      operation: operations[index].description, errno: error.code, message: error.text, operationIndex: index,
+      table: operations[index].table)
     guard let offset = error.offset, let at = batch.element(at: offset, ofMessageAt: origin.offset) else {
       return described
     }

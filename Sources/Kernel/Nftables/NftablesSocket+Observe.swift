@@ -6,8 +6,8 @@ import Ruleset
 
 extension NftablesSocket {
   /// Reads the named tables: declarations, elements, and rules by fingerprint. Tables that are not there are
-  /// left out.
-  /// Reads again when another writer was in between, at most five times. 50,000 elements take about 40 ms.
+  /// left out. Reads again when another writer was in between, at most five times. 50,000 elements take about
+  /// 40 ms.
   public func observe(_ wanted: [Table.ID]) throws(NftablesError) -> InForce {
     var attempt = 0
     while true {

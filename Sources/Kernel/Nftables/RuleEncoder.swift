@@ -1,7 +1,6 @@
 // A rule as the kernel's expressions, through libnftnl. Registers are chosen as nft chooses them, so that
-// `nft list` reads the
-// rule back; data of `update` starts in the next register of 16 bytes, which nft 1.0.6 gets wrong for keys
-// longer than that.
+// `nft list` reads the rule back; data of `update` starts in the next register of 16 bytes, which nft 1.0.6
+// gets wrong for keys longer than that.
 //
 //   ct mark & 0x3ffff . numgen random mod 3 map @backends
 //     [ ct load mark => reg 1 ] [ bitwise reg 1 ] [ numgen reg 9 ] [ lookup reg 1 set backends dreg 1 ]

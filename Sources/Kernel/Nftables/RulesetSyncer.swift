@@ -1,6 +1,5 @@
 // Keeps the kernel's tables equal to what planners want: diff against what is in force, one transaction, bad
-// elements left out
-// by name. Knows nothing of what the tables are for.
+// elements left out by name. Knows nothing of what the tables are for.
 
 import Glibc
 import Ruleset
@@ -61,14 +60,18 @@ public final class RulesetSyncer {
   /// nothing differs.
   ///
   /// An element that the kernel refuses is left out and reported; every other refusal is thrown and leaves
-  /// the old tables
-  /// in force. Costs a pass over all elements of sets that changed.
-  public func sync(_ tables: [Table]) throws(NftablesError) -> SyncReport {
+  /// the old tables in force. When another program has committed meanwhile, our tables are read again first,
+  /// so damage is repaired. Costs a pass over all elements of sets that changed.
+  /// - Parameter keeping: tables that stay as they are, whether in `tables` or not.
+  public func sync(_ tables: [Table], keeping kept: Set<Table.ID> = []) throws(NftablesError) -> SyncReport {
     var report = SyncReport()
-    var wanted = Ruleset(tables)
+    var wanted = Ruleset(tables.filter { !kept.contains($0.id) })
     let clock = ContinuousClock()
+    if inForce != nil, try hasForeignChange() { inForce = nil }
     for attempt in 0... {
-      let base = try observed()
+      let all = try observed()
+      var base = all
+      for id in kept { base.tables[id] = nil }
       report.readMilliseconds += readMilliseconds
       readMilliseconds = 0
       let start = clock.now
@@ -80,7 +83,9 @@ public final class RulesetSyncer {
         report.operations += commit.operations
         report.netlinkBytes += commit.netlinkBytes
         report.commitMilliseconds += commit.commitMilliseconds
-        inForce = base.after(wanted)
+        var after = InForce(wanted)
+        for id in kept { after.tables[id] = all.tables[id] }
+        inForce = after
         generation = (try? socket.generation()) ?? 0
         return report
       } catch {
@@ -109,12 +114,6 @@ public final class RulesetSyncer {
     inForce = nil
     _ = try sync([])
   }
-}
-
-extension InForce {
-  /// What is in force after `ruleset` was applied over `self`: fingerprints of equal chains are kept, not
-  /// computed again.
-  func after(_ ruleset: Ruleset) -> InForce { InForce(ruleset) }
 }
 
 extension Ruleset {

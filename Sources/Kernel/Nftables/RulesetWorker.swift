@@ -1,7 +1,6 @@
 // One thread that owns the tables of a node. Planners hand in what they want; whatever has gathered while the
-// kernel worked goes into
-// the next transaction, so a burst of changes costs two commits, and several planners' tables change
-// together.
+// kernel worked goes into the next transaction, so a burst of changes costs two commits, and several
+// planners' tables change together.
 
 import CLinux
 import Glibc
@@ -11,12 +10,15 @@ import Synchronization
 /// Commits tables of several planners from a thread of its own, in the namespace in which it was started.
 ///
 /// `commit` returns when what was handed in is in force: a CNI ADD may wait for its pod's verdict. Only the
-/// newest tables of
-/// each planner wait, so the queue is as long as there are planners; waiters are bounded by `waitersMax`.
+/// newest tables of each planner wait, so the queue is as long as there are planners; waiters are bounded by
+/// `waitersMax`.
 public final class RulesetWorker: Sendable {
   public static let waitersMax = 4096
+  /// How often the kernel is asked whether another program has changed something (one small message).
+  public static let checkSeconds: Int32 = 10
 
   private struct Waiter {
+    var planner: String
     var done: @Sendable (Result<SyncReport, any Error>) -> Void
   }
 
@@ -38,7 +40,8 @@ public final class RulesetWorker: Sendable {
   public let initially: InForce
 
   /// Starts the thread in the network namespace of the calling thread and reads what is in force of `owned`.
-  /// - Parameter expecting: planners that all must have handed in their tables before the first transaction. After a
+  /// - Parameter expecting: planners that all must have handed in their tables before the first transaction.
+  /// After a
   ///   restart the first to speak would otherwise take the tables of the others out of force.
   public init(owned: [Table.ID], expecting: Set<String> = []) throws {
     expected = expecting
@@ -91,7 +94,7 @@ public final class RulesetWorker: Sendable {
       guard !pending.isStopping, pending.waiters.count < Self.waitersMax else { return false }
       pending.tables[planner] = tables
       pending.isDirty = true
-      pending.waiters.append(Waiter(done: done))
+      pending.waiters.append(Waiter(planner: planner, done: done))
       return true
     }
     if isAccepted {
@@ -139,16 +142,60 @@ public final class RulesetWorker: Sendable {
     _ = withUnsafeBytes(of: &one) { write(descriptor, $0.baseAddress, 8) }
   }
 
+  /// False when `checkSeconds` passed without a signal.
+  private func waitBriefly(_ descriptor: Int32) -> Bool {
+    var poll = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+    guard Glibc.poll(&poll, 1, Self.checkSeconds * 1000) > 0 else { return false }
+    wait(descriptor)
+    return true
+  }
+
   private func wait(_ descriptor: Int32) {
     var count: UInt64 = 0
     while read(descriptor, &count, 8) < 0, errno == EINTR {}
   }
 
+  /// One transaction for all. When the kernel refuses a planner's table, that planner's tables stay as they
+  /// were and the others go on without it: a bad policy must not hold up Services.
+  private func commit(
+    _ planners: [(key: String, value: [Table])], with syncer: RulesetSyncer
+  ) -> [String: Result<SyncReport, any Error>] {
+    var results: [String: Result<SyncReport, any Error>] = [:]
+    var kept: Set<Table.ID> = []
+    while results.count < planners.count {
+      let rest = planners.filter { results[$0.key] == nil }
+      do {
+        let report = try syncer.sync(rest.flatMap(\.value), keeping: kept)
+        for planner in rest { results[planner.key] = .success(report) }
+      } catch {
+        let guilty = rest.first { planner in planner.value.contains { $0.id == error.table } }
+        for planner in rest where guilty == nil || planner.key == guilty?.key {
+          results[planner.key] = .failure(error)
+          kept.formUnion(planner.value.map(\.id))
+        }
+      }
+    }
+    return results
+  }
+
+  /// Reads the tables again when another program has committed, and repairs them.
+  private func check(_ syncer: RulesetSyncer) {
+    guard (try? syncer.hasForeignChange()) == true else { return }
+    let tables = pending.withLock { pending in
+      expected.isSubset(of: pending.tables.keys) ? pending.tables.sorted { $0.key < $1.key } : []
+    }
+    // Refusals come up again, and are reported, with the next tables handed in.
+    if !tables.isEmpty { _ = commit(tables, with: syncer) }
+  }
+
   private func work(_ syncer: RulesetSyncer) {
     while true {
-      wait(wakeUp)
+      guard waitBriefly(wakeUp) else {
+        check(syncer)
+        continue
+      }
       let (tables, waiters, tasks, isStopping) = pending.withLock {
-        pending -> ([Table]?, [Waiter], [@Sendable (RulesetSyncer) -> Void], Bool) in
+        pending -> ([(key: String, value: [Table])]?, [Waiter], [@Sendable (RulesetSyncer) -> Void], Bool) in
         // Waiters of a planner that came first wait for the others.
         let isComplete = expected.isSubset(of: pending.tables.keys) || pending.isStopping
         defer {
@@ -162,12 +209,14 @@ public final class RulesetWorker: Sendable {
         let planners = pending.tables.sorted { $0.key < $1.key }
         return (
           pending.isDirty && !(pending.isStopping && !expected.isSubset(of: pending.tables.keys))
-            ? planners.flatMap(\.value) : nil, pending.waiters, pending.tasks, pending.isStopping
+            ? planners : nil, pending.waiters, pending.tasks, pending.isStopping
         )
       }
       if let tables {
-        let result = Result<SyncReport, any Error> { try syncer.sync(tables) }
-        for waiter in waiters { waiter.done(result) }
+        let results = commit(tables, with: syncer)
+        for waiter in waiters {
+          waiter.done(results[waiter.planner] ?? .failure(NftablesError(operation: "commit", errno: EPROTO)))
+        }
       } else {
         let stopped = NftablesError(operation: "wait for a transaction", errno: ECANCELED)
         for waiter in waiters { waiter.done(.failure(stopped)) }

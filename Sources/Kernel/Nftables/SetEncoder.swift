@@ -1,6 +1,5 @@
 // Sets and their elements as netlink messages. Declarations go through libnftnl; elements, which are the
-// bulk, are written
-// straight with libmnl: libnftnl would allocate an object for each.
+// bulk, are written straight with libmnl: libnftnl would allocate an object for each.
 
 import CNetfilter
 import Ruleset

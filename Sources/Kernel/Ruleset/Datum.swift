@@ -1,7 +1,6 @@
 // The value of one register, or of several side by side: what a rule compares, what a set holds. Kept in the
-// bytes that the
-// kernel uses, inline and without allocation, so that a hundred thousand elements can be hashed and compared
-// in milliseconds.
+// bytes that the kernel uses, inline and without allocation, so that a hundred thousand elements can be
+// hashed and compared in milliseconds.
 //
 //   10.43.0.10 . tcp . 80  =  0a 2b 00 0a | 06 .. .. .. | 00 50 .. ..     members of a concatenation start
 // every four bytes
@@ -12,8 +11,8 @@ import Addresses
 /// order.
 ///
 /// A single member has its own length; in a concatenation each is padded with zeros to a multiple of four
-/// bytes. Up to 40 bytes
-/// (an interface name, a hardware address and an IPv6 address); the kernel's own limit is 64.
+/// bytes. Up to 40 bytes (an interface name, a hardware address and an IPv6 address); the kernel's own limit
+/// is 64.
 public struct Datum: Hashable, Sendable {
   private var w0: UInt64 = 0
   private var w1: UInt64 = 0

@@ -6,10 +6,8 @@
 
 extension Ruleset {
   /// The operations that lead from `inForce` to this ruleset. Tables of `inForce` that are not wanted are
-  /// deleted.
-  /// Elements of dynamic sets belong to the packet path and are left alone. Costs one pass over all elements;
-  /// sets that share
-  /// storage with what is in force cost nothing.
+  /// deleted. Elements of dynamic sets belong to the packet path and are left alone. Costs one pass over all
+  /// elements; sets that share storage with what is in force cost nothing.
   public func operations(from inForce: InForce) -> [Operation] {
     var first: [Operation] = []
     var last: [Operation] = []
@@ -30,8 +28,7 @@ extension Ruleset {
 
 extension Table {
   /// Declarations of sets and hooks cannot be changed in place. They differ after an upgrade only, and then
-  /// the table is
-  /// made anew in the same transaction.
+  /// the table is made anew in the same transaction.
   func mustBeRemade(from old: InForce.TableInForce) -> Bool {
     sets.contains { set in old.sets[set.name].map { !set.isDeclaredLike($0) } ?? false }
       || chains.contains { chain in old.chains[chain.name].map { $0.base != chain.base } ?? false }
@@ -92,8 +89,7 @@ extension NamedSet {
   }
 
   /// Elements to add, and those to delete: `replaced` before the addition, `gone` at the end. Ranges that go
-  /// are in
-  /// `replaced` as well, because a new range may overlap them.
+  /// are in `replaced` as well, because a new range may overlap them.
   func changes(from old: NamedSet?) -> (
     added: [Operation.ElementChange],
     deleted: (replaced: [Operation.ElementChange], gone: [Operation.ElementChange])

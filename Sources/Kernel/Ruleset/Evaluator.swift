@@ -1,7 +1,6 @@
 // The second reading of a ruleset: what would this packet meet? Walks hooks in the kernel's order, base
-// chains by priority,
-// and keeps a step for each rule that matched. `weft explain` shows the steps; tests hold them against the
-// kernel.
+// chains by priority, and keeps a step for each rule that matched. `weft explain` shows the steps; tests hold
+// them against the kernel.
 
 import Addresses
 

@@ -1,6 +1,5 @@
 // What the kernel holds of our tables, as far as a comparison needs it. Observed by KernelNftables, or
-// derived from a ruleset
-// that was just applied.
+// derived from a ruleset that was just applied.
 
 /// Tables in force. Rules are known by fingerprint: nobody reads expressions back.
 public struct InForce: Hashable, Sendable {
@@ -38,6 +37,32 @@ public struct InForce: Hashable, Sendable {
       }
       tables[table.id] = inForce
     }
+  }
+}
+
+extension Ruleset {
+  /// This ruleset as it is in force: elements from `inForce`, rules recognised by fingerprint. For evaluating
+  /// what the kernel really holds. Rules that are not known here cannot be evaluated; they are left out and
+  /// counted.
+  public func observed(_ inForce: InForce) -> (ruleset: Ruleset, unknownRules: Int) {
+    var result = Ruleset()
+    var unknownRules = 0
+    for table in tables {
+      guard let actual = inForce.tables[table.id] else { continue }
+      var copy = table
+      copy.sets = actual.sets.values.sorted { $0.name < $1.name }
+      copy.counters = actual.counters.sorted()
+      let known = Dictionary(
+        table.chains.flatMap { $0.rules.map { ($0.fingerprint, $0) } },
+        uniquingKeysWith: { first, _ in first })
+      copy.chains = actual.chains.sorted { $0.key < $1.key }.map { name, chain in
+        let rules = chain.fingerprints.compactMap { known[$0] }
+        unknownRules += chain.fingerprints.count - rules.count
+        return Chain(name, chain.base, rules: rules)
+      }
+      result.tables.append(copy)
+    }
+    return (result, unknownRules)
   }
 }
 

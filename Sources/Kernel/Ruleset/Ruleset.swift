@@ -1,6 +1,6 @@
 // An nftables ruleset as a value: tables of chains, sets and counters. Planners make it; it can be printed
-// (nft syntax),
-// evaluated (what would this packet meet?), compared, and applied to the kernel by KernelNftables.
+// (nft syntax), evaluated (what would this packet meet?), compared, and applied to the kernel by
+// KernelNftables.
 
 import Addresses
 
@@ -141,8 +141,7 @@ public struct Rule: Hashable, Sendable {
   }
 
   /// A number that tells rules apart across restarts: FNV-1a of the printed rule. It travels in the rule's
-  /// user data, so a
-  /// restart recognises its own rules without reading expressions back.
+  /// user data, so a restart recognises its own rules without reading expressions back.
   public var fingerprint: UInt64 {
     var hash: UInt64 = 0xcbf2_9ce4_8422_2325
     for byte in description.utf8 {

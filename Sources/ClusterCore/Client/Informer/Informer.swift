@@ -1,8 +1,9 @@
-// The objects of one resource, kept current by one reflector and shared by everyone in the process who asks for them.
+// The objects of one resource, kept current by one reflector and shared by everyone in the process who asks
+// for them.
 //
-//   API server --list, watch--> Reflector --apply--> Informer --snapshot()--> readers (values)
-//                                                        |---handlers------> controllers (synchronous, in order)
-//                                                        |---changes()-----> tasks (coalesced while they are busy)
+//   API server --list, watch--> Reflector --apply--> Informer --snapshot--> readers (values)
+//                                                     |--handlers--> controllers (synchronous, in order)
+//                                                     |--changes()-> tasks (merged while they are busy)
 
 import ClusterObjects
 import HashTreeCollections
@@ -29,8 +30,8 @@ public struct InformerScope: Hashable, Sendable {
 
 /// A shared, current copy of one resource. Thread-safe; reading never waits for the network.
 public final class Informer: Sendable {
-  /// Called with each batch of changes, in order, on the reflector's task; must be quick and must not add handlers to
-  /// the same informer. The snapshot already shows the changes.
+  /// Called with each batch of changes, in order, on the reflector's task; must be quick and must not add
+  /// handlers to the same informer. The snapshot already shows the changes.
   public typealias Handler = @Sendable ([ObjectChange]) -> Void
 
   public let scope: InformerScope
@@ -91,7 +92,8 @@ public final class Informer: Sendable {
     try Task.checkCancellation()
   }
 
-  /// Objects that `index` files under `value`. The first use of an index builds it by a scan; afterwards it is kept.
+  /// Objects that `index` files under `value`. The first use of an index builds it by a scan; afterwards it
+  /// is kept.
   public func objects(_ index: ObjectIndex, _ value: String) -> [JSON] {
     state.withLock { state in
       if state.indexes[index.name] == nil {
@@ -106,8 +108,8 @@ public final class Informer: Sendable {
 
   // MARK: Following
 
-  /// Calls `handler` with what exists now (as additions, one batch, before this returns) and then with every change.
-  /// Keep the registration: dropping it ends the calls.
+  /// Calls `handler` with what exists now (as additions, one batch, before this returns) and then with
+  /// every change. Keep the registration: dropping it ends the calls.
   public func onChange(_ handler: @escaping Handler) -> InformerRegistration {
     handlers.withLock { handlers in
       let id = handlers.nextID
@@ -121,8 +123,8 @@ public final class Informer: Sendable {
     }
   }
 
-  /// Changes as a sequence of batches. While the consumer is busy changes to one object merge into one, so memory is
-  /// bounded by the number of objects.
+  /// Changes as a sequence of batches. While the consumer is busy changes to one object merge into one, so
+  /// memory is bounded by the number of objects.
   public func changes() -> InformerChanges { InformerChanges(self) }
 
   // MARK: The reflector's side

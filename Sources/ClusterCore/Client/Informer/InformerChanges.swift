@@ -1,10 +1,12 @@
-// Changes of an informer for a task that reads at its own pace: what happens while it works is merged by object.
+// Changes of an informer for a task that reads at its own pace: what happens while it works is merged by
+// object.
 
 import ClusterObjects
 import Synchronization
 
-/// Batches of changes; the first is what exists. Merging keeps the oldest `old` and the newest `new`, and drops what
-/// came and went unseen. Each iterator follows on its own. The sequence ends when its task is cancelled.
+/// Batches of changes; the first is what exists. Merging keeps the oldest `old` and the newest `new`, and
+/// drops what came and went unseen. Each iterator follows on its own. The sequence ends when its task is
+/// cancelled.
 public struct InformerChanges: AsyncSequence, Sendable {
   public typealias Element = [ObjectChange]
   let informer: Informer

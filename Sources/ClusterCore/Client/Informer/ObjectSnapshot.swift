@@ -1,10 +1,11 @@
-// What an informer knows at one moment, as a value. Snapshots share storage: taking one is a reference count, and the
-// next event copies a few nodes of a tree, not the ten thousand objects beside it.
+// What an informer knows at one moment, as a value. Snapshots share storage: taking one is a reference
+// count, and the next event copies a few nodes of a tree, not the ten thousand objects beside it.
 
 import ClusterObjects
 import HashTreeCollections
 
-/// The objects of one resource at one revision. A value: reading it needs no lock, and it never changes underneath.
+/// The objects of one resource at one revision. A value: reading it needs no lock, and it never changes
+/// underneath.
 public struct ObjectSnapshot: Sendable {
   var objects: TreeDictionary<ObjectKey, JSON>
   /// The revision that this state belongs to; empty before the first sync.

@@ -1,8 +1,8 @@
 // Keeps one informer current: the whole list first, then every event after it, again and again for ever.
 //
-//   start --watch(sendInitialEvents)--> events ... bookmark "initial events end" -> events ...      (WatchList)
+//   start --watch(sendInitialEvents)--> events .. bookmark "initial events end" -> events ..   (WatchList)
 //     | refused (400, 422), or no such bookmark in time
-//     +--list pages--> revision r --watch(after r)--> events ...                                   (as of old)
+//     +--list pages--> revision r --watch(after r)--> events ..                               (as of old)
 //   stream ends -> watch again after the last revision;  410 Expired -> from the start
 
 import ClusterObjects

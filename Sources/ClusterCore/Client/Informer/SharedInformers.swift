@@ -12,7 +12,8 @@ public struct InformerSettings: Sendable {
   public var usesWatchList = true
   /// How long a WatchList may take to say that the list is complete, before listing the old way.
   public var initialEventsTimeout: Duration = .seconds(20)
-  /// Watches are ended by the server after a time drawn from here, so that many clients do not come back together.
+  /// Watches are ended by the server after a time drawn from here, so that many clients do not come back
+  /// together.
   public var watchSecondsRange = 300...600
   public init() {}
   func watchSeconds() -> Int { Int.random(in: watchSecondsRange) }

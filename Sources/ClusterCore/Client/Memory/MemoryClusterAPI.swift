@@ -1,13 +1,14 @@
-// An API server's behaviour without a server: revisions, conflicts, finalizers, watches that resume. It stands behind
-// manifests read from a folder, and behind the tests of everything that talks to an API server.
+// An API server's behaviour without a server: revisions, conflicts, finalizers, watches that resume. It
+// stands behind manifests read from a folder, and behind the tests of everything that talks to an API
+// server.
 
 import ClusterObjects
 import Diagnostics
 import Synchronization
 
-/// Objects in memory with the semantics that controllers depend on: optimistic concurrency, one revision for all
-/// resources, watches from a revision with 410 once the history is cut, graceful deletion of bound pods, finalizers,
-/// status and binding as separate parts. It neither validates nor defaults. Thread-safe.
+/// Objects in memory with the semantics that controllers depend on: optimistic concurrency, one revision
+/// for all resources, watches from a revision with 410 once the history is cut, graceful deletion of bound
+/// pods, finalizers, status and binding as separate parts. It neither validates nor defaults. Thread-safe.
 public final class MemoryClusterAPI: ClusterAPI {
   /// Asked before every call; an error that it returns is what the caller sees. For tests of recovery.
   public typealias Fault = @Sendable (_ verb: String, _ resource: GroupVersionResource) -> (any Error)?
@@ -64,7 +65,8 @@ public final class MemoryClusterAPI: ClusterAPI {
 
   // MARK: Writing
 
-  public func create(_ resource: GroupVersionResource, _ object: JSON, options: WriteOptions) async throws -> JSON
+  public func create(_ resource: GroupVersionResource, _ object: JSON, options: WriteOptions) async throws
+    -> JSON
   {
     try check("create", resource)
     return try state.withLock { try $0.create(resource, object) }
@@ -149,7 +151,8 @@ public final class MemoryClusterAPI: ClusterAPI {
       return state.watchers.values.map(\.continuation)
     }
     let broken = WeftError(
-      "API0102", object: "watch", cause: "connection lost", next: "wait", exit: .unreachable, isRetryable: true)
+      "API0102", object: "watch", cause: "connection lost", next: "wait", exit: .unreachable,
+      isRetryable: true)
     for continuation in watchers { continuation.finish(throwing: broken) }
   }
 

@@ -96,7 +96,8 @@ struct MemoryState {
   mutating func delete(_ resource: GroupVersionResource, _ key: ObjectKey, _ options: DeleteOptions) throws {
     var object = try existing(resource, key)
     if let uid = options.uid, uid != object.uid {
-      throw APIStatusError(code: 409, reason: "Conflict", message: "uid of \(key) is \(object.uid), not \(uid)")
+      throw APIStatusError(
+        code: 409, reason: "Conflict", message: "uid of \(key) is \(object.uid), not \(uid)")
     }
     var finalizers = object.finalizers
     if options.propagationPolicy == "Foreground" { finalizers.append("foregroundDeletion") }

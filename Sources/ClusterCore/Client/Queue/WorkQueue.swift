@@ -1,5 +1,5 @@
-// Keys of objects that need attention. A key waits at most once however often it is added; it is never worked on by two
-// at a time; added while it is worked on, it comes again afterwards.
+// Keys of objects that need attention. A key waits at most once however often it is added; it is never
+// worked on by two at a time; added while it is worked on, it comes again afterwards.
 //
 //   add -> dirty + queue -> next() -> processing -> done() --(dirty again?)--> queue
 //   add(after:) / retry() -> delayed (a heap) --when due--> add
@@ -11,8 +11,9 @@ import Synchronization
 
 /// A bounded, rate-limited queue of keys with the semantics of client-go's work queue. Thread-safe.
 ///
-/// Past `capacity` waiting keys further ones are refused and counted; `takeOverflow()` then says once that something was
-/// lost, and the owner adds everything anew when the queue has room. `runWorkers` does that by itself.
+/// Past `capacity` waiting keys further ones are refused and counted; `takeOverflow()` then says once that
+/// something was lost, and the owner adds everything anew when the queue has room. `runWorkers` does that
+/// by itself.
 public final class WorkQueue<Key: Hashable & Sendable>: Sendable {
   public let name: String
   public let capacity: Int
@@ -113,8 +114,8 @@ public final class WorkQueue<Key: Hashable & Sendable>: Sendable {
 
   // MARK: Working
 
-  /// The next key, which then belongs to the caller until `done`. Nil when the queue was shut down or the task
-  /// cancelled.
+  /// The next key, which then belongs to the caller until `done`. Nil when the queue was shut down or the
+  /// task cancelled.
   public func next() async -> Key? {
     let id = state.withLock { state in
       state.nextID += 1

@@ -1,13 +1,14 @@
-// The loop of a controller: take a key, bring its object to what it should be, try again later if that failed.
+// The loop of a controller: take a key, bring its object to what it should be, try again later if that
+// failed.
 
 import ClusterObjects
 import Logging
 
 extension WorkQueue {
-  /// Runs `count` workers until the queue shuts down or the task is cancelled. `reconcile` returns when to look at the
-  /// key again, or nil for not until something changes. A conflict or a missing object is ordinary and logged as debug;
-  /// other errors are warnings. Every failed key is tried again with growing waits. `resync` adds all keys after an
-  /// overflow.
+  /// Runs `count` workers until the queue shuts down or the task is cancelled. `reconcile` returns when to
+  /// look at the key again, or nil for not until something changes. A conflict or a missing object is
+  /// ordinary and logged as debug; other errors are warnings. Every failed key is tried again with growing
+  /// waits. `resync` adds all keys after an overflow.
   public func runWorkers(
     _ count: Int, logger: Logger, resync: @escaping @Sendable () -> Void = {},
     reconcile: @escaping @Sendable (Key) async throws -> Duration?

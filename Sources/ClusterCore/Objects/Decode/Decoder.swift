@@ -1,6 +1,6 @@
-// From a request's body to an object in normal form: types checked, unknown fields told and dropped, empty optional
-// fields left out and required ones written, amounts and times canonical. What upstream gets by reading into Go structs
-// and writing them again, this gets by walking the tree with the schema.
+// From a request's body to an object in normal form: types checked, unknown fields told and dropped, empty
+// optional fields left out and required ones written, amounts and times canonical. What upstream gets by
+// reading into Go structs and writing them again, this gets by walking the tree with the schema.
 
 /// What to do about unknown and duplicate fields (`fieldValidation=`).
 public enum FieldValidation: String, Sendable {
@@ -24,9 +24,11 @@ public struct Decoded: Sendable {
 }
 
 extension Schema {
-  /// Reads a JSON body. `gvk` fills `apiVersion` and `kind` in when they are absent and names the object in errors.
+  /// Reads a JSON body. `gvk` fills `apiVersion` and `kind` in when they are absent and names the object in
+  /// errors.
   public func decode(
-    json bytes: [UInt8], as gvk: GroupVersionKind, validation: FieldValidation = .ignore
+    json bytes: [UInt8], as gvk: GroupVersionKind, validation: FieldValidation = .ignore,
+    isIntent: Bool = false
   ) throws(DecodeError) -> Decoded {
     var duplicates: [String] = []
     let tree: JSON
@@ -37,17 +39,20 @@ extension Schema {
     } catch {
       throw DecodeError("the body of the request was in an unknown format: \(error.description)")
     }
-    return try decode(tree: tree, as: gvk, validation: validation, duplicates: duplicates)
+    return try decode(tree: tree, as: gvk, validation: validation, duplicates: duplicates, isIntent: isIntent)
   }
 
-  /// Brings a tree into normal form: from YAML, from a patch, from a decoder of other bytes.
+  /// Brings a tree into normal form: from YAML, from a patch, from a decoder of other bytes. An intent (the
+  /// body of a server-side apply) says only what its author wants: types are checked, nothing is filled in or
+  /// left out.
   public func decode(
-    tree: JSON, as gvk: GroupVersionKind, validation: FieldValidation = .ignore, duplicates: [String] = []
+    tree: JSON, as gvk: GroupVersionKind, validation: FieldValidation = .ignore, duplicates: [String] = [],
+    isIntent: Bool = false
   ) throws(DecodeError) -> Decoded {
     guard tree.object != nil else {
       throw DecodeError("couldn't get version/kind; json parse error: the body is no object")
     }
-    var normalizer = Normalizer(gvk: gvk)
+    var normalizer = Normalizer(gvk: gvk, isIntent: isIntent)
     var object = try normalizer.root(tree, self)
     if object.apiVersion.isEmpty { object["apiVersion"] = .string(gvk.apiVersion) }
     if object.kind.isEmpty { object["kind"] = .string(gvk.kind) }
@@ -72,10 +77,14 @@ struct Normalizer {
   static let findingsMax = 32
 
   let gvk: GroupVersionKind
+  let isIntent: Bool
   private(set) var unknown: [String] = []
   private var path: [String] = []
 
-  init(gvk: GroupVersionKind) { self.gvk = gvk }
+  init(gvk: GroupVersionKind, isIntent: Bool = false) {
+    self.gvk = gvk
+    self.isIntent = isIntent
+  }
 
   mutating func root(_ tree: JSON, _ schema: Schema) throws(DecodeError) -> JSON {
     var object = JSONObject()
@@ -106,6 +115,7 @@ struct Normalizer {
       if let value = try normal(entry.value, field, schema) { object.append(entry.key, value) }
       path.removeLast()
     }
+    if isIntent { return }
     for field in schema.fields where field.isAlways && !object.contains(field.name) {
       if let zero = Self.zero(field) { object.append(field.name, zero) }
     }
@@ -137,7 +147,7 @@ struct Normalizer {
   ) throws(DecodeError) -> JSON? {
     if value.isNull { return nil }
     let result = try normal(value, field.type, owner, field.name)
-    guard !field.isAlways, !field.hasPresence else { return result }
+    guard !field.isAlways, !field.hasPresence, !isIntent else { return result }
     // Zero and absent are one for such a field.
     switch result {
     case .string(""), .bool(false), .integer(0): return nil
@@ -155,7 +165,9 @@ struct Normalizer {
     switch type {
     case .object(let schema):
       if value.isNull { return [:] }
-      guard let source = value.object else { throw mismatch(value, shortName(schema), in: owner, field: field) }
+      guard let source = value.object else {
+        throw mismatch(value, shortName(schema), in: owner, field: field)
+      }
       var object = JSONObject()
       try fields(of: source, schema, into: &object)
       return .object(object)
@@ -183,7 +195,8 @@ struct Normalizer {
       for entry in source.fields {
         path.append(entry.key)
         object.append(
-          entry.key, try normal(entry.value.isNull ? zeroScalar(element) : entry.value, element, owner, field))
+          entry.key, try normal(entry.value.isNull ? zeroScalar(element) : entry.value, element, owner, field)
+        )
         path.removeLast()
       }
       return .object(object)

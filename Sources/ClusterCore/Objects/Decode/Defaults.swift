@@ -1,5 +1,5 @@
-// What an object holds that its author did not say. Plain defaults are declared with the field in the schema texts; those
-// that depend on other fields are here, a function a type.
+// What an object holds that its author did not say. Plain defaults are declared with the field in the schema
+// texts; those that depend on other fields are here, a function a type.
 
 extension ResourceKind {
   /// Fills defaults in. Expects normal form (`Schema.decode`); a second call changes nothing.

@@ -1,8 +1,9 @@
 // What the server says it serves: aggregated discovery v2, and the legacy lists for older clients.
 
 extension KindRegistry {
-  /// `APIGroupDiscoveryList` (apidiscovery.k8s.io/v2) of the core group (`/api`) or of all others (`/apis`). `serves`
-  /// leaves resources and subresources out that the server does not answer yet; it is given `pods` or `pods/log`.
+  /// `APIGroupDiscoveryList` (apidiscovery.k8s.io/v2) of the core group (`/api`) or of all others (`/apis`).
+  /// `serves` leaves resources and subresources out that the server does not answer yet; it is given `pods`
+  /// or `pods/log`.
   public func aggregatedDiscovery(
     core: Bool, serves: (ResourceKind, String) -> Bool = { _, _ in true }
   ) -> JSON {
@@ -31,7 +32,9 @@ extension KindRegistry {
     ["group": .string(gvk.group), "version": .string(gvk.version), "kind": .string(gvk.kind)]
   }
 
-  private static func discoveryResource(_ kind: ResourceKind, _ serves: (ResourceKind, String) -> Bool) -> JSON {
+  private static func discoveryResource(_ kind: ResourceKind, _ serves: (ResourceKind, String) -> Bool)
+    -> JSON
+  {
     var resource: JSON = [
       "resource": .string(kind.plural), "responseKind": responseKind(kind.gvk),
       "scope": kind.isNamespaced ? "Namespaced" : "Cluster", "singularResource": .string(kind.singular),
@@ -44,7 +47,8 @@ extension KindRegistry {
       resource["subresources"] = .array(
         subresources.map { sub in
           [
-            "subresource": .string(sub.name), "responseKind": responseKind(sub.kind), "verbs": JSON(sub.verbs),
+            "subresource": .string(sub.name), "responseKind": responseKind(sub.kind),
+            "verbs": JSON(sub.verbs),
           ]
         })
     }
@@ -93,7 +97,8 @@ extension KindRegistry {
     return ["name": .string(group), "versions": .array(versions), "preferredVersion": versions[0]]
   }
 
-  /// `APIResourceList`, the legacy answer to `/api/v1` and `/apis/GROUP/VERSION`; nil for a version without kinds.
+  /// `APIResourceList`, the legacy answer to `/api/v1` and `/apis/GROUP/VERSION`; nil for a version without
+  /// kinds.
   public func apiResourceList(
     groupVersion: String, serves: (ResourceKind, String) -> Bool = { _, _ in true }
   ) -> JSON? {

@@ -8,7 +8,7 @@ extension SchemaText {
     kind ReplicaSet replicasets short=rs cat=all ns sub=scale,status
     type Deployment
       metadata meta.ObjectMeta #1
-      spec DeploymentSpec+ #2
+      spec DeploymentSpec! #2
       status DeploymentStatus+ #3
     type DeploymentSpec
       replicas int32? #1 = 1
@@ -44,7 +44,7 @@ extension SchemaText {
       message string #5
     type ReplicaSet
       metadata meta.ObjectMeta #1
-      spec ReplicaSetSpec+ #2
+      spec ReplicaSetSpec! #2
       status ReplicaSetStatus+ #3
     type ReplicaSetSpec
       replicas int32? #1 = 1

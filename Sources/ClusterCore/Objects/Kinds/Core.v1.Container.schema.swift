@@ -80,10 +80,10 @@ extension SchemaText {
       resourceName string! #1
       restartPolicy string! #2
     type ContainerRestartRule
-      action string #1
+      action string! #1
       exitCodes ContainerRestartRuleOnExitCodes? #2
     type ContainerRestartRuleOnExitCodes
-      operator string #1
+      operator string! #1
       values []int32 #2 set
     type VolumeMount
       name string! #1

@@ -4,7 +4,8 @@
 extension SchemaText {
   static let corePodV1 = #"""
     group core - v1 io.k8s.api.core.v1
-    kind Pod pods short=po cat=all ns sub=attach,binding,ephemeralcontainers,eviction,exec,log,portforward,proxy,resize,status
+    kind Pod pods short=po cat=all ns \#
+    sub=attach,binding,ephemeralcontainers,eviction,exec,log,portforward,proxy,resize,status
     type Pod
       metadata meta.ObjectMeta #1
       spec PodSpec+ #2
@@ -227,7 +228,7 @@ extension SchemaText {
     type VolumeStatus
       image ImageVolumeStatus? #1
     type ImageVolumeStatus
-      imageRef string #1
+      imageRef string! #1
     type ContainerUser
       linux LinuxContainerUser? #1
     type LinuxContainerUser

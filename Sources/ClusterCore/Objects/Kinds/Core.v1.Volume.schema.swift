@@ -215,8 +215,8 @@ extension SchemaText {
       path string! #4
       user int64? #6
     type PodCertificateProjection
-      signerName string #1
-      keyType string #2
+      signerName string! #1
+      keyType string! #2
       maxExpirationSeconds int32? #3 = 86400
       credentialBundlePath string #4
       keyPath string #5

@@ -1,5 +1,5 @@
-// The kinds that are known, by what URLs and bodies call them. A value: the built-in one is compiled once, the server
-// adds custom resources to its copy.
+// The kinds that are known, by what URLs and bodies call them. A value: the built-in one is compiled once,
+// the server adds custom resources to its copy.
 
 /// Kinds by group-version-kind and by group-version-resource.
 public struct KindRegistry: Sendable {
@@ -35,7 +35,9 @@ public struct KindRegistry: Sendable {
     }
   }
 
-  private static func resource(_ gvk: GroupVersionKind, _ words: [Substring], _ schema: Schema) -> ResourceKind {
+  private static func resource(_ gvk: GroupVersionKind, _ words: [Substring], _ schema: Schema)
+    -> ResourceKind
+  {
     var kind = ResourceKind(gvk: gvk, plural: String(words[1]), isNamespaced: false, schema: schema)
     for word in words.dropFirst(2) {
       let parts = word.split(separator: "=", maxSplits: 1)
@@ -73,7 +75,8 @@ public struct KindRegistry: Sendable {
     case "portforward": Subresource(name: name, kind: core("PodPortForwardOptions"), verbs: connect)
     case "proxy":
       Subresource(
-        name: name, kind: core("\(gvk.kind)ProxyOptions"), verbs: ["create", "delete", "get", "patch", "update"])
+        name: name, kind: core("\(gvk.kind)ProxyOptions"),
+        verbs: ["create", "delete", "get", "patch", "update"])
     default: Subresource(name: name, kind: gvk, verbs: change)
     }
   }
@@ -100,7 +103,8 @@ public struct KindRegistry: Sendable {
     byGVK[GroupVersionKind(apiVersion: apiVersion, kind: kind)]
   }
 
-  /// The schema of a request's body: a kind's own, or that of an option or subresource such as `DeleteOptions`.
+  /// The schema of a request's body: a kind's own, or that of an option or subresource such as
+  /// `DeleteOptions`.
   public func bodySchema(_ gvk: GroupVersionKind) -> Schema? { bodies[gvk] }
 
   /// `v1`, `apps/v1`, … in the order of their first kind.

@@ -1,5 +1,5 @@
-// Names, labels and what Kubernetes makes of them: the rules of RFC 1123 and 1035 with upstream's wording, random
-// suffixes, template hashes.
+// Names, labels and what Kubernetes makes of them: the rules of RFC 1123 and 1035 with upstream's wording,
+// random suffixes, template hashes.
 
 public enum Names {
   /// Without vowels and look-alikes, so that no word arises.
@@ -16,8 +16,8 @@ public enum Names {
     return String(base.prefix(generatedBaseMax)) + randomSuffix(using: &generator)
   }
 
-  /// A stable 32-bit hash (FNV-1a) of a pod template in the safe alphabet: `pod-template-hash`. Order of fields does
-  /// not matter. `collisions` is the owner's `status.collisionCount`.
+  /// A stable 32-bit hash (FNV-1a) of a pod template in the safe alphabet: `pod-template-hash`. Order of
+  /// fields does not matter. `collisions` is the owner's `status.collisionCount`.
   public static func templateHash(_ template: JSON, collisions: Int64? = nil) -> String {
     var bytes = template.canonical.bytes
     if let collisions { bytes.append(contentsOf: String(collisions).utf8) }
@@ -81,7 +81,8 @@ public enum Names {
   /// A host that may begin with `*.`.
   public static func wildcardProblem(_ name: String) -> String? {
     if name.hasPrefix("*."), subdomainProblem(String(name.dropFirst(2))) == nil { return nil }
-    return "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist "
+    return
+      "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist "
       + "of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. "
       + "'*.example.com', regex used for validation is "
       + "'\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
@@ -95,7 +96,8 @@ public enum Names {
       + "alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
       + "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
     guard parts.count <= 2 else {
-      return "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end with "
+      return
+        "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end with "
         + "an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
         + "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. "
         + "'example.com/MyName')"
@@ -118,7 +120,8 @@ public enum Names {
   public static func labelValueProblem(_ value: String) -> String? {
     if value.utf8.count > 63 { return "must be no more than 63 bytes" }
     if value.isEmpty || isWord(value.utf8) { return nil }
-    return "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must "
+    return
+      "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must "
       + "start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for "
       + "validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
   }
@@ -141,7 +144,8 @@ public enum Names {
   public static func configKeyProblem(_ key: String) -> String? {
     if key.utf8.count > 253 { return "must be no more than 253 bytes" }
     guard !key.isEmpty, key.utf8.allSatisfy({ isAlnum($0) || $0 == 45 || $0 == 95 || $0 == 46 }) else {
-      return "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or "
+      return
+        "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or "
         + "'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
     }
     if key == "." { return "must not be '.'" }

@@ -1,5 +1,5 @@
-// What an object looks like: the one structure behind decoding, defaults, patches, apply, OpenAPI and protobuf. The
-// built-in kinds compile into it from SchemaText; custom resources compile into the same one.
+// What an object looks like: the one structure behind decoding, defaults, patches, apply, OpenAPI and
+// protobuf. The built-in kinds compile into it from SchemaText; custom resources compile into the same one.
 
 /// The type of a value in the tree.
 public indirect enum SchemaType: Sendable {
@@ -52,7 +52,8 @@ public final class Schema: Sendable {
   private let positionByNumber: [Int: Int]
 
   public init(
-    name: String, doc: String = "", fields: [SchemaField], inlined: [Int: Schema] = [:], isAtomic: Bool = false,
+    name: String, doc: String = "", fields: [SchemaField], inlined: [Int: Schema] = [:],
+    isAtomic: Bool = false,
     preservesUnknown: Bool = false
   ) {
     self.name = name

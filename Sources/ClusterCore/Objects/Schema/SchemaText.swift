@@ -7,10 +7,11 @@
 //     name TYPE[?][!|+] #NUMBER [flags] "doc
 //     ~ TYPE #NUMBER                      a message whose fields JSON flattens into this one
 //
-// TYPE is string bool int32 int64 float quantity intstr time microtime duration bytes raw fields, `[]T`, `map[T]`,
-// a type of the same group, or `alias.Type` of another. `?` says that presence counts (a pointer upstream), `!` that it
-// is required and always written, `+` that it is always written. Flags: `= value`, enum(a|b), merge(key) and merge and
-// retain for strategic merge, map(keys) and set and atomic for server-side apply. A field line is indented by two.
+// TYPE is string bool int32 int64 float quantity intstr time microtime duration bytes raw fields, `[]T`,
+// `map[T]`, a type of the same group, or `alias.Type` of another. `?` says that presence counts (a pointer
+// upstream), `!` that it is required and always written, `+` that it is always written. Flags: `= value`,
+// enum(a|b), merge(key) and merge and retain for strategic merge, map(keys) and set and atomic for server-
+// side apply. A field line is indented by two.
 
 enum SchemaText {
   static let all = [
@@ -19,8 +20,8 @@ enum SchemaText {
   ]
 }
 
-/// Compiles schema texts. Our own texts are the only input: a mistake in them stops the program at the first start,
-/// which every test makes.
+/// Compiles schema texts. Our own texts are the only input: a mistake in them stops the program at the first
+/// start, which every test makes.
 struct SchemaCompiler {
   struct Group {
     var alias = ""
@@ -120,8 +121,8 @@ struct SchemaCompiler {
   private static let atomicTypes: Set<String> = [
     "LabelSelector", "ObjectReference", "LocalObjectReference", "TypedLocalObjectReference",
     "ObjectFieldSelector", "ResourceFieldSelector", "ConfigMapKeySelector", "SecretKeySelector",
-    "NodeSelector", "NodeSelectorTerm", "IngressClassParametersReference", "ServiceBackendPort", "FileKeySelector",
-    "TypedObjectReference",
+    "NodeSelector", "NodeSelectorTerm", "ServiceBackendPort", "FileKeySelector", "OwnerReference",
+    "EndpointPort", "EvictionResponder",
   ]
 
   private mutating func field(_ words: [Substring], doc: String, in group: Group) -> SchemaField {

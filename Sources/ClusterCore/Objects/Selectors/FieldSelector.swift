@@ -67,7 +67,8 @@ public struct FieldSelector: Sendable, Hashable, CustomStringConvertible {
     terms.allSatisfy { (Self.value($0.field, of: object) == $0.value) == $0.isEqual }
   }
 
-  /// The single name that an object must have, when the selector demands one: lists and watches of one object.
+  /// The single name that an object must have, when the selector demands one: lists and watches of one
+  /// object.
   public var name: String? { terms.first { $0.field == "metadata.name" && $0.isEqual }?.value }
 
   private static func value(_ field: String, of object: JSON) -> String {
@@ -79,7 +80,8 @@ public struct FieldSelector: Sendable, Hashable, CustomStringConvertible {
     case "reason" where object.kind == "Event", "type":
       return object[field]?.string ?? ""
     case "status.podIPs":
-      return object.at("status", "podIPs")?.elements.compactMap { $0["ip"]?.string }.joined(separator: ",") ?? ""
+      return object.at("status", "podIPs")?.elements.compactMap { $0["ip"]?.string }.joined(separator: ",")
+        ?? ""
     default: break
     }
     switch object.at(field.split(separator: ".").map(String.init)) {
@@ -101,7 +103,8 @@ extension ResourceKind {
     return switch kind {
     case "Pod" where group.isEmpty:
       common + [
-        "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName", "spec.hostNetwork",
+        "spec.nodeName", "spec.restartPolicy", "spec.schedulerName", "spec.serviceAccountName",
+        "spec.hostNetwork",
         "status.phase", "status.podIP", "status.podIPs", "status.nominatedNodeName",
       ]
     case "Event" where group.isEmpty:

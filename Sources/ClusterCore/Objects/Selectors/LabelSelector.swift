@@ -95,7 +95,8 @@ public struct LabelSelector: Sendable, Hashable, CustomStringConvertible {
     requirements.map { requirement in
       let list = requirement.values.joined(separator: ",")
       return switch requirement.operator {
-      case .in: requirement.values.count == 1 ? "\(requirement.key)=\(list)" : "\(requirement.key) in (\(list))"
+      case .in:
+        requirement.values.count == 1 ? "\(requirement.key)=\(list)" : "\(requirement.key) in (\(list))"
       case .notin:
         requirement.values.count == 1 ? "\(requirement.key)!=\(list)" : "\(requirement.key) notin (\(list))"
       case .exists: requirement.key
@@ -188,7 +189,9 @@ private struct LabelSelectorParser {
     case .symbol(">"), .symbol("<"):
       let isGreater = take() == .symbol(">")
       let bound = try value()
-      guard Int64(bound) != nil else { throw failure("for 'Gt', 'Lt' operators, the value must be an integer") }
+      guard Int64(bound) != nil else {
+        throw failure("for 'Gt', 'Lt' operators, the value must be an integer")
+      }
       return LabelSelector.Requirement(key, isGreater ? .greater : .less, [bound])
     case .word("in"):
       position += 1
@@ -202,7 +205,9 @@ private struct LabelSelectorParser {
 
   private mutating func key() throws(SelectorError) -> String {
     guard case .word(let key) = take() else { throw failure("expected a label") }
-    if let reason = Names.qualifiedNameProblem(key) { throw failure("invalid label key \"\(key)\": \(reason)") }
+    if let reason = Names.qualifiedNameProblem(key) {
+      throw failure("invalid label key \"\(key)\": \(reason)")
+    }
     return key
   }
 

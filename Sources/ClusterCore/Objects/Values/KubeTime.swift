@@ -25,7 +25,8 @@ public struct KubeTime: Sendable, Hashable, Comparable {
       return value
     }
     guard let year = number(0, 4), let month = number(5, 2), let day = number(8, 2), let hour = number(11, 2),
-      let minute = number(14, 2), let second = number(17, 2), (1...12).contains(month), hour < 24, minute < 60,
+      let minute = number(14, 2), let second = number(17, 2), (1...12).contains(month), hour < 24,
+      minute < 60,
       second < 60, day >= 1, day <= Self.days(month: month, year: year)
     else { return nil }
     var index = 19
@@ -52,7 +53,8 @@ public struct KubeTime: Sendable, Hashable, Comparable {
       guard index + 1 == b.count else { return nil }
     } else {
       guard b[index] == UInt8(ascii: "+") || b[index] == UInt8(ascii: "-"), index + 6 == b.count,
-        b[index + 3] == UInt8(ascii: ":"), let hours = number(index + 1, 2), let minutes = number(index + 4, 2),
+        b[index + 3] == UInt8(ascii: ":"), let hours = number(index + 1, 2),
+        let minutes = number(index + 4, 2),
         hours < 24, minutes < 60
       else { return nil }
       offset = (hours * 60 + minutes) * 60 * (b[index] == UInt8(ascii: "-") ? -1 : 1)

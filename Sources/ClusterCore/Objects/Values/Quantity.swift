@@ -1,6 +1,8 @@
-// Amounts of resources: `500m`, `2Gi`, `1e3`. Exact decimal arithmetic; printed in the one canonical form of Kubernetes.
+// Amounts of resources: `500m`, `2Gi`, `1e3`. Exact decimal arithmetic; printed in the one canonical form of
+// Kubernetes.
 
-/// An exact amount. Parsing follows the public grammar: a decimal number and an SI, binary or exponent suffix.
+/// An exact amount. Parsing follows the public grammar: a decimal number and an SI, binary or exponent
+/// suffix.
 public struct Quantity: Sendable, Hashable, Comparable, CustomStringConvertible {
   public enum Format: Sendable, Hashable {
     /// `k M G T P E` and `m u n`.
@@ -198,8 +200,8 @@ public struct ResourceList: Sendable, Hashable {
   public func union(_ other: Self) -> Self { Self(amounts.merging(other.amounts) { max($0, $1) }) }
   public var json: JSON { JSON(amounts.mapValues(\.description)) }
 
-  /// What a pod asks for: its containers and long-running init containers together, or its largest init step if that
-  /// is more; plus overhead.
+  /// What a pod asks for: its containers and long-running init containers together, or its largest init step
+  /// if that is more; plus overhead.
   public static func requests(ofPod pod: JSON) -> ResourceList {
     func asked(_ container: JSON) -> ResourceList {
       let limits = ResourceList(container.at("resources", "limits"))

@@ -1,0 +1,173 @@
+// Deletes what lost its last owner, and carries out the two other ways of deleting an owner: Foreground
+// (dependents first) and Orphan (dependents stay).
+
+import ClusterClient
+import ClusterObjects
+import Diagnostics
+import Logging
+
+/// One object, by where it is served.
+struct TrackedObject: Hashable, Sendable {
+  var resource: GroupVersionResource
+  var key: ObjectKey
+}
+
+/// What to do with an object whose owners were looked up.
+enum GarbagePlan: Equatable {
+  case keep
+  case delete
+  /// Some owners are gone, others are not: these references stay.
+  case keepReferences([JSON])
+}
+
+/// `isGone` says of an ownerReference that its object does not exist (by uid); unknown kinds count as
+/// existing.
+func planGarbage(_ object: JSON, isGone: (JSON) -> Bool) -> GarbagePlan {
+  let references = object.ownerReferences
+  guard !references.isEmpty, !object.isTerminating else { return .keep }
+  let solid = references.filter { !isGone($0) }
+  if solid.isEmpty { return .delete }
+  return solid.count == references.count ? .keep : .keepReferences(solid)
+}
+
+func garbageCollector(_ context: ControllerContext) -> Controller {
+  let queue: WorkQueue<TrackedObject> = context.queue("garbage_collector")
+  let tracked = context.settings.resources.filter { $0.resource != .events && $0.resource != .leases }
+  let informers = tracked.map { ($0, context.informers.informer($0.resource)) }
+  var byResource: [GroupVersionResource: Informer] = [:]
+  var byKind: [String: TrackedResource] = [:]
+  for (resource, informer) in informers {
+    byResource[resource.resource] = informer
+    byKind["\(resource.resource.group)/\(resource.kind)"] = resource
+  }
+  let collector = GarbageCollector(context: context, byResource: byResource, byKind: byKind)
+  let registrations = informers.map { resource, informer in
+    informer.onChange { changes in
+      for change in changes {
+        if change.isDeletion {
+          // Whatever named it as its owner may be garbage now.
+          for dependent in collector.dependents(of: change.object.uid) { queue.add(dependent) }
+          for owner in collector.waitingOwners(of: change.object) { queue.add(owner) }
+        } else if !change.object.ownerReferences.isEmpty || change.object.isTerminating {
+          queue.add(TrackedObject(resource: resource.resource, key: change.key))
+        }
+      }
+    }
+  }
+  return Controller(
+    "garbage_collector", context, queue: queue, registrations: registrations,
+    resync: {
+      for (resource, informer) in informers {
+        for key in informer.snapshot.keys { queue.add(TrackedObject(resource: resource.resource, key: key)) }
+      }
+    }
+  ) { item in try await collector.reconcile(item) }
+}
+
+private struct GarbageCollector: Sendable {
+  let context: ControllerContext
+  let byResource: [GroupVersionResource: Informer]
+  let byKind: [String: TrackedResource]
+
+  func dependents(of uid: String) -> [TrackedObject] {
+    byResource.flatMap { resource, informer in
+      informer.objects(.owner, uid).map { TrackedObject(resource: resource, key: $0.key) }
+    }
+  }
+
+  /// Owners that are being deleted and may have waited for this dependent.
+  func waitingOwners(of object: JSON) -> [TrackedObject] {
+    object.ownerReferences.compactMap { reference in
+      guard let (resource, key) = location(reference, namespace: object.namespace),
+        byResource[resource.resource]?[key]?.isTerminating == true
+      else { return nil }
+      return TrackedObject(resource: resource.resource, key: key)
+    }
+  }
+
+  private func location(_ reference: JSON, namespace: String) -> (TrackedResource, ObjectKey)? {
+    let version = reference["apiVersion"]?.string ?? ""
+    let group = version.contains("/") ? String(version.prefix { $0 != "/" }) : ""
+    guard let resource = byKind["\(group)/\(reference["kind"]?.string ?? "")"] else { return nil }
+    return (resource, ObjectKey(resource.isNamespaced ? namespace : "", reference["name"]?.string ?? ""))
+  }
+
+  func reconcile(_ item: TrackedObject) async throws -> Duration? {
+    guard let object = byResource[item.resource]?[item.key] else { return nil }
+    if object.isTerminating {
+      if object.finalizers.contains("foregroundDeletion") { try await deleteDependents(of: object, item) }
+      if object.finalizers.contains("orphan") { try await orphanDependents(of: object, item) }
+      return nil
+    }
+    var gone: Set<String> = []
+    for reference in object.ownerReferences where try await isGone(reference, of: object) {
+      gone.insert(reference["uid"]?.string ?? "")
+    }
+    switch planGarbage(object, isGone: { gone.contains($0["uid"]?.string ?? "") }) {
+    case .keep: break
+    case .delete:
+      context.logger.debug(
+        "deleting object without owner", metadata: ["resource": "\(item.resource)", "key": "\(item.key)"])
+      // The last policy someone asked for this object by lives on as its finalizer; background otherwise.
+      try await context.api.deleteIfPresent(
+        item.resource, item.key, options: DeleteOptions(propagationPolicy: "Background", uid: object.uid))
+    case .keepReferences(let references):
+      var changed = object
+      changed.set(.array(references), at: "metadata", "ownerReferences")
+      _ = try await context.api.update(item.resource, changed, subresource: nil, options: context.options)
+    }
+    return nil
+  }
+
+  /// The informer's word is enough to keep; to delete, the API is asked: the informer of the owner may be
+  /// behind.
+  private func isGone(_ reference: JSON, of object: JSON) async throws -> Bool {
+    guard let (resource, key) = location(reference, namespace: object.namespace) else { return false }
+    let uid = reference["uid"]?.string ?? ""
+    if byResource[resource.resource]?[key]?.uid == uid { return false }
+    do {
+      let owner = try await context.api.get(resource.resource, namespace: key.namespace, name: key.name)
+      return owner.uid != uid
+    } catch let error as APIStatusError where error.isNotFound { return true }
+  }
+
+  private func deleteDependents(of owner: JSON, _ item: TrackedObject) async throws {
+    var blocking = 0
+    for dependent in dependents(of: owner.uid) {
+      guard let object = byResource[dependent.resource]?[dependent.key] else { continue }
+      let reference = object.ownerReferences.first { $0["uid"]?.string == owner.uid }
+      if reference?["blockOwnerDeletion"]?.bool == true { blocking += 1 }
+      if object.isTerminating { continue }
+      try await context.api.deleteIfPresent(
+        dependent.resource, dependent.key,
+        options: DeleteOptions(propagationPolicy: "Foreground", uid: object.uid))
+    }
+    if blocking == 0 { try await removeFinalizer("foregroundDeletion", item) }
+  }
+
+  private func orphanDependents(of owner: JSON, _ item: TrackedObject) async throws {
+    for dependent in dependents(of: owner.uid) {
+      do {
+        try await context.api.modify(dependent.resource, dependent.key) { current in
+          var changed = current
+          let rest = current.ownerReferences.filter { $0["uid"]?.string != owner.uid }
+          changed.set(rest.isEmpty ? nil : .array(rest), at: "metadata", "ownerReferences")
+          return changed
+        }
+      } catch let error as APIStatusError where error.isNotFound {}
+    }
+    try await removeFinalizer("orphan", item)
+  }
+
+  private func removeFinalizer(_ name: String, _ item: TrackedObject) async throws {
+    do {
+      try await context.api.modify(item.resource, item.key) { current in
+        guard current.finalizers.contains(name) else { return nil }
+        var changed = current
+        let rest = current.finalizers.filter { $0 != name }
+        changed.set(rest.isEmpty ? nil : JSON(rest), at: "metadata", "finalizers")
+        return changed
+      }
+    } catch let error as APIStatusError where error.isNotFound {}
+  }
+}

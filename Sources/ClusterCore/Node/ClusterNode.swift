@@ -1,1 +1,0 @@
-// The node agent: pods over CRI, images, probes, status, logs.

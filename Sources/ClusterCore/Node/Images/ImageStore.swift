@@ -1,0 +1,128 @@
+// Which images are here, how they come here, and how long to wait before a failed pull is tried again.
+
+import Diagnostics
+import GRPCCore
+import Logging
+
+/// The images of one node. Pulls of one reference are shared by those who wait for it.
+actor ImageStore {
+  private let cri: CRIClient
+  private let settings: ContainerdSettings
+  private let log = Logger(label: "node")
+  private var pulls: [String: Task<String, any Error>] = [:]
+  private var failures: [String: (delay: Duration, until: ContinuousClock.Instant, message: String)] = [:]
+  /// References whose failures are remembered.
+  private static let failuresMax = 1024
+
+  init(_ cri: CRIClient, _ settings: ContainerdSettings) {
+    self.cri = cri
+    self.settings = settings
+  }
+
+  /// Why a container cannot have its image, in upstream's words.
+  struct Refusal: Error {
+    var reason: String
+    var message: String
+    var retryAt: ContinuousClock.Instant?
+  }
+
+  struct Ready {
+    var imageID: String
+    /// Nil when it was here already.
+    var pullDuration: Duration?
+  }
+
+  /// The image of a container, pulled when its policy says so. Throws `Refusal`.
+  func ensure(_ reference: String, policy: String, sandbox: CRI.SandboxConfig) async throws -> Ready {
+    guard !reference.isEmpty, !reference.contains(" ") else {
+      throw Refusal(reason: "InvalidImageName", message: "image \"\(reference)\" is no reference")
+    }
+    if policy != "Always", let image = try await cri.image(reference) { return Ready(imageID: image.id) }
+    if policy == "Never" {
+      throw Refusal(
+        reason: "ErrImageNeverPull",
+        message: "image \"\(reference)\" is not here and its pull policy is Never")
+    }
+    if let failure = failures[reference], ContinuousClock.now < failure.until {
+      throw Refusal(
+        reason: "ImagePullBackOff", message: "Back-off pulling image \"\(reference)\": \(failure.message)",
+        retryAt: failure.until)
+    }
+    let start = ContinuousClock.now
+    do {
+      let id = try await pull(reference, sandbox)
+      failures[reference] = nil
+      return Ready(imageID: id, pullDuration: ContinuousClock.now - start)
+    } catch {
+      if error is CancellationError { throw error }
+      let delay = min((failures[reference]?.delay ?? .seconds(5)) * 2, .seconds(300))
+      if failures.count >= Self.failuresMax { failures.removeAll() }
+      let message = runtimeMessage(error)
+      failures[reference] = (delay, .now + delay, message)
+      throw Refusal(
+        reason: "ErrImagePull", message: message, retryAt: .now + delay)
+    }
+  }
+
+  private func pull(_ reference: String, _ sandbox: CRI.SandboxConfig) async throws -> String {
+    if let running = pulls[reference] { return try await running.value }
+    let task = Task { try await cri.pullImage(reference, sandbox: sandbox) }
+    pulls[reference] = task
+    defer { pulls[reference] = nil }
+    return try await task.value
+  }
+
+  /// Loads an OCI or Docker archive by containerd's own `ctr`. Returns the references it brought.
+  func importArchive(_ path: String) async throws -> [String] {
+    let ctr = "/usr/bin/ctr"
+    guard Files.isExecutable(ctr) else {
+      throw WeftError(
+        "NOD0006", object: ctr, cause: "the program is missing, and images are imported by it",
+        next: "apt-get install containerd")
+    }
+    guard Files.exists(path) else {
+      throw WeftError(
+        "NOD0007", object: path, cause: "there is no such archive", next: "check the path: ls -l \(path)")
+    }
+    let result = try await Subprocess.run(
+      [
+        ctr, "--address", settings.socketPath, "--namespace", "k8s.io", "images", "import", "--snapshotter",
+        "overlayfs", path,
+      ],
+      seconds: 300)
+    guard result.code == 0 else {
+      let last = result.output.split(separator: "\n").last.map(String.init) ?? "code \(result.code)"
+      throw WeftError(
+        "NOD0008", object: path, cause: "the archive could not be imported: \(last)",
+        next: "check that it is an OCI image layout or the output of docker save")
+    }
+    // `unpacking REFERENCE (DIGEST)...done`
+    return result.output.split(separator: "\n").compactMap { line in
+      let words = line.split(separator: " ")
+      return words.count > 1 && words[0] == "unpacking" ? String(words[1]) : nil
+    }
+  }
+
+  /// Makes and imports those of `DemoImage` that are not here yet. Returns the references made.
+  func ensureOwnImages(busyboxPath: String) async throws -> [String] {
+    var missing: [String] = []
+    for reference in [DemoImage.pauseReference, DemoImage.demoReference]
+    where try await cri.image(reference) == nil { missing.append(reference) }
+    guard !missing.isEmpty else { return [] }
+    for archive in try await DemoImage.archives(busyboxPath: busyboxPath)
+    where missing.contains(archive.reference) {
+      let path = settings.stateDirectory + "/import.tar"
+      defer { Files.removeTree(path) }
+      try Files.write(path, archive.bytes, mode: 0o600)
+      _ = try await importArchive(path)
+    }
+    // The runtime interface learns of imported images by events: wait until it names them.
+    for _ in 0..<200 {
+      var known = true
+      for reference in missing where try await cri.image(reference) == nil { known = false }
+      if known { break }
+      try await Task.sleep(for: .milliseconds(10))
+    }
+    return missing
+  }
+}

@@ -1,0 +1,239 @@
+// The node agent: one containerd, the pods bound to this node, the Node object, the CNI plugin's socket and the logs.
+
+import ClusterClient
+import ClusterObjects
+import Diagnostics
+import Logging
+import SwiftProtobuf
+
+/// Runs the pods of one node. Make it, `start()` it once, `stop` it once.
+///
+/// After `stop(keepPods: true)` (or a crash) containerd and all pods go on, and the next agent on the same directories
+/// adopts them. After `stop(keepPods: false)` nothing of ours is left: no container, shim, mount, namespace or control
+/// group.
+public actor NodeAgent {
+  public nonisolated let settings: NodeSettings
+  private let api: (any ClusterAPI)?
+  private let source: any PodSource
+  private let sink: any PodStatusSink
+  private let objects: any PodObjects
+  private let record: EventRecorder
+  private let metrics: Metrics
+  private let onCNIAdd: CNIHook
+  private let containerd: Containerd
+  private let log = Logger(label: "node")
+  private var cri: CRIClient?
+  private var images: ImageStore?
+  private var manager: PodManager?
+  private var registrar: NodeRegistrar?
+  private var socket: NodeSocket?
+  private var writer: EventWriter?
+
+  /// An agent of a cluster. `onCNIAdd` is asked before a pod's first packet: commit its policy, then answer.
+  public init(
+    _ settings: NodeSettings, api: any ClusterAPI, metrics: Metrics = .shared,
+    onCNIAdd: @escaping CNIHook = { _ in .ok }
+  ) {
+    let pods = APIPods(api, nodeName: settings.nodeName)
+    let writer = EventWriter(api, nodeName: settings.nodeName)
+    self.settings = settings
+    self.api = api
+    source = pods
+    sink = pods
+    objects = pods
+    self.writer = writer
+    record = { writer.record($0) }
+    self.metrics = metrics
+    self.onCNIAdd = onCNIAdd
+    containerd = Containerd(settings.containerd, metrics: metrics)
+  }
+
+  /// An agent without an API server: pods come from `source`, and no Node object is kept.
+  public init(
+    _ settings: NodeSettings, source: any PodSource, sink: any PodStatusSink, objects: any PodObjects,
+    record: @escaping EventRecorder, metrics: Metrics = .shared, onCNIAdd: @escaping CNIHook = { _ in .ok }
+  ) {
+    self.settings = settings
+    api = nil
+    self.source = source
+    self.sink = sink
+    self.objects = objects
+    self.record = record
+    self.metrics = metrics
+    self.onCNIAdd = onCNIAdd
+    containerd = Containerd(settings.containerd, metrics: metrics)
+  }
+
+  /// Starts or adopts containerd, makes the images it needs, then follows the pods. Throws `WeftError` (NOD0001 and on)
+  /// when something is missing on this machine; nothing is left running then.
+  public func start() async throws {
+    try Files.makeDirectory(settings.runDirectory)
+    try Files.makeDirectory(settings.dataDirectory)
+    let socket = NodeSocket(path: settings.nodeSocketPath, hook: onCNIAdd)
+    try socket.start()
+    self.socket = socket
+    do {
+      try await containerd.start()
+      let cri = try CRIClient(socketPath: settings.containerd.socketPath, metrics: metrics)
+      self.cri = cri
+      let images = ImageStore(cri, settings.containerd)
+      self.images = images
+      let made = try await images.ensureOwnImages(busyboxPath: settings.busyboxPath)
+      if !made.isEmpty { log.info("images made", metadata: ["images": "\(made.joined(separator: ","))"]) }
+      let machine = observeMachine(dataDirectory: settings.dataDirectory, runtimeVersion: "")
+      let context = NodeContext(
+        settings: settings, cri: cri, images: images, starts: Gate(settings.startsMax), objects: objects,
+        sink: sink,
+        record: record, metrics: NodeMetrics(metrics), capacity: machine.capacity)
+      let manager = PodManager(context)
+      self.manager = manager
+      await manager.start(source)
+      if let api {
+        let registrar = NodeRegistrar(api, settings, cri)
+        self.registrar = registrar
+        await registrar.start()
+      }
+    } catch {
+      socket.stop()
+      await containerd.stop(keepRunning: false)
+      throw error
+    }
+  }
+
+  /// Ends the agent. See the type for what `keepPods` means. Takes about 0.1 s a pod without, nothing with.
+  public func stop(keepPods: Bool) async {
+    await registrar?.stop(leaving: false)
+    await manager?.stop()
+    writer?.stop()
+    if !keepPods {
+      await manager?.removeAll()
+      Files.unmountAll(below: settings.dataDirectory + "/pods")
+      Files.removeTree(settings.dataDirectory + "/pods")
+    }
+    cri?.close()
+    await containerd.stop(keepRunning: keepPods)
+    socket?.stop()
+  }
+
+  // MARK: - For the command line and the kubelet API
+
+  /// Loads an OCI or Docker archive into containerd. Returns the references it brought.
+  public func importImage(_ path: String) async throws -> [String] {
+    guard let images else { throw notStarted }
+    return try await images.importArchive(path)
+  }
+
+  /// The log of a container, in pieces as they come. Throws `APIStatusError` NotFound or BadRequest in kubelet's words.
+  public func readLogs(
+    namespace: String, pod: String, container: String, options: LogOptions
+  ) async throws -> AsyncStream<[UInt8]> {
+    guard let cri else { throw notStarted }
+    let found = try await cri.listContainers(labels: [
+      RuntimeLabels.podNamespace: namespace, RuntimeLabels.podName: pod,
+      RuntimeLabels.containerName: container,
+    ]).sorted { $0.metadata.attempt > $1.metadata.attempt }
+    guard let newest = found.first else {
+      throw APIStatusError(
+        code: 400, reason: "BadRequest",
+        message: "container \"\(container)\" in pod \"\(pod)\" is waiting to start: ContainerCreating")
+    }
+    let wanted = options.previous ? found.dropFirst().first : newest
+    guard let wanted else {
+      throw APIStatusError(
+        code: 400, reason: "BadRequest",
+        message: "previous terminated container \"\(container)\" in pod \"\(pod)\" not found")
+    }
+    let path = try await cri.containerStatus(wanted.id).logPath
+    let id = wanted.id
+    return LogReader.read(path, options) {
+      (try? await cri.containerStatus(id))?.state == .containerRunning
+    }
+  }
+
+  /// Runs a command in a container to its end, for tests and probes of people.
+  public func exec(
+    namespace: String, pod: String, container: String, command: [String], timeoutSeconds: Int = 10
+  )
+    async throws -> (code: Int, output: [UInt8], errors: [UInt8])
+  {
+    let id = try await runningContainer(namespace, pod, container)
+    guard let cri else { throw notStarted }
+    let result = try await cri.execSync(id, command, timeoutSeconds: timeoutSeconds)
+    return (Int(result.exitCode), Array(result.stdout), Array(result.stderr))
+  }
+
+  /// What a client wants connected when it execs or attaches.
+  public struct Streams: Sendable, Hashable {
+    public var stdin = false
+    public var stdout = true
+    public var stderr = true
+    public var tty = false
+    public init() {}
+  }
+
+  /// Where containerd serves one exec session: good once, for a minute, in the node's network namespace on loopback.
+  public func execURL(
+    namespace: String, pod: String, container: String, command: [String], streams: Streams
+  ) async throws -> String {
+    let id = try await runningContainer(namespace, pod, container)
+    guard let cri else { throw notStarted }
+    return try await cri.execURL(
+      .with {
+        $0.containerID = id
+        $0.cmd = command
+        $0.stdin = streams.stdin
+        $0.stdout = streams.stdout
+        $0.stderr = streams.stderr && !streams.tty
+        $0.tty = streams.tty
+      })
+  }
+
+  /// The same for attach.
+  public func attachURL(namespace: String, pod: String, container: String, streams: Streams) async throws
+    -> String
+  {
+    let id = try await runningContainer(namespace, pod, container)
+    guard let cri else { throw notStarted }
+    return try await cri.attachURL(
+      .with {
+        $0.containerID = id
+        $0.stdin = streams.stdin
+        $0.stdout = streams.stdout
+        $0.stderr = streams.stderr && !streams.tty
+        $0.tty = streams.tty
+      })
+  }
+
+  /// The same for port forwarding.
+  public func portForwardURL(namespace: String, pod: String, ports: [Int]) async throws -> String {
+    guard let cri else { throw notStarted }
+    let sandboxes = try await cri.listSandboxes(labels: [
+      RuntimeLabels.podNamespace: namespace, RuntimeLabels.podName: pod,
+    ])
+    guard let sandbox = sandboxes.first(where: { $0.state == .sandboxReady }) else {
+      throw APIStatusError(code: 404, reason: "NotFound", message: "pods \"\(pod)\" not found")
+    }
+    return try await cri.portForwardURL(sandbox: sandbox.id, ports: ports.map { Int32(clamping: $0) })
+  }
+
+  private func runningContainer(_ namespace: String, _ pod: String, _ container: String) async throws
+    -> String
+  {
+    guard let cri else { throw notStarted }
+    let found = try await cri.listContainers(labels: [
+      RuntimeLabels.podNamespace: namespace, RuntimeLabels.podName: pod,
+      RuntimeLabels.containerName: container,
+    ])
+    guard let running = found.first(where: { $0.state == .containerRunning }) else {
+      throw APIStatusError(
+        code: 404, reason: "NotFound", message: "container \(container) of pod \(pod) is not running")
+    }
+    return running.id
+  }
+
+  private var notStarted: WeftError {
+    WeftError(
+      "NOD0009", object: "node \(settings.nodeName)", cause: "the node agent is not running",
+      next: "weft up, or weft node --kubeconfig FILE", exit: .unreachable)
+  }
+}

@@ -1,0 +1,57 @@
+// Everything a node agent is told at start.
+
+import Addresses
+
+/// Names, places and bounds of one node. The defaults are those of `weft up`.
+public struct NodeSettings: Sendable {
+  public var nodeName: String
+  /// The node's own addresses; the first of a family is its InternalIP.
+  public var addresses: [IPAddress]
+  /// Pods' blocks, as `spec.podCIDRs` says them.
+  public var podCIDRs: [IPPrefix] = []
+  /// Survives a reboot: pods' volumes, images.
+  public var dataDirectory: String
+  /// Does not: sockets, containerd's state.
+  public var runDirectory: String
+  /// Logs of containers: `<logDirectory>/pods/NS_NAME_UID/CTR/N.log`.
+  public var logDirectory = "/var/log"
+  public var containerd: ContainerdSettings
+  /// The network namespace the node is, when it is not the agent's own: containerd runs and probes dial there.
+  public var netnsPath: String?
+  public var clusterDomain = "cluster.local"
+  public var dnsAddresses: [String] = ["10.43.0.10"]
+  /// What Default DNS policy gives, and names that are not the cluster's.
+  public var resolvConfPath = "/etc/resolv.conf"
+  public var cgroupRoot = "/kubepods"
+  public var podsMax = 110
+  /// Pods starting at once; a start is mostly the runtime's work.
+  public var startsMax = 8
+  public var kubeletPort = 10250
+  public var version = "v1.37.0+weft"
+  public var labels: [String: String] = [:]
+  public var taints: [(key: String, value: String, effect: String)] = []
+  public var busyboxPath = "/bin/busybox"
+  /// First and longest wait before a crashed container starts again.
+  public var crashBackoffSeconds: (initial: Int, max: Int) = (10, 300)
+  public var relistInterval: Duration = .seconds(10)
+  public var leaseInterval: Duration = .seconds(10)
+
+  public init(
+    nodeName: String, addresses: [IPAddress], dataDirectory: String = "/var/lib/weft",
+    runDirectory: String = "/run/weft", netnsPath: String? = nil
+  ) {
+    self.nodeName = nodeName
+    self.addresses = addresses
+    self.dataDirectory = dataDirectory
+    self.runDirectory = runDirectory
+    self.netnsPath = netnsPath
+    containerd = ContainerdSettings(dataDirectory: dataDirectory, runDirectory: runDirectory)
+    containerd.netnsPath = netnsPath
+  }
+
+  public var nodeSocketPath: String { runDirectory + "/node.sock" }
+  func podDirectory(_ uid: String) -> String { dataDirectory + "/pods/" + uid }
+  func podLogDirectory(_ namespace: String, _ name: String, _ uid: String) -> String {
+    "\(logDirectory)/pods/\(namespace)_\(name)_\(uid)"
+  }
+}

@@ -1,0 +1,83 @@
+// What every pod worker of a node shares.
+
+import ClusterObjects
+import Diagnostics
+import Glibc
+import Logging
+
+/// The node's services, handed to workers. Immutable; what it holds is safe from anywhere.
+struct NodeContext: Sendable {
+  let settings: NodeSettings
+  let cri: CRIClient
+  let images: ImageStore
+  let starts: Gate
+  let objects: any PodObjects
+  let sink: any PodStatusSink
+  let record: EventRecorder
+  let metrics: NodeMetrics
+  let log = Logger(label: "node")
+  /// The node's own amounts in thousandths: `cpu`, `memory`.
+  let capacity: [String: Int64]
+
+  var memoryCapacity: Int64 { (capacity["memory"] ?? 0) / 1000 }
+}
+
+/// Upstream's names, so that dashboards work unchanged.
+struct NodeMetrics: Sendable {
+  let podStart: Histogram
+  let runningPods: Gauge
+  let restarts: MetricFamily<Counter>
+  let probes: MetricFamily<Counter>
+  let relist: Histogram
+
+  init(_ metrics: Metrics) {
+    podStart = metrics.histogram(
+      "kubelet_pod_start_duration_seconds", "From the agent seeing a pod to all its containers running."
+    ).child()
+    runningPods = metrics.gauge("kubelet_running_pods", "Pods that have a worker.").child()
+    restarts = metrics.counter(
+      "kubelet_restarted_containers_total", "Containers started again.", labels: ["container_type"])
+    probes = metrics.counter(
+      "prober_probe_total", "Probes by kind and result.", labels: ["probe_type", "result"])
+    relist = metrics.histogram("kubelet_pleg_relist_duration_seconds", "Listing of sandboxes and containers.")
+      .child()
+  }
+}
+
+/// Lets so many in at once; the others wait in order.
+actor Gate {
+  private var free: Int
+  private var queue: [CheckedContinuation<Void, Never>] = []
+
+  init(_ count: Int) { free = max(count, 1) }
+
+  func enter() async {
+    if free > 0 {
+      free -= 1
+      return
+    }
+    await withCheckedContinuation { queue.append($0) }
+  }
+
+  func leave() {
+    if queue.isEmpty { free += 1 } else { queue.removeFirst().resume() }
+  }
+
+  nonisolated func pass<Result>(_ body: () async throws -> Result) async rethrows -> Result {
+    await enter()
+    do {
+      let result = try await body()
+      await leave()
+      return result
+    } catch {
+      await leave()
+      throw error
+    }
+  }
+}
+
+/// Nanoseconds since 1970.
+func wallNanoseconds() -> Int64 {
+  let (seconds, nanoseconds) = Timestamp.now()
+  return seconds * 1_000_000_000 + nanoseconds
+}

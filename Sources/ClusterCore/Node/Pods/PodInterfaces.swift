@@ -1,0 +1,49 @@
+// Where pods come from and where their status goes: the agent's only view of the API, so that tests need none.
+
+import ClusterObjects
+
+/// A change of what this node should run.
+public enum PodChange: Sendable {
+  /// The pod is bound to this node and should run, or with a deletion time, should end.
+  case desired(JSON)
+  /// The pod is no longer in the API.
+  case gone(uid: String)
+  /// Everything bound to this node was delivered once; from now on what is unknown is an orphan.
+  case synced
+}
+
+/// Desired pods, in order of change. The stream ends when the source does.
+public protocol PodSource: Sendable {
+  func podChanges() -> AsyncStream<PodChange>
+}
+
+/// What the agent tells the API.
+public protocol PodStatusSink: Sendable {
+  /// Writes the status of a pod. Throws when it should be tried again; a pod that is gone is no error.
+  func report(_ pod: JSON, status: JSON) async throws
+  /// Everything of the pod ended: the object may go.
+  func finishDeletion(_ pod: JSON) async throws
+}
+
+/// What the agent asks the API for while a pod starts.
+public protocol PodObjects: Sendable {
+  /// The object, or nil when there is none. `kind` is `configMap` or `secret`.
+  func object(_ kind: String, namespace: String, name: String) async throws -> JSON?
+  /// The Services of a namespace.
+  func services(namespace: String) async throws -> [JSON]
+  /// A token for the pod's service account.
+  func token(_ pod: JSON, audience: String, seconds: Int) async throws -> String
+}
+
+/// Something worth a line in `kubectl describe`.
+public struct PodEvent: Sendable, Hashable {
+  public var involved: JSON
+  public var isWarning: Bool
+  public var reason: String
+  public var message: String
+  /// Such as `spec.containers{web}`.
+  public var fieldPath: String
+}
+
+/// Called for each event; must not block.
+public typealias EventRecorder = @Sendable (PodEvent) -> Void

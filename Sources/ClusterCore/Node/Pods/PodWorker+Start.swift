@@ -1,0 +1,270 @@
+// Applying a plan: sandboxes, volumes, images, containers.
+
+import Addresses
+import ClusterObjects
+import Diagnostics
+import GRPCCore
+import Logging
+import SwiftProtobuf
+
+extension PodWorker {
+  func apply(_ action: PodAction, _ spec: PodSpec, _ observed: ObservedPod) async throws {
+    switch action {
+    case .runSandbox(let attempt): try await runSandbox(spec, attempt)
+    case .removeSandbox(let id):
+      for container in try await context.cri.listContainers(labels: [RuntimeLabels.podUID: uid])
+      where container.podSandboxID == id && container.state == .containerRunning {
+        try await ignoringNotFound { try await context.cri.stopContainer(container.id, graceSeconds: 0) }
+      }
+      try await ignoringNotFound { try await context.cri.stopSandbox(id) }
+      try await ignoringNotFound { try await context.cri.removeSandbox(id) }
+      event(false, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
+    case .stop(let id, let name, let message):
+      event(false, "Killing", message, container: name)
+      let grace = unhealthy[id] == nil ? spec.graceSeconds : probeGrace(name, spec)
+      unhealthy[id] = nil
+      stopProbes(id)
+      try await ignoringNotFound { try await context.cri.stopContainer(id, graceSeconds: grace) }
+    case .start(let name, let attempt):
+      guard let container = spec.all.first(where: { $0.name == name }), let sandbox = observed.sandbox else {
+        return
+      }
+      try await context.starts.pass { try await start(container, spec, attempt, sandbox, observed) }
+    }
+  }
+
+  private func probeGrace(_ name: String, _ spec: PodSpec) -> Int {
+    guard let container = spec.all.first(where: { $0.name == name }) else { return spec.graceSeconds }
+    return ProbeSpec(.liveness, container)?.graceSeconds ?? spec.graceSeconds
+  }
+
+  func sandboxConfig(_ spec: PodSpec, _ attempt: UInt32) -> CRI.SandboxConfig {
+    planSandbox(
+      spec, attempt: attempt, settings: context.settings,
+      nodeResolver: Files.readText(context.settings.resolvConfPath) ?? "")
+  }
+
+  private func runSandbox(_ spec: PodSpec, _ attempt: UInt32) async throws {
+    let config = sandboxConfig(spec, attempt)
+    try Files.makeDirectory(config.logDirectory)
+    try Files.makeDirectory(context.settings.podDirectory(uid), mode: 0o750)
+    do {
+      _ = try await context.starts.pass { try await context.cri.runSandbox(config) }
+    } catch {
+      if !(error is CancellationError), !Task.isCancelled {
+        event(true, "FailedCreatePodSandBox", "Failed to create pod sandbox: \(runtimeMessage(error))")
+      }
+      throw error
+    }
+  }
+
+  // MARK: - Containers
+
+  private func start(
+    _ container: ContainerSpec, _ spec: PodSpec, _ attempt: UInt32, _ sandbox: CRI.Sandbox,
+    _ observed: ObservedPod
+  ) async throws {
+    let name = container.name
+    let sandboxConfig = sandboxConfig(spec, sandbox.metadata.attempt)
+    do {
+      let image = try await context.images.ensure(
+        container.image, policy: container.pullPolicy, sandbox: sandboxConfig)
+      if let duration = image.pullDuration {
+        event(
+          false, "Pulled", "Successfully pulled image \"\(container.image)\" in \(duration)", container: name)
+      } else if attempt == 0 {
+        event(
+          false, "Pulled", "Container image \"\(container.image)\" already present on machine",
+          container: name)
+      }
+    } catch let refusal as ImageStore.Refusal {
+      let isBackOff = refusal.reason == "ImagePullBackOff"
+      event(
+        !isBackOff, isBackOff ? "BackOff" : "Failed",
+        isBackOff ? refusal.message : "Failed to pull image \"\(container.image)\": \(refusal.message)",
+        container: name)
+      refuse(name, Waiting(reason: refusal.reason, message: refusal.message), after: refusal.delaySeconds)
+      return
+    }
+    let config: CRI.ContainerConfig
+    do {
+      config = try await containerConfig(container, spec, attempt, observed)
+    } catch let missing as MissingReference {
+      event(true, "Failed", "Error: \(missing.message)", container: name)
+      refuse(name, Waiting(reason: "CreateContainerConfigError", message: missing.message), after: 5)
+      return
+    }
+    var created: String?
+    do {
+      try await removeOldInstances(name, observed, next: attempt)
+      let id = try await context.cri.createContainer(sandbox: sandbox.id, config, sandboxConfig)
+      created = id
+      event(false, "Created", "Created container: \(name)", container: name)
+      try await context.cri.startContainer(id)
+      event(false, "Started", "Started container \(name)", container: name)
+      waiting[name] = nil
+      notBefore[name] = nil
+      if attempt > 0 {
+        context.metrics.restarts.child(container.role == .main ? "container" : "init_container").increment()
+      }
+      await afterStart(container, id, spec)
+    } catch {
+      if error is CancellationError || Task.isCancelled { throw error }
+      let message = runtimeMessage(error)
+      event(true, "Failed", "Error: \(message)", container: name)
+      let reason = created == nil ? "CreateContainerError" : "RunContainerError"
+      refuse(name, Waiting(reason: reason, message: message), after: 2)
+    }
+  }
+
+  /// The container waits, visibly, and is tried again later.
+  private func refuse(_ name: String, _ reason: Waiting, after seconds: Int) {
+    waiting[name] = reason
+    notBefore[name] = wallNanoseconds() + Int64(seconds) * 1_000_000_000
+  }
+
+  private func afterStart(_ container: ContainerSpec, _ id: String, _ spec: PodSpec) async {
+    guard let hook = container.tree.at("lifecycle", "postStart") else { return }
+    if let failure = await runHook(hook, container, id, seconds: 30) {
+      event(true, "FailedPostStartHook", failure, container: container.name)
+      unhealthy[id] = "FailedPostStartHook"
+    }
+  }
+
+  /// Runs a lifecycle hook; what went wrong, or nil.
+  func runHook(_ hook: JSON, _ container: ContainerSpec?, _ id: String, seconds: Int) async -> String? {
+    if let command = hook.at("exec", "command")?.elements.compactMap(\.string) {
+      do {
+        let result = try await context.cri.execSync(id, command, timeoutSeconds: seconds)
+        return result.exitCode == 0 ? nil : "hook \(command) ended with \(result.exitCode)"
+      } catch {
+        return "hook \(command): \(runtimeMessage(error))"
+      }
+    }
+    if let pause = hook.at("sleep", "seconds")?.int {
+      try? await Task.sleep(for: .seconds(min(pause, seconds)))
+      return nil
+    }
+    if let http = hook["httpGet"], let port = container?.port(http["port"]) {
+      guard let host = http["host"]?.string ?? lastObserved.addresses.first else { return "hook: no address" }
+      let path = http["path"]?.string ?? "/"
+      let result = await NetnsThread.run(context.settings.netnsPath) {
+        Dial.http(host, port: port, path: path, headers: [], timeoutMilliseconds: seconds * 1000)
+      }
+      return result ?? "hook: the node's network namespace cannot be entered"
+    }
+    return nil
+  }
+
+  /// The instance before the newest keeps its logs for `kubectl logs -p`; older ones go.
+  private func removeOldInstances(_ name: String, _ observed: ObservedPod, next: UInt32) async throws {
+    let instances = observed.containers[name] ?? []
+    for instance in instances where instance.metadata.attempt + 1 < next || instance.state != .containerExited
+    {
+      try await ignoringNotFound { try await context.cri.removeContainer(instance.id) }
+      if !instance.logPath.isEmpty { Files.removeTree(instance.logPath) }
+      exited[instance.id] = nil
+      messages[instance.id] = nil
+    }
+  }
+
+  // MARK: - Environment and mounts
+
+  private func containerConfig(
+    _ container: ContainerSpec, _ spec: PodSpec, _ attempt: UInt32, _ observed: ObservedPod
+  ) async throws -> CRI.ContainerConfig {
+    var pod = spec.pod
+    // The downward API names addresses that the status may not have reached yet.
+    pod.set(observed.addresses.first.map { JSON($0) }, at: "status", "podIP")
+    pod.set(.array(observed.addresses.map { ["ip": JSON($0)] }), at: "status", "podIPs")
+    let hosts = context.settings.addresses.map(\.description)
+    pod.set(hosts.first.map { JSON($0) }, at: "status", "hostIP")
+    pod.set(.array(hosts.map { ["ip": JSON($0)] }), at: "status", "hostIPs")
+    let data = try await podData(pod)
+    let volumes = Volumes(podDirectory: context.settings.podDirectory(uid), capacity: context.capacity)
+    let places: [String: String]
+    do {
+      places = try volumes.prepare(pod, data: data)
+    } catch let missing as MissingReference {
+      event(true, "FailedMount", "MountVolume.SetUp failed: \(missing.message)")
+      throw missing
+    }
+    let serviceLinks = pod.at("spec", "enableServiceLinks")?.bool ?? true
+    var services = try await context.objects.services(namespace: pod.namespace)
+    if pod.namespace != "default" {
+      services += try await context.objects.services(namespace: "default").filter { $0.name == "kubernetes" }
+    }
+    let environment = try planEnvironment(
+      container.tree, pod: pod,
+      services: planServiceEnvironment(services, namespace: pod.namespace, allServices: serviceLinks),
+      capacity: context.capacity, data: data.data)
+    var mounts = try volumes.mounts(
+      container, places: places, environment: Dictionary(environment, uniquingKeysWith: { $1 }))
+    let directory = context.settings.podDirectory(uid)
+    if !spec.isHostNetwork, !mounts.contains(where: { $0.containerPath == "/etc/hosts" }) {
+      let path = directory + "/etc-hosts"
+      try Files.write(
+        path,
+        planHostsFile(pod, addresses: observed.addresses, clusterDomain: context.settings.clusterDomain))
+      mounts.append(
+        .with {
+          $0.containerPath = "/etc/hosts"
+          $0.hostPath = path
+        })
+    }
+    let message = "\(directory)/containers/\(container.name)/\(attempt)"
+    try Files.makeDirectory("\(directory)/containers/\(container.name)")
+    try Files.write(message, "", mode: 0o666)
+    mounts.append(
+      .with {
+        $0.containerPath = container.tree["terminationMessagePath"]?.string ?? "/dev/termination-log"
+        $0.hostPath = message
+      })
+    return planContainer(
+      container, spec,
+      ContainerInputs(
+        attempt: attempt, environment: environment, mounts: mounts, memoryCapacity: context.memoryCapacity,
+        terminationMessageHostPath: message))
+  }
+
+  /// The objects and tokens this pod refers to, as they are now.
+  func podData(_ pod: JSON) async throws -> PodData {
+    let references = planReferences(pod)
+    var data = PodData()
+    for reference in references.objects.sorted() {
+      let parts = reference.split(separator: "/", maxSplits: 1).map(String.init)
+      if let object = try await context.objects.object(parts[0], namespace: pod.namespace, name: parts[1]) {
+        var object = object
+        // Lists and caches may leave the kind out, and the coding of the data depends on it.
+        object["kind"] = parts[0] == "secret" ? "Secret" : "ConfigMap"
+        data.objects[reference] = objectData(object)
+      }
+    }
+    for (audience, seconds) in references.tokens {
+      do {
+        data.tokens[audience] = try await context.objects.token(pod, audience: audience, seconds: seconds)
+      } catch {
+        context.log.warning(
+          "no service account token", metadata: ["pod": "\(key)", "error": "\(runtimeMessage(error))"])
+      }
+    }
+    return data
+  }
+
+  /// Brings the files of object volumes up to date under a running pod.
+  func refreshVolumes() async {
+    guard !pod.isTerminating, lastObserved.sandbox != nil else { return }
+    guard pod.at("spec", "volumes")?.elements.isEmpty == false, let data = try? await podData(pod) else {
+      return
+    }
+    let volumes = Volumes(podDirectory: context.settings.podDirectory(uid), capacity: context.capacity)
+    _ = try? volumes.prepare(pod, data: data)
+  }
+}
+
+extension ImageStore.Refusal {
+  var delaySeconds: Int {
+    guard let retryAt else { return 10 }
+    return max(Int((retryAt - ContinuousClock.now).components.seconds), 0) + 1
+  }
+}

@@ -1,0 +1,388 @@
+// One pod's life on this node. A single task observes, plans, applies and reports, over and over, so nothing about a pod
+// ever happens twice at once.
+
+import Addresses
+import ClusterObjects
+import Diagnostics
+import GRPCCore
+import Logging
+
+/// The worker of one pod UID.
+actor PodWorker {
+  nonisolated let uid: String
+  nonisolated let key: ObjectKey
+  let context: NodeContext
+  var pod: JSON
+  /// The pod left the API without waiting for us.
+  private var isGone = false
+  private var stopping = false
+  private(set) var isDone = false
+
+  private nonisolated let wakes: AsyncStream<Void>
+  private nonisolated let wakeUp: AsyncStream<Void>.Continuation
+  private var step: Task<Void, any Error>?
+  private var timer: Task<Void, Never>?
+
+  // What is known beyond what the runtime says.
+  var waiting: [String: Waiting] = [:]
+  var notBefore: [String: Int64] = [:]
+  var forgiven: [String: Int] = [:]
+  var unhealthy: [String: String] = [:]
+  var probes: [String: ProbeVerdict] = [:]
+  var probeTasks: [String: [Task<Void, Never>]] = [:]
+  var exited: [String: CRI.ContainerStatus] = [:]
+  var messages: [String: String] = [:]
+  var sandboxAddresses: [String: [String]] = [:]
+  /// Instances whose waiting was told as an event, by container name.
+  private var backedOff: [String: String] = [:]
+  /// Times asked, by id; given up after `exitAsksMax`.
+  private var expectedExits: [String: Int] = [:]
+  private static let exitAsksMax = 50
+  var lastObserved = ObservedPod()
+  let firstSeen = ContinuousClock.now
+  private var wasRunningOnce = false
+  private let startTime: String
+
+  // Reporting: the newest status wins, one write at a time.
+  private var reported: JSON = .null
+  private var wanted: JSON?
+  private var reporter: Task<Void, Never>?
+
+  init(_ pod: JSON, _ context: NodeContext) {
+    uid = pod.uid
+    key = pod.key
+    self.pod = pod
+    self.context = context
+    startTime = pod.at("status", "startTime")?.string ?? Timestamp.nowText()
+    (wakes, wakeUp) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
+    reported = pod.status
+  }
+
+  // MARK: - From outside
+
+  nonisolated func wake() { wakeUp.yield() }
+
+  func update(_ pod: JSON) {
+    let wasTerminating = self.pod.isTerminating
+    let oldGrace = PodSpec(self.pod).graceSeconds
+    self.pod = pod
+    if pod.isTerminating, !wasTerminating { step?.cancel() }
+    if wasTerminating, PodSpec(pod).graceSeconds < oldGrace {
+      // Less patience than at first (`kubectl delete --force`): the running stop is overtaken.
+      let grace = PodSpec(pod).graceSeconds
+      let running = lastObserved.running
+      let cri = context.cri
+      Task { for container in running { try? await cri.stopContainer(container.id, graceSeconds: grace) } }
+    }
+    wake()
+  }
+
+  /// containerd said that this ended. Its runtime interface learns of it a moment later, so it is asked again until it
+  /// knows.
+  func expectExit(_ id: String) { expectedExits[id] = 0 }
+
+  /// The pod is no longer in the API.
+  func gone() {
+    isGone = true
+    step?.cancel()
+    wake()
+  }
+
+  /// The agent stops; containers stay as they are.
+  func abandon() {
+    stopping = true
+    step?.cancel()
+    wake()
+  }
+
+  // MARK: - The loop
+
+  func run() async {
+    wake()
+    var failures = 0
+    for await _ in wakes {
+      timer?.cancel()
+      if stopping { break }
+      let isEnding = pod.isTerminating || isGone
+      let task = Task { try await isEnding ? self.terminate() : self.sync() }
+      step = task
+      do {
+        try await task.value
+        failures = 0
+      } catch {
+        if stopping { break }
+        if error is CancellationError || task.isCancelled {
+          wake()
+          continue
+        }
+        failures += 1
+        context.log.warning(
+          "pod not in its desired state, trying again",
+          metadata: ["pod": "\(key)", "error": "\(runtimeMessage(error))"])
+        sleep(until: wallNanoseconds() + Int64(min(failures * failures, 30)) * 500_000_000)
+      }
+      if isDone { break }
+    }
+    timer?.cancel()
+    for task in probeTasks.values.joined() { task.cancel() }
+    if stopping { reporter?.cancel() }
+    await reporter?.value
+  }
+
+  /// Wakes the loop at a moment in nanoseconds since 1970.
+  private func sleep(until moment: Int64) {
+    let delay = max(moment - wallNanoseconds(), 0)
+    timer?.cancel()
+    timer = Task { [weak self] in
+      try? await Task.sleep(for: .nanoseconds(delay))
+      if !Task.isCancelled { self?.wake() }
+    }
+  }
+
+  // MARK: - Observe, plan, apply, report
+
+  private func sync() async throws {
+    // One round an action: a pod of n containers needs n + 2.
+    for _ in 0..<64 {
+      let spec = PodSpec(pod)
+      let observed = try await observe()
+      try Task.checkCancellation()
+      if spec.isTerminal, observed.running.isEmpty {
+        try await settleFinished(observed)
+        return
+      }
+      followProbes(spec, observed)
+      let plan = planPod(planInputs(spec, observed))
+      report(spec, observed, plan)
+      if plan.isFinished {
+        try await settleFinished(observed)
+        report(spec, try await observe(), plan)
+        return
+      }
+      for (name, reason) in plan.waiting where reason.reason == "CrashLoopBackOff" {
+        guard let latest = observed.latest(name), backedOff.updateValue(latest.id, forKey: name) != latest.id
+        else { continue }
+        event(
+          true, "BackOff",
+          "Back-off restarting failed container \(name) in pod \(key.name)_\(key.namespace)(\(uid))",
+          container: name)
+      }
+      guard !plan.actions.isEmpty else {
+        if let moment = nextWake(plan, observed) { sleep(until: moment) }
+        noteRunning(spec, observed)
+        return
+      }
+      for action in plan.actions { try await apply(action, spec, observed) }
+    }
+  }
+
+  private func planInputs(_ spec: PodSpec, _ observed: ObservedPod) -> PodPlanInputs {
+    var inputs = PodPlanInputs(spec: spec, observed: observed, now: wallNanoseconds())
+    inputs.unhealthy = unhealthy
+    inputs.forgiven = forgiven
+    inputs.notBefore = notBefore
+    inputs.backoff = context.settings.crashBackoffSeconds
+    let verdicts = probes
+    inputs.isStarted = { name in observed.latest(name).flatMap { verdicts[$0.id] }?.isStarted ?? true }
+    return inputs
+  }
+
+  /// When to look again without being woken.
+  private func nextWake(_ plan: PodPlan, _ observed: ObservedPod) -> Int64? {
+    let alive = Set(
+      observed.running.map(\.id) + observed.sandboxes.filter { $0.state == .sandboxReady }.map(\.id))
+    for (id, asks) in expectedExits {
+      expectedExits[id] = alive.contains(id) && asks < Self.exitAsksMax ? asks + 1 : nil
+    }
+    guard !expectedExits.isEmpty else { return plan.wakeAt }
+    return min(plan.wakeAt ?? .max, wallNanoseconds() + 10_000_000)
+  }
+
+  private func noteRunning(_ spec: PodSpec, _ observed: ObservedPod) {
+    guard !wasRunningOnce,
+      spec.containers.allSatisfy({ observed.latest($0.name)?.state == .containerRunning })
+    else { return }
+    wasRunningOnce = true
+    context.metrics.podStart.observe(ContinuousClock.now - firstSeen)
+  }
+
+  /// Everything the runtime has of this pod. Exited containers are asked about once.
+  func observe() async throws -> ObservedPod {
+    let labels = [RuntimeLabels.podUID: uid]
+    var observed = ObservedPod()
+    observed.sandboxes = try await context.cri.listSandboxes(labels: labels)
+      .sorted { $0.metadata.attempt > $1.metadata.attempt }
+    for container in try await context.cri.listContainers(labels: labels) {
+      var status = exited[container.id]
+      if status == nil {
+        do {
+          status = try await context.cri.containerStatus(container.id)
+        } catch let error as RPCError where error.isNotFound {
+          continue
+        }
+      }
+      guard let status else { continue }
+      if status.state == .containerExited, exited[status.id] == nil {
+        exited[status.id] = status
+        if let path = status.annotations[RuntimeLabels.terminationMessagePath],
+          let text = Files.readText(path, bytesMax: 4096), !text.isEmpty
+        {
+          messages[status.id] = text
+        }
+        stopProbes(status.id)
+        if status.finishedAt - status.startedAt > cleanRunNanoseconds, status.startedAt > 0 {
+          forgiven[status.metadata.name] = Int(status.metadata.attempt)
+        }
+      }
+      observed.containers[status.metadata.name, default: []].append(status)
+    }
+    for name in observed.containers.keys {
+      observed.containers[name]?.sort { $0.metadata.attempt > $1.metadata.attempt }
+    }
+    if let sandbox = observed.sandbox {
+      if sandboxAddresses[sandbox.id] == nil {
+        let network = try await context.cri.sandboxStatus(sandbox.id).network
+        let own = ([network.ip] + network.additionalIps.map(\.ip)).filter { !$0.isEmpty }
+        sandboxAddresses[sandbox.id] =
+          PodSpec(pod).isHostNetwork ? context.settings.addresses.map(\.description) : own
+      }
+      observed.addresses = sandboxAddresses[sandbox.id] ?? []
+    }
+    lastObserved = observed
+    return observed
+  }
+
+  // MARK: - Status
+
+  func report(_ spec: PodSpec, _ observed: ObservedPod, _ plan: PodPlan) {
+    let status = planPodStatus(
+      PodStatusInputs(
+        spec: spec, observed: observed, plan: plan, waiting: waiting, probes: probes, messages: messages,
+        hostAddresses: context.settings.addresses.map(\.description), startTime: startTime,
+        now: Timestamp.nowText()))
+    guard status != wanted ?? reported else { return }
+    pod["status"] = status
+    wanted = status
+    if reporter == nil { reporter = Task { await self.writeStatuses() } }
+  }
+
+  private func writeStatuses() async {
+    var failures = 0
+    while let status = wanted, !Task.isCancelled {
+      do {
+        try await context.sink.report(pod, status: status)
+        reported = status
+        if wanted == status { wanted = nil }
+        failures = 0
+      } catch {
+        failures += 1
+        context.log.debug("status not written", metadata: ["pod": "\(key)", "error": "\(error)"])
+        if isGone { wanted = nil }
+        try? await Task.sleep(for: .milliseconds(min(100 << min(failures, 7), 10_000)))
+      }
+    }
+    reporter = nil
+  }
+
+  // MARK: - The end
+
+  /// All containers ended for good: the sandbox goes, its containers stay for their logs.
+  private func settleFinished(_ observed: ObservedPod) async throws {
+    for sandbox in observed.sandboxes where sandbox.state == .sandboxReady {
+      for container in observed.running { try await stop(container, graceSeconds: PodSpec(pod).graceSeconds) }
+      try await ignoringNotFound { try await context.cri.stopSandbox(sandbox.id) }
+    }
+  }
+
+  private func terminate() async throws {
+    let spec = PodSpec(pod)
+    for id in Array(probeTasks.keys) { stopProbes(id) }
+    var observed = try await observe()
+    let mains = Set(spec.containers.map(\.name))
+    // Sidecars serve the others to their end.
+    for group in [
+      observed.running.filter { mains.contains($0.metadata.name) },
+      observed.running.filter { !mains.contains($0.metadata.name) },
+    ] {
+      try await withThrowingTaskGroup(of: Void.self) { tasks in
+        for container in group {
+          tasks.addTask { try await self.endContainer(container, spec) }
+        }
+        try await tasks.waitForAll()
+      }
+    }
+    observed = try await observe()
+    for sandbox in observed.sandboxes {
+      try await ignoringNotFound { try await context.cri.stopSandbox(sandbox.id) }
+    }
+    if !isGone {
+      var plan = PodPlan()
+      plan.isFinished = true
+      observed.sandboxes = []
+      report(spec, observed, plan)
+      await reporter?.value
+    }
+    for container in observed.containers.values.flatMap({ $0 }) {
+      try await ignoringNotFound { try await context.cri.removeContainer(container.id) }
+    }
+    // A start that was cut off may have left one more since.
+    for sandbox in try await context.cri.listSandboxes(labels: [RuntimeLabels.podUID: uid]) {
+      try await ignoringNotFound { try await context.cri.stopSandbox(sandbox.id) }
+      try await ignoringNotFound { try await context.cri.removeSandbox(sandbox.id) }
+    }
+    removePodRemains(
+      context.settings, uid: uid, logDirectory: context.settings.podLogDirectory(key.namespace, key.name, uid)
+    )
+    if !isGone { try await context.sink.finishDeletion(pod) }
+    isDone = true
+  }
+
+  private func endContainer(_ container: CRI.ContainerStatus, _ spec: PodSpec) async throws {
+    let name = container.metadata.name
+    let declared = spec.all.first { $0.name == name }
+    event(false, "Killing", "Stopping container \(name)", container: name)
+    var grace = isGone ? min(spec.graceSeconds, 30) : spec.graceSeconds
+    if let hook = declared?.tree.at("lifecycle", "preStop") {
+      let start = ContinuousClock.now
+      if let failure = await runHook(hook, declared, container.id, seconds: max(grace, 1)) {
+        event(true, "FailedPreStopHook", failure, container: name)
+      }
+      grace = max(grace - Int((ContinuousClock.now - start).components.seconds), 2)
+    }
+    try await stop(container, graceSeconds: grace)
+  }
+
+  func stop(_ container: CRI.ContainerStatus, graceSeconds: Int) async throws {
+    stopProbes(container.id)
+    try await ignoringNotFound {
+      try await context.cri.stopContainer(container.id, graceSeconds: graceSeconds)
+    }
+  }
+
+  // MARK: - Words
+
+  func event(_ isWarning: Bool, _ reason: String, _ message: String, container: String? = nil) {
+    let part = PodSpec(pod).initContainers.contains { $0.name == container } ? "initContainers" : "containers"
+    context.record(
+      PodEvent(
+        involved: pod, isWarning: isWarning, reason: reason, message: message,
+        fieldPath: container.map { "spec.\(part){\($0)}" } ?? ""))
+  }
+}
+
+extension PodSpec {
+  /// The API already knows that this pod ended: it does not run again, whatever the runtime forgot.
+  var isTerminal: Bool { ["Succeeded", "Failed"].contains(pod.at("status", "phase")?.string ?? "") }
+}
+
+/// The files and control groups of a pod that ended. The runtime leaves both to its client.
+func removePodRemains(_ settings: NodeSettings, uid: String, logDirectory: String?) {
+  guard !uid.isEmpty, !uid.contains("/") else { return }
+  Volumes(podDirectory: settings.podDirectory(uid), capacity: [:]).remove()
+  if let logDirectory { Files.removeTree(logDirectory) }
+  for hierarchy in cgroupHierarchies() {
+    for parent in ["", "/burstable", "/besteffort"] {
+      removeCgroup("\(hierarchy)\(settings.cgroupRoot)\(parent)/pod\(uid)")
+    }
+  }
+}

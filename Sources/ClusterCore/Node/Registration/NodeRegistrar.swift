@@ -1,0 +1,153 @@
+// Keeps the Node object and its Lease: registers, renews every ten seconds, writes the status when it changed and at
+// least every five minutes.
+
+import ClusterClient
+import ClusterObjects
+import Diagnostics
+import Logging
+
+actor NodeRegistrar {
+  private let api: any ClusterAPI
+  private let settings: NodeSettings
+  private let cri: CRIClient
+  private let log = Logger(label: "node")
+  private var task: Task<Void, Never>?
+  private var lastWritten: JSON = .null
+  private var lastWrite = ContinuousClock.now
+  private var runtimeVersion = ""
+  private var wasReady = false
+
+  init(_ api: any ClusterAPI, _ settings: NodeSettings, _ cri: CRIClient) {
+    self.api = api
+    self.settings = settings
+    self.cri = cri
+  }
+
+  func start() { task = Task { await self.run() } }
+
+  /// Stops renewing. With `leaving` the node says that it is not ready, so that nothing is sent to it.
+  func stop(leaving: Bool) async {
+    task?.cancel()
+    await task?.value
+    if leaving { try? await writeStatus(failure: "the node agent stopped", force: true) }
+  }
+
+  private func run() async {
+    var failures = 0
+    while !Task.isCancelled {
+      do {
+        try await register()
+        try await renewLease()
+        try await writeStatus(failure: await runtimeFailure(), force: false)
+        failures = 0
+        // Until the network is ready, readiness is worth asking for more often.
+        try? await Task.sleep(for: wasReady ? settings.leaseInterval : .milliseconds(250))
+      } catch {
+        if Task.isCancelled { return }
+        failures += 1
+        log.warning(
+          "node not written, trying again", metadata: ["node": "\(settings.nodeName)", "error": "\(error)"])
+        try? await Task.sleep(for: .milliseconds(min(100 << min(failures, 7), 10_000)))
+      }
+    }
+  }
+
+  private func register() async throws {
+    let wanted = planNode(settings)
+    let current: JSON
+    do {
+      current = try await api.get(.nodes, namespace: "", name: settings.nodeName)
+    } catch let error as APIStatusError where error.isNotFound {
+      do {
+        _ = try await api.create(.nodes, wanted, options: WriteOptions(fieldManager: "weft-node"))
+        log.info("node registered", metadata: ["node": "\(settings.nodeName)"])
+      } catch let error as APIStatusError where error.isAlreadyExists {
+      }
+      return
+    }
+    var patch: JSON = [:]
+    for (key, value) in wanted.labels where current.labels[key] != value {
+      patch.set(JSON(value), at: "metadata", "labels", key)
+    }
+    if current.at("spec", "podCIDR") == nil, let cidr = wanted.at("spec", "podCIDR") {
+      patch.set(cidr, at: "spec", "podCIDR")
+      patch.set(wanted.at("spec", "podCIDRs"), at: "spec", "podCIDRs")
+    }
+    if patch.object?.isEmpty == false {
+      _ = try await api.patch(
+        .nodes, namespace: "", name: settings.nodeName, patch: .merge(patch), subresource: nil,
+        options: WriteOptions(fieldManager: "weft-node"))
+    }
+  }
+
+  private func renewLease() async throws {
+    let now = Timestamp.nowMicroText()
+    let patch: JSON = ["spec": ["renewTime": JSON(now), "holderIdentity": JSON(settings.nodeName)]]
+    do {
+      _ = try await api.patch(
+        .leases, namespace: "kube-node-lease", name: settings.nodeName, patch: .merge(patch),
+        subresource: nil,
+        options: WriteOptions(fieldManager: "weft-node"))
+    } catch let error as APIStatusError where error.isNotFound {
+      let lease: JSON = [
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": ["name": JSON(settings.nodeName), "namespace": "kube-node-lease"],
+        "spec": [
+          "holderIdentity": JSON(settings.nodeName), "leaseDurationSeconds": 40, "renewTime": JSON(now),
+        ],
+      ]
+      do {
+        _ = try await api.create(.leases, lease, options: WriteOptions(fieldManager: "weft-node"))
+      } catch let error as APIStatusError where error.isNotFound {
+        // The namespace of leases appears with the control plane's first moments.
+        log.debug("no namespace for leases yet")
+      }
+    }
+  }
+
+  /// Why pods cannot run here now; nil when they can.
+  private func runtimeFailure() async -> String? {
+    guard let conditions = try? await cri.runtimeConditions() else { return "container runtime is down" }
+    let bad = conditions.first { !$0.status }
+    return bad.map {
+      "container runtime network not ready: \($0.type)=false reason:\($0.reason) message:\($0.message)"
+    }
+  }
+
+  private func writeStatus(failure: String?, force: Bool) async throws {
+    if runtimeVersion.isEmpty { runtimeVersion = (try? await cri.version().runtimeVersion) ?? "" }
+    let machine = observeMachine(dataDirectory: settings.dataDirectory, runtimeVersion: runtimeVersion)
+    let images = ((try? await cri.listImages()) ?? []).prefix(50).map { image -> JSON in
+      ["names": JSON(image.repoDigests + image.repoTags), "sizeBytes": JSON(image.size)]
+    }
+    let old = try await api.get(.nodes, namespace: "", name: settings.nodeName).status
+    let health = planNodeHealth(machine, failure: failure)
+    let status = planNodeStatus(
+      settings, machine, health, images: Array(images), old: old, now: Timestamp.nowText())
+    // Heartbeats alone are the Lease's business.
+    let essence = status.withoutHeartbeats
+    let isDue = ContinuousClock.now - lastWrite > .seconds(300)
+    wasReady = health.isReady
+    guard force || isDue || essence != lastWritten else { return }
+    _ = try await api.patch(
+      .nodes, namespace: "", name: settings.nodeName, patch: .merge(["status": status]),
+      subresource: "status",
+      options: WriteOptions(fieldManager: "weft-node"))
+    lastWritten = essence
+    lastWrite = .now
+  }
+}
+
+extension JSON {
+  /// A node's status without what changes on every look.
+  fileprivate var withoutHeartbeats: JSON {
+    var copy = self
+    copy["conditions"] = .array(
+      (self["conditions"]?.elements ?? []).map { condition in
+        var condition = condition
+        condition["lastHeartbeatTime"] = nil
+        return condition
+      })
+    return copy
+  }
+}

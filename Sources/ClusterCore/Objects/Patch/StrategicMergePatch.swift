@@ -1,0 +1,153 @@
+// Strategic merge patch: a merge patch that knows from the schema which lists are merged, by which key. What
+// kubectl sends for `apply`, `edit`, `set image`, `rollout restart` and `taint`.
+//
+//   $patch: replace | delete | merge         what to do with the object that carries it
+//   $deleteFromPrimitiveList/F: [a]          scalars to take out of list F
+//   $setElementOrder/F: [...]                how list F is to be ordered afterwards
+//   $retainKeys: [a, b]                      fields to keep; the others of the object go
+
+extension Schema {
+  /// The object after a strategic merge patch.
+  public func applying(strategicMergePatch patch: JSON, to object: JSON) throws(PatchError) -> JSON {
+    guard case .object(let changes) = patch else { throw PatchError("a strategic merge patch is an object") }
+    return .object(try StrategicMerge.object(object.object ?? [:], changes, .object(self)) ?? [:])
+  }
+}
+
+private enum StrategicMerge {
+  static let order = "$setElementOrder/"
+  static let deletion = "$deleteFromPrimitiveList/"
+
+  static func directive(_ patch: JSONObject) throws(PatchError) -> String? {
+    guard let directive = patch["$patch"] else { return nil }
+    guard let text = directive.string, ["replace", "delete", "merge"].contains(text) else {
+      throw PatchError("Unknown patch type \(directive.text) in the patch map: unrecognized value of $patch")
+    }
+    return text
+  }
+
+  /// Nil when the patch deletes the object.
+  static func object(
+    _ original: JSONObject, _ patch: JSONObject, _ type: SchemaType
+  ) throws(PatchError) -> JSONObject? {
+    switch try directive(patch) {
+    case "replace":
+      var whole = patch
+      whole.removeValue(forKey: "$patch")
+      return whole
+    case "delete": return nil
+    default: break
+    }
+    var result = original
+    if let retained = patch["$retainKeys"] {
+      guard let names = retained.array?.compactMap(\.string) else {
+        throw PatchError("$retainKeys holds a list of field names")
+      }
+      for (name, value) in patch where !name.hasPrefix("$") && !value.isNull {
+        guard names.contains(name) else {
+          throw PatchError("the field \(name) of the patch is not in its $retainKeys")
+        }
+      }
+      for name in result.keys where !names.contains(name) { result.removeValue(forKey: name) }
+    }
+    for (name, change) in patch {
+      if name == "$patch" || name == "$retainKeys" || name.hasPrefix(order) { continue }
+      if name.hasPrefix(deletion) {
+        let field = String(name.dropFirst(deletion.count))
+        guard let gone = change.array else { throw PatchError("\(name) holds a list") }
+        if let list = result[field]?.array {
+          result[field] = .array(list.filter { !gone.contains($0) })
+        }
+        continue
+      }
+      if change.isNull {
+        result.removeValue(forKey: name)
+        continue
+      }
+      let (fieldType, strategy) = field(name, of: type)
+      switch change {
+      case .object(let child):
+        let original = result[name]?.object ?? [:]
+        result[name] = try object(original, child, fieldType).map(JSON.object)
+      case .array(let elements) where strategy.isMerge:
+        let order = patch[order + name]?.array
+        let list = try list(result[name]?.array ?? [], elements, fieldType, strategy.mergeKey, name)
+        result[name] = .array(sorted(list, by: order, patch: elements, key: strategy.mergeKey))
+      default: result[name] = change
+      }
+    }
+    // An order alone still orders what is there.
+    for (name, change) in patch where name.hasPrefix(order) {
+      let field = String(name.dropFirst(order.count))
+      guard patch[field] == nil, let list = result[field]?.array else { continue }
+      let strategy = Self.field(field, of: type).1
+      result[field] = .array(sorted(list, by: change.array, patch: [], key: strategy.mergeKey))
+    }
+    return result
+  }
+
+  private static func field(_ name: String, of type: SchemaType) -> (SchemaType, SchemaPatch) {
+    switch type {
+    case .object(let schema): schema.field(name).map { ($0.type, $0.patch) } ?? (.raw, SchemaPatch())
+    case .map(let element): (element, SchemaPatch())
+    default: (.raw, SchemaPatch())
+    }
+  }
+
+  private static func list(
+    _ original: [JSON], _ patch: [JSON], _ type: SchemaType, _ mergeKey: String?, _ name: String
+  ) throws(PatchError) -> [JSON] {
+    guard let mergeKey else {
+      // Scalars: united.
+      var result = original
+      for element in patch where !result.contains(element) { result.append(element) }
+      return result
+    }
+    guard case .list(let elementType) = type else { return patch }
+    if patch.contains(where: { $0["$patch"]?.string == "replace" }) {
+      return patch.filter { $0["$patch"]?.string != "replace" }
+    }
+    var result = original
+    for element in patch {
+      guard case .object(let change) = element else { throw PatchError("elements of \(name) are objects") }
+      guard let key = change[mergeKey], !key.isNull else {
+        throw PatchError("map: \(element.text) does not contain declared merge key: \(mergeKey)")
+      }
+      let isDeletion = try directive(change) == "delete"
+      if isDeletion {
+        result.removeAll { $0[mergeKey] == key }
+      } else if let position = result.firstIndex(where: { $0[mergeKey] == key }) {
+        if let merged = try object(result[position].object ?? [:], change, elementType) {
+          result[position] = .object(merged)
+        } else {
+          result.remove(at: position)
+        }
+      } else if let new = try object([:], change, elementType) {
+        result.append(.object(new))
+      }
+    }
+    return result
+  }
+
+  /// Elements named by the order come in that order; those that only the server knows stay behind the
+  /// neighbour that they followed.
+  private static func sorted(_ list: [JSON], by order: [JSON]?, patch: [JSON], key: String?) -> [JSON] {
+    guard let order, !order.isEmpty else { return list }
+    func identity(_ element: JSON) -> JSON { key.flatMap { element[$0] } ?? element }
+    let wanted = order.map(identity)
+    var ordered = wanted.compactMap { name in list.first { identity($0) == name } }
+    let known = Set(wanted)
+    var previous: JSON?
+    for element in list {
+      let name = identity(element)
+      defer { previous = name }
+      if known.contains(name) { continue }
+      if let previous, let position = ordered.firstIndex(where: { identity($0) == previous }) {
+        ordered.insert(element, at: position + 1)
+      } else {
+        ordered.insert(element, at: 0)
+      }
+    }
+    return ordered
+  }
+}

@@ -1,1 +1,0 @@
-// Finds a node for each pod: filter, score, bind.

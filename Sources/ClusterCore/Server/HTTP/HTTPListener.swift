@@ -1,0 +1,152 @@
+// The listener: TLS, HTTP/2 or HTTP/1.1 by ALPN, client certificates asked for but not demanded.
+
+import Diagnostics
+import Glibc
+import Logging
+import NIOCore
+import NIOHTTP1
+import NIOHTTP2
+import NIOPosix
+import NIOSSL
+import SwiftASN1
+import Synchronization
+import X509
+
+final class HTTPListener: Sendable {
+  private let channel: any Channel
+  private let group: any EventLoopGroup
+  private let connections: Connections
+  var port: Int { channel.localAddress?.port ?? 0 }
+
+  private init(channel: any Channel, group: any EventLoopGroup, connections: Connections) {
+    self.channel = channel
+    self.group = group
+    self.connections = connections
+  }
+
+  /// Binds and serves. Errors: `API0001` the address is taken or not ours, `API0004` the certificate does not load.
+  static func start(
+    host: String, port: Int, certificate: CertifiedKey, authority: String, group: any EventLoopGroup,
+    respond: @escaping Responder
+  ) async throws -> HTTPListener {
+    var tls = TLSConfiguration.makeServerConfiguration(
+      certificateChain: try NIOSSLCertificate.fromPEMBytes(Array(certificate.certificate.utf8)).map {
+        .certificate($0)
+      },
+      privateKey: .privateKey(try NIOSSLPrivateKey(bytes: Array(certificate.key.utf8), format: .pem)))
+    tls.trustRoots = .certificates(try NIOSSLCertificate.fromPEMBytes(Array(authority.utf8)))
+    tls.certificateVerification = .optionalVerification
+    tls.sendCANameList = true
+    tls.applicationProtocols = ["h2", "http/1.1"]
+    tls.minimumTLSVersion = .tlsv12
+    let context = try NIOSSLContext(configuration: tls)
+    let connections = Connections()
+
+    let bootstrap = ServerBootstrap(group: group)
+      .serverChannelOption(.backlog, value: 1024)
+      .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+      .childChannelOption(.socketOption(.tcp_nodelay), value: 1)
+      .childChannelInitializer { channel in
+        connections.add(channel)
+        return channel.eventLoop.makeCompletedFuture {
+          try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: context))
+        }.flatMap {
+          channel.configureHTTP2SecureUpgrade(
+            h2ChannelConfigurator: { channel in
+              channel.configureHTTP2Pipeline(
+                mode: .server,
+                initialLocalSettings: [
+                  HTTP2Setting(parameter: .maxConcurrentStreams, value: 1000),
+                  HTTP2Setting(parameter: .maxHeaderListSize, value: 1 << 16),
+                  HTTP2Setting(parameter: .initialWindowSize, value: 1 << 20),
+                ]
+              ) { stream in
+                stream.eventLoop.makeCompletedFuture {
+                  try stream.pipeline.syncOperations.addHandler(HTTP2FramePayloadToHTTP1ServerCodec())
+                  try stream.pipeline.syncOperations.addHandler(
+                    HTTPHandler(respond: respond) { identity(of: $0.parent) })
+                }
+              }.map { _ in }
+            },
+            http1ChannelConfigurator: { channel in
+              channel.eventLoop.makeCompletedFuture {
+                try channel.pipeline.syncOperations.configureHTTPServerPipeline(withErrorHandling: true)
+                try channel.pipeline.syncOperations.addHandler(
+                  HTTPHandler(respond: respond) { identity(of: $0) })
+              }
+            })
+        }
+      }
+    do {
+      let channel = try await bootstrap.bind(host: host, port: port).get()
+      return HTTPListener(channel: channel, group: group, connections: connections)
+    } catch {
+      throw unbound(host: host, port: port, error)
+    }
+  }
+
+  private static func unbound(host: String, port: Int, _ error: any Error) -> WeftError {
+    let code = (error as? IOError)?.errnoCode ?? 0
+    let cause: String
+    let next: String
+    switch code {
+    case EADDRINUSE:
+      cause = "the port is taken by another program, perhaps another weft or a Kubernetes API server"
+      next = "see who holds it: ss -ltnp 'sport = :\(port)'; or choose another with --listen \(host):PORT"
+    case EADDRNOTAVAIL:
+      cause = "this machine has no such address"
+      next = "list its addresses (ip -br address) and give one to --listen"
+    case EACCES:
+      cause = "not allowed to use this port"
+      next = "run as root, or choose a port above 1023 with --listen"
+    default:
+      cause = "cannot listen: \(error)"
+      next = "choose another address with --listen"
+    }
+    return WeftError("API0001", object: "\(host):\(port)", cause: cause, next: next, underlying: error)
+  }
+
+  /// Stops accepting, lets answers under way finish for `grace`, closes what is left.
+  func shutdown(grace: Duration) async {
+    try? await channel.close().get()
+    await connections.close(after: grace)
+  }
+
+  /// CN is the user, each O a group. The chain was verified by the TLS library.
+  private static func identity(of channel: (any Channel)?) -> Identity {
+    guard let channel,
+      let handler = try? channel.pipeline.syncOperations.handler(type: NIOSSLServerHandler.self),
+      let shown = handler.peerCertificate, let bytes = try? shown.toDERBytes(),
+      let certificate = try? Certificate(derEncoded: bytes)
+    else { return .anonymous }
+    var user = ""
+    var groups: [String] = []
+    for part in certificate.subject {
+      for attribute in part {
+        if attribute.type == .RDNAttributeType.commonName { user = "\(attribute.value)" }
+        if attribute.type == .RDNAttributeType.organizationName { groups.append("\(attribute.value)") }
+      }
+    }
+    if user.isEmpty { return .anonymous }
+    return Identity(user: user, groups: groups + ["system:authenticated"])
+  }
+}
+
+/// The open connections, so that a shutdown can end them.
+private final class Connections: Sendable {
+  private let open = Mutex<[ObjectIdentifier: any Channel]>([:])
+
+  func add(_ channel: any Channel) {
+    let id = ObjectIdentifier(channel)
+    open.withLock { $0[id] = channel }
+    channel.closeFuture.whenComplete { _ in self.open.withLock { _ = $0.removeValue(forKey: id) } }
+  }
+
+  func close(after grace: Duration) async {
+    let start = ContinuousClock.now
+    while !open.withLock({ $0.isEmpty }), ContinuousClock.now - start < grace {
+      try? await Task.sleep(for: .milliseconds(5))
+    }
+    for channel in open.withLock({ Array($0.values) }) { try? await channel.close().get() }
+  }
+}

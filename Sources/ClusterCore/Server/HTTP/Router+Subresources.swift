@@ -1,0 +1,128 @@
+// What hangs below an object: its status, its scale, a pod's binding, eviction and logs.
+
+import ClusterClient
+import ClusterObjects
+import NIOCore
+import NIOHTTP1
+
+/// What is asked of a container's log.
+public struct PodLogOptions: Sendable {
+  public var follow = false
+  public var previous = false
+  public var timestamps = false
+  public var tailLines: Int?
+  public var sinceSeconds: Int?
+  public var limitBytes: Int?
+  public init() {}
+}
+
+/// How a node agent of this process serves logs: `(namespace, pod, container, options)` to bytes. An empty container is the
+/// pod's only one. Throws `APIStatusError` for what the client should read.
+public typealias PodLogs = @Sendable (String, String, String, PodLogOptions) async throws -> [UInt8]
+
+extension Router {
+  func serve(
+    _ request: HTTPRequest, _ kind: ResourceKind, _ namespace: String, _ name: String, _ subresource: String
+  ) async throws -> HTTPResponse {
+    switch subresource {
+    case "status": return try await serveObject(request, kind, namespace, name, part: .status)
+    case "finalize":
+      guard request.method == .PUT else { throw Failure.methodNotAllowed }
+      return try await serveObject(request, kind, namespace, name, part: .finalize)
+    case "scale": return try await serveScale(request, kind, namespace, name)
+    case "binding":
+      guard request.method == .POST else { throw Failure.methodNotAllowed }
+      let body = try part(request, GroupVersionKind("", "v1", "Binding"))
+      try await core.bind(kind, namespace: namespace, name: name, body, options: WriteOptions(request))
+      return Self.success
+    case "eviction":
+      guard request.method == .POST else { throw Failure.methodNotAllowed }
+      let body = try part(request, GroupVersionKind("policy", "v1", "Eviction"))
+      var options = DeleteOptions()
+      options.gracePeriodSeconds = body.at("deleteOptions", "gracePeriodSeconds")?.int
+      options.uid = body.at("deleteOptions", "preconditions", "uid")?.string
+      _ = try await core.delete(
+        kind, namespace: namespace, name: name, options: options,
+        dryRun: request.parameter("dryRun") == "All")
+      return Self.success
+    case "log":
+      guard request.method == .GET, kind.kind == "Pod" else { throw Failure.methodNotAllowed }
+      let pod = try await core.get(kind, namespace: namespace, name: name)
+      let container = request.parameter("container") ?? ""
+      guard let podLogs else {
+        throw APIStatusError(
+          code: 503, reason: "ServiceUnavailable",
+          message: "no node agent serves the logs of pod \"\(name)\"", details: Failure.details(kind, name))
+      }
+      var options = PodLogOptions()
+      options.follow = request.flag("follow")
+      options.previous = request.flag("previous")
+      options.timestamps = request.flag("timestamps")
+      options.tailLines = request.parameter("tailLines").flatMap { Int($0) }
+      options.sinceSeconds = request.parameter("sinceSeconds").flatMap { Int($0) }
+      options.limitBytes = request.parameter("limitBytes").flatMap { Int($0) }
+      let containers = pod.tree.at("spec", "containers")?.elements.compactMap { $0["name"]?.string } ?? []
+      if container.isEmpty, containers.count > 1 {
+        throw Failure.badRequest(
+          "a container name must be specified for pod \(name), choose one of: [\(containers.joined(separator: " "))]"
+        )
+      }
+      let bytes = try await podLogs(
+        namespace, name, container.isEmpty ? containers.first ?? "" : container, options)
+      return HTTPResponse(200, contentType: "text/plain", .bytes(ByteBuffer(bytes: bytes)))
+    default: throw Failure.notServed
+    }
+  }
+
+  /// POST to `bindings`: the pod is the body's name.
+  func bind(_ request: HTTPRequest, _ kind: ResourceKind, _ namespace: String) async throws -> HTTPResponse {
+    let body = try Bodies.object(request, kind.schema, as: kind.gvk).object
+    try await core.bind(
+      try core.kind(.pods), namespace: namespace, name: body.name, body, options: WriteOptions(request))
+    return Self.success
+  }
+
+  private func part(_ request: HTTPRequest, _ gvk: GroupVersionKind) throws -> JSON {
+    if let schema = core.registry.bodySchema(gvk) {
+      return try Bodies.object(request, schema, as: gvk).object
+    }
+    guard Bodies.mediaType(request) == "application/json" else {
+      throw Failure.unsupported(Bodies.mediaType(request), allowed: ["application/json"])
+    }
+    do { return try JSON(parsing: request.body) } catch { throw Failure.badRequest(error.description) }
+  }
+
+  private func serveScale(
+    _ request: HTTPRequest, _ kind: ResourceKind, _ namespace: String, _ name: String
+  ) async throws -> HTTPResponse {
+    let gvk = GroupVersionKind("autoscaling", "v1", "Scale")
+    switch request.method {
+    case .GET:
+      return Answer.json(200, core.scale(of: try await core.get(kind, namespace: namespace, name: name)))
+    case .PUT:
+      let wanted = try part(request, gvk)
+      let object = try await core.changeScale(
+        kind, namespace: namespace, name: name, options: WriteOptions(request)
+      ) { _ in wanted }
+      return Answer.json(200, core.scale(of: object))
+    case .PATCH:
+      let patch = try Bodies.patch(request)
+      let object = try await core.changeScale(
+        kind, namespace: namespace, name: name, options: WriteOptions(request)
+      ) { scale in
+        switch patch {
+        case .json(let operations):
+          return try RESTCore.applying(.json(operations), to: scale, kind.schema)
+        case .merge(let changes), .strategicMerge(let changes), .apply(let changes):
+          // A Scale has no lists: the three mean the same.
+          return scale.applying(mergePatch: changes)
+        }
+      }
+      return Answer.json(200, core.scale(of: object))
+    default: throw Failure.methodNotAllowed
+    }
+  }
+
+  private static let success = Answer.json(
+    201, ["kind": "Status", "apiVersion": "v1", "metadata": [:], "status": "Success", "code": 201])
+}

@@ -1,0 +1,77 @@
+// Watches over HTTP: no task waits on them; the watch cache fills their writer.
+
+import ClusterClient
+import ClusterObjects
+import ClusterStore
+import NIOCore
+
+extension Router {
+  func watch(
+    _ kind: ResourceKind, _ namespace: String, _ options: ListOptions, _ form: Form, _ request: HTTPRequest
+  ) async throws -> HTTPResponse {
+    let asked = options.resourceVersion ?? ""
+    if request.parameter("sendInitialEvents") != nil {
+      guard options.resourceVersionMatch == "NotOlderThan" else {
+        throw Failure.invalidOptions([
+          FieldError.forbidden(
+            "resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
+        ])
+      }
+      guard !options.sendInitialEvents || options.allowBookmarks else {
+        throw Failure.invalidOptions([
+          FieldError.forbidden("allowWatchBookmarks", "sendInitialEvents needs bookmarks to tell its end")
+        ])
+      }
+    } else if !(options.resourceVersionMatch ?? "").isEmpty {
+      throw Failure.invalidOptions([
+        FieldError.forbidden(
+          "resourceVersionMatch",
+          "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
+      ])
+    }
+    let filter = try core.filter(kind, namespace: namespace, options)
+    let start = try await core.watchStart(kind, namespace: namespace, filter, options)
+    let seconds = options.timeoutSeconds ?? Int.random(in: 1800...3600)
+    let resource = RESTCore.storageName(kind)
+    let caches = core.caches
+    return HTTPResponse(
+      200, contentType: form.contentType, headers: [],
+      .stream { writer in
+        let watcher = StreamWatcher(
+          writer: writer, kind: kind, filter: filter, representation: form.representation,
+          wantsBookmarks: options.allowBookmarks)
+        let timeout = writer.schedule(after: .seconds(Int64(seconds))) {
+          // The last revision first, so that the client resumes from here and not from its last event.
+          watcher.bookmark(caches.revision)
+          watcher.finish()
+        }
+        writer.onClose {
+          timeout.cancel()
+          caches[resource].unsubscribe(watcher)
+        }
+        if let oldest = caches.subscribe(watcher, to: resource, from: start) {
+          watcher.fail(Failure.tooOld(Revision(asked) ?? 0, oldest: oldest).status)
+        }
+      })
+  }
+}
+
+extension RESTCore {
+  /// Where a watch begins, after the caches are new enough for it.
+  func watchStart(
+    _ kind: ResourceKind, namespace: String, _ filter: WatchFilter, _ options: ListOptions
+  ) async throws -> ObjectCache.Start {
+    let asked = options.resourceVersion ?? ""
+    let prefix = Self.prefix(kind, namespace: namespace)
+    if options.sendInitialEvents {
+      if asked.isEmpty { await caches.catchUp() } else { try await wait(forVersion: asked) }
+      return .state(prefix: prefix, filter: filter, marksEnd: true)
+    }
+    if asked.isEmpty || asked == "0" {
+      if asked.isEmpty { await caches.catchUp() }
+      return .state(prefix: prefix, filter: filter, marksEnd: false)
+    }
+    try await wait(forVersion: asked)
+    return .after(Revision(asked) ?? 0)
+  }
+}

@@ -1,0 +1,219 @@
+// From paths to the REST core. The grammar is fixed:
+//
+//   /api/v1/…  /apis/GROUP/VERSION/…      [namespaces/NS/]RESOURCE[/NAME[/SUBRESOURCE]]
+
+import ClusterClient
+import ClusterObjects
+import ClusterStore
+import Diagnostics
+import Logging
+import NIOCore
+import NIOHTTP1
+import Synchronization
+
+final class Router: Sendable {
+  let core: RESTCore
+  let documents: Documents
+  let podLogs: PodLogs?
+  private let requests = Metrics.shared.counter(
+    "apiserver_request_total", "Requests by verb, resource and code.", labels: ["verb", "resource", "code"])
+  private let durations = Metrics.shared.histogram(
+    "apiserver_request_duration_seconds", "Time to answer, watches excepted.", labels: ["verb", "resource"])
+
+  init(core: RESTCore, documents: Documents, podLogs: PodLogs?) {
+    self.core = core
+    self.documents = documents
+    self.podLogs = podLogs
+  }
+
+  func respond(_ request: HTTPRequest) async -> HTTPResponse {
+    let start = ContinuousClock.now
+    let response: HTTPResponse
+    do {
+      response = try await route(request)
+    } catch let error as APIStatusError {
+      response = Answer.status(error)
+    } catch let error as PatchError {
+      response = Answer.status(Failure.badRequest(error.description))
+    } catch let error as StoreError {
+      response = Answer.status(Failure.store(error))
+    } catch {
+      core.log.error("request failed", metadata: ["path": "\(request.rawPath)", "error": "\(error)"])
+      response = Answer.status(
+        APIStatusError(code: 500, reason: "InternalError", message: "Internal error occurred: \(error)"))
+    }
+    let verb = request.method.rawValue
+    let resource = Target(request.path)?.resource ?? ""
+    requests.child(verb, resource, String(response.status.code)).increment()
+    if case .bytes = response.body { durations.child(verb, resource).observe(ContinuousClock.now - start) }
+    return response
+  }
+
+  private static let open: Set<String> = ["healthz", "livez", "readyz", "version"]
+
+  private func route(_ request: HTTPRequest) async throws -> HTTPResponse {
+    let first = request.path.first ?? ""
+    // Until there are roles: who shows a certificate of ours may do everything, who shows none may ask how we are.
+    if request.identity == .anonymous, !Self.open.contains(first) {
+      throw Failure.forbidden(
+        path: request.rawPath, verb: request.method.rawValue.lowercased(), user: request.identity.user)
+    }
+    if first == "api" || first == "apis", let target = Target(request.path) {
+      return try await serve(request, target)
+    }
+    guard request.method == .GET || request.method == .HEAD else { throw Failure.notServed }
+    return try documents.answer(request)
+  }
+
+  private func serve(_ request: HTTPRequest, _ target: Target) async throws -> HTTPResponse {
+    let kind = try core.kind(GroupVersionResource(target.group, target.version, target.resource))
+    if !target.namespace.isEmpty, !kind.isNamespaced { throw Failure.notServed }
+    if let subresource = target.subresource {
+      guard let name = target.name, kind.subresource(subresource) != nil else { throw Failure.notServed }
+      return try await serve(request, kind, target.namespace, name, subresource)
+    }
+    if let name = target.name {
+      if kind.isNamespaced, target.namespace.isEmpty { throw Failure.notServed }
+      return try await serveObject(request, kind, target.namespace, name, part: .main)
+    }
+    switch request.method {
+    case .GET, .HEAD:
+      let options = try ListOptions(request)
+      let form = try Form.negotiate(request)
+      if request.flag("watch") { return try await watch(kind, target.namespace, options, form, request) }
+      if request.parameter("sendInitialEvents") != nil {
+        throw Failure.invalidOptions([
+          FieldError.forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list")
+        ])
+      }
+      return Answer.list(try await core.list(kind, namespace: target.namespace, options: options), kind, form)
+    case .POST where kind.kind == "Binding":
+      return try await bind(request, kind, target.namespace)
+    case .POST:
+      let decoded = try Bodies.object(request, kind.schema, as: kind.gvk)
+      let written = try await core.create(
+        kind, namespace: target.namespace, decoded.object, options: WriteOptions(request),
+        identity: request.identity)
+      return Answer.object(
+        201, written.object, kind, try Form.negotiate(request), warnings: decoded.warnings + written.warnings)
+    case .DELETE:
+      let (options, dryRun) = try Bodies.deleteOptions(request, core.registry)
+      let page = try await core.deleteCollection(
+        kind, namespace: target.namespace, list: try ListOptions(request), delete: options, dryRun: dryRun)
+      return Answer.list(page, kind, .json)
+    default: throw Failure.methodNotAllowed
+    }
+  }
+
+  func serveObject(
+    _ request: HTTPRequest, _ kind: ResourceKind, _ namespace: String, _ name: String, part: Part
+  ) async throws -> HTTPResponse {
+    let form = try Form.negotiate(request)
+    switch request.method {
+    case .GET, .HEAD:
+      if request.flag("watch"), part == .main {
+        var options = try ListOptions(request)
+        options.fieldSelector = "metadata.name=\(name)"
+        return try await watch(kind, namespace, options, form, request)
+      }
+      let object = try await core.get(
+        kind, namespace: namespace, name: name, resourceVersion: request.parameter("resourceVersion"))
+      return Answer.object(200, object, kind, form)
+    case .PUT:
+      let decoded = try Bodies.object(request, kind.schema, as: kind.gvk)
+      let written = try await core.update(
+        kind, namespace: namespace, name: name, decoded.object, part: part, options: WriteOptions(request),
+        identity: request.identity)
+      return Answer.object(200, written.object, kind, form, warnings: decoded.warnings + written.warnings)
+    case .PATCH:
+      let written = try await core.patch(
+        kind, namespace: namespace, name: name, patch: try Bodies.patch(request), part: part,
+        options: WriteOptions(request), identity: request.identity)
+      return Answer.object(written.isNew ? 201 : 200, written.object, kind, form, warnings: written.warnings)
+    case .DELETE where part == .main:
+      let (options, dryRun) = try Bodies.deleteOptions(request, core.registry)
+      switch try await core.delete(kind, namespace: namespace, name: name, options: options, dryRun: dryRun) {
+      case .gone(let object):
+        if kind.kind == "Pod" { return Answer.object(200, object, kind, form) }
+        var details = Failure.details(kind, name)
+        details["uid"] = JSON(object.tree.uid)
+        return Answer.json(
+          200,
+          [
+            "kind": "Status", "apiVersion": "v1", "metadata": [:], "status": "Success", "details": details,
+          ])
+      case .terminating(let object): return Answer.object(200, object, kind, form)
+      }
+    default: throw Failure.methodNotAllowed
+    }
+  }
+}
+
+/// A path below `/api` or `/apis`, taken apart.
+struct Target: Sendable {
+  var group: String
+  var version: String
+  var namespace = ""
+  var resource: String
+  var name: String?
+  var subresource: String?
+
+  /// Nil for discovery paths and for what is no path of the API.
+  init?(_ path: [String]) {
+    var rest = path[...]
+    switch rest.popFirst() {
+    case "api":
+      group = ""
+    case "apis":
+      guard let first = rest.popFirst() else { return nil }
+      group = first
+    default: return nil
+    }
+    guard let version = rest.popFirst(), let first = rest.popFirst() else { return nil }
+    self.version = version
+    if first == "namespaces", rest.count >= 2,
+      !["status", "finalize"].contains(rest[rest.startIndex + 1]) || rest.count > 2
+    {
+      namespace = rest.removeFirst()
+      resource = rest.removeFirst()
+    } else {
+      resource = first
+    }
+    name = rest.popFirst()
+    subresource = rest.popFirst()
+    if !rest.isEmpty {
+      // Below a proxy anything may follow; nothing else goes deeper.
+      guard subresource == "proxy" else { return nil }
+    }
+  }
+}
+
+extension ListOptions {
+  init(_ request: HTTPRequest) throws {
+    self.init(
+      labelSelector: request.parameter("labelSelector"), fieldSelector: request.parameter("fieldSelector"),
+      resourceVersion: request.parameter("resourceVersion"))
+    func number(_ name: String) throws -> Int? {
+      guard let text = request.parameter(name), !text.isEmpty else { return nil }
+      guard let value = Int(text) else {
+        throw Failure.badRequest("\(name): Invalid value: \"\(text)\": must be a number")
+      }
+      return value
+    }
+    resourceVersionMatch = request.parameter("resourceVersionMatch")
+    limit = try number("limit")
+    timeoutSeconds = try number("timeoutSeconds")
+    continueToken = request.parameter("continue")
+    allowBookmarks = request.flag("allowWatchBookmarks")
+    sendInitialEvents = request.flag("sendInitialEvents")
+  }
+}
+
+extension WriteOptions {
+  init(_ request: HTTPRequest) {
+    self.init(fieldManager: request.parameter("fieldManager"))
+    dryRun = request.parameter("dryRun") == "All"
+    force = request.flag("force")
+    fieldValidation = request.parameter("fieldValidation")
+  }
+}

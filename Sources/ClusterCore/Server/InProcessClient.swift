@@ -1,0 +1,194 @@
+// The API for parts of this process: the same core, admission and order as over HTTP, without HTTP.
+
+import ClusterClient
+import ClusterObjects
+import ClusterStore
+import Synchronization
+
+/// `ClusterAPI` on the server of this process, as a named user. Cheap to make; may be shared between tasks.
+public final class InProcessClient: ClusterAPI {
+  private let core: RESTCore
+  private let identity: Identity
+
+  init(core: RESTCore, identity: Identity) {
+    self.core = core
+    self.identity = identity
+  }
+
+  /// Events that may wait for one reader; past that its watch ends with 410 and it lists again.
+  public static let watchBufferMax = 16_384
+
+  public func get(_ resource: GroupVersionResource, namespace: String, name: String) async throws -> JSON {
+    try await core.get(try core.kind(resource), namespace: namespace, name: name).tree
+  }
+
+  public func list(
+    _ resource: GroupVersionResource, namespace: String, options: ListOptions
+  ) async throws -> ObjectList {
+    let page = try await core.list(try core.kind(resource), namespace: namespace, options: options)
+    return ObjectList(
+      resourceVersion: String(page.revision), continueToken: page.continueToken,
+      items: page.objects.map(\.tree))
+  }
+
+  public func watch(
+    _ resource: GroupVersionResource, namespace: String, options: ListOptions
+  ) async throws -> AsyncThrowingStream<WatchEvent, any Error> {
+    let kind = try core.kind(resource)
+    let filter = try core.filter(kind, namespace: namespace, options)
+    let start = try await core.watchStart(kind, namespace: namespace, filter, options)
+    let caches = core.caches
+    let name = RESTCore.storageName(kind)
+    // Initial events are delivered before anyone reads: they do not count against the bound.
+    let (stream, continuation) = AsyncThrowingStream<WatchEvent, any Error>.makeStream(
+      bufferingPolicy: .bufferingOldest(Self.watchBufferMax + caches[name].count))
+    let watcher = LocalWatcher(
+      filter: filter, wantsBookmarks: options.allowBookmarks, continuation: continuation)
+    if let oldest = caches.subscribe(watcher, to: name, from: start) {
+      throw Failure.tooOld(Revision(options.resourceVersion ?? "") ?? 0, oldest: oldest)
+    }
+    let timeout = options.timeoutSeconds.map { seconds in
+      Task {
+        try await Task.sleep(for: .seconds(seconds))
+        continuation.finish()
+      }
+    }
+    continuation.onTermination = { _ in
+      timeout?.cancel()
+      caches[name].unsubscribeLater(watcher)
+    }
+    return stream
+  }
+
+  public func create(
+    _ resource: GroupVersionResource, _ object: JSON, options: WriteOptions
+  ) async throws -> JSON {
+    let kind = try core.kind(resource)
+    return try await core.create(
+      kind, namespace: object.namespace, try normal(object, kind), options: options, identity: identity
+    ).object.tree
+  }
+
+  public func update(
+    _ resource: GroupVersionResource, _ object: JSON, subresource: String?, options: WriteOptions
+  ) async throws -> JSON {
+    let kind = try core.kind(resource)
+    if subresource == "scale" {
+      let changed = try await core.changeScale(
+        kind, namespace: object.namespace, name: object.name, options: options
+      ) { _ in object }
+      return core.scale(of: changed)
+    }
+    return try await core.update(
+      kind, namespace: object.namespace, name: object.name, try normal(object, kind),
+      part: try part(subresource), options: options, identity: identity
+    ).object.tree
+  }
+
+  public func patch(
+    _ resource: GroupVersionResource, namespace: String, name: String, patch: Patch, subresource: String?,
+    options: WriteOptions
+  ) async throws -> JSON {
+    let kind = try core.kind(resource)
+    if subresource == "scale" {
+      let changed = try await core.changeScale(kind, namespace: namespace, name: name, options: options) {
+        try RESTCore.applying(patch, to: $0, kind.schema)
+      }
+      return core.scale(of: changed)
+    }
+    return try await core.patch(
+      kind, namespace: namespace, name: name, patch: patch, part: try part(subresource), options: options,
+      identity: identity
+    ).object.tree
+  }
+
+  public func createSubresource(
+    _ resource: GroupVersionResource, namespace: String, name: String, subresource: String, _ body: JSON
+  ) async throws -> JSON {
+    let kind = try core.kind(resource)
+    switch subresource {
+    case "binding":
+      try await core.bind(kind, namespace: namespace, name: name, body, options: WriteOptions())
+    case "eviction":
+      let grace = body.at("deleteOptions", "gracePeriodSeconds")?.int
+      _ = try await core.delete(
+        kind, namespace: namespace, name: name, options: DeleteOptions(gracePeriodSeconds: grace))
+    default: throw Failure.notServed
+    }
+    return ["kind": "Status", "apiVersion": "v1", "metadata": [:], "status": "Success"]
+  }
+
+  public func delete(
+    _ resource: GroupVersionResource, namespace: String, name: String, options: DeleteOptions
+  ) async throws {
+    _ = try await core.delete(try core.kind(resource), namespace: namespace, name: name, options: options)
+  }
+
+  private func part(_ subresource: String?) throws -> Part {
+    switch subresource {
+    case nil, "": .main
+    case "status": .status
+    case "finalize": .finalize
+    default: throw Failure.notServed
+    }
+  }
+
+  private func normal(_ object: JSON, _ kind: ResourceKind) throws -> JSON {
+    do throws(DecodeError) { return try kind.schema.decode(tree: object, as: kind.gvk).object } catch {
+      throw Failure.badRequest(error.message)
+    }
+  }
+}
+
+private final class LocalWatcher: WatchSubscriber {
+  private let filter: WatchFilter
+  private let wantsBookmarks: Bool
+  private let continuation: AsyncThrowingStream<WatchEvent, any Error>.Continuation
+
+  init(
+    filter: WatchFilter, wantsBookmarks: Bool,
+    continuation: AsyncThrowingStream<WatchEvent, any Error>.Continuation
+  ) {
+    self.filter = filter
+    self.wantsBookmarks = wantsBookmarks
+    self.continuation = continuation
+  }
+
+  func begin(_ objects: [CachedObject], end: Revision?) {
+    for object in objects { send(.added(object.tree)) }
+    if let end { send(.bookmark(resourceVersion: String(end), isInitialEventsEnd: true)) }
+  }
+
+  func offer(_ events: [CacheEvent]) {
+    for event in events {
+      guard let seen = filter.seen(event) else { continue }
+      switch seen {
+      case .added: send(.added(event.object.tree))
+      case .modified: send(.modified(event.object.tree))
+      case .deleted:
+        var tree = event.previous?.tree ?? event.object.tree
+        tree.set(JSON(String(event.revision)), at: "metadata", "resourceVersion")
+        send(.deleted(tree))
+      }
+    }
+  }
+
+  func bookmark(_ revision: Revision) {
+    if wantsBookmarks { send(.bookmark(resourceVersion: String(revision), isInitialEventsEnd: false)) }
+  }
+
+  func finish() { continuation.finish() }
+
+  private func send(_ event: WatchEvent) {
+    if case .dropped = continuation.yield(event) {
+      continuation.finish(throwing: Failure.expired("the watcher was too slow"))
+    }
+  }
+}
+
+extension ObjectCache {
+  /// For callers that may hold this cache's lock: a watcher that ends while it is being told of something.
+  func unsubscribeLater(_ subscriber: any WatchSubscriber) {
+    Task { unsubscribe(subscriber) }
+  }
+}

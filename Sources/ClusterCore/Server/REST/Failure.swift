@@ -1,0 +1,140 @@
+// What the API answers when it says no: upstream's reasons, codes and texts, which clients print and scripts look for.
+
+import ClusterClient
+import ClusterObjects
+import ClusterStore
+
+enum Failure {
+  static func notFound(_ kind: ResourceKind, _ name: String) -> APIStatusError {
+    APIStatusError(
+      code: 404, reason: "NotFound", message: "\(kind.qualifiedResource) \"\(name)\" not found",
+      details: details(kind, name))
+  }
+
+  static let notServed = APIStatusError(
+    code: 404, reason: "NotFound", message: "the server could not find the requested resource",
+    details: [:])
+
+  static func alreadyExists(_ kind: ResourceKind, _ name: String) -> APIStatusError {
+    APIStatusError(
+      code: 409, reason: "AlreadyExists", message: "\(kind.qualifiedResource) \"\(name)\" already exists",
+      details: details(kind, name))
+  }
+
+  static func conflict(
+    _ kind: ResourceKind, _ name: String,
+    _ why: String =
+      "the object has been modified; please apply your changes to the latest version and try again"
+  ) -> APIStatusError {
+    APIStatusError(
+      code: 409, reason: "Conflict",
+      message: "Operation cannot be fulfilled on \(kind.qualifiedResource) \"\(name)\": \(why)",
+      details: details(kind, name))
+  }
+
+  static func badRequest(_ message: String) -> APIStatusError {
+    APIStatusError(code: 400, reason: "BadRequest", message: message)
+  }
+
+  static func invalid(_ kind: ResourceKind, _ name: String, _ errors: [FieldError]) -> APIStatusError {
+    var details: JSON = ["name": JSON(name), "kind": JSON(kind.kind)]
+    if !kind.group.isEmpty { details["group"] = JSON(kind.group) }
+    details["causes"] = .array(errors.map(\.cause))
+    return APIStatusError(
+      code: 422, reason: "Invalid",
+      message: "\(kind.kind)\(kind.group.isEmpty ? "" : "." + kind.group) \"\(name)\" is invalid: "
+        + FieldError.summary(errors), details: details)
+  }
+
+  /// Options that contradict each other, such as `sendInitialEvents` without its match.
+  static func invalidOptions(_ errors: [FieldError]) -> APIStatusError {
+    APIStatusError(
+      code: 422, reason: "Invalid",
+      message: "ListOptions.meta.k8s.io \"\" is invalid: " + FieldError.summary(errors),
+      details: ["group": "meta.k8s.io", "kind": "ListOptions", "causes": .array(errors.map(\.cause))])
+  }
+
+  static func forbidden(_ kind: ResourceKind, _ name: String, _ why: String, cause: JSON? = nil)
+    -> APIStatusError
+  {
+    var details = details(kind, name)
+    if let cause { details["causes"] = [cause] }
+    return APIStatusError(
+      code: 403, reason: "Forbidden", message: "\(kind.qualifiedResource) \"\(name)\" is forbidden: \(why)",
+      details: details)
+  }
+
+  static func forbidden(path: String, verb: String, user: String) -> APIStatusError {
+    APIStatusError(
+      code: 403, reason: "Forbidden",
+      message: "forbidden: User \"\(user)\" cannot \(verb) path \"\(path)\"", details: [:])
+  }
+
+  static let methodNotAllowed = APIStatusError(
+    code: 405, reason: "MethodNotAllowed",
+    message: "the server does not allow this method on the requested resource", details: [:])
+
+  static func tooLarge(_ bytesMax: Int) -> APIStatusError {
+    APIStatusError(
+      code: 413, reason: "RequestEntityTooLarge",
+      message: "Request entity too large: limit is \(bytesMax)")
+  }
+
+  static func unsupported(_ mediaType: String, allowed: [String]) -> APIStatusError {
+    APIStatusError(
+      code: 415, reason: "UnsupportedMediaType",
+      message: "the body of the request was in an unknown format - accepted media types include: "
+        + allowed.joined(separator: ", "))
+  }
+
+  static let notAcceptable = APIStatusError(
+    code: 406, reason: "NotAcceptable",
+    message: "only the following media types are accepted: application/json")
+
+  static func expired(_ message: String, continueToken: String? = nil) -> APIStatusError {
+    APIStatusError(code: 410, reason: "Expired", message: message)
+  }
+
+  static func tooOld(_ asked: Revision, oldest: Revision) -> APIStatusError {
+    expired("too old resource version: \(asked) (\(oldest))")
+  }
+
+  static func tooLargeVersion(_ asked: Revision, current: Revision) -> APIStatusError {
+    APIStatusError(
+      code: 504, reason: "Timeout",
+      message: "Timeout: Too large resource version: \(asked), current: \(current)",
+      details: [
+        "causes": [["reason": "ResourceVersionTooLarge", "message": "Too large resource version"]],
+        "retryAfterSeconds": 1,
+      ])
+  }
+
+  static func store(_ error: StoreError) -> APIStatusError {
+    switch error {
+    case .overloaded:
+      APIStatusError(
+        code: 429, reason: "TooManyRequests",
+        message: "too many writes are waiting for the disk, please try again later",
+        details: ["retryAfterSeconds": 1])
+    case .closed:
+      APIStatusError(
+        code: 503, reason: "ServiceUnavailable", message: "the server is shutting down",
+        details: ["retryAfterSeconds": 1])
+    case .failed(let cause):
+      APIStatusError(
+        code: 500, reason: "InternalError", message: "Internal error occurred: \(cause)",
+        details: ["causes": [["message": JSON("\(cause)")]]])
+    case .compacted(let oldest):
+      expired("The provided resource version is too old; the oldest is \(oldest)")
+    case .exists, .conflict, .notFound, .future, .slowWatcher:
+      APIStatusError(code: 500, reason: "InternalError", message: "Internal error occurred: \(error)")
+    }
+  }
+
+  static func details(_ kind: ResourceKind, _ name: String) -> JSON {
+    var details: JSON = ["name": JSON(name)]
+    if !kind.group.isEmpty { details["group"] = JSON(kind.group) }
+    details["kind"] = JSON(kind.plural)
+    return details
+  }
+}

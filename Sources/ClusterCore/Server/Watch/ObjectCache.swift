@@ -1,0 +1,141 @@
+// Every object of one resource in memory, its recent changes, and who watches.
+
+import ClusterObjects
+import ClusterStore
+import Synchronization
+
+/// The watch cache of one resource. Fed by `ObjectCaches` in order of revision.
+final class ObjectCache: Sendable {
+  private struct State {
+    var objects = SortedObjects()
+    /// Recent changes, oldest first; complete after `recentFrom`.
+    var recent: [CacheEvent] = []
+    var recentFrom: Revision = 0
+    var subscribers: [ObjectIdentifier: any WatchSubscriber] = [:]
+    /// What pages of a list are cut from, by revision, oldest first.
+    var snapshots: [(revision: Revision, objects: SortedObjects)] = []
+  }
+  /// Changes remembered for watches that resume.
+  static let recentMax = 4096
+  /// Lists under way whose next page is served from memory.
+  static let snapshotsMax = 16
+
+  private let state = Mutex(State())
+
+  var count: Int { state.withLock { $0.objects.count } }
+  var watchCount: Int { state.withLock { $0.subscribers.count } }
+
+  func load(_ objects: [CachedObject], revision: Revision) {
+    let orphans = state.withLock { state in
+      state.objects = SortedObjects()
+      for object in objects { state.objects.insert(object) }
+      state.recent = []
+      state.recentFrom = revision
+      state.snapshots = []
+      defer { state.subscribers = [:] }
+      return Array(state.subscribers.values)
+    }
+    for orphan in orphans { orphan.finish() }
+  }
+
+  func apply(_ events: [StoreEvent]) {
+    // Trees and bytes are made before the lock is taken.
+    let made = events.map { event in
+      event.kind == .delete
+        ? nil
+        : CachedObject(
+          StoredValue(
+            key: event.key, value: event.value, createRevision: event.createRevision,
+            revision: event.revision))
+    }
+    state.withLock { state in
+      var changes: [CacheEvent] = []
+      for (event, object) in zip(events, made) {
+        if event.kind == .delete {
+          guard let old = state.objects.remove(event.key) else { continue }
+          let last = CachedObject(key: old.key, revision: event.revision, tree: old.tree)
+          changes.append(
+            CacheEvent(kind: .deleted, revision: event.revision, object: last, previous: old))
+        } else if let object {
+          let old = state.objects.insert(object)
+          changes.append(
+            CacheEvent(
+              kind: old == nil ? .added : .modified, revision: event.revision, object: object, previous: old))
+        }
+      }
+      state.recent += changes
+      if state.recent.count > 2 * Self.recentMax {
+        let dropped = state.recent.count - Self.recentMax
+        state.recentFrom = state.recent[dropped - 1].revision
+        state.recent.removeFirst(dropped)
+      }
+      for subscriber in state.subscribers.values { subscriber.offer(changes) }
+    }
+  }
+
+  subscript(_ key: String) -> CachedObject? { state.withLock { $0.objects[key] } }
+
+  var snapshot: SortedObjects { state.withLock { $0.objects } }
+
+  func keep(_ objects: SortedObjects, revision: Revision) {
+    state.withLock { state in
+      if state.snapshots.contains(where: { $0.revision == revision }) { return }
+      state.snapshots.append((revision, objects))
+      if state.snapshots.count > Self.snapshotsMax { state.snapshots.removeFirst() }
+    }
+  }
+
+  func kept(_ revision: Revision) -> SortedObjects? {
+    state.withLock { state in state.snapshots.first { $0.revision == revision }?.objects }
+  }
+
+  enum Start {
+    /// The present state first; told its end when `marksEnd`.
+    case state(prefix: String, filter: WatchFilter, marksEnd: Bool)
+    case after(Revision)
+  }
+
+  /// Adds a watcher. Gives the oldest revision that can be resumed from when `after` is older than that.
+  func subscribe(_ subscriber: any WatchSubscriber, from start: Start, current: Revision) -> Revision? {
+    state.withLock { state in
+      switch start {
+      case .state(let prefix, let filter, let marksEnd):
+        var objects: [CachedObject] = []
+        state.objects.forEach(prefix: prefix, after: nil) { object in
+          if filter.matches(object) { objects.append(object) }
+          return true
+        }
+        subscriber.begin(objects, end: marksEnd ? current : nil)
+      case .after(let revision):
+        if revision < state.recentFrom { return state.recentFrom }
+        var low = 0
+        var high = state.recent.count
+        while low < high {
+          let middle = (low + high) / 2
+          if state.recent[middle].revision <= revision { low = middle + 1 } else { high = middle }
+        }
+        if low < state.recent.count { subscriber.offer(Array(state.recent[low...])) }
+      }
+      state.subscribers[ObjectIdentifier(subscriber)] = subscriber
+      return nil
+    }
+  }
+
+  func unsubscribe(_ subscriber: any WatchSubscriber) {
+    state.withLock { _ = $0.subscribers.removeValue(forKey: ObjectIdentifier(subscriber)) }
+  }
+
+  func bookmark(_ revision: Revision) {
+    state.withLock { state in
+      for subscriber in state.subscribers.values { subscriber.bookmark(revision) }
+    }
+  }
+
+  func finishAll() {
+    let subscribers = state.withLock { state in
+      defer { state.subscribers = [:] }
+      return Array(state.subscribers.values)
+    }
+    for subscriber in subscribers { subscriber.finish() }
+  }
+}

@@ -1,1 +1,0 @@
-// A revisioned key-value log with watch. SQLite is the default engine.

@@ -1,0 +1,109 @@
+// What every storage engine offers: a key-value map in which each change has a revision, and a feed of the changes.
+//
+//   revision   1        2        3        4          one counter for all keys, never going back
+//   change     /a = x   /b = y   /a = z   /b gone
+//   watch(prefix: "/b", after: 1) gives 2 and 4; watch(after: r) refuses r when it was compacted away.
+
+import Diagnostics
+
+/// The number of a change. Changes of all keys share one sequence; 0 is before the first.
+public typealias Revision = Int64
+
+/// A key's value and the changes that made it.
+public struct StoredValue: Sendable, Equatable {
+  public var key: String
+  public var value: [UInt8]
+  /// The change that created the key (after its last deletion).
+  public var createRevision: Revision
+  /// The change that wrote this value. Compare-and-swap compares this.
+  public var revision: Revision
+
+  public init(key: String, value: [UInt8], createRevision: Revision, revision: Revision) {
+    self.key = key
+    self.value = value
+    self.createRevision = createRevision
+    self.revision = revision
+  }
+}
+
+/// One change, as a watch delivers it. A deletion has an empty value: who needs the last state keeps it.
+public struct StoreEvent: Sendable, Equatable {
+  public enum Kind: Int64, Sendable {
+    case create = 0
+    case update = 1
+    case delete = 2
+  }
+  public var kind: Kind
+  public var key: String
+  public var revision: Revision
+  public var createRevision: Revision
+  public var value: [UInt8]
+
+  public init(kind: Kind, key: String, revision: Revision, createRevision: Revision, value: [UInt8]) {
+    self.kind = kind
+    self.key = key
+    self.revision = revision
+    self.createRevision = createRevision
+    self.value = value
+  }
+}
+
+/// One page of keys in byte order, as of `revision`.
+public struct StorePage: Sendable {
+  public var values: [StoredValue]
+  public var revision: Revision
+  /// Whether keys follow after the last one given.
+  public var hasMore: Bool
+
+  public init(values: [StoredValue], revision: Revision, hasMore: Bool) {
+    self.values = values
+    self.revision = revision
+    self.hasMore = hasMore
+  }
+}
+
+/// Why a store did not do what it was asked.
+public enum StoreError: Error, Sendable {
+  /// `create`: the key is there already.
+  case exists(current: StoredValue)
+  /// `update`, `delete`: the key changed since the revision expected.
+  case conflict(current: StoredValue)
+  case notFound
+  /// History before `oldest` is gone. A watcher lists again; a pager starts over.
+  case compacted(oldest: Revision)
+  /// A revision that does not exist yet.
+  case future(current: Revision)
+  /// The watcher did not take its events in time and was cut off. It may watch again from where it was.
+  case slowWatcher
+  /// More writes wait than `pendingMax`.
+  case overloaded
+  case closed
+  /// The engine failed: disk full, damaged file, no connection.
+  case failed(WeftError)
+}
+
+/// A storage engine. Writes are durable when they return, and visible to every later read; watches see them in order of
+/// revision. All functions may be called from any task.
+public protocol Store: Sendable {
+  /// The last change published to watchers. Costs a lock, no I/O.
+  var currentRevision: Revision { get }
+  func get(_ key: String) async throws(StoreError) -> StoredValue?
+  /// Keys beginning with `prefix`, after `after`, at most `limit` (0: all), as of `revision` (nil: now).
+  func list(
+    prefix: String, limit: Int, after: String?, at revision: Revision?
+  ) async throws(StoreError) -> StorePage
+  func create(_ key: String, _ value: [UInt8]) async throws(StoreError) -> Revision
+  /// Replaces the value written by revision `expecting`.
+  func update(
+    _ key: String, _ value: [UInt8], expecting: Revision
+  ) async throws(StoreError) -> Revision
+  /// Removes the value written by revision `expecting`.
+  func delete(_ key: String, expecting: Revision) async throws(StoreError) -> Revision
+  /// Changes of keys beginning with `prefix`, later than `after`. At most `queueMax` wait undelivered.
+  func watch(prefix: String, after: Revision, queueMax: Int) async throws(StoreError) -> StoreWatch
+  /// Forgets what was superseded at or before `revision`. Returns when the promise is durable; space is freed in
+  /// the background, between writes.
+  func compact(to revision: Revision) async throws(StoreError)
+  /// Finishes what was accepted, ends watches, closes files. Later calls throw `closed`.
+  func shutdown() async
+}

@@ -1,1 +1,0 @@
-// Cluster DNS: wire codec, zone, forwarding, server loop.

@@ -1,0 +1,274 @@
+// One query on its way through upstream servers: UDP first, TCP when the reply was cut, the next server when one is
+// silent. Each attempt has a socket of its own, so source port and ID are both fresh random numbers (RFC 5452).
+
+import Addresses
+import Diagnostics
+import Reactor
+
+final class ForwardExchange: ReadinessHandler, TimerHandler {
+  /// An ExternalName's alias: the records written so far, and the client's own question.
+  struct Alias {
+    var question: [UInt8]
+    var head: QueryHead
+    var records: [ResourceRecord]
+  }
+
+  /// Servers asked for one query at most, and milliseconds for all of them together.
+  static let attemptsMax = 3
+  static let totalNanoseconds: UInt64 = 5_000_000_000
+
+  private let worker: DNSWorker
+  private let target: ForwardTarget
+  /// Header and question as the client sent them; for an alias, the question for its target.
+  private let question: [UInt8]
+  private let head: QueryHead
+  private let bytesMax: Int
+  private let alias: Alias?
+  private let start: UInt64
+  /// Nil for our own loop probe: nobody waits for its reply.
+  private let path: ClientPath?
+  private var channel = Channel()
+  private var timer = TimerToken.none
+  private var upstream = 0
+  private var attempts = 0
+  private var askedAt: UInt64 = 0
+  private var isStream = false
+  private var query: [UInt8] = []
+  private var written = 0
+  private var input: [UInt8] = []
+
+  private init(
+    _ worker: DNSWorker, _ target: ForwardTarget, question: [UInt8], head: QueryHead, bytesMax: Int,
+    alias: Alias?,
+    start: UInt64, path: ClientPath?
+  ) {
+    self.worker = worker
+    self.target = target
+    self.question = question
+    self.head = head
+    self.bytesMax = bytesMax
+    self.alias = alias
+    self.start = start
+    self.path = path
+  }
+
+  static func begin(
+    _ worker: DNSWorker, _ target: ForwardTarget, question: [UInt8], head: QueryHead, bytesMax: Int,
+    alias: Alias?,
+    start: UInt64, path: ClientPath?
+  ) {
+    let exchange = ForwardExchange(
+      worker, target, question: question, head: head, bytesMax: bytesMax, alias: alias, start: start,
+      path: path)
+    worker.exchangeCount += 1
+    // A target's answer may be known already from an earlier alias or a plain query.
+    if alias != nil, let (answer, age) = worker.cache.find(question.span.bytes, head, now: start / 1_000_000)
+    {
+      worker.tally.count(answer.isNegative ? .cacheDenialHit : .cacheHit)
+      return exchange.finish(answer, age: age)
+    }
+    guard let (index, isHealthy) = target.first(now: worker.reactor.now) else { return exchange.finish(nil) }
+    if !isHealthy { worker.metrics.healthcheckBroken.increment() }
+    exchange.upstream = index
+    exchange.ask(stream: target.route.isTCPForced)
+  }
+
+  // MARK: - Asking
+
+  private func ask(stream: Bool) {
+    channel.close()
+    worker.reactor.cancelTimer(timer)
+    attempts += 1
+    askedAt = worker.reactor.now
+    isStream = stream
+    let endpoint = target.route.upstreams[upstream]
+    writeQuery()
+    worker.metrics.forwardRequests.child("\(endpoint)").increment()
+    do throws(SocketError) {
+      if stream {
+        channel = try worker.reactor.register(try Sockets.connectTCP(endpoint), handler: self)
+      } else {
+        channel = try worker.reactor.register(try Sockets.connectUDP(endpoint), handler: self)
+        if case .failed = query.withUnsafeBytes({ channel.send($0) }) { return next() }
+      }
+    } catch {
+      return next()
+    }
+    timer = worker.reactor.setTimer(
+      after: UInt64(target.route.timeoutMilliseconds) * 1_000_000, handler: self)
+  }
+
+  private func writeQuery() {
+    var writer = WireWriter()
+    writer.uint16(.random(in: 0...UInt16.max))
+    writer.uint16(Header.recursionDesired | head.flags & Header.checkingDisabled)
+    for count in [1, 0, 0, 1] as [UInt16] { writer.uint16(count) }
+    var name = Array(question[Header.byteCount..<Header.byteCount + head.nameLength])
+    if target.route.isCaseRandomized {
+      for index in name.indices where (65...90).contains(name[index] & 0xdf) && Bool.random() {
+        name[index] ^= 0x20
+      }
+    }
+    writer.append(name)
+    writer.append(question[(head.questionEnd - 4)..<head.questionEnd])
+    writer.append([0, 0, 41])
+    writer.uint16(UInt16(DNSLimits.defaultUDPBytesMax))
+    writer.append([0, 0, head.isDNSSECWanted ? 0x80 : 0, 0, 0, 0])
+    query = writer.bytes
+    if isStream { query = [UInt8(query.count >> 8), UInt8(query.count & 255)] + query }
+    written = 0
+    input = []
+  }
+
+  /// The server failed: ask the next one, or give up.
+  private func next() {
+    target.note(upstream, failed: true, now: worker.reactor.now)
+    channel.close()
+    guard attempts < Self.attemptsMax, worker.reactor.now &- start < Self.totalNanoseconds,
+      !worker.reactor.isDraining, path != nil
+    else { return finish(nil) }
+    upstream = (upstream + 1) % target.route.upstreams.count
+    ask(stream: target.route.isTCPForced)
+  }
+
+  func timerEnded(tag: Int) {
+    guard channel.isOpen else { return }
+    worker.tally.count(.timeout)
+    next()
+  }
+
+  func cancel() {
+    guard channel.isOpen else { return }
+    channel.close()
+    worker.exchangeCount -= 1
+  }
+
+  // MARK: - The reply
+
+  func ready(_ readiness: Readiness) {
+    if isStream { return readyStream(readiness) }
+    guard !readiness.isDisjoint(with: [.readable, .error, .hangUp]) else { return }
+    let space = UnsafeMutableRawBufferPointer(rebasing: worker.reactor.scratch[..<DNSLimits.messageBytesMax])
+    while channel.isOpen {
+      switch channel.receive(into: space) {
+      case .bytes(let count): take(Array(space[..<count]))
+      case .wouldBlock: return
+      case .end: continue
+      case .failed: return next()
+      }
+    }
+  }
+
+  private func readyStream(_ readiness: Readiness) {
+    if readiness.contains(.error) || channel.socketError() != 0 { return next() }
+    while written < query.count {
+      let transfer = query.withUnsafeBytes { channel.send(UnsafeRawBufferPointer(rebasing: $0[written...])) }
+      switch transfer {
+      case .bytes(let count): written += count
+      case .wouldBlock: return
+      case .end, .failed: return next()
+      }
+    }
+    let space = UnsafeMutableRawBufferPointer(rebasing: worker.reactor.scratch[..<(16 << 10)])
+    while channel.isOpen {
+      switch channel.receive(into: space) {
+      case .bytes(let count):
+        input += space[..<count]
+        guard input.count >= 2 else { continue }
+        let length = Int(input[0]) << 8 | Int(input[1])
+        if input.count >= 2 + length { return take(Array(input[2..<2 + length])) }
+      case .wouldBlock: return
+      case .end, .failed: return next()
+      }
+    }
+  }
+
+  /// Looks at a datagram or message. What is not the reply to our query is passed over: it may be forged.
+  private func take(_ packet: [UInt8]) {
+    let sent = isStream ? 2 : 0
+    let questionCount = head.questionEnd - Header.byteCount
+    guard packet.count >= head.questionEnd, packet[0] == query[sent], packet[1] == query[sent + 1],
+      packet[2] & 0x80 != 0
+    else { return isStream ? next() : () }
+    let asked = query[(sent + Header.byteCount)..<(sent + Header.byteCount + questionCount)]
+    let echoed = packet[Header.byteCount..<Header.byteCount + questionCount]
+    let isEchoed =
+      target.route.isCaseRandomized
+      ? echoed.elementsEqual(asked) : zip(echoed, asked).allSatisfy { foldedByte($0) == foldedByte($1) }
+    guard isEchoed else { return isStream ? next() : () }
+    if packet[2] & 0x02 != 0, !isStream {
+      attempts -= 1
+      return ask(stream: true)
+    }
+    guard let answer = try? UpstreamAnswer.read(packet, worker.settings.cache) else { return next() }
+    target.note(upstream, failed: false, now: worker.reactor.now)
+    let endpoint = "\(target.route.upstreams[upstream])"
+    worker.metrics.forwardResponses.child(endpoint, "\(answer.code)").increment()
+    worker.metrics.forwardDuration.child(endpoint).observe(Double(worker.reactor.now &- askedAt) * 1e-9)
+    let now = worker.reactor.now / 1_000_000
+    question.withUnsafeBytes { worker.cache.keep(answer, $0.bytes, head, now: now) }
+    worker.tally.set(.cacheEntries, UInt64(worker.cache.count))
+    finish(answer)
+  }
+
+  /// Answers the client: with the upstream's reply, or SERVFAIL when there was none.
+  private func finish(_ answer: UpstreamAnswer?, age: UInt32 = 0) {
+    channel.close()
+    worker.reactor.cancelTimer(timer)
+    worker.exchangeCount -= 1
+    guard let path else { return }
+    var reply = Reply(worker.space)
+    let count: Int
+    if let alias {
+      alias.question.withUnsafeBytes { reply.begin($0.bytes, alias.head, bytesMax: bytesMax) }
+      // The alias holds whatever its target is: NXDOMAIN of the target is no NXDOMAIN of the Service.
+      reply.flags |= Header.authoritative | Header.recursionAvailable
+      writeAlias(alias, answer, &reply)
+      count = reply.finish(alias.head, udpBytesMax: worker.settings.udpBytesMax)
+    } else {
+      question.withUnsafeBytes { reply.begin($0.bytes, head, bytesMax: bytesMax) }
+      if let answer {
+        answer.write(head, age: age, &reply)
+      } else {
+        reply.flags |= Header.recursionAvailable | ResponseCode.serverFailure.rawValue
+      }
+      count = reply.finish(head, udpBytesMax: worker.settings.udpBytesMax)
+    }
+    worker.tally.response(
+      reply.code, isOurs: alias != nil, nanoseconds: Reactor.monotonicNanoseconds() &- start)
+    worker.send(count, path)
+  }
+
+  private func writeAlias(_ alias: Alias, _ answer: UpstreamAnswer?, _ reply: inout Reply) {
+    var whole = Message()
+    whole.question = Message.read(alias.question)?.question
+    whole.answer = alias.records
+    if let answer, let message = Message.read(answer.bytes) { whole.answer += message.answer }
+    let bytes = whole.encoded
+    let body = bytes.dropFirst(alias.head.questionEnd)
+    guard body.count <= reply.room else {
+      reply.flags |= Header.truncated
+      return
+    }
+    body.withUnsafeBytes { if let from = $0.baseAddress { reply.append(from, $0.count) } }
+    reply.answers = UInt16(truncatingIfNeeded: whole.answer.count)
+  }
+}
+
+extension ForwardExchange {
+  /// Asks a name nobody else knows: when we are asked for it ourselves, queries go round in a circle.
+  static func probe(_ worker: DNSWorker, _ target: ForwardTarget) {
+    let query = [0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0] + target.probe.name + [0, 13, 0, 1]
+    var head = QueryHead()
+    guard head.read(query.span.bytes) == .query else { return }
+    begin(
+      worker, target, question: query, head: head, bytesMax: 512, alias: nil, start: worker.reactor.now,
+      path: nil)
+  }
+}
+
+extension Message {
+  fileprivate static func read(_ bytes: [UInt8]) -> Message? {
+    bytes.withUnsafeBytes { try? Message($0.bytes) }
+  }
+}

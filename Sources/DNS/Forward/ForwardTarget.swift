@@ -1,0 +1,102 @@
+// A route's servers as a thread sees them: which to ask next, which failed lately, whether queries come back to us.
+
+import Addresses
+import Reactor
+import Synchronization
+
+/// One route of one thread. `isLooping` is shared by all threads of the route.
+final class ForwardTarget {
+  /// A probe that comes back proves a loop, whichever thread receives it.
+  final class Probe: Sendable {
+    let name: [UInt8]
+    let seen = Atomic<Int>(0)
+    init(_ zone: DomainName) {
+      var wire: [UInt8] = []
+      for _ in 0..<2 {
+        let label = String(UInt64.random(in: .min ... .max), radix: 36)
+        wire += [UInt8(label.utf8.count)] + Array(label.utf8)
+      }
+      name = wire + zone.wire
+    }
+  }
+
+  let route: ForwardRoute
+  let probe: Probe
+  private let labelCount: Int
+  private let exceptions: [(wire: [UInt8], labels: Int)]
+  private var failures: [Int]
+  private var failedAt: [UInt64]
+  private var next = 0
+  /// How long a failing server is passed over.
+  static let pauseNanoseconds: UInt64 = 1_000_000_000
+
+  init(_ route: ForwardRoute, probe: Probe) {
+    self.route = route
+    self.probe = probe
+    labelCount = route.zone.labels.count
+    exceptions = route.except.map { ($0.lowercased.wire, $0.labels.count) }
+    failures = route.upstreams.map { _ in 0 }
+    failedAt = route.upstreams.map { _ in 0 }
+  }
+
+  var isLooping: Bool { probe.seen.load(ordering: .relaxed) > 0 }
+  func noteLoop() { probe.seen.add(1, ordering: .relaxed) }
+
+  func isOwnProbe(_ packet: RawSpan, _ head: borrowing QueryHead) -> Bool {
+    guard head.type == .hinfo, head.nameLength == probe.name.count else { return false }
+    let count = head.nameLength
+    return probe.name.withUnsafeBytes {
+      packet.foldedEquals(at: Header.byteCount, count: count, $0.baseAddress!)
+    }
+  }
+
+  /// The route of the longest zone a name is in; nil when none is, or the route excepts the name.
+  static func find(_ routes: [ForwardTarget], _ packet: RawSpan, _ head: borrowing QueryHead)
+    -> ForwardTarget?
+  {
+    for route in routes where isWithin(packet, head, route.route.zone.wire, route.labelCount) {
+      for exception in route.exceptions where isWithin(packet, head, exception.wire, exception.labels) {
+        return nil
+      }
+      return route
+    }
+    return nil
+  }
+
+  private static func isWithin(_ packet: RawSpan, _ head: borrowing QueryHead, _ zone: [UInt8], _ labels: Int)
+    -> Bool
+  {
+    guard head.labelCount >= labels else { return false }
+    let start = head.suffixStart(head.labelCount - labels)
+    guard head.nameLength - start == zone.count else { return false }
+    return zone.withUnsafeBytes {
+      packet.foldedEquals(at: Header.byteCount + start, count: zone.count, $0.baseAddress!)
+    }
+  }
+
+  /// The server to ask first. Failing ones are passed over for a second; when all fail, one is asked all the same.
+  func first(now: UInt64) -> (index: Int, isHealthy: Bool)? {
+    let count = route.upstreams.count
+    guard count > 0 else { return nil }
+    let start: Int
+    switch route.policy {
+    case .sequential: start = 0
+    case .random: start = Int.random(in: 0..<count)
+    case .roundRobin:
+      start = next % count
+      next &+= 1
+    }
+    for offset in 0..<count {
+      let index = (start + offset) % count
+      if failures[index] < route.failuresMax || now &- failedAt[index] > Self.pauseNanoseconds {
+        return (index, true)
+      }
+    }
+    return (start, false)
+  }
+
+  func note(_ index: Int, failed: Bool, now: UInt64) {
+    failures[index] = failed ? failures[index] + 1 : 0
+    if failed { failedAt[index] = now }
+  }
+}

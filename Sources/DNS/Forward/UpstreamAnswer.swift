@@ -1,0 +1,144 @@
+// A reply of an upstream server, checked once, ready to be sent to any number of clients.
+
+/// Checked octets of an upstream reply without its OPT record, and what the cache needs to know of it.
+final class UpstreamAnswer: Sendable {
+  let bytes: [UInt8]
+  let questionEnd: Int
+  let code: ResponseCode
+  /// Where the TTLs stand.
+  let ttlOffsets: [UInt16]
+  /// Seconds it may be kept; 0 for not at all.
+  let ttl: UInt32
+  let isNegative: Bool
+  let counts: (answers: UInt16, authorities: UInt16, additional: UInt16)
+
+  init(
+    bytes: [UInt8], questionEnd: Int, code: ResponseCode, ttlOffsets: [UInt16], ttl: UInt32, isNegative: Bool,
+    counts: (UInt16, UInt16, UInt16)
+  ) {
+    self.bytes = bytes
+    self.questionEnd = questionEnd
+    self.code = code
+    self.ttlOffsets = ttlOffsets
+    self.ttl = ttl
+    self.isNegative = isNegative
+    self.counts = counts
+  }
+
+  /// Walks every record of a reply. Throws for whatever does not hold together; nothing of it is then used.
+  static func read(_ packet: [UInt8], _ settings: ForwardCacheSettings) throws(WireError) -> UpstreamAnswer {
+    let walk = try Walk(packet.span.bytes)
+    if !walk.isOPTLast {
+      // Rare: OPT stands before other records. Writing the message anew takes it out without breaking pointers.
+      let whole = try Message(packet.span.bytes)
+      var plain = whole
+      plain.edns = nil
+      return try read(plain.encoded, settings)
+    }
+    var kept = Array(packet[..<(walk.optStart ?? packet.count)])
+    kept[0] = 0
+    kept[1] = 0
+    let additional = walk.additional - (walk.optStart == nil ? 0 : 1)
+    kept[10] = UInt8(truncatingIfNeeded: additional >> 8)
+    kept[11] = UInt8(truncatingIfNeeded: additional)
+    let nameEnd = walk.questionEnd - 4
+    for index in Header.byteCount..<nameEnd { kept[index] = foldedByte(kept[index]) }
+    let code = walk.code
+    let isNegative = code == .nameError || (code == .noError && walk.answers == 0)
+    var ttl: UInt32 = 0
+    if kept.count <= settings.messageBytesMax, code == .noError || code == .nameError {
+      if isNegative {
+        // Without an SOA nobody said how long the absence lasts (RFC 2308 section 5).
+        ttl = min(walk.soaTTL ?? 0, settings.negativeSecondsMax)
+      } else {
+        ttl = min(walk.ttlMin, settings.positiveSecondsMax)
+      }
+    }
+    return UpstreamAnswer(
+      bytes: kept, questionEnd: walk.questionEnd, code: code, ttlOffsets: walk.ttlOffsets, ttl: ttl,
+      isNegative: isNegative,
+      counts: (walk.answers, walk.authorities, additional))
+  }
+
+  /// What one pass over a message finds.
+  private struct Walk {
+    var questionEnd = 0
+    var code = ResponseCode.noError
+    var answers: UInt16 = 0
+    var authorities: UInt16 = 0
+    var additional: UInt16 = 0
+    var ttlOffsets: [UInt16] = []
+    var ttlMin = UInt32.max
+    var soaTTL: UInt32?
+    var optStart: Int?
+    var isOPTLast = true
+
+    init(_ message: RawSpan) throws(WireError) {
+      var reader = WireReader(message)
+      try reader.skip(2)
+      let flags = try reader.uint16()
+      guard try reader.uint16() == 1 else { throw .badRecord(at: 4) }
+      answers = try reader.uint16()
+      authorities = try reader.uint16()
+      additional = try reader.uint16()
+      try reader.skipName()
+      try reader.skip(4)
+      questionEnd = reader.offset
+      var extended: UInt16 = 0
+      let total = Int(answers) + Int(authorities) + Int(additional)
+      for index in 0..<total {
+        let start = reader.offset
+        _ = try reader.name()
+        let type = RecordType(rawValue: try reader.uint16())
+        try reader.skip(2)
+        let ttlAt = reader.offset
+        let ttl = try reader.uint32()
+        let length = Int(try reader.uint16())
+        let dataAt = reader.offset
+        try reader.skip(length)
+        if type == .opt {
+          guard optStart == nil else { throw .badRecord(at: start) }
+          optStart = start
+          isOPTLast = index == total - 1
+          extended = UInt16(truncatingIfNeeded: ttl >> 24)
+          continue
+        }
+        ttlOffsets.append(UInt16(truncatingIfNeeded: ttlAt))
+        // RFC 2181 section 8: a TTL with the top bit set counts as zero.
+        let seconds = ttl > UInt32(Int32.max) ? 0 : ttl
+        ttlMin = min(ttlMin, seconds)
+        if type == .soa, index >= Int(answers), index < Int(answers) + Int(authorities), length >= 4 {
+          soaTTL = min(seconds, message.uint32(at: dataAt + length - 4))
+        }
+      }
+      code = ResponseCode(rawValue: flags & Header.codeMask | extended << 4)
+    }
+  }
+
+  /// Writes the answer for a client: its ID, its spelling of the question, TTLs less the seconds the answer has
+  /// been kept. Too large for the client: the header alone, with TC.
+  func write(_ head: borrowing QueryHead, age: UInt32, _ reply: inout Reply) {
+    reply.flags |= Header.recursionAvailable
+    reply.flags |= code.rawValue & Header.codeMask
+    reply.extendedCode = UInt8(truncatingIfNeeded: code.rawValue >> 4)
+    let count = bytes.count - questionEnd
+    guard questionEnd == head.questionEnd, count <= reply.room else {
+      reply.flags |= Header.truncated
+      return
+    }
+    bytes.withUnsafeBytes { reply.append($0.baseAddress! + questionEnd, count) }
+    reply.answers = counts.answers
+    reply.authorities = counts.authorities
+    reply.additional = counts.additional
+    guard age > 0 else { return }
+    for offset in ttlOffsets {
+      let at = Int(offset)
+      let old =
+        UInt32(bytes[at]) << 24 | UInt32(bytes[at + 1]) << 16 | UInt32(bytes[at + 2]) << 8
+        | UInt32(bytes[at + 3])
+      let new = old > age ? old - age : 0
+      reply.patch(uint16: UInt16(truncatingIfNeeded: new >> 16), at: at)
+      reply.patch(uint16: UInt16(truncatingIfNeeded: new), at: at + 2)
+    }
+  }
+}

@@ -1,0 +1,111 @@
+// The server's numbers under CoreDNS's names, so that dashboards work unchanged.
+
+import Addresses
+import Diagnostics
+import Synchronization
+
+/// Adds the threads' tallies up into metric families each time metrics are read.
+final class DNSMetrics: Sendable {
+  private let metrics: Metrics
+  private let tallies: [Tally]
+  private let seen: Mutex<[[UInt64]]>
+  private let server: String
+  private let zone: String
+  let programming: MetricFamily<Histogram>
+  let forwardRequests: MetricFamily<Counter>
+  let forwardResponses: MetricFamily<Counter>
+  let forwardDuration: MetricFamily<Histogram>
+  let healthcheckBroken: Counter
+
+  init(_ metrics: Metrics, tallies: [Tally], server: String, zone: DomainName) {
+    self.metrics = metrics
+    self.tallies = tallies
+    self.server = server
+    self.zone = "\(zone)"
+    seen = Mutex(tallies.map { _ in Array(repeating: 0, count: Tally.Part.count) })
+    programming = metrics.histogram(
+      "coredns_kubernetes_dns_programming_duration_seconds",
+      "Seconds from a change of endpoints to the zone that has it.", labels: ["service_kind"],
+      bounds: (0..<20).map { 0.001 * Double(1 << $0) })
+    forwardRequests = metrics.counter(
+      "coredns_forward_requests_total", "Queries sent upstream.", labels: ["to"])
+    forwardResponses = metrics.counter(
+      "coredns_forward_responses_total", "Replies of upstream servers.", labels: ["to", "rcode"])
+    forwardDuration = metrics.histogram(
+      "coredns_forward_request_duration_seconds", "Seconds an upstream server took.", labels: ["to"],
+      bounds: Tally.bounds)
+    healthcheckBroken = metrics.counter(
+      "coredns_forward_healthcheck_broken_total", "Queries sent although every upstream server was failing."
+    ).child()
+    metrics.counter("coredns_panics_total", "Always 0: there is no panic to recover from.").child().increment(
+      by: 0)
+    metrics.onCollect { [weak self] in self?.collect() }
+  }
+
+  private func collect() {
+    seen.withLock { seen in
+      for (index, tally) in tallies.enumerated() {
+        var now: [UInt64] = []
+        for cell in 0..<Tally.Part.count { now.append(tally.value(cell)) }
+        publish(zip(now, seen[index]).map { $0 &- $1 }, gauges: now, first: index == 0)
+        seen[index] = now
+      }
+    }
+  }
+
+  private func publish(_ added: [UInt64], gauges: [UInt64], first: Bool) {
+    let requests = metrics.counter(
+      "coredns_dns_requests_total", "Queries.", labels: ["server", "zone", "view", "proto", "family", "type"])
+    let names = Tally.Part.types.map(\.description) + ["other"]
+    for index in 0..<Tally.Part.requestCount where added[Tally.Part.requests + index] > 0 {
+      let kind = index % 13
+      let rest = index / 13
+      requests.child(
+        server, rest & 4 == 0 ? "." : zone, "", rest & 2 == 0 ? "udp" : "tcp", rest & 1 == 0 ? "1" : "2",
+        names[kind]
+      ).increment(by: added[Tally.Part.requests + index])
+    }
+    let responses = metrics.counter(
+      "coredns_dns_responses_total", "Replies by response code.",
+      labels: ["server", "zone", "view", "rcode", "plugin"])
+    let durations = metrics.histogram(
+      "coredns_dns_request_duration_seconds", "Seconds a query took.", labels: ["server", "zone", "view"],
+      bounds: Tally.bounds)
+    for zoneIndex in 0..<2 {
+      let name = zoneIndex == 0 ? "." : zone
+      for code in 0..<8 where added[Tally.Part.responses + zoneIndex * 8 + code] > 0 {
+        responses.child(
+          server, name, "", ResponseCode(rawValue: UInt16(code)).description,
+          zoneIndex == 0 ? "forward" : "kubernetes"
+        ).increment(by: added[Tally.Part.responses + zoneIndex * 8 + code])
+      }
+      let start = Tally.Part.buckets + zoneIndex * 17
+      durations.child(server, name, "").merge(
+        counts: Array(added[start..<start + 17]), sum: Double(added[Tally.Part.sums + zoneIndex]) * 1e-9)
+    }
+    func other(_ other: Tally.Other) -> UInt64 { added[Tally.Part.others + other.rawValue] }
+    let hits = metrics.counter(
+      "coredns_cache_hits_total", "Answers from the cache.", labels: ["server", "type"])
+    hits.child(server, "success").increment(by: other(.cacheHit))
+    hits.child(server, "denial").increment(by: other(.cacheDenialHit))
+    metrics.counter(
+      "coredns_cache_misses_total", "Forwarded names the cache did not have.", labels: ["server"]
+    )
+    .child(server).increment(by: other(.cacheMiss))
+    metrics.counter(
+      "coredns_cache_requests_total", "Forwarded names the cache was asked for.", labels: ["server"]
+    ).child(server).increment(by: other(.cacheMiss) + other(.cacheHit) + other(.cacheDenialHit))
+    metrics.counter(
+      "coredns_forward_max_concurrent_rejects_total", "Queries refused since too many waited for upstream."
+    ).child().increment(by: other(.forwardReject))
+    metrics.counter("weft_dns_dropped_total", "Datagrams that were no query.").child()
+      .increment(by: other(.dropped))
+    metrics.counter("weft_dns_connection_rejects_total", "TCP connections closed since too many were open.")
+      .child()
+      .increment(by: other(.connectionReject))
+    let entries = metrics.gauge("coredns_cache_entries", "Answers in the cache.", labels: ["server"]).child(
+      server)
+    if first { entries.set(0) }
+    entries.add(Double(gauges[Tally.Part.others + Tally.Other.cacheEntries.rawValue]))
+  }
+}

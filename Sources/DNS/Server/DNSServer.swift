@@ -1,0 +1,155 @@
+// The cluster's DNS server: threads, sockets, and the zone they serve.
+
+import Addresses
+import Diagnostics
+import Logging
+import Reactor
+import Synchronization
+
+/// A DNS server on reactor threads. `start` once, `swapZone` as often as the cluster changes, `stop` once; all from any
+/// thread.
+///
+///     let server = DNSServer(settings: settings, zone: .unready(zoneSettings))
+///     try server.start(listen: [SocketEndpoint("10.43.0.10:53")!])
+///     server.swapZone(planZone(view: view, settings: zoneSettings))
+public final class DNSServer: Sendable {
+  private let settings: DNSServerSettings
+  private let holder: ZoneHolder
+  private let metrics: Metrics
+  private let logger: Logger
+  private struct State {
+    var threads: [ReactorThread] = []
+    var numbers: DNSMetrics?
+    var probes: [ForwardTarget.Probe] = []
+    var endpoints: [SocketEndpoint] = []
+  }
+  private let state = Mutex(State())
+
+  public init(settings: DNSServerSettings, zone: Zone, metrics: Metrics = .shared) {
+    self.settings = settings
+    holder = ZoneHolder(zone)
+    self.metrics = metrics
+    logger = Logger(label: "dns")
+  }
+
+  /// Opens UDP and TCP on each address, in the network namespace of the calling thread, and serves. Port 0 takes a
+  /// free port, the same for both.
+  /// - Throws: `DNS0001` when an address cannot be had; nothing is left open then.
+  public func start(listen endpoints: [SocketEndpoint]) throws(WeftError) {
+    var datagrams: [Int32] = []
+    var listeners: [Int32] = []
+    do throws(SocketError) {
+      for endpoint in endpoints {
+        var actual = endpoint
+        for _ in 0..<max(1, settings.threads) {
+          // TCP first: a free port of TCP is nearly always free for UDP.
+          let listener = try Sockets.listenTCP(actual)
+          if let bound = Sockets.localEndpoint(listener) { actual = bound }
+          listeners.append(listener.release())
+          datagrams.append(try Sockets.bindUDP(actual).release())
+        }
+      }
+    } catch {
+      for raw in datagrams + listeners { _ = Descriptor(owning: raw) }
+      throw WeftError(
+        "DNS0001", object: error.endpoint ?? "dns", cause: "\(error)",
+        next: "stop what listens there (ss -lunp), or choose another address with --listen", underlying: error
+      )
+    }
+    try start(datagrams: datagrams, listeners: listeners)
+  }
+
+  /// Serves sockets that were opened elsewhere, for example inside another network namespace. Takes them over: UDP
+  /// sockets bound with SO_REUSEPORT, one for each thread at best, and listening TCP sockets.
+  public func start(datagrams: [Int32], listeners: [Int32]) throws(WeftError) {
+    let count = max(1, settings.threads)
+    let tallies = (0..<count).map { _ in Tally() }
+    var local: [SocketEndpoint] = []
+    for raw in datagrams + listeners {
+      let borrowed = Descriptor(owning: raw)
+      if let endpoint = Sockets.localEndpoint(borrowed) { local.append(endpoint) }
+      _ = borrowed.release()
+    }
+    let name = local.first.map { "dns://:\($0.port)" } ?? "dns://"
+    let numbers = DNSMetrics(metrics, tallies: tallies, server: name, zone: holder.current.settings.zone)
+    let routes = settings.routes.sorted { $0.zone.wire.count > $1.zone.wire.count }
+    let probes = routes.map { ForwardTarget.Probe($0.zone) }
+    for route in routes where route.upstreams.contains(where: { local.contains($0) }) {
+      for raw in datagrams + listeners { _ = Descriptor(owning: raw) }
+      throw WeftError(
+        "DNS0002", object: "forward \(route.zone)", cause: "an upstream server is this server itself",
+        next: "name another server; a resolv.conf that points to 127.0.0.53 often has its origin elsewhere")
+    }
+    var threads: [ReactorThread] = []
+    for index in 0..<count {
+      let mine = datagrams.indices.filter { $0 % count == index }.map { datagrams[$0] }
+      let listening = listeners.indices.filter { $0 % count == index }.map { listeners[$0] }
+      let settings = settings
+      let holder = holder
+      let logger = logger
+      let tally = tallies[index]
+      do throws(SocketError) {
+        let thread = try ReactorThread(name: "dns-\(index)") { reactor in
+          let targets = zip(routes, probes).map { ForwardTarget($0, probe: $1) }
+          let worker = DNSWorker(
+            reactor: reactor, settings: settings, tally: tally, metrics: numbers, holder: holder,
+            routes: targets)
+          do throws(SocketError) {
+            for raw in mine { try worker.open(datagrams: Descriptor(owning: raw)) }
+            for raw in listening { try worker.open(listener: Descriptor(owning: raw)) }
+          } catch {
+            logger.error("socket not served", metadata: ["cause": "\(error)"])
+          }
+          if index == 0 { for target in targets { ForwardExchange.probe(worker, target) } }
+        }
+        threads.append(thread)
+      } catch {
+        for thread in threads { thread.stop() }
+        throw WeftError(
+          "DNS0003", object: "dns thread \(index)", cause: "\(error)",
+          next: "raise the limit of open files (ulimit -n)",
+          underlying: error)
+      }
+    }
+    state.withLock { state in
+      state.threads += threads
+      state.numbers = numbers
+      state.probes = probes
+      state.endpoints = local
+    }
+    logger.info(
+      "serving", metadata: ["addresses": "\(Set(local).sorted())", "zone": "\(holder.current.settings.zone)"])
+  }
+
+  /// Where it listens, with the ports the kernel chose.
+  public var endpoints: [SocketEndpoint] { state.withLock { Array(Set($0.endpoints)).sorted() } }
+
+  /// The zone in force.
+  public var zone: Zone { holder.current }
+
+  /// Whether our names are answered: false until the first zone that was planned from a cluster.
+  public var isReady: Bool { holder.current.isReady }
+
+  /// True when a query sent upstream came back to us: such routes answer SERVFAIL.
+  public var isForwardingLooped: Bool {
+    state.withLock { $0.probes.contains { $0.seen.load(ordering: .relaxed) > 0 } }
+  }
+
+  /// Puts a zone in force; queries that begin after the return see it.
+  /// - Parameter programmingSeconds: seconds since the change of the cluster, for
+  ///   `coredns_kubernetes_dns_programming_duration_seconds`; by kind of Service.
+  public func swapZone(_ zone: Zone, programmingSeconds: [(serviceKind: String, seconds: Double)] = []) {
+    holder.swap(zone)
+    let numbers = state.withLock { $0.numbers }
+    for (kind, seconds) in programmingSeconds { numbers?.programming.child(kind).observe(seconds) }
+  }
+
+  /// Stops serving and waits for the threads; queries that wait for upstream servers get `draining` to end.
+  public func stop(draining: Duration = .zero) {
+    let threads = state.withLock { state in
+      defer { state.threads = [] }
+      return state.threads
+    }
+    for thread in threads { thread.stop(draining: draining) }
+  }
+}

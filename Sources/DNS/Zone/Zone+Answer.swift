@@ -1,0 +1,168 @@
+// Writes what the zone found into a reply: pre-encoded octets are copied, never built.
+
+import Addresses
+
+extension Zone {
+  /// What the server does next.
+  enum Outcome {
+    /// The reply is complete.
+    case answered
+    /// The name belongs to someone else: ask upstream.
+    case elsewhere
+    /// An alias into someone else's names was written; the reply lacks the target's records. The target's wire form
+    /// stands at `at` in the reply.
+    case alias(at: Int, count: Int)
+  }
+
+  /// How many steps from alias to alias are followed inside the zone.
+  static let aliasesMax = 8
+
+  /// Answers a question. `rotation` turns the order of addresses, as `loadbalance` does.
+  @inline(__always)
+  func answer(_ packet: RawSpan, _ head: borrowing QueryHead, _ reply: inout Reply, rotation: UInt32)
+    -> Outcome
+  {
+    guard let index = authority(packet, head) else { return .elsewhere }
+    if !isReady {
+      reply.flags |= ResponseCode.serverFailure.rawValue
+      return .answered
+    }
+    switch find(packet, head, authority: index) {
+    case .elsewhere: return .elsewhere
+    case .nameError:
+      reply.flags |= ResponseCode.nameError.rawValue
+      writeDenial(head, index, &reply)
+    case .emptyName: writeDenial(head, index, &reply)
+    case .node(let group, let node):
+      guard let answer = group.answer(node, head.type) else {
+        writeDenial(head, index, &reply)
+        break
+      }
+      write(answer, &reply, rotation)
+      if answer.type == .cname, head.type != .cname {
+        reply.flags |= Header.authoritative
+        return follow(answer, head.type, head.questionEnd, &reply)
+      }
+    case .pod(let address):
+      switch (address, head.type) {
+      case (.v4(let four), .a):
+        writeHead(.a, 4, settings.ttl, &reply)
+        reply.uint32(four.bits)
+      case (.v6(let six), .aaaa):
+        writeHead(.aaaa, 16, settings.ttl, &reply)
+        for shift in [96, 64, 32, 0] as [UInt128] {
+          reply.uint32(UInt32(truncatingIfNeeded: six.bits >> shift))
+        }
+      default: writeDenial(head, index, &reply)
+      }
+    case .reverse(let family, let range):
+      guard head.type == .ptr else {
+        writeDenial(head, index, &reply)
+        break
+      }
+      writePointers((family == .v4 ? reverse4 : reverse6).entries[range], &reply)
+    }
+    reply.flags |= Header.authoritative
+    return .answered
+  }
+
+  /// Copies a pre-encoded answer. Without room, additional records go first and silently (RFC 2181 section 9); then
+  /// whole addresses are left out and the client is told to come back over TCP.
+  @inline(__always)
+  private func write(_ answer: GroupView.Answer, _ reply: inout Reply, _ rotation: UInt32) {
+    var records = answer.records
+    if answer.answerBytes > reply.room {
+      reply.flags |= Header.truncated
+      records = answer.unit > 0 ? max(0, reply.room / answer.unit) : 0
+    }
+    if answer.unit > 0, answer.records > 1 {
+      let first = Int(rotation % UInt32(truncatingIfNeeded: answer.records))
+      let untilEnd = min(records, answer.records &- first)
+      reply.append(answer.octets + first &* answer.unit, untilEnd &* answer.unit)
+      reply.append(answer.octets, (records &- untilEnd) &* answer.unit)
+    } else if records == answer.records {
+      reply.append(answer.octets, answer.answerBytes)
+    }
+    reply.answers &+= UInt16(truncatingIfNeeded: records)
+    if answer.additional > 0, records == answer.records, answer.allBytes &- answer.answerBytes <= reply.room {
+      reply.append(answer.octets + answer.answerBytes, answer.allBytes &- answer.answerBytes)
+      reply.additional &+= UInt16(truncatingIfNeeded: answer.additional)
+    }
+  }
+
+  /// NODATA and NXDOMAIN carry the zone's SOA, so that clients know how long to remember (RFC 2308 section 3).
+  @inline(__always)
+  private func writeDenial(_ head: borrowing QueryHead, _ index: Int, _ reply: inout Reply) {
+    let authority = authorities[index]
+    guard reply.room >= 2 &+ authority.soaLength else { return }
+    let zoneAt = Header.byteCount &+ head.suffixStart(head.labelCount &- authority.labels)
+    let pointer = 0xc000 | UInt16(truncatingIfNeeded: zoneAt)
+    reply.uint16(pointer)
+    let start = reply.count
+    reply.append(authority.soa, authority.soaLength)
+    reply.patch(uint16: pointer, at: start &+ Self.soaPointers.0)
+    reply.patch(uint16: pointer, at: start &+ Self.soaPointers.1)
+    reply.authorities = 1
+  }
+
+  private func writeHead(_ type: RecordType, _ length: Int, _ ttl: UInt32, _ reply: inout Reply) {
+    reply.uint16(0xc00c)
+    reply.uint16(type.rawValue)
+    reply.uint16(Header.internet)
+    reply.uint32(ttl)
+    reply.uint16(UInt16(truncatingIfNeeded: length))
+    reply.answers &+= 1
+  }
+
+  private func writePointers(_ entries: ArraySlice<ReverseIndex.Entry>, _ reply: inout Reply) {
+    for entry in entries {
+      let length = Int(entry.prefixLength) + Int(entry.keyLength)
+      guard reply.room >= 12 + length, let base = UnsafeRawPointer(bitPattern: entry.group) else {
+        reply.flags |= Header.truncated
+        return
+      }
+      writeHead(.ptr, length, settings.ttl, &reply)
+      reply.append(base + Int(entry.prefixAt), Int(entry.prefixLength))
+      reply.append(GroupView(base: base).key, Int(entry.keyLength))
+    }
+  }
+
+  /// Follows an alias inside the zone. ExternalName Services are rare: this path may allocate.
+  private func follow(_ first: GroupView.Answer, _ type: RecordType, _ questionEnd: Int, _ reply: inout Reply)
+    -> Outcome
+  {
+    guard type == .a || type == .aaaa else { return .answered }
+    var targetAt = questionEnd + 12
+    var seen: Set<DomainName> = []
+    for _ in 0..<Self.aliasesMax {
+      guard reply.flags & Header.truncated == 0, targetAt < reply.count else { return .answered }
+      let target = DomainName(
+        uncheckedWire: Array(
+          UnsafeRawBufferPointer(start: reply.base + targetAt, count: reply.count - targetAt)))
+      guard seen.insert(target).inserted else { return .answered }
+      let question = Message(query: target, type, id: 0).encoded
+      var head = QueryHead()
+      let isRead = question.withUnsafeBytes { head.read($0.bytes) } == .query
+      guard isRead, let index = question.withUnsafeBytes({ authority($0.bytes, head) }) else {
+        return .alias(at: targetAt, count: target.wire.count)
+      }
+      switch question.withUnsafeBytes({ find($0.bytes, head, authority: index) }) {
+      case .node(let group, let node):
+        guard let answer = group.answer(node, type) else { return .answered }
+        let at = reply.count
+        write(answer, &reply, 0)
+        guard reply.flags & Header.truncated == 0 else { return .answered }
+        // Owners point to the question; here they must point to the alias's target.
+        let pointer = 0xc000 | UInt16(truncatingIfNeeded: targetAt)
+        for record in 0..<answer.records {
+          reply.patch(uint16: pointer, at: at + record * max(answer.unit, 1))
+        }
+        if answer.type != .cname { return .answered }
+        targetAt = at + 12
+      case .elsewhere: return .alias(at: targetAt, count: target.wire.count)
+      default: return .answered
+      }
+    }
+    return .answered
+  }
+}

@@ -1,0 +1,133 @@
+// An immutable snapshot of every name we are the authority for. Replaced as a whole; never changed.
+//
+//   name -> authority (longest zone it ends in) -> group (the last labels: web.demo.svc.<zone>) -> node (the rest) -> answer
+
+import Addresses
+
+/// The zone served at one moment. Looking up costs two hashes and no allocation; any number of threads may read it.
+public final class Zone: @unchecked Sendable {
+  public let settings: ZoneSettings
+  public let serial: UInt32
+  /// False until the cluster has been read: our names get SERVFAIL, so that nobody remembers a false denial.
+  public let isReady: Bool
+
+  /// One zone we answer for. Its wire form lies in memory the snapshot owns.
+  struct Authority {
+    var wire: UnsafeRawPointer
+    var length: Int
+    var labels: Int
+    /// Nil for the cluster's own zone.
+    var reverse: IPFamily?
+    var fallsThrough: Bool
+    /// Type to rdata of its SOA with three pointers to the zone still to be set.
+    var soa: UnsafeRawPointer
+    var soaLength: Int
+  }
+
+  struct Slot {
+    var hash: UInt64
+    var base: UnsafeRawPointer?
+  }
+
+  let seed: UInt64
+  let groups: [ZoneGroup]
+  let slots: UnsafeMutableBufferPointer<Slot>
+  let authorities: UnsafeMutableBufferPointer<Authority>
+  private let texts: UnsafeMutableRawBufferPointer
+  let reverse4: ReverseIndex
+  let reverse6: ReverseIndex
+  let verifiedPods: Set<PodAddress>
+
+  /// A pod's address in a namespace, the namespace as the hash of `<namespace>.pod.<zone>`.
+  struct PodAddress: Hashable, Sendable {
+    var namespace: UInt64
+    var bits: UInt128
+    var family: IPFamily
+  }
+
+  init(
+    settings: ZoneSettings, serial: UInt32, seed: UInt64, groups: [ZoneGroup], reverse4: ReverseIndex,
+    reverse6: ReverseIndex, verifiedPods: Set<PodAddress>, isReady: Bool
+  ) {
+    self.settings = settings
+    self.serial = serial
+    self.seed = seed
+    self.groups = groups
+    self.reverse4 = reverse4
+    self.reverse6 = reverse6
+    self.verifiedPods = verifiedPods
+    self.isReady = isReady
+    var capacity = 16
+    while capacity < groups.count * 2 { capacity *= 2 }
+    slots = .allocate(capacity: capacity)
+    slots.initialize(repeating: Slot(hash: 0, base: nil))
+    for group in groups {
+      var index = Int(truncatingIfNeeded: group.hash) & (capacity - 1)
+      while slots[index].base != nil { index = (index + 1) & (capacity - 1) }
+      slots[index] = Slot(hash: group.hash, base: group.base)
+    }
+    let names = [settings.zone] + settings.reverseZones
+    let soa = Self.soaTemplate(settings, serial)
+    texts = .allocate(byteCount: names.reduce(soa.count) { $0 + $1.wire.count + 8 }, alignment: 8)
+    authorities = .allocate(capacity: names.count)
+    texts.copyBytes(from: soa)
+    var at = soa.count
+    for (index, name) in names.enumerated() {
+      UnsafeMutableRawBufferPointer(rebasing: texts[at...]).copyBytes(from: name.wire)
+      let labels = name.labels
+      let reverse: IPFamily? =
+        index == 0 ? nil : labels.dropLast().last.map { $0.elementsEqual("ip6".utf8) } == true ? .v6 : .v4
+      authorities.initializeElement(
+        at: index,
+        to: Authority(
+          wire: UnsafeRawPointer(texts.baseAddress!) + at, length: name.wire.count, labels: labels.count,
+          reverse: reverse, fallsThrough: settings.fallthroughZones.contains { name.isWithin($0) },
+          soa: UnsafeRawPointer(texts.baseAddress!), soaLength: soa.count))
+      at += name.wire.count
+    }
+  }
+
+  deinit {
+    slots.deallocate()
+    authorities.deallocate()
+    texts.deallocate()
+  }
+
+  /// A zone that knows nothing yet and says so.
+  public static func unready(_ settings: ZoneSettings) -> Zone {
+    Zone(
+      settings: settings, serial: 0, seed: 0, groups: [], reverse4: ReverseIndex(), reverse6: ReverseIndex(),
+      verifiedPods: [], isReady: false)
+  }
+
+  /// Octets of an SOA record after its owner, with two pointers at fixed places (`soaPointers`).
+  private static func soaTemplate(_ settings: ZoneSettings, _ serial: UInt32) -> [UInt8] {
+    var writer = WireWriter()
+    writer.uint16(RecordType.soa.rawValue)
+    writer.uint16(Header.internet)
+    writer.uint32(settings.negativeTTL)
+    writer.uint16(9 + 13 + 20)
+    writer.append([2] + Array("ns".utf8) + [3] + Array("dns".utf8) + [0xc0, 0])
+    writer.append([10] + Array("hostmaster".utf8) + [0xc0, 0])
+    for number in [serial, 7200, 1800, 86400, settings.negativeTTL] { writer.uint32(number) }
+    return writer.bytes
+  }
+
+  /// Offsets in the template, two octets each, that point to the zone's name in the question.
+  static let soaPointers = (10 + 7, 10 + 9 + 11)
+
+  /// The group whose key has this hash and these octets.
+  @inline(__always)
+  func group(_ packet: RawSpan, at offset: Int, count: Int, hash: UInt64) -> GroupView? {
+    let mask = slots.count &- 1
+    var index = Int(truncatingIfNeeded: hash) & mask
+    while let base = slots[index].base {
+      if slots[index].hash == hash {
+        let view = GroupView(base: base)
+        if view.keyLength == count, packet.foldedEquals(at: offset, count: count, view.key) { return view }
+      }
+      index = (index &+ 1) & mask
+    }
+    return nil
+  }
+}

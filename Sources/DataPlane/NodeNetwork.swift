@@ -1,0 +1,141 @@
+// The loop of one node's network: from each new view of the cluster it plans ruleset, zone and routes and puts them in force.
+//
+//   change of an object ─┐
+//   CNI ADD, DEL ────────┴─> view + attachments ─> planProxy, planPolicy ─> one transaction
+//                                               └> consumers: DNS zone, routes
+
+import ClusterObjects
+import ClusterView
+import Diagnostics
+import KernelNftables
+import Logging
+import Policy
+import Proxy
+import Ruleset
+
+/// Keeps one node's network as the cluster's objects say.
+///
+/// Plans run one after the other; changes that arrive meanwhile are the next plan's. A failed commit leaves the old rules in
+/// force and is tried again.
+public actor NodeNetwork {
+  /// Names of the planners towards the ruleset worker.
+  public static let proxyPlanner = "proxy"
+  public static let policyPlanner = "policy"
+
+  /// Takes each new view: swaps the DNS zone, sends a route snapshot.
+  public typealias Consumer = @Sendable (ClusterView) async -> Void
+
+  /// The tables that a data plane owns, whether in force or not.
+  public static let tables: [Table.ID] =
+    ProxyTables.all + [
+      Table.ID(.ip, PolicyNames.table), Table.ID(.ip6, PolicyNames.table),
+      Table.ID(.bridge, PolicyNames.guardTable),
+    ]
+
+  /// How long a CNI ADD waits for its pod to be known here before it is refused.
+  public static let podWait: Duration = .seconds(3)
+
+  private let follower: ViewFollower
+  private let worker: RulesetWorker
+  private let proxy: ProxySyncer
+  private let policy: PolicySettings?
+  private var book: AttachmentBook?
+  private let consumers: [Consumer]
+  private let log = Logger(label: "data-plane")
+  private var hasSynced = false
+  private let failures = Metrics.shared.counter(
+    "weft_dataplane_commit_failures_total", "Transactions that the kernel refused."
+  ).child()
+
+  /// - Parameters:
+  ///   - policy: nil when NetworkPolicy is not enforced here.
+  ///   - book: nil when another CNI plugin attaches pods: their addresses then come from their status.
+  public init(
+    follower: ViewFollower, worker: RulesetWorker, proxy: ProxySyncer, policy: PolicySettings?,
+    book: AttachmentBook?,
+    consumers: [Consumer] = []
+  ) {
+    self.follower = follower
+    self.worker = worker
+    self.proxy = proxy
+    self.policy = policy
+    self.book = book
+    self.consumers = consumers
+  }
+
+  /// Follows changes until the follower stops or the task is cancelled.
+  public func run() async {
+    for await _ in follower.changes {
+      do {
+        try await synchronise()
+      } catch {
+        failures.increment()
+        log.error("rules not changed", metadata: ["error": "\(error)"])
+        // The kernel may be busy with another program's transaction; a second later the same plan may pass.
+        try? await Task.sleep(for: .seconds(1))
+        follower.ring()
+      }
+    }
+  }
+
+  /// Plans from what is known now; returns when it is in force.
+  public func synchronise() async throws {
+    let view = follower.view
+    let isFirst = !hasSynced
+    if let policy {
+      let tables = planPolicy(view: view, attachments: book?.attachments ?? [], settings: policy)
+      // Handed in together, so that they are one transaction.
+      async let policies = worker.commit(Self.policyPlanner, tables)
+      async let services = proxy.sync(view)
+      report(try await policies, try await services)
+    } else {
+      report(SyncReport(), try await proxy.sync(view))
+    }
+    hasSynced = true
+    for consumer in consumers { await consumer(view) }
+    if isFirst {
+      log.info(
+        "network in force", metadata: ["services": "\(view.services.count)", "pods": "\(view.pods.count)"])
+    }
+  }
+
+  private func report(_ commit: SyncReport, _ services: ProxyReport) {
+    for left in commit.quarantined {
+      log.warning("left out", metadata: ["object": "\(left.object)", "reason": "\(left.reason)"])
+    }
+    for unreadable in follower.view.quarantined.values {
+      log.warning(
+        "left out", metadata: ["object": "\(unreadable.kind) \(unreadable.key)", "reason": "\(unreadable)"])
+    }
+  }
+
+  /// A pod has been attached: returns when its policies are in force, so that its first packet meets them.
+  public func attach(_ attachment: ContainerAttachment) async throws {
+    let pod = attachment.attachment.pod
+    let deadline = ContinuousClock.now + Self.podWait
+    while follower.view.pods[pod] == nil {
+      guard ContinuousClock.now < deadline else {
+        throw WeftError(
+          "NET0023", object: "pod \(pod)", cause: "is not known to this node yet",
+          next: "the runtime tries again by itself",
+          isRetryable: true)
+      }
+      try await Task.sleep(for: .milliseconds(5))
+    }
+    try book?.add(attachment)
+    try await synchronise()
+    log.debug(
+      "pod attached", metadata: ["pod": "\(pod)", "interface": "\(attachment.attachment.hostInterface)"])
+  }
+
+  /// A pod has been detached; unknown containers are passed over.
+  public func detach(containerID: String) async {
+    do {
+      if try book?.remove(containerID: containerID) == true { follower.ring() }
+    } catch {
+      log.error("attachment not forgotten", metadata: ["container": "\(containerID)", "error": "\(error)"])
+    }
+  }
+
+  public var attachments: [PodAttachment] { book?.attachments ?? [] }
+}

@@ -1,0 +1,20 @@
+// Kinds of the resources a view is made of: items of typed lists come without one.
+
+import ClusterObjects
+
+public enum ViewKind {
+  /// `Service` of services; empty for resources that no view reads.
+  public static func of(_ resource: GroupVersionResource) -> String {
+    switch resource {
+    case .services: "Service"
+    case .endpointSlices: "EndpointSlice"
+    case .pods: "Pod"
+    case .namespaces: "Namespace"
+    case .nodes: "Node"
+    case .networkPolicies: "NetworkPolicy"
+    case .ingresses: "Ingress"
+    case .ingressClasses: "IngressClass"
+    default: ""
+    }
+  }
+}

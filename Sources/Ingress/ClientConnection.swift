@@ -1,0 +1,428 @@
+// A client's connection and the request it is at. Bytes pass through the reactor's scratch space; buffers are held only
+// for what could not go on at once, and for the request's beginning, so that it can be sent to another endpoint.
+//
+//   client --recv--> [input] --head, body--> [request] [pendingBody] --send--> endpoint
+//          <--send-- [output] <----------- head, body <--recv-- [upstream.input]
+
+import Addresses
+import CLinux
+import Diagnostics
+import Glibc
+import Reactor
+
+final class ClientConnection: ReadinessHandler, TimerHandler {
+  enum State {
+    /// Between requests, or in a head.
+    case head
+    /// A request is at an endpoint, or on its way there.
+    case exchange
+    /// Upgraded: bytes both ways.
+    case tunnel
+    /// Everything is said; what the client still sends is thrown away.
+    case lingering
+    case closed
+  }
+
+  var channel = Channel()
+  let worker: IngressWorker
+  var state = State.head
+  /// Bytes of the client that nobody has looked at yet.
+  var input = PooledBuffer()
+  /// Bytes that the client has not taken. Nothing more is read from the endpoint while there are any.
+  var output = PooledBuffer()
+  var isReadable = false
+  /// The client has finished sending.
+  var isFinished = false
+  var isInReadHead = false
+  private let fixedLines: [UInt8]
+  private var timer = TimerToken.none
+  /// Time at which the present state has lasted too long.
+  var deadline: UInt64 = 0
+
+  // The request.
+  var upstream: UpstreamConnection?
+  var snapshot: RouteSnapshot
+  var match = RouteTable.Match(backend: 0, host: -1, path: -1)
+  var method = HTTPMethod.other
+  var minor: UInt8 = 1
+  var keepsAlive = true
+  var wantsUpgrade = false
+  private var expectsContinue = false
+  var tries = 0
+  var startedAt: UInt64 = 0
+  /// The request as it goes upstream: its head and the part of its body that came with it.
+  var request = PooledBuffer()
+  var requestSent = 0
+  /// `request` still holds everything that was sent.
+  var isReplayable = true
+  var pendingBody = PooledBuffer()
+  var requestBody = BodyScanner(.none)
+  var requestBodyBytes: UInt64 = 0
+  // Its response.
+  var status = 0
+  var responseBody = BodyScanner(.none)
+  var unwrapsChunks = false
+  var upstreamKeepsAlive = true
+
+  private init(worker: IngressWorker, peer: SocketEndpoint, port: UInt16) {
+    self.worker = worker
+    snapshot = worker.snapshot
+    let address = "\(peer.address)"
+    fixedLines = Array(
+      """
+      X-Real-IP: \(address)\r\nX-Forwarded-For: \(address)\r\nX-Forwarded-Port: \(port)\r
+      X-Forwarded-Proto: http\r\nX-Forwarded-Scheme: http\r\nX-Scheme: http\r\n
+      """.utf8)
+  }
+
+  static func open(
+    _ descriptor: consuming Descriptor, peer: SocketEndpoint, port: UInt16, worker: IngressWorker
+  ) throws(SocketError) {
+    let client = ClientConnection(worker: worker, peer: peer, port: port)
+    client.channel = try worker.reactor.register(descriptor, handler: client)
+    client.wait(worker.limits.headMilliseconds)
+    client.timer = worker.reactor.setTimer(
+      after: worker.limits.tickMilliseconds * 1_000_000, handler: client)
+    worker.clientOpened()
+  }
+
+  // MARK: - Events
+
+  func ready(_ readiness: Readiness) {
+    if !readiness.isDisjoint(with: [.error, .hangUp]) { return abort() }
+    if readiness.contains(.peerFinished) { isFinished = true }
+    if !readiness.isDisjoint(with: [.readable, .peerFinished]) { isReadable = true }
+    if readiness.contains(.writable), !output.isEmpty, !flush() { return }
+    guard isReadable else { return }
+    switch state {
+    case .head: readHead()
+    case .exchange: pumpBody()
+    case .tunnel: pumpTunnel()
+    case .lingering: discardInput()
+    case .closed: break
+    }
+  }
+
+  /// The present state may last this long from now.
+  func wait(_ milliseconds: UInt64) { deadline = worker.reactor.now &+ milliseconds &* 1_000_000 }
+
+  func timerEnded(tag: Int) {
+    guard state != .closed else { return }
+    if worker.reactor.now >= deadline { timedOut() }
+    guard state != .closed else { return }
+    timer = worker.reactor.setTimer(after: worker.limits.tickMilliseconds * 1_000_000, handler: self)
+  }
+
+  private func timedOut() {
+    switch state {
+    case .head:
+      if input.isEmpty { abort() } else { refuse(408) }
+    case .exchange:
+      guard output.isEmpty, status == 0, let upstream else { return abort() }
+      // The client is the slow one while its body is awaited.
+      if !upstream.isConnected { return upstreamFailed(status: 504) }
+      if !requestBody.isDone, pendingBody.isEmpty { return fail(408) }
+      upstream.finish(isReusable: false)
+      self.upstream = nil
+      fail(504)
+    case .tunnel, .lingering, .closed: abort()
+    }
+  }
+
+  func drain() {
+    switch state {
+    case .head where input.isEmpty: abort()
+    case .closed, .tunnel, .lingering: break
+    default: keepsAlive = false
+    }
+  }
+
+  func cancel() { abort() }
+
+  /// Ends the connection without another word.
+  func abort() {
+    guard state != .closed else { return }
+    state = .closed
+    worker.reactor.cancelTimer(timer)
+    upstream?.finish(isReusable: false)
+    upstream = nil
+    channel.close()
+    input = PooledBuffer()
+    output = PooledBuffer()
+    request = PooledBuffer()
+    pendingBody = PooledBuffer()
+    worker.clientClosed()
+  }
+
+  // MARK: - Reading heads
+
+  func readHead() {
+    guard !isInReadHead else { return }
+    isInReadHead = true
+    defer { isInReadHead = false }
+    while state == .head, output.isEmpty {
+      if !input.isEmpty {
+        let used = take(input.readable)
+        // A refusal has let go of the buffer.
+        if state != .head, state != .exchange { return }
+        if used > 0 {
+          input.consumed(used)
+          if input.isEmpty { input = PooledBuffer() }
+          if state == .exchange { start() }
+          continue
+        }
+        input.compact()
+        guard receive(into: input.writable, { self.input.produced($0) }) else { return }
+      } else {
+        let space = UnsafeMutableRawBufferPointer(rebasing: worker.reactor.scratch[..<HeadReader.headBytesMax])
+        var count = 0
+        guard receive(into: space, { count = $0 }) else { return }
+        // The first byte of a head: from here on its own limit counts.
+        wait(worker.limits.headMilliseconds)
+        let used = take(UnsafeRawBufferPointer(rebasing: space[..<count]))
+        if state != .head, state != .exchange { return }
+        // Before anything else is done: whatever comes next reads into the same space.
+        if used < count { keep(UnsafeRawBufferPointer(rebasing: space[used..<count])) }
+        if state == .exchange { start() }
+      }
+    }
+  }
+
+  /// One read. False when there is nothing to go on with.
+  private func receive(into space: UnsafeMutableRawBufferPointer, _ body: (Int) -> Void) -> Bool {
+    guard isReadable else { return false }
+    switch channel.receive(into: space) {
+    case .bytes(let count):
+      if count < space.count, !isFinished { isReadable = false }
+      body(count)
+      return true
+    case .wouldBlock:
+      isReadable = false
+      return false
+    case .end, .failed:
+      abort()
+      return false
+    }
+  }
+
+  /// Keeps bytes of a later message (or of a head that has not arrived whole).
+  func keep(_ bytes: UnsafeRawBufferPointer) {
+    if !input.isAllocated { input = worker.reactor.buffers.take() }
+    if input.append(bytes) < bytes.count { abort() }
+  }
+
+  /// Takes one request from the front of `bytes`: its head and as much of its body as is there. Answers how many bytes
+  /// that was; 0 when the head is not whole.
+  private func take(_ bytes: UnsafeRawBufferPointer) -> Int {
+    // One empty line before a request is passed over (RFC 9112 section 2.2).
+    var skipped = 0
+    if bytes.count >= 2, bytes[0] == 13, bytes[1] == 10 { skipped = 2 }
+    let message = UnsafeRawBufferPointer(rebasing: bytes[skipped...])
+    let reader = worker.reader
+    do throws(HTTPRefusal) {
+      guard let end = try HeadReader.end(of: message) else { return 0 }
+      let head = UnsafeRawBufferPointer(rebasing: message[..<end])
+      try reader.readRequest(head)
+      if case .length(let length) = reader.facts.framing, length > worker.limits.bodyBytesMax {
+        throw HTTPRefusal(413)
+      }
+      begin(reader)
+      guard
+        let match = snapshot.table.match(
+          host: UnsafeRawBufferPointer(rebasing: head[reader.host]),
+          path: UnsafeRawBufferPointer(rebasing: head[reader.path]))
+      else {
+        worker.metrics.refusedRequests.child("404").increment()
+        return try refuseGently(404, end: end, message) + skipped
+      }
+      self.match = match
+      request = worker.requests.take()
+      guard request.isAllocated else { return try refuseGently(503, end: end, message) + skipped }
+      var out = HeadSpace(request.writable)
+      reader.writeRequest(
+        head, to: &out, client: fixedLines, requestID: worker.nextRequestID(), isUpgrade: wantsUpgrade)
+      if out.isFull { throw HTTPRefusal(431) }
+      request.produced(out.count)
+      let rest = UnsafeRawBufferPointer(rebasing: message[end...])
+      let used = try requestBody.take(rest)
+      if request.append(UnsafeRawBufferPointer(rebasing: rest[..<used])) < used { throw HTTPRefusal(431) }
+      try countBody(used)
+      expectsContinue = reader.facts.expectsContinue && used == 0 && !requestBody.isDone && minor == 1
+      state = .exchange
+      return skipped + end + used
+    } catch {
+      refuse(error.status)
+      return 0
+    }
+  }
+
+  /// Sends the request that was taken on its way.
+  private func start() {
+    connect(avoiding: nil)
+    if expectsContinue, state == .exchange { sayContinue() }
+  }
+
+  private func begin(_ reader: HeadReader) {
+    let facts = reader.facts
+    snapshot = worker.snapshot
+    method = reader.method
+    minor = facts.minor
+    keepsAlive = !worker.reactor.isDraining && (minor == 1 ? !facts.closes : facts.keepsAlive && !facts.closes)
+    requestBody = BodyScanner(facts.framing)
+    // h2c would smuggle past the routes; an upgrade with a body is nobody's websocket.
+    wantsUpgrade = facts.upgrades && minor == 1 && requestBody.isDone && reader.namesUpgrade
+    tries = 0
+    status = 0
+    requestSent = 0
+    requestBodyBytes = 0
+    isReplayable = true
+    startedAt = worker.reactor.now
+  }
+
+  func countBody(_ bytes: Int) throws(HTTPRefusal) {
+    requestBodyBytes += UInt64(bytes)
+    if requestBodyBytes > worker.limits.bodyBytesMax { throw HTTPRefusal(413) }
+  }
+
+  private func sayContinue() {
+    let text: StaticString = "HTTP/1.1 100 Continue\r\n\r\n"
+    send(UnsafeRawBufferPointer(start: text.utf8Start, count: text.utf8CodeUnitCount), UnsafeRawBufferPointer(start: nil, count: 0))
+  }
+
+  // MARK: - Answers of our own
+
+  /// Answers a request that was understood, and goes on with the next one if its body is over.
+  private func refuseGently(
+    _ code: Int, end: Int, _ message: UnsafeRawBufferPointer
+  ) throws(HTTPRefusal) -> Int {
+    let used = try requestBody.take(UnsafeRawBufferPointer(rebasing: message[end...]))
+    if !requestBody.isDone { keepsAlive = false }
+    say(code)
+    if !keepsAlive { close() }
+    return end + used
+  }
+
+  /// Answers what cannot be understood or is too much, and closes.
+  func refuse(_ code: Int) {
+    worker.metrics.refusedRequests.child(String(code)).increment()
+    keepsAlive = false
+    status = code
+    say(code)
+    close()
+  }
+
+  /// Ends the present request with an error of ours, if its answer has not begun.
+  func fail(_ code: Int) {
+    upstream?.finish(isReusable: false)
+    upstream = nil
+    request = PooledBuffer()
+    pendingBody = PooledBuffer()
+    guard status == 0 else {
+      // Half an answer must not look like a whole one.
+      channel.resetOnClose()
+      return abort()
+    }
+    status = code
+    count()
+    if !requestBody.isDone { keepsAlive = false }
+    say(code)
+    guard state != .closed else { return }
+    if keepsAlive {
+      state = .head
+      wait(worker.limits.keepAliveMilliseconds)
+      readHead()
+    } else {
+      close()
+    }
+  }
+
+  private func say(_ code: Int) {
+    let text = OwnResponse.bytes(
+      status: code, seconds: Timestamp.now().seconds, closes: !keepsAlive, isHead: method == .head)
+    text.withUnsafeBytes { send($0, UnsafeRawBufferPointer(start: nil, count: 0)) }
+  }
+
+  func count() {
+    snapshot.backends[match.backend].count(
+      match, snapshot.table.hosts, method, status, nanoseconds: worker.reactor.now &- startedAt, worker.metrics)
+  }
+
+  // MARK: - Writing to the client
+
+  /// Sends both pieces, keeping what the client does not take now.
+  func send(_ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer) {
+    guard state != .closed else { return }
+    var sent = 0
+    if output.isEmpty {
+      switch channel.send(first, second) {
+      case .bytes(let count): sent = count
+      case .wouldBlock: break
+      case .end, .failed: return abort()
+      }
+      if sent == first.count + second.count { return }
+      if !output.isAllocated { output = worker.bulk.take() }
+      wait(worker.limits.clientMilliseconds)
+    }
+    let fromFirst = min(sent, first.count)
+    let fromSecond = sent - fromFirst
+    let one = UnsafeRawBufferPointer(rebasing: first[fromFirst...])
+    let two = UnsafeRawBufferPointer(rebasing: second[fromSecond...])
+    // No buffer left, or more than a buffer's worth: this client cannot be served.
+    if output.append(one) < one.count || output.append(two) < two.count { abort() }
+  }
+
+  /// Sends what is kept. True when the connection can go on: everything is out.
+  private func flush() -> Bool {
+    while !output.isEmpty {
+      switch channel.send(output.readable) {
+      case .bytes(let count):
+        output.consumed(count)
+        wait(worker.limits.clientMilliseconds)
+      case .wouldBlock: return false
+      case .end, .failed:
+        abort()
+        return false
+      }
+    }
+    output = PooledBuffer()
+    switch state {
+    case .exchange:
+      wait(worker.limits.readMilliseconds)
+      if let upstream { readResponse(upstream) }
+    case .tunnel: pumpTunnel()
+    case .lingering: finishSending()
+    case .head:
+      wait(worker.limits.keepAliveMilliseconds)
+      readHead()
+    case .closed: return false
+    }
+    return state != .closed
+  }
+
+  /// Ends the connection after what is kept has been sent.
+  func close() {
+    guard state != .closed, state != .lingering else { return }
+    state = .lingering
+    input = PooledBuffer()
+    wait(worker.limits.clientMilliseconds)
+    if output.isEmpty { finishSending() }
+  }
+
+  /// Closing with unread bytes makes the kernel send a reset, which can overtake the answer: read on for a while.
+  private func finishSending() {
+    channel.finishSending()
+    wait(worker.limits.lingerMilliseconds)
+    discardInput()
+  }
+
+  private func discardInput() {
+    for _ in 0..<worker.limits.readsPerTurnMax {
+      switch channel.receive(into: worker.reactor.scratch) {
+      case .bytes: continue
+      case .wouldBlock: return
+      case .end, .failed: return abort()
+      }
+    }
+    channel.callAgain(.readable)
+  }
+}

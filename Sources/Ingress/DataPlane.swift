@@ -1,0 +1,272 @@
+// The ingress as a process of its own: it has listening sockets and a stream of route tables, and nothing else.
+//
+//   parent (knows the cluster)  --IngressFeeder-->  socket pair  --runIngressDataPlane-->  child (meets strangers)
+//   frame: u32 little-endian length | encoded RouteTable
+
+import CLinux
+import Diagnostics
+import Glibc
+import Logging
+import Reactor
+import Synchronization
+
+/// What the data plane is started with. Descriptors are owned by `runIngressDataPlane` from then on.
+public struct IngressDataPlaneConfiguration: Sendable {
+  /// Listening TCP sockets for plain HTTP, opened by whoever may.
+  public var listeners: [Int32]
+  /// A listening TCP socket for /metrics and /healthz.
+  public var status: Int32?
+  /// The child's end of the socket pair.
+  public var snapshots: Int32
+  public var workers: Int
+  public var limits = IngressLimits()
+  /// Give up all capabilities before the first stranger's byte.
+  public var dropsPrivileges = true
+  /// Time for running requests once the parent is gone.
+  public var drain = Duration.seconds(30)
+
+  public init(
+    listeners: [Int32], status: Int32? = nil, snapshots: Int32, workers: Int = ReactorThread.processorCount
+  ) {
+    self.listeners = listeners
+    self.status = status
+    self.snapshots = snapshots
+    self.workers = workers
+  }
+}
+
+/// Serves until the parent closes the socket pair, then lets running requests end and returns. Blocks the calling
+/// thread, which should be the process's only one: capabilities belong to threads.
+/// - Throws: `WeftError` ING0001 when a thread or a listener cannot be set up, ING0002 for a frame that is no table.
+public func runIngressDataPlane(_ configuration: IngressDataPlaneConfiguration) throws(WeftError) {
+  let snapshots = Descriptor(owning: configuration.snapshots)
+  if configuration.dropsPrivileges {
+    let result = weft_drop_privileges()
+    if result < 0 { throw setUpFailure(SocketError("capset", -result)) }
+  }
+  let logger = Logger(label: "ingress")
+  let plane = IngressPlane(configuration)
+  defer { plane.stop() }
+  var isServing = false
+  while true {
+    let frame: [UInt8]?
+    do throws(SnapshotStreamError) { frame = try readFrame(snapshots) } catch {
+      throw WeftError(
+        "ING0002", object: "route snapshots", cause: "\(error)", next: "restart the ingress; report this with its log",
+        exit: .unreachable)
+    }
+    guard let frame else {
+      logger.info("parent is gone, draining")
+      return
+    }
+    let table: RouteTable
+    do throws(RouteTableUnreadable) { table = try RouteTable(encoded: frame) } catch {
+      throw WeftError(
+        "ING0002", object: "route snapshots", cause: "\(error.reason) at byte \(error.offset)",
+        next: "parent and child are of different versions; restart the ingress", exit: .unreachable)
+    }
+    // Ready only with routes: before that, connections wait in the kernel's backlog instead of getting a 404.
+    if !isServing {
+      do throws(SocketError) { try plane.start(table) } catch { throw setUpFailure(error) }
+      isServing = true
+      logger.info("serving", metadata: ["hosts": "\(table.hosts.count)", "backends": "\(table.backends.count)"])
+    } else {
+      plane.install(table)
+    }
+  }
+}
+
+private func setUpFailure(_ error: SocketError) -> WeftError {
+  WeftError(
+    "ING0001", object: "ingress data plane", cause: "\(error)", next: "look at limits of descriptors and threads",
+    exit: .unreachable, underlying: error)
+}
+
+/// The workers of one data plane. A worker lives on its reactor's thread; other threads reach it through `submit`.
+private final class IngressPlane {
+  private let configuration: IngressDataPlaneConfiguration
+  private var threads: [(thread: ReactorThread, worker: WorkerBox)] = []
+
+  /// Holds a worker for closures that run on its own thread only.
+  private final class WorkerBox: @unchecked Sendable {
+    var worker: IngressWorker?
+    /// The table to put in force next: only the newest counts when several wait.
+    let next = Mutex<RouteTable?>(nil)
+  }
+
+  init(_ configuration: IngressDataPlaneConfiguration) { self.configuration = configuration }
+
+  func start(_ table: RouteTable) throws(SocketError) {
+    let isShared = configuration.workers > 1
+    for index in 0..<configuration.workers {
+      var own: [Int32] = []
+      for raw in configuration.listeners {
+        // The last worker takes the descriptors themselves.
+        if index == configuration.workers - 1 {
+          own.append(raw)
+          continue
+        }
+        let copy = fcntl(raw, F_DUPFD_CLOEXEC, 3)
+        guard copy >= 0 else { throw SocketError("fcntl", errno) }
+        own.append(copy)
+      }
+      let box = WorkerBox()
+      let listeners = own
+      let limits = configuration.limits
+      let status = index == 0 ? configuration.status : nil
+      let setUp = SetUp()
+      let thread = try ReactorThread(name: "ingress-\(index)") { reactor in
+        let worker = IngressWorker(reactor: reactor, limits: limits)
+        worker.install(table)
+        box.worker = worker
+        do throws(SocketError) {
+          for raw in listeners { try worker.listen(Descriptor(owning: raw), shared: isShared) }
+          if let status { try serveStatus(Descriptor(owning: status), reactor) }
+          setUp.finish(nil)
+        } catch { setUp.finish(error) }
+      }
+      threads.append((thread, box))
+      if let error = setUp.wait() { throw error }
+    }
+  }
+
+  func install(_ table: RouteTable) {
+    for (thread, box) in threads {
+      let isFirst = box.next.withLock { next in
+        defer { next = table }
+        return next == nil
+      }
+      guard isFirst else { continue }
+      thread.reactor.submit { _ in
+        if let table = box.next.withLock({ $0.take() }) { box.worker?.install(table) }
+      }
+    }
+  }
+
+  func stop() {
+    for (thread, _) in threads { thread.reactor.stop(draining: configuration.drain) }
+    for (thread, box) in threads {
+      thread.join()
+      box.worker = nil
+    }
+    threads = []
+  }
+}
+
+/// The outcome of a set-up on another thread, which this one waits for.
+private final class SetUp: @unchecked Sendable {
+  private var semaphore = sem_t()
+  private let error = Mutex<SocketError?>(nil)
+  init() { sem_init(&semaphore, 0, 0) }
+  deinit { sem_destroy(&semaphore) }
+  func finish(_ failure: SocketError?) {
+    error.withLock { $0 = failure }
+    sem_post(&semaphore)
+  }
+  func wait() -> SocketError? {
+    while sem_wait(&semaphore) != 0 {}
+    return error.withLock { $0 }
+  }
+}
+
+private func serveStatus(_ descriptor: consuming Descriptor, _ reactor: Reactor) throws(SocketError) {
+  _ = try HTTPStatusServer(descriptor, reactor: reactor) { path in
+    switch path {
+    case "/metrics": .metrics(Metrics.shared.text())
+    case "/healthz", "/readyz", "/livez": .init(text: "ok\n")
+    default: nil
+    }
+  }
+}
+
+/// Why a stream of snapshots cannot be read on.
+enum SnapshotStreamError: Error, Hashable {
+  case tooLong(Int)
+  case cutShort
+  case failed(Int32)
+}
+
+/// One frame; nil at the stream's end.
+func readFrame(_ descriptor: borrowing Descriptor) throws(SnapshotStreamError) -> [UInt8]? {
+  var header = [UInt8](repeating: 0, count: 4)
+  guard try readFully(descriptor, &header) else { return nil }
+  let length = header.reversed().reduce(0) { $0 << 8 | Int($1) }
+  guard length <= RouteTable.encodedBytesMax else { throw .tooLong(length) }
+  var frame = [UInt8](repeating: 0, count: length)
+  if length == 0 { return frame }
+  guard try readFully(descriptor, &frame) else { throw .cutShort }
+  return frame
+}
+
+private func readFully(
+  _ descriptor: borrowing Descriptor, _ bytes: inout [UInt8]
+) throws(SnapshotStreamError) -> Bool {
+  var done = 0
+  while done < bytes.count {
+    let raw = descriptor.raw
+    let count = bytes.withUnsafeMutableBytes { read(raw, $0.baseAddress.map { $0 + done }, $0.count - done) }
+    if count > 0 {
+      done += count
+    } else if count == 0 {
+      if done == 0 { return false }
+      throw .cutShort
+    } else if errno != EINTR {
+      throw .failed(errno)
+    }
+  }
+  return true
+}
+
+/// The parent's side: writes whole route tables, each time the newest.
+public final class IngressFeeder: Sendable {
+  private let state: Mutex<State>
+  private struct State: ~Copyable {
+    var descriptor: Descriptor
+    var last: RouteTable?
+  }
+
+  /// Takes the parent's end of the socket pair. A child that does not read for ten seconds counts as gone.
+  public init(_ descriptor: consuming Descriptor) {
+    var limit = timeval(tv_sec: 10, tv_usec: 0)
+    setsockopt(descriptor.raw, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+    state = Mutex(State(descriptor: descriptor, last: nil))
+  }
+
+  /// A connected pair: for the feeder, and for `IngressDataPlaneConfiguration.snapshots`. Both closed on exec.
+  public static func pair() throws(SocketError) -> (feeder: IngressFeeder, child: Int32) {
+    var ends: [Int32] = [-1, -1]
+    guard socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0, &ends) == 0 else {
+      throw SocketError("socketpair", errno)
+    }
+    return (IngressFeeder(Descriptor(owning: ends[0])), ends[1])
+  }
+
+  /// Puts a table in force in the child. Does nothing when it is the one in force. Blocks while the child reads.
+  /// - Returns: whether anything was sent.
+  /// - Throws: `SocketError`, EPIPE when the child has gone: start a new one, with a new feeder.
+  @discardableResult
+  public func send(_ table: RouteTable) throws(SocketError) -> Bool {
+    try state.withLock { (state) throws(SocketError) -> Bool in
+      if state.last == table { return false }
+      let body = table.encoded()
+      guard body.count <= RouteTable.encodedBytesMax else { throw SocketError("send", EMSGSIZE) }
+      var frame = withUnsafeBytes(of: UInt32(body.count).littleEndian) { Array($0) }
+      frame += body
+      var done = 0
+      let raw = state.descriptor.raw
+      while done < frame.count {
+        let count = frame.withUnsafeBytes {
+          Glibc.send(raw, $0.baseAddress.map { $0 + done }, $0.count - done, Int32(MSG_NOSIGNAL))
+        }
+        if count < 0, errno == EINTR { continue }
+        if count < 0 { throw SocketError("send", errno) }
+        done += count
+      }
+      state.last = table
+      return true
+    }
+  }
+
+  /// Tells the child to drain and end.
+  public func close() { state.withLock { $0.descriptor.close() } }
+}

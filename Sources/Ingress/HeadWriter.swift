@@ -1,0 +1,152 @@
+// Heads as they go on: upstream with the forwarding fields that ingress-nginx sets, downstream without hop-by-hop fields.
+
+import Reactor
+
+/// Bounded space that a head is written to. Writing past the end sets `isFull` and nothing else.
+struct HeadSpace {
+  private let base: UnsafeMutableRawBufferPointer
+  private(set) var count = 0
+  private(set) var isFull = false
+
+  init(_ base: UnsafeMutableRawBufferPointer) { self.base = base }
+
+  var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: base[..<count]) }
+
+  @inline(__always) mutating func write(_ source: UnsafeRawPointer?, _ length: Int) {
+    guard length <= base.count - count else {
+      isFull = true
+      return
+    }
+    if let source, let base = base.baseAddress { (base + count).copyMemory(from: source, byteCount: length) }
+    count += length
+  }
+  mutating func write(_ text: StaticString) { write(text.utf8Start, text.utf8CodeUnitCount) }
+  mutating func write(_ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) {
+    write(bytes.baseAddress.map { $0 + range.lowerBound }, range.count)
+  }
+  mutating func write(_ bytes: [UInt8]) { bytes.withUnsafeBytes { write($0.baseAddress, $0.count) } }
+  mutating func write(_ byte: UInt8) { withUnsafeBytes(of: byte) { write($0.baseAddress, 1) } }
+}
+
+extension HeadReader {
+  /// Writes the request that was read as it goes upstream: HTTP/1.1, one Host, our own forwarding fields in place of
+  /// the client's, no hop-by-hop field.
+  /// - Parameters:
+  ///   - client: the lines that are the same for every request of the connection.
+  ///   - requestID: 32 hexadecimal digits, used when the client sent no X-Request-ID.
+  func writeRequest(
+    _ bytes: UnsafeRawBufferPointer, to out: inout HeadSpace, client: [UInt8], requestID: (UInt64, UInt64),
+    isUpgrade: Bool
+  ) {
+    out.write(bytes, 0..<methodEnd)
+    out.write(" ")
+    out.write(bytes, target)
+    out.write(" HTTP/1.1\r\nHost: ")
+    out.write(bytes, host)
+    out.write("\r\nX-Forwarded-Host: ")
+    out.write(bytes, host)
+    out.write("\r\n")
+    out.write(client)
+    var hasRequestID = false
+    for index in 0..<lineCount {
+      let line = lines[index]
+      switch line.kind {
+      case .other, .contentLength:
+        if facts.hasConnectionOptions, line.kind == .other, isConnectionOption(line, bytes) { continue }
+        out.write(bytes, line.start..<line.lineEnd + 2)
+      case .requestID:
+        if hasRequestID { continue }
+        hasRequestID = true
+        out.write(bytes, line.start..<line.lineEnd + 2)
+      case .forwardedFor:
+        out.write("X-Original-Forwarded-For: ")
+        out.write(bytes, line.valueStart..<line.valueEnd)
+        out.write("\r\n")
+      case .upgrade:
+        if isUpgrade { out.write(bytes, line.start..<line.lineEnd + 2) }
+      case .transferEncoding: out.write("Transfer-Encoding: chunked\r\n")
+      case .host, .connection, .hopByHop, .expect, .forwardedOwn: break
+      }
+    }
+    if !hasRequestID {
+      out.write("X-Request-ID: ")
+      for word in [requestID.0, requestID.1] {
+        for shift in stride(from: UInt64(60), through: 0, by: -4) {
+          let digit = UInt8(truncatingIfNeeded: word >> shift & 15)
+          out.write(digit < 10 ? 48 + digit : 87 + digit)
+        }
+      }
+      out.write("\r\n")
+    }
+    out.write(isUpgrade ? "Connection: upgrade\r\n\r\n" : "\r\n")
+  }
+
+  /// Writes the response that was read as it goes to the client.
+  /// - Parameter keepsChunks: the body goes on chunked; otherwise a chunked body is unwrapped and ends with the connection.
+  func writeResponse(
+    _ bytes: UnsafeRawBufferPointer, to out: inout HeadSpace, connection: StaticString, keepsChunks: Bool,
+    isUpgrade: Bool = false
+  ) {
+    out.write("HTTP/1.1 ")
+    out.write(bytes, 9..<statusLineEnd)
+    for index in 0..<lineCount {
+      let line = lines[index]
+      switch line.kind {
+      case .connection, .hopByHop: continue
+      case .upgrade: if !isUpgrade { continue }
+      case .transferEncoding: if !keepsChunks { continue }
+      case .contentLength: if status < 200 || status == 204 { continue }
+      default: if facts.hasConnectionOptions, isConnectionOption(line, bytes) { continue }
+      }
+      out.write(bytes, line.start..<line.lineEnd + 2)
+    }
+    out.write(connection)
+    out.write("\r\n")
+  }
+}
+
+/// Answers that the proxy gives itself, in full.
+enum OwnResponse {
+  /// RFC 9110 section 5.6.7: `Sat, 21 Nov 2026 04:25:01 GMT`.
+  static func date(seconds: Int64) -> String {
+    let days = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"]
+    let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+    func two(_ value: Int64) -> String { value < 10 ? "0\(value)" : "\(value)" }
+    let day = seconds / 86_400
+    let time = seconds % 86_400
+    // Days since 1 March of year 0, in cycles of 400 years.
+    let shifted = day + 719_468
+    let ofEra = shifted % 146_097
+    let yearOfEra = (ofEra - ofEra / 1460 + ofEra / 36_524 - ofEra / 146_096) / 365
+    let ofYear = ofEra - (365 * yearOfEra + yearOfEra / 4 - yearOfEra / 100)
+    let month = (5 * ofYear + 2) / 153
+    let date = ofYear - (153 * month + 2) / 5 + 1
+    let number = month < 10 ? month + 3 : month - 9
+    let year = yearOfEra + shifted / 146_097 * 400 + (number <= 2 ? 1 : 0)
+    return "\(days[Int(day % 7)]), \(two(date)) \(months[Int(number - 1)]) \(year) "
+      + "\(two(time / 3600)):\(two(time / 60 % 60)):\(two(time % 60)) GMT"
+  }
+
+  static let reasons: [Int: String] = [
+    400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 408: "Request Timeout",
+    413: "Content Too Large", 414: "URI Too Long", 417: "Expectation Failed",
+    431: "Request Header Fields Too Large", 500: "Internal Server Error", 501: "Not Implemented",
+    502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout", 505: "HTTP Version Not Supported",
+  ]
+
+  static func bytes(status: Int, seconds: Int64, closes: Bool, isHead: Bool) -> [UInt8] {
+    let reason = reasons[status] ?? "Error"
+    let isDefault = status == 404
+    // What users of other controllers expect of a host that nobody serves.
+    let body =
+      isDefault
+      ? "default backend - 404"
+      : "<html>\r\n<head><title>\(status) \(reason)</title></head>\r\n<body>\r\n<h1>\(status) \(reason)</h1>\r\n"
+        + "<hr><p>weft ingress</p>\r\n</body>\r\n</html>\r\n"
+    let text =
+      "HTTP/1.1 \(status) \(reason)\r\nServer: weft\r\nDate: \(date(seconds: seconds))\r\n"
+      + "Content-Type: \(isDefault ? "text/plain; charset=utf-8" : "text/html")\r\n"
+      + "Content-Length: \(body.utf8.count)\r\n\(closes ? "Connection: close\r\n" : "")\r\n"
+    return Array((isHead ? text : text + body).utf8)
+  }
+}

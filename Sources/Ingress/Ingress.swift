@@ -1,1 +1,0 @@
-// Ingress: routing table, HTTP/1 relay on the Reactor.

@@ -1,0 +1,38 @@
+// Every bound and time of the ingress data plane, by name.
+
+/// Limits of one ingress worker (a reactor's thread). The defaults are ingress-nginx's where it has one.
+public struct IngressLimits: Sendable {
+  /// Open client connections; further ones wait in the kernel's backlog.
+  public var clientsMax = 16_384
+  /// Bytes of one request body; longer ones are answered 413.
+  public var bodyBytesMax = UInt64.max
+  /// Idle connections kept to one endpoint.
+  public var idlePerEndpointMax = 128
+  /// Endpoints tried for one request.
+  public var triesMax = 3
+  /// Buffers of 144 KiB for bytes that a slow reader has not taken; without one the connection is closed.
+  public var bulkBuffersMax = 4096
+  /// Time for a whole request head, from its first byte.
+  public var headMilliseconds: UInt64 = 60_000
+  /// Time that a connection may idle between requests.
+  public var keepAliveMilliseconds: UInt64 = 75_000
+  /// Time for a connection to an endpoint to stand.
+  public var connectMilliseconds: UInt64 = 5_000
+  /// Time without a byte from the endpoint while its answer is awaited.
+  public var readMilliseconds: UInt64 = 60_000
+  /// Time without a byte taken or sent by the client while it should.
+  public var clientMilliseconds: UInt64 = 60_000
+  /// Time that an unused connection to an endpoint is kept.
+  public var upstreamIdleMilliseconds: UInt64 = 60_000
+  /// Time that a refused client's remaining bytes are read and thrown away, so that it gets to see the answer.
+  public var lingerMilliseconds: UInt64 = 2_000
+  /// An endpoint that refused a connection is passed over for this long while others are left.
+  public var ejectMilliseconds: UInt64 = 2_000
+  /// How late a time limit may be noticed.
+  public var tickMilliseconds: UInt64 = 1_000
+  /// Bytes read from a connection at once.
+  public var readBytesMax = 128 << 10
+  /// Reads of one connection in one go before others get their turn.
+  public var readsPerTurnMax = 16
+  public init() {}
+}

@@ -1,0 +1,245 @@
+// One reactor's share of the ingress: the routes in force, the connections to endpoints, what clients share.
+
+import Addresses
+import CLinux
+import Diagnostics
+import Glibc
+import Reactor
+
+/// Connections to one endpoint, of one worker.
+final class UpstreamPool {
+  let endpoint: SocketEndpoint
+  var idle: [UpstreamConnection] = []
+  /// Connections that carry a request now.
+  var active = 0
+  /// Passed over until then.
+  var failedUntil: UInt64 = 0
+  /// No route leads here any more: connections close when their request ends.
+  var isRetired = false
+
+  init(_ endpoint: SocketEndpoint) { self.endpoint = endpoint }
+
+  func retire() {
+    isRetired = true
+    let closing = idle
+    idle = []
+    for connection in closing { connection.close() }
+  }
+}
+
+/// A backend at work: its pools and the metrics of its routes.
+final class BackendRuntime {
+  let backend: RouteBackend
+  let pools: [UpstreamPool]
+  private var next = 0
+  private var lastKey = UInt64.max
+  private var last: (requests: Counter, duration: Histogram)?
+  private var children: [UInt64: (requests: Counter, duration: Histogram)] = [:]
+
+  init(_ backend: RouteBackend, pools: [UpstreamPool]) {
+    self.backend = backend
+    self.pools = pools
+  }
+
+  /// Endpoints looked at for one choice: enough to find the least busy, constant for any number of them.
+  static let candidatesMax = 8
+
+  /// The endpoint with the fewest requests among the next few in turn; one that failed lately only if all did.
+  func choose(now: UInt64, avoiding failed: UpstreamPool?) -> UpstreamPool? {
+    let count = pools.count
+    guard count > 0 else { return nil }
+    next = next + 1 < count ? next + 1 : 0
+    var best: UpstreamPool?
+    var bestCost = Int.max
+    for offset in 0..<min(count, Self.candidatesMax) {
+      let pool = pools[next + offset < count ? next + offset : next + offset - count]
+      var cost = pool.active
+      if pool.failedUntil > now { cost += 1 << 32 }
+      if pool === failed { cost += 1 << 40 }
+      if cost < bestCost {
+        best = pool
+        bestCost = cost
+      }
+    }
+    return best
+  }
+
+  /// Counters of one route, method and status. The look-up is a comparison while they repeat.
+  func count(
+    _ match: RouteTable.Match, _ hosts: [RouteHost], _ method: HTTPMethod, _ status: Int,
+    nanoseconds: UInt64, _ metrics: IngressMetrics
+  ) {
+    let key =
+      UInt64(UInt16(truncatingIfNeeded: status)) << 48 | UInt64(method.rawValue) << 44
+      | UInt64(truncatingIfNeeded: match.host & 0x3f_ffff) << 22 | UInt64(truncatingIfNeeded: match.path & 0x3f_ffff)
+    if key != lastKey {
+      if children[key] == nil {
+        let host = match.host >= 0 ? hosts[match.host] : nil
+        let path = host.map { String(decoding: $0.paths[match.path].path, as: UTF8.self) } ?? ""
+        children[key] = metrics.children(backend, host?.name ?? "_", path.isEmpty ? "/" : path, method, status)
+      }
+      last = children[key]
+      lastKey = key
+    }
+    last?.requests.increment()
+    last?.duration.observe(Double(nanoseconds) * 1e-9)
+  }
+}
+
+/// A route table at work on one worker. Replaced as a whole; requests that run keep the one they began with.
+final class RouteSnapshot {
+  let table: RouteTable
+  let backends: [BackendRuntime]
+  init(_ table: RouteTable, _ backends: [BackendRuntime]) {
+    self.table = table
+    self.backends = backends
+  }
+}
+
+/// The ingress on one reactor. Everything runs on the reactor's thread.
+public final class IngressWorker: TimerHandler {
+  public let reactor: Reactor
+  public let limits: IngressLimits
+  let metrics: IngressMetrics
+  let reader = HeadReader()
+  let requests: BufferPool
+  let bulk: BufferPool
+  let headSpace = UnsafeMutableRawBufferPointer.allocate(byteCount: 32 << 10, alignment: 16)
+  private(set) var snapshot = RouteSnapshot(RouteTable(), [])
+  private var pools: [SocketEndpoint: UpstreamPool] = [:]
+  private var listeners: [Listener] = []
+  private(set) var clientCount = 0
+  private var random: (UInt64, UInt64)
+
+  public init(
+    reactor: Reactor, limits: IngressLimits = IngressLimits(), metrics: Metrics = .shared
+  ) {
+    self.reactor = reactor
+    self.limits = limits
+    self.metrics = IngressMetrics(metrics)
+    // A rewritten head is at most a head and the fields we add.
+    requests = BufferPool(bufferBytes: HeadReader.headBytesMax + (4 << 10), buffersMax: 65_536, keptMax: 1024)
+    bulk = BufferPool(
+      bufferBytes: limits.readBytesMax + (32 << 10), buffersMax: limits.bulkBuffersMax, keptMax: 64)
+    var generator = SystemRandomNumberGenerator()
+    random = (generator.next() | 1, generator.next())
+    _ = reactor.setTimer(after: limits.tickMilliseconds * 1_000_000, handler: self)
+  }
+
+  deinit { headSpace.deallocate() }
+
+  /// Serves the connections of a listening socket.
+  /// - Parameter shared: other reactors hold duplicates of it.
+  public func listen(_ descriptor: consuming Descriptor, shared: Bool = false) throws(SocketError) {
+    let port = Sockets.localEndpoint(descriptor)?.port ?? 80
+    let listener = try Listener(descriptor, reactor: reactor, shared: shared) { [self] descriptor, peer in
+      do throws(SocketError) {
+        try ClientConnection.open(descriptor, peer: peer, port: port, worker: self)
+        if clientCount >= limits.clientsMax { for listener in listeners { listener.pause() } }
+      } catch {
+        metrics.refusedClients.increment()
+      }
+    }
+    listeners.append(listener)
+  }
+
+  /// Puts a new table in force. Running requests end as they began; connections to endpoints that left are closed
+  /// when they idle.
+  public func install(_ table: RouteTable) {
+    var kept: [SocketEndpoint: UpstreamPool] = [:]
+    let backends = table.backends.map { backend in
+      BackendRuntime(
+        backend,
+        pools: backend.endpoints.map { endpoint in
+          let pool = kept[endpoint] ?? pools[endpoint] ?? UpstreamPool(endpoint)
+          kept[endpoint] = pool
+          return pool
+        })
+    }
+    let gone = pools.filter { kept[$0.key] == nil }
+    pools = kept
+    snapshot = RouteSnapshot(table, backends)
+    for pool in gone.values { pool.retire() }
+    metrics.swaps.increment()
+  }
+
+  public func timerEnded(tag: Int) {
+    let keep = limits.upstreamIdleMilliseconds * 1_000_000
+    for pool in pools.values where !pool.idle.isEmpty {
+      // The longest unused stand first.
+      let closing = pool.idle.prefix { reactor.now > $0.idleSince &+ keep }
+      pool.idle.removeFirst(closing.count)
+      for connection in closing { connection.close() }
+    }
+    if !reactor.isDraining { _ = reactor.setTimer(after: limits.tickMilliseconds * 1_000_000, handler: self) }
+  }
+
+  func clientOpened() {
+    clientCount += 1
+    metrics.clients.add(1)
+  }
+
+  func clientClosed() {
+    clientCount -= 1
+    metrics.clients.add(-1)
+    if clientCount == limits.clientsMax - 1 { for listener in listeners { listener.resume() } }
+  }
+
+  /// xorshift128+: unique, not secret.
+  func nextRequestID() -> (UInt64, UInt64) {
+    func next() -> UInt64 {
+      var a = random.0
+      let b = random.1
+      random.0 = b
+      a ^= a << 23
+      random.1 = a ^ b ^ (a >> 17) ^ (b >> 26)
+      return random.1 &+ b
+    }
+    return (next(), next())
+  }
+}
+
+/// ingress-nginx's names where it has them, so that its dashboards work.
+struct IngressMetrics: Sendable {
+  let requests: MetricFamily<Counter>
+  let duration: MetricFamily<Histogram>
+  let clients: Gauge
+  let refusedClients: Counter
+  let refusedRequests: MetricFamily<Counter>
+  let retries: Counter
+  let upstreamConnects: Counter
+  let upstreamReuses: Counter
+  let swaps: Counter
+
+  static let labels = ["ingress", "namespace", "service", "host", "path", "method", "status"]
+
+  init(_ metrics: Metrics) {
+    requests = metrics.counter(
+      "nginx_ingress_controller_requests", "Requests answered.", labels: Self.labels)
+    duration = metrics.histogram(
+      "nginx_ingress_controller_request_duration_seconds", "Time from a request's head to its answer's end.",
+      labels: Self.labels,
+      bounds: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10])
+    clients = metrics.gauge("weft_ingress_client_connections", "Open connections of clients.").child()
+    refusedClients = metrics.counter(
+      "weft_ingress_refused_connections_total", "Connections closed for want of room.").child()
+    refusedRequests = metrics.counter(
+      "weft_ingress_refused_requests_total", "Requests that no backend saw, by the status they got.", labels: ["status"])
+    retries = metrics.counter(
+      "weft_ingress_retries_total", "Requests sent again to another endpoint.").child()
+    upstreamConnects = metrics.counter(
+      "weft_ingress_upstream_connects_total", "Connections opened to endpoints.").child()
+    upstreamReuses = metrics.counter(
+      "weft_ingress_upstream_reuses_total", "Requests sent over a connection that stood already.").child()
+    swaps = metrics.counter("weft_ingress_route_swaps_total", "Route tables put in force.").child()
+  }
+
+  func children(
+    _ backend: RouteBackend, _ host: String, _ path: String, _ method: HTTPMethod, _ status: Int
+  ) -> (requests: Counter, duration: Histogram) {
+    let values = [
+      backend.ingress, backend.namespace, backend.service, host, path, method.name, String(status),
+    ]
+    return (requests.child(values), duration.child(values))
+  }
+}

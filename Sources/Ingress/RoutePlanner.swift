@@ -1,0 +1,184 @@
+// From the cluster's view to the route table. Pure: the same view gives the same table.
+
+import Addresses
+import ClusterObjects
+import ClusterView
+
+/// What people should know about an Ingress that is not served as written.
+public struct RouteProblem: Sendable, Hashable, CustomStringConvertible {
+  public var ingress: ObjectKey
+  public var reason: String
+  public var description: String { "ingress \(ingress): \(reason)" }
+}
+
+/// A planned table and how it came about.
+public struct RoutePlan: Sendable {
+  public var table: RouteTable
+  /// The Ingresses this controller serves, in the order in which they claim routes.
+  public var served: [ObjectKey]
+  public var problems: [RouteProblem]
+}
+
+/// The controller name that an IngressClass of ours carries in `spec.controller`.
+public let ingressControllerName = "weft.dev/ingress"
+
+/// Routes of every Ingress whose class is ours.
+/// - Parameters:
+///   - view: the cluster.
+///   - controller: the `spec.controller` of our IngressClasses.
+///   - servesUnclassed: also serve Ingresses without a class when no default class says whose they are.
+public func planRoutes(
+  view: ClusterView, controller: String = ingressControllerName, servesUnclassed: Bool = false
+) -> RouteTable {
+  planRoutesExplained(view: view, controller: controller, servesUnclassed: servesUnclassed).table
+}
+
+/// Like `planRoutes`, with the reasons for what is missing.
+public func planRoutesExplained(
+  view: ClusterView, controller: String = ingressControllerName, servesUnclassed: Bool = false
+) -> RoutePlan {
+  var planner = RoutePlanner(view: view, controller: controller, servesUnclassed: servesUnclassed)
+  return planner.plan()
+}
+
+private struct RoutePlanner {
+  let view: ClusterView
+  let controller: String
+  let servesUnclassed: Bool
+  var backends: [RouteBackend] = []
+  var backendIndex: [BackendKey: Int] = [:]
+  var problems: [RouteProblem] = []
+
+  struct BackendKey: Hashable {
+    var ingress: ObjectKey
+    var backend: Ingress.Backend
+  }
+  struct RuleKey: Hashable {
+    var host: String
+    var path: [UInt8]
+    var isExact: Bool
+  }
+
+  init(view: ClusterView, controller: String, servesUnclassed: Bool) {
+    self.view = view
+    self.controller = controller
+    self.servesUnclassed = servesUnclassed
+  }
+
+  mutating func plan() -> RoutePlan {
+    // The oldest claim wins: a newcomer in another namespace cannot take a path that is served.
+    let served = view.ingresses.values.filter(isOurs).sorted {
+      ($0.creationTimestamp, $0.key) < ($1.creationTimestamp, $1.key)
+    }
+    var paths: [String: [RoutePath]] = [:]
+    var owners: [RuleKey: ObjectKey] = [:]
+    var defaultBackend: Int?
+    for ingress in served {
+      for rule in ingress.rules {
+        guard isValid(host: rule.host) else {
+          problems.append(RouteProblem(ingress: ingress.key, reason: "host \(rule.host) is not a DNS name"))
+          continue
+        }
+        for path in rule.paths {
+          guard path.path.utf8.first == UInt8(ascii: "/") else {
+            problems.append(RouteProblem(ingress: ingress.key, reason: "path \(path.path) must begin with /"))
+            continue
+          }
+          let route = RoutePath(
+            path: path.path, isExact: path.kind == .exact, backend: backend(path.backend, of: ingress.key))
+          let key = RuleKey(host: rule.host, path: route.path, isExact: route.isExact)
+          if let owner = owners[key] {
+            problems.append(
+              RouteProblem(
+                ingress: ingress.key, reason: "\(rule.host)\(path.path) is already served by ingress \(owner)"))
+            continue
+          }
+          owners[key] = ingress.key
+          paths[rule.host, default: []].append(route)
+        }
+      }
+      guard let own = ingress.defaultBackend else { continue }
+      if defaultBackend == nil {
+        defaultBackend = backend(own, of: ingress.key)
+      } else {
+        problems.append(
+          RouteProblem(ingress: ingress.key, reason: "defaultBackend: an older ingress has one already"))
+      }
+    }
+    let hosts = paths.sorted { $0.key < $1.key }.map { RouteHost(name: $0.key, paths: $0.value) }
+    return RoutePlan(
+      table: RouteTable(backends: backends, hosts: hosts, defaultBackend: defaultBackend),
+      served: served.map(\.key), problems: problems)
+  }
+
+  private func isOurs(_ ingress: Ingress) -> Bool {
+    if let name = ingress.className, !name.isEmpty {
+      return view.ingressClasses[name]?.controller == controller
+    }
+    // Admission writes the default class into new objects; older ones are without.
+    let defaults = view.ingressClasses.values.filter(\.isDefault)
+    if defaults.isEmpty { return servesUnclassed }
+    return defaults.contains { $0.controller == controller }
+  }
+
+  /// A name of letters, digits, hyphens and dots, with `*` as nothing but its first label.
+  private func isValid(host: String) -> Bool {
+    var name = host.utf8[...]
+    if name.isEmpty { return true }
+    if host.hasPrefix("*.") { name = name.dropFirst(2) }
+    return !name.isEmpty && name.count <= 253
+      && name.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false).allSatisfy { label in
+        !label.isEmpty && label.count <= 63
+          && label.allSatisfy { $0 &- 97 < 26 || $0 &- 48 < 10 || $0 == UInt8(ascii: "-") }
+      }
+  }
+
+  private mutating func backend(_ backend: Ingress.Backend, of ingress: ObjectKey) -> Int {
+    let key = BackendKey(ingress: ingress, backend: backend)
+    if let known = backendIndex[key] { return known }
+    backends.append(
+      RouteBackend(
+        namespace: ingress.namespace, ingress: ingress.name, service: backend.service.name,
+        servicePort: Self.text(backend.port), endpoints: endpoints(backend, ingress)))
+    backendIndex[key] = backends.count - 1
+    return backends.count - 1
+  }
+
+  private mutating func endpoints(_ backend: Ingress.Backend, _ ingress: ObjectKey) -> [SocketEndpoint] {
+    guard let service = view.services[backend.service] else {
+      problems.append(RouteProblem(ingress: ingress, reason: "service \(backend.service) does not exist"))
+      return []
+    }
+    guard service.kind != .externalName else {
+      problems.append(
+        RouteProblem(ingress: ingress, reason: "service \(backend.service) is an ExternalName, which has no endpoints"))
+      return []
+    }
+    let found = service.ports.first { port in
+      guard port.transport == .tcp else { return false }
+      return switch backend.port {
+      case .number(let number): port.port == number
+      case .name(let name): port.name == name
+      }
+    }
+    guard let port = found else {
+      problems.append(
+        RouteProblem(
+          ingress: ingress, reason: "service \(backend.service) has no TCP port \(Self.text(backend.port))"))
+      return []
+    }
+    // Both families lead to the same pods; one is enough.
+    for family in IPFamily.allCases {
+      let usable = view.endpoints(of: backend.service, port: port, family: family, on: nil).cluster
+      if !usable.isEmpty { return usable.map(\.target) }
+    }
+    return []
+  }
+
+  private static func text(_ port: Ingress.PortReference) -> String {
+    switch port {
+    case .number(let number): "\(number)"
+    case .name(let name): name
+    }
+  }
+}

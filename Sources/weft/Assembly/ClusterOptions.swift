@@ -1,0 +1,47 @@
+// Which cluster a command speaks of: a kubeconfig, or a folder of manifests.
+
+import ArgumentParser
+import ClusterClient
+import ClusterObjects
+import ClusterView
+import DataPlane
+import Diagnostics
+import Glibc
+
+struct ClusterOptions: ParsableArguments {
+  @Option(help: "The kubeconfig of the cluster. Default: $KUBECONFIG, else the one of `weft up` on this machine.")
+  var kubeconfig: String?
+  @Option(help: "A folder of YAML or JSON manifests, instead of a cluster.") var manifests: String?
+  @Option(help: "The kubeconfig's context.") var context: String?
+  @Option(name: .shortAndLong, help: "The namespace of names that do not say one.") var namespace = "default"
+
+  /// The API, remote or made of manifests.
+  func api() async throws -> any ClusterAPI {
+    if let manifests { return try ManifestClient(folder: manifests) }
+    return try RemoteClient(ClientConfiguration(kubeconfig: path(), context: context))
+  }
+
+  private func path() throws(WeftError) -> String {
+    if let kubeconfig { return kubeconfig }
+    if let variable = getenv("KUBECONFIG").map({ String(cString: $0) }), !variable.isEmpty { return variable }
+    let own = "/var/lib/weft/admin.kubeconfig"
+    if access(own, R_OK) == 0 { return own }
+    throw WeftError(
+      "CLI0020", object: "kubeconfig", cause: "none is given, and no `weft up` runs with the default data directory",
+      next: "add --kubeconfig FILE or --manifests FOLDER")
+  }
+
+  /// One reading of everything the network cares for.
+  func view() async throws -> ClusterView {
+    let api = try await api()
+    var view = ClusterView()
+    for resource in ClusterView.resources {
+      let list = try await api.list(resource, namespace: "", options: ListOptions())
+      for var item in list.items {
+        if item.kind.isEmpty { item["kind"] = .string(ViewKind.of(resource)) }
+        view.apply(item)
+      }
+    }
+    return view
+  }
+}

@@ -1,0 +1,146 @@
+// The whole cluster in one process, put together in the order in which its parts need each other, and taken apart in reverse.
+//
+//   programs, ports, lock -> API server -> links, rules, DNS, ingress -> controllers, scheduler -> node agent -> demo
+
+import Addresses
+import ClusterClient
+import ClusterControllers
+import ClusterNode
+import ClusterObjects
+import ClusterScheduler
+import ClusterServer
+import ClusterStore
+import DataPlane
+import Diagnostics
+import Glibc
+import Logging
+
+/// `weft up`. Everything that can be refused is tried before anything of the machine is changed.
+actor LocalCluster {
+  private let settings: LocalClusterSettings
+  private let log = Logger(label: "up")
+  private var server: ClusterServer?
+  private var status: StatusPages?
+  private var network: LocalNetwork?
+  private var informers: SharedInformers?
+  private var controllers: ControllersHandle?
+  private var scheduler: SchedulerHandle?
+  private var agent: NodeAgent?
+  private let logs = LogPipe()
+
+  init(_ settings: LocalClusterSettings) { self.settings = settings }
+
+  func start() async throws {
+    let clock = ContinuousClock()
+    let begin = clock.now
+    try Programs.check()
+    try Folders.make(settings)
+    let nodeAddresses = try machineAddresses()
+    let server = try await ClusterServer.start(serverSettings(nodeAddresses))
+    self.server = server
+    status = try StatusPages(metrics: settings.metrics, healthz: settings.healthz)
+    log.info("api ready", metadata: ["milliseconds": "\((clock.now - begin) / .milliseconds(1))"])
+
+    let informers = SharedInformers(api: server.client(user: "system:weft"))
+    self.informers = informers
+    network = try await LocalNetwork.start(settings, informers: informers, nodeAddresses: nodeAddresses)
+
+    var controllerSettings = ControllerSettings()
+    controllerSettings.rootCertificate = server.authorityPEM
+    controllers = startControllers(
+      api: server.client(user: "system:kube-controller-manager"), informers: informers, settings: controllerSettings)
+    scheduler = startScheduler(api: server.client(user: "system:kube-scheduler"), informers: informers)
+
+    try await startAgent(server, nodeAddresses)
+    if settings.withDemo { try await Demo.apply(server.client(user: "system:weft")) }
+  }
+
+  private func startAgent(_ server: ClusterServer, _ addresses: [IPAddress]) async throws {
+    try PluginFiles.install(settings)
+    let network = network
+    let node = Self.nodeSettings(settings, addresses: addresses)
+    let agent = NodeAgent(node, api: server.client(user: "system:node:\(settings.nodeName)")) { report in
+      await network?.take(report) ?? .refused("the network is not up")
+    }
+    self.agent = agent
+    try await agent.start()
+    logs.connect(agent)
+  }
+
+  private static func nodeSettings(_ settings: LocalClusterSettings, addresses: [IPAddress]) -> NodeSettings {
+    var node = NodeSettings(
+      nodeName: settings.nodeName, addresses: addresses, dataDirectory: settings.dataFolder,
+      runDirectory: settings.runFolder)
+    node.podCIDRs = [settings.podBlock]
+    node.logDirectory = "\(settings.dataFolder)/log"
+    node.dnsAddresses = ["\(settings.dnsAddress)"]
+    node.containerd.cniConfDirectory = settings.cniConfigFolder
+    node.containerd.cniBinDirectory = settings.cniBinaryFolder
+    node.labels["node-role.kubernetes.io/control-plane"] = ""
+    return node
+  }
+
+  private func serverSettings(_ addresses: [IPAddress]) -> ServerSettings {
+    var server = ServerSettings(dataFolder: settings.dataFolder)
+    server.host = "\(settings.api.address)"
+    server.port = Int(settings.api.port)
+    server.advertiseAddress = "\(addresses.first { $0.family == .v4 } ?? settings.gateway)"
+    server.extraAddresses = addresses.map(\.description)
+    server.extraNames = [settings.nodeName]
+    server.serviceRange = ("\(settings.serviceBlock.address)", settings.serviceBlock.length)
+    let logs = logs
+    server.podLogs = { namespace, pod, container, options in
+      try await logs.read(namespace, pod, container, options)
+    }
+    return server
+  }
+
+  /// The node's addresses; a machine without any is known by its bridge.
+  private func machineAddresses() throws(WeftError) -> [IPAddress] {
+    let found = try NodeAddress.all(besides: LocalClusterSettings.bridge)
+    return found.isEmpty ? [settings.gateway] : found
+  }
+
+  /// Takes everything apart. With `keepingPods` pods, rules, links and containerd stay for the next start.
+  func stop(keepingPods: Bool) async {
+    await scheduler?.stop()
+    await controllers?.stop()
+    await agent?.stop(keepPods: keepingPods)
+    await network?.stop(keepingRules: keepingPods)
+    await informers?.stop()
+    status?.stop()
+    await server?.shutdown()
+    if !keepingPods { Folders.removeRunning(settings.dataFolder, settings.runFolder) }
+  }
+
+  /// Removes what an earlier process left: pods, containerd, links, rules.
+  static func takeDown(dataFolder: String, runFolder: String) async throws {
+    let settings = LocalClusterSettings.leftBehind(dataFolder: dataFolder, runFolder: runFolder)
+    // Refuses while a `weft up` runs here.
+    _ = try DataFolderLock(folder: dataFolder)
+    try await NodeAgent.removeLeftovers(nodeSettings(settings, addresses: []))
+    try LocalNetwork.removeLeftovers(settings)
+    Folders.removeRunning(dataFolder, runFolder)
+  }
+
+  /// What a user wants to know first.
+  nonisolated var table: String {
+    let host = settings.api.address == IPAddress("0.0.0.0") ? "127.0.0.1" : "\(settings.api.address)"
+    var rows = [
+      ["API server", "https://\(host):\(settings.api.port)"], ["kubeconfig", settings.kubeconfigPath],
+      ["cluster DNS", "\(settings.dnsAddress)"],
+    ]
+    if settings.withDemo {
+      let port = settings.http.map { $0.port == 80 ? "" : ":\($0.port)" }
+      rows.append(["demo", "http://web.demo.svc.cluster.local/   from pods"])
+      if let port { rows.append(["", "http://web.localhost\(port)/   by the ingress"]) }
+      rows.append(["", "http://<this machine>:30080/   by the node port"])
+    }
+    let ask = settings.withDemo ? "weft explain demo/stranger demo/web" : "weft explain NAMESPACE/POD NAMESPACE/SERVICE"
+    rows += [
+      ["try", "export KUBECONFIG=\(settings.kubeconfigPath)"], ["", "kubectl get pods -A -o wide"],
+      ["", "dig @\(settings.dnsAddress) \(settings.withDemo ? "web.demo" : "kubernetes.default").svc.cluster.local"], ["", ask],
+    ]
+    return Terminal.table(rows)
+  }
+}

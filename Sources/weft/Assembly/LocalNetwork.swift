@@ -1,0 +1,140 @@
+// The data plane of the local node: links, ruleset, DNS and ingress, fed from one view.
+
+import Addresses
+import CLinux
+import ClusterClient
+import ClusterNode
+import ClusterObjects
+import ClusterView
+import DNS
+import DataPlane
+import Diagnostics
+import Glibc
+import KernelNftables
+import Logging
+import Policy
+import Proxy
+import Synchronization
+
+/// Started once; `stop` ends it.
+final class LocalNetwork: Sendable {
+  private let settings: LocalClusterSettings
+  private let follower: ViewFollower
+  private let worker: RulesetWorker
+  private let network: NodeNetwork
+  private let dns: DNSServer
+  private let ingress: IngressProcess?
+  private let loop: Task<Void, Never>
+
+  static func start(
+    _ settings: LocalClusterSettings, informers: SharedInformers, nodeAddresses: [IPAddress]
+  ) async throws -> LocalNetwork {
+    // Ports first: a taken one must be said before the machine is changed.
+    let ingress: IngressProcess? = nil
+    do {
+      try links(settings).apply()
+      return try await LocalNetwork(settings, informers, nodeAddresses, ingress)
+    } catch {
+      ingress?.stop()
+      throw error
+    }
+  }
+
+  private init(
+    _ settings: LocalClusterSettings, _ informers: SharedInformers, _ nodeAddresses: [IPAddress], _ ingress: IngressProcess?
+  ) async throws {
+    self.settings = settings
+    self.ingress = ingress
+    let worker = try Kernel.worker(policy: true)
+    let follower = ViewFollower()
+    var zone = ZoneSettings()
+    zone.nameServerAddresses = [settings.dnsAddress]
+    var server = DNSServerSettings()
+    server.routes = Self.upstreams().map { [ForwardRoute(upstreams: $0)] } ?? []
+    let dns = DNSServer(settings: server, zone: .unready(zone))
+    try Self.listen(dns, settings.dnsAddress)
+    let planner = Mutex(ZonePlanner(settings: zone, firstSerial: UInt32(truncatingIfNeeded: Timestamp.now().seconds)))
+    let proxy = ProxySyncer(
+      worker: worker,
+      configuration: ProxyConfiguration(
+        nodeName: settings.nodeName, families: [settings.clusterBlock.family], podNetworks: [settings.podBlock],
+        clusterNetworks: [settings.clusterBlock], nodePortAddresses: nodeAddresses),
+      logger: Logger(label: "proxy"))
+    let network = NodeNetwork(
+      follower: follower, worker: worker, proxy: proxy,
+      policy: PolicySettings(
+        nodeName: settings.nodeName, podBlocks: [settings.podBlock], gateways: [settings.gateway]),
+      book: try AttachmentBook(path: settings.bookPath),
+      consumers: [
+        { view in dns.swapZone(planner.withLock { $0.plan(view) }) },
+        { view in await ingress?.send(view) },
+      ])
+    self.worker = worker
+    self.follower = follower
+    self.dns = dns
+    self.network = network
+    try await follower.start(informers)
+    // In force before the first pod can be asked for.
+    try await network.synchronise()
+    loop = Task.detached { await network.run() }
+  }
+
+  private static func links(_ settings: LocalClusterSettings) -> NodeLinks {
+    NodeLinks(
+      bridge: LocalClusterSettings.bridge, podBlock: settings.podBlock, serviceBlock: settings.serviceBlock,
+      dnsAddress: settings.dnsAddress)
+  }
+
+  /// On the Service address and, when nobody else has it, on loopback.
+  private static func listen(_ dns: DNSServer, _ address: IPAddress) throws(WeftError) {
+    let service = SocketEndpoint(address, 53)
+    let loopback = SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 53)
+    do throws(WeftError) {
+      try dns.start(listen: [service, loopback])
+    } catch {
+      Logger(label: "dns").warning("not on loopback", metadata: ["reason": "\(error.cause)"])
+      try dns.start(listen: [service])
+    }
+  }
+
+  /// The machine's own name servers, for names that are not the cluster's. Never ourselves.
+  private static func upstreams() -> [SocketEndpoint]? {
+    let servers = nameServers(resolvConf: ResolverFile.text("/etc/resolv.conf")).filter { !$0.address.isLoopback }
+    return servers.isEmpty ? nil : servers
+  }
+
+  /// A report of the CNI plugin: answered when the pod's rules are in force.
+  func take(_ report: ClusterNode.CNIAttachment) async -> CNIAnswer {
+    guard report.event == "add" else {
+      await network.detach(containerID: report.containerID)
+      return .ok
+    }
+    let attachment = ContainerAttachment(
+      containerID: report.containerID, interface: report.interface,
+      attachment: PodAttachment(
+        pod: ObjectKey(report.namespace, report.pod), addresses: report.addresses,
+        hardwareAddress: MACAddress(text: report.macAddress), hostInterface: report.hostInterface))
+    do {
+      try await network.attach(attachment)
+      return .ok
+    } catch {
+      return .refused("\(error)")
+    }
+  }
+
+  /// Ends it. With `keepingRules` links and rules stay in force.
+  func stop(keepingRules: Bool) async {
+    follower.stop()
+    loop.cancel()
+    await loop.value
+    ingress?.stop()
+    dns.stop()
+    worker.stop(removingTables: !keepingRules)
+    if !keepingRules { try? Self.links(settings).remove() }
+  }
+
+  static func removeLeftovers(_ settings: LocalClusterSettings) throws(WeftError) {
+    try Kernel.worker(policy: true).stop(removingTables: true)
+    try links(settings).remove()
+  }
+}

@@ -1,0 +1,46 @@
+// `weft explain SOURCE DESTINATION`: why a connection arrives, or does not.
+
+import ArgumentParser
+import ClusterObjects
+import ClusterView
+import DNS
+import Diagnostics
+import Observe
+
+struct ExplainCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "explain", abstract: "Follow a connection: name, Service, endpoints, policy, kernel.",
+    discussion: """
+      SOURCE is a pod (NAMESPACE/NAME) or an address. DESTINATION is a Service, else a pod (NAMESPACE/NAME, svc/NAMESPACE/NAME,
+      pod/NAMESPACE/NAME), an address or a DNS name, with :PORT and /PROTOCOL.
+      Exit code: 0 it would arrive, 1 it would not, 2 the question cannot be read, 3 the cluster does not answer.
+      """)
+
+  @Argument(help: "Where it comes from.") var source: String
+  @Argument(help: "Where it goes to.") var destination: String
+  @OptionGroup var cluster: ClusterOptions
+  @OptionGroup var logging: LogOptions
+  @Option(help: "The node whose point of view and kernel are taken.") var nodeName: String?
+  @Option(name: .shortAndLong, help: "json, or text.") var output: OutputFormat = .text
+  @Flag(help: "Do not read the ruleset from the kernel.") var noKernel = false
+
+  func run() async throws {
+    logging.apply(quiet: true)
+    let view = try await cluster.view()
+    let node = nodeName ?? view.nodes.keys.sorted().first ?? NodeAddress.hostName
+    let zone = planZone(view: view, settings: ZoneSettings())
+    var explainer = Explainer(view: view, nodeName: node, observed: nil) { ZoneNames.answer(zone, $0) }
+    explainer.localAddresses = Set((try? NodeAddress.all(besides: "")) ?? [])
+    if !noKernel, cluster.manifests == nil { explainer.observed = ObservedRuleset.read(view: view, nodeName: node) }
+    let explanation = try explainer.explain(from: source, to: destination, namespace: cluster.namespace)
+    switch output {
+    case .json: Terminal.say(explanation.json.text)
+    case .text: Terminal.say(explanation.text(colour: Terminal.usesColour))
+    }
+    if explanation.verdict != .allow { throw Finding(status: .finding) }
+  }
+}
+
+enum OutputFormat: String, ExpressibleByArgument {
+  case text, json
+}

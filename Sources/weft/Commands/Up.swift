@@ -1,0 +1,99 @@
+// `weft up`: the whole cluster on this machine. `weft down`: takes away what a killed `weft up` left.
+
+import Addresses
+import ArgumentParser
+import Diagnostics
+import Glibc
+
+struct ClusterPlaces: ParsableArguments {
+  @Option(help: "Store, certificates, images, leases.") var dataDir = "/var/lib/weft"
+  @Option(help: "Sockets and the state of running containers.") var runDir = "/run/weft"
+}
+
+struct Up: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "up", abstract: "The whole cluster on this machine; Ctrl-C stops it and leaves nothing behind.",
+    discussion: """
+      SIGTERM ends it too, but leaves pods, rules and containerd in force: the next `weft up` on the same data directory takes
+      them over. `weft down` removes what is left then.
+      """)
+
+  @OptionGroup var places: ClusterPlaces
+  @OptionGroup var logging: LogOptions
+  @Flag(help: "Also apply the demo: two web pods behind every kind of door.") var demo = false
+  @Option(help: "Where the API server listens.") var listen = "0.0.0.0:6443"
+  @Option(help: "Where the ingress listens for HTTP; `none` for no ingress.") var http = "0.0.0.0:80"
+  @Option(help: "Where the node's metrics are served; `none` for nowhere.") var metrics = "127.0.0.1:10249"
+  @Option(help: "Where the node's health is served; `none` for nowhere.") var healthz = "0.0.0.0:10256"
+  @Option(help: "Addresses of all pods.") var clusterCidr = "10.42.0.0/16"
+  @Option(help: "Addresses of Services. The first is the API's, the tenth is DNS.") var serviceCidr = "10.43.0.0/16"
+  @Option(help: "The node's name. Default: the machine's.") var nodeName: String?
+
+  func run() async throws {
+    logging.apply()
+    let settings = try settings()
+    // From here on Ctrl-C is noted, also while things start; what has started is then stopped again.
+    let signal = Task.detached { await StopSignal.wait() }
+    let cluster = LocalCluster(settings)
+    do {
+      try await cluster.start()
+    } catch {
+      await cluster.stop(keepingPods: false)
+      throw error
+    }
+    Terminal.say(cluster.table)
+    let kind = await signal.value
+    Terminal.complain(kind == .interrupt ? "stopping; everything is taken away" : "stopping; pods and rules stay")
+    await cluster.stop(keepingPods: kind == .terminate)
+  }
+
+  private func settings() throws(WeftError) -> LocalClusterSettings {
+    guard getuid() == 0 else {
+      throw WeftError(
+        "CLI0001", object: "weft up", cause: "needs root to make links, rules and containers", next: "run it with sudo")
+    }
+    guard let clusterBlock = IPPrefix(clusterCidr), let serviceBlock = IPPrefix(serviceCidr),
+      clusterBlock.family == serviceBlock.family
+    else {
+      throw WeftError(
+        "CLI0002", object: "--cluster-cidr \(clusterCidr), --service-cidr \(serviceCidr)",
+        cause: "are not two address blocks of one family", next: "write them as 10.42.0.0/16 and 10.43.0.0/16")
+    }
+    guard !clusterBlock.contains(serviceBlock), !serviceBlock.contains(clusterBlock), serviceBlock.length <= 28,
+      clusterBlock.length <= 24
+    else {
+      throw WeftError(
+        "CLI0003", object: "--cluster-cidr \(clusterCidr), --service-cidr \(serviceCidr)",
+        cause: "overlap or are too small", next: "choose blocks that do not overlap, a /24 or larger for pods")
+    }
+    return LocalClusterSettings(
+      dataFolder: places.dataDir, runFolder: places.runDir, nodeName: nodeName ?? NodeAddress.hostName,
+      api: try endpoint(listen, "--listen"), http: try optional(http, "--http"),
+      metrics: try optional(metrics, "--metrics"), healthz: try optional(healthz, "--healthz"),
+      clusterBlock: clusterBlock, serviceBlock: serviceBlock, withDemo: demo)
+  }
+
+  private func optional(_ text: String, _ flag: String) throws(WeftError) -> SocketEndpoint? {
+    text == "none" ? nil : try endpoint(text, flag)
+  }
+
+  private func endpoint(_ text: String, _ flag: String) throws(WeftError) -> SocketEndpoint {
+    guard let endpoint = SocketEndpoint(text) else {
+      throw WeftError("CLI0004", object: "\(flag) \(text)", cause: "is no address and port", next: "write it as 0.0.0.0:6443")
+    }
+    return endpoint
+  }
+}
+
+struct Down: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "down", abstract: "Remove pods, links and rules that a `weft up` left behind. The data directory stays.")
+
+  @OptionGroup var places: ClusterPlaces
+  @OptionGroup var logging: LogOptions
+
+  func run() async throws {
+    logging.apply(quiet: true)
+    try await LocalCluster.takeDown(dataFolder: places.dataDir, runFolder: places.runDir)
+  }
+}

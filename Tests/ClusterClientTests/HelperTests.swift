@@ -1,0 +1,84 @@
+// Leader election, events, conditions and conflict retries against an API in memory.
+
+import ClusterObjects
+import Diagnostics
+import Synchronization
+import Testing
+
+@testable import ClusterClient
+
+@Suite struct HelperTests {
+  @Test func `one of two leads, and the other follows when it gives the lease back`() async throws {
+    let api = MemoryClusterAPI()
+    let leading = Names()
+    @Sendable func candidate(_ name: String, until: Latch) -> Task<Void, any Error> {
+      Task {
+        var election = LeaderElection(api: api, lease: ObjectKey("kube-system", "weft"), identity: name)
+        election.retryPeriod = .milliseconds(5)
+        try await election.run {
+          leading.all.withLock { $0.append(name) }
+          await until.wait()
+        }
+      }
+    }
+    let firstEnds = Latch()
+    let secondEnds = Latch()
+    let first = candidate("a", until: firstEnds)
+    #expect(await eventually { leading.all.withLock { $0 } == ["a"] })
+    let second = candidate("b", until: secondEnds)
+    var seen: (record: JSON, at: ContinuousClock.Instant)?
+    let third = LeaderElection(api: api, lease: ObjectKey("kube-system", "weft"), identity: "c")
+    #expect(await third.tryAcquire(&seen) == false)
+    firstEnds.open()
+    try await first.value
+    #expect(await eventually { leading.all.withLock { $0 } == ["a", "b"] })
+    secondEnds.open()
+    try await second.value
+  }
+
+  @Test func `an event repeated is counted, not written again`() async throws {
+    let api = MemoryClusterAPI()
+    let recorder = EventRecorder(api: api, component: "test", metrics: Metrics())
+    let object = try await api.create(.pods, pod("a"), options: WriteOptions())
+    for _ in 0..<3 { recorder.record(object, "Normal", "Reason", "message") }
+    recorder.record(object, "Warning", "Other", "message")
+    await recorder.stop()
+    let events = api.objects(.events)
+    #expect(events.count == 2)
+    #expect(events.first { $0["reason"] == "Reason" }?["count"] == 3)
+    #expect(events.allSatisfy { $0.at("involvedObject", "uid")?.string == object.uid })
+  }
+
+  @Test func `a condition's transition time moves only with its status`() {
+    var object: JSON = ["metadata": ["name": "x"]]
+    object.setCondition("Ready", "True", reason: "A", message: "", now: "t1")
+    object.setCondition("Ready", "True", reason: "B", message: "", now: "t2")
+    #expect(object.condition("Ready")?["lastTransitionTime"] == "t1")
+    let changedAgain = object.setCondition("Ready", "True", reason: "B", message: "", now: "t3")
+    #expect(!changedAgain)
+    object.setCondition("Ready", "False", reason: "B", message: "", now: "t4")
+    #expect(object.condition("Ready")?["lastTransitionTime"] == "t4")
+  }
+
+  @Test func `modify starts again from what others wrote`() async throws {
+    let api = MemoryClusterAPI()
+    _ = try await api.create(.pods, pod("a"), options: WriteOptions())
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for _ in 0..<8 {
+        group.addTask {
+          try await api.modify(.pods, ObjectKey("demo", "a"), attempts: 50) { current in
+            var changed = current
+            changed.set(JSON((current.at("spec", "priority")?.int ?? 0) + 1), at: "spec", "priority")
+            return changed
+          }
+        }
+      }
+      try await group.waitForAll()
+    }
+    #expect(api.objects(.pods).first?.at("spec", "priority") == 8)
+  }
+}
+
+private final class Names: Sendable {
+  let all = Mutex<[String]>([])
+}

@@ -1,0 +1,146 @@
+// A cluster in memory: the API, the controllers, and a node that runs every pod at once.
+
+import ClusterClient
+import ClusterObjects
+import Diagnostics
+import Synchronization
+
+@testable import ClusterControllers
+
+struct SeededRandom: RandomNumberGenerator {
+  var state: UInt64
+  init(seed: UInt64) { state = seed }
+  mutating func next() -> UInt64 {
+    state &+= 0x9e37_79b9_7f4a_7c15
+    var mixed = state
+    mixed = (mixed ^ (mixed >> 30)) &* 0xbf58_476d_1ce4_e5b9
+    mixed = (mixed ^ (mixed >> 27)) &* 0x94d0_49bb_1331_11eb
+    return mixed ^ (mixed >> 31)
+  }
+}
+
+/// Polls until `body` is true, at most twenty seconds.
+func eventually(_ body: () -> Bool) async -> Bool {
+  let deadline = ContinuousClock.now + .seconds(20)
+  while ContinuousClock.now < deadline {
+    if body() { return true }
+    try? await Task.sleep(for: .milliseconds(2))
+  }
+  return body()
+}
+
+/// The API, running controllers, and a stand-in for node agents: pods become ready with an address,
+/// terminating pods disappear.
+final class TestCluster: Sendable {
+  let api = MemoryClusterAPI()
+  let informers: SharedInformers
+  let controllers: ControllersHandle
+  private let nodeInformers: SharedInformers
+  private let nodeRegistration: InformerRegistration
+
+  init(settings: ControllerSettings = .init(), runsPods: Bool = true) {
+    var times = InformerSettings()
+    times.retry = RetryPolicy(initial: .milliseconds(1), maximum: .milliseconds(20))
+    informers = SharedInformers(api: api, settings: times, metrics: Metrics())
+    controllers = startControllers(api: api, informers: informers, settings: settings, metrics: Metrics())
+    nodeInformers = SharedInformers(api: api, settings: times, metrics: Metrics())
+    let api = api
+    let address = Atomic<Int>(0)
+    nodeRegistration = nodeInformers.informer(.pods).onChange { changes in
+      for pod in changes.compactMap(\.new) where runsPods {
+        if pod.isTerminating {
+          api.remove(.pods, pod.key)
+        } else if pod.at("status", "podIP") == nil {
+          guard let current = api.objects(.pods).first(where: { $0.key == pod.key }) else { continue }
+          let number = address.add(1, ordering: .relaxed).newValue
+          var running = current
+          running.set(JSON("10.42.\(number / 250).\(number % 250 + 1)"), at: "status", "podIP")
+          running.set("Running", at: "status", "phase")
+          running.setCondition("Ready", "True", reason: "Test", message: "")
+          running.set("n1", at: "spec", "nodeName")
+          api.put(.pods, running)
+        }
+      }
+    }
+  }
+
+  func stop() async {
+    await controllers.stop()
+    await informers.stop()
+    await nodeInformers.stop()
+  }
+
+  func pods(_ namespace: String = "demo") -> [JSON] {
+    api.objects(.pods).filter { $0.namespace == namespace }
+  }
+
+  func get(_ resource: GroupVersionResource, _ name: String, _ namespace: String = "demo") -> JSON? {
+    api.objects(resource).first { $0.key == ObjectKey(namespace, name) }
+  }
+
+  func create(_ resource: GroupVersionResource, _ object: JSON) async throws {
+    _ = try await api.create(resource, object, options: WriteOptions())
+  }
+}
+
+func namespaceObject(_ name: String) -> JSON {
+  ["apiVersion": "v1", "kind": "Namespace", "metadata": ["name": JSON(name)]]
+}
+
+func deploymentObject(_ name: String, replicas: Int, image: String = "a", strategy: JSON? = nil) -> JSON {
+  var spec: JSON = [
+    "replicas": JSON(replicas), "selector": ["matchLabels": ["app": JSON(name)]],
+    "template": [
+      "metadata": ["labels": ["app": JSON(name)]],
+      "spec": [
+        "containers": [
+          ["name": "c", "image": JSON(image), "ports": [["name": "http", "containerPort": 8080]]]
+        ]
+      ],
+    ],
+  ]
+  if let strategy { spec["strategy"] = strategy }
+  return [
+    "apiVersion": "apps/v1", "kind": "Deployment", "metadata": ["namespace": "demo", "name": JSON(name)],
+    "spec": spec,
+  ]
+}
+
+func serviceObject(_ name: String, targetPort: JSON = 8080) -> JSON {
+  [
+    "apiVersion": "v1", "kind": "Service", "metadata": ["namespace": "demo", "name": JSON(name)],
+    "spec": [
+      "selector": ["app": JSON(name)], "clusterIP": "10.43.0.20",
+      "ports": [["name": "http", "port": 80, "targetPort": targetPort, "protocol": "TCP"]],
+    ],
+  ]
+}
+
+/// A pod as the plans see it.
+func podObject(
+  _ name: String, labels: [String: String] = ["app": "web"], owner: JSON? = nil, ready: Bool = true,
+  node: String = "n1", ip: String? = nil, phase: String = "Running"
+) -> JSON {
+  var pod: JSON = [
+    "apiVersion": "v1", "kind": "Pod",
+    "metadata": [
+      "namespace": "demo", "name": JSON(name), "uid": JSON("uid-\(name)"), "labels": JSON(labels),
+      "resourceVersion": "1",
+    ],
+    "spec": [
+      "nodeName": JSON(node),
+      "containers": [["name": "c", "ports": [["name": "http", "containerPort": 8080]]]],
+    ],
+    "status": [
+      "phase": JSON(phase),
+      "conditions": [
+        [
+          "type": "Ready", "status": ready ? "True" : "False", "lastTransitionTime": "2026-01-01T00:00:00Z",
+        ]
+      ],
+    ],
+  ]
+  if let owner { pod.set([owner.controllerReferenceToThis], at: "metadata", "ownerReferences") }
+  if let ip { pod.set(JSON(ip), at: "status", "podIP") }
+  return pod
+}

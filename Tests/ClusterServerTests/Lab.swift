@@ -1,0 +1,145 @@
+// A server on a free loopback port with a folder of its own, and programs run against it.
+
+import ClusterClient
+import ClusterObjects
+import ClusterServer
+import Glibc
+
+/// Starts a server, gives it to `body`, stops it and removes what it left.
+func withServer<T>(_ body: (ClusterServer, String) async throws -> T) async throws -> T {
+  try await withFolder { folder in
+    var settings = ServerSettings(dataFolder: folder + "/data")
+    settings.port = 0
+    let server = try await ClusterServer.start(settings)
+    do {
+      let value = try await body(server, folder)
+      await server.shutdown()
+      return value
+    } catch {
+      await server.shutdown()
+      throw error
+    }
+  }
+}
+
+func withFolder<T>(_ body: (String) async throws -> T) async throws -> T {
+  var template = Array("/tmp/weft-server-XXXXXX".utf8CString)
+  guard mkdtemp(&template) != nil else { throw Failed(text: "mkdtemp: \(errno)") }
+  let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  defer { _ = try? Program.runBlocking("/bin/rm", ["-rf", folder]) }
+  return try await body(folder)
+}
+
+struct Failed: Error { var text: String }
+
+/// A program that ran to its end.
+struct Program {
+  var status: Int32
+  var output: String
+  var errors: String
+
+  /// Runs a program with `input`, killed after `limit` seconds by way of `timeout`. On a thread of its own: a blocked
+  /// thread of the pool would be one the server lacks.
+  static func run(
+    _ path: String, _ arguments: [String], input: String = "", limit: Int = 30
+  ) async throws -> Program {
+    try await withCheckedThrowingContinuation { continuation in
+      Thread.detach {
+        continuation.resume(with: Result { try runBlocking(path, arguments, input, limit) })
+      }
+    }
+  }
+
+  static func runBlocking(
+    _ path: String, _ arguments: [String], _ input: String = "", _ limit: Int = 30
+  ) throws -> Program {
+    var template = Array("/tmp/weft-run-XXXXXX".utf8CString)
+    guard mkdtemp(&template) != nil else { throw Failed(text: "mkdtemp: \(errno)") }
+    let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    let files = ["in", "out", "err"].map { "\(folder)/\($0)" }
+    defer {
+      for file in files { unlink(file) }
+      rmdir(folder)
+    }
+    if let file = fopen(files[0], "w") {
+      fputs(input, file)
+      fclose(file)
+    }
+    var actions = posix_spawn_file_actions_t()
+    posix_spawn_file_actions_init(&actions)
+    defer { posix_spawn_file_actions_destroy(&actions) }
+    posix_spawn_file_actions_addopen(&actions, 0, files[0], O_RDONLY, 0)
+    posix_spawn_file_actions_addopen(&actions, 1, files[1], O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+    posix_spawn_file_actions_addopen(&actions, 2, files[2], O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+    let words = ["/usr/bin/timeout", String(limit), path] + arguments
+    var argv: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) }
+    argv.append(nil)
+    let variables = ["PATH=/usr/bin:/bin", "HOME=\(folder)"]
+    var envp: [UnsafeMutablePointer<CChar>?] = variables.map { strdup($0) }
+    envp.append(nil)
+    defer { for pointer in argv + envp { free(pointer) } }
+    var pid: pid_t = 0
+    let code = posix_spawn(&pid, words[0], &actions, nil, argv, envp)
+    guard code == 0 else { throw Failed(text: "\(path): errno \(code)") }
+    var status: Int32 = 0
+    while waitpid(pid, &status, 0) < 0, errno == EINTR {}
+    return Program(
+      status: status & 0x7f == 0 ? status >> 8 & 0xff : -1, output: read(files[1]), errors: read(files[2]))
+  }
+
+  static func read(_ path: String) -> String {
+    guard let file = fopen(path, "r") else { return "" }
+    defer { fclose(file) }
+    var bytes: [UInt8] = []
+    var chunk = [UInt8](repeating: 0, count: 65_536)
+    while true {
+      let count = fread(&chunk, 1, chunk.count, file)
+      if count == 0 { break }
+      bytes += chunk[..<count]
+    }
+    return String(decoding: bytes, as: UTF8.self)
+  }
+}
+
+/// kubectl against one server. `make setup` puts it under `.tools`; a version on the PATH is taken else.
+struct Kubectl {
+  var server: ClusterServer
+  var cache: String
+
+  static let path: String? = {
+    let named = getenv("WEFT_KUBECTL").map { String(cString: $0) }
+    return
+      ([named].compactMap { $0 } + [
+        ".tools/bin/kubectl", ".tools/kubectl", "/usr/local/bin/kubectl", "/usr/bin/kubectl",
+      ])
+      .first { access($0, X_OK) == 0 }
+  }()
+
+  @discardableResult func callAsFunction(
+    _ arguments: String, input: String = "", limit: Int = 30
+  ) async throws -> Program {
+    guard let path = Self.path else { throw Failed(text: "no kubectl; make setup installs it") }
+    let words = arguments.split(separator: " ").map(String.init)
+    return try await Program.run(
+      path, ["--kubeconfig", server.kubeconfigPath, "--cache-dir", cache] + words, input: input, limit: limit)
+  }
+}
+
+private enum Thread {
+  private final class Body: Sendable {
+    let run: @Sendable () -> Void
+    init(_ run: @escaping @Sendable () -> Void) { self.run = run }
+  }
+
+  static func detach(_ run: @escaping @Sendable () -> Void) {
+    var thread = pthread_t()
+    let argument = Unmanaged.passRetained(Body(run)).toOpaque()
+    pthread_create(
+      &thread, nil,
+      { argument in
+        if let argument { Unmanaged<Body>.fromOpaque(argument).takeRetainedValue().run() }
+        return nil
+      }, argument)
+    pthread_detach(thread)
+  }
+}

@@ -1,0 +1,115 @@
+// Names of others: asked of a second server, kept for their time, bounded when nobody answers.
+
+import Addresses
+import Diagnostics
+import Testing
+
+@testable import DNS
+
+private func withForwarding<Result>(
+  ports: (UInt16) -> [UInt16] = { [$0] }, _ change: (inout DNSServerSettings) -> Void = { _ in },
+  metrics: Metrics = Metrics(), _ body: (UInt16, TinyUpstream) throws -> Result
+) throws -> Result {
+  let upstream = try TinyUpstream()
+  defer { upstream.stop() }
+  var settings = DNSServerSettings()
+  let servers = ports(upstream.port).map { SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), $0) }
+  settings.routes = [ForwardRoute(upstreams: servers, policy: .sequential, timeoutMilliseconds: 300)]
+  change(&settings)
+  return try withServer(settings, metrics: metrics) { _, port in try body(port, upstream) }
+}
+
+@Suite(.serialized) struct ForwardTests {
+  @Test func `another name is asked upstream, once for its time`() throws {
+    try withForwarding { port, upstream in
+      #expect(dig(port, "ext.interwebs.test A +short") == "1.2.3.4\n")
+      let asked = upstream.queries
+      #expect(dig(port, "EXT.interwebs.TEST A").contains("EXT.interwebs.TEST."))
+      #expect(upstream.queries == asked)
+      #expect(dig(port, "missing.interwebs.test A").contains("status: NXDOMAIN"))
+      #expect(dig(port, "missing.interwebs.test A").contains("status: NXDOMAIN"))
+      #expect(upstream.queries == asked + 1)
+    }
+  }
+
+  @Test func `without a cache every query is asked`() throws {
+    try withForwarding({ $0.cache.entriesMax = 0 }) { port, upstream in
+      _ = dig(port, "ext.interwebs.test A")
+      let asked = upstream.queries
+      _ = dig(port, "ext.interwebs.test A")
+      #expect(upstream.queries == asked + 1)
+    }
+  }
+
+  @Test func `mixed capitals in the question do not reach the client`() throws {
+    try withForwarding({ $0.routes[0].isCaseRandomized = true }) { port, _ in
+      #expect(dig(port, "www.interwebs.test A +short") == "ext.interwebs.test.\n1.2.3.4\n")
+    }
+  }
+
+  @Test func `a cut reply is asked again over TCP`() throws {
+    try withForwarding { port, _ in
+      #expect(dig(port, "big.interwebs.test A +short").split(separator: "\n").count == 120)
+    }
+  }
+
+  @Test func `an ExternalName carries its target's records, and holds when the target is absent`() throws {
+    try withForwarding { port, _ in
+      #expect(
+        dig(port, "outside.demo.svc.cluster.local A +short")
+          == "www.interwebs.test.\next.interwebs.test.\n1.2.3.4\n")
+      #expect(dig(port, "outside.demo.svc.cluster.local A").contains("status: NOERROR"))
+    }
+  }
+
+  @Test func `a dead server is passed over for the next`() throws {
+    // Port 1 of the loopback address refuses at once.
+    try withForwarding(ports: { [1, $0] }) { port, _ in
+      #expect(dig(port, "ext.interwebs.test A +short") == "1.2.3.4\n")
+    }
+  }
+
+  @Test func `silence ends in SERVFAIL, and so does having nobody to ask`() throws {
+    try withForwarding { port, _ in
+      #expect(dig(port, "silent.interwebs.test A").contains("status: SERVFAIL"))
+    }
+    try withForwarding(ports: { _ in [] }) { port, _ in
+      #expect(dig(port, "ext.interwebs.test A").contains("status: SERVFAIL"))
+    }
+  }
+
+  @Test func `more queries than may wait get SERVFAIL at once and our own names still answer`() throws {
+    let metrics = Metrics()
+    try withForwarding({ $0.forwardsMax = 2 }, metrics: metrics) { port, _ in
+      let names = (0..<6).map { "silent\($0).interwebs.test A" }
+      // dig with `&` asks all at once; each ends in SERVFAIL, most of them without waiting.
+      let out = run(
+        names.map { "dig @127.0.0.1 -p \(port) +time=4 +tries=1 \($0) &" }.joined(separator: " ")
+          + " dig @127.0.0.1 -p \(port) web.demo.svc.cluster.local +short; wait")
+      #expect(out.components("status: SERVFAIL") == 6, "\(out)")
+      #expect(out.contains("10.43.0.20"))
+      let rejected = metrics.text().split(separator: "\n").first {
+        $0.hasPrefix("coredns_forward_max_concurrent_rejects_total")
+      }
+      #expect(rejected.flatMap { Int($0.split(separator: " ")[1]) } ?? 0 >= 1)
+    }
+  }
+
+  @Test func `a server that asks itself is found out`() throws {
+    let first = DNSServer(settings: DNSServerSettings(), zone: Fixture.zone, metrics: Metrics())
+    try first.start(listen: [SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 0)])
+    let port = first.endpoints[0].port
+    first.stop()
+    var settings = DNSServerSettings()
+    settings.routes = [ForwardRoute(upstreams: [SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), port)])]
+    let looped = DNSServer(settings: settings, zone: Fixture.zone, metrics: Metrics())
+    let error = #expect(throws: WeftError.self) {
+      try looped.start(listen: [SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), port)])
+    }
+    #expect(error?.code == "DNS0002")
+  }
+}
+
+extension String {
+  fileprivate func components(_ part: String) -> Int { ranges(of: part).count }
+}

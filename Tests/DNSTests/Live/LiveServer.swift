@@ -1,0 +1,138 @@
+// A server on a free port of the loopback address, and `dig` as the client that decides.
+
+import Addresses
+import Diagnostics
+import Glibc
+import Reactor
+import Testing
+
+@testable import DNS
+
+/// Runs a body against a running server and stops it.
+func withServer<Result>(
+  _ settings: DNSServerSettings = DNSServerSettings(), zone: Zone = Fixture.zone,
+  metrics: Metrics = Metrics(),
+  _ body: (DNSServer, UInt16) throws -> Result
+) throws -> Result {
+  let server = DNSServer(settings: settings, zone: zone, metrics: metrics)
+  try server.start(listen: [SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 0)])
+  defer { server.stop() }
+  return try body(server, server.endpoints[0].port)
+}
+
+/// The standard output of a command, and its exit code.
+func run(_ command: String) -> String {
+  guard let pipe = popen(command, "r") else { return "" }
+  defer { pclose(pipe) }
+  var out: [UInt8] = []
+  var buffer = [UInt8](repeating: 0, count: 4096)
+  while true {
+    let count = fread(&buffer, 1, buffer.count, pipe)
+    if count <= 0 { break }
+    out += buffer[..<count]
+  }
+  return String(decoding: out, as: UTF8.self)
+}
+
+func dig(_ port: UInt16, _ arguments: String) -> String {
+  run("dig @127.0.0.1 -p \(port) +time=4 +tries=1 \(arguments) 2>&1")
+}
+
+/// An upstream server for tests: answers from a table over UDP and TCP.
+final class TinyUpstream: DatagramHandler, @unchecked Sendable {
+  let port: UInt16
+  private let thread: ReactorThread
+  private let received = Counter()
+  var queries: UInt64 { received.current }
+
+  /// `interwebs.test` with an address at `ext`, an alias at `www`, nothing at `missing`, silence at `silent`, a cut reply at `big`.
+  static func answer(_ query: Message, isTCP: Bool) -> Message? {
+    guard let question = query.question, !question.name.description.hasPrefix("silent") else { return nil }
+    var reply = query
+    reply.flags |= 0x8080
+    reply.edns = Message.EDNS()
+    let ext = DomainName("ext.interwebs.test") ?? .root
+    let label = question.name.labels.first.map { String(decoding: $0, as: UTF8.self).lowercased() } ?? ""
+    func add(_ owner: DomainName, _ data: RecordData, _ ttl: UInt32 = 60) {
+      reply.answer.append(ResourceRecord(owner: owner, ttl: ttl, data: data))
+    }
+    switch label {
+    case "ext": if question.type == .a { add(question.name, .a(IPv4Address(1, 2, 3, 4))) }
+    case "www":
+      add(question.name, .cname(ext))
+      if question.type == .a { add(ext, .a(IPv4Address(1, 2, 3, 4))) }
+    case "big":
+      if isTCP {
+        for last in 1...120 { add(question.name, .a(IPv4Address(10, 9, 8, UInt8(last)))) }
+      } else {
+        reply.flags |= 0x0200
+      }
+    default:
+      reply.flags |= 3
+    }
+    if reply.answer.isEmpty, reply.flags & 0x0200 == 0 {
+      let soa = StartOfAuthority(primary: ext, mailbox: ext, serial: 1, minimum: 60)
+      reply.authority = [
+        ResourceRecord(owner: DomainName("interwebs.test") ?? .root, ttl: 60, data: .soa(soa))
+      ]
+    }
+    return reply
+  }
+
+  init() throws {
+    thread = try ReactorThread(name: "upstream")
+    let listener = try Sockets.listenTCP(SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 0))
+    let bound = Sockets.localEndpoint(listener)
+    let endpoint = try #require(bound)
+    port = endpoint.port
+    let datagrams = try Sockets.bindUDP(endpoint).release()
+    let raw = listener.release()
+    thread.reactor.submit { [self] reactor in
+      _ = try? UDPSocket(Descriptor(owning: datagrams), reactor: reactor, handler: self)
+      _ = try? Listener(Descriptor(owning: raw), reactor: reactor) { descriptor, _ in
+        Stream.begin(descriptor, reactor)
+      }
+    }
+  }
+
+  func received(_ datagram: Datagram, reply: UnsafeMutableRawBufferPointer, on socket: UDPSocket) -> Int {
+    received.increment()
+    guard let query = try? Message(datagram.payload.bytes), let answer = Self.answer(query, isTCP: false)
+    else {
+      return 0
+    }
+    reply.copyBytes(from: answer.encoded)
+    return answer.encoded.count
+  }
+
+  func stop() { thread.stop() }
+
+  final class Stream: ReadinessHandler {
+    private var channel = Channel()
+    private var input: [UInt8] = []
+
+    static func begin(_ descriptor: consuming Descriptor, _ reactor: Reactor) {
+      let stream = Stream()
+      if let channel = try? reactor.register(descriptor, handler: stream) { stream.channel = channel }
+    }
+
+    func ready(_ readiness: Readiness) {
+      var space = [UInt8](repeating: 0, count: 4096)
+      while channel.isOpen {
+        switch space.withUnsafeMutableBytes({ channel.receive(into: $0) }) {
+        case .bytes(let count): input += space[..<count]
+        case .wouldBlock: return
+        case .end, .failed: return channel.close()
+        }
+        guard input.count > 2, input.count >= 2 + Int(input[0]) << 8 + Int(input[1]) else { continue }
+        let query = input.withUnsafeBytes { try? Message(UnsafeRawBufferPointer(rebasing: $0[2...]).bytes) }
+        input = []
+        guard let query, let answer = TinyUpstream.answer(query, isTCP: true)?.encoded else { continue }
+        let framed = [UInt8(answer.count >> 8), UInt8(answer.count & 255)] + answer
+        _ = framed.withUnsafeBytes { channel.send($0) }
+      }
+    }
+
+    func cancel() { channel.close() }
+  }
+}

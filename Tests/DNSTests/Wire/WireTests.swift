@@ -1,0 +1,89 @@
+// RFC 1035 section 4.1 and RFC 6891: messages read back as written, hostile ones refused, random ones survived.
+
+import Addresses
+import Testing
+
+@testable import DNS
+
+private func name(_ text: String) -> DomainName { DomainName(text) ?? .root }
+
+private func read(_ bytes: [UInt8]) throws -> Message { try bytes.withUnsafeBytes { try Message($0.bytes) } }
+
+private var sample: Message {
+  var message = Message(query: name("web.demo.svc.cluster.local"), .a, id: 0x1234)
+  message.flags |= 0x8400
+  message.answer = [
+    ResourceRecord(owner: name("web.demo.svc.cluster.local"), ttl: 30, data: .a(IPv4Address(10, 43, 0, 20))),
+    ResourceRecord(owner: name("a.demo.svc.cluster.local"), ttl: 30, data: .cname(name("b.example.com"))),
+    ResourceRecord(
+      owner: name("b.example.com"), ttl: 1, data: .srv(priority: 0, weight: 1, port: 2, name("c.example.com"))
+    ),
+    ResourceRecord(owner: name("b.example.com"), ttl: 1, data: .txt([[1, 2, 3], []])),
+    ResourceRecord(owner: name("b.example.com"), ttl: 1, data: .other(.https, [0, 1, 0])),
+  ]
+  message.edns = Message.EDNS()
+  return message
+}
+
+@Test func `a message is read back as it was written and names are compressed`() throws {
+  let bytes = sample.encoded
+  #expect(try read(bytes) == sample)
+  let plain = 12 + sample.answer.reduce(32) { $0 + $1.owner.wire.count + 30 }
+  #expect(bytes.count < plain)
+}
+
+@Test func `a pointer to itself, forward, or in a circle is refused`() {
+  let head: [UInt8] = [0, 0, 0x80, 0, 0, 1, 0, 0, 0, 0, 0, 0]
+  for loop: [UInt8] in [
+    [0xc0, 12], [0xc0, 20], [1, 97, 0xc0, 12], [0xc0, 14, 0xc0, 12], [0xff, 0xff], [0x40],
+  ] {
+    #expect(throws: WireError.self) { try read(head + loop + [0, 1, 0, 1]) }
+  }
+}
+
+@Test func `a name is at most 255 octets even through pointers`() {
+  let label = [UInt8](repeating: 97, count: 63)
+  #expect(DomainName(labels: [label, label, label, label]) == nil)
+  #expect(DomainName(labels: [label, label, label, [UInt8](repeating: 97, count: 61)]) != nil)
+}
+
+@Test func `presentation text keeps dots and odd octets escaped`() {
+  #expect(name("a\\.b.\\001c.d").description == "a\\.b.\\001c.d.")
+  #expect(DomainName("a..b") == nil)
+  #expect(name("A.b") == name("a.B"))
+}
+
+@Test func `damaged messages never trap, seeds 1 to 20`() {
+  for seed in 1...20 {
+    var random = SeededRandom(state: UInt64(seed))
+    let zone = Fixture.zone
+    let space = UnsafeMutableRawBufferPointer.allocate(byteCount: 65535, alignment: 8)
+    defer { space.deallocate() }
+    for _ in 0..<300 {
+      var bytes =
+        Bool.random(using: &random)
+        ? sample.encoded : Message(query: name("_http._tcp.db.demo.svc.cluster.local"), .srv, id: 1).encoded
+      for _ in 0..<Int.random(in: 0..<8, using: &random) {
+        bytes[Int.random(in: 0..<bytes.count, using: &random)] = UInt8.random(in: 0...255, using: &random)
+      }
+      bytes.removeLast(Int.random(in: 0..<min(20, bytes.count), using: &random))
+      _ = try? read(bytes)
+      _ = try? UpstreamAnswer.read(bytes, ForwardCacheSettings())
+      bytes.withUnsafeBytes { packet in
+        var head = QueryHead()
+        guard head.read(packet.bytes) == .query else { return }
+        var reply = Reply(space)
+        reply.begin(packet.bytes, head, bytesMax: Int.random(in: 512...4096, using: &random))
+        _ = zone.answer(packet.bytes, head, &reply, rotation: random.next() > 1 << 63 ? 1 : 0)
+        #expect(reply.finish(head, udpBytesMax: 1232) <= 4096, "seed \(seed)")
+      }
+    }
+  }
+}
+
+@Test func `folding eight octets at a time lowers capitals alone`() {
+  for byte in UInt8.min...UInt8.max {
+    let word = UInt64(byte) * 0x0101_0101_0101_0101
+    #expect(foldedWord(word) == UInt64(foldedByte(byte)) * 0x0101_0101_0101_0101)
+  }
+}
