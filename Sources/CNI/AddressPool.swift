@@ -1,7 +1,8 @@
 // Which addresses of a range set are free, answered in constant time whatever the number of leases.
 //
-// The file is an index, not the truth: the lease files are. It says of itself when it may be wrong (dirty, another
-// boot, another shape) and is then rebuilt from them. Read and written with pread and pwrite: a full disk is an error.
+// The file is an index, not the truth: the lease files are. It says of itself when it may be wrong (dirty,
+// another boot, another shape) and is then rebuilt from them. Read and written with pread and pwrite: a full
+// disk is an error.
 //
 //   0     8       12    16      32    40       48   56   64   72       4096
 //   +-----+-------+-----+-------+-----+--------+----+----+----+----+---+--------+-----------------------+

@@ -74,12 +74,16 @@ struct BridgePlugin {
     try node.setBridgePort(named: hostInterface, hairpin: configuration.hairpin, alias: alias)
     for address in lease.addresses { try node.deleteNeighbour(address.address, on: bridge.index) }
 
-    let routes = try runInNamespace(call.namespacePath) { try configurePod(lease, mac: mac) }
+    var pod = try RouteSession(inNamespace: call.namespacePath)
+    let (index, routes) = try configurePod(&pod, lease)
     try tellNode(lease, mac: mac)
+    let port = try operationalPort(&node)
+    // Setting the address it has makes the kernel announce it, now that the bridge passes frames.
+    try pod.setLink(index, mac: mac)
     return CNIResult(
       interfaces: [
         .init(name: configuration.bridge, mac: bridge.mac, mtu: bridge.mtu),
-        .init(name: hostInterface, mac: try node.link(named: hostInterface)?.mac, mtu: mtu),
+        .init(name: hostInterface, mac: port.mac, mtu: mtu),
         .init(name: call.interfaceName, mac: mac, mtu: mtu, sandbox: call.namespacePath),
       ], addresses: lease.addresses, gateways: lease.gateways, carrier: 2, routes: routes,
       dns: configuration.dns)
@@ -158,16 +162,19 @@ struct BridgePlugin {
     return MACAddress(derivedFrom: four ?? IPv4Address(bits: UInt32(truncatingIfNeeded: six?.bits ?? 0)))
   }
 
-  /// Runs inside the pod's namespace: raise, address, route, announce.
-  private func configurePod(_ lease: Lease, mac: MACAddress) throws -> [Route] {
-    var pod = try RouteSession()
+  /// Raises the pod's end, gives it its addresses and routes. An address that is used again must be
+  /// announced: who remembers its former owner would send into the void for 17–18 s.
+  private func configurePod(_ pod: inout RouteSession, _ lease: Lease) throws -> (Int32, [Route]) {
     guard let link = try pod.link(named: call.interfaceName) else {
       throw CNIError(.tryAgainLater, "\(call.interfaceName) vanished from \(call.namespacePath)")
     }
     if lease.addresses.contains(where: { $0.address.family == .v6 }) {
-      try? Sysctl.write("net/ipv6/conf/\(call.interfaceName)/disable_ipv6", "0")
+      try runInNamespace(call.namespacePath) {
+        try? Sysctl.write("net/ipv6/conf/\(call.interfaceName)/disable_ipv6", "0")
+        try? Sysctl.write("net/ipv6/conf/\(call.interfaceName)/ndisc_notify", "1")
+      }
     }
-    try pod.setLink(link.index, isUp: true)
+    try pod.setLink(link.index, isUp: true, arpNotify: true)
     for address in lease.addresses { try pod.addAddress(address, to: link.index) }
     var routes: [Route] = []
     for (address, gateway) in zip(lease.addresses, lease.gateways) {
@@ -177,10 +184,26 @@ struct BridgePlugin {
         try pod.addRoute(placed)
         routes.append(placed)
       }
-      try Announcement.send(address.address, mac: mac, on: link.index)
     }
-    return routes
+    return (link.index, routes)
   }
+
+  /// The node's end once the bridge passes its frames. Asking makes kernels since 6.8 settle it; older ones
+  /// take a moment.
+  private func operationalPort(_ node: inout RouteSession) throws -> Link {
+    var port = try node.link(named: hostInterface)
+    for _ in 0..<Self.settleMillisecondsMax where port?.isOperational == false {
+      usleep(1000)
+      port = try node.link(named: hostInterface)
+    }
+    guard let port else {
+      throw CNIError(.tryAgainLater, "\(hostInterface) was removed while it was set up")
+    }
+    return port
+  }
+
+  /// A port that has not settled by then is announced all the same: the announcement is help, not a promise.
+  private static let settleMillisecondsMax = 50
 
   func podRoutes(family: IPFamily, gateway: IPAddress) -> [Route] {
     let zero: IPAddress = family == .v4 ? .v4(IPv4Address(bits: 0)) : .v6(IPv6Address(bits: 0))

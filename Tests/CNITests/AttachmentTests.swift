@@ -140,6 +140,21 @@ import Testing
     }
   }
 
+  @Test func `two families give two addresses that both work at once`() throws {
+    let lab = try Laboratory("dual")
+    lab.configuration = lab.configuration.replacing("]]", with: "],[{\"subnet\":\"fd00:99::/64\"}]]")
+    let (first, second) = (try lab.pod("a"), try lab.pod("b"))
+    let a = try lab.invoke("ADD", "a", namespace: first)
+    #expect(a.code == 0)
+    #expect(a.json["ips"]?.array?.compactMap { $0["address"]?.string } == ["10.99.0.2/24", "fd00:99::2/64"])
+    #expect(a.json["routes"]?.array?.compactMap { $0["dst"]?.string } == ["0.0.0.0/0", "::/0"])
+    #expect(try lab.invoke("ADD", "b", namespace: second).code == 0)
+    #expect(try lab.ping(from: second, to: "10.99.0.2"))
+    #expect(try lab.ping(from: second, to: "fd00:99::2"))
+    #expect(try lab.ping(from: second, to: "fd00:99::1"))
+    #expect(try lab.invoke("DEL", "a").code == 0 && lab.leaseNames() == ["b:eth0"])
+  }
+
   @Test func `loopback raises lo, host-local gives an address without links`() throws {
     let lab = try Laboratory("names")
     let pod = try lab.pod("a")

@@ -6,6 +6,10 @@ import Glibc
 
 /// Frames that announce an address, and their sending.
 public enum Announcement {
+  /// Closing the packet socket waits for a grace period of the kernel: about 12 ms. Where the link is ours
+  /// from birth,
+  /// `setLink(…, arpNotify: true)` does the same without.
+  ///
   /// Sends the frames that announce `address` at `mac` out of link `index` of the calling thread's network
   /// namespace.
   public static func send(_ address: IPAddress, mac: MACAddress, on index: Int32) throws(NetlinkError) {

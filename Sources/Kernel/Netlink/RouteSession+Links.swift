@@ -18,6 +18,9 @@ public struct Link: Sendable, Hashable {
   /// `bridge`, `veth`, `dummy`; empty for hardware and loopback.
   public var kind: String
 
+  /// RFC 2863 `up`: whatever it is a port of has been told that it has a carrier, so frames pass.
+  public var isOperational: Bool
+
   public var isUp: Bool { flags & Wire.interfaceUp != 0 }
   public var hasCarrier: Bool { flags & Wire.interfaceLowerUp != 0 }
   public var isLoopback: Bool { flags & Wire.interfaceLoopback != 0 }
@@ -36,6 +39,7 @@ public struct Link: Sendable, Hashable {
     master = attributes[Wire.Link.master]?.integer() ?? 0
     peer = attributes[Wire.Link.link]?.integer() ?? 0
     alias = attributes[Wire.Link.alias]?.text ?? ""
+    isOperational = attributes[Wire.Link.operationalState]?.integer() == Wire.Link.operationalUp
     kind = attributes[Wire.Link.info]?.attributes()[Wire.Link.infoKind]?.text ?? ""
   }
 }
@@ -155,9 +159,12 @@ extension RouteSession {
 
   /// `ip link set dev INDEX up|down name … mtu … address … master … alias …`, in one request. What is nil
   /// stays.
+  ///
+  /// With `arpNotify` on (sysctl arp_notify) the kernel announces the link's IPv4 addresses whenever it goes
+  /// up and whenever `mac` is set, the same one included.
   public mutating func setLink(
     _ index: Int32, isUp: Bool? = nil, name: String? = nil, mtu: UInt32? = nil, mac: MACAddress? = nil,
-    master: Int32? = nil, alias: String? = nil, namespace: Int32? = nil
+    master: Int32? = nil, alias: String? = nil, namespace: Int32? = nil, arpNotify: Bool? = nil
   ) throws(NetlinkError) {
     var message = NetlinkMessage(type: Wire.newLink, flags: 0)
     message.appendLinkHeader(
@@ -168,6 +175,15 @@ extension RouteSession {
     if let master { message.attribute(Wire.Link.master, master) }
     if let alias { message.attribute(Wire.Link.alias, bytes: alias.utf8.prefix(255)) }
     if let namespace { message.attribute(Wire.Link.namespaceDescriptor, namespace) }
+    if let arpNotify {
+      message.nest(Wire.Link.familySpecific) {
+        $0.nest(UInt16(Wire.familyInet)) {
+          $0.nest(Wire.Link.inetSettings) {
+            $0.attribute(Wire.Link.inetARPNotify, UInt32(arpNotify ? 1 : 0))
+          }
+        }
+      }
+    }
     try perform(message, command: "ip link set dev \(name ?? "if\(index)") (index \(index))")
   }
 

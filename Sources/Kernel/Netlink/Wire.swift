@@ -51,7 +51,11 @@ public enum Wire {
     static let operationalState: UInt16 = 16
     static let info: UInt16 = 18
     static let alias: UInt16 = 20
+    static let familySpecific: UInt16 = 26
     static let namespaceDescriptor: UInt16 = 28
+    static let inetSettings: UInt16 = 1
+    static let inetARPNotify: UInt16 = 22
+    static let operationalUp: UInt8 = 6
     static let infoKind: UInt16 = 1
     static let infoData: UInt16 = 2
     static let infoSlaveKind: UInt16 = 4
