@@ -114,12 +114,15 @@ final class SQLiteStatement {
 extension SQLiteFailure {
   /// The error a person reads. `file` is the database.
   func explained(file: String) -> WeftError {
-    switch code & 0xff {
+    let folder = file.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(
+      separator: "/")
+    // With its log: a log left behind would be replayed into the next store.
+    let aside = "mkdir \(folder)/damaged && mv \(file)* \(folder)/damaged/"
+    return switch code & 0xff {
     case SQLITE_NOTADB, SQLITE_CORRUPT:
       WeftError(
         "STO0003", object: file, cause: "the store is damaged (\(text))",
-        next:
-          "restore it from a copy, or move it away to start with an empty cluster: mv \(file) \(file).bad",
+        next: "restore it from a copy, or move it away to start with an empty cluster: \(aside)",
         underlying: self)
     case SQLITE_BUSY, SQLITE_LOCKED:
       WeftError(

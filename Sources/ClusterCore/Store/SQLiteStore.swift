@@ -69,7 +69,9 @@ public final class SQLiteStore: Store {
     guard bytes <= 16 << 20 else { return }
     let check = try connection.prepare("PRAGMA quick_check(1)")
     if try check.step(), check.text(0) != "ok" {
-      throw SQLiteFailure(code: 11, text: check.text(0), doing: "checking")
+      // The first line only says which of the attached databases it is.
+      let finding = check.text(0).split(separator: "\n").last.map(String.init) ?? "no finding"
+      throw SQLiteFailure(code: 11, text: finding, doing: "checking")
     }
   }
 
