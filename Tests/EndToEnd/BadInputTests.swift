@@ -68,6 +68,40 @@ import Testing
     }
   }
 
+  @Test(arguments: [0, 4096, 40_000])
+  func `bytes overwritten in the store of a real cluster are noticed at start`(
+    offset: UInt64
+  ) throws {
+    try withNode { node in
+      try node.start(["--http", "none"])
+      let isUp = eventually(within: 15) { node.kubectl("get", "nodes").standardOutput.contains(" Ready ") }
+      try #require(isUp != nil, "\(node.log)")
+      for number in 0..<6 {
+        let big = String(repeating: "\(number)", count: 20_000)
+        #expect(
+          node.kubectl("create", "configmap", "big-\(number)", "--from-literal=text=\(big)").status == 0)
+      }
+      #expect(node.stop(SIGINT) == 0)
+      let path = "\(node.dataFolder)/store.db"
+      let file = try FileHandle(forUpdating: URL(filePath: path))
+      try #require(try file.seekToEnd() > offset + 8192)
+      try file.seek(toOffset: offset)
+      try file.write(contentsOf: Data(repeating: 0xA5, count: 8192))
+      try file.close()
+      let refused = node.up()
+      expectRefusal(refused, "STO0003", exit: 2, names: path, "mv \(path)")
+      expectNothingIsLeft(node)
+      // The line's own command is the way to an empty cluster, and keeps the damaged one.
+      let command = refused.standardError.split(separator: "empty cluster: ").last.map(String.init) ?? "false"
+      #expect(run(["sh", "-c", command]).status == 0, "\(command)")
+      #expect(FileManager.default.fileExists(atPath: "\(node.dataFolder)/damaged/store.db"))
+      try node.start(["--http", "none"])
+      let isBack = eventually(within: 15) { node.kubectl("get", "nodes").standardOutput.contains(" Ready ") }
+      #expect(isBack != nil, "\(node.log)")
+      #expect(node.kubectl("get", "configmap", "big-0").status == 1)
+    }
+  }
+
   @Test func `a second up on the same data folder says who uses it, and the first goes on undisturbed`()
     throws
   {
