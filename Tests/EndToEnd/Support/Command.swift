@@ -21,40 +21,48 @@ struct CommandFailed: Error, CustomStringConvertible {
 }
 
 /// Runs a program to its end, at most `seconds`; then it is killed. Output goes through files, so that a child which
-/// inherits them cannot keep us waiting.
+/// inherits them cannot keep us waiting. Spawned directly: Foundation's `Process` notices an end a second late.
 @discardableResult
 func run(_ arguments: [String], seconds: Double = 20, environment: [String: String] = [:]) -> Output {
-  let folder = FileManager.default.temporaryDirectory.appending(path: "weft-run-\(UUID().uuidString)")
-  try? FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-  defer { try? FileManager.default.removeItem(at: folder) }
-  let outURL = folder.appending(path: "out")
-  let errURL = folder.appending(path: "err")
-  for url in [outURL, errURL] { _ = FileManager.default.createFile(atPath: url.path(), contents: nil) }
   var output = Output(
     command: arguments.joined(separator: " "), status: -1, standardOutput: "", standardError: "")
-  let process = Process()
-  process.executableURL = URL(filePath: "/usr/bin/env")
-  process.arguments = arguments
-  process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
-  process.standardInput = FileHandle.nullDevice
-  process.standardOutput = try? FileHandle(forWritingTo: outURL)
-  process.standardError = try? FileHandle(forWritingTo: errURL)
-  do {
-    try process.run()
-  } catch {
-    output.standardError = "\(error)"
+  let base = "/tmp/weft-run-\(getpid())-\(UInt64.random(in: 0...UInt64.max))"
+  let paths = (out: base + ".out", err: base + ".err")
+  defer {
+    unlink(paths.out)
+    unlink(paths.err)
+  }
+  var actions = posix_spawn_file_actions_t()
+  posix_spawn_file_actions_init(&actions)
+  defer { posix_spawn_file_actions_destroy(&actions) }
+  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+  posix_spawn_file_actions_addopen(&actions, 1, paths.out, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+  posix_spawn_file_actions_addopen(&actions, 2, paths.err, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+  var argv: [UnsafeMutablePointer<CChar>?] = (["/usr/bin/env"] + arguments).map { strdup($0) } + [nil]
+  let merged = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+  var envp: [UnsafeMutablePointer<CChar>?] = merged.map { strdup("\($0.key)=\($0.value)") } + [nil]
+  defer { for pointer in argv + envp { free(pointer) } }
+  var pid: pid_t = 0
+  let spawned = posix_spawn(&pid, "/usr/bin/env", &actions, nil, &argv, &envp)
+  guard spawned == 0 else {
+    output.standardError = String(cString: strerror(spawned))
     return output
   }
   let deadline = Date(timeIntervalSinceNow: seconds)
-  while process.isRunning, Date() < deadline { usleep(2000) }
-  if process.isRunning {
-    output.isTimedOut = true
-    kill(process.processIdentifier, SIGKILL)
-    process.waitUntilExit()
+  var status: Int32 = 0
+  while waitpid(pid, &status, WNOHANG) == 0 {
+    if Date() > deadline {
+      output.isTimedOut = true
+      kill(pid, SIGKILL)
+      waitpid(pid, &status, 0)
+      break
+    }
+    usleep(1000)
   }
-  output.status = process.terminationStatus
-  output.standardOutput = (try? String(contentsOf: outURL, encoding: .utf8)) ?? ""
-  output.standardError = (try? String(contentsOf: errURL, encoding: .utf8)) ?? ""
+  // As a shell says it: the exit code, or 128 and the signal.
+  output.status = status & 0x7f == 0 ? status >> 8 & 0xff : 128 + status & 0x7f
+  output.standardOutput = (try? String(contentsOfFile: paths.out, encoding: .utf8)) ?? ""
+  output.standardError = (try? String(contentsOfFile: paths.err, encoding: .utf8)) ?? ""
   return output
 }
 
