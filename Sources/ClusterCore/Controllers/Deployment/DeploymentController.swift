@@ -123,9 +123,11 @@ private struct DeploymentReconciler: Sendable {
     do {
       let made = try await context.api.create(.replicaSets, set, options: context.options)
       expectations.expect(deployment.key, made.uid) { sets[made.key] != nil }
-      context.events.record(
-        deployment, "Normal", "ScalingReplicaSet",
-        "Scaled up replica set \(made.name) from 0 to \(made.at("spec", "replicas")?.int ?? 0)")
+      let replicas = made.at("spec", "replicas")?.int ?? 0
+      if replicas > 0 {
+        context.events.record(
+          deployment, "Normal", "ScalingReplicaSet", "Scaled up replica set \(made.name) from 0 to \(replicas)")
+      }
     } catch let error as APIStatusError where error.isAlreadyExists {
       let existing = try await context.api.get(.replicaSets, namespace: set.namespace, name: set.name)
       // Ours already, and the informer is behind: the change will come.
