@@ -9,7 +9,8 @@ import Testing
       environment: ["WEFT_BIN_DIR": Project.binaries])
   }
 
-  @Test(.timeLimit(.minutes(2))) func `the lab gives two nodes with pods that reach each other and goes without a trace`() {
+  @Test(.timeLimit(.minutes(2)))
+  func `the lab gives two nodes with pods that reach each other and goes without a trace`() {
     defer { _ = script("lab.sh", "down") }
     for _ in 0..<2 {
       let up = script("lab.sh", "up")
@@ -22,7 +23,9 @@ import Testing
     #expect(script("pod.sh", "add", "a", "p1").trimmed == first.trimmed, "adding again changes nothing")
     let near = script("node.sh", "exec", "a", "busybox", "ping", "-c1", "-W2", first.trimmed)
     #expect(near.status == 0, "the node reaches its pod: \(near)")
-    let far = run(["nsenter", "--net=/run/netns/weft-a-p1", "--", "busybox", "ping", "-c1", "-W2", second.trimmed])
+    let far = run([
+      "nsenter", "--net=/run/netns/weft-a-p1", "--", "busybox", "ping", "-c1", "-W2", second.trimmed,
+    ])
     #expect(far.status == 0, "a pod reaches the other node's: \(far)")
     let outside = script("node.sh", "exec", "outside", "busybox", "ping", "-c1", "-W2", "172.30.0.11")
     #expect(outside.status == 0, "\(outside)")

@@ -126,7 +126,8 @@ private struct DeploymentReconciler: Sendable {
       let replicas = made.at("spec", "replicas")?.int ?? 0
       if replicas > 0 {
         context.events.record(
-          deployment, "Normal", "ScalingReplicaSet", "Scaled up replica set \(made.name) from 0 to \(replicas)")
+          deployment, "Normal", "ScalingReplicaSet",
+          "Scaled up replica set \(made.name) from 0 to \(replicas)")
       }
     } catch let error as APIStatusError where error.isAlreadyExists {
       let existing = try await context.api.get(.replicaSets, namespace: set.namespace, name: set.name)
