@@ -19,6 +19,7 @@ build: setup
 	$(SWIFT_BUILD) --product weft-cni
 
 run: build
+	@echo 'for kubectl and weft in another terminal: export PATH=$(CURDIR)/.tools/bin:$(CURDIR)/$(BIN):$$PATH' >&2
 	$(BIN)/weft up $(UP_FLAGS)
 
 # Format and the house rules; warnings are errors in every build.
