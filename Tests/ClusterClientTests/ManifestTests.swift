@@ -98,15 +98,6 @@ final class Folder {
     await informers.stop()
   }
 
-  @Test func `an unknown field is refused with its file, object and path`() async throws {
-    let folder = Folder()
-    folder.write("a.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {foo: 1}\n")
-    let error = #expect(throws: WeftError.self) { try ManifestClient(folder: folder.path) }
-    #expect(error?.code == "CLI0113" && error?.exit == .usage)
-    #expect(error?.object.hasSuffix("/a.yaml:1: Service web") == true, "\(error?.object ?? "")")
-    #expect(error?.cause.contains("unknown field \"spec.foo\"") == true, "\(error?.cause ?? "")")
-  }
-
   @Test func `a file that breaks keeps its content and names its line`() async throws {
     let folder = Folder()
     folder.write("a.yaml", service)

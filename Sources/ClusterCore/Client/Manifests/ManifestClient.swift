@@ -179,15 +179,6 @@ public final class ManifestClient: ClusterAPI {
     }
     let known = KindRegistry.builtin.kind(apiVersion: object.apiVersion, kind: object.kind)
     let gvk = GroupVersionKind(apiVersion: object.apiVersion, kind: object.kind)
-    if let known {
-      do throws(DecodeError) {
-        _ = try known.schema.decode(tree: object, as: gvk, validation: .strict)
-      } catch {
-        throw WeftError(
-          "CLI0113", object: "\(place): \(gvk.kind) \(object.key)", cause: error.message,
-          next: "correct the field: kubectl explain \(known.plural) lists them")
-      }
-    }
     let resource = known?.gvr ?? GroupVersionResource(gvk.group, gvk.version, plural(gvk.kind))
     if known?.isNamespaced ?? true, object.namespace.isEmpty {
       object.set("default", at: "metadata", "namespace")
