@@ -28,17 +28,15 @@ check: setup
 	swift build --build-tests
 	swift test --skip-build --filter TidyTests
 
-# Tests that time something run later, without neighbours: on two cores the others take their time.
-TIMED := StartTests|RemoteClientTests
-
+# One after the other: many time something or start real programs, and on two cores neighbours would decide the outcome.
 unit: setup
 	swift build --build-tests
-	swift test --skip-build --skip EndToEnd --skip TidyTests --skip '$(TIMED)'
+	swift test --skip-build --no-parallel --skip EndToEnd --skip TidyTests
 
 # The program as its users meet it: kubectl, containerd, the kernel.
 e2e: build
 	swift build --build-tests
-	WEFT_BIN_DIR=$(CURDIR)/$(BIN) swift test --skip-build --no-parallel --filter 'EndToEnd|$(TIMED)'
+	WEFT_BIN_DIR=$(CURDIR)/$(BIN) swift test --skip-build --no-parallel --filter EndToEnd
 
 test: build check unit e2e
 
