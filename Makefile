@@ -26,17 +26,17 @@ run: build
 check: setup
 	swift format lint --strict --recursive --configuration .swift-format Sources Tests Package.swift
 	swift build --build-tests
-	swift test --skip-build --filter TidyTests
+	scripts/test.sh --skip-build --filter TidyTests
 
 # One after the other: many time something or start real programs, and on two cores neighbours would decide the outcome.
 unit: setup
 	swift build --build-tests
-	swift test --skip-build --no-parallel --skip EndToEnd --skip TidyTests
+	scripts/test.sh --skip-build --no-parallel --skip EndToEnd --skip TidyTests
 
 # The program as its users meet it: kubectl, containerd, the kernel.
 e2e: build
 	swift build --build-tests
-	WEFT_BIN_DIR=$(CURDIR)/$(BIN) swift test --skip-build --no-parallel --filter EndToEnd
+	WEFT_BIN_DIR=$(CURDIR)/$(BIN) scripts/test.sh --skip-build --no-parallel --filter EndToEnd
 
 test: build check unit e2e
 

@@ -110,16 +110,16 @@ public final class ClusterServer: Sendable {
       if case .failed(let cause) = error { throw cause }
       throw Failure.store(error)
     }
-    let registry = KindRegistry.builtin
+    let kinds = ServedKinds(.builtin)
     let services = ServiceAllocator(base: base.bits, length: settings.serviceRange.length)
-    let core = RESTCore(store: store, caches: caches, registry: registry, services: services)
+    let core = RESTCore(store: store, caches: caches, kinds: kinds, services: services)
     let serviceKind = try core.kind(.services)
     core.cache(serviceKind).snapshot.forEach(prefix: ObjectCaches.root, after: nil) { service in
       services.adopt(service.tree)
       return true
     }
     let isReady = Flag()
-    let documents = Documents(registry: registry, address: "\(settings.advertiseAddress):\(settings.port)") {
+    let documents = Documents(kinds: kinds, address: "\(settings.advertiseAddress):\(settings.port)") {
       isReady.isSet
     }
     let router = Router(core: core, documents: documents, podLogs: settings.podLogs)

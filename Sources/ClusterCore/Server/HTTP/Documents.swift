@@ -8,18 +8,23 @@ import NIOHTTP1
 import Synchronization
 
 final class Documents: Sendable {
-  private let registry: KindRegistry
+  private let kinds: ServedKinds
+  private var registry: KindRegistry { kinds.current }
   private let address: String
   private let isReady: @Sendable () -> Bool
-  private let openAPI: OpenAPIv3
-  /// Documents by group version, with the hash of their bytes. Made when first asked for.
-  private let made = Mutex<[String: (bytes: ByteBuffer, hash: String)]>([:])
+  /// Documents by group version, with the hash of their bytes. Made when first asked for, made again when the
+  /// kinds changed.
+  private struct Made {
+    var generation: UInt64 = 0
+    var openAPI: OpenAPIv3?
+    var documents: [String: (bytes: ByteBuffer, hash: String)] = [:]
+  }
+  private let made = Mutex(Made())
 
-  init(registry: KindRegistry, address: String, isReady: @escaping @Sendable () -> Bool) {
-    self.registry = registry
+  init(kinds: ServedKinds, address: String, isReady: @escaping @Sendable () -> Bool) {
+    self.kinds = kinds
     self.address = address
     self.isReady = isReady
-    openAPI = OpenAPIv3(registry)
   }
 
   /// Subresources that are answered; discovery names no others.
@@ -100,21 +105,37 @@ final class Documents: Sendable {
 
   // MARK: OpenAPI
 
-  private func document(_ groupVersion: String) -> (bytes: ByteBuffer, hash: String)? {
-    if let found = made.withLock({ $0[groupVersion] }) { return found }
+  private func openAPI() -> (OpenAPIv3, generation: UInt64) {
+    let (registry, generation) = kinds.versioned
+    return made.withLock { made in
+      if let openAPI = made.openAPI, made.generation == generation { return (openAPI, generation) }
+      let openAPI = OpenAPIv3(registry)
+      made = Made(generation: generation, openAPI: openAPI)
+      return (openAPI, generation)
+    }
+  }
+
+  private func document(
+    _ groupVersion: String, _ openAPI: OpenAPIv3, _ generation: UInt64
+  ) -> (bytes: ByteBuffer, hash: String)? {
+    let found = made.withLock { $0.generation == generation ? $0.documents[groupVersion] : nil }
+    if let found { return found }
     guard let tree = openAPI.document(groupVersion: groupVersion) else { return nil }
     let bytes = tree.bytes
     let text =
       String(Names.fnv1a(bytes), radix: 16, uppercase: true) + String(bytes.count, radix: 16, uppercase: true)
     let document = (ByteBuffer(bytes: bytes), text)
-    made.withLock { $0[groupVersion] = document }
+    made.withLock { made in
+      if made.generation == generation { made.documents[groupVersion] = document }
+    }
     return document
   }
 
   private func openAPI(_ request: HTTPRequest) throws -> HTTPResponse {
     guard request.path.count > 1, request.path[1] == "v3" else { throw Failure.notServed }
+    let (openAPI, generation) = openAPI()
     if request.path.count == 2 {
-      return Answer.json(200, openAPI.index { self.document($0)?.hash ?? "" })
+      return Answer.json(200, openAPI.index { self.document($0, openAPI, generation)?.hash ?? "" })
     }
     let rest = Array(request.path[2...])
     let groupVersion: String
@@ -123,7 +144,7 @@ final class Documents: Sendable {
     case ("apis", 3): groupVersion = "\(rest[1])/\(rest[2])"
     default: throw Failure.notServed
     }
-    guard let document = document(groupVersion) else { throw Failure.notServed }
+    guard let document = document(groupVersion, openAPI, generation) else { throw Failure.notServed }
     let tag = "\"\(document.hash)\""
     var headers = [("etag", tag), ("vary", "Accept")]
     // An address with the right hash never changes its answer.

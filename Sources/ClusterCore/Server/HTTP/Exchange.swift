@@ -7,9 +7,15 @@ import NIOHTTP1
 public struct Identity: Sendable, Hashable {
   public var user: String
   public var groups: [String]
-  public init(user: String, groups: [String]) {
+  /// The user's identifier, such as a ServiceAccount's `metadata.uid`; may be empty.
+  public var uid: String
+  /// More that the authenticator knows, such as the pod a token is bound to.
+  public var extra: [String: [String]]
+  public init(user: String, groups: [String], uid: String = "", extra: [String: [String]] = [:]) {
     self.user = user
     self.groups = groups
+    self.uid = uid
+    self.extra = extra
   }
   public static let anonymous = Identity(user: "system:anonymous", groups: ["system:unauthenticated"])
   /// The process itself: built-in objects, assembly.

@@ -15,12 +15,14 @@ final class Router: Sendable {
   let core: RESTCore
   let documents: Documents
   let podLogs: PodLogs?
+  let access: Access
   private let requests = Metrics.shared.counter(
     "apiserver_request_total", "Requests by verb, resource and code.", labels: ["verb", "resource", "code"])
   private let durations = Metrics.shared.histogram(
     "apiserver_request_duration_seconds", "Time to answer, watches excepted.", labels: ["verb", "resource"])
 
-  init(core: RESTCore, documents: Documents, podLogs: PodLogs?) {
+  init(core: RESTCore, documents: Documents, podLogs: PodLogs?, access: Access = Access()) {
+    self.access = access
     self.core = core
     self.documents = documents
     self.podLogs = podLogs
@@ -53,19 +55,17 @@ final class Router: Sendable {
     return response
   }
 
-  private static let open: Set<String> = ["healthz", "livez", "readyz", "version"]
-
-  private func route(_ request: HTTPRequest) async throws -> HTTPResponse {
+  private func route(_ received: HTTPRequest) async throws -> HTTPResponse {
+    var request = received
+    request.identity = try await access.identify(received)
     let first = request.path.first ?? ""
-    // Until there are roles: who shows a certificate of ours may do everything, who shows none may ask how
-    // we are.
-    if request.identity == .anonymous, !Self.open.contains(first) {
+    let target = first == "api" || first == "apis" ? Target(request.path) : nil
+    let attributes = AccessAttributes(request, identity: request.identity, target: target)
+    guard case .allow = await access.decide(attributes) else {
       throw Failure.forbidden(
         path: request.rawPath, verb: request.method.rawValue.lowercased(), user: request.identity.user)
     }
-    if first == "api" || first == "apis", let target = Target(request.path) {
-      return try await serve(request, target)
-    }
+    if let target { return try await serve(request, target) }
     guard request.method == .GET || request.method == .HEAD else { throw Failure.notServed }
     return try documents.answer(request)
   }

@@ -14,16 +14,24 @@ import Synchronization
 final class RESTCore: Sendable {
   let store: any Store
   let caches: ObjectCaches
-  let registry: KindRegistry
+  let kinds: ServedKinds
+  let admission: AdmissionChain
   let services: ServiceAllocator
   let log = Logger(label: "apiserver")
 
-  init(store: any Store, caches: ObjectCaches, registry: KindRegistry, services: ServiceAllocator) {
+  init(
+    store: any Store, caches: ObjectCaches, kinds: ServedKinds, services: ServiceAllocator,
+    admission: AdmissionChain = AdmissionChain()
+  ) {
     self.store = store
     self.caches = caches
-    self.registry = registry
+    self.kinds = kinds
+    self.admission = admission
     self.services = services
   }
+
+  /// The kinds served now.
+  var registry: KindRegistry { kinds.current }
 
   // MARK: Names
 
