@@ -4,7 +4,7 @@
 import PackageDescription
 
 struct Module {
-  enum Kind { case library, executable, cShim, cSystem(pkgConfig: String, apt: [String]) }
+  enum Kind { case library, executable, cShim, cSystem(pkgConfig: String?, apt: [String]) }
   var name: String
   var path: String
   var kind: Kind = .library
@@ -48,6 +48,8 @@ let modules: [Module] = [
   Module(
     name: "CSQLite", path: "Sources/CSQLite",
     kind: .cSystem(pkgConfig: "sqlite3", apt: ["libsqlite3-dev"]), tests: false),
+  Module(
+    name: "CZlib", path: "Sources/CZlib", kind: .cSystem(pkgConfig: nil, apt: ["zlib1g-dev"]), tests: false),
 
   // Values and voices that everything may use.
   Module(name: "Addresses", path: "Sources/Addresses"),
@@ -76,7 +78,7 @@ let modules: [Module] = [
     ]),
   Module(
     name: "ClusterServer", path: "Sources/ClusterCore/Server",
-    on: ["ClusterObjects", "ClusterStore", "ClusterClient", "Diagnostics", "Addresses"],
+    on: ["ClusterObjects", "ClusterStore", "ClusterClient", "Diagnostics", "Addresses", "CZlib"],
     packages: [
       "Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOHTTP2", "NIOSSL", "NIOConcurrencyHelpers", "X509",
       "Crypto",

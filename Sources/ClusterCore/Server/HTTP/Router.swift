@@ -52,7 +52,7 @@ final class Router: Sendable {
       } ?? ""
     requests.child(verb, resource, String(response.status.code)).increment()
     if case .bytes = response.body { durations.child(verb, resource).observe(ContinuousClock.now - start) }
-    return response
+    return Compression.apply(response, for: request)
   }
 
   private func route(_ received: HTTPRequest) async throws -> HTTPResponse {
