@@ -138,7 +138,7 @@ struct Normalizer {
         if let value = zero(child) { object.append(child.name, value) }
       }
       return .object(object)
-    case .time, .microTime, .duration, .raw, .fields: return nil
+    case .time, .microTime, .duration, .raw, .fields, .either: return nil
     }
   }
 
@@ -171,6 +171,8 @@ struct Normalizer {
       var object = JSONObject()
       try fields(of: source, schema, into: &object)
       return .object(object)
+    case .either(let schema, let other):
+      return try normal(value, value.object != nil ? .object(schema) : other, owner, field)
     case .list(let element):
       guard let source = value.array else {
         throw mismatch(value, "[]" + goName(element), in: owner, field: field)
@@ -258,7 +260,7 @@ struct Normalizer {
       if text.utf8.contains(10) || text.utf8.contains(13) { return .string(Base64.encode(bytes)) }
     case .duration:
       guard value.string != nil else { throw mismatch(value, "string", in: owner, field: field) }
-    case .raw, .fields, .list, .map, .object: break
+    case .raw, .fields, .list, .map, .object, .either: break
     }
     return value
   }
