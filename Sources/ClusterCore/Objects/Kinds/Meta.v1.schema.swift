@@ -21,8 +21,8 @@ extension SchemaText {
       finalizers []string #14 merge set
       managedFields []ManagedFieldsEntry #17 atomic
     type OwnerReference
-      apiVersion string! #5
-      kind string! #1
+      apiVersion string! #5 "Group and version of this object's form.
+      kind string! #1 "What this object is.
       name string! #3
       uid string! #4
       controller bool? #6
@@ -30,7 +30,7 @@ extension SchemaText {
     type ManagedFieldsEntry
       manager string #1
       operation string #2
-      apiVersion string #3
+      apiVersion string #3 "Group and version of this object's form.
       time time? #4
       fieldsType string #6
       fieldsV1 fields? #7
@@ -63,7 +63,7 @@ extension SchemaText {
     type StatusDetails
       name string #1
       group string #2
-      kind string #3
+      kind string #3 "What this object is.
       uid string #6
       causes []StatusCause #4 atomic
       retryAfterSeconds int32 #5

@@ -1,4 +1,4 @@
-// Groups of a kind or two: discovery, coordination, events, scale, eviction, token requests.
+// Groups of a kind or two: discovery, coordination, events, token requests.
 // Names, types and numbers are facts of the public API; the grammar is told in Schema/SchemaText.swift.
 
 extension SchemaText {
@@ -75,28 +75,6 @@ extension SchemaText {
     type EventSeries
       count int32! #1
       lastObservedTime microtime! #2
-    """#
-
-  static let autoscalingV1 = #"""
-    group autoscaling autoscaling v1 io.k8s.api.autoscaling.v1
-    hidden Scale
-    type Scale
-      metadata meta.ObjectMeta #1
-      spec ScaleSpec+ #2
-      status ScaleStatus+ #3
-    type ScaleSpec
-      replicas int32 #1
-    type ScaleStatus
-      replicas int32! #1
-      selector string #2
-    """#
-
-  static let policyV1 = #"""
-    group policy policy v1 io.k8s.api.policy.v1
-    hidden Eviction
-    type Eviction
-      metadata meta.ObjectMeta #1
-      deleteOptions meta.DeleteOptions? #2
     """#
 
   static let authenticationV1 = #"""

@@ -15,8 +15,9 @@
 
 enum SchemaText {
   static let all = [
-    metaV1, coreBaseV1, coreNodeV1, corePodV1, coreContainerV1, coreVolumeV1, appsV1, networkingV1,
-    discoveryV1, coordinationV1, eventsV1, autoscalingV1, policyV1, authenticationV1,
+    metaV1, coreBaseV1, coreServiceV1, coreNodeV1, corePodV1, corePodStatusV1, coreContainerV1,
+    coreVolumeV1, coreStorageV1, corePersistentVolumeV1, appsV1, autoscaling, batchV1, networkingV1,
+    discoveryV1, coordinationV1, eventsV1, policyV1, authenticationV1,
   ]
 }
 
@@ -110,7 +111,7 @@ struct SchemaCompiler {
     }
     let typeName = name.drop { $0 != "." }.dropFirst()
     // Selectors and references are replaced as wholes: half of one selects something nobody asked for.
-    let isAtomic = Self.atomicTypes.contains(String(typeName))
+    let isAtomic = Self.atomicTypes.contains(String(typeName)) || Self.atomicTypes.contains(name)
     let schema = Schema(
       name: "\(lines.group.prefix).\(typeName)", doc: lines.doc, fields: fields, inlined: inlined,
       isAtomic: isAtomic)
@@ -122,7 +123,8 @@ struct SchemaCompiler {
     "LabelSelector", "ObjectReference", "LocalObjectReference", "TypedLocalObjectReference",
     "ObjectFieldSelector", "ResourceFieldSelector", "ConfigMapKeySelector", "SecretKeySelector",
     "NodeSelector", "NodeSelectorTerm", "ServiceBackendPort", "FileKeySelector", "OwnerReference",
-    "EndpointPort", "EvictionResponder",
+    "EndpointPort", "EndpointAddress", "EvictionResponder", "SecretReference", "ScopeSelector",
+    "autoscaling.CrossVersionObjectReference",
   ]
 
   private mutating func field(_ words: [Substring], doc: String, in group: Group) -> SchemaField {
