@@ -35,6 +35,7 @@ unit: setup
 
 # The program as its users meet it: kubectl, containerd, the kernel.
 e2e: build
+	@scripts/setup-tests.sh
 	swift build --build-tests
 	WEFT_BIN_DIR=$(CURDIR)/$(BIN) scripts/test.sh --skip-build --no-parallel --filter EndToEnd
 

@@ -214,8 +214,8 @@ if wanted == nil {
 if wanted == nil || wanted!.contains("EndToEnd") {
   targets.append(
     .testTarget(
-      name: "EndToEnd", dependencies: ["ClusterObjects"], path: "Tests/EndToEnd", swiftSettings: swiftSettings
-    ))
+      name: "EndToEnd", dependencies: ["ClusterObjects"], path: "Tests/EndToEnd", exclude: ["Clients"],
+      swiftSettings: swiftSettings))
 }
 
 let packages = Dictionary(

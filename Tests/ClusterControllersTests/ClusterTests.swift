@@ -195,13 +195,14 @@ import Testing
       if number.isMultiple(of: 2) { cluster.api.dropWatches() }
     }
     let converged = await eventually {
-      cluster.pods().count == expected
+      // A Deployment of no replicas has what it wants before it has its ReplicaSet.
+      cluster.pods().count == expected && cluster.api.objects(.replicaSets).count == 6
         && cluster.api.objects(.deployments).allSatisfy {
           ($0.at("status", "availableReplicas")?.int ?? 0) == $0.at("spec", "replicas")?.int
         }
     }
-    #expect(converged, "seed \(seed): \(cluster.pods().count) pods of \(expected)")
-    #expect(cluster.api.objects(.replicaSets).count == 6)
+    let sets = cluster.api.objects(.replicaSets).count
+    #expect(converged, "seed \(seed): \(cluster.pods().count) pods of \(expected), \(sets) ReplicaSets of 6")
     await cluster.stop()
   }
 }

@@ -99,6 +99,11 @@ struct MemoryState {
       throw APIStatusError(
         code: 409, reason: "Conflict", message: "uid of \(key) is \(object.uid), not \(uid)")
     }
+    if let version = options.resourceVersion, version != object.resourceVersion {
+      throw APIStatusError(
+        code: 409, reason: "Conflict",
+        message: "version of \(key) is \(object.resourceVersion), not \(version)")
+    }
     var finalizers = object.finalizers
     if options.propagationPolicy == "Foreground" { finalizers.append("foregroundDeletion") }
     if options.propagationPolicy == "Orphan" { finalizers.append("orphan") }

@@ -108,9 +108,11 @@ private struct GarbageCollector: Sendable {
     case .delete:
       context.logger.debug(
         "deleting object without owner", metadata: ["resource": "\(item.resource)", "key": "\(item.key)"])
-      // The last policy someone asked for this object by lives on as its finalizer; background otherwise.
-      try await context.api.deleteIfPresent(
-        item.resource, item.key, options: DeleteOptions(propagationPolicy: "Background", uid: object.uid))
+      // The last policy someone asked for this object by lives on as its finalizer; background otherwise. Only
+      // the version judged here goes: the informer may not yet show that references were taken off (orphaning).
+      var options = DeleteOptions(propagationPolicy: "Background", uid: object.uid)
+      options.resourceVersion = object.resourceVersion
+      try await context.api.deleteIfPresent(item.resource, item.key, options: options)
     case .keepReferences(let references):
       var changed = object
       changed.set(.array(references), at: "metadata", "ownerReferences")

@@ -4,7 +4,6 @@
 extension SchemaText {
   static let coreNodeV1 = #"""
     group core - v1 io.k8s.api.core.v1
-    kind Node nodes short=no sub=proxy,status
     type Node
       metadata meta.ObjectMeta #1
       spec NodeSpec+ #2

