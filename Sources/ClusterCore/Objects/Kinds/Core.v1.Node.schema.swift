@@ -73,6 +73,7 @@ extension SchemaText {
       operatingSystem string! #9
       architecture string! #10
       swap NodeSwapStatus? #11
+      runningInUserNamespace bool? #12
     type NodeSwapStatus
       capacity int64? #1
     type ContainerImage

@@ -38,7 +38,7 @@ extension SchemaText {
       capacity map[quantity] #3
       conditions []PersistentVolumeClaimCondition #4 merge(type) map(type)
       allocatedResources map[quantity] #5
-      allocatedResourceStatuses map[string] #7
+      allocatedResourceStatuses map[string] #7 granular
       currentVolumeAttributesClassName string? #8
       modifyVolumeStatus ModifyVolumeStatus? #9
       healthStatus VolumeHealthStatus? #10
@@ -63,7 +63,7 @@ extension SchemaText {
       capacity map[quantity] #1
       ~ PersistentVolumeSource #2
       accessModes []string #3 atomic enum(ReadWriteOnce|ReadOnlyMany|ReadWriteMany|ReadWriteOncePod)
-      claimRef ObjectReference? #4
+      claimRef ObjectReference? #4 granular
       persistentVolumeReclaimPolicy string #5 = Retain enum(Recycle|Delete|Retain)
       storageClassName string #6
       mountOptions []string #7 atomic
