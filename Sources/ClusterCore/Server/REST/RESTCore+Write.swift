@@ -21,9 +21,6 @@ enum Part: Sendable, Equatable {
 }
 
 extension RESTCore {
-  /// Kinds whose status a create may bring along.
-  private static func keepsStatusOnCreate(_ kind: ResourceKind) -> Bool { kind.kind == "Node" }
-
   func create(
     _ kind: ResourceKind, namespace: String, _ body: JSON, options: WriteOptions, identity: Identity,
     isApply: Bool = false
@@ -57,11 +54,7 @@ extension RESTCore {
     _ kind: ResourceKind, _ object: inout JSON, options: WriteOptions, identity: Identity, isApply: Bool
   ) async throws -> Written {
     let name = object.name
-    if let subresource = kind.subresource("status"), subresource.name == "status",
-      !Self.keepsStatusOnCreate(kind)
-    {
-      object["status"] = nil
-    }
+    if kind.hasStatus, !kind.keepsStatusOnCreate { object["status"] = nil }
     let kept = [
       "name", "generateName", "namespace", "labels", "annotations", "ownerReferences", "finalizers",
       "managedFields",
@@ -70,11 +63,11 @@ extension RESTCore {
     for field in kept { if let value = object.metadata[field] { metadata[field] = value } }
     metadata["uid"] = JSON(Self.uid())
     metadata["creationTimestamp"] = JSON(Timestamp.nowText())
-    if kind.countsGenerations { metadata["generation"] = 1 }
     object["metadata"] = metadata
     kind.applyDefaults(&object)
     try await admitNamespace(kind, object)
     let admitted = try admitCreate(kind, &object)
+    kind.prepareForCreate(&object)
     if !isApply {
       object.set(nil, at: "metadata", "managedFields")
       if let manager = options.fieldManager {
@@ -92,7 +85,7 @@ extension RESTCore {
         return Written(object: CachedObject(key: key, revision: caches.revision, tree: object), isNew: true)
       }
       do throws(StoreError) {
-        let revision = try await store.create(key, object.bytes)
+        let revision = try await store.create(key, Self.stored(object, kind).bytes)
         return Written(object: CachedObject(key: key, revision: revision, tree: object), isNew: true)
       } catch {
         if case .exists = error { throw Failure.alreadyExists(kind, name) }
@@ -200,7 +193,8 @@ extension RESTCore {
           services.release(of: current.tree)
           return Written(object: CachedObject(key: key, revision: revision, tree: object), warnings: warnings)
         }
-        let revision = try await store.update(key, Self.stored(object).bytes, expecting: current.revision)
+        let revision = try await store.update(
+          key, Self.stored(object, kind).bytes, expecting: current.revision)
         admitted.settle(services)
         return Written(object: CachedObject(key: key, revision: revision, tree: object), warnings: warnings)
       } catch {
@@ -209,7 +203,7 @@ extension RESTCore {
         case .conflict(let stored):
           if !wanted.resourceVersion.isEmpty { throw Failure.conflict(kind, name) }
           guard let newer = CachedObject(stored) else { throw Failure.store(error) }
-          current = newer
+          current = newer.served(as: kind)
         case .notFound: throw Failure.notFound(kind, name)
         default: throw Failure.store(error)
         }
@@ -255,17 +249,15 @@ extension RESTCore {
     if kind.subresource("status") != nil { object["status"] = old["status"] }
     kind.applyDefaults(&object)
     let admitted = try admitUpdate(kind, &object, old: old)
-    if kind.countsGenerations, object["spec"] != old["spec"] {
-      object.set(JSON(old.generation + 1), at: "metadata", "generation")
-    }
+    kind.prepareForUpdate(&object, old: old)
     return (Self.ordered(object), admitted)
   }
 
   // MARK: Form
 
-  /// Stored objects carry no revision: it is the change that stored them.
-  static func stored(_ object: JSON) -> JSON {
-    var object = object
+  /// Stored objects are of the storage's version and carry no revision: it is the change that stored them.
+  static func stored(_ object: JSON, _ kind: ResourceKind) -> JSON {
+    var object = kind.stored(object)
     object.set(nil, at: "metadata", "resourceVersion")
     return object
   }
