@@ -142,7 +142,7 @@ struct Normalizer {
     case .list: return []
     case .map: return [:]
     case .object(let schema): return empty(schema)
-    case .time, .microTime, .duration, .raw, .fields: return nil
+    case .time, .microTime, .duration, .raw, .fields, .either: return nil
     }
   }
 
@@ -175,6 +175,8 @@ struct Normalizer {
       var object = JSONObject()
       try fields(of: source, schema, into: &object)
       return .object(object)
+    case .either(let schema, let other):
+      return try normal(value, value.object != nil ? .object(schema) : other, owner, field)
     case .list(let element):
       guard let source = value.array else {
         throw mismatch(value, "[]" + goName(element), in: owner, field: field)
@@ -262,7 +264,7 @@ struct Normalizer {
       if text.utf8.contains(10) || text.utf8.contains(13) { return .string(Base64.encode(bytes)) }
     case .duration:
       guard value.string != nil else { throw mismatch(value, "string", in: owner, field: field) }
-    case .raw, .fields, .list, .map, .object: break
+    case .raw, .fields, .list, .map, .object, .either: break
     }
     return value
   }

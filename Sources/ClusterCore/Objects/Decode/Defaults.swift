@@ -27,6 +27,8 @@ extension Schema {
   private static func applyDefaults(_ value: inout JSON, _ type: SchemaType) {
     switch type {
     case .object(let schema): schema.applyDefaults(&value)
+    case .either(let schema, let other):
+      if value.object != nil { schema.applyDefaults(&value) } else { applyDefaults(&value, other) }
     case .list(let element):
       guard case .array(var elements) = value else { return }
       value = .null

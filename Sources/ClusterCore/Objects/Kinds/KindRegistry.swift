@@ -80,6 +80,7 @@ public struct KindRegistry: Sendable {
       Subresource(
         name: name, kind: core("\(gvk.kind)ProxyOptions"),
         verbs: ["create", "delete", "get", "patch", "update"])
+    // `approval`, `status` and the like: the object itself, of which one part is taken.
     default: Subresource(name: name, kind: gvk, verbs: change)
     }
   }

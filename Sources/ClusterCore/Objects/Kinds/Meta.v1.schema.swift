@@ -20,9 +20,9 @@ extension SchemaText {
       ownerReferences []OwnerReference #13 merge(uid) map(uid)
       finalizers []string #14 merge set
       managedFields []ManagedFieldsEntry #17 atomic
-    type OwnerReference
-      apiVersion string! #5 "Group and version of this object's form.
-      kind string! #1 "What this object is.
+    type OwnerReference atomic
+      apiVersion string! #5
+      kind string! #1
       name string! #3
       uid string! #4
       controller bool? #6
@@ -30,7 +30,7 @@ extension SchemaText {
     type ManagedFieldsEntry
       manager string #1
       operation string #2
-      apiVersion string #3 "Group and version of this object's form.
+      apiVersion string #3
       time time? #4
       fieldsType string #6
       fieldsV1 fields? #7
@@ -54,7 +54,7 @@ extension SchemaText {
       uid string? #1
       resourceVersion string? #2
     type Status
-      metadata ListMeta #1
+      metadata ListMeta+ #1 "Names, labels and what the server keeps about the object.
       status string #2
       message string #3
       reason string #4
@@ -63,7 +63,7 @@ extension SchemaText {
     type StatusDetails
       name string #1
       group string #2
-      kind string #3 "What this object is.
+      kind string #3
       uid string #6
       causes []StatusCause #4 atomic
       retryAfterSeconds int32 #5
@@ -71,7 +71,7 @@ extension SchemaText {
       reason string #1
       message string #2
       field string #3
-    type LabelSelector
+    type LabelSelector atomic
       matchLabels map[string] #1
       matchExpressions []LabelSelectorRequirement #2 atomic
     type LabelSelectorRequirement
@@ -85,5 +85,9 @@ extension SchemaText {
       lastTransitionTime time! #4
       reason string! #5
       message string! #6
+    type FieldSelectorRequirement
+      key string! #1
+      operator string! #2
+      values []string #3 atomic
     """#
 }

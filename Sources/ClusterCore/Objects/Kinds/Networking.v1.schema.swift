@@ -1,4 +1,4 @@
-// Ingresses, their classes, network policies.
+// Ingresses, their classes, network policies, ranges and addresses of Services.
 // Names, types and numbers are facts of the public API; the grammar is told in Schema/SchemaText.swift.
 
 extension SchemaText {
@@ -7,8 +7,10 @@ extension SchemaText {
     kind Ingress ingresses short=ing ns sub=status
     kind IngressClass ingressclasses
     kind NetworkPolicy networkpolicies short=netpol ns
+    kind ServiceCIDR servicecidrs sub=status
+    kind IPAddress ipaddresses short=ip
     type Ingress
-      metadata meta.ObjectMeta #1
+      metadata meta.ObjectMeta #1 "Names, labels and what the server keeps about the object.
       spec IngressSpec+ #2
       status IngressStatus+ #3
     type IngressSpec
@@ -22,7 +24,7 @@ extension SchemaText {
     type IngressServiceBackend
       name string! #1
       port ServiceBackendPort+ #2
-    type ServiceBackendPort
+    type ServiceBackendPort atomic
       name string #1
       number int32 #2
     type IngressTLS
@@ -52,7 +54,7 @@ extension SchemaText {
       protocol string! #2 enum(TCP|UDP|SCTP)
       error string? #3
     type IngressClass
-      metadata meta.ObjectMeta #1
+      metadata meta.ObjectMeta #1 "Names, labels and what the server keeps about the object.
       spec IngressClassSpec+ #2
     type IngressClassSpec
       controller string #1
@@ -64,13 +66,13 @@ extension SchemaText {
       scope string? #4 = Cluster
       namespace string? #5
     type NetworkPolicy
-      metadata meta.ObjectMeta #1
+      metadata meta.ObjectMeta #1 "Names, labels and what the server keeps about the object.
       spec NetworkPolicySpec+ #2
     type NetworkPolicySpec
       podSelector meta.LabelSelector+ #1
       ingress []NetworkPolicyIngressRule #2 atomic
       egress []NetworkPolicyEgressRule #3 atomic
-      policyTypes []string #4 atomic enum(Ingress|Egress)
+      policyTypes []string #4 enum(Ingress|Egress) atomic
     type NetworkPolicyIngressRule
       ports []NetworkPolicyPort #1 atomic
       from []NetworkPolicyPeer #2 atomic
@@ -88,5 +90,23 @@ extension SchemaText {
     type NetworkPolicyEgressRule
       ports []NetworkPolicyPort #1 atomic
       to []NetworkPolicyPeer #2 atomic
+    type ServiceCIDR
+      metadata meta.ObjectMeta #1 "Names, labels and what the server keeps about the object.
+      spec ServiceCIDRSpec+ #2
+      status ServiceCIDRStatus+ #3
+    type ServiceCIDRSpec
+      cidrs []string #1 atomic
+    type ServiceCIDRStatus
+      conditions []meta.Condition #1 merge(type) map(type)
+    type IPAddress
+      metadata meta.ObjectMeta #1 "Names, labels and what the server keeps about the object.
+      spec IPAddressSpec! #2
+    type IPAddressSpec
+      parentRef ParentReference?! #1
+    type ParentReference
+      group string #1
+      resource string! #2
+      namespace string #3
+      name string! #4
     """#
 }

@@ -56,6 +56,8 @@ public struct ResourceKind: Sendable {
   public var qualifiedResource: String { gvr.description }
 
   public func subresource(_ name: String) -> Subresource? { subresources.first { $0.name == name } }
+  /// Questions and orders (`verbs=create`: reviews, bindings) are answered and not kept.
+  public var isStored: Bool { verbs != ["create"] }
   public func supports(verb: String) -> Bool { verbs.contains(verb) }
 
   public init(

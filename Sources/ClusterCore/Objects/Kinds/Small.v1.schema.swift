@@ -1,4 +1,4 @@
-// Groups of a kind or two: discovery, coordination, events, token requests.
+// Groups of a kind or two: slices of endpoints, leases, events, priorities, runtimes.
 // Names, types and numbers are facts of the public API; the grammar is told in Schema/SchemaText.swift.
 
 extension SchemaText {
@@ -6,7 +6,7 @@ extension SchemaText {
     group discovery discovery.k8s.io v1 io.k8s.api.discovery.v1
     kind EndpointSlice endpointslices ns
     type EndpointSlice
-      metadata meta.ObjectMeta #1
+      metadata meta.ObjectMeta #1 "Names, labels and what the server keeps about the object.
       addressType string! #4
       endpoints []Endpoint+ #2 atomic
       ports []EndpointPort+ #3 atomic
@@ -30,7 +30,7 @@ extension SchemaText {
       name string! #1
     type ForNode
       name string! #1
-    type EndpointPort
+    type EndpointPort atomic
       name string? #1 = ""
       protocol string? #2 = TCP enum(TCP|UDP|SCTP)
       port int32? #3
@@ -41,7 +41,7 @@ extension SchemaText {
     group coordination coordination.k8s.io v1 io.k8s.api.coordination.v1
     kind Lease leases ns
     type Lease
-      metadata meta.ObjectMeta #1
+      metadata meta.ObjectMeta #1 "Names, labels and what the server keeps about the object.
       spec LeaseSpec+ #2
     type LeaseSpec
       holderIdentity string? #1
@@ -57,7 +57,7 @@ extension SchemaText {
     group events events.k8s.io v1 io.k8s.api.events.v1
     kind Event events short=ev ns
     type Event
-      metadata meta.ObjectMeta+ #1
+      metadata meta.ObjectMeta #1 "Names, labels and what the server keeps about the object.
       eventTime microtime! #2
       series EventSeries? #3
       reportingController string #4
@@ -77,25 +77,29 @@ extension SchemaText {
       lastObservedTime microtime! #2
     """#
 
-  static let authenticationV1 = #"""
-    group authentication authentication.k8s.io v1 io.k8s.api.authentication.v1
-    hidden TokenRequest
-    type TokenRequest
-      metadata meta.ObjectMeta #1
-      spec TokenRequestSpec+ #2
-      status TokenRequestStatus+ #3
-    type TokenRequestSpec
-      audiences []string+ #1 atomic
-      expirationSeconds int64? #4 = 3600
-      boundObjectRef BoundObjectReference? #3
-      attestations map[[]string] #5
-    type BoundObjectReference
-      kind string #1
-      apiVersion string #2
-      name string #3
-      uid string #4
-    type TokenRequestStatus
-      token string+ #1
-      expirationTimestamp time+ #2
+  static let schedulingV1 = #"""
+    group scheduling scheduling.k8s.io v1 io.k8s.api.scheduling.v1
+    kind PriorityClass priorityclasses short=pc
+    type PriorityClass
+      metadata meta.ObjectMeta #1 "Names, labels and what the server keeps about the object.
+      value int32+ #2
+      globalDefault bool #3
+      description string #4
+      preemptionPolicy string? #5 = PreemptLowerPriority enum(PreemptLowerPriority|Never)
+    """#
+
+  static let nodeV1 = #"""
+    group node node.k8s.io v1 io.k8s.api.node.v1
+    kind RuntimeClass runtimeclasses
+    type RuntimeClass
+      metadata meta.ObjectMeta #1 "Names, labels and what the server keeps about the object.
+      handler string! #2
+      overhead Overhead? #3
+      scheduling Scheduling? #4
+    type Overhead
+      podFixed map[quantity] #1
+    type Scheduling
+      nodeSelector map[string] #1 atomic
+      tolerations []core.Toleration #2 atomic
     """#
 }

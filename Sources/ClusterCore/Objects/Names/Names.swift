@@ -126,6 +126,13 @@ public enum Names {
       + "validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
   }
 
+  /// What can stand alone between slashes of a path: names of roles such as `system:node`.
+  public static func pathSegmentProblem(_ name: String) -> String? {
+    if name == "." || name == ".." { return "may not be '\(name)'" }
+    for part in ["/", "%"] where name.contains(part) { return "may not contain '\(part)'" }
+    return nil
+  }
+
   /// Names of ports: letters, digits and hyphens, at most 15, a letter among them.
   public static func portNameProblem(_ name: String) -> String? {
     if name.utf8.count > 15 { return "must be no more than 15 characters" }

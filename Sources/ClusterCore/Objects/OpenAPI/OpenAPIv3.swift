@@ -185,6 +185,10 @@ struct SchemaCollector {
     case .raw, .fields: return ["type": "object", "x-kubernetes-preserve-unknown-fields": true]
     case .list(let element): return ["type": "array", "items": tree(of: element)]
     case .map(let element): return ["type": "object", "additionalProperties": tree(of: element)]
+    case .either(let schema, _):
+      // As upstream says it: in words only, since either form is right.
+      add(schema)
+      return ["description": "One of two forms."]
     case .object(let schema):
       add(schema)
       // `allOf` around the reference leaves room for a description beside it.

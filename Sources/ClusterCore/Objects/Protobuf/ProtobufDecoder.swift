@@ -103,6 +103,9 @@ struct ProtobufDecoder {
         var existing = object[field.name]?.object ?? [:]
         try message(range, child, depth: depth + 1, into: &existing)
         object[field.name] = .object(existing)
+      case .either(let child, let other):
+        guard case .bytes(let range) = value else { throw wrongForm(schema, number) }
+        object[field.name] = try either(range, child, other, depth)
       default: object[field.name] = try scalar(value, field.type, schema, number)
       }
     }
@@ -144,6 +147,20 @@ struct ProtobufDecoder {
     return try message(range, wrapper, depth: depth + 1)["items"] ?? []
   }
 
+  private mutating func either(
+    _ range: Range<Int>, _ schema: Schema, _ other: SchemaType, _ depth: Int
+  ) throws(DecodeError) -> JSON {
+    let isFlag = if case .bool = other { true } else { false }
+    let wrapper = Schema(
+      name: "either",
+      fields: [
+        SchemaField("object", .object(schema), number: isFlag ? 2 : 1),
+        SchemaField("other", other, number: isFlag ? 1 : 2),
+      ])
+    let parts = try message(range, wrapper, depth: depth + 1)
+    return parts["object"] ?? parts["other"] ?? (isFlag ? false : [:])
+  }
+
   private mutating func entry(
     _ range: Range<Int>, _ element: SchemaType, _ depth: Int
   ) throws(DecodeError) -> (String, JSON) {
@@ -158,6 +175,7 @@ struct ProtobufDecoder {
         switch element {
         case .object(let schema): value = .object(try message(range, schema, depth: depth + 1))
         case .list: value = try items(range, element, depth)
+        case .either(let schema, let other): value = try either(range, schema, other, depth)
         default: value = try scalar(field, element, nil, 2)
         }
       case (2, let field): value = try scalar(field, element, nil, 2)

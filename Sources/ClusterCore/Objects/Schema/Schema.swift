@@ -1,6 +1,8 @@
 // What an object looks like: the one structure behind decoding, defaults, patches, apply, OpenAPI and
 // protobuf. The built-in kinds compile into it from SchemaText; custom resources compile into the same one.
 
+import Synchronization
+
 /// The type of a value in the tree.
 public indirect enum SchemaType: Sendable {
   case string, bool, int32, int64, float
@@ -23,11 +25,14 @@ public indirect enum SchemaType: Sendable {
   /// An object whose names are free.
   case map(SchemaType)
   case object(Schema)
+  /// An object of this schema, or a value of the other type: `items` of a JSON schema is a schema or a list
+  /// of them. Protobuf wraps it: the schema is field 1 and the other field 2, but for `bool` the other way.
+  case either(Schema, or: SchemaType)
 
   /// The schema of an object, or of a list's or map's elements.
   public var schema: Schema? {
     switch self {
-    case .object(let schema): schema
+    case .object(let schema), .either(let schema, _): schema
     case .list(let element), .map(let element): element.schema
     default: nil
     }
@@ -38,18 +43,19 @@ public indirect enum SchemaType: Sendable {
 public final class Schema: Sendable {
   /// The name in OpenAPI, such as `io.k8s.api.core.v1.PodSpec`.
   public let name: String
-  public let doc: String
-  /// In declaration order. The fields of inlined messages are among them.
-  public let fields: [SchemaField]
-  /// Messages that JSON flattens into this object, by their protobuf number.
-  public let inlined: [Int: Schema]
-  /// One owner for all of it under server-side apply.
-  public let isAtomic: Bool
-  /// Keeps fields that are not declared (custom resources that ask for it).
-  public let preservesUnknown: Bool
+  private let own: Contents
 
-  private let positionByName: [String: Int]
-  private let positionByNumber: [Int: Int]
+  private struct Contents {
+    var doc = ""
+    var fields: [SchemaField] = []
+    var inlined: [Int: Schema] = [:]
+    var isAtomic = false
+    var preservesUnknown = false
+    var positionByName: [String: Int] = [:]
+    var positionByNumber: [Int: Int] = [:]
+    /// Set in a stand-in: where the schema is that it stands for.
+    var knot: SchemaKnot?
+  }
 
   public init(
     name: String, doc: String = "", fields: [SchemaField], inlined: [Int: Schema] = [:],
@@ -57,7 +63,6 @@ public final class Schema: Sendable {
     preservesUnknown: Bool = false
   ) {
     self.name = name
-    self.doc = doc
     let flattened = inlined.sorted { $0.key < $1.key }.flatMap { _, schema in
       schema.fields.map { field in
         var field = field
@@ -65,22 +70,42 @@ public final class Schema: Sendable {
         return field
       }
     }
-    self.fields = fields + flattened
-    self.inlined = inlined
-    self.isAtomic = isAtomic
-    self.preservesUnknown = preservesUnknown
-    var byName: [String: Int] = [:]
-    var byNumber: [Int: Int] = [:]
-    for (position, field) in self.fields.enumerated() {
-      byName[field.name] = position
-      if let number = field.number { byNumber[number] = position }
+    var contents = Contents(
+      doc: doc, fields: fields + flattened, inlined: inlined, isAtomic: isAtomic,
+      preservesUnknown: preservesUnknown)
+    for (position, field) in contents.fields.enumerated() {
+      contents.positionByName[field.name] = position
+      if let number = field.number { contents.positionByNumber[number] = position }
     }
-    positionByName = byName
-    positionByNumber = byNumber
+    own = contents
   }
 
-  public func field(_ name: String) -> SchemaField? { positionByName[name].map { fields[$0] } }
-  public func field(number: Int) -> SchemaField? { positionByNumber[number].map { fields[$0] } }
+  /// A stand-in for the schema of this name, which the knot will hold: how a schema refers to itself.
+  init(name: String, knot: SchemaKnot) {
+    self.name = name
+    own = Contents(knot: knot)
+  }
+
+  private var resolved: Schema { own.knot?.schema ?? self }
+
+  public var doc: String { resolved.own.doc }
+  /// In declaration order. The fields of inlined messages are among them.
+  public var fields: [SchemaField] { resolved.own.fields }
+  /// Messages that JSON flattens into this object, by their protobuf number.
+  public var inlined: [Int: Schema] { resolved.own.inlined }
+  /// One owner for all of it under server-side apply.
+  public var isAtomic: Bool { resolved.own.isAtomic }
+  /// Keeps fields that are not declared (custom resources that ask for it).
+  public var preservesUnknown: Bool { resolved.own.preservesUnknown }
+
+  public func field(_ name: String) -> SchemaField? {
+    let schema = resolved
+    return schema.own.positionByName[name].map { schema.own.fields[$0] }
+  }
+  public func field(number: Int) -> SchemaField? {
+    let schema = resolved
+    return schema.own.positionByNumber[number].map { schema.own.fields[$0] }
+  }
 
   /// The field at a path of names; lists and maps are stepped into by any name for maps and none for lists.
   public func type(at path: some Sequence<String>) -> SchemaType? {
@@ -88,7 +113,7 @@ public final class Schema: Sendable {
     for name in path {
       while case .list(let element) = type { type = element }
       switch type {
-      case .object(let schema):
+      case .object(let schema), .either(let schema, _):
         guard let field = schema.field(name) else { return nil }
         type = field.type
       case .map(let element): type = element
@@ -97,6 +122,14 @@ public final class Schema: Sendable {
     }
     return type
   }
+}
+
+/// Where a schema that refers to itself is found once it is made. Tied once, read by everyone; the cycle lives as
+/// long as the program, which only the built-in schemas may.
+final class SchemaKnot: Sendable {
+  private let reference = AtomicLazyReference<Schema>()
+  var schema: Schema? { reference.load() }
+  func tie(_ schema: Schema) { _ = reference.storeIfNil(schema) }
 }
 
 /// How a list's elements are told apart under server-side apply.

@@ -3,21 +3,26 @@
 //   group ALIAS GROUP VERSION PREFIX      the group version that follows; `-` is the core group
 //   kind Pod pods short=po cat=all ns sub=status,log verbs=create nocollection
 //   hidden Scale                          a kind that no resource is listed as
-//   type PodSpec "doc
+//   type PodSpec [atomic] "doc            atomic: one owner for all of it under server-side apply
 //     name TYPE[?][!|+] #NUMBER [flags] "doc
 //     ~ TYPE #NUMBER                      a message whose fields JSON flattens into this one
 //
 // TYPE is string bool int32 int64 float quantity intstr time microtime duration bytes raw fields, `[]T`,
-// `map[T]`, a type of the same group, or `alias.Type` of another. `?` says that presence counts (a pointer
-// upstream), `!` that it is required and always written, `+` that it is always written. Flags: `= value`,
-// enum(a|b), merge(key) and merge and retain for strategic merge, map(keys) and set and atomic for server-
-// side apply. A field line is indented by two.
+// `map[T]`, `either[Type|T]`, a type of the same group (itself too), or `alias.Type` of another. `?` says
+// that presence counts (a pointer upstream), `!` that it is required and always written, `+` that it is always
+// written. Flags: `= value`, enum(a|b) where `_` is a space, merge(key) and merge and retain for strategic
+// merge, map(keys) and set and atomic for server-side apply. A field line is indented by two; `\` at its end
+// says that it goes on.
 
 enum SchemaText {
+  /// In the order in which upstream ranks the groups: discovery lists them so, and a short name that two kinds
+  /// share means the first.
   static let all = [
-    metaV1, coreBaseV1, coreServiceV1, coreNodeV1, corePodV1, corePodStatusV1, coreContainerV1,
-    coreVolumeV1, coreStorageV1, corePersistentVolumeV1, appsV1, autoscaling, batchV1, networkingV1,
-    discoveryV1, coordinationV1, eventsV1, policyV1, authenticationV1,
+    metaV1, coreBaseV1, coreServiceV1, coreNodeV1, corePodV1, corePodStatusV1, coreContainerV1, coreVolumeV1,
+    coreStorageV1, corePersistentVolumeV1, apiregistrationV1, appsV1, eventsV1, authenticationV1,
+    authorizationV1, autoscaling, batchV1, certificatesV1, networkingV1, policyV1, rbacV1, storageV1,
+    admissionregistrationV1, apiextensionsV1, schedulingV1, coordinationV1, nodeV1, discoveryV1,
+    flowcontrolV1,
   ]
 }
 
@@ -37,6 +42,7 @@ struct SchemaCompiler {
   }
   private struct TypeLines {
     var group: Group
+    var isAtomic: Bool
     var doc: String
     var lines: [Substring]
   }
@@ -45,6 +51,8 @@ struct SchemaCompiler {
   private(set) var typeNames: [String] = []
   private var types: [String: TypeLines] = [:]
   private var compiled: [String: Schema] = [:]
+  /// Types that are being compiled, and those among them that refer to themselves.
+  private var open: [String: SchemaKnot] = [:]
 
   init(_ texts: [String]) {
     for text in texts { read(text) }
@@ -55,12 +63,20 @@ struct SchemaCompiler {
     var current = ""
     var pending: TypeLines?
     func finish(_ types: inout [String: TypeLines]) { if let done = pending { types[current] = done } }
+    var begun = ""
     for line in text.split(separator: "\n") {
-      if line.utf8.first == UInt8(ascii: " ") {
-        pending?.lines.append(line.drop { $0 == " " })
+      let part = begun.isEmpty ? line : line.drop { $0 == " " }
+      if part.utf8.last == UInt8(ascii: "\\") {
+        begun += part.dropLast()
         continue
       }
-      let (code, doc) = Self.splitDoc(line)
+      let line = begun + part
+      begun = ""
+      if line.utf8.first == UInt8(ascii: " ") {
+        pending?.lines.append(line[...].drop { $0 == " " })
+        continue
+      }
+      let (code, doc) = Self.splitDoc(line[...])
       let words = code.split(separator: " ")
       switch words.first {
       case "group":
@@ -73,7 +89,8 @@ struct SchemaCompiler {
         finish(&types)
         current = "\(group.alias).\(words[1])"
         typeNames.append(current)
-        pending = TypeLines(group: group, doc: doc, lines: [])
+        pending = TypeLines(
+          group: group, isAtomic: words.dropFirst(2).contains("atomic"), doc: doc, lines: [])
       default: preconditionFailure("schema text: \(line)")
       }
     }
@@ -98,6 +115,12 @@ struct SchemaCompiler {
   mutating func schema(_ name: String) -> Schema {
     if let done = compiled[name] { return done }
     guard let lines = types[name] else { preconditionFailure("schema text: unknown type \(name)") }
+    let typeName = name.drop { $0 != "." }.dropFirst()
+    let fullName = "\(lines.group.prefix).\(typeName)"
+    if let knot = open[name] { return Schema(name: fullName, knot: knot) }
+    let knot = SchemaKnot()
+    open[name] = knot
+    defer { open[name] = nil }
     var fields: [SchemaField] = []
     var inlined: [Int: Schema] = [:]
     for line in lines.lines {
@@ -109,22 +132,21 @@ struct SchemaCompiler {
         fields.append(field(words, doc: doc, in: lines.group))
       }
     }
-    let typeName = name.drop { $0 != "." }.dropFirst()
     // Selectors and references are replaced as wholes: half of one selects something nobody asked for.
-    let isAtomic = Self.atomicTypes.contains(String(typeName)) || Self.atomicTypes.contains(name)
+    let isAtomic =
+      lines.isAtomic || Self.atomicTypes.contains(String(typeName)) || Self.atomicTypes.contains(name)
     let schema = Schema(
-      name: "\(lines.group.prefix).\(typeName)", doc: lines.doc, fields: fields, inlined: inlined,
-      isAtomic: isAtomic)
+      name: fullName, doc: lines.doc, fields: fields, inlined: inlined, isAtomic: isAtomic)
+    knot.tie(schema)
     compiled[name] = schema
     return schema
   }
 
   private static let atomicTypes: Set<String> = [
-    "LabelSelector", "ObjectReference", "LocalObjectReference", "TypedLocalObjectReference",
-    "ObjectFieldSelector", "ResourceFieldSelector", "ConfigMapKeySelector", "SecretKeySelector",
-    "NodeSelector", "NodeSelectorTerm", "ServiceBackendPort", "FileKeySelector", "OwnerReference",
-    "EndpointPort", "EndpointAddress", "EvictionResponder", "SecretReference", "ScopeSelector",
-    "autoscaling.CrossVersionObjectReference",
+    "ObjectReference", "LocalObjectReference", "TypedLocalObjectReference", "ObjectFieldSelector",
+    "ResourceFieldSelector", "ConfigMapKeySelector", "SecretKeySelector", "NodeSelector", "NodeSelectorTerm",
+    "FileKeySelector", "EndpointPort", "EndpointAddress", "EvictionResponder", "SecretReference",
+    "ScopeSelector", "autoscaling.CrossVersionObjectReference",
   ]
 
   private mutating func field(_ words: [Substring], doc: String, in group: Group) -> SchemaField {
@@ -160,7 +182,8 @@ struct SchemaCompiler {
       let argument = open.map { word[word.index(after: $0)...].dropLast() } ?? ""
       switch open.map({ word[..<$0] }) ?? word {
       case "enum":
-        field.enumeration = argument.split(separator: "|", omittingEmptySubsequences: false).map(String.init)
+        field.enumeration = argument.split(separator: "|", omittingEmptySubsequences: false)
+          .map { String($0.map { $0 == "_" ? " " : $0 }) }
       case "merge":
         field.patch.isMerge = true
         field.patch.mergeKey = argument.isEmpty ? nil : String(argument)
@@ -181,6 +204,7 @@ struct SchemaCompiler {
     switch type {
     case .int32, .int64: return .integer(Int64(text)!)
     case .bool: return .bool(text == "true")
+    case .list: return .array(text.split(separator: ",").map { .string(String($0)) })
     default: return .string(String(text))
     }
   }
@@ -201,6 +225,10 @@ struct SchemaCompiler {
     case "raw": return .raw
     case "fields": return .fields
     default: break
+    }
+    if text.hasPrefix("either[") {
+      let parts = text.dropFirst(7).dropLast().split(separator: "|")
+      return .either(type(parts[0], in: group).schema!, or: type(parts[1], in: group))
     }
     if text.hasPrefix("[]") { return .list(type(text.dropFirst(2), in: group)) }
     if text.hasPrefix("map[") { return .map(type(text.dropFirst(4).dropLast(), in: group)) }

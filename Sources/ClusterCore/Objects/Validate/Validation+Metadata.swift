@@ -8,6 +8,7 @@ extension Validator {
     switch (gvk.group, gvk.kind) {
     case ("", "Namespace"): Names.labelProblem
     case ("", "Service"): Names.label1035Problem
+    case ("rbac.authorization.k8s.io", _): Names.pathSegmentProblem
     default: Names.subdomainProblem
     }
   }

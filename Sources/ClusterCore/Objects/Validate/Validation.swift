@@ -105,6 +105,8 @@ struct Validator {
     switch type {
     case .object(let schema):
       for field in schema.fields { walk(value[field.name], field, path.child(field.name)) }
+    case .either(let schema, let other):
+      walk(value, value.object != nil ? .object(schema) : other, path)
     case .list(let element) where element.schema != nil:
       var seen: Set<JSON> = []
       for (position, item) in value.elements.enumerated() {

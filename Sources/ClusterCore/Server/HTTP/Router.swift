@@ -78,9 +78,11 @@ final class Router: Sendable {
       return try await serve(request, kind, target.namespace, name, subresource)
     }
     if let name = target.name {
+      guard kind.isStored else { throw Failure.notServed }
       if kind.isNamespaced, target.namespace.isEmpty { throw Failure.notServed }
       return try await serveObject(request, kind, target.namespace, name, part: .main)
     }
+    if !kind.isStored, request.method != .POST { throw Failure.methodNotAllowed }
     switch request.method {
     case .GET, .HEAD:
       let options = try ListOptions(request)
@@ -94,6 +96,8 @@ final class Router: Sendable {
       return Answer.list(try await core.list(kind, namespace: target.namespace, options: options), kind, form)
     case .POST where kind.kind == "Binding":
       return try await bind(request, kind, target.namespace)
+    // Reviews are answered by those who know, and never kept.
+    case .POST where !kind.isStored: throw Failure.notServed
     case .POST:
       let decoded = try Bodies.object(request, kind.schema, as: kind.gvk)
       let written = try await core.create(
