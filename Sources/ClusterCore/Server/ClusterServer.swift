@@ -28,6 +28,8 @@ public struct ServerSettings: Sendable {
   /// Superseded versions are kept at least this long.
   public var historySeconds = 300
   public var podLogs: PodLogs?
+  /// Who is believed, and by what.
+  public var authentication = AuthenticationSettings()
 
   public init(dataFolder: String) { self.dataFolder = dataFolder }
 }
@@ -106,13 +108,17 @@ public final class ClusterServer: Sendable {
     let admin = try authority.client(file: "admin", user: "weft-admin", groups: ["system:masters"])
 
     let caches = ObjectCaches(store: store)
+    let tokens = try settings.authentication.serviceAccountTokens(
+      folder: settings.dataFolder + "/certificates", objects: caches)
+    let authentication = try settings.authentication.authentication(
+      authority: authority.pem, tokens: tokens, objects: caches)
     do throws(StoreError) { try await caches.start() } catch {
       if case .failed(let cause) = error { throw cause }
       throw Failure.store(error)
     }
     let kinds = ServedKinds(.builtin)
     let services = ServiceAllocator(base: base.bits, length: settings.serviceRange.length)
-    let core = RESTCore(store: store, caches: caches, kinds: kinds, services: services)
+    let core = RESTCore(store: store, caches: caches, kinds: kinds, services: services, tokens: tokens)
     let serviceKind = try core.kind(.services)
     core.cache(serviceKind).snapshot.forEach(prefix: ObjectCaches.root, after: nil) { service in
       services.adopt(service.tree)
@@ -122,11 +128,21 @@ public final class ClusterServer: Sendable {
     let documents = Documents(kinds: kinds, address: "\(settings.advertiseAddress):\(settings.port)") {
       isReady.isSet
     }
-    let router = Router(core: core, documents: documents, podLogs: settings.podLogs)
+    let access = Access(
+      authenticators: [authentication], allowsAnonymous: settings.authentication.anonymous)
+    let given = settings.authentication.serviceAccountKeysURL
+    let shownPort = settings.port == 0 ? 443 : settings.port
+    let keysURL = given.isEmpty ? "https://\(settings.advertiseAddress):\(shownPort)/openid/v1/jwks" : given
+    let router = Router(
+      core: core, documents: documents, podLogs: settings.podLogs, access: access,
+      reviews: IdentityReviews(authentication: authentication),
+      issuer: IssuerDocuments(tokens: tokens, keysURL: keysURL))
     let listener: HTTPListener
     do {
       listener = try await HTTPListener.start(
-        host: settings.host, port: settings.port, certificate: serving, authority: authority.pem, group: group
+        host: settings.host, port: settings.port, certificate: serving,
+        authority: authentication.authoritiesPEM,
+        group: group
       ) { await router.respond($0) }
     } catch {
       caches.shutdown()

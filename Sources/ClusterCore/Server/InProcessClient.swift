@@ -109,6 +109,8 @@ public final class InProcessClient: ClusterAPI {
     switch subresource {
     case "binding":
       try await core.bind(kind, namespace: namespace, name: name, body, options: WriteOptions())
+    case "token" where kind.gvr == .serviceAccounts:
+      return try await core.requestToken(namespace: namespace, name: name, body, isDryRun: false)
     case "eviction":
       let grace = body.at("deleteOptions", "gracePeriodSeconds")?.int
       _ = try await core.delete(

@@ -66,15 +66,23 @@ protocol Authenticator: Sendable {
 /// Both questions, asked in order.
 struct Access: Sendable {
   var authenticators: [any Authenticator] = []
+  /// Whether who shows no credential may ask at all.
+  var allowsAnonymous = true
   var authorizers: [any Authorizer] = [CertificateHolders()]
 
-  /// The asker: what a certificate said, else what the first authenticator with an opinion says.
+  /// The asker: what the first authenticator with an opinion says. Throws 401 for a credential that is wrong.
   func identify(_ request: HTTPRequest) async throws -> Identity {
     if request.identity != .anonymous { return request.identity }
     for authenticator in authenticators {
       if let identity = try await authenticator.authenticate(request) { return identity }
     }
+    guard allowsAnonymous else { throw Authentication.unauthorized }
     return .anonymous
+  }
+
+  /// Who the asker wants to be taken for (`kubectl --as`); nil when nobody else. Throws 403.
+  func impersonate(_ request: HTTPRequest, as asker: Identity) async throws -> Identity? {
+    try await Impersonation.identity(request, as: asker) { await decide($0) }
   }
 
   func decide(_ attributes: AccessAttributes) async -> AccessDecision {

@@ -17,12 +17,15 @@ final class RESTCore: Sendable {
   let kinds: ServedKinds
   let admission: AdmissionChain
   let services: ServiceAllocator
+  /// Makes the tokens of ServiceAccounts; nil where none are made.
+  let tokens: ServiceAccountTokens?
   let log = Logger(label: "apiserver")
 
   init(
     store: any Store, caches: ObjectCaches, kinds: ServedKinds, services: ServiceAllocator,
-    admission: AdmissionChain = AdmissionChain()
+    admission: AdmissionChain = AdmissionChain(), tokens: ServiceAccountTokens? = nil
   ) {
+    self.tokens = tokens
     self.store = store
     self.caches = caches
     self.kinds = kinds
