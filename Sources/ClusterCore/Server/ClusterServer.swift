@@ -28,6 +28,10 @@ public struct ServerSettings: Sendable {
   /// Superseded versions are kept at least this long.
   public var historySeconds = 300
   public var podLogs: PodLogs?
+  /// Pods get a volume with a token of their ServiceAccount, the CA and their namespace.
+  public var automountServiceAccountTokens = true
+  /// Levels of Pod Security for namespaces that say nothing, and exemptions.
+  public var podSecurity = PodSecuritySettings()
 
   public init(dataFolder: String) { self.dataFolder = dataFolder }
 }
@@ -112,7 +116,14 @@ public final class ClusterServer: Sendable {
     }
     let kinds = ServedKinds(.builtin)
     let services = ServiceAllocator(base: base.bits, length: settings.serviceRange.length)
-    let core = RESTCore(store: store, caches: caches, kinds: kinds, services: services)
+    let state = AdmissionState(store: store, caches: caches, kinds: kinds)
+    let admission = AdmissionChain.builtin(
+      state, services: services,
+      settings: AdmissionSettings(
+        automountsTokens: settings.automountServiceAccountTokens, podSecurity: settings.podSecurity))
+    let core = RESTCore(
+      store: store, caches: caches, kinds: kinds, services: services, admission: admission)
+    state.connect(core)
     let serviceKind = try core.kind(.services)
     core.cache(serviceKind).snapshot.forEach(prefix: ObjectCaches.root, after: nil) { service in
       services.adopt(service.tree)
