@@ -117,12 +117,17 @@ public final class ClusterServer: Sendable {
     let kinds = ServedKinds(.builtin)
     let services = ServiceAllocator(base: base.bits, length: settings.serviceRange.length)
     let state = AdmissionState(store: store, caches: caches, kinds: kinds)
+    let resolver = ServiceResolver(state: state)
+    let webhooks = WebhookCaller { (namespace, name, port) throws(WebhookError) in
+      try resolver.resolve(namespace, name, port)
+    }
     let admission = AdmissionChain.builtin(
-      state, services: services,
+      state, services: services, webhooks: webhooks,
       settings: AdmissionSettings(
         automountsTokens: settings.automountServiceAccountTokens, podSecurity: settings.podSecurity))
     let core = RESTCore(
-      store: store, caches: caches, kinds: kinds, services: services, admission: admission)
+      store: store, caches: caches, kinds: kinds, services: services, admission: admission, webhooks: webhooks
+    )
     state.connect(core)
     let serviceKind = try core.kind(.services)
     core.cache(serviceKind).snapshot.forEach(prefix: ObjectCaches.root, after: nil) { service in
@@ -211,6 +216,7 @@ public final class ClusterServer: Sendable {
   /// Refuses new connections, ends watches, answers what is under way, checkpoints and closes the store.
   public func shutdown() async {
     chores.cancel()
+    core.webhooks?.shutdown()
     caches.shutdown()
     await listener.shutdown(grace: .milliseconds(200))
     await store.shutdown()

@@ -15,6 +15,8 @@ struct AdmissionChain: Sendable {
   }
   private struct Turns: Sendable {
     var admit: [Step] = []
+    /// After `admit` and after webhooks' second round.
+    var last: [Step] = []
     var validate: [Step] = []
   }
   /// By operation.
@@ -50,7 +52,9 @@ struct AdmissionChain: Sendable {
               plugin: plugin, subresources: interest.subresources,
               timer: metrics.controller(plugin.name, operation, type))
           }
-          if interest.admits { turns.admit.append(step("admit")) }
+          if interest.admits {
+            if interest.isLast { turns.last.append(step("admit")) } else { turns.admit.append(step("admit")) }
+          }
           if interest.validates { turns.validate.append(step("validate")) }
         }
         return turns
@@ -80,19 +84,28 @@ struct AdmissionChain: Sendable {
   /// The first turn. When it throws, what plugins took is given back already.
   func admit(_ request: inout AdmissionRequest) async throws {
     let (turns, index) = turns(request)
-    if turns.admit.isEmpty { return }
+    if turns.admit.isEmpty, turns.last.isEmpty { return }
     let began = ContinuousClock.now
     do {
-      for step in turns.admit {
-        if let only = step.subresources, !only.contains(request.subresource) { continue }
-        try await step.timer.time { () async throws in try await step.plugin.admit(&request) }
+      try await take(turns.admit, &request)
+      if request.rounds.isNeeded {
+        request.rounds.isSecond = true
+        try await take(turns.admit, &request)
       }
+      try await take(turns.last, &request)
     } catch {
       steps[index].admit.observe(ContinuousClock.now - began, isRejected: true)
       request.rollBack()
       throw error
     }
     steps[index].admit.observe(ContinuousClock.now - began, isRejected: false)
+  }
+
+  private func take(_ steps: [Step], _ request: inout AdmissionRequest) async throws {
+    for step in steps {
+      if let only = step.subresources, !only.contains(request.subresource) { continue }
+      try await step.timer.time { () async throws in try await step.plugin.admit(&request) }
+    }
   }
 
   /// The second turn, after the schema's validation. When it throws, what plugins took is given back already.

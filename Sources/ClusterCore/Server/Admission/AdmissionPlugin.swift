@@ -40,6 +40,8 @@ struct AdmissionRequest: Sendable {
   var warnings: [String] = []
   /// For the audit log, by key.
   var auditAnnotations: [String: String] = [:]
+  /// What mutating webhooks did so far.
+  var rounds = WebhookRounds()
   /// Undone when the write fails later: given back in reverse order.
   var undo: [@Sendable () -> Void] = []
   /// Done when the write is durable.
@@ -90,12 +92,19 @@ struct AdmissionInterest: Sendable {
   var subresources: Set<String>? = [""]
   var admits = false
   var validates = false
+  /// The plugin's `admit` comes once, after webhooks had their say.
+  var isLast = false
 
   static func admitting(
     _ resources: [GroupResource]?, _ operations: Set<AdmissionOperation>, subresources: Set<String>? = [""]
   ) -> Self {
     Self(
       resources: resources.map { Set($0) }, operations: operations, subresources: subresources, admits: true)
+  }
+
+  /// Creates and updates, after webhooks.
+  static func last(_ resources: [GroupResource]) -> Self {
+    Self(resources: Set(resources), operations: [.create, .update], admits: true, isLast: true)
   }
 
   static func validating(

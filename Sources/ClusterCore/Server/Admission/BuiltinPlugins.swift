@@ -14,7 +14,8 @@ struct AdmissionSettings: Sendable {
 extension AdmissionChain {
   /// The chain of an API server. `services` gives out addresses, `webhooks` calls out.
   static func builtin(
-    _ state: AdmissionState, services: ServiceAllocator, settings: AdmissionSettings
+    _ state: AdmissionState, services: ServiceAllocator, webhooks: WebhookCaller,
+    settings: AdmissionSettings
   ) -> AdmissionChain {
     AdmissionChain(
       [
@@ -23,8 +24,11 @@ extension AdmissionChain {
         ServiceAccountPlugin(state: state, automountsTokens: settings.automountsTokens),
         PriorityPlugin(state: state),
         DefaultTolerationSeconds(),
+        MutatingWebhooks(state: state, caller: webhooks),
         ObjectStrategy(),
         ServiceAllocation(services: services),
+        WebhookConfigurationCheck(),
+        ValidatingWebhooks(state: state, caller: webhooks),
       ],
       configuration: [
         GroupResource("", "namespaces"), GroupResource("", "limitranges"),

@@ -8,9 +8,8 @@ import Diagnostics
 /// Fields that only the server fills in. Last of the first turn, so that no plugin is seen to set them.
 struct ObjectStrategy: AdmissionPlugin {
   let name = "ObjectStrategy"
-  let interest = AdmissionInterest.admitting(
-    [GroupResource("", "pods"), GroupResource("", "namespaces"), GroupResource("", "secrets")],
-    [.create, .update])
+  let interest = AdmissionInterest.last(
+    [GroupResource("", "pods"), GroupResource("", "namespaces"), GroupResource("", "secrets")])
 
   func admit(_ request: inout AdmissionRequest) async throws {
     guard var object = request.object else { return }
@@ -56,7 +55,7 @@ struct ObjectStrategy: AdmissionPlugin {
 /// Cluster addresses and node ports: taken last, given back when the write fails.
 struct ServiceAllocation: AdmissionPlugin {
   let name = "ServiceAllocation"
-  let interest = AdmissionInterest.admitting([GroupResource("", "services")], [.create, .update])
+  let interest = AdmissionInterest.last([GroupResource("", "services")])
   let services: ServiceAllocator
 
   func admit(_ request: inout AdmissionRequest) async throws {
