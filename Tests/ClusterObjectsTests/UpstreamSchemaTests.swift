@@ -1,5 +1,5 @@
 // Our schema texts against the JSON schemas that are published for Kubernetes 1.37: every kind of every group version
-// we serve, field by field, both ways. `make setup` puts the definitions under `.tools`; without them the tests fail.
+// we serve, field by field, both ways. scripts/setup-tests.sh puts the definitions under `.tools`; without them the tests fail.
 
 import ClusterObjects
 import Glibc
@@ -17,7 +17,7 @@ private struct Oracle {
 
   init() throws {
     guard let file = fopen(Self.path, "r") else {
-      throw Missing(description: "\(Self.path) is missing: make setup installs it")
+      throw Missing(description: "\(Self.path) is missing: scripts/setup-tests.sh installs it")
     }
     defer { fclose(file) }
     var bytes: [UInt8] = []

@@ -164,6 +164,8 @@ private func claims(_ token: String) throws -> JSON {
       var alien = pod
       alien.set("alien", at: "metadata", "name")
       alien.set("other", at: "spec", "serviceAccountName")
+      _ = try await api.create(
+        .serviceAccounts, ["metadata": ["name": "other", "namespace": "default"]], options: WriteOptions())
       _ = try await api.create(.pods, alien, options: WriteOptions())
       let answer = try await ask(
         server, folder, "/api/v1/namespaces/default/serviceaccounts/robot/token", "POST",

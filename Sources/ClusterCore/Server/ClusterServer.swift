@@ -30,6 +30,10 @@ public struct ServerSettings: Sendable {
   public var podLogs: PodLogs?
   /// Who is believed, and by what.
   public var authentication = AuthenticationSettings()
+  /// Pods get a volume with a token of their ServiceAccount, the CA and their namespace.
+  public var automountServiceAccountTokens = true
+  /// Levels of Pod Security for namespaces that say nothing, and exemptions.
+  public var podSecurity = PodSecuritySettings()
 
   public init(dataFolder: String) { self.dataFolder = dataFolder }
 }
@@ -118,7 +122,19 @@ public final class ClusterServer: Sendable {
     }
     let kinds = ServedKinds(.builtin)
     let services = ServiceAllocator(base: base.bits, length: settings.serviceRange.length)
-    let core = RESTCore(store: store, caches: caches, kinds: kinds, services: services, tokens: tokens)
+    let state = AdmissionState(store: store, caches: caches, kinds: kinds)
+    let resolver = ServiceResolver(state: state)
+    let webhooks = WebhookCaller { (namespace, name, port) throws(WebhookError) in
+      try resolver.resolve(namespace, name, port)
+    }
+    let admission = AdmissionChain.builtin(
+      state, services: services, webhooks: webhooks,
+      settings: AdmissionSettings(
+        automountsTokens: settings.automountServiceAccountTokens, podSecurity: settings.podSecurity))
+    let core = RESTCore(
+      store: store, caches: caches, kinds: kinds, services: services, admission: admission, tokens: tokens,
+      webhooks: webhooks)
+    state.connect(core)
     let serviceKind = try core.kind(.services)
     core.cache(serviceKind).snapshot.forEach(prefix: ObjectCaches.root, after: nil) { service in
       services.adopt(service.tree)
@@ -216,6 +232,7 @@ public final class ClusterServer: Sendable {
   /// Refuses new connections, ends watches, answers what is under way, checkpoints and closes the store.
   public func shutdown() async {
     chores.cancel()
+    core.webhooks?.shutdown()
     caches.shutdown()
     await listener.shutdown(grace: .milliseconds(200))
     await store.shutdown()

@@ -123,7 +123,8 @@ final class Router: Sendable {
     case .DELETE:
       let (options, dryRun) = try Bodies.deleteOptions(request, core.registry)
       let page = try await core.deleteCollection(
-        kind, namespace: target.namespace, list: try ListOptions(request), delete: options, dryRun: dryRun)
+        kind, namespace: target.namespace, list: try ListOptions(request), delete: options, dryRun: dryRun,
+        identity: request.identity)
       return Answer.list(page, kind, .json)
     default: throw Failure.methodNotAllowed
     }
@@ -156,7 +157,9 @@ final class Router: Sendable {
       return Answer.object(written.isNew ? 201 : 200, written.object, kind, form, warnings: written.warnings)
     case .DELETE where part == .main:
       let (options, dryRun) = try Bodies.deleteOptions(request, core.registry)
-      switch try await core.delete(kind, namespace: namespace, name: name, options: options, dryRun: dryRun) {
+      let deleted = try await core.delete(
+        kind, namespace: namespace, name: name, options: options, dryRun: dryRun, identity: request.identity)
+      switch deleted {
       case .gone(let object):
         if kind.kind == "Pod" { return Answer.object(200, object, kind, form) }
         var details = Failure.details(kind, name)

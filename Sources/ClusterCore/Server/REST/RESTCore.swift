@@ -19,11 +19,14 @@ final class RESTCore: Sendable {
   let services: ServiceAllocator
   /// Makes the tokens of ServiceAccounts; nil where none are made.
   let tokens: ServiceAccountTokens?
+  /// Calls webhooks of every sort.
+  let webhooks: WebhookCaller?
   let log = Logger(label: "apiserver")
 
   init(
     store: any Store, caches: ObjectCaches, kinds: ServedKinds, services: ServiceAllocator,
-    admission: AdmissionChain = AdmissionChain(), tokens: ServiceAccountTokens? = nil
+    admission: AdmissionChain = AdmissionChain(), tokens: ServiceAccountTokens? = nil,
+    webhooks: WebhookCaller? = nil
   ) {
     self.tokens = tokens
     self.store = store
@@ -31,6 +34,7 @@ final class RESTCore: Sendable {
     self.kinds = kinds
     self.admission = admission
     self.services = services
+    self.webhooks = webhooks
   }
 
   /// The kinds served now.
