@@ -149,7 +149,7 @@ public final class ClusterServer: Sendable {
     let roles = RBACAuthorizer(caches: caches)
     let access = Access(
       authenticators: [authentication], allowsAnonymous: settings.authentication.anonymous,
-      authorizers: [SystemMasters(), roles])
+      authorizers: [SystemMasters(), NodeAuthorizer(caches: caches), roles])
     let given = settings.authentication.serviceAccountKeysURL
     let shownPort = settings.port == 0 ? 443 : settings.port
     let keysURL = given.isEmpty ? "https://\(settings.advertiseAddress):\(shownPort)/openid/v1/jwks" : given

@@ -64,12 +64,3 @@ final class CacheFollower: Sendable {
     func finish() { Task { begin() } }
   }
 }
-
-extension ObjectCaches {
-  /// Whether something was committed that the caches did not show when this was called; then they do now.
-  func isBehind() async -> Bool {
-    let committed = committedRevision
-    if revision >= committed { return false }
-    return await wait(for: committed)
-  }
-}

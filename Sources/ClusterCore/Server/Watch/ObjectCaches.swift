@@ -141,11 +141,8 @@ final class ObjectCaches: Sendable {
     for waiter in ready { waiter.continuation.resume(returning: true) }
   }
 
-  /// The store's revision; the caches may not show it yet.
-  var committedRevision: Revision { store.currentRevision }
-
   /// The caches show at least what was committed when this was called.
-  func catchUp() async { _ = await wait(for: committedRevision) }
+  func catchUp() async { _ = await wait(for: store.currentRevision) }
 
   // MARK: Watchers
 
