@@ -47,6 +47,7 @@ public final class ClusterServer: Sendable {
   private let group: MultiThreadedEventLoopGroup
   private let authority: CertificateAuthority
   private let chores: Task<Void, Never>
+  private let aggregator: RoleAggregator
   private let log = Logger(label: "apiserver")
 
   /// `https://HOST:PORT`.
@@ -59,7 +60,7 @@ public final class ClusterServer: Sendable {
   private init(
     store: SQLiteStore, caches: ObjectCaches, core: RESTCore, listener: HTTPListener,
     group: MultiThreadedEventLoopGroup, authority: CertificateAuthority, chores: Task<Void, Never>,
-    address: String, kubeconfigPath: String
+    aggregator: RoleAggregator, address: String, kubeconfigPath: String
   ) {
     self.store = store
     self.caches = caches
@@ -68,6 +69,7 @@ public final class ClusterServer: Sendable {
     self.group = group
     self.authority = authority
     self.chores = chores
+    self.aggregator = aggregator
     self.address = address
     self.kubeconfigPath = kubeconfigPath
     port = listener.port
@@ -144,8 +146,10 @@ public final class ClusterServer: Sendable {
     let documents = Documents(kinds: kinds, address: "\(settings.advertiseAddress):\(settings.port)") {
       isReady.isSet
     }
+    let roles = RBACAuthorizer(caches: caches)
     let access = Access(
-      authenticators: [authentication], allowsAnonymous: settings.authentication.anonymous)
+      authenticators: [authentication], allowsAnonymous: settings.authentication.anonymous,
+      authorizers: [SystemMasters(), NodeAuthorizer(caches: caches), roles])
     let given = settings.authentication.serviceAccountKeysURL
     let shownPort = settings.port == 0 ? 443 : settings.port
     let keysURL = given.isEmpty ? "https://\(settings.advertiseAddress):\(shownPort)/openid/v1/jwks" : given
@@ -167,6 +171,7 @@ public final class ClusterServer: Sendable {
     do {
       try await core.createBuiltins(
         serviceAddress: own.description, endpoint: (settings.advertiseAddress, listener.port))
+      try await core.reconcileDefaultRoles()
       let shown = settings.host == "0.0.0.0" || settings.host == "::" ? "127.0.0.1" : settings.host
       let address = "https://\(shown.contains(":") ? "[\(shown)]" : shown):\(listener.port)"
       let kubeconfigPath = settings.dataFolder + "/admin.kubeconfig"
@@ -180,7 +185,8 @@ public final class ClusterServer: Sendable {
       }
       return ClusterServer(
         store: store, caches: caches, core: core, listener: listener, group: group, authority: authority,
-        chores: chores, address: address, kubeconfigPath: kubeconfigPath)
+        chores: chores, aggregator: RoleAggregator(core: core), address: address,
+        kubeconfigPath: kubeconfigPath)
     } catch {
       await listener.shutdown(grace: .zero)
       caches.shutdown()
@@ -233,6 +239,7 @@ public final class ClusterServer: Sendable {
   public func shutdown() async {
     chores.cancel()
     core.webhooks?.shutdown()
+    aggregator.stop()
     caches.shutdown()
     await listener.shutdown(grace: .milliseconds(200))
     await store.shutdown()

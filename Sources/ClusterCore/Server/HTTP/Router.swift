@@ -24,7 +24,7 @@ final class Router: Sendable {
     "apiserver_request_duration_seconds", "Time to answer, watches excepted.", labels: ["verb", "resource"])
 
   init(
-    core: RESTCore, documents: Documents, podLogs: PodLogs?, access: Access = Access(),
+    core: RESTCore, documents: Documents, podLogs: PodLogs?, access: Access,
     reviews: IdentityReviews? = nil, issuer: IssuerDocuments? = nil
   ) {
     self.reviews = reviews
@@ -69,10 +69,7 @@ final class Router: Sendable {
     let first = request.path.first ?? ""
     let target = first == "api" || first == "apis" ? Target(request.path) : nil
     let attributes = AccessAttributes(request, identity: request.identity, target: target)
-    guard case .allow = await access.decide(attributes) else {
-      throw Failure.forbidden(
-        path: request.rawPath, verb: request.method.rawValue.lowercased(), user: request.identity.user)
-    }
+    try await access.require(attributes)
     if let target { return try await serve(request, target) }
     guard request.method == .GET || request.method == .HEAD else { throw Failure.notServed }
     if let document = issuer?.answer(request) { return document }
@@ -103,6 +100,8 @@ final class Router: Sendable {
         ])
       }
       return Answer.list(try await core.list(kind, namespace: target.namespace, options: options), kind, form)
+    case .POST where kind.group == AccessReview.group:
+      return try await reviewAccess(request, kind, target.namespace)
     case .POST where kind.kind == "Binding":
       return try await bind(request, kind, target.namespace)
     case .POST where kind.group == IdentityReviews.group:
