@@ -30,6 +30,8 @@ public struct ServerSettings: Sendable {
   public var podLogs: PodLogs?
   /// Who is believed, and by what.
   public var authentication = AuthenticationSettings()
+  /// What is written down of requests.
+  public var audit = AuditSettings()
 
   public init(dataFolder: String) { self.dataFolder = dataFolder }
 }
@@ -42,6 +44,7 @@ public final class ClusterServer: Sendable {
   private let listener: HTTPListener
   private let group: MultiThreadedEventLoopGroup
   private let authority: CertificateAuthority
+  private let audit: Audit?
   private let chores: Task<Void, Never>
   private let log = Logger(label: "apiserver")
 
@@ -55,8 +58,9 @@ public final class ClusterServer: Sendable {
   private init(
     store: SQLiteStore, caches: ObjectCaches, core: RESTCore, listener: HTTPListener,
     group: MultiThreadedEventLoopGroup, authority: CertificateAuthority, chores: Task<Void, Never>,
-    address: String, kubeconfigPath: String
+    address: String, kubeconfigPath: String, audit: Audit?
   ) {
+    self.audit = audit
     self.store = store
     self.caches = caches
     self.core = core
@@ -116,6 +120,7 @@ public final class ClusterServer: Sendable {
       if case .failed(let cause) = error { throw cause }
       throw Failure.store(error)
     }
+    let audit = try settings.audit.audit()
     let kinds = ServedKinds(.builtin)
     let services = ServiceAllocator(base: base.bits, length: settings.serviceRange.length)
     let core = RESTCore(store: store, caches: caches, kinds: kinds, services: services, tokens: tokens)
@@ -136,7 +141,7 @@ public final class ClusterServer: Sendable {
     let router = Router(
       core: core, documents: documents, podLogs: settings.podLogs, access: access,
       reviews: IdentityReviews(authentication: authentication),
-      issuer: IssuerDocuments(tokens: tokens, keysURL: keysURL))
+      issuer: IssuerDocuments(tokens: tokens, keysURL: keysURL), audit: audit)
     let listener: HTTPListener
     do {
       listener = try await HTTPListener.start(
@@ -164,7 +169,7 @@ public final class ClusterServer: Sendable {
       }
       return ClusterServer(
         store: store, caches: caches, core: core, listener: listener, group: group, authority: authority,
-        chores: chores, address: address, kubeconfigPath: kubeconfigPath)
+        chores: chores, address: address, kubeconfigPath: kubeconfigPath, audit: audit)
     } catch {
       await listener.shutdown(grace: .zero)
       caches.shutdown()
@@ -218,6 +223,7 @@ public final class ClusterServer: Sendable {
     chores.cancel()
     caches.shutdown()
     await listener.shutdown(grace: .milliseconds(200))
+    await audit?.shutdown()
     await store.shutdown()
     try? await group.shutdownGracefully()
     log.debug("stopped")
