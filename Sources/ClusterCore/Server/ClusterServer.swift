@@ -210,6 +210,14 @@ public final class ClusterServer: Sendable {
     InProcessClient(core: core, identity: Identity(user: user, groups: groups + ["system:authenticated"]))
   }
 
+  /// A token without end for a ServiceAccount, to be kept in the Secret `secret`: it is believed while the
+  /// Secret holds it. Errors of the signing library, which a sound key does not give.
+  public func secretToken(namespace: String, account: String, uid: String, secret: String) throws -> String {
+    var claims = ServiceAccountClaims(namespace: namespace, account: TokenReference(account, uid))
+    claims.secret = TokenReference(secret, "")
+    return try core.tokens?.issueForSecret(claims) ?? ""
+  }
+
   /// A kubeconfig for a component, such as a node agent: `system:node:NAME` in `system:nodes`. Kept under
   /// `name`.
   public func kubeconfig(name: String, user: String, groups: [String]) throws(WeftError) -> Kubeconfig {
