@@ -35,6 +35,8 @@ struct HTTPRequest: Sendable {
   var peer: Peer?
   /// The other side's address, without its port; may be empty.
   var remoteAddress = ""
+  /// Path and query as they were sent.
+  var uri = ""
 
   func parameter(_ name: String) -> String? { query.first { $0.name == name }?.value }
   var isApply: Bool {

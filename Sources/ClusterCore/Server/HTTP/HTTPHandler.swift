@@ -82,7 +82,7 @@ final class HTTPHandler: ChannelInboundHandler, @unchecked Sendable {
     let request = HTTPRequest(
       method: head.method, path: target.path, rawPath: target.rawPath, query: target.query,
       headers: head.headers, body: body, identity: .anonymous, peer: peer,
-      remoteAddress: (channel.parent ?? channel).remoteAddress?.ipAddress ?? "")
+      remoteAddress: (channel.parent ?? channel).remoteAddress?.ipAddress ?? "", uri: head.uri)
     let loop = context.eventLoop
     Task { [respond] in
       let response = await respond(request)
