@@ -4,7 +4,7 @@
 import PackageDescription
 
 struct Module {
-  enum Kind { case library, executable, cShim, cSystem(pkgConfig: String, apt: [String]) }
+  enum Kind { case library, executable, cShim, cSystem(pkgConfig: String?, apt: [String]) }
   var name: String
   var path: String
   var kind: Kind = .library
@@ -48,6 +48,8 @@ let modules: [Module] = [
   Module(
     name: "CSQLite", path: "Sources/CSQLite",
     kind: .cSystem(pkgConfig: "sqlite3", apt: ["libsqlite3-dev"]), tests: false),
+  Module(
+    name: "CZlib", path: "Sources/CZlib", kind: .cSystem(pkgConfig: nil, apt: ["zlib1g-dev"]), tests: false),
 
   // Values and voices that everything may use.
   Module(name: "Addresses", path: "Sources/Addresses"),
@@ -75,8 +77,11 @@ let modules: [Module] = [
       "Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOSSL", "NIOConcurrencyHelpers", "Collections", "Yams",
     ]),
   Module(
+    name: "ClusterStreams", path: "Sources/ClusterCore/Streams", on: ["ClusterObjects", "Diagnostics", "CZlib"],
+    packages: ["Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOSSL", "NIOEmbedded", "Crypto"]),
+  Module(
     name: "ClusterServer", path: "Sources/ClusterCore/Server",
-    on: ["ClusterObjects", "ClusterStore", "ClusterClient", "Diagnostics", "Addresses"],
+    on: ["ClusterObjects", "ClusterStore", "ClusterClient", "ClusterStreams", "Diagnostics", "Addresses"],
     packages: [
       "Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOHTTP2", "NIOSSL", "NIOConcurrencyHelpers", "X509",
       "Crypto",
@@ -91,9 +96,9 @@ let modules: [Module] = [
     on: ["ClusterObjects", "ClusterClient", "Diagnostics"], packages: ["Logging"]),
   Module(
     name: "ClusterNode", path: "Sources/ClusterCore/Node",
-    on: ["ClusterObjects", "ClusterClient", "Diagnostics", "Addresses", "CLinux"],
+    on: ["ClusterObjects", "ClusterClient", "ClusterStreams", "Diagnostics", "Addresses", "CLinux"],
     packages: [
-      "Logging", "GRPCCore", "GRPCNIOTransportHTTP2Posix", "GRPCProtobuf", "SwiftProtobuf", "Crypto",
+      "Logging", "GRPCCore", "GRPCNIOTransportHTTP2Posix", "GRPCProtobuf", "SwiftProtobuf", "Crypto", "X509",
       "NIOCore",
       "NIOPosix", "NIOHTTP1", "NIOSSL",
     ], exclude: ["CRI/cri.proto", "CRI/events.proto", "CRI/generate.sh"]),

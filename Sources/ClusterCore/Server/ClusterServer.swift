@@ -27,7 +27,6 @@ public struct ServerSettings: Sendable {
   public var serviceRange = (base: "10.43.0.0", length: 16)
   /// Superseded versions are kept at least this long.
   public var historySeconds = 300
-  public var podLogs: PodLogs?
 
   public init(dataFolder: String) { self.dataFolder = dataFolder }
 }
@@ -122,7 +121,7 @@ public final class ClusterServer: Sendable {
     let documents = Documents(kinds: kinds, address: "\(settings.advertiseAddress):\(settings.port)") {
       isReady.isSet
     }
-    let router = Router(core: core, documents: documents, podLogs: settings.podLogs)
+    let router = Router(core: core, documents: documents, nodes: try NodeConnections(authority))
     let listener: HTTPListener
     do {
       listener = try await HTTPListener.start(

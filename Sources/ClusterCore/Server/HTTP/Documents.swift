@@ -28,7 +28,9 @@ final class Documents: Sendable {
   }
 
   /// Subresources that are answered; discovery names no others.
-  private static let served: Set<String> = ["status", "scale", "binding", "eviction", "log", "finalize"]
+  private static let served: Set<String> = [
+    "attach", "binding", "eviction", "exec", "finalize", "log", "portforward", "proxy", "scale", "status",
+  ]
 
   private static func serves(_ kind: ResourceKind, _ path: String) -> Bool {
     let parts = path.split(separator: "/")

@@ -14,18 +14,18 @@ import Synchronization
 final class Router: Sendable {
   let core: RESTCore
   let documents: Documents
-  let podLogs: PodLogs?
+  let nodes: NodeConnections?
   let access: Access
   private let requests = Metrics.shared.counter(
     "apiserver_request_total", "Requests by verb, resource and code.", labels: ["verb", "resource", "code"])
   private let durations = Metrics.shared.histogram(
     "apiserver_request_duration_seconds", "Time to answer, watches excepted.", labels: ["verb", "resource"])
 
-  init(core: RESTCore, documents: Documents, podLogs: PodLogs?, access: Access = Access()) {
+  init(core: RESTCore, documents: Documents, nodes: NodeConnections?, access: Access = Access()) {
     self.access = access
     self.core = core
     self.documents = documents
-    self.podLogs = podLogs
+    self.nodes = nodes
   }
 
   func respond(_ request: HTTPRequest) async -> HTTPResponse {
