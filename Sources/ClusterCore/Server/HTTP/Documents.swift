@@ -29,7 +29,7 @@ final class Documents: Sendable {
 
   /// Subresources that are answered; discovery names no others.
   private static let served: Set<String> = [
-    "status", "scale", "binding", "eviction", "log", "finalize", "token",
+    "status", "scale", "binding", "eviction", "log", "finalize", "token", "approval",
   ]
 
   private static func serves(_ kind: ResourceKind, _ path: String) -> Bool {
