@@ -11,6 +11,7 @@ extension Router {
   ) async throws -> HTTPResponse {
     switch subresource {
     case "status": return try await serveObject(request, kind, namespace, name, part: .status)
+    case "approval": return try await serveObject(request, kind, namespace, name, part: .approval)
     case "finalize":
       guard request.method == .PUT else { throw Failure.methodNotAllowed }
       return try await serveObject(request, kind, namespace, name, part: .finalize)
