@@ -28,6 +28,8 @@ public struct ServerSettings: Sendable {
   /// Superseded versions are kept at least this long.
   public var historySeconds = 300
   public var podLogs: PodLogs?
+  /// Who is believed, and by what.
+  public var authentication = AuthenticationSettings()
   /// Pods get a volume with a token of their ServiceAccount, the CA and their namespace.
   public var automountServiceAccountTokens = true
   /// Levels of Pod Security for namespaces that say nothing, and exemptions.
@@ -45,6 +47,7 @@ public final class ClusterServer: Sendable {
   private let group: MultiThreadedEventLoopGroup
   private let authority: CertificateAuthority
   private let chores: Task<Void, Never>
+  private let aggregator: RoleAggregator
   private let log = Logger(label: "apiserver")
 
   /// `https://HOST:PORT`.
@@ -57,7 +60,7 @@ public final class ClusterServer: Sendable {
   private init(
     store: SQLiteStore, caches: ObjectCaches, core: RESTCore, listener: HTTPListener,
     group: MultiThreadedEventLoopGroup, authority: CertificateAuthority, chores: Task<Void, Never>,
-    address: String, kubeconfigPath: String
+    aggregator: RoleAggregator, address: String, kubeconfigPath: String
   ) {
     self.store = store
     self.caches = caches
@@ -66,6 +69,7 @@ public final class ClusterServer: Sendable {
     self.group = group
     self.authority = authority
     self.chores = chores
+    self.aggregator = aggregator
     self.address = address
     self.kubeconfigPath = kubeconfigPath
     port = listener.port
@@ -110,6 +114,10 @@ public final class ClusterServer: Sendable {
     let admin = try authority.client(file: "admin", user: "weft-admin", groups: ["system:masters"])
 
     let caches = ObjectCaches(store: store)
+    let tokens = try settings.authentication.serviceAccountTokens(
+      folder: settings.dataFolder + "/certificates", objects: caches)
+    let authentication = try settings.authentication.authentication(
+      authority: authority.pem, tokens: tokens, objects: caches)
     do throws(StoreError) { try await caches.start() } catch {
       if case .failed(let cause) = error { throw cause }
       throw Failure.store(error)
@@ -126,8 +134,8 @@ public final class ClusterServer: Sendable {
       settings: AdmissionSettings(
         automountsTokens: settings.automountServiceAccountTokens, podSecurity: settings.podSecurity))
     let core = RESTCore(
-      store: store, caches: caches, kinds: kinds, services: services, admission: admission, webhooks: webhooks
-    )
+      store: store, caches: caches, kinds: kinds, services: services, admission: admission, tokens: tokens,
+      webhooks: webhooks)
     state.connect(core)
     let serviceKind = try core.kind(.services)
     core.cache(serviceKind).snapshot.forEach(prefix: ObjectCaches.root, after: nil) { service in
@@ -138,11 +146,23 @@ public final class ClusterServer: Sendable {
     let documents = Documents(kinds: kinds, address: "\(settings.advertiseAddress):\(settings.port)") {
       isReady.isSet
     }
-    let router = Router(core: core, documents: documents, podLogs: settings.podLogs)
+    let roles = RBACAuthorizer(caches: caches)
+    let access = Access(
+      authenticators: [authentication], allowsAnonymous: settings.authentication.anonymous,
+      authorizers: [SystemMasters(), NodeAuthorizer(caches: caches), roles])
+    let given = settings.authentication.serviceAccountKeysURL
+    let shownPort = settings.port == 0 ? 443 : settings.port
+    let keysURL = given.isEmpty ? "https://\(settings.advertiseAddress):\(shownPort)/openid/v1/jwks" : given
+    let router = Router(
+      core: core, documents: documents, podLogs: settings.podLogs, access: access,
+      reviews: IdentityReviews(authentication: authentication),
+      issuer: IssuerDocuments(tokens: tokens, keysURL: keysURL))
     let listener: HTTPListener
     do {
       listener = try await HTTPListener.start(
-        host: settings.host, port: settings.port, certificate: serving, authority: authority.pem, group: group
+        host: settings.host, port: settings.port, certificate: serving,
+        authority: authentication.authoritiesPEM,
+        group: group
       ) { await router.respond($0) }
     } catch {
       caches.shutdown()
@@ -151,6 +171,7 @@ public final class ClusterServer: Sendable {
     do {
       try await core.createBuiltins(
         serviceAddress: own.description, endpoint: (settings.advertiseAddress, listener.port))
+      try await core.reconcileDefaultRoles()
       let shown = settings.host == "0.0.0.0" || settings.host == "::" ? "127.0.0.1" : settings.host
       let address = "https://\(shown.contains(":") ? "[\(shown)]" : shown):\(listener.port)"
       let kubeconfigPath = settings.dataFolder + "/admin.kubeconfig"
@@ -164,7 +185,8 @@ public final class ClusterServer: Sendable {
       }
       return ClusterServer(
         store: store, caches: caches, core: core, listener: listener, group: group, authority: authority,
-        chores: chores, address: address, kubeconfigPath: kubeconfigPath)
+        chores: chores, aggregator: RoleAggregator(core: core), address: address,
+        kubeconfigPath: kubeconfigPath)
     } catch {
       await listener.shutdown(grace: .zero)
       caches.shutdown()
@@ -217,6 +239,7 @@ public final class ClusterServer: Sendable {
   public func shutdown() async {
     chores.cancel()
     core.webhooks?.shutdown()
+    aggregator.stop()
     caches.shutdown()
     await listener.shutdown(grace: .milliseconds(200))
     await store.shutdown()

@@ -38,7 +38,7 @@ public final class InProcessClient: ClusterAPI {
     let filter = try core.filter(kind, namespace: namespace, options)
     let start = try await core.watchStart(kind, namespace: namespace, filter, options)
     let caches = core.caches
-    let name = RESTCore.storageName(kind)
+    let name = kind.storageName
     // Initial events are delivered before anyone reads: they do not count against the bound.
     let (stream, continuation) = AsyncThrowingStream<WatchEvent, any Error>.makeStream(
       bufferingPolicy: .bufferingOldest(Self.watchBufferMax + caches[name].count))
@@ -112,6 +112,8 @@ public final class InProcessClient: ClusterAPI {
     case "binding":
       try await core.bind(
         kind, namespace: namespace, name: name, body, options: WriteOptions(), identity: identity)
+    case "token" where kind.gvr == .serviceAccounts:
+      return try await core.requestToken(namespace: namespace, name: name, body, isDryRun: false)
     case "eviction":
       try await core.evict(
         kind, namespace: namespace, name: name, body, options: WriteOptions(), identity: identity)
@@ -169,7 +171,7 @@ private final class LocalWatcher: WatchSubscriber {
   }
 
   func begin(_ objects: [CachedObject], end: Revision?) {
-    for object in objects { send(.added(object.tree)) }
+    for object in objects { send(.added(filter.served(object).tree)) }
     if let end { send(.bookmark(resourceVersion: String(end), isInitialEventsEnd: true)) }
   }
 
@@ -177,10 +179,10 @@ private final class LocalWatcher: WatchSubscriber {
     for event in events {
       guard let seen = filter.seen(event) else { continue }
       switch seen {
-      case .added: send(.added(event.object.tree))
-      case .modified: send(.modified(event.object.tree))
+      case .added: send(.added(filter.served(event.object).tree))
+      case .modified: send(.modified(filter.served(event.object).tree))
       case .deleted:
-        var tree = event.previous?.tree ?? event.object.tree
+        var tree = filter.served(event.previous ?? event.object).tree
         tree.set(JSON(String(event.revision)), at: "metadata", "resourceVersion")
         send(.deleted(tree))
       }

@@ -121,6 +121,15 @@ struct Normalizer {
     }
   }
 
+  /// An object with nothing but what is always written.
+  static func empty(_ schema: Schema) -> JSON {
+    var object = JSONObject()
+    for field in schema.fields where field.isAlways {
+      if let value = zero(field) { object.append(field.name, value) }
+    }
+    return .object(object)
+  }
+
   /// What a field that is always written holds when nothing was said; nil for what is better absent.
   private static func zero(_ field: SchemaField) -> JSON? {
     if field.hasPresence { return nil }
@@ -132,12 +141,7 @@ struct Normalizer {
     case .intOrString: return 0
     case .list: return []
     case .map: return [:]
-    case .object(let schema):
-      var object = JSONObject()
-      for child in schema.fields where child.isAlways {
-        if let value = zero(child) { object.append(child.name, value) }
-      }
-      return .object(object)
+    case .object(let schema): return empty(schema)
     case .time, .microTime, .duration, .raw, .fields, .either: return nil
     }
   }

@@ -148,7 +148,7 @@ extension SchemaText {
       group string #2
       version string #3
       insecureSkipTLSVerify bool #4
-      caBundle bytes #5 atomic
+      caBundle bytes #5
       groupPriorityMinimum int32! #7
       versionPriority int32! #8
     type ServiceReference

@@ -4,7 +4,6 @@
 extension SchemaText {
   static let coreNodeV1 = #"""
     group core - v1 io.k8s.api.core.v1
-    kind Node nodes short=no sub=proxy,status
     type Node
       metadata meta.ObjectMeta #1
       spec NodeSpec+ #2
@@ -74,6 +73,7 @@ extension SchemaText {
       operatingSystem string! #9
       architecture string! #10
       swap NodeSwapStatus? #11
+      runningInUserNamespace bool? #12
     type NodeSwapStatus
       capacity int64? #1
     type ContainerImage

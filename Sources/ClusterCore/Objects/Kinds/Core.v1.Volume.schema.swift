@@ -1,4 +1,4 @@
-// Volumes and where their content comes from.
+// Volumes of pods: where their content comes from.
 // Names, types and numbers are facts of the public API; the grammar is told in Schema/SchemaText.swift.
 
 extension SchemaText {
@@ -40,26 +40,11 @@ extension SchemaText {
       image ImageVolumeSource? #30
     type HostPathVolumeSource
       path string! #1
-      type string? #2 = "" \#
-    enum(|DirectoryOrCreate|Directory|FileOrCreate|File|Socket|CharDevice|BlockDevice)
+      type string? #2 = "" enum(|DirectoryOrCreate|Directory|FileOrCreate|File|Socket|CharDevice|BlockDevice)
     type EmptyDirVolumeSource
       medium string #1
       sizeLimit quantity? #2
       mode int32? #3
-    type GCEPersistentDiskVolumeSource
-      pdName string! #1
-      fsType string #2
-      partition int32 #3
-      readOnly bool #4
-    type AWSElasticBlockStoreVolumeSource
-      volumeID string! #1
-      fsType string #2
-      partition int32 #3
-      readOnly bool #4
-    type GitRepoVolumeSource
-      repository string! #1
-      revision string #2
-      directory string #3
     type SecretVolumeSource
       secretName string #1
       items []KeyToPath #2 atomic
@@ -71,61 +56,11 @@ extension SchemaText {
       path string! #2
       mode int32? #3
       user int64? #4
-    type NFSVolumeSource
-      server string! #1
-      path string! #2
-      readOnly bool #3
-    type ISCSIVolumeSource
-      targetPortal string! #1
-      iqn string! #2
-      lun int32! #3
-      iscsiInterface string #4 = default
-      fsType string #5
-      readOnly bool #6
-      portals []string #7 atomic
-      chapAuthDiscovery bool #8
-      chapAuthSession bool #11
-      secretRef LocalObjectReference? #10
-      initiatorName string? #12
     type LocalObjectReference
       name string #1
-    type GlusterfsVolumeSource
-      endpoints string! #1
-      path string! #2
-      readOnly bool #3
     type PersistentVolumeClaimVolumeSource
       claimName string! #1
       readOnly bool #2
-    type RBDVolumeSource
-      monitors []string! #1 atomic
-      image string! #2
-      fsType string #3
-      pool string #4 = rbd
-      user string #5 = admin
-      keyring string #6 = /etc/ceph/keyring
-      secretRef LocalObjectReference? #7
-      readOnly bool #8
-    type FlexVolumeSource
-      driver string! #1
-      fsType string #2
-      secretRef LocalObjectReference? #3
-      readOnly bool #4
-      options map[string] #5
-    type CinderVolumeSource
-      volumeID string! #1
-      fsType string #2
-      readOnly bool #3
-      secretRef LocalObjectReference? #4
-    type CephFSVolumeSource
-      monitors []string! #1 atomic
-      path string #2
-      user string #3
-      secretFile string #4
-      secretRef LocalObjectReference? #5
-      readOnly bool #6
-    type FlockerVolumeSource
-      datasetName string #1
-      datasetUUID string #2
     type DownwardAPIVolumeSource
       items []DownwardAPIVolumeFile #1 atomic
       defaultMode int32? #2 = 420
@@ -137,50 +72,18 @@ extension SchemaText {
       mode int32? #4
       user int64? #5
     type ObjectFieldSelector
-      apiVersion string #1 = v1
+      apiVersion string #1 = v1 "Group and version of this object's form.
       fieldPath string! #2
     type ResourceFieldSelector
       containerName string #1
       resource string! #2
       divisor quantity #3 = 0
-    type FCVolumeSource
-      targetWWNs []string #1 atomic
-      lun int32? #2
-      fsType string #3
-      readOnly bool #4
-      wwids []string #5 atomic
-    type AzureFileVolumeSource
-      secretName string! #1
-      shareName string! #2
-      readOnly bool #3
     type ConfigMapVolumeSource
       ~ LocalObjectReference #1
       items []KeyToPath #2 atomic
       defaultMode int32? #3 = 420
       optional bool? #4
       defaultUser int64? #5
-    type VsphereVirtualDiskVolumeSource
-      volumePath string! #1
-      fsType string #2
-      storagePolicyName string #3
-      storagePolicyID string #4
-    type QuobyteVolumeSource
-      registry string! #1
-      volume string! #2
-      readOnly bool #3
-      user string #4
-      group string #5
-      tenant string #6
-    type AzureDiskVolumeSource
-      diskName string! #1
-      diskURI string! #2
-      cachingMode string? #3 = ReadWrite enum(None|ReadOnly|ReadWrite)
-      fsType string? #4 = ext4
-      readOnly bool? #5 = false
-      kind string? #6 = Shared enum(Shared|Dedicated|Managed)
-    type PhotonPersistentDiskVolumeSource
-      pdID string! #1
-      fsType string #2
     type ProjectedVolumeSource
       sources []VolumeProjection+ #1 atomic
       defaultMode int32? #2 = 420
@@ -223,27 +126,6 @@ extension SchemaText {
       certificateChainPath string #6
       userAnnotations map[string] #7
       user int64? #8
-    type PortworxVolumeSource
-      volumeID string! #1
-      fsType string #2
-      readOnly bool #3
-    type ScaleIOVolumeSource
-      gateway string! #1
-      system string! #2
-      secretRef LocalObjectReference?! #3
-      sslEnabled bool #4
-      protectionDomain string #5
-      storagePool string #6
-      storageMode string #7 = ThinProvisioned
-      volumeName string #8
-      fsType string #9 = xfs
-      readOnly bool #10
-    type StorageOSVolumeSource
-      volumeName string #1
-      volumeNamespace string #2
-      fsType string #3
-      readOnly bool #4
-      secretRef LocalObjectReference? #5
     type CSIVolumeSource
       driver string! #1
       readOnly bool? #2
@@ -255,28 +137,6 @@ extension SchemaText {
     type PersistentVolumeClaimTemplate
       metadata meta.ObjectMeta #1
       spec PersistentVolumeClaimSpec! #2
-    type PersistentVolumeClaimSpec
-      accessModes []string #1 atomic enum(ReadWriteOnce|ReadOnlyMany|ReadWriteMany|ReadWriteOncePod)
-      selector meta.LabelSelector? #4
-      resources VolumeResourceRequirements+ #2
-      volumeName string #3
-      storageClassName string? #5
-      volumeMode string? #6 = Filesystem enum(Block|Filesystem)
-      dataSource TypedLocalObjectReference? #7
-      dataSourceRef TypedObjectReference? #8
-      volumeAttributesClassName string? #9
-    type VolumeResourceRequirements
-      limits map[quantity] #1
-      requests map[quantity] #2
-    type TypedLocalObjectReference
-      apiGroup string? #1
-      kind string! #2
-      name string! #3
-    type TypedObjectReference
-      apiGroup string? #1
-      kind string! #2
-      name string! #3
-      namespace string? #4
     type ImageVolumeSource
       reference string #1
       pullPolicy string #2 enum(Always|Never|IfNotPresent)

@@ -52,6 +52,9 @@ public struct KindRegistry: Sendable {
       default: preconditionFailure("schema text: unknown word \(word)")
       }
     }
+    // No two groups of ours use one plural but for events, which are one resource.
+    kind.storageName = kind.plural
+    kind.versions = KindVersions.builtin(gvk)
     return kind
   }
 

@@ -42,6 +42,10 @@ public struct ResourceKind: Sendable {
   /// In alphabetical order.
   public var subresources: [Subresource]
   public var schema: Schema
+  /// Set when the resource is served in other versions too, or kept as another kind's.
+  public var versions: KindVersions?
+  /// The name that its objects are stored under, the same for all versions of a resource.
+  public var storageName: String
 
   public var group: String { gvk.group }
   public var version: String { gvk.version }
@@ -70,6 +74,8 @@ public struct ResourceKind: Sendable {
     self.verbs = verbs
     self.subresources = subresources
     self.schema = schema
+    // Two groups may use one plural.
+    storageName = gvk.group.isEmpty ? plural : "\(plural).\(gvk.group)"
   }
 
   public static let allVerbs = [

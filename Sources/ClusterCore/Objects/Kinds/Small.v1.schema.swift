@@ -102,26 +102,4 @@ extension SchemaText {
       nodeSelector map[string] #1 atomic
       tolerations []core.Toleration #2 atomic
     """#
-
-  static let autoscalingV1 = #"""
-    group autoscaling autoscaling v1 io.k8s.api.autoscaling.v1
-    hidden Scale
-    type Scale
-      metadata meta.ObjectMeta #1
-      spec ScaleSpec+ #2
-      status ScaleStatus+ #3
-    type ScaleSpec
-      replicas int32 #1
-    type ScaleStatus
-      replicas int32! #1
-      selector string #2
-    """#
-
-  static let policyV1 = #"""
-    group policy policy v1 io.k8s.api.policy.v1
-    hidden Eviction
-    type Eviction
-      metadata meta.ObjectMeta #1
-      deleteOptions meta.DeleteOptions? #2
-    """#
 }

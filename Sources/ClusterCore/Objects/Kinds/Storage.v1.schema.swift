@@ -29,7 +29,7 @@ extension SchemaText {
       nodeName string! #3
     type VolumeAttachmentSource
       persistentVolumeName string? #1
-      inlineVolumeSpec raw? #2
+      inlineVolumeSpec core.PersistentVolumeSpec? #2
     type VolumeAttachmentStatus
       attached bool! #1
       attachmentMetadata map[string] #2

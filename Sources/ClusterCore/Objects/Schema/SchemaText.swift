@@ -8,19 +8,20 @@
 //     ~ TYPE #NUMBER                      a message whose fields JSON flattens into this one
 //
 // TYPE is string bool int32 int64 float quantity intstr time microtime duration bytes raw fields, `[]T`,
-// `map[T]`, `either[Type|T]`, a type of the same group (itself too), or `alias.Type` of another. `?` says that presence counts (a pointer
-// upstream), `!` that it is required and always written, `+` that it is always written. Flags: `= value`,
-// enum(a|b) where `_` is a space, merge(key) and merge and retain for strategic merge, map(keys) and set and atomic for server-
-// side apply. A field line is indented by two; `\` at its end says that it goes on.
+// `map[T]`, `either[Type|T]`, a type of the same group (itself too), or `alias.Type` of another. `?` says
+// that presence counts (a pointer upstream), `!` that it is required and always written, `+` that it is always
+// written. Flags: `= value`, enum(a|b) where `_` is a space, merge(key) and merge and retain for strategic
+// merge, map(keys) and set and atomic and granular for server-side apply. A field line is indented by two;
+// `\` at its end says that it goes on.
 
 enum SchemaText {
   /// In the order in which upstream ranks the groups: discovery lists them so, and a short name that two kinds
   /// share means the first.
   static let all = [
-    metaV1, coreBaseV1, coreNodeV1, corePodV1, coreContainerV1, coreVolumeV1, apiregistrationV1, appsV1,
-    eventsV1, authenticationV1, authorizationV1, autoscalingV1, certificatesV1, networkingV1, policyV1,
-    rbacV1,
-    storageV1, admissionregistrationV1, apiextensionsV1, schedulingV1, coordinationV1, nodeV1, discoveryV1,
+    metaV1, coreBaseV1, coreServiceV1, coreNodeV1, corePodV1, corePodStatusV1, coreContainerV1, coreVolumeV1,
+    coreStorageV1, corePersistentVolumeV1, apiregistrationV1, appsV1, eventsV1, authenticationV1,
+    authorizationV1, autoscaling, batchV1, certificatesV1, networkingV1, policyV1, rbacV1, storageV1,
+    admissionregistrationV1, apiextensionsV1, schedulingV1, coordinationV1, nodeV1, discoveryV1,
     flowcontrolV1,
   ]
 }
@@ -132,7 +133,8 @@ struct SchemaCompiler {
       }
     }
     // Selectors and references are replaced as wholes: half of one selects something nobody asked for.
-    let isAtomic = lines.isAtomic || Self.atomicTypes.contains(String(typeName))
+    let isAtomic =
+      lines.isAtomic || Self.atomicTypes.contains(String(typeName)) || Self.atomicTypes.contains(name)
     let schema = Schema(
       name: fullName, doc: lines.doc, fields: fields, inlined: inlined, isAtomic: isAtomic)
     knot.tie(schema)
@@ -143,7 +145,8 @@ struct SchemaCompiler {
   private static let atomicTypes: Set<String> = [
     "ObjectReference", "LocalObjectReference", "TypedLocalObjectReference", "ObjectFieldSelector",
     "ResourceFieldSelector", "ConfigMapKeySelector", "SecretKeySelector", "NodeSelector", "NodeSelectorTerm",
-    "FileKeySelector", "EndpointPort", "EvictionResponder",
+    "FileKeySelector", "EndpointPort", "EndpointAddress", "EvictionResponder", "SecretReference",
+    "ScopeSelector", "autoscaling.CrossVersionObjectReference",
   ]
 
   private mutating func field(_ words: [Substring], doc: String, in group: Group) -> SchemaField {
@@ -184,6 +187,9 @@ struct SchemaCompiler {
       case "merge":
         field.patch.isMerge = true
         field.patch.mergeKey = argument.isEmpty ? nil : String(argument)
+      case "granular":
+        field.isGranular = true
+        if case .object(let schema) = field.type { field.type = .object(schema.granular()) }
       case "retain": field.patch.retainsKeys = true
       case "map": field.listType = .map(argument.split(separator: ",").map(String.init))
       case "set": field.listType = .set

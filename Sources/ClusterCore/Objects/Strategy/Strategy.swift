@@ -8,7 +8,9 @@ extension ResourceKind {
   /// Kinds whose `metadata.generation` counts changes of the spec.
   public var countsGenerations: Bool {
     switch (group, kind) {
-    case ("apps", _), ("networking.k8s.io", "Ingress"), ("networking.k8s.io", "NetworkPolicy"),
+    case ("apps", "ControllerRevision"): false
+    case ("apps", _), ("batch", _), ("policy", _), ("", "ReplicationController"),
+      ("networking.k8s.io", "Ingress"), ("networking.k8s.io", "NetworkPolicy"),
       ("networking.k8s.io", "IngressClass"), ("discovery.k8s.io", "EndpointSlice"), ("", "Pod"):
       true
     default: group.contains(".") && !group.hasSuffix(".k8s.io")
@@ -18,26 +20,26 @@ extension ResourceKind {
   /// Before a create, after defaults: drops the status a writer may not give and starts the generation.
   /// Names, uid, timestamps and versions are the server's own business.
   public func prepareForCreate(_ object: inout JSON) {
-    if hasStatus {
-      object["status"] = nil
-      object["status"] = initialStatus(object)
-    }
+    if hasStatus, !keepsStatusOnCreate { object["status"] = initialStatus(object) }
     object.set(countsGenerations ? 1 : nil, at: "metadata", "generation")
     if kind == "Namespace", group.isEmpty {
       var finalizers = object.at("spec", "finalizers")?.array ?? []
       if !finalizers.contains("kubernetes") { finalizers.append("kubernetes") }
       object.set(.array(finalizers), at: "spec", "finalizers")
     }
+    if kind == "Job", group == "batch" { JobStrategy.prepareForCreate(&object) }
   }
 
-  private func initialStatus(_ object: JSON) -> JSON? {
-    switch (group, kind) {
-    case ("", "Namespace"): ["phase": "Active"]
-    case ("", "Pod"): ["phase": "Pending", "qosClass": .string(PodQuality.of(object))]
-    case ("", "Service"), ("networking.k8s.io", "Ingress"): ["loadBalancer": [:]]
-    case ("apps", "ReplicaSet"): ["replicas": 0]
-    default: [:]
-    }
+  /// Kinds whose status a create may bring along: a node tells of itself in one request.
+  public var keepsStatusOnCreate: Bool { kind == "Node" && group.isEmpty }
+
+  /// What is always written of a status, before anything is known.
+  private func initialStatus(_ object: JSON) -> JSON {
+    guard let type = schema.field("status")?.type.schema else { return [:] }
+    var status = Normalizer.empty(type)
+    type.applyDefaults(&status)
+    if kind == "Pod", group.isEmpty { status["qosClass"] = .string(PodQuality.of(object)) }
+    return status
   }
 
   /// Before an update, after defaults. The main path keeps the old status; the path `status` keeps everything

@@ -81,4 +81,22 @@ extension TablePrinter {
   ]) { object, now in
     [JSON(object.name), Cell.selector(object.at("spec", "podSelector")), Cell.age(object, now)]
   }
+
+  private static let endpointsShown = 3
+
+  static let endpoints = TablePrinter(columns: [
+    name, TableColumn("Endpoints", "Addresses and ports that are ready."), age,
+  ]) { object, now in
+    var texts: [String] = []
+    for subset in object["subsets"]?.elements ?? [] {
+      let addresses = (subset["addresses"]?.elements ?? []).compactMap { $0["ip"]?.string }
+      let ports = (subset["ports"]?.elements ?? []).compactMap { $0["port"]?.integer }
+      if ports.isEmpty { texts += addresses }
+      for port in ports { texts += addresses.map { $0.contains(":") ? "[\($0)]:\(port)" : "\($0):\(port)" } }
+    }
+    let shown = texts.prefix(endpointsShown).joined(separator: ",")
+    let rest = texts.count - endpointsShown
+    let text = texts.isEmpty ? "<none>" : rest > 0 ? "\(shown) + \(rest) more..." : shown
+    return [JSON(object.name), JSON(text), Cell.age(object, now)]
+  }
 }

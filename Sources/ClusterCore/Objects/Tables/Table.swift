@@ -57,6 +57,21 @@ public struct TablePrinter: Sendable {
     case ("", "Event"), ("events.k8s.io", "Event"): events
     case ("apps", "Deployment"): deployments
     case ("apps", "ReplicaSet"): replicaSets
+    case ("apps", "StatefulSet"): statefulSets
+    case ("apps", "DaemonSet"): daemonSets
+    case ("apps", "ControllerRevision"): controllerRevisions
+    case ("", "ReplicationController"): replicationControllers
+    case ("batch", "Job"): jobs
+    case ("batch", "CronJob"): cronJobs
+    case ("autoscaling", "HorizontalPodAutoscaler"): autoscalers
+    case ("policy", "PodDisruptionBudget"): disruptionBudgets
+    case ("", "PersistentVolume"): persistentVolumes
+    case ("", "PersistentVolumeClaim"): persistentVolumeClaims
+    case ("", "ResourceQuota"): resourceQuotas
+    case ("", "LimitRange"): limitRanges
+    case ("", "PodTemplate"): podTemplates
+    case ("", "ComponentStatus"): componentStatuses
+    case ("", "Endpoints"): endpoints
     case ("discovery.k8s.io", "EndpointSlice"): endpointSlices
     case ("coordination.k8s.io", "Lease"): leases
     case ("networking.k8s.io", "Ingress"): ingresses

@@ -24,13 +24,13 @@ final class AdmissionState: Sendable {
   func connect(_ core: RESTCore) { reference.withLock { $0.core = core } }
 
   private func cache(_ resource: GroupVersionResource) -> ObjectCache? {
-    kinds.current[resource].map { caches[RESTCore.storageName($0)] }
+    kinds.current[resource].map { caches[$0.storageName] }
   }
 
   /// The object, from memory; nil too when its kind is not served.
   func object(_ resource: GroupVersionResource, namespace: String = "", name: String) -> CachedObject? {
     guard let kind = kinds.current[resource] else { return nil }
-    return caches[RESTCore.storageName(kind)][RESTCore.key(kind, namespace, name)]
+    return caches[kind.storageName][RESTCore.key(kind, namespace, name)]
   }
 
   /// The object, once more after the caches caught up when it is not there at first.

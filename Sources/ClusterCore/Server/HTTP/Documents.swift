@@ -28,7 +28,9 @@ final class Documents: Sendable {
   }
 
   /// Subresources that are answered; discovery names no others.
-  private static let served: Set<String> = ["status", "scale", "binding", "eviction", "log", "finalize"]
+  private static let served: Set<String> = [
+    "status", "scale", "binding", "eviction", "log", "finalize", "token",
+  ]
 
   private static func serves(_ kind: ResourceKind, _ path: String) -> Bool {
     let parts = path.split(separator: "/")
@@ -46,10 +48,11 @@ final class Documents: Sendable {
         .bytes(ByteBuffer(string: Metrics.shared.text())))
     case "openapi": return try openAPI(request)
     case nil:
-      let paths = [
-        "/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz",
-        "/version",
-      ]
+      let paths =
+        [
+          "/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz",
+          "/version",
+        ] + IssuerDocuments.paths
       return Answer.json(200, ["paths": JSON(paths)])
     default: throw Failure.notServed
     }

@@ -40,6 +40,12 @@ extension Router {
         kind, namespace: namespace, name: name, body, options: WriteOptions(request),
         identity: request.identity)
       return Self.success
+    case "token":
+      guard request.method == .POST else { throw Failure.methodNotAllowed }
+      let body = try part(request, GroupVersionKind("authentication.k8s.io", "v1", "TokenRequest"))
+      let answer = try await core.requestToken(
+        namespace: namespace, name: name, body, isDryRun: request.parameter("dryRun") == "All")
+      return Answer.json(201, answer)
     case "eviction":
       guard request.method == .POST else { throw Failure.methodNotAllowed }
       let body = try part(request, GroupVersionKind("policy", "v1", "Eviction"))

@@ -32,7 +32,7 @@ extension Router {
     let filter = try core.filter(kind, namespace: namespace, options)
     let start = try await core.watchStart(kind, namespace: namespace, filter, options)
     let seconds = options.timeoutSeconds ?? Int.random(in: 1800...3600)
-    let resource = RESTCore.storageName(kind)
+    let resource = kind.storageName
     let caches = core.caches
     return HTTPResponse(
       200, contentType: form.contentType, headers: [],

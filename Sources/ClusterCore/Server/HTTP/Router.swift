@@ -16,12 +16,19 @@ final class Router: Sendable {
   let documents: Documents
   let podLogs: PodLogs?
   let access: Access
+  let reviews: IdentityReviews?
+  let issuer: IssuerDocuments?
   private let requests = Metrics.shared.counter(
     "apiserver_request_total", "Requests by verb, resource and code.", labels: ["verb", "resource", "code"])
   private let durations = Metrics.shared.histogram(
     "apiserver_request_duration_seconds", "Time to answer, watches excepted.", labels: ["verb", "resource"])
 
-  init(core: RESTCore, documents: Documents, podLogs: PodLogs?, access: Access = Access()) {
+  init(
+    core: RESTCore, documents: Documents, podLogs: PodLogs?, access: Access,
+    reviews: IdentityReviews? = nil, issuer: IssuerDocuments? = nil
+  ) {
+    self.reviews = reviews
+    self.issuer = issuer
     self.access = access
     self.core = core
     self.documents = documents
@@ -58,15 +65,14 @@ final class Router: Sendable {
   private func route(_ received: HTTPRequest) async throws -> HTTPResponse {
     var request = received
     request.identity = try await access.identify(received)
+    if let other = try await access.impersonate(request, as: request.identity) { request.identity = other }
     let first = request.path.first ?? ""
     let target = first == "api" || first == "apis" ? Target(request.path) : nil
     let attributes = AccessAttributes(request, identity: request.identity, target: target)
-    guard case .allow = await access.decide(attributes) else {
-      throw Failure.forbidden(
-        path: request.rawPath, verb: request.method.rawValue.lowercased(), user: request.identity.user)
-    }
+    try await access.require(attributes)
     if let target { return try await serve(request, target) }
     guard request.method == .GET || request.method == .HEAD else { throw Failure.notServed }
+    if let document = issuer?.answer(request) { return document }
     return try documents.answer(request)
   }
 
@@ -94,8 +100,16 @@ final class Router: Sendable {
         ])
       }
       return Answer.list(try await core.list(kind, namespace: target.namespace, options: options), kind, form)
+    case .POST where kind.group == AccessReview.group:
+      return try await reviewAccess(request, kind, target.namespace)
     case .POST where kind.kind == "Binding":
       return try await bind(request, kind, target.namespace)
+    case .POST where kind.group == IdentityReviews.group:
+      let body = try Bodies.object(request, kind.schema, as: kind.gvk).object
+      guard let answer = try await reviews?.answer(kind.kind, body, asker: request.identity) else {
+        throw Failure.notServed
+      }
+      return Answer.json(201, answer)
     // Reviews are answered by those who know, and never kept.
     case .POST where !kind.isStored: throw Failure.notServed
     case .POST:

@@ -51,14 +51,15 @@ extension RESTCore {
           return .gone(CachedObject(key: key, revision: revision, tree: current.tree))
         }
         if dryRun || object == current.tree { return .terminating(current) }
-        let revision = try await store.update(key, Self.stored(object).bytes, expecting: current.revision)
+        let revision = try await store.update(
+          key, Self.stored(object, kind).bytes, expecting: current.revision)
         await settle(kind, revision)
         return .terminating(CachedObject(key: key, revision: revision, tree: object))
       } catch {
         switch error {
         case .conflict(let stored):
           guard let newer = CachedObject(stored) else { throw Failure.store(error) }
-          current = newer
+          current = newer.served(as: kind)
         case .notFound: throw Failure.notFound(kind, name)
         default: throw Failure.store(error)
         }

@@ -44,9 +44,6 @@ struct AdmissionView {
 }
 
 extension RESTCore {
-  /// Kinds whose status a create may bring along.
-  private static func keepsStatusOnCreate(_ kind: ResourceKind) -> Bool { kind.kind == "Node" }
-
   func create(
     _ kind: ResourceKind, namespace: String, _ body: JSON, options: WriteOptions, identity: Identity,
     isApply: Bool = false
@@ -80,11 +77,7 @@ extension RESTCore {
     _ kind: ResourceKind, _ object: inout JSON, options: WriteOptions, identity: Identity, isApply: Bool
   ) async throws -> Written {
     let name = object.name
-    if let subresource = kind.subresource("status"), subresource.name == "status",
-      !Self.keepsStatusOnCreate(kind)
-    {
-      object["status"] = nil
-    }
+    if kind.hasStatus, !kind.keepsStatusOnCreate { object["status"] = nil }
     let kept = [
       "name", "generateName", "namespace", "labels", "annotations", "ownerReferences", "finalizers",
       "managedFields",
@@ -93,9 +86,9 @@ extension RESTCore {
     for field in kept { if let value = object.metadata[field] { metadata[field] = value } }
     metadata["uid"] = JSON(Self.uid())
     metadata["creationTimestamp"] = JSON(Timestamp.nowText())
-    if kind.countsGenerations { metadata["generation"] = 1 }
     object["metadata"] = metadata
     kind.applyDefaults(&object)
+    kind.prepareForCreate(&object)
     ObjectStrategy.normalize(kind, &object)
     if !isApply {
       object.set(nil, at: "metadata", "managedFields")
@@ -131,7 +124,7 @@ extension RESTCore {
           warnings: request.warnings)
       }
       do throws(StoreError) {
-        let revision = try await store.create(key, object.bytes)
+        let revision = try await store.create(key, Self.stored(object, kind).bytes)
         request.finish()
         await settle(kind, revision)
         return Written(
@@ -262,7 +255,8 @@ extension RESTCore {
           await settle(kind, revision)
           return Written(object: CachedObject(key: key, revision: revision, tree: object), warnings: warnings)
         }
-        let revision = try await store.update(key, Self.stored(object).bytes, expecting: current.revision)
+        let revision = try await store.update(
+          key, Self.stored(object, kind).bytes, expecting: current.revision)
         request.finish()
         await settle(kind, revision)
         return Written(object: CachedObject(key: key, revision: revision, tree: object), warnings: warnings)
@@ -272,7 +266,7 @@ extension RESTCore {
         case .conflict(let stored):
           if !wanted.resourceVersion.isEmpty { throw Failure.conflict(kind, name) }
           guard let newer = CachedObject(stored) else { throw Failure.store(error) }
-          current = newer
+          current = newer.served(as: kind)
         case .notFound: throw Failure.notFound(kind, name)
         default: throw Failure.store(error)
         }
@@ -302,7 +296,7 @@ extension RESTCore {
     let managed = object.at("metadata", "managedFields")
     object = merge(kind, old: old, new: object, part: part)
     object.set(managed, at: "metadata", "managedFields")
-    if part == .main || part == .resize, kind.countsGenerations, object["spec"] != old["spec"] {
+    if part == .resize, kind.countsGenerations, object["spec"] != old["spec"] {
       object.set(JSON(old.generation + 1), at: "metadata", "generation")
     }
     if view == nil { request.object = object } else { request.object = view?.show(object) }
@@ -369,17 +363,17 @@ extension RESTCore {
     case .main: break
     }
     object["metadata"] = metadata
-    if kind.subresource("status") != nil { object["status"] = old["status"] }
     kind.applyDefaults(&object)
+    kind.prepareForUpdate(&object, old: old)
     ObjectStrategy.normalize(kind, &object)
     return Self.ordered(object)
   }
 
   // MARK: Form
 
-  /// Stored objects carry no revision: it is the change that stored them.
-  static func stored(_ object: JSON) -> JSON {
-    var object = object
+  /// Stored objects are of the storage's version and carry no revision: it is the change that stored them.
+  static func stored(_ object: JSON, _ kind: ResourceKind) -> JSON {
+    var object = kind.stored(object)
     object.set(nil, at: "metadata", "resourceVersion")
     return object
   }

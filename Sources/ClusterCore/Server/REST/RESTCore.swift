@@ -17,14 +17,18 @@ final class RESTCore: Sendable {
   let kinds: ServedKinds
   let admission: AdmissionChain
   let services: ServiceAllocator
+  /// Makes the tokens of ServiceAccounts; nil where none are made.
+  let tokens: ServiceAccountTokens?
   /// Calls webhooks of every sort.
   let webhooks: WebhookCaller?
   let log = Logger(label: "apiserver")
 
   init(
     store: any Store, caches: ObjectCaches, kinds: ServedKinds, services: ServiceAllocator,
-    admission: AdmissionChain = AdmissionChain(), webhooks: WebhookCaller? = nil
+    admission: AdmissionChain = AdmissionChain(), tokens: ServiceAccountTokens? = nil,
+    webhooks: WebhookCaller? = nil
   ) {
+    self.tokens = tokens
     self.store = store
     self.caches = caches
     self.kinds = kinds
@@ -45,7 +49,7 @@ final class RESTCore: Sendable {
 
   /// `/registry/pods/`, or `/registry/pods/demo/`.
   static func prefix(_ kind: ResourceKind, namespace: String) -> String {
-    let root = "\(ObjectCaches.root)\(storageName(kind))/"
+    let root = "\(ObjectCaches.root)\(kind.storageName)/"
     return namespace.isEmpty || !kind.isNamespaced ? root : "\(root)\(namespace)/"
   }
 
@@ -53,11 +57,7 @@ final class RESTCore: Sendable {
     prefix(kind, namespace: namespace) + name
   }
 
-  static func storageName(_ kind: ResourceKind) -> String {
-    kind.gvr == GroupVersionResource("events.k8s.io", "v1", "events") ? "events.events.k8s.io" : kind.plural
-  }
-
-  func cache(_ kind: ResourceKind) -> ObjectCache { caches[Self.storageName(kind)] }
+  func cache(_ kind: ResourceKind) -> ObjectCache { caches[kind.storageName] }
 
   // MARK: Reading
 
@@ -68,7 +68,7 @@ final class RESTCore: Sendable {
     guard let found = cache(kind)[Self.key(kind, namespace, name)] else {
       throw Failure.notFound(kind, name)
     }
-    return found
+    return found.served(as: kind)
   }
 
   /// Waits until the caches are as new as a client asks; `0` asks for nothing.
@@ -86,7 +86,7 @@ final class RESTCore: Sendable {
   func filter(_ kind: ResourceKind, namespace: String, _ options: ListOptions) throws -> WatchFilter {
     do throws(SelectorError) {
       return WatchFilter(
-        namespace: kind.isNamespaced ? namespace : "",
+        kind: kind, namespace: kind.isNamespaced ? namespace : "",
         labels: try LabelSelector(parsing: options.labelSelector ?? ""),
         fields: try kind.fieldSelector(parsing: options.fieldSelector ?? ""))
     } catch {
@@ -153,7 +153,7 @@ final class RESTCore: Sendable {
         rest += 1
         return filter.labels.isEmpty && filter.fields.isEmpty
       }
-      page.objects.append(object)
+      page.objects.append(object.served(as: kind))
       return true
     }
     if rest > 0, let last = page.objects.last {

@@ -5,6 +5,7 @@ import ClusterObjects
 import ClusterStore
 import Diagnostics
 import NIOCore
+import Synchronization
 
 /// One version of one object. Immutable.
 final class CachedObject: Sendable {
@@ -17,6 +18,8 @@ final class CachedObject: Sendable {
   let name: String
   let namespace: String
   let labels: [String: String]
+  /// Itself in other versions, made when first asked for.
+  private let others = Mutex<[CachedObject]>([])
 
   init(key: String, revision: Revision, tree: JSON) {
     var tree = tree
@@ -40,6 +43,19 @@ final class CachedObject: Sendable {
   }
 }
 
+extension CachedObject {
+  /// The object as a kind serves it; a conversion is made once and shared by all who read.
+  func served(as kind: ResourceKind) -> CachedObject {
+    if kind.isStoredAsServed || tree.apiVersion == kind.apiVersion { return self }
+    return others.withLock { others in
+      if let made = others.first(where: { $0.tree.apiVersion == kind.apiVersion }) { return made }
+      let made = CachedObject(key: key, revision: revision, tree: kind.served(tree))
+      others.append(made)
+      return made
+    }
+  }
+}
+
 /// One change of one object, with the state before it: a selector may have matched only that.
 struct CacheEvent: Sendable {
   enum Kind: Sendable { case added, modified, deleted }
@@ -52,6 +68,8 @@ struct CacheEvent: Sendable {
 
 /// What a watcher wants to see.
 struct WatchFilter: Sendable {
+  /// What its objects are read as.
+  var kind: ResourceKind
   var namespace: String
   var labels: LabelSelector
   var fields: FieldSelector
@@ -59,8 +77,10 @@ struct WatchFilter: Sendable {
   func matches(_ object: CachedObject) -> Bool {
     (namespace.isEmpty || object.namespace == namespace)
       && (labels.isEmpty || labels.matches(object.labels))
-      && (fields.isEmpty || fields.matches(object.tree))
+      && (fields.isEmpty || fields.matches(served(object).tree))
   }
+
+  func served(_ object: CachedObject) -> CachedObject { object.served(as: kind) }
 
   /// The event as this watcher sees it: an object that comes to match is added, one that ceases to is
   /// deleted.

@@ -68,7 +68,8 @@ final class StreamWatcher: WatchSubscriber {
   private static let deleted = ByteBuffer(string: "{\"type\":\"DELETED\",\"object\":")
   private static let end = ByteBuffer(string: "}\n")
 
-  private func line(_ kind: CacheEvent.Kind, _ object: CachedObject) -> [ByteBuffer] {
+  private func line(_ kind: CacheEvent.Kind, _ cached: CachedObject) -> [ByteBuffer] {
+    let object = filter.served(cached)
     let head =
       switch kind {
       case .added: Self.added

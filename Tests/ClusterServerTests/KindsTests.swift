@@ -1,0 +1,166 @@
+// Every kind through the server: made, read, listed, watched, patched and deleted, with all that the server
+// fills in; and resources that are served in two versions.
+
+import ClusterClient
+import ClusterObjects
+import ClusterServer
+import Testing
+
+private let template: JSON = [
+  "metadata": ["labels": ["a": "b"]], "spec": ["containers": [["name": "c", "image": "x"]]],
+]
+private let job: JSON = [
+  "spec": ["template": ["spec": ["restartPolicy": "Never", "containers": [["name": "c", "image": "x"]]]]]
+]
+
+/// The least that each kind must say.
+private let bodies: [(String, String, String, JSON)] = [
+  ("", "v1", "configmaps", ["data": ["a": "b"]]),
+  ("", "v1", "endpoints", ["subsets": [["addresses": [["ip": "10.0.0.1"]], "ports": [["port": 80]]]]]),
+  ("", "v1", "events", ["involvedObject": ["kind": "Pod", "name": "p", "namespace": "default"]]),
+  ("", "v1", "limitranges", ["spec": ["limits": [["type": "Container", "max": ["cpu": "1"]]]]]),
+  ("", "v1", "namespaces", [:]),
+  ("", "v1", "nodes", [:]),
+  (
+    "", "v1", "persistentvolumeclaims",
+    ["spec": ["accessModes": ["ReadWriteOnce"], "resources": ["requests": ["storage": "1Gi"]]]]
+  ),
+  (
+    "", "v1", "persistentvolumes",
+    [
+      "spec": [
+        "capacity": ["storage": "1Gi"], "accessModes": ["ReadWriteOnce"], "hostPath": ["path": "/data"],
+      ]
+    ]
+  ),
+  ("", "v1", "pods", ["spec": ["containers": [["name": "c", "image": "x"]]]]),
+  ("", "v1", "podtemplates", ["template": template]),
+  ("", "v1", "replicationcontrollers", ["spec": ["template": template]]),
+  ("", "v1", "resourcequotas", ["spec": ["hard": ["pods": "10"]]]),
+  ("", "v1", "secrets", ["stringData": ["a": "b"]]),
+  ("", "v1", "serviceaccounts", [:]),
+  ("", "v1", "services", ["spec": ["ports": [["port": 80]]]]),
+  ("apps", "v1", "controllerrevisions", ["data": ["any": "thing"], "revision": 1]),
+  ("apps", "v1", "daemonsets", ["spec": ["selector": ["matchLabels": ["a": "b"]], "template": template]]),
+  ("apps", "v1", "deployments", ["spec": ["selector": ["matchLabels": ["a": "b"]], "template": template]]),
+  ("apps", "v1", "replicasets", ["spec": ["selector": ["matchLabels": ["a": "b"]], "template": template]]),
+  (
+    "apps", "v1", "statefulsets",
+    ["spec": ["serviceName": "s", "selector": ["matchLabels": ["a": "b"]], "template": template]]
+  ),
+  ("batch", "v1", "cronjobs", ["spec": ["schedule": "*/5 * * * *", "jobTemplate": job]]),
+  ("batch", "v1", "jobs", job),
+  (
+    "autoscaling", "v1", "horizontalpodautoscalers",
+    ["spec": ["maxReplicas": 3, "scaleTargetRef": ["kind": "Deployment", "name": "d"]]]
+  ),
+  (
+    "autoscaling", "v2", "horizontalpodautoscalers",
+    ["spec": ["maxReplicas": 3, "scaleTargetRef": ["kind": "Deployment", "name": "d"]]]
+  ),
+  ("policy", "v1", "poddisruptionbudgets", ["spec": ["minAvailable": 1]]),
+]
+
+@Suite(.serialized) struct KindsTests {
+  @Test func `every kind is made, read, listed, patched and deleted`() async throws {
+    try await withServer { server, _ in
+      let api = server.client(user: "test")
+      for (group, version, plural, body) in bodies {
+        let resource = GroupVersionResource(group, version, plural)
+        let kind = try #require(KindRegistry.builtin[resource], "\(resource)")
+        let namespace = kind.isNamespaced ? "default" : ""
+        var object = body
+        object["metadata"] = ["name": JSON("t-\(plural)")]
+        if kind.isNamespaced { object.set("default", at: "metadata", "namespace") }
+        let made = try await api.create(resource, object, options: WriteOptions())
+        #expect(made.kind == kind.kind && made.apiVersion == kind.apiVersion, "\(resource)")
+        let read = try await api.get(resource, namespace: namespace, name: made.name)
+        #expect(read == made, "\(resource)")
+        let list = try await api.list(resource, namespace: namespace, options: ListOptions())
+        #expect(list.items.contains(made), "\(resource)")
+        let patched = try await api.patch(
+          resource, namespace: namespace, name: made.name,
+          patch: .strategicMerge(["metadata": ["labels": ["new": "label"]]]), subresource: nil,
+          options: WriteOptions())
+        #expect(patched.labels["new"] == "label", "\(resource)")
+        #expect(patched.generation == made.generation, "\(resource): a label is no change of what is asked")
+        #expect(patched["spec"] == made["spec"] && patched["status"] == made["status"], "\(resource)")
+        if kind.hasStatus {
+          let status = try await api.update(resource, patched, subresource: "status", options: WriteOptions())
+          #expect(status["spec"] == made["spec"], "\(resource)")
+        }
+        try await api.delete(resource, namespace: namespace, name: made.name, options: DeleteOptions())
+      }
+    }
+  }
+
+  @Test func `an autoscaler of one version is seen by readers of the other`() async throws {
+    try await withServer { server, _ in
+      let api = server.client(user: "test")
+      let v1 = GroupVersionResource("autoscaling", "v1", "horizontalpodautoscalers")
+      let v2 = GroupVersionResource("autoscaling", "v2", "horizontalpodautoscalers")
+      var events = try await api.watch(v2, namespace: "default", options: ListOptions()).makeAsyncIterator()
+      let made = try await api.create(
+        v1,
+        [
+          "metadata": ["name": "h", "namespace": "default"],
+          "spec": [
+            "maxReplicas": 3, "targetCPUUtilizationPercentage": 60,
+            "scaleTargetRef": ["kind": "Deployment", "name": "d"],
+          ],
+        ], options: WriteOptions())
+      #expect(made.at("spec", "targetCPUUtilizationPercentage")?.int == 60)
+      guard case .added(let seen)? = try await events.next() else {
+        Issue.record("no event")
+        return
+      }
+      #expect(seen.apiVersion == "autoscaling/v2")
+      #expect(seen.resourceVersion == made.resourceVersion)
+      #expect(seen.uid == made.uid)
+      #expect(
+        seen.at("spec", "metrics")
+          == [
+            [
+              "type": "Resource",
+              "resource": ["name": "cpu", "target": ["type": "Utilization", "averageUtilization": 60]],
+            ]
+          ])
+      // What only v2 can say survives a change by a client of v1.
+      var richer = seen
+      richer.set(["scaleDown": ["stabilizationWindowSeconds": 60]], at: "spec", "behavior")
+      let changed = try await api.update(v2, richer, subresource: nil, options: WriteOptions())
+      _ = try await api.patch(
+        v1, namespace: "default", name: "h", patch: .merge(["spec": ["maxReplicas": 9]]), subresource: nil,
+        options: WriteOptions())
+      let last = try await api.get(v2, namespace: "default", name: "h")
+      #expect(last.at("spec", "maxReplicas")?.int == 9)
+      #expect(last.at("spec", "behavior") == changed.at("spec", "behavior"))
+      #expect(last.at("spec", "metrics") == changed.at("spec", "metrics"))
+      #expect(last.annotations.isEmpty)
+    }
+  }
+
+  @Test func `events of both groups are one resource`() async throws {
+    try await withServer { server, _ in
+      let api = server.client(user: "test")
+      let newer = GroupVersionResource("events.k8s.io", "v1", "events")
+      let made = try await api.create(
+        .events,
+        [
+          "metadata": ["name": "e", "namespace": "default"], "message": "hello", "type": "Normal",
+          "involvedObject": ["kind": "Pod", "name": "p", "namespace": "default"],
+          "reportingComponent": "kubelet", "count": 3,
+        ], options: WriteOptions())
+      var options = ListOptions()
+      options.fieldSelector = "regarding.name=p"
+      let list = try await api.list(newer, namespace: "default", options: options)
+      let seen = try #require(list.items.first)
+      #expect(seen.apiVersion == "events.k8s.io/v1")
+      #expect(seen["note"] == "hello" && seen["deprecatedCount"] == 3)
+      #expect(seen["reportingController"] == "kubelet" && seen["involvedObject"] == nil)
+      #expect(seen.resourceVersion == made.resourceVersion)
+      options.fieldSelector = "involvedObject.name=p,involvedObject.kind=Pod"
+      #expect(try await api.list(.events, namespace: "default", options: options).items == [made])
+    }
+  }
+}
