@@ -83,4 +83,17 @@ import Testing
       #expect(commits < 300 + 1600, "64 writers must average at least two to a commit")
     }
   }
+
+  @Test func `the oldest entry of a full ephemeral table makes room and watchers are told`() async throws {
+    try await Engine.sqlite.withStore { store in
+      let watch = try await store.watch(prefix: "/e/", after: 0, queueMax: 100)
+      for index in 0..<4 { _ = try await store.create("/e/\(index)", [0]) }
+      let left = try await store.list(prefix: "/e/", limit: 0, after: nil, at: nil)
+      #expect(left.values.map(\.key) == ["/e/1", "/e/2", "/e/3"])
+      var events: [StoreEvent] = []
+      while events.count < 5, let more = try await watch.next() { events += more }
+      #expect(events.last?.kind == .delete)
+      #expect(events.last?.key == "/e/0")
+    }
+  }
 }
