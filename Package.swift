@@ -72,7 +72,7 @@ let modules: [Module] = [
   Module(name: "ClusterObjects", path: "Sources/ClusterCore/Objects"),
   Module(
     name: "ClusterStore", path: "Sources/ClusterCore/Store", on: ["Diagnostics", "CSQLite", "CLinux"],
-    packages: ["Logging"], testsOn: ["ClusterStoreEtcd"]),
+    packages: ["Logging"], testsOn: ["ClusterStoreEtcd", "StoreLab"]),
   Module(name: "GRPCWindowProbe", path: "Sources/ClusterCore/GRPC", packages: ["NIOCore"], tests: false),
   // One suite tests both engines: Tests/ClusterStoreTests.
   Module(
@@ -102,7 +102,7 @@ let modules: [Module] = [
       "Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOHTTP2", "NIOSSL", "NIOConcurrencyHelpers", "X509",
       "Crypto", "CryptoExtras",
       "Collections", "Yams",
-    ]),
+    ], testsOn: ["StoreLab"]),
   Module(name: "ClusterView", path: "Sources/ClusterCore/View", on: ["ClusterObjects", "Addresses"]),
   Module(
     name: "ClusterControllers", path: "Sources/ClusterCore/Controllers",
@@ -120,6 +120,11 @@ let modules: [Module] = [
       "NIOCore",
       "NIOPosix", "NIOHTTP1", "NIOSSL",
     ], exclude: ["CRI/cri.proto", "CRI/events.proto", "CRI/generate.sh"]),
+
+  // For tests alone.
+  Module(
+    name: "StoreLab", path: "Tests/StoreLab", on: ["ClusterStore", "ClusterStoreEtcd", "Diagnostics"],
+    tests: false),
 
   // The network: each a plan (pure) and a thin edge; none knows another.
   Module(
@@ -152,8 +157,9 @@ let modules: [Module] = [
   Module(
     name: "weft", path: "Sources/weft", kind: .executable,
     on: [
-      "ClusterObjects", "ClusterStore", "ClusterClient", "ClusterServer", "ClusterView", "ClusterControllers",
-      "ClusterScheduler", "ClusterNode", "KernelNetlink", "Ruleset", "KernelNftables", "Reactor", "Proxy",
+      "ClusterObjects", "ClusterStore", "ClusterStoreEtcd", "ClusterClient", "ClusterServer", "ClusterView",
+      "ClusterControllers", "ClusterScheduler", "ClusterNode", "KernelNetlink", "Ruleset", "KernelNftables",
+      "Reactor", "Proxy",
       "Policy",
       "DNS", "Ingress", "DataPlane", "Observe", "Addresses", "Diagnostics", "CNI", "CLinux",
     ],

@@ -4,8 +4,7 @@
 import ClusterStore
 import ClusterStoreEtcd
 import Diagnostics
-import Glibc
-import Synchronization
+import StoreLab
 
 enum Engine: String, CaseIterable, Sendable {
   case sqlite
@@ -16,7 +15,7 @@ enum Engine: String, CaseIterable, Sendable {
 
   /// Runs `body` on an empty store.
   func withStore<T>(_ body: (any Store) async throws -> T) async throws -> T {
-    try await withFolder { folder in
+    try await withScratch { folder in
       let store = try await open(folder)
       do {
         let value = try await body(store)
@@ -48,19 +47,6 @@ enum Engine: String, CaseIterable, Sendable {
 
   /// Whether every revision is one of ours: other stores of the same etcd take some.
   var isAlone: Bool { self == .sqlite }
-}
-
-func withFolder<T>(_ body: (String) async throws -> T) async throws -> T {
-  var template = Array("/tmp/weft-store-XXXXXX".utf8CString)
-  guard mkdtemp(&template) != nil else { throw Failed(text: "mkdtemp: errno \(errno)") }
-  let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-  defer { _ = try? Program.run("/bin/rm", ["-rf", folder]) }
-  return try await body(folder)
-}
-
-struct Failed: Error, CustomStringConvertible {
-  var text: String
-  var description: String { text }
 }
 
 extension [UInt8] {

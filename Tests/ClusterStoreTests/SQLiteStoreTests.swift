@@ -3,11 +3,12 @@
 import ClusterStore
 import Diagnostics
 import Glibc
+import StoreLab
 import Testing
 
 @Suite struct SQLiteStoreTests {
   @Test func `a second process on the folder is refused with the holder's pid`() async throws {
-    try await withFolder { folder in
+    try await withScratch { folder in
       let first = try SQLiteStore(settings: SQLiteStoreSettings(folder: folder), metrics: Metrics())
       let error = #expect(throws: WeftError.self) {
         try SQLiteStore(settings: SQLiteStoreSettings(folder: folder), metrics: Metrics())
@@ -19,7 +20,7 @@ import Testing
   }
 
   @Test func `a damaged file is named with the command that helps`() async throws {
-    try await withFolder { folder in
+    try await withScratch { folder in
       let file = try #require(fopen("\(folder)/store.db", "w"))
       for _ in 0..<1000 { fputs("this is no database ", file) }
       fclose(file)
@@ -41,7 +42,7 @@ import Testing
   }
 
   @Test func `heartbeats do not grow the file`() async throws {
-    try await withFolder { folder in
+    try await withScratch { folder in
       let store = try SQLiteStore(settings: SQLiteStoreSettings(folder: folder), metrics: Metrics())
       let value = [UInt8](repeating: 65, count: 1000)
       var revision = try await store.create("/registry/leases/n/a", value)
@@ -56,7 +57,7 @@ import Testing
   }
 
   @Test func `writers share commits`() async throws {
-    try await withFolder { folder in
+    try await withScratch { folder in
       let metrics = Metrics()
       let store = try SQLiteStore(settings: SQLiteStoreSettings(folder: folder), metrics: metrics)
       let value = [UInt8](repeating: 65, count: 1500)

@@ -1,6 +1,7 @@
 // What every engine must do, through the protocol alone.
 
 import ClusterStore
+import StoreLab
 import Testing
 
 @Suite struct StoreSuite {
@@ -196,7 +197,7 @@ import Testing
 
   @Test(arguments: Engine.allCases)
   func `a restart keeps data, revision and the compaction mark`(engine: Engine) async throws {
-    try await withFolder { folder in
+    try await withScratch { folder in
       let first = try await engine.open(folder)
       let one = try await first.create("/a/1", [1])
       _ = try await first.create("/e/1", [2])

@@ -4,7 +4,7 @@
 // were acknowledged.
 
 import ClusterStore
-import Synchronization
+import StoreLab
 import Testing
 
 /// A write that the store acknowledged.
@@ -267,7 +267,7 @@ func check(_ told: [StoreEvent], _ written: [Acknowledged], prefix: String, afte
 
   @Test(arguments: Engine.allCases)
   func `after shutdown watches end and calls are refused`(engine: Engine) async throws {
-    try await withFolder { folder in
+    try await withScratch { folder in
       let store = try await engine.open(folder)
       let made = try await store.create("/w/a", [1])
       let watch = try await store.watch(prefix: "/w/", after: made, queueMax: 10)

@@ -6,21 +6,21 @@ import Diagnostics
 import Glibc
 import Synchronization
 
-final class EtcdServer: Sendable {
-  enum Version: String, CaseIterable, Sendable {
+public final class EtcdServer: Sendable {
+  public enum Version: String, CaseIterable, Sendable {
     case newer = "etcd"
     case debian = "etcd-3.4"
   }
 
-  let folder: String
-  let clientPort: Int
+  public let folder: String
+  public let clientPort: Int
   private let path: String
   private let arguments: [String]
   private let program = Mutex<Program?>(nil)
   private let isSecure: Bool
 
   /// `make setup` puts both versions into `.tools/bin`.
-  static func binary(_ version: Version) throws -> String {
+  public static func binary(_ version: Version) throws -> String {
     for folder in [".tools/bin/", "/usr/local/bin/", "/usr/bin/"]
     where access(folder + version.rawValue, X_OK) == 0 {
       return folder + version.rawValue
@@ -28,7 +28,7 @@ final class EtcdServer: Sendable {
     throw Failed(text: "no \(version.rawValue) in .tools/bin; make setup installs it")
   }
 
-  init(_ version: Version, secure: Bool = false, certificates: String = "") throws {
+  public init(_ version: Version, secure: Bool = false, certificates: String = "") throws {
     path = try Self.binary(version)
     var template = Array("/tmp/weft-etcd-XXXXXX".utf8CString)
     guard mkdtemp(&template) != nil else { throw Failed(text: "mkdtemp: errno \(errno)") }
@@ -54,38 +54,39 @@ final class EtcdServer: Sendable {
     try start()
   }
 
-  func start() throws {
+  public func start() throws {
     let started = try Program(path, arguments, output: folder + "/log")
     program.withLock { $0 = started }
   }
 
   /// SIGKILL.
-  func kill() {
+  public func kill() {
     program.withLock { program in
       program?.stop()
       program = nil
     }
   }
 
-  func remove() {
+  public func remove() {
     kill()
     _ = try? Program.run("/bin/rm", ["-rf", folder])
   }
 
   deinit { remove() }
 
-  var endpoint: String { "\(isSecure ? "https" : "http")://127.0.0.1:\(clientPort)" }
+  public var endpoint: String { "\(isSecure ? "https" : "http")://127.0.0.1:\(clientPort)" }
 
-  func settings(prefix: String) throws -> EtcdStoreSettings {
+  /// Settings of a store that keeps keys beginning with `root` under `prefix`.
+  public func settings(prefix: String, root: String = "") throws -> EtcdStoreSettings {
     var settings = try EtcdStoreSettings(store: "etcd:\(endpoint)")
-    settings.root = ""
+    settings.root = root
     settings.prefix = prefix
-    settings.ephemeral = []
+    if root.isEmpty { settings.ephemeral = [] }
     return settings
   }
 
-  func open(prefix: String) async throws -> EtcdStore {
-    try await EtcdStore(settings: settings(prefix: prefix), metrics: Metrics())
+  public func open(prefix: String, root: String = "") async throws -> EtcdStore {
+    try await EtcdStore(settings: settings(prefix: prefix, root: root), metrics: Metrics())
   }
 
   // MARK: One for all tests
@@ -93,7 +94,7 @@ final class EtcdServer: Sendable {
   private static let running = Mutex<[Version: EtcdServer]>([:])
 
   /// Started by the first test that asks, killed with this process.
-  static func shared(_ version: Version) throws -> EtcdServer {
+  public static func shared(_ version: Version) throws -> EtcdServer {
     try running.withLock { running in
       if let found = running[version] { return found }
       let server = try EtcdServer(version)

@@ -4,13 +4,14 @@ import Glibc
 
 /// A program that runs beside the test. A shell between us and it reads a pipe of ours: when that closes, because we closed
 /// it or died, it kills the program.
-final class Program: @unchecked Sendable {
-  let shell: pid_t
+public final class Program: @unchecked Sendable {
+  private let shell: pid_t
   private var pipeEnd: Int32
-  let pid: pid_t
+  public let pid: pid_t
 
-  init(_ path: String, _ arguments: [String], output: String = "/dev/null", environment: [String] = []) throws
-  {
+  public init(
+    _ path: String, _ arguments: [String], output: String = "/dev/null", environment: [String] = []
+  ) throws {
     var input: [Int32] = [0, 0]
     var answer: [Int32] = [0, 0]
     guard pipe(&input) == 0, pipe(&answer) == 0 else { throw Failed(text: "pipe: errno \(errno)") }
@@ -34,7 +35,7 @@ final class Program: @unchecked Sendable {
   }
 
   /// SIGKILL, and waits until it is gone.
-  func stop() {
+  public func stop() {
     if pipeEnd < 0 { return }
     close(pipeEnd)
     pipeEnd = -1
@@ -44,14 +45,15 @@ final class Program: @unchecked Sendable {
 
   deinit { stop() }
 
-  struct Result {
-    var status: Int32
-    var output: String
+  public struct Result: Sendable {
+    public var status: Int32
+    public var output: String
   }
 
   /// Runs a program to its end, at most `limit` seconds. Output and errors go together.
   @discardableResult
-  static func run(_ path: String, _ arguments: [String], limit: Int = 60, environment: [String] = []) throws
+  public static func run(_ path: String, _ arguments: [String], limit: Int = 60, environment: [String] = [])
+    throws
     -> Result
   {
     var template = Array("/tmp/weft-run-XXXXXX".utf8CString)
@@ -71,11 +73,11 @@ final class Program: @unchecked Sendable {
       status: status & 0x7f == 0 ? status >> 8 & 0xff : 128 + (status & 0x7f), output: try contents(of: file))
   }
 
-  static func contents(of path: String) throws -> String {
+  public static func contents(of path: String) throws -> String {
     String(decoding: try bytes(of: path), as: UTF8.self)
   }
 
-  static func bytes(of path: String) throws -> [UInt8] {
+  public static func bytes(of path: String) throws -> [UInt8] {
     let file = open(path, O_RDONLY | O_CLOEXEC)
     guard file >= 0 else { throw Failed(text: "\(path): errno \(errno)") }
     defer { close(file) }
@@ -125,7 +127,7 @@ final class Program: @unchecked Sendable {
 }
 
 /// A TCP port of the loopback that nobody uses at this moment.
-func freePort() throws -> Int {
+public func freePort() throws -> Int {
   let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
   defer { close(descriptor) }
   var address = sockaddr_in()
@@ -139,4 +141,19 @@ func freePort() throws -> Int {
   }
   guard isBound else { throw Failed(text: "no free port: errno \(errno)") }
   return Int(UInt16(bigEndian: address.sin_port))
+}
+
+/// Why a helper could not do its part.
+public struct Failed: Error, CustomStringConvertible {
+  public var description: String
+  public init(text: String) { description = text }
+}
+
+/// A folder of its own under /tmp for `body`, gone afterwards.
+public func withScratch<T>(_ body: (String) async throws -> T) async throws -> T {
+  var template = Array("/tmp/weft-store-XXXXXX".utf8CString)
+  guard mkdtemp(&template) != nil else { throw Failed(text: "mkdtemp: errno \(errno)") }
+  let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  defer { _ = try? Program.run("/bin/rm", ["-rf", folder]) }
+  return try await body(folder)
 }
