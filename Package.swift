@@ -113,7 +113,8 @@ let modules: [Module] = [
   Module(
     name: "ClusterNode", path: "Sources/ClusterCore/Node",
     on: [
-      "ClusterObjects", "ClusterClient", "ClusterStreams", "GRPCWindowProbe", "Diagnostics", "Addresses", "CLinux",
+      "ClusterObjects", "ClusterClient", "ClusterStreams", "GRPCWindowProbe", "Diagnostics", "Addresses",
+      "CLinux",
     ],
     packages: [
       "Logging", "GRPCCore", "GRPCNIOTransportHTTP2Posix", "GRPCProtobuf", "SwiftProtobuf", "Crypto", "X509",

@@ -36,7 +36,7 @@ final class AdmissionState: Sendable {
   /// The object, once more after the caches caught up when it is not there at first.
   func lookUp(_ resource: GroupVersionResource, namespace: String = "", name: String) async -> CachedObject? {
     if let found = object(resource, namespace: namespace, name: name) { return found }
-    try? await caches.catchUp()
+    await caches.catchUp()
     return object(resource, namespace: namespace, name: name)
   }
 

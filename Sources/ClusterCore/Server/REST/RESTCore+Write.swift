@@ -134,7 +134,7 @@ extension RESTCore {
     do {
       let key = Self.key(kind, object.namespace, name)
       if options.dryRun {
-        try await caches.catchUp()
+        try await caches.requireCaughtUp()
         if cache(kind)[key] != nil { throw Failure.alreadyExists(kind, name) }
         request.rollBack()
         return Written(

@@ -147,13 +147,16 @@ final class ObjectCaches: Sendable {
 
   /// The caches show at least what was committed when this was called, by whatever server. Throws the Status for a store
   /// that does not answer.
-  func catchUp() async throws(APIStatusError) {
+  func requireCaughtUp() async throws(APIStatusError) {
     let latest: Revision
     do throws(StoreError) { latest = try await store.latestRevision() } catch { throw Failure.store(error) }
     if await !wait(for: latest) { throw Failure.tooLargeVersion(latest, current: revision) }
   }
 
   // MARK: Watchers
+
+  /// The same for who makes do with what is cached when the store does not answer.
+  func catchUp() async { try? await requireCaughtUp() }
 
   /// A watcher of this process, from the present state on; made anew when the caches had to be loaded again.
   func follow(_ kind: ResourceKind, make: @escaping @Sendable () -> any WatchSubscriber) {

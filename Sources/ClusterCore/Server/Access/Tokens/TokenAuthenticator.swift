@@ -28,7 +28,7 @@ extension ObjectCaches: LiveObjects {
       ? "\(Self.root)\(resource.resource)/\(name)" : "\(Self.root)\(resource.resource)/\(namespace)/\(name)"
     if let found = cache[key] { return found.tree }
     // Perhaps it was made a moment ago.
-    try? await catchUp()
+    await catchUp()
     return cache[key]?.tree
   }
 }
