@@ -137,10 +137,18 @@ public final class ClusterServer: Sendable {
     let webhooks = WebhookCaller { (namespace, name, port) throws(WebhookError) in
       try resolver.resolve(namespace, name, port)
     }
+    let roles = RBACAuthorizer(caches: caches)
+    let access = Access(
+      authenticators: [authentication], allowsAnonymous: settings.authentication.anonymous,
+      authorizers: [SystemMasters(), NodeAuthorizer(caches: caches), roles])
     let admission = AdmissionChain.builtin(
       state, services: services, webhooks: webhooks,
       settings: AdmissionSettings(
-        automountsTokens: settings.automountServiceAccountTokens, podSecurity: settings.podSecurity))
+        automountsTokens: settings.automountServiceAccountTokens, podSecurity: settings.podSecurity),
+      guards: [
+        CertificateApproval(access: access), CertificateSigning(access: access),
+        CertificateSubjectRestriction(), RoleEscalation(roles: roles, access: access),
+      ])
     let core = RESTCore(
       store: store, caches: caches, kinds: kinds, services: services, admission: admission, tokens: tokens,
       webhooks: webhooks)
@@ -158,10 +166,6 @@ public final class ClusterServer: Sendable {
     let documents = Documents(kinds: kinds, address: "\(settings.advertiseAddress):\(settings.port)") {
       isReady.isSet
     }
-    let roles = RBACAuthorizer(caches: caches)
-    let access = Access(
-      authenticators: [authentication], allowsAnonymous: settings.authentication.anonymous,
-      authorizers: [SystemMasters(), NodeAuthorizer(caches: caches), roles])
     let given = settings.authentication.serviceAccountKeysURL
     let shownPort = settings.port == 0 ? 443 : settings.port
     let keysURL = given.isEmpty ? "https://\(settings.advertiseAddress):\(shownPort)/openid/v1/jwks" : given

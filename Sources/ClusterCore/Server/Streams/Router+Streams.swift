@@ -78,16 +78,10 @@ extension Router {
     _ request: HTTPRequest, _ namespace: String, _ name: String, _ subresource: String
   ) async throws {
     guard request.method == .GET else { return }
-    let attributes = AccessAttributes(
-      identity: request.identity, verb: "create", group: "", version: "v1", resource: "pods",
-      subresource: subresource, namespace: namespace, name: name)
-    guard case .allow = await access.decide(attributes) else {
-      throw APIStatusError(
-        code: 403, reason: "Forbidden",
-        message: "pods \"\(name)\" is forbidden: User \"\(request.identity.user)\" cannot create resource "
-          + "\"pods/\(subresource)\" in API group \"\" in the namespace \"\(namespace)\"",
-        details: ["name": JSON(name), "kind": "pods"])
-    }
+    try await access.require(
+      AccessAttributes(
+        identity: request.identity, verb: "create", group: "", version: "v1", resource: "pods",
+        subresource: subresource, namespace: namespace, name: name))
   }
 
   func admitConnect(
