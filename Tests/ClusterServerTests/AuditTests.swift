@@ -140,7 +140,8 @@ private func events(_ path: String) throws -> [JSON] {
         server, folder, maps, "POST",
         body: ["metadata": ["name": "a", "managedFields": []], "data": ["k": "v"]],
         headers: [
-          "audit-id: my-own-name", "impersonate-user: jane", "user-agent: tester/1",
+          "audit-id: my-own-name", "impersonate-user: jane", "impersonate-group: system:masters",
+          "user-agent: tester/1",
           "x-forwarded-for: 192.0.2.9",
         ])
       #expect(named.header("audit-id") == "my-own-name")
