@@ -20,6 +20,7 @@ struct ServerCommand: AsyncParsableCommand {
   @OptionGroup var etcd: EtcdOptions
   @Option(help: "Addresses of Services. The first is the API's.") var serviceCidr = "10.43.0.0/16"
   @Option(help: "Where pods reach the API. Default: this machine's first address.") var advertise: String?
+  @OptionGroup(title: "Who may ask, and what is written down of it") var authentication: AuthenticationOptions
 
   func run() async throws {
     logging.apply()
@@ -65,6 +66,7 @@ struct ServerCommand: AsyncParsableCommand {
     settings.serviceRange = ("\(services.address)", services.length)
     settings.extraAddresses = addresses.map(\.description)
     settings.extraNames = [NodeAddress.hostName]
+    try authentication.apply(to: &settings)
     if let advertise {
       guard let address = IPAddress(advertise) else {
         throw WeftError(
