@@ -27,13 +27,14 @@ public struct ServerSettings: Sendable {
   public var serviceRange = (base: "10.43.0.0", length: 16)
   /// Superseded versions are kept at least this long.
   public var historySeconds = 300
-  public var podLogs: PodLogs?
   /// Who is believed, and by what.
   public var authentication = AuthenticationSettings()
   /// Pods get a volume with a token of their ServiceAccount, the CA and their namespace.
   public var automountServiceAccountTokens = true
   /// Levels of Pod Security for namespaces that say nothing, and exemptions.
   public var podSecurity = PodSecuritySettings()
+  /// What is written down of requests.
+  public var audit = AuditSettings()
 
   public init(dataFolder: String) { self.dataFolder = dataFolder }
 }
@@ -46,6 +47,7 @@ public final class ClusterServer: Sendable {
   private let listener: HTTPListener
   private let group: MultiThreadedEventLoopGroup
   private let authority: CertificateAuthority
+  private let audit: Audit?
   private let chores: Task<Void, Never>
   private let aggregator: RoleAggregator
   private let log = Logger(label: "apiserver")
@@ -60,8 +62,9 @@ public final class ClusterServer: Sendable {
   private init(
     store: SQLiteStore, caches: ObjectCaches, core: RESTCore, listener: HTTPListener,
     group: MultiThreadedEventLoopGroup, authority: CertificateAuthority, chores: Task<Void, Never>,
-    aggregator: RoleAggregator, address: String, kubeconfigPath: String
+    aggregator: RoleAggregator, address: String, kubeconfigPath: String, audit: Audit?
   ) {
+    self.audit = audit
     self.store = store
     self.caches = caches
     self.core = core
@@ -122,6 +125,7 @@ public final class ClusterServer: Sendable {
       if case .failed(let cause) = error { throw cause }
       throw Failure.store(error)
     }
+    let audit = try settings.audit.audit()
     let kinds = ServedKinds(.builtin)
     let services = ServiceAllocator(base: base.bits, length: settings.serviceRange.length)
     let state = AdmissionState(store: store, caches: caches, kinds: kinds)
@@ -154,9 +158,9 @@ public final class ClusterServer: Sendable {
     let shownPort = settings.port == 0 ? 443 : settings.port
     let keysURL = given.isEmpty ? "https://\(settings.advertiseAddress):\(shownPort)/openid/v1/jwks" : given
     let router = Router(
-      core: core, documents: documents, podLogs: settings.podLogs, access: access,
+      core: core, documents: documents, nodes: try NodeConnections(authority), access: access,
       reviews: IdentityReviews(authentication: authentication),
-      issuer: IssuerDocuments(tokens: tokens, keysURL: keysURL))
+      issuer: IssuerDocuments(tokens: tokens, keysURL: keysURL), audit: audit)
     let listener: HTTPListener
     do {
       listener = try await HTTPListener.start(
@@ -186,7 +190,7 @@ public final class ClusterServer: Sendable {
       return ClusterServer(
         store: store, caches: caches, core: core, listener: listener, group: group, authority: authority,
         chores: chores, aggregator: RoleAggregator(core: core), address: address,
-        kubeconfigPath: kubeconfigPath)
+        kubeconfigPath: kubeconfigPath, audit: audit)
     } catch {
       await listener.shutdown(grace: .zero)
       caches.shutdown()
@@ -227,6 +231,14 @@ public final class ClusterServer: Sendable {
     InProcessClient(core: core, identity: Identity(user: user, groups: groups + ["system:authenticated"]))
   }
 
+  /// A token without end for a ServiceAccount, to be kept in the Secret `secret`: it is believed while the
+  /// Secret holds it. Errors of the signing library, which a sound key does not give.
+  public func secretToken(namespace: String, account: String, uid: String, secret: String) throws -> String {
+    var claims = ServiceAccountClaims(namespace: namespace, account: TokenReference(account, uid))
+    claims.secret = TokenReference(secret, "")
+    return try core.tokens?.issueForSecret(claims) ?? ""
+  }
+
   /// A kubeconfig for a component, such as a node agent: `system:node:NAME` in `system:nodes`. Kept under
   /// `name`.
   public func kubeconfig(name: String, user: String, groups: [String]) throws(WeftError) -> Kubeconfig {
@@ -242,6 +254,7 @@ public final class ClusterServer: Sendable {
     aggregator.stop()
     caches.shutdown()
     await listener.shutdown(grace: .milliseconds(200))
+    await audit?.shutdown()
     await store.shutdown()
     try? await group.shutdownGracefully()
     log.debug("stopped")

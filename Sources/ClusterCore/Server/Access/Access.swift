@@ -117,9 +117,13 @@ struct Access: Sendable {
     return .noOpinion(reason: reasons.joined(separator: "\n"))
   }
 
-  /// Throws the refusal as clients read it, 403, unless they may.
-  func require(_ attributes: AccessAttributes) async throws {
-    switch await decide(attributes) {
+  /// Throws the refusal as clients read it, 403, unless they may. `told` hears the decision first.
+  func require(
+    _ attributes: AccessAttributes, told: (AccessDecision) -> Void = { _ in }
+  ) async throws {
+    let decision = await decide(attributes)
+    told(decision)
+    switch decision {
     case .allow: return
     case .deny(let reason), .noOpinion(let reason): throw Failure.forbidden(attributes, reason: reason)
     }

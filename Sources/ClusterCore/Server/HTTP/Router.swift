@@ -14,43 +14,32 @@ import Synchronization
 final class Router: Sendable {
   let core: RESTCore
   let documents: Documents
-  let podLogs: PodLogs?
+  let nodes: NodeConnections?
   let access: Access
   let reviews: IdentityReviews?
   let issuer: IssuerDocuments?
+  let audit: Audit?
   private let requests = Metrics.shared.counter(
     "apiserver_request_total", "Requests by verb, resource and code.", labels: ["verb", "resource", "code"])
   private let durations = Metrics.shared.histogram(
     "apiserver_request_duration_seconds", "Time to answer, watches excepted.", labels: ["verb", "resource"])
 
   init(
-    core: RESTCore, documents: Documents, podLogs: PodLogs?, access: Access,
-    reviews: IdentityReviews? = nil, issuer: IssuerDocuments? = nil
+    core: RESTCore, documents: Documents, nodes: NodeConnections?, access: Access,
+    reviews: IdentityReviews? = nil, issuer: IssuerDocuments? = nil, audit: Audit? = nil
   ) {
+    self.audit = audit
     self.reviews = reviews
     self.issuer = issuer
     self.access = access
     self.core = core
     self.documents = documents
-    self.podLogs = podLogs
+    self.nodes = nodes
   }
 
   func respond(_ request: HTTPRequest) async -> HTTPResponse {
     let start = ContinuousClock.now
-    let response: HTTPResponse
-    do {
-      response = try await route(request)
-    } catch let error as APIStatusError {
-      response = Answer.status(error)
-    } catch let error as PatchError {
-      response = Answer.status(Failure.badRequest(error.description))
-    } catch let error as StoreError {
-      response = Answer.status(Failure.store(error))
-    } catch {
-      core.log.error("request failed", metadata: ["path": "\(request.rawPath)", "error": "\(error)"])
-      response = Answer.status(
-        APIStatusError(code: 500, reason: "InternalError", message: "Internal error occurred: \(error)"))
-    }
+    let response = await recorded(request)
     let verb = request.method.rawValue
     // Only names that are served: a stranger must not fill the table of metrics.
     let resource =
@@ -62,14 +51,34 @@ final class Router: Sendable {
     return Compression.apply(response, for: request)
   }
 
-  private func route(_ received: HTTPRequest) async throws -> HTTPResponse {
-    var request = received
-    request.identity = try await access.identify(received)
-    if let other = try await access.impersonate(request, as: request.identity) { request.identity = other }
+  /// What an error is answered with.
+  func refusal(_ error: any Error, of request: HTTPRequest) -> APIStatusError {
+    switch error {
+    case let error as APIStatusError: return error
+    case let error as PatchError: return Failure.badRequest(error.description)
+    case let error as StoreError: return Failure.store(error)
+    default:
+      core.log.error("request failed", metadata: ["path": "\(request.rawPath)", "error": "\(error)"])
+      return APIStatusError(code: 500, reason: "InternalError", message: "Internal error occurred: \(error)")
+    }
+  }
+
+  /// What the path names below `/api` and `/apis`.
+  static func target(_ request: HTTPRequest) -> Target? {
     let first = request.path.first ?? ""
-    let target = first == "api" || first == "apis" ? Target(request.path) : nil
+    return first == "api" || first == "apis" ? Target(request.path) : nil
+  }
+
+  /// A request whose asker is known.
+  func route(_ received: HTTPRequest, record: AuditEvent?) async throws -> HTTPResponse {
+    var request = received
+    if let other = try await access.impersonate(request, as: request.identity) {
+      request.identity = other
+      record?.impersonates(other)
+    }
+    let target = Self.target(request)
     let attributes = AccessAttributes(request, identity: request.identity, target: target)
-    try await access.require(attributes)
+    try await access.require(attributes) { record?.decided($0) }
     if let target { return try await serve(request, target) }
     guard request.method == .GET || request.method == .HEAD else { throw Failure.notServed }
     if let document = issuer?.answer(request) { return document }

@@ -12,9 +12,11 @@ final class AuditAnnotation: Sendable {
   private let values = Mutex<[String: String]>([:])
 
   /// Adds to the present request's event, if one is kept. The first value of a key stays.
-  static func add(_ key: String, _ value: String) {
-    current?.values.withLock { values in
-      if values[key] == nil, values.count < countMax { values[key] = value }
+  static func add(_ key: String, _ value: String) { current?.add(key, value) }
+
+  func add(_ key: String, _ value: String) {
+    values.withLock { values in
+      if values[key] == nil, values.count < Self.countMax { values[key] = value }
     }
   }
 
