@@ -35,6 +35,8 @@ final class WebhookServer: Sendable {
     var review: JSON
     var request: JSON { review["request"] ?? .null }
     var connection: ObjectIdentifier
+    /// Calls that wait for their answer, this one among them.
+    var waiting: Int
   }
   typealias Decide = @Sendable (_ path: String, _ request: JSON) -> Answer
 
@@ -42,7 +44,10 @@ final class WebhookServer: Sendable {
   /// PEM in base64, as `caBundle` takes it.
   let caBundle: String
   private let channel: any Channel
-  private final class Log: Sendable { let calls = Mutex<[Call]>([]) }
+  fileprivate final class Log: Sendable {
+    let calls = Mutex<[Call]>([])
+    let waiting = Mutex(0)
+  }
   private let shared: Log
 
   private init(port: Int, caBundle: String, channel: any Channel, shared: Log) {
@@ -118,13 +123,13 @@ private final class ReviewHandler: ChannelInboundHandler {
   typealias InboundIn = HTTPServerRequestPart
   typealias OutboundOut = HTTPServerResponsePart
   private let decide: WebhookServer.Decide
-  private let record: (WebhookServer.Call) -> Void
+  private let log: WebhookServer.Log
   private var path = ""
   private var body: [UInt8] = []
 
-  init(decide: @escaping WebhookServer.Decide, record: @escaping (WebhookServer.Call) -> Void) {
+  init(decide: @escaping WebhookServer.Decide, log: WebhookServer.Log) {
     self.decide = decide
-    self.record = record
+    self.log = log
   }
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
@@ -136,8 +141,15 @@ private final class ReviewHandler: ChannelInboundHandler {
     case .end:
       let review = (try? JSON(parsing: body)) ?? .null
       let request = review["request"] ?? .null
-      record(
-        WebhookServer.Call(path: path, review: review, connection: ObjectIdentifier(context.channel)))
+      let waiting = log.waiting.withLock {
+        $0 += 1
+        return $0
+      }
+      log.calls.withLock {
+        $0.append(
+          WebhookServer.Call(
+            path: path, review: review, connection: ObjectIdentifier(context.channel), waiting: waiting))
+      }
       answer(decide(path, request), review, context)
     }
   }
@@ -166,6 +178,7 @@ private final class ReviewHandler: ChannelInboundHandler {
   private func write(
     _ status: Int, _ headers: [(String, String)], _ bytes: [UInt8], _ context: ChannelHandlerContext
   ) {
+    log.waiting.withLock { $0 -= 1 }
     var all = HTTPHeaders(headers)
     all.add(name: "Content-Length", value: String(bytes.count))
     context.write(

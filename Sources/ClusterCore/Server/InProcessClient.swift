@@ -113,7 +113,9 @@ public final class InProcessClient: ClusterAPI {
       try await core.bind(
         kind, namespace: namespace, name: name, body, options: WriteOptions(), identity: identity)
     case "token" where kind.gvr == .serviceAccounts:
-      return try await core.requestToken(namespace: namespace, name: name, body, isDryRun: false)
+      let (admitted, _) = try await core.admitCreate(
+        kind, namespace: namespace, name: name, subresource: "token", body, identity: identity)
+      return try await core.requestToken(namespace: namespace, name: name, admitted, isDryRun: false)
     case "eviction":
       try await core.evict(
         kind, namespace: namespace, name: name, body, options: WriteOptions(), identity: identity)

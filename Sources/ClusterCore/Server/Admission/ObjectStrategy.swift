@@ -9,24 +9,15 @@ import Diagnostics
 struct ObjectStrategy: AdmissionPlugin {
   let name = "ObjectStrategy"
   let interest = AdmissionInterest.last(
-    [GroupResource("", "pods"), GroupResource("", "namespaces"), GroupResource("", "secrets")])
+    [GroupResource("", "namespaces"), GroupResource("", "secrets")])
 
   func admit(_ request: inout AdmissionRequest) async throws {
     guard var object = request.object else { return }
     request.object = nil
     defer { request.object = object }
     Self.normalize(request.kind, &object)
-    switch request.kind.plural {
-    case "namespaces":
-      if let old = request.old {
-        object.set(old.at("spec", "finalizers"), at: "spec", "finalizers")
-      } else {
-        object.set(["kubernetes"], at: "spec", "finalizers")
-        object.set("Active", at: "status", "phase")
-      }
-    case "pods" where request.operation == .create:
-      object["status"] = ["phase": "Pending", "qosClass": JSON(PodQuality.of(object))]
-    default: break
+    if request.kind.plural == "namespaces", let old = request.old {
+      object.set(old.at("spec", "finalizers"), at: "spec", "finalizers")
     }
   }
 

@@ -28,7 +28,10 @@ extension Router {
       return Self.success
     case "token":
       guard request.method == .POST else { throw Failure.methodNotAllowed }
-      let body = try part(request, GroupVersionKind("authentication.k8s.io", "v1", "TokenRequest"))
+      let (body, _) = try await core.admitCreate(
+        kind, namespace: namespace, name: name, subresource: "token",
+        try part(request, GroupVersionKind("authentication.k8s.io", "v1", "TokenRequest")),
+        options: WriteOptions(request), identity: request.identity)
       let answer = try await core.requestToken(
         namespace: namespace, name: name, body, isDryRun: request.parameter("dryRun") == "All")
       return Answer.json(201, answer)

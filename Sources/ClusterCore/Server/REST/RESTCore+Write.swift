@@ -119,10 +119,9 @@ extension RESTCore {
     request.name = name
     request.options = .write(options)
     request.isDryRun = options.dryRun
-    let before = object.metadata
     request.object = object
     try await admission.admit(&request)
-    object = Self.ordered(Self.keepingIdentity(request.object ?? object, before))
+    object = Self.ordered(Self.keepingIdentity(kind, request.object ?? object, object))
     request.object = object
     do {
       try validate(kind, object, old: nil)
@@ -161,11 +160,17 @@ extension RESTCore {
     }
   }
 
-  /// Plugins may not change who an object is.
-  private static func keepingIdentity(_ object: JSON, _ before: JSON) -> JSON {
-    var object = object
+  /// Plugins may not change who an object is, nor its status.
+  private static func keepingIdentity(_ kind: ResourceKind, _ admitted: JSON, _ before: JSON) -> JSON {
+    var object = admitted
     for field in ["name", "namespace", "uid", "creationTimestamp", "generation"] {
-      if object.at("metadata", field) != before[field] { object.set(before[field], at: "metadata", field) }
+      let value = before.at("metadata", field)
+      if object.at("metadata", field) != value { object.set(value, at: "metadata", field) }
+    }
+    guard kind.hasStatus, !kind.keepsStatusOnCreate else { return object }
+    object["status"] = before["status"]
+    if kind.kind == "Pod", kind.group.isEmpty {
+      object.set(JSON(PodQuality.of(object)), at: "status", "qosClass")
     }
     return object
   }
