@@ -30,6 +30,7 @@ check: setup
 
 # One after the other: many time something or start real programs, and on two cores neighbours would decide the outcome.
 unit: setup
+	@scripts/setup-tests.sh
 	swift build --build-tests
 	scripts/test.sh --skip-build --no-parallel --skip EndToEnd --skip TidyTests
 

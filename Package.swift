@@ -4,7 +4,7 @@
 import PackageDescription
 
 struct Module {
-  enum Kind { case library, executable, cShim, cSystem(pkgConfig: String, apt: [String]) }
+  enum Kind { case library, executable, cShim, cSystem(pkgConfig: String?, apt: [String]) }
   var name: String
   var path: String
   var kind: Kind = .library
@@ -29,6 +29,7 @@ let products: [String: (package: String, url: String, from: Version)] = [
   "NIOSSL": ("swift-nio-ssl", "https://github.com/apple/swift-nio-ssl", "2.37.6"),
   "X509": ("swift-certificates", "https://github.com/apple/swift-certificates", "1.21.1"),
   "Crypto": ("swift-crypto", "https://github.com/apple/swift-crypto", "4.5.2"),
+  "CryptoExtras": ("swift-crypto", "https://github.com/apple/swift-crypto", "4.5.2"),
   "Collections": ("swift-collections", "https://github.com/apple/swift-collections", "1.6.0"),
   "Yams": ("Yams", "https://github.com/jpsim/Yams", "6.2.2"),
   "GRPCCore": ("grpc-swift-2", "https://github.com/grpc/grpc-swift-2", "2.4.3"),
@@ -48,6 +49,8 @@ let modules: [Module] = [
   Module(
     name: "CSQLite", path: "Sources/CSQLite",
     kind: .cSystem(pkgConfig: "sqlite3", apt: ["libsqlite3-dev"]), tests: false),
+  Module(
+    name: "CZlib", path: "Sources/CZlib", kind: .cSystem(pkgConfig: nil, apt: ["zlib1g-dev"]), tests: false),
 
   // Values and voices that everything may use.
   Module(name: "Addresses", path: "Sources/Addresses"),
@@ -76,10 +79,10 @@ let modules: [Module] = [
     ]),
   Module(
     name: "ClusterServer", path: "Sources/ClusterCore/Server",
-    on: ["ClusterObjects", "ClusterStore", "ClusterClient", "Diagnostics", "Addresses"],
+    on: ["ClusterObjects", "ClusterStore", "ClusterClient", "Diagnostics", "Addresses", "CZlib"],
     packages: [
       "Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOHTTP2", "NIOSSL", "NIOConcurrencyHelpers", "X509",
-      "Crypto",
+      "Crypto", "CryptoExtras",
       "Collections", "Yams",
     ]),
   Module(name: "ClusterView", path: "Sources/ClusterCore/View", on: ["ClusterObjects", "Addresses"]),

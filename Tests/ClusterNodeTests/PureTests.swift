@@ -140,11 +140,35 @@ import Testing
     ]
     var data = PodData()
     data.objects["configMap/ca"] = ["ca.crt": [1], "other": [2]]
-    data.tokens[""] = "t"
+    data.tokens[TokenWish(audience: "", seconds: 3600)] = "t"
     let files = try planVolumeFiles(
       volume, pod: ["metadata": ["namespace": "demo"]], data: data, capacity: [:])
     #expect(files?.map(\.path) == ["ca.crt", "token", "namespace"])
     #expect(files?.last?.bytes == Array("demo".utf8))
+  }
+
+  @Test func `a token is replaced after four fifths of its life, and used longer only in need`() {
+    let wish = TokenWish(audience: "", seconds: 600)
+    var tokens = PodTokens()
+    #expect(tokens.fresh(wish, now: 0) == nil && tokens.usable(wish, now: 0) == nil)
+    tokens.keep(PodToken(text: "t", end: 600), for: wish, now: 0)
+    #expect(tokens.fresh(wish, now: 469) == "t")
+    #expect(tokens.fresh(wish, now: 480) == nil)
+    #expect(tokens.usable(wish, now: 599) == "t")
+    #expect(tokens.usable(wish, now: 600) == nil)
+    #expect(tokens.fresh(TokenWish(audience: "vault", seconds: 600), now: 1) == nil)
+    tokens.retain([])
+    #expect(tokens.usable(wish, now: 1) == nil)
+  }
+
+  @Test(
+    arguments: [
+      (0, 600, 480), (0, 3607, 2885), (0, 1_000_000, 86_400), (100, 100, 100), (100, 50, 100),
+      (100, 101, 101),
+    ] as [(Int64, Int64, Int64)])
+  func `the moment to replace a token`(now: Int64, end: Int64, moment: Int64) {
+    #expect(PodTokens.refreshMoment(now: now, end: end, jitter: 0) == moment)
+    #expect(PodTokens.refreshMoment(now: now, end: nil, jitter: 0) == now + 86_400)
   }
 
   @Test(arguments: ["../x", "/etc/passwd", "a/../../b", ""])

@@ -82,3 +82,12 @@ func `a field of two forms keeps the one it was given`(text: String) throws {
   }
   #expect(KindRegistry.builtin[GroupVersionResource("", "v1", "pods")]?.isStored == true)
 }
+
+@Test func `a reference is owned as a whole, but where its field says otherwise`() throws {
+  let volume = try #require(KindRegistry.builtin[GroupVersionResource("", "v1", "persistentvolumes")])
+  let claim: JSON = ["spec": ["claimRef": ["name": "a", "namespace": "b"]]]
+  #expect(
+    FieldSet(of: claim, schema: volume.schema).paths == [".spec.claimRef.name", ".spec.claimRef.namespace"])
+  let binding = try #require(KindRegistry.builtin[GroupVersionResource("", "v1", "bindings")])
+  #expect(FieldSet(of: ["target": ["name": "a"]], schema: binding.schema).paths == [".target"])
+}

@@ -24,5 +24,7 @@ private struct NoPods: PodSource, PodStatusSink, PodObjects {
   func finishDeletion(_ pod: JSON) async throws {}
   func object(_ kind: String, namespace: String, name: String) async throws -> JSON? { nil }
   func services(namespace: String) async throws -> [JSON] { [] }
-  func token(_ pod: JSON, audience: String, seconds: Int) async throws -> String { "" }
+  func token(_ pod: JSON, audience: String, seconds: Int) async throws -> PodToken {
+    PodToken(text: "")
+  }
 }

@@ -10,6 +10,16 @@ extension RESTCore {
     for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
       try await createUnlessThere(.namespaces, ["metadata": ["name": JSON(name)]])
     }
+    if registry[.priorityClasses] != nil {
+      for known in PriorityPlugin.builtin {
+        try await createUnlessThere(
+          .priorityClasses,
+          [
+            "metadata": ["name": JSON(known.name)], "value": JSON(known.value),
+            "description": JSON(known.use),
+          ])
+      }
+    }
     try await createUnlessThere(
       .services,
       [

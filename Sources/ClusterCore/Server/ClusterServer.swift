@@ -28,6 +28,14 @@ public struct ServerSettings: Sendable {
   /// Superseded versions are kept at least this long.
   public var historySeconds = 300
   public var podLogs: PodLogs?
+  /// Who is believed, and by what.
+  public var authentication = AuthenticationSettings()
+  /// Pods get a volume with a token of their ServiceAccount, the CA and their namespace.
+  public var automountServiceAccountTokens = true
+  /// Levels of Pod Security for namespaces that say nothing, and exemptions.
+  public var podSecurity = PodSecuritySettings()
+  /// What is written down of requests.
+  public var audit = AuditSettings()
 
   public init(dataFolder: String) { self.dataFolder = dataFolder }
 }
@@ -40,7 +48,9 @@ public final class ClusterServer: Sendable {
   private let listener: HTTPListener
   private let group: MultiThreadedEventLoopGroup
   private let authority: CertificateAuthority
+  private let audit: Audit?
   private let chores: Task<Void, Never>
+  private let aggregator: RoleAggregator
   private let log = Logger(label: "apiserver")
 
   /// `https://HOST:PORT`.
@@ -53,8 +63,9 @@ public final class ClusterServer: Sendable {
   private init(
     store: SQLiteStore, caches: ObjectCaches, core: RESTCore, listener: HTTPListener,
     group: MultiThreadedEventLoopGroup, authority: CertificateAuthority, chores: Task<Void, Never>,
-    address: String, kubeconfigPath: String
+    aggregator: RoleAggregator, address: String, kubeconfigPath: String, audit: Audit?
   ) {
+    self.audit = audit
     self.store = store
     self.caches = caches
     self.core = core
@@ -62,6 +73,7 @@ public final class ClusterServer: Sendable {
     self.group = group
     self.authority = authority
     self.chores = chores
+    self.aggregator = aggregator
     self.address = address
     self.kubeconfigPath = kubeconfigPath
     port = listener.port
@@ -106,13 +118,30 @@ public final class ClusterServer: Sendable {
     let admin = try authority.client(file: "admin", user: "weft-admin", groups: ["system:masters"])
 
     let caches = ObjectCaches(store: store)
+    let tokens = try settings.authentication.serviceAccountTokens(
+      folder: settings.dataFolder + "/certificates", objects: caches)
+    let authentication = try settings.authentication.authentication(
+      authority: authority.pem, tokens: tokens, objects: caches)
     do throws(StoreError) { try await caches.start() } catch {
       if case .failed(let cause) = error { throw cause }
       throw Failure.store(error)
     }
+    let audit = try settings.audit.audit()
     let kinds = ServedKinds(.builtin)
     let services = ServiceAllocator(base: base.bits, length: settings.serviceRange.length)
-    let core = RESTCore(store: store, caches: caches, kinds: kinds, services: services)
+    let state = AdmissionState(store: store, caches: caches, kinds: kinds)
+    let resolver = ServiceResolver(state: state)
+    let webhooks = WebhookCaller { (namespace, name, port) throws(WebhookError) in
+      try resolver.resolve(namespace, name, port)
+    }
+    let admission = AdmissionChain.builtin(
+      state, services: services, webhooks: webhooks,
+      settings: AdmissionSettings(
+        automountsTokens: settings.automountServiceAccountTokens, podSecurity: settings.podSecurity))
+    let core = RESTCore(
+      store: store, caches: caches, kinds: kinds, services: services, admission: admission, tokens: tokens,
+      webhooks: webhooks)
+    state.connect(core)
     let serviceKind = try core.kind(.services)
     core.cache(serviceKind).snapshot.forEach(prefix: ObjectCaches.root, after: nil) { service in
       services.adopt(service.tree)
@@ -122,11 +151,23 @@ public final class ClusterServer: Sendable {
     let documents = Documents(kinds: kinds, address: "\(settings.advertiseAddress):\(settings.port)") {
       isReady.isSet
     }
-    let router = Router(core: core, documents: documents, podLogs: settings.podLogs)
+    let roles = RBACAuthorizer(caches: caches)
+    let access = Access(
+      authenticators: [authentication], allowsAnonymous: settings.authentication.anonymous,
+      authorizers: [SystemMasters(), NodeAuthorizer(caches: caches), roles])
+    let given = settings.authentication.serviceAccountKeysURL
+    let shownPort = settings.port == 0 ? 443 : settings.port
+    let keysURL = given.isEmpty ? "https://\(settings.advertiseAddress):\(shownPort)/openid/v1/jwks" : given
+    let router = Router(
+      core: core, documents: documents, podLogs: settings.podLogs, access: access,
+      reviews: IdentityReviews(authentication: authentication),
+      issuer: IssuerDocuments(tokens: tokens, keysURL: keysURL), audit: audit)
     let listener: HTTPListener
     do {
       listener = try await HTTPListener.start(
-        host: settings.host, port: settings.port, certificate: serving, authority: authority.pem, group: group
+        host: settings.host, port: settings.port, certificate: serving,
+        authority: authentication.authoritiesPEM,
+        group: group
       ) { await router.respond($0) }
     } catch {
       caches.shutdown()
@@ -135,6 +176,7 @@ public final class ClusterServer: Sendable {
     do {
       try await core.createBuiltins(
         serviceAddress: own.description, endpoint: (settings.advertiseAddress, listener.port))
+      try await core.reconcileDefaultRoles()
       let shown = settings.host == "0.0.0.0" || settings.host == "::" ? "127.0.0.1" : settings.host
       let address = "https://\(shown.contains(":") ? "[\(shown)]" : shown):\(listener.port)"
       let kubeconfigPath = settings.dataFolder + "/admin.kubeconfig"
@@ -148,7 +190,8 @@ public final class ClusterServer: Sendable {
       }
       return ClusterServer(
         store: store, caches: caches, core: core, listener: listener, group: group, authority: authority,
-        chores: chores, address: address, kubeconfigPath: kubeconfigPath)
+        chores: chores, aggregator: RoleAggregator(core: core), address: address,
+        kubeconfigPath: kubeconfigPath, audit: audit)
     } catch {
       await listener.shutdown(grace: .zero)
       caches.shutdown()
@@ -189,6 +232,14 @@ public final class ClusterServer: Sendable {
     InProcessClient(core: core, identity: Identity(user: user, groups: groups + ["system:authenticated"]))
   }
 
+  /// A token without end for a ServiceAccount, to be kept in the Secret `secret`: it is believed while the
+  /// Secret holds it. Errors of the signing library, which a sound key does not give.
+  public func secretToken(namespace: String, account: String, uid: String, secret: String) throws -> String {
+    var claims = ServiceAccountClaims(namespace: namespace, account: TokenReference(account, uid))
+    claims.secret = TokenReference(secret, "")
+    return try core.tokens?.issueForSecret(claims) ?? ""
+  }
+
   /// A kubeconfig for a component, such as a node agent: `system:node:NAME` in `system:nodes`. Kept under
   /// `name`.
   public func kubeconfig(name: String, user: String, groups: [String]) throws(WeftError) -> Kubeconfig {
@@ -200,8 +251,11 @@ public final class ClusterServer: Sendable {
   /// Refuses new connections, ends watches, answers what is under way, checkpoints and closes the store.
   public func shutdown() async {
     chores.cancel()
+    core.webhooks?.shutdown()
+    aggregator.stop()
     caches.shutdown()
     await listener.shutdown(grace: .milliseconds(200))
+    await audit?.shutdown()
     await store.shutdown()
     try? await group.shutdownGracefully()
     log.debug("stopped")

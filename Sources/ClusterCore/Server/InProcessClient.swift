@@ -75,7 +75,7 @@ public final class InProcessClient: ClusterAPI {
     let kind = try core.kind(resource)
     if subresource == "scale" {
       let changed = try await core.changeScale(
-        kind, namespace: object.namespace, name: object.name, options: options
+        kind, namespace: object.namespace, name: object.name, options: options, identity: identity
       ) { _ in object }
       return core.scale(of: changed)
     }
@@ -91,7 +91,9 @@ public final class InProcessClient: ClusterAPI {
   ) async throws -> JSON {
     let kind = try core.kind(resource)
     if subresource == "scale" {
-      let changed = try await core.changeScale(kind, namespace: namespace, name: name, options: options) {
+      let changed = try await core.changeScale(
+        kind, namespace: namespace, name: name, options: options, identity: identity
+      ) {
         try RESTCore.applying(patch, to: $0, kind.schema)
       }
       return core.scale(of: changed)
@@ -108,11 +110,13 @@ public final class InProcessClient: ClusterAPI {
     let kind = try core.kind(resource)
     switch subresource {
     case "binding":
-      try await core.bind(kind, namespace: namespace, name: name, body, options: WriteOptions())
+      try await core.bind(
+        kind, namespace: namespace, name: name, body, options: WriteOptions(), identity: identity)
+    case "token" where kind.gvr == .serviceAccounts:
+      return try await core.requestToken(namespace: namespace, name: name, body, isDryRun: false)
     case "eviction":
-      let grace = body.at("deleteOptions", "gracePeriodSeconds")?.int
-      _ = try await core.delete(
-        kind, namespace: namespace, name: name, options: DeleteOptions(gracePeriodSeconds: grace))
+      try await core.evict(
+        kind, namespace: namespace, name: name, body, options: WriteOptions(), identity: identity)
     default: throw Failure.notServed
     }
     return ["kind": "Status", "apiVersion": "v1", "metadata": [:], "status": "Success"]
@@ -121,7 +125,8 @@ public final class InProcessClient: ClusterAPI {
   public func delete(
     _ resource: GroupVersionResource, namespace: String, name: String, options: DeleteOptions
   ) async throws {
-    _ = try await core.delete(try core.kind(resource), namespace: namespace, name: name, options: options)
+    _ = try await core.delete(
+      try core.kind(resource), namespace: namespace, name: name, options: options, identity: identity)
   }
 
   private func part(_ subresource: String?) throws -> Part {
@@ -129,6 +134,8 @@ public final class InProcessClient: ClusterAPI {
     case nil, "": .main
     case "status": .status
     case "finalize": .finalize
+    case "ephemeralcontainers": .ephemeralContainers
+    case "resize": .resize
     default: throw Failure.notServed
     }
   }

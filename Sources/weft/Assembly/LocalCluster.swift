@@ -51,6 +51,9 @@ actor LocalCluster {
 
     var controllerSettings = ControllerSettings()
     controllerSettings.rootCertificate = server.authorityPEM
+    controllerSettings.secretToken = { [server] namespace, account, uid, secret in
+      try server.secretToken(namespace: namespace, account: account, uid: uid, secret: secret)
+    }
     controllers = startControllers(
       api: server.client(user: "system:kube-controller-manager"), informers: informers,
       settings: controllerSettings)

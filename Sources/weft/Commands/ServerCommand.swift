@@ -28,6 +28,9 @@ struct ServerCommand: AsyncParsableCommand {
     let informers = SharedInformers(api: server.client(user: "system:weft"))
     var controllerSettings = ControllerSettings()
     controllerSettings.rootCertificate = server.authorityPEM
+    controllerSettings.secretToken = { [server] namespace, account, uid, secret in
+      try server.secretToken(namespace: namespace, account: account, uid: uid, secret: secret)
+    }
     let controllers = startControllers(
       api: server.client(user: "system:kube-controller-manager"), informers: informers,
       settings: controllerSettings)

@@ -25,7 +25,7 @@ for read in (
     core.list_event_for_all_namespaces, core.list_endpoints_for_all_namespaces, core.list_service_for_all_namespaces,
     apps.list_replica_set_for_all_namespaces, client.DiscoveryV1Api().list_endpoint_slice_for_all_namespaces,
     client.CoordinationV1Api().list_lease_for_all_namespaces, client.RbacAuthorizationV1Api().list_cluster_role,
-    client.EventsV1Api().list_event_for_all_namespaces, client.NetworkingV1Api().list_network_policy_for_all_namespaces,
+    client.NetworkingV1Api().list_network_policy_for_all_namespaces,
 ):
     read()
 print("ok every model reads")

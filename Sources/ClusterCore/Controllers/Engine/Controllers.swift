@@ -11,6 +11,8 @@ import Logging
 public struct ControllerSettings: Sendable {
   /// PEM of the cluster's CA, published to every namespace; none is published when empty.
   public var rootCertificate = ""
+  /// Makes the tokens that Secrets ask for; without it they stay empty.
+  public var secretToken: SecretTokenMaker?
   public var workersPerController = 4
   /// A node whose Lease was not renewed for this long is not ready.
   public var nodeMonitorGracePeriod: Duration = .seconds(40)
@@ -123,10 +125,14 @@ public func startControllers(
   let events = EventRecorder(api: api, component: "weft-controllers", metrics: metrics)
   let context = ControllerContext(
     api: api, informers: informers, settings: settings, events: events, metrics: metrics)
+  var more: [Controller] = []
+  if let maker = settings.secretToken {
+    more.append(serviceAccountSecretController(context, token: maker))
+  }
   return ControllersHandle(
     [
       namespaceController(context), serviceAccountController(context), rootCertificateController(context),
       deploymentController(context), replicaSetController(context), endpointSliceController(context),
       garbageCollector(context), nodeLifecycleController(context), podGarbageCollector(context),
-    ], events: events)
+    ] + more, events: events)
 }

@@ -31,8 +31,8 @@ public protocol PodObjects: Sendable {
   func object(_ kind: String, namespace: String, name: String) async throws -> JSON?
   /// The Services of a namespace.
   func services(namespace: String) async throws -> [JSON]
-  /// A token for the pod's service account.
-  func token(_ pod: JSON, audience: String, seconds: Int) async throws -> String
+  /// A token for the pod's service account, bound to the pod. No audience: for the API server.
+  func token(_ pod: JSON, audience: String, seconds: Int) async throws -> PodToken
 }
 
 /// Something worth a line in `kubectl describe`.

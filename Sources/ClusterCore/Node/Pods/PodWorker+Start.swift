@@ -240,10 +240,18 @@ extension PodWorker {
         data.objects[reference] = objectData(object)
       }
     }
-    for (audience, seconds) in references.tokens {
+    tokens.retain(references.tokens)
+    for wish in references.tokens {
+      if let known = tokens.fresh(wish, now: Timestamp.now().seconds) {
+        data.tokens[wish] = known
+        continue
+      }
       do {
-        data.tokens[audience] = try await context.objects.token(pod, audience: audience, seconds: seconds)
+        let token = try await context.objects.token(pod, audience: wish.audience, seconds: wish.seconds)
+        tokens.keep(token, for: wish, now: Timestamp.now().seconds)
+        data.tokens[wish] = token.text
       } catch {
+        data.tokens[wish] = tokens.usable(wish, now: Timestamp.now().seconds)
         context.log.warning(
           "no service account token", metadata: ["pod": "\(key)", "error": "\(runtimeMessage(error))"])
       }

@@ -38,6 +38,7 @@ actor PodWorker {
   /// Times asked, by id; given up after `exitAsksMax`.
   private var expectedExits: [String: Int] = [:]
   private static let exitAsksMax = 50
+  var tokens = PodTokens()
   var lastObserved = ObservedPod()
   let firstSeen = ContinuousClock.now
   private var wasRunningOnce = false

@@ -115,7 +115,7 @@ public struct APIPods: PodSource, PodStatusSink, PodObjects {
     try await api.list(.services, namespace: namespace, options: ListOptions()).items
   }
 
-  public func token(_ pod: JSON, audience: String, seconds: Int) async throws -> String {
+  public func token(_ pod: JSON, audience: String, seconds: Int) async throws -> PodToken {
     var request: JSON = [
       "apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest",
       "spec": [
@@ -126,7 +126,8 @@ public struct APIPods: PodSource, PodStatusSink, PodObjects {
       ],
     ]
     if !audience.isEmpty { request.set([JSON(audience)], at: "spec", "audiences") }
-    let name = pod.at("spec", "serviceAccountName")?.string ?? "default"
+    let given = pod.at("spec", "serviceAccountName")?.string ?? ""
+    let name = given.isEmpty ? "default" : given
     let answer = try await api.createSubresource(
       .serviceAccounts, namespace: pod.namespace, name: name, subresource: "token", request)
     guard let token = answer.at("status", "token")?.string else {
@@ -134,6 +135,7 @@ public struct APIPods: PodSource, PodStatusSink, PodObjects {
         "NOD0011", object: "serviceaccount \(pod.namespace)/\(name)", cause: "the server gave no token",
         next: "kubectl get serviceaccount \(name) -n \(pod.namespace)")
     }
-    return token
+    let end = answer.at("status", "expirationTimestamp")?.string.flatMap { Timestamp.parse($0)?.seconds }
+    return PodToken(text: token, end: end)
   }
 }

@@ -13,16 +13,22 @@ struct VolumeFile: Sendable, Hashable {
 struct PodData: Sendable {
   /// Data of a `configMap` or `secret` by `kind/name`; missing ones are absent.
   var objects: [String: [String: [UInt8]]] = [:]
-  /// Tokens by audience, for projected service account tokens.
-  var tokens: [String: String] = [:]
+  /// Tokens for projected service account tokens.
+  var tokens: [TokenWish: String] = [:]
 
   func data(_ kind: String, _ name: String) -> [String: [UInt8]]? { objects[kind + "/" + name] }
 }
 
-/// The objects a pod refers to, as `kind/name`, and the token audiences with their lifetimes.
-func planReferences(_ pod: JSON) -> (objects: Set<String>, tokens: [String: Int]) {
+/// What a `serviceAccountToken` source asks for.
+func tokenWish(_ source: JSON) -> TokenWish {
+  TokenWish(
+    audience: source["audience"]?.string ?? "", seconds: source["expirationSeconds"]?.int ?? 3600)
+}
+
+/// The objects a pod refers to, as `kind/name`, and the tokens it asks for.
+func planReferences(_ pod: JSON) -> (objects: Set<String>, tokens: Set<TokenWish>) {
   var objects: Set<String> = []
-  var tokens: [String: Int] = [:]
+  var tokens: Set<TokenWish> = []
   func add(_ kind: String, _ name: JSON?) {
     if let name = name?.string, !name.isEmpty { objects.insert(kind + "/" + name) }
   }
@@ -42,9 +48,7 @@ func planReferences(_ pod: JSON) -> (objects: Set<String>, tokens: [String: Int]
     for source in volume.at("projected", "sources")?.elements ?? [] {
       add("configMap", source.at("configMap", "name"))
       add("secret", source.at("secret", "name"))
-      if let token = source["serviceAccountToken"] {
-        tokens[token["audience"]?.string ?? ""] = token["expirationSeconds"]?.int ?? 3600
-      }
+      if let token = source["serviceAccountToken"] { tokens.insert(tokenWish(token)) }
     }
   }
   return (objects, tokens)
@@ -119,7 +123,7 @@ func planVolumeFiles(_ volume: JSON, pod: JSON, data: PodData, capacity: [String
       files += try downwardFiles(downward["items"]?.elements ?? [], standard)
     }
     if let token = source["serviceAccountToken"], let path = token["path"]?.string, isSafeRelativePath(path) {
-      guard let text = data.tokens[token["audience"]?.string ?? ""] else {
+      guard let text = data.tokens[tokenWish(token)] else {
         throw MissingReference(message: "no token could be had for the service account")
       }
       files.append(VolumeFile(path: path, bytes: Array(text.utf8), mode: mode(nil, standard)))

@@ -74,6 +74,7 @@ extension SchemaText {
       operatingSystem string! #9 "linux or windows.
       architecture string! #10 "Its processor, such as amd64.
       swap NodeSwapStatus? #11 "Its swap space.
+      runningInUserNamespace bool? #12 "Whether the node agent runs in a user namespace.
     type NodeSwapStatus "Swap space of a node.
       capacity int64? #1 "Bytes of it.
     type ContainerImage "An image on a node.

@@ -41,7 +41,7 @@ extension SchemaText {
       conditions []PersistentVolumeClaimCondition #4 merge(type) map(type) "What was last observed, one \#
     entry a type.
       allocatedResources map[quantity] #5 "How much it is being given.
-      allocatedResourceStatuses map[string] #7 "How the growth of its volume stands.
+      allocatedResourceStatuses map[string] #7 granular "How the growth of its volume stands.
       currentVolumeAttributesClassName string? #8 "The attributes' class in force.
       modifyVolumeStatus ModifyVolumeStatus? #9 "How a change of attributes stands.
       healthStatus VolumeHealthStatus? #10 "How its volume stands.
@@ -67,7 +67,7 @@ extension SchemaText {
       ~ PersistentVolumeSource #2
       accessModes []string #3 atomic enum(ReadWriteOnce|ReadOnlyMany|ReadWriteMany|ReadWriteOncePod) "How \#
     it may be mounted.
-      claimRef ObjectReference? #4 "The claim that has it.
+      claimRef ObjectReference? #4 granular "The claim that has it.
       persistentVolumeReclaimPolicy string #5 = Retain enum(Recycle|Delete|Retain) "What becomes of it when \#
     its claim goes.
       storageClassName string #6 "The class it is of.

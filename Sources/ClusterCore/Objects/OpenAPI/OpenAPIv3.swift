@@ -139,7 +139,7 @@ struct SchemaCollector {
     if !schema.doc.isEmpty { tree["description"] = JSON(schema.doc) }
     if !properties.isEmpty { tree["properties"] = .object(properties) }
     if !required.isEmpty { tree["required"] = JSON(required) }
-    if schema.isAtomic { tree["x-kubernetes-map-type"] = "atomic" }
+    if schema.isDeclaredAtomic { tree["x-kubernetes-map-type"] = "atomic" }
     if let gvk {
       tree["x-kubernetes-group-version-kind"] = [
         ["group": JSON(gvk.group), "version": JSON(gvk.version), "kind": JSON(gvk.kind)]
@@ -162,6 +162,7 @@ struct SchemaCollector {
     case nil: break
     }
     if field.isAtomic { tree["x-kubernetes-map-type"] = "atomic" }
+    if field.isGranular { tree["x-kubernetes-map-type"] = "granular" }
     if let key = field.patch.mergeKey { tree["x-kubernetes-patch-merge-key"] = JSON(key) }
     var strategy: [String] = []
     if field.patch.isMerge { strategy.append("merge") }

@@ -50,6 +50,8 @@ public final class Schema: Sendable {
     var fields: [SchemaField] = []
     var inlined: [Int: Schema] = [:]
     var isAtomic = false
+    /// Of the type, also where a field says otherwise.
+    var isDeclaredAtomic = false
     var preservesUnknown = false
     var positionByName: [String: Int] = [:]
     var positionByNumber: [Int: Int] = [:]
@@ -72,11 +74,24 @@ public final class Schema: Sendable {
     }
     var contents = Contents(
       doc: doc, fields: fields + flattened, inlined: inlined, isAtomic: isAtomic,
-      preservesUnknown: preservesUnknown)
+      isDeclaredAtomic: isAtomic, preservesUnknown: preservesUnknown)
     for (position, field) in contents.fields.enumerated() {
       contents.positionByName[field.name] = position
       if let number = field.number { contents.positionByNumber[number] = position }
     }
+    own = contents
+  }
+
+  /// The same schema where each part has an owner of its own.
+  func granular() -> Schema {
+    guard isAtomic else { return self }
+    return Schema(copying: resolved)
+  }
+
+  private init(copying schema: Schema) {
+    name = schema.name
+    var contents = schema.own
+    contents.isAtomic = false
     own = contents
   }
 
@@ -95,6 +110,8 @@ public final class Schema: Sendable {
   public var inlined: [Int: Schema] { resolved.own.inlined }
   /// One owner for all of it under server-side apply.
   public var isAtomic: Bool { resolved.own.isAtomic }
+  /// The same of the type, which OpenAPI tells; a field may have it otherwise (`SchemaField.isGranular`).
+  public var isDeclaredAtomic: Bool { resolved.own.isDeclaredAtomic }
   /// Keeps fields that are not declared (custom resources that ask for it).
   public var preservesUnknown: Bool { resolved.own.preservesUnknown }
 
@@ -172,6 +189,8 @@ public struct SchemaField: Sendable {
   public var listType: SchemaListType?
   /// A map or object with one owner.
   public var isAtomic = false
+  /// Here each part has an owner of its own, although the type has one owner elsewhere.
+  public var isGranular = false
   public var defaultValue: JSON?
   public var enumeration: [String] = []
   public var doc = ""

@@ -11,8 +11,8 @@
 // `map[T]`, `either[Type|T]`, a type of the same group (itself too), or `alias.Type` of another. `?` says
 // that presence counts (a pointer upstream), `!` that it is required and always written, `+` that it is always
 // written. Flags: `= value`, enum(a|b) where `_` is a space, merge(key) and merge and retain for strategic
-// merge, map(keys) and set and atomic for server-side apply. A field line is indented by two; `\` at its end
-// says that it goes on.
+// merge, map(keys) and set and atomic and granular for server-side apply. A field line is indented by two;
+// `\` at its end says that it goes on.
 
 enum SchemaText {
   /// In the order in which upstream ranks the groups: discovery lists them so, and a short name that two kinds
@@ -178,6 +178,9 @@ struct SchemaCompiler {
       case "merge":
         field.patch.isMerge = true
         field.patch.mergeKey = argument.isEmpty ? nil : String(argument)
+      case "granular":
+        field.isGranular = true
+        if case .object(let schema) = field.type { field.type = .object(schema.granular()) }
       case "retain": field.patch.retainsKeys = true
       case "map": field.listType = .map(argument.split(separator: ",").map(String.init))
       case "set": field.listType = .set

@@ -8,7 +8,7 @@ extension AccessAttributes {
   /// Of a request below `/api` or `/apis`, or of any other path.
   init(_ request: HTTPRequest, identity: Identity, target: Target?) {
     guard let target else {
-      self.init(identity: identity, verb: request.method.rawValue.lowercased(), path: request.rawPath)
+      self.init(identity: identity, verb: request.method.rawValue.lowercased(), path: Self.path(request))
       return
     }
     let isCollection = target.name == nil
@@ -26,15 +26,24 @@ extension AccessAttributes {
     var name = target.name ?? ""
     // A Namespace is asked for within itself: a role there may speak of it.
     if target.group.isEmpty, target.resource == "namespaces", !name.isEmpty { namespace = name }
-    // A list or watch of one name is a question about that name.
-    if isCollection, verb == "list" || verb == "watch" || verb == "deletecollection",
-      let selector = request.parameter("fieldSelector"), selector.hasPrefix("metadata.name="),
-      !selector.contains(",")
-    {
-      name = String(selector.dropFirst("metadata.name=".count))
+    var fields: FieldSelector?
+    var labels: LabelSelector?
+    if isCollection, verb == "list" || verb == "watch" || verb == "deletecollection" {
+      fields = request.parameter("fieldSelector").flatMap { try? FieldSelector(parsing: $0) }
+      labels = request.parameter("labelSelector").flatMap { try? LabelSelector(parsing: $0) }
+      // A list or watch of one name is a question about that name.
+      if let one = fields?.name { name = one }
     }
     self.init(
       identity: identity, verb: verb, group: target.group, version: target.version,
       resource: target.resource, subresource: target.subresource ?? "", namespace: namespace, name: name)
+    fieldSelector = fields
+    labelSelector = labels
+  }
+
+  /// The path that will be served: an encoded or doubled slash must not pass as another path.
+  private static func path(_ request: HTTPRequest) -> String {
+    if !request.rawPath.contains("%"), !request.rawPath.contains("//") { return request.rawPath }
+    return "/" + request.path.joined(separator: "/")
   }
 }

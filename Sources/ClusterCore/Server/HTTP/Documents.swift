@@ -28,7 +28,9 @@ final class Documents: Sendable {
   }
 
   /// Subresources that are answered; discovery names no others.
-  private static let served: Set<String> = ["status", "scale", "binding", "eviction", "log", "finalize"]
+  private static let served: Set<String> = [
+    "status", "scale", "binding", "eviction", "log", "finalize", "token",
+  ]
 
   private static func serves(_ kind: ResourceKind, _ path: String) -> Bool {
     let parts = path.split(separator: "/")
@@ -46,7 +48,11 @@ final class Documents: Sendable {
         .bytes(ByteBuffer(string: Metrics.shared.text())))
     case "openapi": return try openAPI(request)
     case nil:
-      let paths = ["/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v3", "/readyz", "/version"]
+      let paths =
+        [
+          "/api", "/apis", "/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/readyz",
+          "/version",
+        ] + IssuerDocuments.paths
       return Answer.json(200, ["paths": JSON(paths)])
     default: throw Failure.notServed
     }
@@ -122,16 +128,54 @@ final class Documents: Sendable {
     if let found { return found }
     guard let tree = openAPI.document(groupVersion: groupVersion) else { return nil }
     let bytes = tree.bytes
-    let text =
-      String(Names.fnv1a(bytes), radix: 16, uppercase: true) + String(bytes.count, radix: 16, uppercase: true)
-    let document = (ByteBuffer(bytes: bytes), text)
+    let document = (ByteBuffer(bytes: bytes), Self.hash(bytes))
     made.withLock { made in
       if made.generation == generation { made.documents[groupVersion] = document }
     }
     return document
   }
 
+  /// One document for all, in the form asked for; made at the first question after the kinds changed.
+  private func openAPIv2(_ request: HTTPRequest) -> HTTPResponse {
+    let (openAPI, generation) = openAPI()
+    let accept = request.headers["accept"].joined(separator: ",")
+    let isProtobuf = OpenAPIv2.acceptedProtobufTypes.contains { accept.contains($0) }
+    let type = isProtobuf ? OpenAPIv2.protobufType : "application/json"
+    let found = made.withLock { $0.generation == generation ? $0.documents[type] : nil }
+    let document =
+      found
+      ?? {
+        let tree = OpenAPIv2.document(
+          from: kinds.current.groupVersions.compactMap { openAPI.document(groupVersion: $0) })
+        let bytes = isProtobuf ? OpenAPIv2.protobuf(tree) : tree.bytes
+        let document = (bytes: ByteBuffer(bytes: bytes), hash: Self.hash(bytes))
+        made.withLock { made in
+          if made.generation == generation { made.documents[type] = document }
+        }
+        return document
+      }()
+    return tagged(document, type: type, request, headers: [("vary", "Accept")])
+  }
+
+  private static func hash(_ bytes: [UInt8]) -> String {
+    String(Names.fnv1a(bytes), radix: 16, uppercase: true) + String(bytes.count, radix: 16, uppercase: true)
+  }
+
+  /// 304 for who has it already.
+  private func tagged(
+    _ document: (bytes: ByteBuffer, hash: String), type: String, _ request: HTTPRequest,
+    headers: [(String, String)]
+  ) -> HTTPResponse {
+    let tag = "\"\(document.hash)\""
+    let headers = headers + [("etag", tag)]
+    if request.headers["if-none-match"].contains(where: { $0.contains(tag) }) {
+      return HTTPResponse(304, contentType: type, headers: headers, .bytes(ByteBuffer()))
+    }
+    return HTTPResponse(200, contentType: type, headers: headers, .bytes(document.bytes))
+  }
+
   private func openAPI(_ request: HTTPRequest) throws -> HTTPResponse {
+    if request.path.count == 2, request.path[1] == "v2" { return openAPIv2(request) }
     guard request.path.count > 1, request.path[1] == "v3" else { throw Failure.notServed }
     let (openAPI, generation) = openAPI()
     if request.path.count == 2 {
@@ -145,13 +189,9 @@ final class Documents: Sendable {
     default: throw Failure.notServed
     }
     guard let document = document(groupVersion, openAPI, generation) else { throw Failure.notServed }
-    let tag = "\"\(document.hash)\""
-    var headers = [("etag", tag), ("vary", "Accept")]
+    var headers = [("vary", "Accept")]
     // An address with the right hash never changes its answer.
     if request.parameter("hash") == document.hash { headers.append(("cache-control", "public, immutable")) }
-    if request.headers["if-none-match"].contains(where: { $0.contains(tag) }) {
-      return HTTPResponse(304, headers: headers, .bytes(ByteBuffer()))
-    }
-    return HTTPResponse(200, headers: headers, .bytes(document.bytes))
+    return tagged(document, type: "application/json", request, headers: headers)
   }
 }

@@ -31,6 +31,12 @@ struct HTTPRequest: Sendable {
   var headers: HTTPHeaders
   var body: [UInt8]
   var identity: Identity
+  /// What the connection's other side showed; nil within the process.
+  var peer: Peer?
+  /// The other side's address, without its port; may be empty.
+  var remoteAddress = ""
+  /// Path and query as they were sent.
+  var uri = ""
 
   func parameter(_ name: String) -> String? { query.first { $0.name == name }?.value }
   var isApply: Bool {

@@ -17,7 +17,7 @@ final class HTTPHandler: ChannelInboundHandler, @unchecked Sendable {
   static let bodyMax = 3 << 20
 
   private let respond: Responder
-  private let identify: @Sendable (any Channel) -> Identity
+  private let peer: Peer
   private var head: HTTPRequestHead?
   private var body: [UInt8] = []
   private var isTooLarge = false
@@ -27,9 +27,9 @@ final class HTTPHandler: ChannelInboundHandler, @unchecked Sendable {
   /// Requests that one HTTP/1.1 client may send before reading the first answer.
   private static let pipelinedMax = 16
 
-  init(respond: @escaping Responder, identify: @escaping @Sendable (any Channel) -> Identity) {
+  init(respond: @escaping Responder, peer: Peer) {
     self.respond = respond
-    self.identify = identify
+    self.peer = peer
   }
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
@@ -81,7 +81,8 @@ final class HTTPHandler: ChannelInboundHandler, @unchecked Sendable {
     }
     let request = HTTPRequest(
       method: head.method, path: target.path, rawPath: target.rawPath, query: target.query,
-      headers: head.headers, body: body, identity: identify(channel))
+      headers: head.headers, body: body, identity: .anonymous, peer: peer,
+      remoteAddress: (channel.parent ?? channel).remoteAddress?.ipAddress ?? "", uri: head.uri)
     let loop = context.eventLoop
     Task { [respond] in
       let response = await respond(request)

@@ -8,9 +8,7 @@ import NIOHTTP1
 import NIOHTTP2
 import NIOPosix
 import NIOSSL
-import SwiftASN1
 import Synchronization
-import X509
 
 final class HTTPListener: Sendable {
   private let channel: any Channel
@@ -35,6 +33,7 @@ final class HTTPListener: Sendable {
         .certificate($0)
       },
       privateKey: .privateKey(try NIOSSLPrivateKey(bytes: Array(certificate.key.utf8), format: .pem)))
+    // Named to clients, so that they know which of their certificates to show.
     tls.trustRoots = .certificates(try NIOSSLCertificate.fromPEMBytes(Array(authority.utf8)))
     tls.certificateVerification = .optionalVerification
     tls.sendCANameList = true
@@ -49,8 +48,15 @@ final class HTTPListener: Sendable {
       .childChannelOption(.socketOption(.tcp_nodelay), value: 1)
       .childChannelInitializer { channel in
         connections.add(channel)
+        let peer = Peer()
         return channel.eventLoop.makeCompletedFuture {
-          try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: context))
+          // Any certificate is let in and judged at the first request: one that is not ours, or too old, is
+          // answered with 401 as upstream does, and a token beside it still counts.
+          let tls = NIOSSLServerHandler(context: context) { certificates, verdict in
+            peer.show(certificates.compactMap { try? $0.toDERBytes() })
+            verdict.succeed(.certificateVerified)
+          }
+          try channel.pipeline.syncOperations.addHandler(tls)
         }.flatMap {
           channel.configureHTTP2SecureUpgrade(
             h2ChannelConfigurator: { channel in
@@ -64,16 +70,14 @@ final class HTTPListener: Sendable {
               ) { stream in
                 stream.eventLoop.makeCompletedFuture {
                   try stream.pipeline.syncOperations.addHandler(HTTP2FramePayloadToHTTP1ServerCodec())
-                  try stream.pipeline.syncOperations.addHandler(
-                    HTTPHandler(respond: respond) { identity(of: $0.parent) })
+                  try stream.pipeline.syncOperations.addHandler(HTTPHandler(respond: respond, peer: peer))
                 }
               }.map { _ in }
             },
             http1ChannelConfigurator: { channel in
               channel.eventLoop.makeCompletedFuture {
                 try channel.pipeline.syncOperations.configureHTTPServerPipeline(withErrorHandling: true)
-                try channel.pipeline.syncOperations.addHandler(
-                  HTTPHandler(respond: respond) { identity(of: $0) })
+                try channel.pipeline.syncOperations.addHandler(HTTPHandler(respond: respond, peer: peer))
               }
             })
         }
@@ -111,25 +115,6 @@ final class HTTPListener: Sendable {
   func shutdown(grace: Duration) async {
     try? await channel.close().get()
     await connections.close(after: grace)
-  }
-
-  /// CN is the user, each O a group. The chain was verified by the TLS library.
-  private static func identity(of channel: (any Channel)?) -> Identity {
-    guard let channel,
-      let handler = try? channel.pipeline.syncOperations.handler(type: NIOSSLServerHandler.self),
-      let shown = handler.peerCertificate, let bytes = try? shown.toDERBytes(),
-      let certificate = try? Certificate(derEncoded: bytes)
-    else { return .anonymous }
-    var user = ""
-    var groups: [String] = []
-    for part in certificate.subject {
-      for attribute in part {
-        if attribute.type == .RDNAttributeType.commonName { user = "\(attribute.value)" }
-        if attribute.type == .RDNAttributeType.organizationName { groups.append("\(attribute.value)") }
-      }
-    }
-    if user.isEmpty { return .anonymous }
-    return Identity(user: user, groups: groups + ["system:authenticated"])
   }
 }
 

@@ -29,21 +29,30 @@ extension Router {
     case "finalize":
       guard request.method == .PUT else { throw Failure.methodNotAllowed }
       return try await serveObject(request, kind, namespace, name, part: .finalize)
+    case "ephemeralcontainers":
+      return try await serveObject(request, kind, namespace, name, part: .ephemeralContainers)
+    case "resize": return try await serveObject(request, kind, namespace, name, part: .resize)
     case "scale": return try await serveScale(request, kind, namespace, name)
     case "binding":
       guard request.method == .POST else { throw Failure.methodNotAllowed }
       let body = try part(request, GroupVersionKind("", "v1", "Binding"))
-      try await core.bind(kind, namespace: namespace, name: name, body, options: WriteOptions(request))
+      try await core.bind(
+        kind, namespace: namespace, name: name, body, options: WriteOptions(request),
+        identity: request.identity)
       return Self.success
+    case "token":
+      guard request.method == .POST else { throw Failure.methodNotAllowed }
+      let body = try part(request, GroupVersionKind("authentication.k8s.io", "v1", "TokenRequest"))
+      let answer = try await core.requestToken(
+        namespace: namespace, name: name, body, isDryRun: request.parameter("dryRun") == "All")
+      return Answer.json(201, answer)
     case "eviction":
       guard request.method == .POST else { throw Failure.methodNotAllowed }
       let body = try part(request, GroupVersionKind("policy", "v1", "Eviction"))
-      var options = DeleteOptions()
-      options.gracePeriodSeconds = body.at("deleteOptions", "gracePeriodSeconds")?.int
-      options.uid = body.at("deleteOptions", "preconditions", "uid")?.string
-      _ = try await core.delete(
-        kind, namespace: namespace, name: name, options: options,
-        dryRun: request.parameter("dryRun") == "All")
+      var options = WriteOptions(request)
+      if body.at("deleteOptions", "dryRun")?.elements.first?.string == "All" { options.dryRun = true }
+      try await core.evict(
+        kind, namespace: namespace, name: name, body, options: options, identity: request.identity)
       return Self.success
     case "log":
       guard request.method == .GET, kind.kind == "Pod" else { throw Failure.methodNotAllowed }
@@ -78,7 +87,8 @@ extension Router {
   func bind(_ request: HTTPRequest, _ kind: ResourceKind, _ namespace: String) async throws -> HTTPResponse {
     let body = try Bodies.object(request, kind.schema, as: kind.gvk).object
     try await core.bind(
-      try core.kind(.pods), namespace: namespace, name: body.name, body, options: WriteOptions(request))
+      try core.kind(.pods), namespace: namespace, name: body.name, body, options: WriteOptions(request),
+      identity: request.identity)
     return Self.success
   }
 
@@ -102,13 +112,13 @@ extension Router {
     case .PUT:
       let wanted = try part(request, gvk)
       let object = try await core.changeScale(
-        kind, namespace: namespace, name: name, options: WriteOptions(request)
+        kind, namespace: namespace, name: name, options: WriteOptions(request), identity: request.identity
       ) { _ in wanted }
       return Answer.json(200, core.scale(of: object))
     case .PATCH:
       let patch = try Bodies.patch(request)
       let object = try await core.changeScale(
-        kind, namespace: namespace, name: name, options: WriteOptions(request)
+        kind, namespace: namespace, name: name, options: WriteOptions(request), identity: request.identity
       ) { scale in
         switch patch {
         case .json(let operations):

@@ -16,12 +16,21 @@ final class Router: Sendable {
   let documents: Documents
   let podLogs: PodLogs?
   let access: Access
+  let reviews: IdentityReviews?
+  let issuer: IssuerDocuments?
+  let audit: Audit?
   private let requests = Metrics.shared.counter(
     "apiserver_request_total", "Requests by verb, resource and code.", labels: ["verb", "resource", "code"])
   private let durations = Metrics.shared.histogram(
     "apiserver_request_duration_seconds", "Time to answer, watches excepted.", labels: ["verb", "resource"])
 
-  init(core: RESTCore, documents: Documents, podLogs: PodLogs?, access: Access = Access()) {
+  init(
+    core: RESTCore, documents: Documents, podLogs: PodLogs?, access: Access,
+    reviews: IdentityReviews? = nil, issuer: IssuerDocuments? = nil, audit: Audit? = nil
+  ) {
+    self.audit = audit
+    self.reviews = reviews
+    self.issuer = issuer
     self.access = access
     self.core = core
     self.documents = documents
@@ -30,20 +39,7 @@ final class Router: Sendable {
 
   func respond(_ request: HTTPRequest) async -> HTTPResponse {
     let start = ContinuousClock.now
-    let response: HTTPResponse
-    do {
-      response = try await route(request)
-    } catch let error as APIStatusError {
-      response = Answer.status(error)
-    } catch let error as PatchError {
-      response = Answer.status(Failure.badRequest(error.description))
-    } catch let error as StoreError {
-      response = Answer.status(Failure.store(error))
-    } catch {
-      core.log.error("request failed", metadata: ["path": "\(request.rawPath)", "error": "\(error)"])
-      response = Answer.status(
-        APIStatusError(code: 500, reason: "InternalError", message: "Internal error occurred: \(error)"))
-    }
+    let response = await recorded(request)
     let verb = request.method.rawValue
     // Only names that are served: a stranger must not fill the table of metrics.
     let resource =
@@ -52,21 +48,40 @@ final class Router: Sendable {
       } ?? ""
     requests.child(verb, resource, String(response.status.code)).increment()
     if case .bytes = response.body { durations.child(verb, resource).observe(ContinuousClock.now - start) }
-    return response
+    return Compression.apply(response, for: request)
   }
 
-  private func route(_ received: HTTPRequest) async throws -> HTTPResponse {
-    var request = received
-    request.identity = try await access.identify(received)
-    let first = request.path.first ?? ""
-    let target = first == "api" || first == "apis" ? Target(request.path) : nil
-    let attributes = AccessAttributes(request, identity: request.identity, target: target)
-    guard case .allow = await access.decide(attributes) else {
-      throw Failure.forbidden(
-        path: request.rawPath, verb: request.method.rawValue.lowercased(), user: request.identity.user)
+  /// What an error is answered with.
+  func refusal(_ error: any Error, of request: HTTPRequest) -> APIStatusError {
+    switch error {
+    case let error as APIStatusError: return error
+    case let error as PatchError: return Failure.badRequest(error.description)
+    case let error as StoreError: return Failure.store(error)
+    default:
+      core.log.error("request failed", metadata: ["path": "\(request.rawPath)", "error": "\(error)"])
+      return APIStatusError(code: 500, reason: "InternalError", message: "Internal error occurred: \(error)")
     }
+  }
+
+  /// What the path names below `/api` and `/apis`.
+  static func target(_ request: HTTPRequest) -> Target? {
+    let first = request.path.first ?? ""
+    return first == "api" || first == "apis" ? Target(request.path) : nil
+  }
+
+  /// A request whose asker is known.
+  func route(_ received: HTTPRequest, record: AuditEvent?) async throws -> HTTPResponse {
+    var request = received
+    if let other = try await access.impersonate(request, as: request.identity) {
+      request.identity = other
+      record?.impersonates(other)
+    }
+    let target = Self.target(request)
+    let attributes = AccessAttributes(request, identity: request.identity, target: target)
+    try await access.require(attributes) { record?.decided($0) }
     if let target { return try await serve(request, target) }
     guard request.method == .GET || request.method == .HEAD else { throw Failure.notServed }
+    if let document = issuer?.answer(request) { return document }
     return try documents.answer(request)
   }
 
@@ -94,8 +109,16 @@ final class Router: Sendable {
         ])
       }
       return Answer.list(try await core.list(kind, namespace: target.namespace, options: options), kind, form)
+    case .POST where kind.group == AccessReview.group:
+      return try await reviewAccess(request, kind, target.namespace)
     case .POST where kind.kind == "Binding":
       return try await bind(request, kind, target.namespace)
+    case .POST where kind.group == IdentityReviews.group:
+      let body = try Bodies.object(request, kind.schema, as: kind.gvk).object
+      guard let answer = try await reviews?.answer(kind.kind, body, asker: request.identity) else {
+        throw Failure.notServed
+      }
+      return Answer.json(201, answer)
     // Reviews are answered by those who know, and never kept.
     case .POST where !kind.isStored: throw Failure.notServed
     case .POST:
@@ -108,7 +131,8 @@ final class Router: Sendable {
     case .DELETE:
       let (options, dryRun) = try Bodies.deleteOptions(request, core.registry)
       let page = try await core.deleteCollection(
-        kind, namespace: target.namespace, list: try ListOptions(request), delete: options, dryRun: dryRun)
+        kind, namespace: target.namespace, list: try ListOptions(request), delete: options, dryRun: dryRun,
+        identity: request.identity)
       return Answer.list(page, kind, .json)
     default: throw Failure.methodNotAllowed
     }
@@ -141,7 +165,9 @@ final class Router: Sendable {
       return Answer.object(written.isNew ? 201 : 200, written.object, kind, form, warnings: written.warnings)
     case .DELETE where part == .main:
       let (options, dryRun) = try Bodies.deleteOptions(request, core.registry)
-      switch try await core.delete(kind, namespace: namespace, name: name, options: options, dryRun: dryRun) {
+      let deleted = try await core.delete(
+        kind, namespace: namespace, name: name, options: options, dryRun: dryRun, identity: request.identity)
+      switch deleted {
       case .gone(let object):
         if kind.kind == "Pod" { return Answer.object(200, object, kind, form) }
         var details = Failure.details(kind, name)

@@ -13,7 +13,7 @@ final class StreamWriter: Sendable {
     var isScheduled = false
     var isEnded = false
     var isCutOff = false
-    var onClose: (@Sendable () -> Void)?
+    var onClose: [@Sendable () -> Void] = []
     var isClosed = false
   }
   /// Bytes that may wait for one slow reader. A list of initial events may be larger: it is let through
@@ -35,11 +35,11 @@ final class StreamWriter: Sendable {
     self.drain = drain
   }
 
-  /// Called once when the client went away or the stream ended.
+  /// Called once when the client went away or the stream ended. May be asked for several times.
   func onClose(_ body: @escaping @Sendable () -> Void) {
     let now = state.withLock { state in
       if state.isClosed { return true }
-      state.onClose = body
+      state.onClose.append(body)
       return false
     }
     if now { body() }
@@ -96,13 +96,14 @@ final class StreamWriter: Sendable {
 
   /// The connection is gone.
   func closed() {
-    let onClose = state.withLock { state in
-      if state.isClosed { return nil as (@Sendable () -> Void)? }
+    let onClose = state.withLock { state -> [@Sendable () -> Void] in
+      if state.isClosed { return [] }
       state.isClosed = true
       state.queue = []
+      defer { state.onClose = [] }
       return state.onClose
     }
-    onClose?()
+    for body in onClose { body() }
   }
 }
 

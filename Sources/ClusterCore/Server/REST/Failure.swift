@@ -65,10 +65,29 @@ enum Failure {
       details: details)
   }
 
-  static func forbidden(path: String, verb: String, user: String) -> APIStatusError {
-    APIStatusError(
-      code: 403, reason: "Forbidden",
-      message: "forbidden: User \"\(user)\" cannot \(verb) path \"\(path)\"", details: [:])
+  /// What an authorizer refused, in upstream's words: people and scripts read them.
+  static func forbidden(_ asked: AccessAttributes, reason: String) -> APIStatusError {
+    var why = "User \"\(asked.identity.user)\" cannot \(asked.verb) "
+    var subject = "forbidden"
+    var details: JSON = [:]
+    if asked.isResource {
+      let resource = asked.subresource.isEmpty ? asked.resource : "\(asked.resource)/\(asked.subresource)"
+      let scope = asked.namespace.isEmpty ? "at the cluster scope" : "in the namespace \"\(asked.namespace)\""
+      why += "resource \"\(resource)\" in API group \"\(asked.group)\" \(scope)"
+      let qualified = asked.group.isEmpty ? asked.resource : "\(asked.resource).\(asked.group)"
+      subject =
+        asked.name.isEmpty ? "\(qualified) is forbidden" : "\(qualified) \"\(asked.name)\" is forbidden"
+      if !asked.name.isEmpty { details["name"] = JSON(asked.name) }
+      if !asked.group.isEmpty { details["group"] = JSON(asked.group) }
+      details["kind"] = JSON(asked.resource)
+    } else {
+      why += "path \"\(asked.path)\""
+    }
+    // A browser must not take a name for markup.
+    why = why.replacing("&", with: "&amp;").replacing("<", with: "&lt;").replacing(">", with: "&gt;")
+    return APIStatusError(
+      code: 403, reason: "Forbidden", message: "\(subject): \(why)\(reason.isEmpty ? "" : ": \(reason)")",
+      details: details)
   }
 
   static let methodNotAllowed = APIStatusError(

@@ -37,7 +37,7 @@ extension RESTCore {
       let merged: JSON
       do throws(ApplyError) {
         merged = try kind.apply(
-          intended, over: live, manager: manager, subresource: part == .status ? "status" : "",
+          intended, over: live, manager: manager, subresource: part.subresource,
           force: options.force, now: .now)
       } catch {
         throw APIStatusError(
@@ -55,16 +55,17 @@ extension RESTCore {
     for _ in 0..<2 {
       do {
         var written = try await change(
-          kind, namespace: namespace, name: name, part: part, options: options, isApply: true
+          kind, namespace: namespace, name: name, part: part, options: options, identity: identity,
+          isApply: true
         ) { current in (try result(over: current), []) }
-        written.warnings = decoded.warnings
+        written.warnings = decoded.warnings + written.warnings
         return written
       } catch let error as APIStatusError where error.isNotFound && part == .main {
         do {
           var written = try await create(
             kind, namespace: namespace, try result(over: nil), options: options, identity: identity,
             isApply: true)
-          written.warnings = decoded.warnings
+          written.warnings = decoded.warnings + written.warnings
           return written
         } catch let error as APIStatusError where error.isAlreadyExists {}
       }

@@ -14,12 +14,9 @@ enum Deleted: Sendable {
 
 extension RESTCore {
   func delete(
-    _ kind: ResourceKind, namespace: String, name: String, options: DeleteOptions, dryRun: Bool = false
+    _ kind: ResourceKind, namespace: String, name: String, options: DeleteOptions, dryRun: Bool = false,
+    identity: Identity, admits: Bool = true
   ) async throws -> Deleted {
-    if kind.kind == "Namespace", kind.group.isEmpty, ["default", "kube-system", "kube-public"].contains(name)
-    {
-      throw Failure.forbidden(kind, name, "this namespace may not be deleted")
-    }
     let key = Self.key(kind, namespace, name)
     var current = try await get(kind, namespace: namespace, name: name)
     for _ in 0..<8 {
@@ -34,17 +31,29 @@ extension RESTCore {
           "Precondition failed: ResourceVersion in precondition: \(version), ResourceVersion in object meta: "
             + "\(current.revision)")
       }
+      if admits {
+        var request = AdmissionRequest(operation: .delete, kind: kind, identity: identity)
+        request.namespace = namespace
+        request.name = name
+        request.old = current.tree
+        request.options = .delete(options)
+        request.isDryRun = dryRun
+        try await admission.run(&request)
+        request.finish()
+      }
       let object = planDeletion(kind, current.tree, options)
       do throws(StoreError) {
         guard let object else {
           if dryRun { return .gone(current) }
           let revision = try await store.delete(key, expecting: current.revision)
           services.release(of: current.tree)
+          await settle(kind, revision)
           return .gone(CachedObject(key: key, revision: revision, tree: current.tree))
         }
         if dryRun || object == current.tree { return .terminating(current) }
         let revision = try await store.update(
           key, Self.stored(object, kind).bytes, expecting: current.revision)
+        await settle(kind, revision)
         return .terminating(CachedObject(key: key, revision: revision, tree: object))
       } catch {
         switch error {
@@ -101,13 +110,15 @@ extension RESTCore {
 
   /// Deletes what a list would show. Objects that went meanwhile are passed over.
   func deleteCollection(
-    _ kind: ResourceKind, namespace: String, list options: ListOptions, delete: DeleteOptions, dryRun: Bool
+    _ kind: ResourceKind, namespace: String, list options: ListOptions, delete: DeleteOptions, dryRun: Bool,
+    identity: Identity
   ) async throws -> Page {
     let page = try await list(kind, namespace: namespace, options: options)
     for object in page.objects {
       do {
         _ = try await self.delete(
-          kind, namespace: object.namespace, name: object.name, options: delete, dryRun: dryRun)
+          kind, namespace: object.namespace, name: object.name, options: delete, dryRun: dryRun,
+          identity: identity)
       } catch let error as APIStatusError where error.isNotFound {}
     }
     return page

@@ -15,7 +15,9 @@ extension RESTCore {
       return try await apply(
         kind, namespace: namespace, name: name, intent, part: part, options: options, identity: identity)
     }
-    return try await change(kind, namespace: namespace, name: name, part: part, options: options) { current in
+    return try await change(
+      kind, namespace: namespace, name: name, part: part, options: options, identity: identity
+    ) { current in
       let patched: JSON
       do {
         patched = try Self.applying(patch, to: current, kind.schema)
@@ -80,9 +82,17 @@ extension RESTCore {
   }
 
   func changeScale(
-    _ kind: ResourceKind, namespace: String, name: String, options: WriteOptions, make: (JSON) throws -> JSON
+    _ kind: ResourceKind, namespace: String, name: String, options: WriteOptions, identity: Identity,
+    make: (JSON) throws -> JSON
   ) async throws -> CachedObject {
-    try await change(kind, namespace: namespace, name: name, part: .main, options: options) { current in
+    let view = AdmissionView(subresource: "scale", kind: GroupVersionKind("autoscaling", "v1", "Scale")) {
+      self.scale(of: CachedObject(key: "", revision: Revision($0.resourceVersion) ?? 0, tree: $0))
+    } take: { scale, object in
+      object.set(scale.at("spec", "replicas") ?? 0, at: "spec", "replicas")
+    }
+    return try await change(
+      kind, namespace: namespace, name: name, part: .main, options: options, identity: identity, view: view
+    ) { current in
       let scale = try make(
         self.scale(of: CachedObject(key: "", revision: Revision(current.resourceVersion) ?? 0, tree: current))
       )
@@ -108,14 +118,18 @@ extension RESTCore {
   // MARK: Pods
 
   /// Puts a pod on a node, once.
-  func bind(_ kind: ResourceKind, namespace: String, name: String, _ binding: JSON, options: WriteOptions)
-    async throws
-  {
+  func bind(
+    _ kind: ResourceKind, namespace: String, name: String, _ binding: JSON, options: WriteOptions,
+    identity: Identity
+  ) async throws {
     let node = binding.at("target", "name")?.string ?? ""
     if node.isEmpty { throw Failure.badRequest("target.name is required") }
-    let written = try await change(kind, namespace: namespace, name: name, part: .finalize, options: options)
-    {
-      current in
+    _ = try await admitCreate(
+      kind, namespace: namespace, name: name, subresource: "binding", binding, options: options,
+      identity: identity)
+    _ = try await change(
+      kind, namespace: namespace, name: name, part: .finalize, options: options, identity: .system
+    ) { current in
       if current.isTerminating {
         throw Failure.conflict(kind, name, "pod \(name) is being deleted, cannot be assigned to a host")
       }
@@ -128,8 +142,9 @@ extension RESTCore {
       return (object, [])
     }
     if options.dryRun { return }
-    _ = written
-    _ = try await change(kind, namespace: namespace, name: name, part: .status, options: options) { current in
+    _ = try await change(
+      kind, namespace: namespace, name: name, part: .status, options: options, identity: .system
+    ) { current in
       var object = current
       var conditions = current.at("status", "conditions")?.elements ?? []
       let condition: JSON = [

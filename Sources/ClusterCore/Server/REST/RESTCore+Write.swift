@@ -18,6 +18,29 @@ enum Part: Sendable, Equatable {
   case status
   /// Everything but what identifies the object: the server's own writes and `/finalize`.
   case finalize
+  /// A pod's containers for debugging.
+  case ephemeralContainers
+  /// A pod's resources.
+  case resize
+
+  /// As the path names it; empty for the object itself.
+  var subresource: String {
+    switch self {
+    case .main: ""
+    case .status: "status"
+    case .finalize: "finalize"
+    case .ephemeralContainers: "ephemeralcontainers"
+    case .resize: "resize"
+    }
+  }
+}
+
+/// What admission sees of an object that is written as something else, such as its Scale.
+struct AdmissionView {
+  var subresource: String
+  var kind: GroupVersionKind
+  var show: (JSON) -> JSON
+  var take: (JSON, inout JSON) -> Void
 }
 
 extension RESTCore {
@@ -65,36 +88,70 @@ extension RESTCore {
     metadata["creationTimestamp"] = JSON(Timestamp.nowText())
     object["metadata"] = metadata
     kind.applyDefaults(&object)
-    try await admitNamespace(kind, object)
-    let admitted = try admitCreate(kind, &object)
     kind.prepareForCreate(&object)
+    ObjectStrategy.normalize(kind, &object)
     if !isApply {
       object.set(nil, at: "metadata", "managedFields")
       if let manager = options.fieldManager {
         kind.trackUpdate(&object, old: nil, manager: manager, now: .now)
       }
     }
-    object = Self.ordered(object)
+    var request = AdmissionRequest(operation: .create, kind: kind, identity: identity)
+    request.namespace = object.namespace
+    request.name = name
+    request.options = .write(options)
+    request.isDryRun = options.dryRun
+    let before = object.metadata
+    request.object = object
+    try await admission.admit(&request)
+    object = Self.ordered(Self.keepingIdentity(request.object ?? object, before))
+    request.object = object
     do {
       try validate(kind, object, old: nil)
+    } catch {
+      request.rollBack()
+      throw error
+    }
+    try await admission.validate(&request)
+    do {
       let key = Self.key(kind, object.namespace, name)
       if options.dryRun {
         await caches.catchUp()
         if cache(kind)[key] != nil { throw Failure.alreadyExists(kind, name) }
-        admitted.release(services)
-        return Written(object: CachedObject(key: key, revision: caches.revision, tree: object), isNew: true)
+        request.rollBack()
+        return Written(
+          object: CachedObject(key: key, revision: caches.revision, tree: object), isNew: true,
+          warnings: request.warnings)
       }
       do throws(StoreError) {
         let revision = try await store.create(key, Self.stored(object, kind).bytes)
-        return Written(object: CachedObject(key: key, revision: revision, tree: object), isNew: true)
+        request.finish()
+        await settle(kind, revision)
+        return Written(
+          object: CachedObject(key: key, revision: revision, tree: object), isNew: true,
+          warnings: request.warnings)
       } catch {
         if case .exists = error { throw Failure.alreadyExists(kind, name) }
         throw Failure.store(error)
       }
     } catch {
-      admitted.release(services)
+      request.rollBack()
       throw error
     }
+  }
+
+  /// Plugins may not change who an object is.
+  private static func keepingIdentity(_ object: JSON, _ before: JSON) -> JSON {
+    var object = object
+    for field in ["name", "namespace", "uid", "creationTimestamp", "generation"] {
+      if object.at("metadata", field) != before[field] { object.set(before[field], at: "metadata", field) }
+    }
+    return object
+  }
+
+  /// A writer of what admission reads is answered when admission sees it.
+  func settle(_ kind: ResourceKind, _ revision: Revision) async {
+    if admission.isConfiguration(kind) { _ = await caches.wait(for: revision) }
   }
 
   /// Fills `apiVersion`, `kind` and `namespace` in, and checks that the body says nothing else.
@@ -136,21 +193,22 @@ extension RESTCore {
         "the name of the object (\(object.name)) does not match the name on the URL (\(name))")
     }
     let wanted = object
-    return try await change(kind, namespace: namespace, name: name, part: part, options: options) { _ in
-      (wanted, [])
-    }
+    return try await change(
+      kind, namespace: namespace, name: name, part: part, options: options, identity: identity
+    ) { _ in (wanted, []) }
   }
 
-  /// Reads, has `make` say what the object should be, and writes it; again when somebody else wrote in
-  /// between.
+  /// Reads, has `make` say what the object should be, and writes it; again, with admission, when somebody else
+  /// wrote in between. `view` is what admission sees in place of the object.
   func change(
     _ kind: ResourceKind, namespace: String, name: String, part: Part, options: WriteOptions,
-    isApply: Bool = false, make: (JSON) throws -> (JSON, [String])
+    identity: Identity, isApply: Bool = false, view: AdmissionView? = nil,
+    make: (JSON) throws -> (JSON, [String])
   ) async throws -> Written {
     let key = Self.key(kind, namespace, name)
     var current = try await get(kind, namespace: namespace, name: name)
     for _ in 0..<8 {
-      let (wanted, warnings) = try make(current.tree)
+      var (wanted, warnings) = try make(current.tree)
       if !wanted.resourceVersion.isEmpty, wanted.resourceVersion != String(current.revision) {
         throw Failure.conflict(kind, name)
       }
@@ -159,46 +217,51 @@ extension RESTCore {
           kind, name,
           "Precondition failed: UID in precondition: \(wanted.uid), UID in object meta: \(current.tree.uid)")
       }
-      var (object, admitted) = try merge(kind, old: current.tree, new: wanted, part: part)
+      var object = merge(kind, old: current.tree, new: wanted, part: part)
       if !isApply {
         if let manager = options.fieldManager, part != .finalize {
           kind.trackUpdate(
-            &object, old: current.tree, manager: manager, subresource: part == .status ? "status" : "",
+            &object, old: current.tree, manager: manager, subresource: part == .main ? "" : part.subresource,
             now: .now)
         } else {
           object.set(current.tree.at("metadata", "managedFields"), at: "metadata", "managedFields")
         }
-      } else if part == .status {
+      } else if part != .main {
         object.set(wanted.at("metadata", "managedFields"), at: "metadata", "managedFields")
       }
-      do {
-        try validate(kind, object, old: current.tree, part: part)
-      } catch {
-        admitted.release(services)
-        throw error
-      }
+      var request = AdmissionRequest(operation: .update, kind: kind, identity: identity)
+      request.namespace = namespace
+      request.name = name
+      request.options = .write(options)
+      request.isDryRun = options.dryRun
+      request.subresource = part.subresource
+      try await admitUpdate(&request, &object, old: current.tree, part: part, view: view)
+      warnings += request.warnings
       if options.dryRun {
-        admitted.release(services)
+        request.rollBack()
         return Written(
           object: CachedObject(key: key, revision: current.revision, tree: object), warnings: warnings)
       }
       if object == current.tree {
-        admitted.release(services)
+        request.rollBack()
         return Written(object: current, warnings: warnings)
       }
       do throws(StoreError) {
         let isFinished = object.isTerminating && object.finalizers.isEmpty && isReadyToGo(kind, object)
         if isFinished {
           let revision = try await store.delete(key, expecting: current.revision)
+          request.finish()
           services.release(of: current.tree)
+          await settle(kind, revision)
           return Written(object: CachedObject(key: key, revision: revision, tree: object), warnings: warnings)
         }
         let revision = try await store.update(
           key, Self.stored(object, kind).bytes, expecting: current.revision)
-        admitted.settle(services)
+        request.finish()
+        await settle(kind, revision)
         return Written(object: CachedObject(key: key, revision: revision, tree: object), warnings: warnings)
       } catch {
-        admitted.release(services)
+        request.rollBack()
         switch error {
         case .conflict(let stored):
           if !wanted.resourceVersion.isEmpty { throw Failure.conflict(kind, name) }
@@ -212,6 +275,40 @@ extension RESTCore {
     throw Failure.conflict(kind, name)
   }
 
+  /// Both turns of admission with the schema's validation between them.
+  private func admitUpdate(
+    _ request: inout AdmissionRequest, _ object: inout JSON, old: JSON, part: Part, view: AdmissionView?
+  ) async throws {
+    let kind = request.kind
+    if let view {
+      request.subresource = view.subresource
+      request.subresourceKind = view.kind
+      request.object = view.show(object)
+      request.old = view.show(old)
+      try await admission.admit(&request)
+      if let shown = request.object { view.take(shown, &object) }
+    } else {
+      request.object = object
+      request.old = old
+      try await admission.admit(&request)
+      if let changed = request.object { object = changed }
+    }
+    let managed = object.at("metadata", "managedFields")
+    object = merge(kind, old: old, new: object, part: part)
+    object.set(managed, at: "metadata", "managedFields")
+    if part == .resize, kind.countsGenerations, object["spec"] != old["spec"] {
+      object.set(JSON(old.generation + 1), at: "metadata", "generation")
+    }
+    if view == nil { request.object = object } else { request.object = view?.show(object) }
+    do {
+      try validate(kind, object, old: old, part: part)
+    } catch {
+      request.rollBack()
+      throw error
+    }
+    try await admission.validate(&request)
+  }
+
   /// Whether nothing but finalizers kept a terminating object.
   func isReadyToGo(_ kind: ResourceKind, _ object: JSON) -> Bool {
     switch kind.kind {
@@ -222,9 +319,7 @@ extension RESTCore {
   }
 
   /// The old object with the new one's changes, as far as the part allows them.
-  private func merge(
-    _ kind: ResourceKind, old: JSON, new: JSON, part: Part
-  ) throws -> (JSON, Admitted) {
+  private func merge(_ kind: ResourceKind, old: JSON, new: JSON, part: Part) -> JSON {
     var object = new
     object["apiVersion"] = JSON(kind.apiVersion)
     object["kind"] = JSON(kind.kind)
@@ -238,19 +333,40 @@ extension RESTCore {
       object = old
       object["status"] = new["status"]
       kind.applyDefaults(&object)
-      return (Self.ordered(object), Admitted())
+      return Self.ordered(object)
     case .finalize:
       object["metadata"] = metadata
       object["status"] = old["status"]
-      return (Self.ordered(object), Admitted())
+      return Self.ordered(object)
+    case .ephemeralContainers:
+      object = old
+      object.set(new.at("spec", "ephemeralContainers"), at: "spec", "ephemeralContainers")
+      kind.applyDefaults(&object)
+      return Self.ordered(object)
+    case .resize:
+      object = old
+      for list in ["containers", "initContainers"] {
+        var containers = old.at("spec", list)?.elements ?? []
+        for index in containers.indices {
+          guard
+            let wanted = new.at("spec", list)?.elements.first(where: {
+              $0["name"] == containers[index]["name"]
+            })
+          else { continue }
+          containers[index]["resources"] = wanted["resources"]
+          containers[index]["resizePolicy"] = wanted["resizePolicy"]
+        }
+        if !containers.isEmpty { object.set(.array(containers), at: "spec", list) }
+      }
+      kind.applyDefaults(&object)
+      return Self.ordered(object)
     case .main: break
     }
     object["metadata"] = metadata
-    if kind.subresource("status") != nil { object["status"] = old["status"] }
     kind.applyDefaults(&object)
-    let admitted = try admitUpdate(kind, &object, old: old)
     kind.prepareForUpdate(&object, old: old)
-    return (Self.ordered(object), admitted)
+    ObjectStrategy.normalize(kind, &object)
+    return Self.ordered(object)
   }
 
   // MARK: Form

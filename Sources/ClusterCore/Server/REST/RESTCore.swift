@@ -17,17 +17,24 @@ final class RESTCore: Sendable {
   let kinds: ServedKinds
   let admission: AdmissionChain
   let services: ServiceAllocator
+  /// Makes the tokens of ServiceAccounts; nil where none are made.
+  let tokens: ServiceAccountTokens?
+  /// Calls webhooks of every sort.
+  let webhooks: WebhookCaller?
   let log = Logger(label: "apiserver")
 
   init(
     store: any Store, caches: ObjectCaches, kinds: ServedKinds, services: ServiceAllocator,
-    admission: AdmissionChain = AdmissionChain()
+    admission: AdmissionChain = AdmissionChain(), tokens: ServiceAccountTokens? = nil,
+    webhooks: WebhookCaller? = nil
   ) {
+    self.tokens = tokens
     self.store = store
     self.caches = caches
     self.kinds = kinds
     self.admission = admission
     self.services = services
+    self.webhooks = webhooks
   }
 
   /// The kinds served now.

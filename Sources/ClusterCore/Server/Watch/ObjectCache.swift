@@ -91,7 +91,8 @@ final class ObjectCache: Sendable {
 
   enum Start {
     /// The present state first; told its end when `marksEnd`.
-    case state(prefix: String, filter: WatchFilter, marksEnd: Bool)
+    /// Without a filter: every object, as it is stored.
+    case state(prefix: String, filter: WatchFilter?, marksEnd: Bool)
     case after(Revision)
   }
 
@@ -102,7 +103,7 @@ final class ObjectCache: Sendable {
       case .state(let prefix, let filter, let marksEnd):
         var objects: [CachedObject] = []
         state.objects.forEach(prefix: prefix, after: nil) { object in
-          if filter.matches(object) { objects.append(object) }
+          if filter?.matches(object) ?? true { objects.append(object) }
           return true
         }
         subscriber.begin(objects, end: marksEnd ? current : nil)
