@@ -78,8 +78,15 @@ let modules: [Module] = [
       "Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOSSL", "NIOConcurrencyHelpers", "Collections", "Yams",
     ]),
   Module(
+    name: "ClusterStreams", path: "Sources/ClusterCore/Streams",
+    on: ["ClusterObjects", "Diagnostics", "CZlib"],
+    packages: ["Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOSSL", "NIOEmbedded", "Crypto"]),
+  Module(
     name: "ClusterServer", path: "Sources/ClusterCore/Server",
-    on: ["ClusterObjects", "ClusterStore", "ClusterClient", "Diagnostics", "Addresses", "CZlib"],
+    on: [
+      "ClusterObjects", "ClusterStore", "ClusterClient", "ClusterStreams", "Diagnostics", "Addresses",
+      "CZlib",
+    ],
     packages: [
       "Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOHTTP2", "NIOSSL", "NIOConcurrencyHelpers", "X509",
       "Crypto", "CryptoExtras",
@@ -94,9 +101,9 @@ let modules: [Module] = [
     on: ["ClusterObjects", "ClusterClient", "Diagnostics"], packages: ["Logging"]),
   Module(
     name: "ClusterNode", path: "Sources/ClusterCore/Node",
-    on: ["ClusterObjects", "ClusterClient", "Diagnostics", "Addresses", "CLinux"],
+    on: ["ClusterObjects", "ClusterClient", "ClusterStreams", "Diagnostics", "Addresses", "CLinux"],
     packages: [
-      "Logging", "GRPCCore", "GRPCNIOTransportHTTP2Posix", "GRPCProtobuf", "SwiftProtobuf", "Crypto",
+      "Logging", "GRPCCore", "GRPCNIOTransportHTTP2Posix", "GRPCProtobuf", "SwiftProtobuf", "Crypto", "X509",
       "NIOCore",
       "NIOPosix", "NIOHTTP1", "NIOSSL",
     ], exclude: ["CRI/cri.proto", "CRI/events.proto", "CRI/generate.sh"]),

@@ -28,6 +28,7 @@ public actor NodeAgent {
   private var registrar: NodeRegistrar?
   private var socket: NodeSocket?
   private var writer: EventWriter?
+  private var server: NodeServer?
 
   /// An agent of a cluster. `onCNIAdd` is asked before a pod's first packet: commit its policy, then answer.
   public init(
@@ -88,13 +89,24 @@ public actor NodeAgent {
       let manager = PodManager(context)
       self.manager = manager
       await manager.start(source)
+      var digest: String?
+      if let authority = settings.clientAuthority {
+        let certificate = try ServingCertificate(
+          nodeName: settings.nodeName, addresses: settings.addresses)
+        server = try await NodeServer.start(settings, authority: authority, certificate: certificate) {
+          [weak self] request in
+          await self?.answer(request) ?? .text(503, "the node agent has ended")
+        }
+        digest = certificate.digest
+      }
       if let api {
-        let registrar = NodeRegistrar(api, settings, cri)
+        let registrar = NodeRegistrar(api, settings, cri, certificateDigest: digest)
         self.registrar = registrar
         await registrar.start()
       }
     } catch {
       socket.stop()
+      await server?.stop()
       await containerd.stop(keepRunning: false)
       throw error
     }
@@ -102,6 +114,7 @@ public actor NodeAgent {
 
   /// Ends the agent. See the type for what `keepPods` means. Takes about 0.1 s a pod without, nothing with.
   public func stop(keepPods: Bool) async {
+    await server?.stop()
     await registrar?.stop(leaving: false)
     await manager?.stop()
     writer?.stop()
@@ -204,8 +217,8 @@ public actor NodeAgent {
       })
   }
 
-  /// The same for port forwarding.
-  public func portForwardURL(namespace: String, pod: String, ports: [Int]) async throws -> String {
+  /// The network namespace of a running pod, for port-forward.
+  func forwardingPod(namespace: String, pod: String) async throws -> PortForwardSession.Pod {
     guard let cri else { throw notStarted }
     let sandboxes = try await cri.listSandboxes(labels: [
       RuntimeLabels.podNamespace: namespace, RuntimeLabels.podName: pod,
@@ -213,7 +226,21 @@ public actor NodeAgent {
     guard let sandbox = sandboxes.first(where: { $0.state == .sandboxReady }) else {
       throw APIStatusError(code: 404, reason: "NotFound", message: "pods \"\(pod)\" not found")
     }
-    return try await cri.portForwardURL(sandbox: sandbox.id, ports: ports.map { Int32(clamping: $0) })
+    let path = try await cri.sandboxNetns(sandbox.id)
+    return PortForwardSession.Pod(sandbox: sandbox.id, netnsPath: path ?? settings.netnsPath)
+  }
+
+  nonisolated var metricsText: String { metrics.text() }
+
+  /// The pods of this node, as the API server has them.
+  func podList() async throws -> JSON {
+    var items: [JSON] = []
+    if let api {
+      var options = ListOptions()
+      options.fieldSelector = "spec.nodeName=\(settings.nodeName)"
+      items = try await api.list(.pods, namespace: "", options: options).items
+    }
+    return ["kind": "PodList", "apiVersion": "v1", "metadata": [:], "items": .array(items)]
   }
 
   private func runningContainer(_ namespace: String, _ pod: String, _ container: String) async throws

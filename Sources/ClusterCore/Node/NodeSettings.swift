@@ -26,7 +26,10 @@ public struct NodeSettings: Sendable {
   public var podsMax = 110
   /// Pods starting at once; a start is mostly the runtime's work.
   public var startsMax = 8
+  /// Where the API server reaches the agent for logs, exec, attach and port-forward.
   public var kubeletPort = 10250
+  /// PEM of the authority that signs the API server's client certificate. Nil: nothing listens.
+  public var clientAuthority: String?
   public var version = "v1.37.0+weft"
   public var labels: [String: String] = [:]
   public var taints: [(key: String, value: String, effect: String)] = []

@@ -27,7 +27,6 @@ public struct ServerSettings: Sendable {
   public var serviceRange = (base: "10.43.0.0", length: 16)
   /// Superseded versions are kept at least this long.
   public var historySeconds = 300
-  public var podLogs: PodLogs?
   /// Who is believed, and by what.
   public var authentication = AuthenticationSettings()
   /// Pods get a volume with a token of their ServiceAccount, the CA and their namespace.
@@ -159,7 +158,7 @@ public final class ClusterServer: Sendable {
     let shownPort = settings.port == 0 ? 443 : settings.port
     let keysURL = given.isEmpty ? "https://\(settings.advertiseAddress):\(shownPort)/openid/v1/jwks" : given
     let router = Router(
-      core: core, documents: documents, podLogs: settings.podLogs, access: access,
+      core: core, documents: documents, nodes: try NodeConnections(authority), access: access,
       reviews: IdentityReviews(authentication: authentication),
       issuer: IssuerDocuments(tokens: tokens, keysURL: keysURL), audit: audit)
     let listener: HTTPListener

@@ -129,6 +129,15 @@ public final class InProcessClient: ClusterAPI {
       try core.kind(resource), namespace: namespace, name: name, options: options, identity: identity)
   }
 
+  /// Asks admission about a connection to `exec`, `attach`, `portforward` or `proxy`; opens none.
+  public func connect(
+    _ resource: GroupVersionResource, namespace: String, name: String, subresource: String, _ options: JSON
+  ) async throws -> [String] {
+    try await core.admitConnect(
+      try core.kind(resource), namespace: namespace, name: name, subresource: subresource, options: options,
+      identity: identity)
+  }
+
   private func part(_ subresource: String?) throws -> Part {
     switch subresource {
     case nil, "": .main

@@ -28,7 +28,6 @@ actor LocalCluster {
   private var agent: NodeAgent?
   /// An earlier run's containerd, pods and rules were there when this one began.
   private var hadPods = false
-  private let logs = LogPipe()
 
   init(_ settings: LocalClusterSettings) { self.settings = settings }
 
@@ -67,13 +66,13 @@ actor LocalCluster {
   private func startAgent(_ server: ClusterServer, _ addresses: [IPAddress]) async throws {
     try PluginFiles.install(settings)
     let network = network
-    let node = Self.nodeSettings(settings, addresses: addresses)
+    var node = Self.nodeSettings(settings, addresses: addresses)
+    node.clientAuthority = server.authorityPEM
     let agent = NodeAgent(node, api: server.client(user: "system:node:\(settings.nodeName)")) { report in
       await network?.take(report) ?? .refused("the network is not up")
     }
     self.agent = agent
     try await agent.start()
-    logs.connect(agent)
   }
 
   private static func nodeSettings(_ settings: LocalClusterSettings, addresses: [IPAddress]) -> NodeSettings {
@@ -97,10 +96,6 @@ actor LocalCluster {
     server.extraAddresses = addresses.map(\.description)
     server.extraNames = [settings.nodeName]
     server.serviceRange = ("\(settings.serviceBlock.address)", settings.serviceBlock.length)
-    let logs = logs
-    server.podLogs = { namespace, pod, container, options in
-      try await logs.read(namespace, pod, container, options)
-    }
     return server
   }
 

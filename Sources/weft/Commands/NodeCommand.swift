@@ -29,7 +29,8 @@ struct NodeCommand: AsyncParsableCommand {
   func run() async throws {
     logging.apply()
     let settings = try settings()
-    let api = try RemoteClient(kubeconfig: Kubeconfig(path: kubeconfig))
+    let config = try Kubeconfig(path: kubeconfig)
+    let api = try RemoteClient(kubeconfig: config)
     // Said before anything of the machine is changed.
     _ = try await api.raw("/readyz")
     try Programs.check()
@@ -40,7 +41,9 @@ struct NodeCommand: AsyncParsableCommand {
     let status = try StatusPages(metrics: metrics, healthz: healthz)
     let informers = SharedInformers(api: api)
     let network = try await LocalNetwork.start(settings, informers: informers, nodeAddresses: addresses)
-    let agent = NodeAgent(agentSettings(settings, addresses), api: api) { await network.take($0) }
+    var node = agentSettings(settings, addresses)
+    node.clientAuthority = config.certificateAuthority.map { String(decoding: $0, as: UTF8.self) }
+    let agent = NodeAgent(node, api: api) { await network.take($0) }
     var isKept = false
     do {
       try PluginFiles.install(settings)

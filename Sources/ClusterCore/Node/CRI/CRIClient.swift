@@ -1,6 +1,7 @@
 // The container runtime interface as the agent uses it: one connection over a unix socket, a bound on every call, and the
 // runtime's own words in every error.
 
+import ClusterObjects
 import Diagnostics
 import GRPCCore
 import GRPCNIOTransportHTTP2Posix
@@ -209,15 +210,19 @@ extension CRIClient {
     try await call("attach") { try await runtime.attach(request, options: $0).url }
   }
 
-  func portForwardURL(sandbox: String, ports: [Int32]) async throws -> String {
-    try await call("port_forward") {
-      try await runtime.portForward(
+  /// Where the sandbox's network namespace is; nil when it has the host's.
+  func sandboxNetns(_ id: String) async throws -> String? {
+    let info = try await call("podsandbox_status") {
+      try await runtime.podSandboxStatus(
         .with {
-          $0.podSandboxID = sandbox
-          $0.port = ports
+          $0.podSandboxID = id
+          $0.verbose = true
         }, options: $0
-      ).url
+      ).info["info"]
     }
+    guard let tree = try? JSON(parsing: Array((info ?? "").utf8)) else { return nil }
+    let namespaces = tree.at("runtimeSpec", "linux", "namespaces")?.elements ?? []
+    return namespaces.first { $0["type"]?.string == "network" }?["path"]?.string
   }
 }
 

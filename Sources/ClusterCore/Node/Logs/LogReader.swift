@@ -101,50 +101,85 @@ enum LogReader {
     Files.list(directory).compactMap { $0.hasSuffix(".log") ? Int($0.dropLast(4)) : nil }.sorted()
   }
 
-  /// The bytes to show, in pieces. With `follow` the stream ends when `isRunning` says the container ended and the file
-  /// has no more, or when nobody listens.
+  /// The bytes to show, in pieces, read when they are asked for. With `follow` the stream ends when `isRunning` says the
+  /// container ended and the file has no more, or when nobody listens.
   static func read(
     _ path: String, _ options: LogOptions, isRunning: @escaping @Sendable () async -> Bool
   ) -> AsyncStream<[UInt8]> {
-    // A slow reader loses nothing: pieces wait for `onTermination` or room, by the pace of the loop below.
-    let (stream, output) = AsyncStream.makeStream(of: [UInt8].self, bufferingPolicy: .bufferingNewest(1024))
-    let task = Task.detached {
-      defer { output.finish() }
-      let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-      guard descriptor >= 0 else { return }
-      defer { close(descriptor) }
-      var filter = LogFilter(options, now: Timestamp.now().seconds)
-      if let lines = options.tailLines {
-        // The last 16 MiB are searched for the beginning of the tail.
-        let size = lseek(descriptor, 0, Int32(SEEK_END))
-        let from = max(size - (16 << 20), 0)
-        lseek(descriptor, from, Int32(SEEK_SET))
-        let bytes = drain(descriptor, limit: 16 << 20)
-        lseek(descriptor, from + off_t(tailOffset(bytes, lines: lines)), Int32(SEEK_SET))
-      }
-      while !Task.isCancelled {
-        let wasRunning = options.follow ? await isRunning() : false
-        while !Task.isCancelled {
-          let bytes = drain(descriptor, limit: 64 << 10)
-          if bytes.isEmpty { break }
-          let text = filter.add(bytes)
-          if !text.isEmpty { output.yield(text) }
-          if filter.isFull { return }
-          await Task.yield()
-        }
-        if !wasRunning { return }
-        try? await Task.sleep(for: .milliseconds(100))
-      }
-    }
-    output.onTermination = { _ in task.cancel() }
-    return stream
+    let cursor = LogCursor(path, options, isRunning: isRunning)
+    return AsyncStream { await cursor.next() }
+  }
+}
+
+/// Where one reader is in a log.
+private actor LogCursor {
+  private static let pieceBytesMax = 64 << 10
+  /// So much of the end is searched for the beginning of the tail.
+  private static let tailBytesMax = 16 << 20
+  private static let lookInterval: Duration = .milliseconds(50)
+  /// The runtime is asked about a silent container every so many looks.
+  private static let looksPerQuestion = 5
+
+  private let descriptor: Int32
+  private let options: LogOptions
+  private let isRunning: @Sendable () async -> Bool
+  private var filter: LogFilter
+  private var isStarted = false
+  private var isLast: Bool
+
+  init(_ path: String, _ options: LogOptions, isRunning: @escaping @Sendable () async -> Bool) {
+    descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    self.options = options
+    self.isRunning = isRunning
+    filter = LogFilter(options, now: Timestamp.now().seconds)
+    isLast = !options.follow
   }
 
-  private static func drain(_ descriptor: Int32, limit: Int) -> [UInt8] {
+  deinit { if descriptor >= 0 { close(descriptor) } }
+
+  func next() async -> [UInt8]? {
+    guard descriptor >= 0 else { return nil }
+    if !isStarted {
+      isStarted = true
+      seekToTail()
+    }
+    var looks = 0
+    while !Task.isCancelled {
+      if filter.isFull { return nil }
+      let bytes = drain(limit: Self.pieceBytesMax)
+      if !bytes.isEmpty {
+        looks = 0
+        let text = filter.add(bytes)
+        if !text.isEmpty { return text }
+        continue
+      }
+      if isLast { return nil }
+      if looks % Self.looksPerQuestion == 0, await !isRunning() {
+        // What was written up to its end is still read.
+        isLast = true
+        continue
+      }
+      looks += 1
+      do { try await Task.sleep(for: Self.lookInterval) } catch { return nil }
+    }
+    return nil
+  }
+
+  private func seekToTail() {
+    guard let lines = options.tailLines else { return }
+    let size = lseek(descriptor, 0, Int32(SEEK_END))
+    let from = max(size - off_t(Self.tailBytesMax), 0)
+    lseek(descriptor, from, Int32(SEEK_SET))
+    let bytes = drain(limit: Self.tailBytesMax)
+    lseek(descriptor, from + off_t(tailOffset(bytes, lines: lines)), Int32(SEEK_SET))
+  }
+
+  private func drain(limit: Int) -> [UInt8] {
     [UInt8](unsafeUninitializedCapacity: limit) { buffer, count in
       count = 0
+      guard let base = buffer.baseAddress else { return }
       while count < limit {
-        let got = Glibc.read(descriptor, buffer.baseAddress! + count, limit - count)
+        let got = Glibc.read(descriptor, base + count, limit - count)
         if got < 0, errno == EINTR { continue }
         if got <= 0 { break }
         count += got

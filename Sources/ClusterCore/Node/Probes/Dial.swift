@@ -62,6 +62,11 @@ enum Dial {
     return (200..<400).contains(status) ? nil : "HTTP probe failed with statuscode: \(status)"
   }
 
+  /// A connected, non-blocking descriptor that is the caller's; or -1 and why.
+  static func connected(_ host: String, port: Int, timeoutMilliseconds: Int) -> (Int32, Failure?) {
+    connect(host, port, deadline: now() + timeoutMilliseconds)
+  }
+
   private static func now() -> Int {
     var time = timespec()
     clock_gettime(CLOCK_MONOTONIC, &time)

@@ -70,7 +70,7 @@ func planNodeHealth(_ machine: MachineInfo, failure: String?) -> NodeHealth {
 }
 
 /// Metadata and spec: written once, then only what is missing.
-func planNode(_ settings: NodeSettings) -> JSON {
+func planNode(_ settings: NodeSettings, certificateDigest: String? = nil) -> JSON {
   let architecture = OCIImage.architecture
   var labels = [
     "kubernetes.io/hostname": settings.nodeName, "kubernetes.io/os": "linux",
@@ -87,10 +87,11 @@ func planNode(_ settings: NodeSettings) -> JSON {
     spec["taints"] = .array(
       settings.taints.map { ["key": JSON($0.key), "value": JSON($0.value), "effect": JSON($0.effect)] })
   }
-  return [
-    "apiVersion": "v1", "kind": "Node",
-    "metadata": ["name": JSON(settings.nodeName), "labels": JSON(labels)], "spec": spec,
-  ]
+  var metadata: JSON = ["name": JSON(settings.nodeName), "labels": JSON(labels)]
+  if let certificateDigest {
+    metadata["annotations"] = JSON([ServingCertificate.annotation: certificateDigest])
+  }
+  return ["apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": spec]
 }
 
 func planNodeStatus(

@@ -17,8 +17,12 @@ actor NodeRegistrar {
   private var runtimeVersion = ""
   private var wasReady = false
 
-  init(_ api: any ClusterAPI, _ settings: NodeSettings, _ cri: CRIClient) {
+  /// What the API server compares the agent's certificate with.
+  private let certificateDigest: String?
+
+  init(_ api: any ClusterAPI, _ settings: NodeSettings, _ cri: CRIClient, certificateDigest: String?) {
     self.api = api
+    self.certificateDigest = certificateDigest
     self.settings = settings
     self.cri = cri
   }
@@ -53,7 +57,7 @@ actor NodeRegistrar {
   }
 
   private func register() async throws {
-    let wanted = planNode(settings)
+    let wanted = planNode(settings, certificateDigest: certificateDigest)
     let current: JSON
     do {
       current = try await api.get(.nodes, namespace: "", name: settings.nodeName)
@@ -68,6 +72,9 @@ actor NodeRegistrar {
     var patch: JSON = [:]
     for (key, value) in wanted.labels where current.labels[key] != value {
       patch.set(JSON(value), at: "metadata", "labels", key)
+    }
+    for (key, value) in wanted.annotations where current.annotations[key] != value {
+      patch.set(JSON(value), at: "metadata", "annotations", key)
     }
     if current.at("spec", "podCIDR") == nil, let cidr = wanted.at("spec", "podCIDR") {
       patch.set(cidr, at: "spec", "podCIDR")

@@ -48,7 +48,7 @@ enum Defaults {
   typealias Rule = @Sendable (inout JSONObject) -> Void
 
   static let conditional: [String: Rule] = core.merging(workloads) { first, _ in first }
-    .merging(others) { first, _ in first }
+    .merging(others) { first, _ in first }.merging(services) { first, _ in first }
 
   private static let others: [String: Rule] = [
     "io.k8s.api.networking.v1.NetworkPolicySpec": networkPolicySpec

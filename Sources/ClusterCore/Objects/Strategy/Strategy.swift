@@ -11,7 +11,8 @@ extension ResourceKind {
     case ("apps", "ControllerRevision"): false
     case ("apps", _), ("batch", _), ("policy", _), ("", "ReplicationController"),
       ("networking.k8s.io", "Ingress"), ("networking.k8s.io", "NetworkPolicy"),
-      ("networking.k8s.io", "IngressClass"), ("discovery.k8s.io", "EndpointSlice"), ("", "Pod"):
+      ("networking.k8s.io", "IngressClass"), ("discovery.k8s.io", "EndpointSlice"), ("", "Pod"),
+      ("admissionregistration.k8s.io", _), ("flowcontrol.apiserver.k8s.io", _):
       true
     default: group.contains(".") && !group.hasSuffix(".k8s.io")
     }

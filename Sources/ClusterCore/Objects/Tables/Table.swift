@@ -77,7 +77,7 @@ public struct TablePrinter: Sendable {
     case ("networking.k8s.io", "Ingress"): ingresses
     case ("networking.k8s.io", "IngressClass"): ingressClasses
     case ("networking.k8s.io", "NetworkPolicy"): networkPolicies
-    default: plain
+    default: ofServices(gvk) ?? plain
     }
   }
 

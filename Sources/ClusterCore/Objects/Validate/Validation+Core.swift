@@ -85,6 +85,11 @@ extension Validator {
       validator.add(.invalid("spec.leaseDurationSeconds", .integer(seconds), "must be greater than 0"))
     }
     validator.notNegative(lease.spec["leaseTransitions"], "spec.leaseTransitions")
+    if lease.spec["strategy"] != nil {
+      validator.oneOf(lease.spec["strategy"], "spec.strategy", ["OldestEmulationVersion"])
+    } else if lease.spec["preferredHolder"]?.string?.isEmpty == false {
+      validator.add(.forbidden("spec.preferredHolder", "may only be specified if `strategy` is defined"))
+    }
   })
 
   // MARK: - Quotas and limits

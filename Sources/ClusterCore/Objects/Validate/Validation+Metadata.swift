@@ -8,7 +8,10 @@ extension Validator {
     switch (gvk.group, gvk.kind) {
     case ("", "Namespace"): Names.labelProblem
     case ("", "Service"): Names.label1035Problem
-    case ("rbac.authorization.k8s.io", _): Names.pathSegmentProblem
+    case ("rbac.authorization.k8s.io", _), ("apiregistration.k8s.io", _), ("certificates.k8s.io", _):
+      Names.pathSegmentProblem
+    case ("networking.k8s.io", "IPAddress"):
+      { IPText.family($0) == nil ? "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)" : nil }
     default: Names.subdomainProblem
     }
   }

@@ -3,7 +3,14 @@
 extension Validator {
   static let pod = Rules(
     create: { validator, pod in validator.podSpec(pod.spec, "spec") },
-    update: { validator, new, old in validator.podUpdate(new, old) })
+    update: { validator, new, old in validator.podUpdate(new, old) },
+    part: { validator, new, old, subresource in
+      switch subresource {
+      case "ephemeralcontainers": validator.ephemeralContainersUpdate(new, old)
+      case "resize": validator.resizeUpdate(new, old)
+      default: break
+      }
+    })
 
   mutating func podTemplate(_ template: JSON, _ path: FieldPath) {
     labels(template.at("metadata", "labels"), path.child("metadata", "labels"))

@@ -17,14 +17,12 @@ extension ResourceKind {
     var validator = Validator()
     validator.metadata(object, self)
     validator.metadataUpdate(object, old)
-    switch subresource {
-    case "ephemeralcontainers": validator.ephemeralContainersUpdate(object, old)
-    case "resize": validator.resizeUpdate(object, old)
-    default: break
-    }
-    guard subresource == nil || subresource == "scale" else { return validator.errors }
-    validator.walk(object, schema)
     let rules = Validator.rules(for: gvk)
+    guard subresource == nil || subresource == "scale" else {
+      rules?.part?(&validator, object, old, subresource ?? "")
+      return validator.errors
+    }
+    validator.walk(object, schema)
     // What was accepted before is not refused because it is touched: a stored pod must stay deletable.
     if object.spec != old.spec || rules?.checksAlways == true { rules?.create(&validator, object) }
     rules?.update(&validator, object, old)
@@ -40,6 +38,13 @@ struct Validator {
   private(set) var errors: [FieldError] = []
 
   mutating func add(_ error: FieldError) {
+    // That a field is required is told once, in the words that say most.
+    if error.kind == .required,
+      let position = errors.firstIndex(where: { $0.kind == .required && $0.field == error.field })
+    {
+      if errors[position].detail.isEmpty { errors[position].detail = error.detail }
+      return
+    }
     if errors.count < Self.errorsMax { errors.append(error) }
   }
 
@@ -51,6 +56,8 @@ struct Validator {
   struct Rules: Sendable {
     var create: @Sendable (inout Validator, JSON) -> Void = { _, _ in }
     var update: @Sendable (inout Validator, JSON, JSON) -> Void = { _, _, _ in }
+    /// What is checked of a part with a path of its own: its name comes last.
+    var part: (@Sendable (inout Validator, JSON, JSON, String) -> Void)?
     /// Kinds without a spec, whose fields lie at the root.
     var checksAlways = false
   }
@@ -84,7 +91,7 @@ struct Validator {
     case ("networking.k8s.io", "Ingress"): ingress
     case ("networking.k8s.io", "IngressClass"): ingressClass
     case ("networking.k8s.io", "NetworkPolicy"): networkPolicy
-    default: nil
+    default: rulesOfServices(for: gvk)
     }
   }
 

@@ -29,7 +29,8 @@ final class Documents: Sendable {
 
   /// Subresources that are answered; discovery names no others.
   private static let served: Set<String> = [
-    "status", "scale", "binding", "eviction", "log", "finalize", "token",
+    "approval", "attach", "binding", "ephemeralcontainers", "eviction", "exec", "finalize", "log",
+    "portforward", "proxy", "resize", "scale", "status", "token",
   ]
 
   private static func serves(_ kind: ResourceKind, _ path: String) -> Bool {

@@ -1,5 +1,6 @@
 // A request that arrived whole, and what is answered: bytes, or a stream that a watch fills.
 
+import ClusterStreams
 import NIOCore
 import NIOHTTP1
 
@@ -27,8 +28,11 @@ struct HTTPRequest: Sendable {
   /// Percent-decoded segments, without empty ones.
   var path: [String]
   var rawPath: String
+  /// After the question mark, as it came; nil without one.
+  var rawQuery: String?
   var query: [(name: String, value: String)]
   var headers: HTTPHeaders
+  /// Empty when the body is streamed.
   var body: [UInt8]
   var identity: Identity
   /// What the connection's other side showed; nil within the process.
@@ -37,6 +41,8 @@ struct HTTPRequest: Sendable {
   var remoteAddress = ""
   /// Path and query as they were sent.
   var uri = ""
+  /// The connection and the body as it comes, for what is passed on to a node, a pod or a Service.
+  var stream: RequestStream?
 
   func parameter(_ name: String) -> String? { query.first { $0.name == name }?.value }
   var isApply: Bool {
@@ -48,45 +54,7 @@ struct HTTPRequest: Sendable {
   static func split(
     _ target: String
   ) -> (rawPath: String, path: [String], query: [(name: String, value: String)])? {
-    let parts = target.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
-    var path: [String] = []
-    for part in parts[0].split(separator: "/") {
-      guard let decoded = decode(part, plusIsBlank: false) else { return nil }
-      path.append(decoded)
-    }
-    var query: [(name: String, value: String)] = []
-    if parts.count > 1 {
-      for pair in parts[1].split(separator: "&") {
-        let sides = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-        guard let name = decode(sides[0], plusIsBlank: true),
-          let value = decode(sides.count > 1 ? sides[1] : "", plusIsBlank: true)
-        else { return nil }
-        query.append((name, value))
-      }
-    }
-    return (String(parts[0]), path, query)
-  }
-
-  private static func decode(_ text: Substring, plusIsBlank: Bool) -> String? {
-    var out: [UInt8] = []
-    var bytes = text.utf8.makeIterator()
-    func digit(_ byte: UInt8?) -> UInt8? {
-      switch byte {
-      case .some(let byte) where byte >= 48 && byte <= 57: byte - 48
-      case .some(let byte) where byte >= 65 && byte <= 70: byte - 55
-      case .some(let byte) where byte >= 97 && byte <= 102: byte - 87
-      default: nil
-      }
-    }
-    while let byte = bytes.next() {
-      if byte == UInt8(ascii: "%") {
-        guard let high = digit(bytes.next()), let low = digit(bytes.next()) else { return nil }
-        out.append(high << 4 | low)
-      } else {
-        out.append(byte == UInt8(ascii: "+") && plusIsBlank ? 0x20 : byte)
-      }
-    }
-    return String(validating: out, as: UTF8.self)
+    RequestTarget(target).map { ($0.rawPath, $0.path, $0.query) }
   }
 }
 
@@ -95,8 +63,13 @@ struct HTTPResponse: Sendable {
     case bytes(ByteBuffer)
     /// Sent as chunks until the stream ends; the closure attaches it to the connection.
     case stream(@Sendable (StreamWriter) -> Void)
+    /// Sent as another connection brings it. The closure is called on the event loop, after the head went out.
+    case relay(@Sendable (BodyWriter) -> Void)
+    /// Status 101: after the head the connection is the closure's. Called on the event loop.
+    case upgrade(@Sendable (ByteLink) -> Void)
   }
   var status: HTTPResponseStatus
+  /// Empty: whatever `headers` say.
   var contentType: String
   var headers: [(String, String)] = []
   var body: Body

@@ -3,14 +3,16 @@
 // Everything here runs on the connection's event loop. A short answer is one task; a watch is no task at
 // all: its writer is filled by the watch cache and drained here.
 
+import ClusterStreams
 import NIOCore
 import NIOHTTP1
 import NIOSSL
 
 typealias Responder = @Sendable (HTTPRequest) async -> HTTPResponse
 
-final class HTTPHandler: ChannelInboundHandler, @unchecked Sendable {
+final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler, @unchecked Sendable {
   typealias InboundIn = HTTPServerRequestPart
+  typealias OutboundIn = HTTPServerResponsePart
   typealias OutboundOut = HTTPServerResponsePart
 
   /// Bytes of a request's body that are read; more is answered with 413.
@@ -24,6 +26,9 @@ final class HTTPHandler: ChannelInboundHandler, @unchecked Sendable {
   private var isBusy = false
   private var waiting: [(HTTPRequestHead, [UInt8], Bool)] = []
   private var writer: StreamWriter?
+  private var stream: RequestStream?
+  private var bodyWriter: BodyWriter?
+  private var readWaits = false
   /// Requests that one HTTP/1.1 client may send before reading the first answer.
   private static let pipelinedMax = 16
 
@@ -35,6 +40,11 @@ final class HTTPHandler: ChannelInboundHandler, @unchecked Sendable {
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
     switch unwrapInboundIn(data) {
     case .head(let head):
+      if !isBusy, let target = HTTPRequest.split(head.uri), RequestStream.isWanted(head, target.path) {
+        beginStream(context, head, target)
+        return
+      }
+      stream = nil
       self.head = head
       body = []
       isTooLarge = false
@@ -42,6 +52,7 @@ final class HTTPHandler: ChannelInboundHandler, @unchecked Sendable {
         isTooLarge = true
       }
     case .body(let part):
+      if let stream { return stream.push(part) }
       if isTooLarge { return }
       if body.count + part.readableBytes > Self.bodyMax {
         isTooLarge = true
@@ -50,6 +61,7 @@ final class HTTPHandler: ChannelInboundHandler, @unchecked Sendable {
       }
       body += part.readableBytesView
     case .end:
+      stream?.finish()
       guard let head else { return }
       self.head = nil
       if isBusy {
@@ -90,20 +102,88 @@ final class HTTPHandler: ChannelInboundHandler, @unchecked Sendable {
     }
   }
 
+  /// The body is passed on as it comes.
+  private func beginStream(
+    _ context: ChannelHandlerContext, _ head: HTTPRequestHead,
+    _ target: (rawPath: String, path: [String], query: [(name: String, value: String)])
+  ) {
+    isBusy = true
+    let channel = context.channel
+    let loop = context.eventLoop
+    let stream = RequestStream(channel: channel) { [weak self] in self?.readIfWaiting() }
+    self.stream = stream
+    let request = HTTPRequest(
+      method: head.method, path: target.path, rawPath: target.rawPath,
+      rawQuery: head.uri.firstIndex(of: "?").map { String(head.uri[head.uri.index(after: $0)...]) },
+      query: target.query, headers: head.headers, body: [], identity: .anonymous, peer: peer,
+      remoteAddress: (channel.parent ?? channel).remoteAddress?.ipAddress ?? "", uri: head.uri, stream: stream
+    )
+    Task { [respond] in
+      let response = await respond(request)
+      loop.execute { self.write(response, to: head, channel) }
+    }
+  }
+
+  func read(context: ChannelHandlerContext) {
+    if stream?.isFull ?? false { readWaits = true } else { context.read() }
+  }
+
+  private func readIfWaiting() {
+    guard readWaits, let channel = stream?.channel else { return }
+    readWaits = false
+    (try? channel.pipeline.syncOperations.context(handler: self))?.read()
+  }
+
   private func write(_ response: HTTPResponse, to head: HTTPRequestHead, _ channel: any Channel) {
     guard channel.isActive else { return }
-    var headers = HTTPHeaders([("content-type", response.contentType)])
+    var headers = HTTPHeaders()
+    if !response.contentType.isEmpty { headers.add(name: "content-type", value: response.contentType) }
     headers.add(contentsOf: response.headers)
-    if headers.first(name: "cache-control") == nil {
+    if headers.first(name: "cache-control") == nil, !response.contentType.isEmpty {
       headers.add(name: "cache-control", value: "no-cache, private")
     }
     let isHead = head.method == .HEAD
+    // After a request to upgrade the decoder has stopped, whatever the answer is.
+    let isLast = head.version.major == 1 && stream != nil && RequestStream.isUpgrade(head)
     switch response.body {
+    case .upgrade(let attach):
+      send(.head(HTTPResponseHead(version: head.version, status: response.status, headers: headers)), channel)
+      channel.writeAndFlush(HTTPServerResponsePart.end(nil), promise: nil)
+      do {
+        try HTTPServerCodec.remove(from: channel, self).whenComplete { result in
+          switch result {
+          case .success(let link): attach(link)
+          case .failure: channel.close(promise: nil)
+          }
+        }
+      } catch {
+        channel.close(promise: nil)
+      }
+    case .relay(let attach):
+      if isLast { headers.replaceOrAdd(name: "connection", value: "close") }
+      let hasBody = !isHead && response.status != .noContent && response.status != .notModified
+      if head.version == .http1_1, hasBody, headers.first(name: "content-length") == nil {
+        headers.add(name: "transfer-encoding", value: "chunked")
+      }
+      send(.head(HTTPResponseHead(version: head.version, status: response.status, headers: headers)), channel)
+      channel.flush()
+      let writer = BodyWriter(channel: channel) { bytes in
+        guard hasBody, channel.isActive else { return }
+        channel.writeAndFlush(HTTPServerResponsePart.body(.byteBuffer(bytes)), promise: nil)
+      } end: { [weak self] isWhole in
+        guard let self, self.bodyWriter != nil, channel.isActive else { return }
+        self.bodyWriter = nil
+        // What broke off must not look whole.
+        if isWhole { self.finish(head, channel, isLast: isLast) } else { channel.close(promise: nil) }
+      }
+      bodyWriter = writer
+      attach(writer)
     case .bytes(let bytes):
       headers.add(name: "content-length", value: String(bytes.readableBytes))
+      if isLast { headers.add(name: "connection", value: "close") }
       send(.head(HTTPResponseHead(version: head.version, status: response.status, headers: headers)), channel)
       if !isHead, bytes.readableBytes > 0 { send(.body(.byteBuffer(bytes)), channel) }
-      finish(head, channel)
+      finish(head, channel, isLast: isLast)
     case .stream(let attach):
       if head.version.major == 1 { headers.add(name: "transfer-encoding", value: "chunked") }
       send(.head(HTTPResponseHead(version: head.version, status: response.status, headers: headers)), channel)
@@ -128,9 +208,9 @@ final class HTTPHandler: ChannelInboundHandler, @unchecked Sendable {
     channel.write(part, promise: nil)
   }
 
-  private func finish(_ head: HTTPRequestHead, _ channel: any Channel) {
+  private func finish(_ head: HTTPRequestHead, _ channel: any Channel, isLast: Bool = false) {
     isBusy = false
-    let keepsAlive = head.version.major > 1 || head.isKeepAlive
+    let keepsAlive = head.version.major > 1 || (head.isKeepAlive && !isLast)
     channel.writeAndFlush(HTTPServerResponsePart.end(nil)).whenComplete { _ in
       if !keepsAlive { channel.close(promise: nil) }
     }
@@ -142,13 +222,22 @@ final class HTTPHandler: ChannelInboundHandler, @unchecked Sendable {
   }
 
   func channelWritabilityChanged(context: ChannelHandlerContext) {
-    if context.channel.isWritable { writer?.resume() }
+    if context.channel.isWritable {
+      writer?.resume()
+      bodyWriter?.onWritable?()
+    }
     context.fireChannelWritabilityChanged()
   }
 
   func channelInactive(context: ChannelHandlerContext) {
     writer?.closed()
     writer = nil
+    let stream = stream
+    let bodyWriter = bodyWriter
+    self.stream = nil
+    self.bodyWriter = nil
+    stream?.closed()
+    bodyWriter?.closed()
     context.fireChannelInactive()
   }
 

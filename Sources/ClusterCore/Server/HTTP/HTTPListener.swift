@@ -1,5 +1,6 @@
 // The listener: TLS, HTTP/2 or HTTP/1.1 by ALPN, client certificates asked for but not demanded.
 
+import ClusterStreams
 import Diagnostics
 import Glibc
 import Logging
@@ -76,7 +77,7 @@ final class HTTPListener: Sendable {
             },
             http1ChannelConfigurator: { channel in
               channel.eventLoop.makeCompletedFuture {
-                try channel.pipeline.syncOperations.configureHTTPServerPipeline(withErrorHandling: true)
+                try HTTPServerCodec.add(to: channel)
                 try channel.pipeline.syncOperations.addHandler(HTTPHandler(respond: respond, peer: peer))
               }
             })

@@ -1,24 +1,9 @@
-// What hangs below an object: its status, its scale, a pod's binding, eviction and logs.
+// What hangs below an object: its status, its scale, a pod's binding and eviction.
 
 import ClusterClient
 import ClusterObjects
 import NIOCore
 import NIOHTTP1
-
-/// What is asked of a container's log.
-public struct PodLogOptions: Sendable {
-  public var follow = false
-  public var previous = false
-  public var timestamps = false
-  public var tailLines: Int?
-  public var sinceSeconds: Int?
-  public var limitBytes: Int?
-  public init() {}
-}
-
-/// How a node agent of this process serves logs: `(namespace, pod, container, options)` to bytes. An empty
-/// container is the pod's only one. Throws `APIStatusError` for what the client should read.
-public typealias PodLogs = @Sendable (String, String, String, PodLogOptions) async throws -> [UInt8]
 
 extension Router {
   func serve(
@@ -26,6 +11,7 @@ extension Router {
   ) async throws -> HTTPResponse {
     switch subresource {
     case "status": return try await serveObject(request, kind, namespace, name, part: .status)
+    case "approval": return try await serveObject(request, kind, namespace, name, part: .approval)
     case "finalize":
       guard request.method == .PUT else { throw Failure.methodNotAllowed }
       return try await serveObject(request, kind, namespace, name, part: .finalize)
@@ -54,31 +40,8 @@ extension Router {
       try await core.evict(
         kind, namespace: namespace, name: name, body, options: options, identity: request.identity)
       return Self.success
-    case "log":
-      guard request.method == .GET, kind.kind == "Pod" else { throw Failure.methodNotAllowed }
-      let pod = try await core.get(kind, namespace: namespace, name: name)
-      let container = request.parameter("container") ?? ""
-      guard let podLogs else {
-        throw APIStatusError(
-          code: 503, reason: "ServiceUnavailable",
-          message: "no node agent serves the logs of pod \"\(name)\"", details: Failure.details(kind, name))
-      }
-      var options = PodLogOptions()
-      options.follow = request.flag("follow")
-      options.previous = request.flag("previous")
-      options.timestamps = request.flag("timestamps")
-      options.tailLines = request.parameter("tailLines").flatMap { Int($0) }
-      options.sinceSeconds = request.parameter("sinceSeconds").flatMap { Int($0) }
-      options.limitBytes = request.parameter("limitBytes").flatMap { Int($0) }
-      let containers = pod.tree.at("spec", "containers")?.elements.compactMap { $0["name"]?.string } ?? []
-      if container.isEmpty, containers.count > 1 {
-        throw Failure.badRequest(
-          "a container name must be specified for pod \(name), choose one of: [\(containers.joined(separator: " "))]"
-        )
-      }
-      let bytes = try await podLogs(
-        namespace, name, container.isEmpty ? containers.first ?? "" : container, options)
-      return HTTPResponse(200, contentType: "text/plain", .bytes(ByteBuffer(bytes: bytes)))
+    case _ where Self.streamSubresources.contains(subresource):
+      return try await serveStream(request, kind, namespace, name, subresource)
     default: throw Failure.notServed
     }
   }

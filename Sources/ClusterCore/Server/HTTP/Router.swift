@@ -14,7 +14,7 @@ import Synchronization
 final class Router: Sendable {
   let core: RESTCore
   let documents: Documents
-  let podLogs: PodLogs?
+  let nodes: NodeConnections?
   let access: Access
   let reviews: IdentityReviews?
   let issuer: IssuerDocuments?
@@ -25,7 +25,7 @@ final class Router: Sendable {
     "apiserver_request_duration_seconds", "Time to answer, watches excepted.", labels: ["verb", "resource"])
 
   init(
-    core: RESTCore, documents: Documents, podLogs: PodLogs?, access: Access,
+    core: RESTCore, documents: Documents, nodes: NodeConnections?, access: Access,
     reviews: IdentityReviews? = nil, issuer: IssuerDocuments? = nil, audit: Audit? = nil
   ) {
     self.audit = audit
@@ -34,7 +34,7 @@ final class Router: Sendable {
     self.access = access
     self.core = core
     self.documents = documents
-    self.podLogs = podLogs
+    self.nodes = nodes
   }
 
   func respond(_ request: HTTPRequest) async -> HTTPResponse {

@@ -22,6 +22,8 @@ enum Part: Sendable, Equatable {
   case ephemeralContainers
   /// A pod's resources.
   case resize
+  /// The verdict on a request for a certificate.
+  case approval
 
   /// As the path names it; empty for the object itself.
   var subresource: String {
@@ -31,8 +33,13 @@ enum Part: Sendable, Equatable {
     case .finalize: "finalize"
     case .ephemeralContainers: "ephemeralcontainers"
     case .resize: "resize"
+    case .approval: "approval"
     }
   }
+}
+
+extension ResourceKind {
+  var isCertificateRequest: Bool { kind == "CertificateSigningRequest" && group == "certificates.k8s.io" }
 }
 
 /// What admission sees of an object that is written as something else, such as its Scale.
@@ -88,6 +95,10 @@ extension RESTCore {
     metadata["creationTimestamp"] = JSON(Timestamp.nowText())
     object["metadata"] = metadata
     kind.applyDefaults(&object)
+    if kind.isCertificateRequest {
+      CertificateStrategy.prepareForCreate(
+        &object, user: identity.user, uid: identity.uid, groups: identity.groups, extra: identity.extra)
+    }
     kind.prepareForCreate(&object)
     ObjectStrategy.normalize(kind, &object)
     if !isApply {
@@ -329,6 +340,11 @@ extension RESTCore {
       "generation", "generateName", "resourceVersion",
     ] { metadata[field] = old.metadata[field] }
     switch part {
+    case .status where kind.isCertificateRequest, .approval:
+      object = old
+      object["status"] = new["status"]
+      CertificateStrategy.prepareForUpdate(&object, old: old, part: part.subresource, now: .now)
+      return Self.ordered(object)
     case .status:
       object = old
       object["status"] = new["status"]
@@ -365,6 +381,7 @@ extension RESTCore {
     object["metadata"] = metadata
     kind.applyDefaults(&object)
     kind.prepareForUpdate(&object, old: old)
+    if kind.isCertificateRequest { object["spec"] = old["spec"] }
     ObjectStrategy.normalize(kind, &object)
     return Self.ordered(object)
   }

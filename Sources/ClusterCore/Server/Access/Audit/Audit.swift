@@ -2,6 +2,7 @@
 
 import ClusterClient
 import ClusterObjects
+import ClusterStreams
 import Diagnostics
 import NIOCore
 import NIOHTTP1
@@ -71,6 +72,20 @@ final class Audit: Sendable {
       response.body = .stream { writer in
         writer.onClose { self.send(event.tree(.responseComplete, response: (code, nil))) }
         attach(writer)
+      }
+    case .relay(let attach):
+      send(event.tree(.responseStarted, response: (code, nil)))
+      response.body = .relay { writer in
+        writer.onOver = { self.send(event.tree(.responseComplete, response: (code, nil))) }
+        attach(writer)
+      }
+    case .upgrade(let attach):
+      send(event.tree(.responseStarted, response: (code, nil)))
+      response.body = .upgrade { link in
+        link.channel.closeFuture.whenComplete { _ in
+          self.send(event.tree(.responseComplete, response: (code, nil)))
+        }
+        attach(link)
       }
     }
   }

@@ -44,7 +44,9 @@ enum PodReferences {
       add(.configMap, volume.at("configMap", "name"))
       add(.claim, volume.at("persistentVolumeClaim", "claimName"))
       // The claim of an ephemeral volume is named after both.
-      if volume["ephemeral"] != nil, let name = volume["name"]?.string { add(.claim, JSON("\(pod.name)-\(name)")) }
+      if volume["ephemeral"] != nil, let name = volume["name"]?.string {
+        add(.claim, JSON("\(pod.name)-\(name)"))
+      }
       for source in volume.at("projected", "sources")?.elements ?? [] {
         add(.secret, source.at("secret", "name"))
         add(.configMap, source.at("configMap", "name"))

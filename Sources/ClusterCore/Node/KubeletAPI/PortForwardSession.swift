@@ -1,0 +1,267 @@
+// port-forward: each connection of the client's is two SPDY streams, data and error, and one TCP connection to the pod's
+// own loopback, dialled within its network namespace.
+
+import CLinux
+import ClusterStreams
+import Glibc
+import NIOCore
+import NIOPosix
+
+/// All forwarded connections of one `kubectl port-forward`. Lives on one event loop; ends with the client.
+final class PortForwardSession: @unchecked Sendable {
+  /// Bytes that wait for one connection to be dialled; past that the client is not read.
+  private static let waitingBytesMax = 256 << 10
+  static let dialMilliseconds = 10_000
+
+  /// Where connections go.
+  struct Pod: Sendable {
+    var sandbox: String
+    /// Nil: the agent's own, for pods on the host's network.
+    var netnsPath: String?
+  }
+
+  /// Raw SPDY, or SPDY within the messages of a WebSocket.
+  enum Carrier: Sendable { case plain, webSocket }
+
+  private final class Pair {
+    var data: UInt32?
+    var error: UInt32?
+    var port = 0
+    var target: ByteLink?
+    var isDialling = false
+    var waiting = ByteBuffer()
+    var isEnded = false
+    var isTargetEnded = false
+  }
+
+  private let client: ByteLink
+  private let pod: Pod
+  private let carrier: Carrier
+  private var spdy: SPDYSession
+  private var messages = WebSocketDecoder(isServer: true)
+  private var pairs: [String: Pair] = [:]
+  private var keys: [UInt32: String] = [:]
+  /// Pairs whose pod takes no more now: the client is not read while there are any.
+  private var blocked: Set<String> = []
+  private var isOver = false
+
+  init(client: ByteLink, pod: Pod, carrier: Carrier) throws(SPDYError) {
+    self.client = client
+    self.pod = pod
+    self.carrier = carrier
+    spdy = try SPDYSession(.server)
+  }
+
+  func start() {
+    client.start(
+      onRead: { self.fromClient($0) },
+      onWritable: { for pair in self.pairs.values { pair.target?.hold(false) } },
+      onClose: { self.end() })
+    flush()
+  }
+
+  private func flush() {
+    let bytes = spdy.takeOutput()
+    guard bytes.readableBytes > 0 else { return }
+    switch carrier {
+    case .plain: client.write(bytes)
+    case .webSocket: client.write(WebSocketEncoder.frame(.binary, bytes))
+    }
+    if !client.isWritable { for pair in pairs.values { pair.target?.hold(true) } }
+  }
+
+  // MARK: From the client
+
+  private func fromClient(_ bytes: ByteBuffer) {
+    if isOver { return }
+    do {
+      switch carrier {
+      case .plain: try take(bytes)
+      case .webSocket:
+        messages.append(bytes)
+        while let event = try messages.next() {
+          switch event {
+          case .data(_, let piece, _, _): try take(piece)
+          case .ping(let payload): client.write(WebSocketEncoder.frame(.pong, payload))
+          case .pong: continue
+          case .close(let code):
+            flush()
+            client.write(WebSocketEncoder.close(code ?? 1000))
+            client.close()
+            return end()
+          }
+        }
+      }
+    } catch {
+      flush()
+      client.close()
+      return end()
+    }
+    flush()
+    client.hold(!blocked.isEmpty)
+  }
+
+  private func take(_ bytes: ByteBuffer) throws(SPDYError) {
+    for event in try spdy.receive(bytes) {
+      switch event {
+      case .opened(let id, let headers, let isFinal): try opened(id, headers, isFinal: isFinal)
+      case .data(let id, let bytes, let isFinal): deliver(id, bytes, isFinal: isFinal)
+      case .reset(let id, _):
+        guard let key = keys[id], let pair = pairs[key], pair.data == id else { continue }
+        pair.target?.abort()
+        drop(key)
+      case .replied, .writable, .goingAway: continue
+      }
+    }
+  }
+
+  private func opened(_ id: UInt32, _ headers: SPDYHeaders, isFinal: Bool) throws(SPDYError) {
+    guard let port = headers["port"].flatMap({ UInt16($0) }), port > 0, let type = headers["streamtype"],
+      type == "error" || type == "data"
+    else { return try spdy.reset(id, .protocolError) }
+    // Clients of before 1.2 send no request id: error and data are neighbours then.
+    let key = headers["requestid"] ?? (type == "error" ? "stream \(id)" : "stream \(id &- 2)")
+    let pair = pairs[key] ?? Pair()
+    guard (type == "error" ? pair.error : pair.data) == nil else { return try spdy.reset(id, .protocolError) }
+    try spdy.reply(id)
+    pairs[key] = pair
+    keys[id] = key
+    if type == "error" { pair.error = id } else { pair.data = id }
+    pair.port = Int(port)
+    if pair.error != nil, pair.data != nil { dial(key, pair) }
+    if isFinal { deliver(id, ByteBuffer(), isFinal: true) }
+  }
+
+  private func deliver(_ id: UInt32, _ bytes: ByteBuffer, isFinal: Bool) {
+    guard let key = keys[id], let pair = pairs[key], pair.data == id else { return }
+    if let target = pair.target {
+      target.write(bytes)
+      if !target.isWritable { blocked.insert(key) }
+      if isFinal { target.closeOutput() }
+    } else {
+      pair.waiting.writeImmutableBuffer(bytes)
+      if pair.waiting.readableBytes > Self.waitingBytesMax { blocked.insert(key) }
+    }
+    if isFinal { pair.isEnded = true }
+  }
+
+  // MARK: The pod's side
+
+  private func dial(_ key: String, _ pair: Pair) {
+    if pair.isDialling { return }
+    pair.isDialling = true
+    let (port, pod, loop) = (pair.port, pod, client.eventLoop)
+    Task {
+      let (descriptor, problem) =
+        await NetnsThread.run(pod.netnsPath) { Self.connect(port, pod) }
+        ?? (-1, "failed to find sandbox \"\(pod.sandbox)\": its network namespace is gone")
+      loop.execute { self.dialled(key, descriptor, problem) }
+    }
+  }
+
+  /// As the runtime does: IPv4 first, then IPv6, in the words of its errors.
+  private static func connect(_ port: Int, _ pod: Pod) -> (Int32, String?) {
+    let (four, problem) = Dial.connected("127.0.0.1", port: port, timeoutMilliseconds: dialMilliseconds)
+    if four >= 0 { return (four, nil) }
+    let (six, problem6) = Dial.connected("::1", port: port, timeoutMilliseconds: dialMilliseconds)
+    if six >= 0 { return (six, nil) }
+    func words(_ text: String?, _ family: String, _ host: String) -> String {
+      "dial \(family) \(host):\(port): connect: "
+        + (text?.split(separator: ": ").last.map { $0.lowercased() } ?? "unreachable")
+    }
+    return (
+      -1,
+      "failed to execute portforward in network namespace \"\(pod.netnsPath ?? "host")\": failed to connect to "
+        + "localhost:\(port) inside namespace \"\(pod.sandbox)\", IPv4: "
+        + words(problem, "tcp4", "127.0.0.1") + " IPv6 " + words(problem6, "tcp6", "[::1]") + " "
+    )
+  }
+
+  private func dialled(_ key: String, _ descriptor: Int32, _ problem: String?) {
+    guard !isOver, let pair = pairs[key] else {
+      if descriptor >= 0 { close(descriptor) }
+      return
+    }
+    guard descriptor >= 0 else { return fail(key, pair, problem ?? "connection refused") }
+    ClientBootstrap(group: client.eventLoop)
+      .channelOption(.allowRemoteHalfClosure, value: true)
+      .channelInitializer { channel in
+        channel.eventLoop.makeCompletedFuture {
+          try channel.pipeline.syncOperations.addHandler(ByteLink(channel: channel))
+        }
+      }
+      .withConnectedSocket(descriptor)
+      .whenComplete { result in
+        do {
+          let pipeline = try result.get().pipeline.syncOperations
+          self.connected(key, try pipeline.handler(type: ByteLink.self))
+        } catch {
+          if let pair = self.pairs[key] { self.fail(key, pair, "\(error)") }
+        }
+      }
+  }
+
+  private func connected(_ key: String, _ link: ByteLink) {
+    guard !isOver, let pair = pairs[key] else { return link.abort() }
+    pair.target = link
+    blocked.remove(key)
+    link.start(
+      onRead: { bytes in
+        self.send(pair.data, bytes)
+        if !self.client.isWritable { link.hold(true) }
+      },
+      onEnd: {
+        // The pod has said everything; the client may go on.
+        pair.isTargetEnded = true
+        self.send(pair.data, ByteBuffer(), isFinal: true)
+        if pair.isEnded { link.close() }
+      },
+      onWritable: {
+        self.blocked.remove(key)
+        self.client.hold(!self.blocked.isEmpty)
+      },
+      onClose: { self.closed(key, pair) })
+    if pair.waiting.readableBytes > 0 { link.write(pair.waiting) }
+    pair.waiting.clear()
+    if pair.isEnded { link.closeOutput() }
+    client.hold(!blocked.isEmpty)
+  }
+
+  private func closed(_ key: String, _ pair: Pair) {
+    send(pair.data, ByteBuffer(), isFinal: true)
+    send(pair.error, ByteBuffer(), isFinal: true)
+    drop(key)
+  }
+
+  private func fail(_ key: String, _ pair: Pair, _ problem: String) {
+    let text = "error forwarding port \(pair.port) to pod \(pod.sandbox), uid : \(problem)"
+    send(pair.error, ByteBuffer(string: text), isFinal: true)
+    if let data = pair.data { try? spdy.reset(data, .cancel) }
+    flush()
+    drop(key)
+  }
+
+  private func send(_ id: UInt32?, _ bytes: ByteBuffer, isFinal: Bool = false) {
+    guard let id, !isOver else { return }
+    do { try spdy.send(id, bytes, isFinal: isFinal) } catch {
+      client.close()
+      return end()
+    }
+    flush()
+  }
+
+  private func drop(_ key: String) {
+    guard let pair = pairs.removeValue(forKey: key) else { return }
+    for id in [pair.data, pair.error] { if let id { keys[id] = nil } }
+    blocked.remove(key)
+    client.hold(!blocked.isEmpty)
+  }
+
+  private func end() {
+    if isOver { return }
+    isOver = true
+    let open = pairs.values.compactMap(\.target)
+    pairs = [:]
+    for target in open { target.close() }
+  }
+}
