@@ -100,7 +100,7 @@ private let conversation: [UInt8] =
   @Test(arguments: ChannelProtocol.allCases)
   func `changed bytes are refused or mean something else, and never more`(kind: ChannelProtocol) throws {
     var refused = 0
-    for (index, broken) in mutations(of: conversation, count: 5000, seed: 7).enumerated() {
+    for (index, broken) in mutations(of: conversation, count: 2000, seed: 7).enumerated() {
       var decoder = WebSocketDecoder(isServer: true)
       var channels = ChannelDecoder(kind)
       do {
@@ -114,7 +114,7 @@ private let conversation: [UInt8] =
         }
       } catch { refused += 1 }
     }
-    #expect(refused > 500)
+    #expect(refused > 200)
   }
 
   @Test func `the handshake's answer is the RFC's`() {
@@ -144,7 +144,7 @@ private let conversation: [UInt8] =
   @Test(arguments: ChannelProtocol.allCases)
   func `a message arrives on the channel that it was sent on`(kind: ChannelProtocol) throws {
     var frame = ChannelEncoder(kind).encode(.stderr, ByteBuffer(string: "oops"))
-    let head = try #require(frame.readBytes(length: 2))
+    let head = frame.readBytes(length: 2)
     #expect(head == [kind.isBase64 ? 0x81 : 0x82, UInt8(frame.readableBytes)])
     var decoder = ChannelDecoder(kind)
     let event = try decoder.take(frame, isStart: true, isEnd: true)
@@ -154,15 +154,19 @@ private let conversation: [UInt8] =
   @Test func `version 5 closes stdin alone, and older ones know no such thing`() throws {
     let close = ByteBuffer(bytes: [255, 0])
     var five = ChannelDecoder(.v5)
-    #expect(try five.take(close, isStart: true, isEnd: true) == .closed(.stdin))
+    let closed = try five.take(close, isStart: true, isEnd: true)
+    #expect(closed == .closed(.stdin))
     var four = ChannelDecoder(.v4)
-    #expect(throws: WebSocketError.self) { _ = try four.take(close, isStart: true, isEnd: true) }
+    #expect(throws: WebSocketError.self) { try four.take(close, isStart: true, isEnd: true) }
   }
 
   @Test func `a message in pieces keeps its channel`() throws {
     var decoder = ChannelDecoder(.v5)
-    #expect(try decoder.take(ByteBuffer(), isStart: true, isEnd: false) == nil)
-    #expect(try decoder.take(ByteBuffer(bytes: [0]), isStart: false, isEnd: false) == nil)
+    let early = [
+      try decoder.take(ByteBuffer(), isStart: true, isEnd: false),
+      try decoder.take(ByteBuffer(bytes: [0]), isStart: false, isEnd: false),
+    ]
+    #expect(early == [nil, nil])
     let first = try decoder.take(ByteBuffer(string: "ab"), isStart: false, isEnd: false)
     #expect(first == .data(.stdin, ByteBuffer(string: "ab")))
     let last = try decoder.take(ByteBuffer(string: "c"), isStart: false, isEnd: true)
