@@ -65,7 +65,7 @@ public struct FieldError: Sendable, Hashable, Error {
   public var message: String {
     var text = kind.text
     switch kind {
-    case .required, .forbidden, .tooLong, .internalError, .tooMany: break
+    case .required, .forbidden, .tooLong, .internalError: break
     default: if let badValue { text += ": \(badValue.text)" }
     }
     if !detail.isEmpty { text += ": \(detail)" }
