@@ -68,7 +68,7 @@ extension RESTCore {
     let errors: [FieldError]
     if let old {
       switch part {
-      case .main, .status, .finalize:
+      case .main, .status, .finalize, .approval:
         errors = kind.validateUpdate(object, old: old, subresource: part == .main ? nil : part.subresource)
       case .ephemeralContainers, .resize: errors = kind.validateCreate(object)
       }
