@@ -7,6 +7,7 @@ import Diagnostics
 import Glibc
 import NIOHTTP1
 import NIOPosix
+import StoreLab
 import Testing
 
 @testable import ClusterServer
