@@ -8,6 +8,7 @@ import Diagnostics
 import Glibc
 import NIOHTTP1
 import NIOPosix
+import StoreLab
 import SwiftASN1
 import Synchronization
 import Testing

@@ -3,6 +3,7 @@
 import ClusterObjects
 import Crypto
 import CryptoExtras
+import StoreLab
 import Testing
 
 @testable import ClusterServer
