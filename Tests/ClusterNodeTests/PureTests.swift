@@ -2,6 +2,7 @@
 
 import Addresses
 import ClusterObjects
+import GRPCWindowProbe
 import NIOCore
 import Testing
 

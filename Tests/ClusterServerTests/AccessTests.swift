@@ -6,7 +6,7 @@ import ClusterServer
 import Testing
 
 /// kubectl as somebody else, by a certificate of theirs.
-private struct Person {
+struct Person {
   var kubectl: String
   var kubeconfig: String
   var folder: String

@@ -62,7 +62,10 @@ private let manifest = """
       let services = try await kubectl("get svc -A -o wide")
       #expect(
         services.output.contains("NAMESPACE   NAME         TYPE        CLUSTER-IP"), "\(services.output)")
-      #expect(services.output.contains("80:30"))
+      let port = try await kubectl(
+        "get svc -n demo -o jsonpath={.items[*].spec.ports[?(@.nodePort)].nodePort}"
+      ).output
+      #expect(!port.isEmpty && services.output.contains("80:\(port)/TCP"), "\(services.output)\(port)")
       let pods = try await kubectl("get pods -n demo")
       #expect(
         pods.output.split(separator: "\n").first?.split(separator: " ") == [

@@ -3,13 +3,17 @@
 import ClusterClient
 import ClusterObjects
 import ClusterServer
+import ClusterStoreEtcd
+import Diagnostics
 import Glibc
+import StoreLab
 
 /// Starts a server, gives it to `body`, stops it and removes what it left.
 func withServer<T>(_ body: (ClusterServer, String) async throws -> T) async throws -> T {
   try await withFolder { folder in
     var settings = ServerSettings(dataFolder: folder + "/data")
     settings.port = 0
+    settings.store = try testStore(folder)
     let server = try await ClusterServer.start(settings)
     do {
       let value = try await body(server, folder)
@@ -22,6 +26,17 @@ func withServer<T>(_ body: (ClusterServer, String) async throws -> T) async thro
   }
 }
 
+/// SQLite, or with WEFT_TEST_STORE=etcd a prefix of its own in a real etcd: every suite holds for both.
+func testStore(_ folder: String) throws -> ServerStore {
+  guard getenv("WEFT_TEST_STORE").map({ String(cString: $0) }) == "etcd" else { return .sqlite }
+  return try etcdStore(prefix: folder)
+}
+
+func etcdStore(prefix: String, _ version: EtcdServer.Version = .newer) throws -> ServerStore {
+  let settings = try EtcdServer.shared(version).settings(prefix: prefix, root: "/registry")
+  return .shared { () async throws(WeftError) in try await EtcdStore(settings: settings, metrics: Metrics()) }
+}
+
 func withFolder<T>(_ body: (String) async throws -> T) async throws -> T {
   var template = Array("/tmp/weft-server-XXXXXX".utf8CString)
   guard mkdtemp(&template) != nil else { throw Failed(text: "mkdtemp: \(errno)") }
@@ -29,8 +44,6 @@ func withFolder<T>(_ body: (String) async throws -> T) async throws -> T {
   defer { _ = try? Program.runBlocking("/bin/rm", ["-rf", folder]) }
   return try await body(folder)
 }
-
-struct Failed: Error { var text: String }
 
 /// A program that ran to its end.
 struct Program {

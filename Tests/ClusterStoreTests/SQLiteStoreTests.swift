@@ -3,11 +3,12 @@
 import ClusterStore
 import Diagnostics
 import Glibc
+import StoreLab
 import Testing
 
 @Suite struct SQLiteStoreTests {
   @Test func `a second process on the folder is refused with the holder's pid`() async throws {
-    try await withFolder { folder in
+    try await withScratch { folder in
       let first = try SQLiteStore(settings: SQLiteStoreSettings(folder: folder), metrics: Metrics())
       let error = #expect(throws: WeftError.self) {
         try SQLiteStore(settings: SQLiteStoreSettings(folder: folder), metrics: Metrics())
@@ -19,7 +20,7 @@ import Testing
   }
 
   @Test func `a damaged file is named with the command that helps`() async throws {
-    try await withFolder { folder in
+    try await withScratch { folder in
       let file = try #require(fopen("\(folder)/store.db", "w"))
       for _ in 0..<1000 { fputs("this is no database ", file) }
       fclose(file)
@@ -41,7 +42,7 @@ import Testing
   }
 
   @Test func `heartbeats do not grow the file`() async throws {
-    try await withFolder { folder in
+    try await withScratch { folder in
       let store = try SQLiteStore(settings: SQLiteStoreSettings(folder: folder), metrics: Metrics())
       let value = [UInt8](repeating: 65, count: 1000)
       var revision = try await store.create("/registry/leases/n/a", value)
@@ -56,7 +57,7 @@ import Testing
   }
 
   @Test func `writers share commits`() async throws {
-    try await withFolder { folder in
+    try await withScratch { folder in
       let metrics = Metrics()
       let store = try SQLiteStore(settings: SQLiteStoreSettings(folder: folder), metrics: metrics)
       let value = [UInt8](repeating: 65, count: 1500)
@@ -81,6 +82,19 @@ import Testing
       let commits = metrics.histogram("weft_store_commit_duration_seconds", "").child().snapshot.counts
         .reduce(0, +)
       #expect(commits < 300 + 1600, "64 writers must average at least two to a commit")
+    }
+  }
+
+  @Test func `the oldest entry of a full ephemeral table makes room and watchers are told`() async throws {
+    try await Engine.sqlite.withStore { store in
+      let watch = try await store.watch(prefix: "/e/", after: 0, queueMax: 100)
+      for index in 0..<4 { _ = try await store.create("/e/\(index)", [0]) }
+      let left = try await store.list(prefix: "/e/", limit: 0, after: nil, at: nil)
+      #expect(left.values.map(\.key) == ["/e/1", "/e/2", "/e/3"])
+      var events: [StoreEvent] = []
+      while events.count < 5, let more = try await watch.next() { events += more }
+      #expect(events.last?.kind == .delete)
+      #expect(events.last?.key == "/e/0")
     }
   }
 }

@@ -1,6 +1,7 @@
 // What every engine must do, through the protocol alone.
 
 import ClusterStore
+import StoreLab
 import Testing
 
 @Suite struct StoreSuite {
@@ -20,11 +21,14 @@ import Testing
   @Test(arguments: Engine.allCases)
   func `revisions are one sequence over all keys, history on disk or not`(engine: Engine) async throws {
     try await engine.withStore { store in
+      let start = try await store.latestRevision()
       let first = try await store.create("/a/1", [1])
       let second = try await store.create("/e/1", [1])
       let third = try await store.update("/a/1", [2], expecting: first)
       let fourth = try await store.delete("/e/1", expecting: second)
-      #expect([first, second, third, fourth] == [1, 2, 3, 4])
+      #expect(start < first && first < second && second < third && third < fourth)
+      if engine.isAlone { #expect([first, second, third, fourth] == [1, 2, 3, 4]) }
+      #expect(store.currentRevision >= fourth)
     }
   }
 
@@ -93,7 +97,7 @@ import Testing
       let now = try await store.list(prefix: "/a/", limit: 0, after: nil, at: nil)
       #expect(now.values.map(\.value) == [[9]])
       await #expect(throws: StoreError.self) {
-        try await store.list(prefix: "/a/", limit: 0, after: nil, at: 99)
+        try await store.list(prefix: "/a/", limit: 0, after: nil, at: 1 << 40)
       }
     }
   }
@@ -101,15 +105,18 @@ import Testing
   @Test(arguments: Engine.allCases)
   func `a watch gives the past and the present without a gap and in order`(engine: Engine) async throws {
     try await engine.withStore { store in
-      for index in 0..<50 { _ = try await store.create("/a/\(index)", [0]) }
-      async let more: Void = {
-        for index in 50..<300 { _ = try await store.create("/a/\(index)", [0]) }
+      var made: [Revision] = []
+      for index in 0..<50 { made.append(try await store.create("/a/\(index)", [0])) }
+      async let more: [Revision] = {
+        var made: [Revision] = []
+        for index in 50..<300 { made.append(try await store.create("/a/\(index)", [0])) }
+        return made
       }()
-      let watch = try await store.watch(prefix: "/a/", after: 10, queueMax: 1000)
+      let watch = try await store.watch(prefix: "/a/", after: made[9], queueMax: 1000)
       var seen: [Revision] = []
       while seen.count < 290, let events = try await watch.next() { seen += events.map(\.revision) }
-      try await more
-      #expect(seen == Array(11...300))
+      made += try await more
+      #expect(seen == Array(made.dropFirst(10)))
       watch.cancel()
       #expect(try await watch.next() == nil)
     }
@@ -118,8 +125,9 @@ import Testing
   @Test(arguments: Engine.allCases)
   func `a watcher that does not listen is cut off and the others go on`(engine: Engine) async throws {
     try await engine.withStore { store in
-      let slow = try await store.watch(prefix: "/a/", after: 0, queueMax: 5)
-      let quick = try await store.watch(prefix: "/a/", after: 0, queueMax: 100)
+      let start = try await store.latestRevision()
+      let slow = try await store.watch(prefix: "/a/", after: start, queueMax: 5)
+      let quick = try await store.watch(prefix: "/a/", after: start, queueMax: 100)
       for index in 0..<20 { _ = try await store.create("/a/\(index)", [0]) }
       var seen = 0
       while seen < 20, let events = try await quick.next() { seen += events.count }
@@ -136,13 +144,14 @@ import Testing
   func `after compaction old revisions are refused and the present is whole`(engine: Engine) async throws {
     try await engine.withStore { store in
       var revision = try await store.create("/a/1", [0])
+      let early = revision
       for index in 1..<20 { revision = try await store.update("/a/1", [UInt8(index)], expecting: revision) }
       let gone = try await store.create("/a/gone", [0])
       let mark = try await store.delete("/a/gone", expecting: gone)
       let last = try await store.create("/a/2", [0])
       try await store.compact(to: mark)
       let watch = await #expect(throws: StoreError.self) {
-        try await store.watch(prefix: "/a/", after: 3, queueMax: 10)
+        try await store.watch(prefix: "/a/", after: early, queueMax: 10)
       }
       guard case .compacted(let oldest) = watch else {
         Issue.record("\(String(describing: watch))")
@@ -161,11 +170,12 @@ import Testing
   }
 
   @Test(arguments: Engine.allCases)
-  func `sixty-four writers on one key: exactly one wins each revision`(engine: Engine) async throws {
+  func `many writers on one key: exactly one wins each revision`(engine: Engine) async throws {
     try await engine.withStore { store in
       _ = try await store.create("/a/1", [0])
       let wins = try await withThrowingTaskGroup(of: Int.self) { group in
-        for _ in 0..<64 {
+        let writers = engine.isAlone ? 64 : 16
+        for _ in 0..<writers {
           group.addTask {
             var wins = 0
             while wins < 3 {
@@ -180,48 +190,32 @@ import Testing
         }
         return try await group.reduce(0, +)
       }
-      #expect(wins == 192)
-      #expect(store.currentRevision == 193)
-    }
-  }
-
-  @Test(arguments: Engine.allCases)
-  func `the oldest entry of a full ephemeral table makes room and watchers are told`(
-    engine: Engine
-  ) async throws {
-    try await engine.withStore { store in
-      let watch = try await store.watch(prefix: "/e/", after: 0, queueMax: 100)
-      for index in 0..<4 { _ = try await store.create("/e/\(index)", [0]) }
-      let left = try await store.list(prefix: "/e/", limit: 0, after: nil, at: nil)
-      #expect(left.values.map(\.key) == ["/e/1", "/e/2", "/e/3"])
-      var events: [StoreEvent] = []
-      while events.count < 5, let more = try await watch.next() { events += more }
-      #expect(events.last?.kind == .delete)
-      #expect(events.last?.key == "/e/0")
+      #expect(wins == 3 * (engine.isAlone ? 64 : 16))
+      if engine.isAlone { #expect(store.currentRevision == 193) }
     }
   }
 
   @Test(arguments: Engine.allCases)
   func `a restart keeps data, revision and the compaction mark`(engine: Engine) async throws {
-    try await withFolder { folder in
-      let first = try engine.open(folder)
+    try await withScratch { folder in
+      let first = try await engine.open(folder)
       let one = try await first.create("/a/1", [1])
       _ = try await first.create("/e/1", [2])
       let three = try await first.update("/a/1", [3], expecting: one)
-      try await first.compact(to: 2)
+      try await first.compact(to: three - 1)
       await first.shutdown()
       await #expect(throws: StoreError.self) { try await first.create("/a/2", []) }
 
-      let second = try engine.open(folder)
-      #expect(second.currentRevision == three)
+      let second = try await engine.open(folder)
+      #expect(second.currentRevision >= three)
       #expect(try await second.get("/a/1")?.value == [3])
       #expect(try await second.get("/e/1")?.value == [2])
       await #expect(throws: StoreError.self) {
-        try await second.watch(prefix: "/a/", after: 1, queueMax: 10)
+        try await second.watch(prefix: "/a/", after: one, queueMax: 10)
       }
-      let events = try await second.watch(prefix: "/a/", after: 2, queueMax: 10).next()
+      let events = try await second.watch(prefix: "/a/", after: three - 1, queueMax: 10).next()
       #expect(events?.map(\.revision) == [three])
-      #expect(try await second.create("/a/2", []) == three + 1)
+      #expect(try await second.create("/a/2", []) > three)
       await second.shutdown()
     }
   }

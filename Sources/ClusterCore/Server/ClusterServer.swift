@@ -14,6 +14,7 @@ import Synchronization
 public struct ServerSettings: Sendable {
   /// The store, the certificates and `admin.kubeconfig` live here.
   public var dataFolder: String
+  public var store = ServerStore.sqlite
   public var host = "127.0.0.1"
   /// 0 takes any free port.
   public var port = 6443
@@ -41,7 +42,7 @@ public struct ServerSettings: Sendable {
 
 /// A running API server.
 public final class ClusterServer: Sendable {
-  private let store: SQLiteStore
+  private let store: OpenStore
   private let caches: ObjectCaches
   private let core: RESTCore
   private let listener: HTTPListener
@@ -60,7 +61,7 @@ public final class ClusterServer: Sendable {
   public var authorityPEM: String { authority.pem }
 
   private init(
-    store: SQLiteStore, caches: ObjectCaches, core: RESTCore, listener: HTTPListener,
+    store: OpenStore, caches: ObjectCaches, core: RESTCore, listener: HTTPListener,
     group: MultiThreadedEventLoopGroup, authority: CertificateAuthority, chores: Task<Void, Never>,
     aggregator: RoleAggregator, address: String, kubeconfigPath: String, audit: Audit?
   ) {
@@ -88,7 +89,7 @@ public final class ClusterServer: Sendable {
         "API0002", object: "\(settings.serviceRange.base)/\(settings.serviceRange.length)",
         cause: "not a usable range of cluster addresses", next: "give --service-cidr like 10.43.0.0/16")
     }
-    let store = try SQLiteStore(settings: SQLiteStoreSettings(folder: settings.dataFolder))
+    let store = try await OpenStore(settings.store, folder: settings.dataFolder)
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
     do {
       return try await start(settings, base: base, store: store, group: group)
@@ -100,8 +101,9 @@ public final class ClusterServer: Sendable {
   }
 
   private static func start(
-    _ settings: ServerSettings, base: IPv4Address, store: SQLiteStore, group: MultiThreadedEventLoopGroup
+    _ settings: ServerSettings, base: IPv4Address, store open: OpenStore, group: MultiThreadedEventLoopGroup
   ) async throws -> ClusterServer {
+    let store = open.store
     let own = IPv4Address(bits: base.bits + 1)
     let authority = try CertificateAuthority(folder: settings.dataFolder + "/certificates")
     let names =
@@ -127,33 +129,43 @@ public final class ClusterServer: Sendable {
     }
     let audit = try settings.audit.audit()
     let kinds = ServedKinds(.builtin)
-    let services = ServiceAllocator(base: base.bits, length: settings.serviceRange.length)
+    let isShared = store is ServiceClaimingStore
+    let services = ServiceAllocator(
+      base: base.bits, length: settings.serviceRange.length, isShared: isShared)
     let state = AdmissionState(store: store, caches: caches, kinds: kinds)
     let resolver = ServiceResolver(state: state)
     let webhooks = WebhookCaller { (namespace, name, port) throws(WebhookError) in
       try resolver.resolve(namespace, name, port)
     }
+    let roles = RBACAuthorizer(caches: caches)
+    let access = Access(
+      authenticators: [authentication], allowsAnonymous: settings.authentication.anonymous,
+      authorizers: [SystemMasters(), NodeAuthorizer(caches: caches), roles])
     let admission = AdmissionChain.builtin(
       state, services: services, webhooks: webhooks,
       settings: AdmissionSettings(
-        automountsTokens: settings.automountServiceAccountTokens, podSecurity: settings.podSecurity))
+        automountsTokens: settings.automountServiceAccountTokens, podSecurity: settings.podSecurity),
+      guards: [
+        CertificateApproval(access: access), CertificateSigning(access: access),
+        CertificateSubjectRestriction(), RoleEscalation(roles: roles, access: access),
+      ])
     let core = RESTCore(
       store: store, caches: caches, kinds: kinds, services: services, admission: admission, tokens: tokens,
       webhooks: webhooks)
     state.connect(core)
     let serviceKind = try core.kind(.services)
-    core.cache(serviceKind).snapshot.forEach(prefix: ObjectCaches.root, after: nil) { service in
-      services.adopt(service.tree)
-      return true
+    if isShared {
+      caches.follow(serviceKind) { ServiceFollower(services) }
+    } else {
+      core.cache(serviceKind).snapshot.forEach(prefix: ObjectCaches.root, after: nil) { service in
+        services.adopt(service.tree)
+        return true
+      }
     }
     let isReady = Flag()
     let documents = Documents(kinds: kinds, address: "\(settings.advertiseAddress):\(settings.port)") {
       isReady.isSet
     }
-    let roles = RBACAuthorizer(caches: caches)
-    let access = Access(
-      authenticators: [authentication], allowsAnonymous: settings.authentication.anonymous,
-      authorizers: [SystemMasters(), NodeAuthorizer(caches: caches), roles])
     let given = settings.authentication.serviceAccountKeysURL
     let shownPort = settings.port == 0 ? 443 : settings.port
     let keysURL = given.isEmpty ? "https://\(settings.advertiseAddress):\(shownPort)/openid/v1/jwks" : given
@@ -188,7 +200,7 @@ public final class ClusterServer: Sendable {
         }
       }
       return ClusterServer(
-        store: store, caches: caches, core: core, listener: listener, group: group, authority: authority,
+        store: open, caches: caches, core: core, listener: listener, group: group, authority: authority,
         chores: chores, aggregator: RoleAggregator(core: core), address: address,
         kubeconfigPath: kubeconfigPath, audit: audit)
     } catch {
@@ -201,7 +213,7 @@ public final class ClusterServer: Sendable {
   /// Every ten seconds the builtin objects that somebody deleted come back: without Service `default/kubernetes` no pod
   /// finds the API. Bookmarks and expiry each minute; compaction to where the store stood `historySeconds` ago.
   private static func doChores(
-    _ store: SQLiteStore, _ caches: ObjectCaches, _ historySeconds: Int, restore: () async throws -> Void
+    _ store: any Store, _ caches: ObjectCaches, _ historySeconds: Int, restore: () async throws -> Void
   ) async {
     let objects = Metrics.shared.gauge(
       "apiserver_storage_objects", "Objects by resource.", labels: ["resource"])

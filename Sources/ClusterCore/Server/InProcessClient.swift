@@ -147,6 +147,7 @@ public final class InProcessClient: ClusterAPI {
     case "finalize": .finalize
     case "ephemeralcontainers": .ephemeralContainers
     case "resize": .resize
+    case "approval": .approval
     default: throw Failure.notServed
     }
   }

@@ -172,7 +172,7 @@ final class SQLiteWriter {
         return .failure(.conflict(current: try current(change.key, found)))
       }
       event = StoreEvent(
-        kind: .delete, key: change.key, revision: next, createRevision: found.created, value: [])
+        kind: .delete, key: change.key, revision: next, createRevision: 0, value: [])
     }
     if let rule {
       try writeEphemeral(event, rule: rule, isNew: found == nil, &events)

@@ -27,7 +27,8 @@ public struct StoredValue: Sendable, Equatable {
   }
 }
 
-/// One change, as a watch delivers it. A deletion has an empty value: who needs the last state keeps it.
+/// One change, as a watch delivers it. A deletion has an empty value and no `createRevision` (0): who needs the last
+/// state keeps it.
 public struct StoreEvent: Sendable, Equatable {
   public enum Kind: Int64, Sendable {
     case create = 0
@@ -70,6 +71,8 @@ public enum StoreError: Error, Sendable {
   /// `update`, `delete`: the key changed since the revision expected.
   case conflict(current: StoredValue)
   case notFound
+  /// A claim is held already, by the value of the key `holder` (see `SharedStore`).
+  case claimed(name: String, holder: String)
   /// History before `oldest` is gone. A watcher lists again; a pager starts over.
   case compacted(oldest: Revision)
   /// A revision that does not exist yet.
@@ -86,8 +89,12 @@ public enum StoreError: Error, Sendable {
 /// A storage engine. Writes are durable when they return, and visible to every later read; watches see them
 /// in order of revision. All functions may be called from any task.
 public protocol Store: Sendable {
-  /// The last change published to watchers. Costs a lock, no I/O.
+  /// The newest change this process knows of: at least every write of its own that returned, and every change its
+  /// watches delivered. Costs a lock, no I/O.
   var currentRevision: Revision { get }
+  /// A revision that covers every write that returned before the call, whichever process made it, and that a watch of
+  /// everything will reach. Costs nothing when this process is the only writer.
+  func latestRevision() async throws(StoreError) -> Revision
   func get(_ key: String) async throws(StoreError) -> StoredValue?
   /// Keys beginning with `prefix`, after `after`, at most `limit` (0: all), as of `revision` (nil: now).
   func list(
@@ -105,6 +112,27 @@ public protocol Store: Sendable {
   /// Forgets what was superseded at or before `revision`. Returns when the promise is durable; space is
   /// freed in the background, between writes.
   func compact(to revision: Revision) async throws(StoreError)
+  /// Drops entries that outlived their `EphemeralRule`. Called once a minute by the server; engines whose entries go by
+  /// themselves do nothing.
+  func expire()
   /// Finishes what was accepted, ends watches, closes files. Later calls throw `closed`.
   func shutdown() async
+}
+
+extension Store {
+  public func latestRevision() async throws(StoreError) -> Revision { currentRevision }
+  public func expire() {}
+}
+
+/// A store that several processes write at once. What one of them takes for an object (an address, a port) must be taken
+/// for all: such a claim is a name that at most one object holds, taken and given back in the same transaction as the
+/// object's write.
+public protocol SharedStore: Store {
+  /// Carries out the write with its claims, or nothing. Throws `claimed` when a name is held. Claims are for the writer to
+  /// know: those an object holds already are not claimed again.
+  func create(_ key: String, _ value: [UInt8], claiming: [String]) async throws(StoreError) -> Revision
+  func update(
+    _ key: String, _ value: [UInt8], expecting: Revision, claiming: [String], releasing: [String]
+  ) async throws(StoreError) -> Revision
+  func delete(_ key: String, expecting: Revision, releasing: [String]) async throws(StoreError) -> Revision
 }

@@ -78,7 +78,7 @@ public final class StoreWatch: Sendable, AsyncSequence, AsyncIteratorProtocol {
   }
 
   /// For engines: appends live changes. False when the watcher was too slow and is ended.
-  func offer(_ events: [StoreEvent]) -> Bool {
+  public func offer(_ events: [StoreEvent]) -> Bool {
     var isAlive = true
     wake { state in
       if state.isEnded {
@@ -95,7 +95,8 @@ public final class StoreWatch: Sendable, AsyncSequence, AsyncIteratorProtocol {
     return isAlive
   }
 
-  func finish(_ error: StoreError?) {
+  /// For engines: ends the watch once what is queued was taken, with an error or without.
+  public func finish(_ error: StoreError?) {
     wake { state in
       guard !state.isEnded else { return }
       state.isEnded = true

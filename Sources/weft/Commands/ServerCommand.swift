@@ -16,9 +16,11 @@ struct ServerCommand: AsyncParsableCommand {
   @OptionGroup var logging: LogOptions
   @Option(help: "Where the API server listens.") var listen = "0.0.0.0:6443"
   @Option(help: "Store, certificates and admin.kubeconfig.") var dataDir = "/var/lib/weft"
-  @Option(help: "Where objects are kept.") var store = "sqlite"
+  @Option(help: "Where objects are kept: sqlite, or etcd:https://host:2379[,…].") var store = "sqlite"
+  @OptionGroup var etcd: EtcdOptions
   @Option(help: "Addresses of Services. The first is the API's.") var serviceCidr = "10.43.0.0/16"
   @Option(help: "Where pods reach the API. Default: this machine's first address.") var advertise: String?
+  @OptionGroup(title: "Who may ask, and what is written down of it") var authentication: AuthenticationOptions
 
   func run() async throws {
     logging.apply()
@@ -31,10 +33,8 @@ struct ServerCommand: AsyncParsableCommand {
     controllerSettings.secretToken = { [server] namespace, account, uid, secret in
       try server.secretToken(namespace: namespace, account: account, uid: uid, secret: secret)
     }
-    let controllers = startControllers(
-      api: server.client(user: "system:kube-controller-manager"), informers: informers,
-      settings: controllerSettings)
-    let scheduler = startScheduler(api: server.client(user: "system:kube-scheduler"), informers: informers)
+    let managers = Managers(server: server, informers: informers, settings: controllerSettings)
+    if case .shared = settings.store { managers.startWhenLeading() } else { await managers.start() }
     Terminal.say(
       Terminal.table([
         ["API server", server.address], ["kubeconfig", server.kubeconfigPath],
@@ -42,18 +42,12 @@ struct ServerCommand: AsyncParsableCommand {
       ]))
     _ = await signal.value
     Terminal.complain("stopping; the data stays in \(dataDir)")
-    await scheduler.stop()
-    await controllers.stop()
+    await managers.stop()
     await informers.stop()
     await server.shutdown()
   }
 
   private func settings() throws(WeftError) -> ServerSettings {
-    guard store == "sqlite" else {
-      throw WeftError(
-        "CLI0032", object: "--store \(store)", cause: "is no store this build has", next: "use --store sqlite"
-      )
-    }
     guard let endpoint = SocketEndpoint(listen) else {
       throw WeftError(
         "CLI0004", object: "--listen \(listen)", cause: "is no address and port",
@@ -66,11 +60,13 @@ struct ServerCommand: AsyncParsableCommand {
     }
     let addresses = try NodeAddress.all(besides: LocalClusterSettings.bridge)
     var settings = ServerSettings(dataFolder: dataDir)
+    settings.store = try etcd.store(store)
     settings.host = "\(endpoint.address)"
     settings.port = Int(endpoint.port)
     settings.serviceRange = ("\(services.address)", services.length)
     settings.extraAddresses = addresses.map(\.description)
     settings.extraNames = [NodeAddress.hostName]
+    try authentication.apply(to: &settings)
     if let advertise {
       guard let address = IPAddress(advertise) else {
         throw WeftError(

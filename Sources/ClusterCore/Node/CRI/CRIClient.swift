@@ -6,6 +6,7 @@ import Diagnostics
 import GRPCCore
 import GRPCNIOTransportHTTP2Posix
 import GRPCProtobuf
+import GRPCWindowProbe
 import NIOCore
 import SwiftProtobuf
 

@@ -23,7 +23,7 @@ final class ExecBridge: @unchecked Sendable {
   private let encoder: ChannelEncoder
   private var messages = WebSocketDecoder(isServer: true)
   private var channels: ChannelDecoder
-  private var spdy: SPDYSession
+  private let spdy: SPDYSession
   private var ids: [StreamChannel: UInt32] = [:]
   private var names: [UInt32: StreamChannel] = [:]
   private var replies = 0

@@ -37,7 +37,7 @@ final class PortForwardSession: @unchecked Sendable {
   private let client: ByteLink
   private let pod: Pod
   private let carrier: Carrier
-  private var spdy: SPDYSession
+  private let spdy: SPDYSession
   private var messages = WebSocketDecoder(isServer: true)
   private var pairs: [String: Pair] = [:]
   private var keys: [UInt32: String] = [:]

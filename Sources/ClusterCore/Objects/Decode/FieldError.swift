@@ -61,11 +61,15 @@ public struct FieldError: Sendable, Hashable, Error {
     Self(.tooLong, path, nil, "may not be more than \(most) bytes")
   }
 
+  public static func tooMany(_ path: FieldPath, _ count: Int, _ most: Int) -> Self {
+    Self(.tooMany, path, JSON(count), "must have at most \(most) items")
+  }
+
   /// Without the field: `Invalid value: "x": detail`. What a Status cause carries.
   public var message: String {
     var text = kind.text
     switch kind {
-    case .required, .forbidden, .tooLong, .internalError, .tooMany: break
+    case .required, .forbidden, .tooLong, .internalError: break
     default: if let badValue { text += ": \(badValue.text)" }
     }
     if !detail.isEmpty { text += ": \(detail)" }

@@ -4,122 +4,122 @@
 extension SchemaText {
   static let coreStorageV1 = #"""
     group core - v1 io.k8s.api.core.v1
-    type NFSVolumeSource
-      server string! #1
-      path string! #2
-      readOnly bool #3
-    type ISCSIVolumeSource
-      targetPortal string! #1
-      iqn string! #2
-      lun int32! #3
-      iscsiInterface string #4 = default
-      fsType string #5
-      readOnly bool #6
-      portals []string #7 atomic
-      chapAuthDiscovery bool #8
-      chapAuthSession bool #11
-      secretRef LocalObjectReference? #10
-      initiatorName string? #12
-    type FCVolumeSource
-      targetWWNs []string #1 atomic
-      lun int32? #2
-      fsType string #3
-      readOnly bool #4
-      wwids []string #5 atomic
-    type RBDVolumeSource
-      monitors []string! #1 atomic
-      image string! #2
-      fsType string #3
-      pool string #4 = rbd
-      user string #5 = admin
-      keyring string #6 = /etc/ceph/keyring
-      secretRef LocalObjectReference? #7
-      readOnly bool #8
-    type CephFSVolumeSource
-      monitors []string! #1 atomic
-      path string #2
-      user string #3
-      secretFile string #4
-      secretRef LocalObjectReference? #5
-      readOnly bool #6
-    type CinderVolumeSource
-      volumeID string! #1
-      fsType string #2
-      readOnly bool #3
-      secretRef LocalObjectReference? #4
-    type GlusterfsVolumeSource
-      endpoints string! #1
-      path string! #2
-      readOnly bool #3
-    type FlexVolumeSource
-      driver string! #1
-      fsType string #2
-      secretRef LocalObjectReference? #3
-      readOnly bool #4
-      options map[string] #5
-    type FlockerVolumeSource
-      datasetName string #1
-      datasetUUID string #2
-    type GitRepoVolumeSource
-      repository string! #1
-      revision string #2
-      directory string #3
-    type GCEPersistentDiskVolumeSource
-      pdName string! #1
-      fsType string #2
-      partition int32 #3
-      readOnly bool #4
-    type AWSElasticBlockStoreVolumeSource
-      volumeID string! #1
-      fsType string #2
-      partition int32 #3
-      readOnly bool #4
-    type AzureFileVolumeSource
-      secretName string! #1
-      shareName string! #2
-      readOnly bool #3
-    type AzureDiskVolumeSource
-      diskName string! #1
-      diskURI string! #2
-      cachingMode string? #3 = ReadWrite enum(None|ReadOnly|ReadWrite)
-      fsType string? #4 = ext4
-      readOnly bool? #5 = false
-      kind string? #6 = Shared enum(Shared|Dedicated|Managed) "What this object is.
-    type VsphereVirtualDiskVolumeSource
-      volumePath string! #1
-      fsType string #2
-      storagePolicyName string #3
-      storagePolicyID string #4
-    type QuobyteVolumeSource
-      registry string! #1
-      volume string! #2
-      readOnly bool #3
-      user string #4
-      group string #5
-      tenant string #6
-    type PhotonPersistentDiskVolumeSource
-      pdID string! #1
-      fsType string #2
-    type PortworxVolumeSource
-      volumeID string! #1
-      fsType string #2
-      readOnly bool #3
-    type ScaleIOVolumeSource
-      gateway string! #1
-      system string! #2
-      secretRef LocalObjectReference?! #3
-      sslEnabled bool #4
-      protectionDomain string #5
-      storagePool string #6
-      storageMode string #7 = ThinProvisioned
-      volumeName string #8
-      fsType string #9 = xfs
-      readOnly bool #10
-    type StorageOSVolumeSource
-      volumeName string #1
-      volumeNamespace string #2
-      fsType string #3
-      readOnly bool #4
-      secretRef LocalObjectReference? #5
+    type NFSVolumeSource "A share of an NFS server.
+      server string! #1 "The server.
+      path string! #2 "The exported folder.
+      readOnly bool #3 "Whether it may only be read.
+    type ISCSIVolumeSource "A disk by iSCSI.
+      targetPortal string! #1 "The portal, HOST:PORT.
+      iqn string! #2 "The target's name.
+      lun int32! #3 "The unit's number.
+      iscsiInterface string #4 = default "The interface that is used.
+      fsType string #5 "The file system to mount, such as ext4.
+      readOnly bool #6 "Whether it may only be read.
+      portals []string #7 atomic "Further portals of the same target.
+      chapAuthDiscovery bool #8 "Whether CHAP guards the discovery.
+      chapAuthSession bool #11 "Whether CHAP guards the session.
+      secretRef LocalObjectReference? #10 "The Secret with what is needed to log in.
+      initiatorName string? #12 "The name under which the node logs in.
+    type FCVolumeSource "A disk by Fibre Channel.
+      targetWWNs []string #1 atomic "World-wide names of the targets.
+      lun int32? #2 "The unit's number.
+      fsType string #3 "The file system to mount, such as ext4.
+      readOnly bool #4 "Whether it may only be read.
+      wwids []string #5 atomic "World-wide ids, instead of names and number.
+    type RBDVolumeSource "A block image of Ceph.
+      monitors []string! #1 atomic "Ceph's monitors.
+      image string! #2 "The image.
+      fsType string #3 "The file system to mount, such as ext4.
+      pool string #4 = rbd "The pool of the image.
+      user string #5 = admin "The user that logs in.
+      keyring string #6 = /etc/ceph/keyring "The file with the user's key.
+      secretRef LocalObjectReference? #7 "The Secret with what is needed to log in.
+      readOnly bool #8 "Whether it may only be read.
+    type CephFSVolumeSource "A folder of Ceph.
+      monitors []string! #1 atomic "Ceph's monitors.
+      path string #2 "The folder.
+      user string #3 "The user that logs in.
+      secretFile string #4 "The file with the user's key.
+      secretRef LocalObjectReference? #5 "The Secret with what is needed to log in.
+      readOnly bool #6 "Whether it may only be read.
+    type CinderVolumeSource "A disk of OpenStack.
+      volumeID string! #1 "The name that its provider knows it by.
+      fsType string #2 "The file system to mount, such as ext4.
+      readOnly bool #3 "Whether it may only be read.
+      secretRef LocalObjectReference? #4 "The Secret with what is needed to log in.
+    type GlusterfsVolumeSource "A volume of Gluster.
+      endpoints string! #1 "The Endpoints that name its servers.
+      path string! #2 "The volume.
+      readOnly bool #3 "Whether it may only be read.
+    type FlexVolumeSource "A volume of a program on the node.
+      driver string! #1 "The program.
+      fsType string #2 "The file system to mount, such as ext4.
+      secretRef LocalObjectReference? #3 "The Secret with what is needed to log in.
+      readOnly bool #4 "Whether it may only be read.
+      options map[string] #5 "What the program is told.
+    type FlockerVolumeSource "A dataset of Flocker.
+      datasetName string #1 "The dataset, by name.
+      datasetUUID string #2 "The dataset, by id.
+    type GitRepoVolumeSource "A repository, cloned at the start; no longer advised.
+      repository string! #1 "Where it is.
+      revision string #2 "The commit.
+      directory string #3 "The folder that it is cloned into.
+    type GCEPersistentDiskVolumeSource "A disk of Google Cloud.
+      pdName string! #1 "The disk.
+      fsType string #2 "The file system to mount, such as ext4.
+      partition int32 #3 "Which partition to mount; zero means the whole device.
+      readOnly bool #4 "Whether it may only be read.
+    type AWSElasticBlockStoreVolumeSource "A disk of AWS.
+      volumeID string! #1 "The name that its provider knows it by.
+      fsType string #2 "The file system to mount, such as ext4.
+      partition int32 #3 "Which partition to mount; zero means the whole device.
+      readOnly bool #4 "Whether it may only be read.
+    type AzureFileVolumeSource "A share of Azure.
+      secretName string! #1 "The Secret with the account and its key.
+      shareName string! #2 "The share.
+      readOnly bool #3 "Whether it may only be read.
+    type AzureDiskVolumeSource "A disk of Azure.
+      diskName string! #1 "The disk.
+      diskURI string! #2 "Where the disk is.
+      cachingMode string? #3 = ReadWrite enum(None|ReadOnly|ReadWrite) "How the host caches it.
+      fsType string? #4 = ext4 "The file system to mount, such as ext4.
+      readOnly bool? #5 = false "Whether it may only be read.
+      kind string? #6 = Shared enum(Shared|Dedicated|Managed) "How disks share an account.
+    type VsphereVirtualDiskVolumeSource "A disk of vSphere.
+      volumePath string! #1 "The disk's file.
+      fsType string #2 "The file system to mount, such as ext4.
+      storagePolicyName string #3 "The name of its storage policy.
+      storagePolicyID string #4 "The id of its storage policy.
+    type QuobyteVolumeSource "A volume of Quobyte.
+      registry string! #1 "Its registries, HOST:PORT, separated by commas.
+      volume string! #2 "The volume.
+      readOnly bool #3 "Whether it may only be read.
+      user string #4 "The user that mounts it.
+      group string #5 "The group that mounts it.
+      tenant string #6 "Whose volume it is.
+    type PhotonPersistentDiskVolumeSource "A disk of Photon.
+      pdID string! #1 "The disk.
+      fsType string #2 "The file system to mount, such as ext4.
+    type PortworxVolumeSource "A volume of Portworx.
+      volumeID string! #1 "The name that its provider knows it by.
+      fsType string #2 "The file system to mount, such as ext4.
+      readOnly bool #3 "Whether it may only be read.
+    type ScaleIOVolumeSource "A volume of ScaleIO.
+      gateway string! #1 "The address of its gateway.
+      system string! #2 "The storage system.
+      secretRef LocalObjectReference?! #3 "The Secret with what is needed to log in.
+      sslEnabled bool #4 "Whether the gateway is spoken to with TLS.
+      protectionDomain string #5 "The protection domain.
+      storagePool string #6 "The storage pool.
+      storageMode string #7 = ThinProvisioned "ThickProvisioned or ThinProvisioned.
+      volumeName string #8 "The volume.
+      fsType string #9 = xfs "The file system to mount, such as ext4.
+      readOnly bool #10 "Whether it may only be read.
+    type StorageOSVolumeSource "A volume of StorageOS.
+      volumeName string #1 "The volume.
+      volumeNamespace string #2 "The volume's namespace in StorageOS.
+      fsType string #3 "The file system to mount, such as ext4.
+      readOnly bool #4 "Whether it may only be read.
+      secretRef LocalObjectReference? #5 "The Secret with what is needed to log in.
     """#
 }

@@ -133,21 +133,12 @@ struct SchemaCompiler {
       }
     }
     // Selectors and references are replaced as wholes: half of one selects something nobody asked for.
-    let isAtomic =
-      lines.isAtomic || Self.atomicTypes.contains(String(typeName)) || Self.atomicTypes.contains(name)
     let schema = Schema(
-      name: fullName, doc: lines.doc, fields: fields, inlined: inlined, isAtomic: isAtomic)
+      name: fullName, doc: lines.doc, fields: fields, inlined: inlined, isAtomic: lines.isAtomic)
     knot.tie(schema)
     compiled[name] = schema
     return schema
   }
-
-  private static let atomicTypes: Set<String> = [
-    "ObjectReference", "LocalObjectReference", "TypedLocalObjectReference", "ObjectFieldSelector",
-    "ResourceFieldSelector", "ConfigMapKeySelector", "SecretKeySelector", "NodeSelector", "NodeSelectorTerm",
-    "FileKeySelector", "EndpointPort", "EndpointAddress", "EvictionResponder", "SecretReference",
-    "ScopeSelector", "autoscaling.CrossVersionObjectReference",
-  ]
 
   private mutating func field(_ words: [Substring], doc: String, in group: Group) -> SchemaField {
     var typeText = words[1]

@@ -1,4 +1,4 @@
-// Services, EndpointSlices, Ingresses, IngressClasses, NetworkPolicies.
+// Services, EndpointSlices, NetworkPolicies.
 
 extension Validator {
   // MARK: - Service
@@ -175,6 +175,7 @@ extension Validator {
 
   static let endpointsMax = 1000
   static let addressesMax = 100
+  static let hintsMax = 8
 
   static let endpointSlice = Rules(
     create: { validator, slice in
@@ -184,7 +185,7 @@ extension Validator {
       }
       let endpoints = slice["endpoints"]?.elements ?? []
       if endpoints.count > endpointsMax {
-        validator.add(FieldError(.tooMany, "endpoints", nil, "must have at most \(endpointsMax) items"))
+        validator.add(.tooMany("endpoints", endpoints.count, endpointsMax))
       }
       for (position, endpoint) in endpoints.prefix(endpointsMax).enumerated() {
         validator.endpoint(endpoint, FieldPath("endpoints").index(position), type)
@@ -196,6 +197,9 @@ extension Validator {
         if !name.isEmpty { validator.check(name, at: place.child("name"), Names.labelProblem) }
         if !names.insert(name).inserted { validator.add(.duplicate(place.child("name"), .string(name))) }
         if let number = port["port"]?.integer { validator.port(number, place.child("port")) }
+        if let text = port["appProtocol"]?.string {
+          validator.check(text, at: place.child("appProtocol"), Names.qualifiedNameProblem)
+        }
       }
     },
     update: { validator, new, old in
@@ -206,7 +210,7 @@ extension Validator {
   private mutating func endpoint(_ endpoint: JSON, _ path: FieldPath, _ type: String) {
     let addresses = endpoint["addresses"]?.elements ?? []
     if addresses.count > Self.addressesMax {
-      add(FieldError(.tooMany, path.child("addresses"), nil, "must have at most \(Self.addressesMax) items"))
+      add(.tooMany(path.child("addresses"), addresses.count, Self.addressesMax))
     }
     for (position, address) in addresses.prefix(Self.addressesMax).enumerated() {
       let place = path.child("addresses").index(position)
@@ -227,105 +231,20 @@ extension Validator {
     if let node = endpoint["nodeName"]?.string {
       check(node, at: path.child("nodeName"), Names.subdomainProblem)
     }
-  }
-
-  // MARK: - Ingress
-
-  static let ingress = Rules(create: { validator, ingress in
-    let spec = ingress.spec
-    let path: FieldPath = "spec"
-    let rules = spec["rules"]?.elements ?? []
-    if rules.isEmpty, spec["defaultBackend"] == nil {
-      validator.add(
-        .invalid(path, .array(rules), "either `defaultBackend` or `rules` must be specified"))
-    }
-    if let backend = spec["defaultBackend"] { validator.backend(backend, path.child("defaultBackend")) }
-    if let name = spec["ingressClassName"]?.string {
-      validator.check(name, at: path.child("ingressClassName"), Names.subdomainProblem)
-    }
-    for (position, rule) in rules.enumerated() {
-      let place = path.child("rules").index(position)
-      if let host = rule["host"]?.string, !host.isEmpty { validator.host(host, place.child("host")) }
-      guard let http = rule["http"] else { continue }
-      let paths = http["paths"]?.elements ?? []
-      for (position, entry) in paths.enumerated() {
-        validator.ingressPath(entry, place.child("http", "paths").index(position))
+    for (field, rule) in [("forZones", Names.labelValueProblem), ("forNodes", Names.subdomainProblem)] {
+      let place = path.child("hints", field)
+      let hints = endpoint.at("hints", field)?.elements ?? []
+      if hints.count > Self.hintsMax { add(.tooMany(place, hints.count, Self.hintsMax)) }
+      var seen: Set<String> = []
+      for (position, hint) in hints.prefix(Self.hintsMax).enumerated() {
+        let name = hint["name"]?.string ?? ""
+        if !seen.insert(name).inserted {
+          add(.duplicate(place.index(position).child("name"), .string(name)))
+        }
+        check(name, at: place.index(position).child("name"), rule)
       }
-    }
-    for (position, tls) in (spec["tls"]?.elements ?? []).enumerated() {
-      for (index, host) in (tls["hosts"]?.elements ?? []).enumerated() {
-        validator.host(host.string ?? "", path.child("tls").index(position).child("hosts").index(index))
-      }
-    }
-  })
-
-  private mutating func host(_ host: String, _ path: FieldPath) {
-    if IPText.family(host) != nil {
-      add(.invalid(path, .string(host), "must be a DNS name, not an IP address"))
-    } else {
-      check(host, at: path, host.contains("*") ? Names.wildcardProblem : Names.subdomainProblem)
     }
   }
-
-  private mutating func ingressPath(_ entry: JSON, _ path: FieldPath) {
-    let text = entry["path"]?.string ?? ""
-    switch entry["pathType"]?.string {
-    case "Exact", "Prefix":
-      if !text.hasPrefix("/") { add(.invalid(path.child("path"), .string(text), "must be an absolute path")) }
-      for part in ["//", "/./", "/../", "%2f", "%2F"] where text.contains(part) {
-        add(.invalid(path.child("path"), .string(text), "must not contain '\(part)'"))
-      }
-      for part in ["/..", "/."] where text.hasSuffix(part) {
-        add(.invalid(path.child("path"), .string(text), "cannot end with '\(part)'"))
-      }
-    case "ImplementationSpecific":
-      if !text.isEmpty, !text.hasPrefix("/") {
-        add(.invalid(path.child("path"), .string(text), "must be an absolute path"))
-      }
-    case nil: break  // Told by the walk.
-    case let other?:
-      add(
-        .notSupported(path.child("pathType"), .string(other), ["Exact", "ImplementationSpecific", "Prefix"]))
-    }
-    backend(entry["backend"] ?? [:], path.child("backend"))
-  }
-
-  private mutating func backend(_ backend: JSON, _ path: FieldPath) {
-    switch (backend["service"], backend["resource"]) {
-    case (nil, nil): add(.required(path, "resource or service backend is required"))
-    case (_?, _?): add(.invalid(path, "", "cannot set both resource and service backends"))
-    case (let service?, nil):
-      let name = service["name"]?.string ?? ""
-      if !name.isEmpty { check(name, at: path.child("service", "name"), Names.label1035Problem) }
-      let portName = service.at("port", "name")?.string ?? ""
-      let number = service.at("port", "number")?.integer ?? 0
-      if !portName.isEmpty, number != 0 {
-        add(.invalid(path, "", "cannot set both port name & port number"))
-      } else if !portName.isEmpty {
-        check(portName, at: path.child("service", "port", "name"), Names.portNameProblem)
-      } else if number != 0 {
-        port(number, path.child("service", "port", "number"))
-      } else {
-        add(.required(path, "port name or number is required"))
-      }
-    case (nil, _?): break
-    }
-  }
-
-  static let ingressClass = Rules(
-    create: { validator, object in
-      let name = object.spec["controller"]?.string ?? ""
-      if name.isEmpty {
-        validator.add(.required("spec.controller"))
-      } else if !name.contains("/") {
-        validator.add(
-          .invalid(
-            "spec.controller", .string(name), "must be a domain-prefixed path (such as \"acme.io/foo\")"))
-      }
-    },
-    update: { validator, new, old in
-      validator.immutable(new.spec["controller"], old.spec["controller"], "spec.controller")
-    })
 
   // MARK: - NetworkPolicy
 

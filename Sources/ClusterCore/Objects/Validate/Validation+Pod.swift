@@ -3,44 +3,12 @@
 extension Validator {
   static let pod = Rules(
     create: { validator, pod in validator.podSpec(pod.spec, "spec") },
-    update: { validator, new, old in
-      // A pod is what it is: besides metadata only these may change.
-      let path: FieldPath = "spec"
-      func fixed(_ pod: JSON) -> JSON {
-        var spec = pod.spec
-        for field in [
-          "activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds", "schedulingGates",
-        ] {
-          spec[field] = nil
-        }
-        for list in ["containers", "initContainers"] {
-          guard let containers = spec[list]?.array else { continue }
-          spec[list] = .array(
-            containers.map {
-              var container = $0
-              container["image"] = nil
-              return container
-            })
-        }
-        // Binding sets the node once.
-        if old.spec["nodeName"] == nil { spec["nodeName"] = nil }
-        return spec
-      }
-      if fixed(new) != fixed(old) {
-        validator.add(
-          .forbidden(
-            path,
-            "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
-              + "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
-              + "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
-          ))
-      }
-      let kept = Set(new.spec["tolerations"]?.elements ?? [])
-      if !(old.spec["tolerations"]?.elements ?? []).allSatisfy(kept.contains) {
-        validator.add(
-          .forbidden(
-            path.child("tolerations"), "existing toleration can not be modified except its tolerationSeconds")
-        )
+    update: { validator, new, old in validator.podUpdate(new, old) },
+    part: { validator, new, old, subresource in
+      switch subresource {
+      case "ephemeralcontainers": validator.ephemeralContainersUpdate(new, old)
+      case "resize": validator.resizeUpdate(new, old)
+      default: break
       }
     })
 
@@ -149,6 +117,14 @@ extension Validator {
               "must be a number between 0 and 0777 (octal), both inclusive"))
         }
       }
+      if let ephemeral = volume["ephemeral"] {
+        let place = place.child("ephemeral", "volumeClaimTemplate")
+        if let template = ephemeral["volumeClaimTemplate"] {
+          claimSpec(template.spec, place.child("spec"))
+        } else {
+          add(.required(place))
+        }
+      }
       if let hostPath = volume.at("hostPath", "path")?.string {
         noBackSteps(hostPath, place.child("hostPath", "path"))
       }
@@ -156,7 +132,7 @@ extension Validator {
     return names
   }
 
-  private mutating func noBackSteps(_ path: String, _ place: FieldPath) {
+  mutating func noBackSteps(_ path: String, _ place: FieldPath) {
     if path.split(separator: "/").contains("..") {
       add(.invalid(place, .string(path), "must not contain '..'"))
     }

@@ -143,12 +143,7 @@ extension Validator {
 
   mutating func matchConditions(_ conditions: JSON?, _ path: FieldPath) {
     let list = conditions?.elements ?? []
-    if list.count > Self.matchConditionsMax {
-      add(
-        FieldError(
-          .tooMany, path, JSON(list.count),
-          "\(list.count): must have at most \(Self.matchConditionsMax) items"))
-    }
+    if list.count > Self.matchConditionsMax { add(.tooMany(path, list.count, Self.matchConditionsMax)) }
     for (position, condition) in list.enumerated() {
       let place = path.index(position)
       if isBlank(condition["expression"]) { add(.required(place.child("expression"))) }

@@ -1,4 +1,4 @@
-// Deployments, ReplicaSets, ConfigMaps, Secrets, nodes, leases.
+// Workloads that keep running: what their selectors, templates and strategies must be.
 
 extension Validator {
   static let deployment = Rules(
@@ -28,6 +28,122 @@ extension Validator {
       validator.immutable(new.spec["selector"], old.spec["selector"], "spec.selector")
     })
 
+  static let replicationController = Rules(create: { validator, controller in
+    let path: FieldPath = "spec"
+    let spec = controller.spec
+    validator.notNegative(spec["replicas"], path.child("replicas"))
+    validator.notNegative(spec["minReadySeconds"], path.child("minReadySeconds"))
+    let selector = spec["selector"]?.stringMap ?? [:]
+    if selector.isEmpty { validator.add(.required(path.child("selector"))) }
+    guard let template = spec["template"] else {
+      validator.add(.required(path.child("template")))
+      return
+    }
+    let labels = template.at("metadata", "labels")
+    let given = labels?.stringMap ?? [:]
+    if !selector.allSatisfy({ given[$0.key] == $0.value }) {
+      validator.add(
+        .invalid(
+          path.child("template", "metadata", "labels"), labels ?? .null,
+          "`selector` does not match template `labels`"))
+    }
+    validator.lastingPods(template, path.child("template"), "ReplicationController")
+  })
+
+  static let podTemplateKind = Rules(
+    create: { validator, object in validator.podTemplate(object["template"] ?? [:], "template") },
+    checksAlways: true)
+
+  static let controllerRevision = Rules(
+    create: { validator, revision in
+      if revision["data"] == nil { validator.add(.required("data", "data is mandatory")) }
+      validator.notNegative(revision["revision"], "revision")
+    },
+    update: { validator, new, old in validator.immutable(new["data"], old["data"], "data") },
+    checksAlways: true)
+
+  // MARK: - DaemonSets
+
+  static let daemonSet = Rules(
+    create: { validator, set in
+      validator.workload(set)
+      validator.notNegative(set.spec["revisionHistoryLimit"], "spec.revisionHistoryLimit")
+      let strategy = set.spec["updateStrategy"] ?? [:]
+      guard strategy["type"] != "OnDelete" else { return }
+      let path: FieldPath = "spec.updateStrategy.rollingUpdate"
+      guard let rolling = strategy["rollingUpdate"] else {
+        validator.add(.required(path))
+        return
+      }
+      for field in ["maxUnavailable", "maxSurge"] {
+        validator.intOrPercent(rolling[field], path.child(field))
+        validator.notOverAll(rolling[field], path.child(field))
+      }
+      switch (isZero(rolling["maxUnavailable"]), isZero(rolling["maxSurge"])) {
+      case (true, true):
+        validator.add(.required(path.child("maxUnavailable"), "cannot be 0 when maxSurge is 0"))
+      case (false, false):
+        validator.add(
+          .invalid(
+            path.child("maxSurge"), rolling["maxSurge"] ?? 0, "may not be set when maxUnavailable is non-zero"
+          ))
+      default: break
+      }
+    },
+    update: { validator, new, old in
+      validator.immutable(new.spec["selector"], old.spec["selector"], "spec.selector")
+    })
+
+  // MARK: - StatefulSets
+
+  static let statefulSet = Rules(
+    create: { validator, set in
+      validator.workload(set)
+      let path: FieldPath = "spec"
+      let spec = set.spec
+      validator.notNegative(spec["revisionHistoryLimit"], path.child("revisionHistoryLimit"))
+      validator.notNegative(spec.at("ordinals", "start"), path.child("ordinals", "start"))
+      let rolling = spec.at("updateStrategy", "rollingUpdate")
+      let place = path.child("updateStrategy", "rollingUpdate")
+      if let rolling, spec.at("updateStrategy", "type") != "RollingUpdate" {
+        validator.add(.invalid(place, rolling, "only allowed for updateStrategy 'RollingUpdate'"))
+      }
+      validator.notNegative(rolling?["partition"], place.child("partition"))
+      if let most = rolling?["maxUnavailable"] {
+        validator.intOrPercent(most, place.child("maxUnavailable"))
+        validator.notOverAll(most, place.child("maxUnavailable"))
+        if isZero(most) { validator.add(.invalid(place.child("maxUnavailable"), most, "cannot be 0")) }
+      }
+    },
+    update: { validator, new, old in
+      let free = [
+        "replicas", "ordinals", "template", "updateStrategy", "revisionHistoryLimit",
+        "persistentVolumeClaimRetentionPolicy", "minReadySeconds",
+      ]
+      func fixed(_ set: JSON) -> JSON {
+        var spec = set.spec
+        for field in free { spec[field] = nil }
+        return spec
+      }
+      if fixed(new) != fixed(old) {
+        let named = free.dropLast().map { "'\($0)'" }.joined(separator: ", ")
+        validator.add(
+          .forbidden(
+            "spec",
+            "updates to statefulset spec for fields other than \(named) and 'minReadySeconds' are forbidden"))
+      }
+    })
+
+  // MARK: - Shared
+
+  static func isZero(_ value: JSON?) -> Bool { value == nil || value == 0 || value == "0%" }
+
+  mutating func notOverAll(_ value: JSON?, _ path: FieldPath) {
+    if let text = value?.string, text.last == "%", (Int(text.dropLast()) ?? 0) > 100 {
+      add(.invalid(path, .string(text), "must not be greater than 100%"))
+    }
+  }
+
   private mutating func workload(_ object: JSON) {
     let path: FieldPath = "spec"
     let spec = object.spec
@@ -50,15 +166,19 @@ extension Validator {
             "`selector` does not match template `labels`"))
       }
     }
-    podTemplate(template, path.child("template"))
+    lastingPods(template, path.child("template"), object.kind)
+  }
+
+  /// A template whose pods are to run for ever.
+  private mutating func lastingPods(_ template: JSON, _ path: FieldPath, _ kind: String) {
+    podTemplate(template, path)
     if let policy = template.spec["restartPolicy"]?.string, policy != "Always" {
-      add(.notSupported(path.child("template", "spec", "restartPolicy"), .string(policy), ["Always"]))
+      add(.notSupported(path.child("spec", "restartPolicy"), .string(policy), ["Always"]))
     }
     if template.spec["activeDeadlineSeconds"] != nil {
       add(
         .forbidden(
-          path.child("template", "spec", "activeDeadlineSeconds"),
-          "activeDeadlineSeconds in \(object.kind) is not Supported"))
+          path.child("spec", "activeDeadlineSeconds"), "activeDeadlineSeconds in \(kind) is not Supported"))
     }
   }
 
@@ -71,105 +191,11 @@ extension Validator {
     guard let rolling else { return }
     let place = path.child("rollingUpdate")
     for field in ["maxUnavailable", "maxSurge"] { intOrPercent(rolling[field], place.child(field)) }
-    func isZero(_ value: JSON?) -> Bool { value == 0 || value == "0%" }
-    if isZero(rolling["maxUnavailable"]), isZero(rolling["maxSurge"]) {
+    if Self.isZero(rolling["maxUnavailable"]), Self.isZero(rolling["maxSurge"]) {
       add(
         .invalid(
           place.child("maxUnavailable"), rolling["maxUnavailable"] ?? 0, "may not be 0 when `maxSurge` is 0"))
     }
-    if let text = rolling["maxUnavailable"]?.string, text.last == "%", (Int(text.dropLast()) ?? 0) > 100 {
-      add(.invalid(place.child("maxUnavailable"), .string(text), "must not be greater than 100%"))
-    }
+    notOverAll(rolling["maxUnavailable"], place.child("maxUnavailable"))
   }
-
-  // MARK: - Configuration
-
-  /// Bytes that the values of one ConfigMap or Secret may have.
-  static let dataBytesMax = 1024 * 1024
-
-  static let configMap = Rules(
-    create: { validator, map in
-      var size = 0
-      for field in ["data", "binaryData"] {
-        for (key, value) in map[field]?.object ?? [:] {
-          validator.check(key, at: FieldPath(field).key(key), Names.configKeyProblem)
-          size += value.string?.utf8.count ?? 0
-          if field == "binaryData", map["data"]?[key] != nil {
-            validator.add(
-              .invalid(FieldPath(field).key(key), .string(key), "duplicate of key present in data"))
-          }
-        }
-      }
-      if size > dataBytesMax { validator.add(.tooLong("", dataBytesMax)) }
-    },
-    update: { validator, new, old in validator.frozen(new, old, ["data", "binaryData"]) }, checksAlways: true)
-
-  static let secret = Rules(
-    create: { validator, secret in
-      var size = 0
-      for (key, value) in secret["data"]?.object ?? [:] {
-        validator.check(key, at: FieldPath("data").key(key), Names.configKeyProblem)
-        size += (value.string?.utf8.count ?? 0) / 4 * 3
-      }
-      if size > dataBytesMax { validator.add(.tooLong("data", dataBytesMax)) }
-      let needed =
-        switch secret["type"]?.string {
-        case "kubernetes.io/tls": ["tls.crt", "tls.key"]
-        case "kubernetes.io/dockerconfigjson": [".dockerconfigjson"]
-        case "kubernetes.io/dockercfg": [".dockercfg"]
-        case "kubernetes.io/ssh-auth": ["ssh-privatekey"]
-        default: [String]()
-        }
-      for key in needed where secret["data"]?[key] == nil {
-        validator.add(.required(FieldPath("data").key(key)))
-      }
-    },
-    update: { validator, new, old in
-      validator.immutable(new["type"], old["type"], "type")
-      validator.frozen(new, old, ["data"])
-    }, checksAlways: true)
-
-  private mutating func frozen(_ new: JSON, _ old: JSON, _ fields: [String]) {
-    guard old["immutable"]?.bool == true else { return }
-    let reason = "field is immutable when `immutable` is set"
-    if new["immutable"]?.bool != true { add(.forbidden("immutable", reason)) }
-    for field in fields where new[field] != old[field] { add(.forbidden(FieldPath(field), reason)) }
-  }
-
-  // MARK: - Nodes and leases
-
-  static let node = Rules(
-    create: { validator, node in
-      var seen: Set<String> = []
-      for (position, taint) in (node.spec["taints"]?.elements ?? []).enumerated() {
-        let place = FieldPath("spec.taints").index(position)
-        validator.check(taint["key"]?.string ?? "", at: place.child("key"), Names.qualifiedNameProblem)
-        if let value = taint["value"]?.string {
-          validator.check(value, at: place.child("value"), Names.labelValueProblem)
-        }
-        if !seen.insert("\(taint["key"]?.string ?? ""):\(taint["effect"]?.string ?? "")").inserted {
-          validator.add(FieldError(.duplicate, place, taint, "taints must be unique by key and effect pair"))
-        }
-      }
-    },
-    update: { validator, new, old in
-      // Set once, by whoever gives addresses out.
-      if let before = old.spec["podCIDRs"], before != new.spec["podCIDRs"] {
-        validator.add(
-          .forbidden(
-            "spec.podCIDRs", "node updates may not change podCIDR except from \"\" to valid"))
-      }
-    })
-
-  static let lease = Rules(create: { validator, lease in
-    if let seconds = lease.spec["leaseDurationSeconds"]?.integer, seconds <= 0 {
-      validator.add(.invalid("spec.leaseDurationSeconds", .integer(seconds), "must be greater than 0"))
-    }
-    validator.notNegative(lease.spec["leaseTransitions"], "spec.leaseTransitions")
-    if lease.spec["strategy"] != nil {
-      validator.oneOf(lease.spec["strategy"], "spec.strategy", ["OldestEmulationVersion"])
-    } else if lease.spec["preferredHolder"]?.string?.isEmpty == false {
-      validator.add(.forbidden("spec.preferredHolder", "may only be specified if `strategy` is defined"))
-    }
-  })
 }

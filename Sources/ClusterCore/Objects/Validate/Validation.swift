@@ -71,6 +71,21 @@ struct Validator {
     case ("", "Node"): node
     case ("apps", "Deployment"): deployment
     case ("apps", "ReplicaSet"): replicaSet
+    case ("apps", "StatefulSet"): statefulSet
+    case ("apps", "DaemonSet"): daemonSet
+    case ("apps", "ControllerRevision"): controllerRevision
+    case ("", "ReplicationController"): replicationController
+    case ("", "PodTemplate"): podTemplateKind
+    case ("batch", "Job"): job
+    case ("batch", "CronJob"): cronJob
+    case ("autoscaling", "HorizontalPodAutoscaler"): autoscaler
+    case ("policy", "PodDisruptionBudget"): disruptionBudget
+    case ("", "PersistentVolume"): persistentVolume
+    case ("", "PersistentVolumeClaim"): persistentVolumeClaim
+    case ("", "ResourceQuota"): resourceQuota
+    case ("", "LimitRange"): limitRange
+    case ("", "Endpoints"): endpoints
+    case ("", "Event"): event
     case ("discovery.k8s.io", "EndpointSlice"): endpointSlice
     case ("coordination.k8s.io", "Lease"): lease
     case ("networking.k8s.io", "Ingress"): ingress

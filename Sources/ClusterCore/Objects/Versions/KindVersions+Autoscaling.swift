@@ -26,8 +26,9 @@ extension KindVersions {
     let all = spec["metrics"]?.elements ?? []
     let position = all.firstIndex { cpuTarget($0) != nil }
     if let position { spec["targetCPUUtilizationPercentage"] = cpuTarget(all[position]) }
-    // The cpu comes first when v1 is read back; where it stands elsewhere the whole list is kept.
-    let others = position == 0 ? Array(all.dropFirst()) : all
+    // The one cpu comes first when v1 is read back; where it stands elsewhere the whole list is kept.
+    let rest = Array(all.dropFirst())
+    let others = position == 0 && !rest.contains { cpuTarget($0) != nil } ? rest : all
     if !others.isEmpty { note(&object, metrics, .array(others)) }
     if let rules = spec["behavior"] { note(&object, behavior, rules) }
     spec.removeValue(forKey: "metrics")

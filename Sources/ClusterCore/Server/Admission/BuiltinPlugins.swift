@@ -12,10 +12,11 @@ struct AdmissionSettings: Sendable {
 }
 
 extension AdmissionChain {
-  /// The chain of an API server. `services` gives out addresses, `webhooks` calls out.
+  /// The chain of an API server. `services` gives out addresses, `webhooks` calls out, `guards` have the last
+  /// word: they ask who writes.
   static func builtin(
     _ state: AdmissionState, services: ServiceAllocator, webhooks: WebhookCaller,
-    settings: AdmissionSettings
+    settings: AdmissionSettings, guards: [any AdmissionPlugin] = []
   ) -> AdmissionChain {
     AdmissionChain(
       [
@@ -37,9 +38,8 @@ extension AdmissionChain {
         PodSecurityPlugin(state: state, settings: settings.podSecurity),
         WebhookConfigurationCheck(),
         ValidatingWebhooks(state: state, caller: webhooks),
-        ResourceQuotaPlugin(state: state),
-      ],
-      configuration: [
+      ] + guards + [ResourceQuotaPlugin(state: state)],
+      configuration: Set(RoleEscalation.kinds).union([
         GroupResource("", "namespaces"), GroupResource("", "limitranges"),
         GroupResource("", "resourcequotas"),
         GroupResource("", "serviceaccounts"), GroupResource("scheduling.k8s.io", "priorityclasses"),
@@ -47,7 +47,7 @@ extension AdmissionChain {
         GroupResource("networking.k8s.io", "ingressclasses"),
         GroupResource("admissionregistration.k8s.io", "mutatingwebhookconfigurations"),
         GroupResource("admissionregistration.k8s.io", "validatingwebhookconfigurations"),
-      ])
+      ]))
   }
 }
 

@@ -28,14 +28,24 @@ final class ServiceAllocator: Sendable {
   private static let portRange: ClosedRange<UInt16> = 30_000...32_767
   private let state = Mutex(State())
 
-  init(base: UInt32, length: Int) {
+  /// Several servers begin at random places, so that they seldom choose the same.
+  init(base: UInt32, length: Int, isShared: Bool = false) {
     self.base = base
     self.length = length
+    if isShared {
+      state.withLock { state in
+        state.nextAddress = .random(in: 0..<(1 << (32 - UInt32(length))))
+        state.nextPort = .random(in: 0..<UInt16(Self.portRange.count))
+      }
+    }
   }
 
   /// Takes what a stored Service holds.
-  func adopt(_ service: JSON) {
-    let claims = Self.claims(of: service)
+  func adopt(_ service: JSON) { adopt(Self.claims(of: service)) }
+
+  /// Takes what somebody else holds.
+  func adopt(_ claims: ServiceClaims) {
+    if claims.isEmpty { return }
     state.withLock { state in
       state.addresses.formUnion(claims.addresses)
       state.ports.formUnion(claims.ports)

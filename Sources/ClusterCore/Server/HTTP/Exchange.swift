@@ -28,8 +28,6 @@ struct HTTPRequest: Sendable {
   /// Percent-decoded segments, without empty ones.
   var path: [String]
   var rawPath: String
-  /// After the question mark, as it came; nil without one.
-  var rawQuery: String?
   var query: [(name: String, value: String)]
   var headers: HTTPHeaders
   /// Empty when the body is streamed.

@@ -113,9 +113,8 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler, @uncheck
     let stream = RequestStream(channel: channel) { [weak self] in self?.readIfWaiting() }
     self.stream = stream
     let request = HTTPRequest(
-      method: head.method, path: target.path, rawPath: target.rawPath,
-      rawQuery: head.uri.firstIndex(of: "?").map { String(head.uri[head.uri.index(after: $0)...]) },
-      query: target.query, headers: head.headers, body: [], identity: .anonymous, peer: peer,
+      method: head.method, path: target.path, rawPath: target.rawPath, query: target.query,
+      headers: head.headers, body: [], identity: .anonymous, peer: peer,
       remoteAddress: (channel.parent ?? channel).remoteAddress?.ipAddress ?? "", uri: head.uri, stream: stream
     )
     Task { [respond] in

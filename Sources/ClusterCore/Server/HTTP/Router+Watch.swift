@@ -64,11 +64,11 @@ extension RESTCore {
     let asked = options.resourceVersion ?? ""
     let prefix = Self.prefix(kind, namespace: namespace)
     if options.sendInitialEvents {
-      if asked.isEmpty { await caches.catchUp() } else { try await wait(forVersion: asked) }
+      if asked.isEmpty { try await caches.requireCaughtUp() } else { try await wait(forVersion: asked) }
       return .state(prefix: prefix, filter: filter, marksEnd: true)
     }
     if asked.isEmpty || asked == "0" {
-      if asked.isEmpty { await caches.catchUp() }
+      if asked.isEmpty { try await caches.requireCaughtUp() }
       return .state(prefix: prefix, filter: filter, marksEnd: false)
     }
     try await wait(forVersion: asked)

@@ -161,7 +161,14 @@ final class Router: Sendable {
     case .PATCH:
       let written = try await core.patch(
         kind, namespace: namespace, name: name, patch: try Bodies.patch(request), part: part,
-        options: WriteOptions(request), identity: request.identity)
+        options: WriteOptions(request), identity: request.identity
+      ) {
+        // Who may patch may not thereby create.
+        try await self.access.require(
+          AccessAttributes(
+            identity: request.identity, verb: "create", group: kind.group, version: kind.version,
+            resource: kind.plural, namespace: namespace, name: name))
+      }
       return Answer.object(written.isNew ? 201 : 200, written.object, kind, form, warnings: written.warnings)
     case .DELETE where part == .main:
       let (options, dryRun) = try Bodies.deleteOptions(request, core.registry)

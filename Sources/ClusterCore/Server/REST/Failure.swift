@@ -4,6 +4,7 @@
 import ClusterClient
 import ClusterObjects
 import ClusterStore
+import Diagnostics
 
 enum Failure {
   static func notFound(_ kind: ResourceKind, _ name: String) -> APIStatusError {
@@ -140,13 +141,27 @@ enum Failure {
       APIStatusError(
         code: 503, reason: "ServiceUnavailable", message: "the server is shutting down",
         details: ["retryAfterSeconds": 1])
+    // Full: the disk, or etcd's quota. Nothing was written; it goes on by itself when there is room again.
+    case .failed(let cause) where ["STO0005", "STO0011"].contains(cause.code):
+      APIStatusError(
+        code: 507, reason: "InsufficientStorage", message: "the store is full: \(cause)",
+        details: ["retryAfterSeconds": 5, "causes": [["message": JSON("\(cause)")]]])
+    // Whether a write took place is not known then.
+    case .failed(let cause) where ["STO0010", "STO0016"].contains(cause.code):
+      APIStatusError(
+        code: 504, reason: "Timeout", message: "the store does not answer: \(cause)",
+        details: ["causes": [["message": JSON("\(cause)")]]])
+    case .failed(let cause) where cause.code == "STO0013":
+      APIStatusError(
+        code: 413, reason: "RequestEntityTooLarge", message: "the object is too large: \(cause)", details: [:]
+      )
     case .failed(let cause):
       APIStatusError(
         code: 500, reason: "InternalError", message: "Internal error occurred: \(cause)",
         details: ["causes": [["message": JSON("\(cause)")]]])
     case .compacted(let oldest):
       expired("The provided resource version is too old; the oldest is \(oldest)")
-    case .exists, .conflict, .notFound, .future, .slowWatcher:
+    case .exists, .conflict, .notFound, .claimed, .future, .slowWatcher:
       APIStatusError(code: 500, reason: "InternalError", message: "Internal error occurred: \(error)")
     }
   }

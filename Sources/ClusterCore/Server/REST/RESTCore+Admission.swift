@@ -67,11 +67,7 @@ extension RESTCore {
   func validate(_ kind: ResourceKind, _ object: JSON, old: JSON?, part: Part = .main) throws {
     let errors: [FieldError]
     if let old {
-      switch part {
-      case .main, .status, .finalize, .approval:
-        errors = kind.validateUpdate(object, old: old, subresource: part == .main ? nil : part.subresource)
-      case .ephemeralContainers, .resize: errors = kind.validateCreate(object)
-      }
+      errors = kind.validateUpdate(object, old: old, subresource: part == .main ? nil : part.subresource)
     } else {
       errors = kind.validateCreate(object)
     }

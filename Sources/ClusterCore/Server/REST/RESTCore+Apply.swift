@@ -6,10 +6,10 @@ import ClusterStore
 import Diagnostics
 
 extension RESTCore {
-  /// Applies `intent` to the object; creates what is not there.
+  /// Applies `intent` to the object; creates what is not there, unless `mayCreate` throws.
   func apply(
     _ kind: ResourceKind, namespace: String, name: String, _ intent: JSON, part: Part, options: WriteOptions,
-    identity: Identity
+    identity: Identity, mayCreate: (() async throws -> Void)? = nil
   ) async throws -> Written {
     guard let manager = options.fieldManager, !manager.isEmpty else {
       throw APIStatusError(
@@ -61,6 +61,7 @@ extension RESTCore {
         written.warnings = decoded.warnings + written.warnings
         return written
       } catch let error as APIStatusError where error.isNotFound && part == .main {
+        try await mayCreate?()
         do {
           var written = try await create(
             kind, namespace: namespace, try result(over: nil), options: options, identity: identity,

@@ -79,7 +79,7 @@ extension RESTCore {
     default: break
     }
     if finalizers != object.finalizers {
-      object.set(finalizers.isEmpty ? nil : JSON(finalizers), at: "metadata", "finalizers")
+      object.set(finalizers.isEmpty ? .none : JSON(finalizers), at: "metadata", "finalizers")
     }
     let grace = gracePeriod(kind, old, options)
     let already = old.isTerminating ? old.at("metadata", "deletionGracePeriodSeconds")?.integer ?? 0 : nil

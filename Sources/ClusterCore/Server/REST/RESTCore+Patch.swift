@@ -8,12 +8,13 @@ import Diagnostics
 extension RESTCore {
   func patch(
     _ kind: ResourceKind, namespace: String, name: String, patch: Patch, part: Part, options: WriteOptions,
-    identity: Identity
+    identity: Identity, mayCreate: (() async throws -> Void)? = nil
   ) async throws -> Written {
     let validation = FieldValidation(rawValue: options.fieldValidation ?? "") ?? .ignore
     if case .apply(let intent) = patch {
       return try await apply(
-        kind, namespace: namespace, name: name, intent, part: part, options: options, identity: identity)
+        kind, namespace: namespace, name: name, intent, part: part, options: options, identity: identity,
+        mayCreate: mayCreate)
     }
     return try await change(
       kind, namespace: namespace, name: name, part: part, options: options, identity: identity

@@ -50,6 +50,9 @@ struct AdmissionView {
   var take: (JSON, inout JSON) -> Void
 }
 
+/// Another server's Service holds what was chosen for this one.
+struct ClaimTaken: Error { var name: String }
+
 extension RESTCore {
   func create(
     _ kind: ResourceKind, namespace: String, _ body: JSON, options: WriteOptions, identity: Identity,
@@ -75,6 +78,10 @@ extension RESTCore {
         return try await createNamed(
           kind, &attempt, options: options, identity: identity, isApply: isApply)
       } catch let error as APIStatusError where error.isAlreadyExists && isGenerated && tries < 7 {
+        tries += 1
+      } catch let error as ClaimTaken where tries < 64 {
+        // Another server was quicker: choose again, knowing that.
+        services.adopt(ServiceClaims(name: error.name))
         tries += 1
       }
     }
@@ -126,7 +133,7 @@ extension RESTCore {
     do {
       let key = Self.key(kind, object.namespace, name)
       if options.dryRun {
-        await caches.catchUp()
+        try await caches.requireCaughtUp()
         if cache(kind)[key] != nil { throw Failure.alreadyExists(kind, name) }
         request.rollBack()
         return Written(
@@ -141,8 +148,11 @@ extension RESTCore {
           object: CachedObject(key: key, revision: revision, tree: object), isNew: true,
           warnings: request.warnings)
       } catch {
-        if case .exists = error { throw Failure.alreadyExists(kind, name) }
-        throw Failure.store(error)
+        switch error {
+        case .exists: throw Failure.alreadyExists(kind, name)
+        case .claimed(let claim, _): throw ClaimTaken(name: claim)
+        default: throw Failure.store(error)
+        }
       }
     } catch {
       request.rollBack()
@@ -283,6 +293,7 @@ extension RESTCore {
           if !wanted.resourceVersion.isEmpty { throw Failure.conflict(kind, name) }
           guard let newer = CachedObject(stored) else { throw Failure.store(error) }
           current = newer.served(as: kind)
+        case .claimed(let claim, _): services.adopt(ServiceClaims(name: claim))
         case .notFound: throw Failure.notFound(kind, name)
         default: throw Failure.store(error)
         }

@@ -64,7 +64,7 @@ final class RESTCore: Sendable {
   func get(
     _ kind: ResourceKind, namespace: String, name: String, resourceVersion: String? = nil
   ) async throws -> CachedObject {
-    if let resourceVersion { try await wait(forVersion: resourceVersion) } else { await caches.catchUp() }
+    if let resourceVersion { try await wait(forVersion: resourceVersion) } else { try await caches.requireCaughtUp() }
     guard let found = cache(kind)[Self.key(kind, namespace, name)] else {
       throw Failure.notFound(kind, name)
     }
@@ -117,7 +117,7 @@ final class RESTCore: Sendable {
       after = prefix + page.after
       if page.revision == 0 {
         // A token given with 410: goes on from here in the present state.
-        await caches.catchUp()
+        try await caches.requireCaughtUp()
         (revision, objects) = (caches.revision, cache.snapshot)
       } else {
         revision = page.revision
@@ -127,7 +127,7 @@ final class RESTCore: Sendable {
       let asked = options.resourceVersion ?? ""
       switch options.resourceVersionMatch {
       case nil, "":
-        if asked.isEmpty { await caches.catchUp() } else { try await wait(forVersion: asked) }
+        if asked.isEmpty { try await caches.requireCaughtUp() } else { try await wait(forVersion: asked) }
         revision = caches.revision
         objects = cache.snapshot
       case "NotOlderThan" where !asked.isEmpty:

@@ -28,7 +28,7 @@ extension Router {
         301, contentType: "text/plain", headers: [("location", request.rawPath + "/" + query)],
         .bytes(ByteBuffer()))
     }
-    try await admitConnect(request, kind, namespace, text, "proxy")
+    try await admitConnect(request, kind, namespace, text, "proxy", path: rest.path)
     let uri = (rest.path.isEmpty ? "/" : rest.path) + (rest.query.map { "?" + $0 } ?? "")
     if kind.kind == "Node" {
       let node = try await core.get(kind, namespace: "", name: asked.name).tree
@@ -163,7 +163,8 @@ struct ProxyPath: Sendable, Hashable {
     }
     prefix = String(request.rawPath[..<index])
     path = String(request.rawPath[index...])
-    query = request.rawQuery
+    let mark = request.uri.firstIndex(of: "?")
+    query = mark.map { String(request.uri[request.uri.index(after: $0)...]) }
   }
 }
 

@@ -78,21 +78,33 @@ extension Router {
     _ request: HTTPRequest, _ namespace: String, _ name: String, _ subresource: String
   ) async throws {
     guard request.method == .GET else { return }
-    let attributes = AccessAttributes(
-      identity: request.identity, verb: "create", group: "", version: "v1", resource: "pods",
-      subresource: subresource, namespace: namespace, name: name)
-    guard case .allow = await access.decide(attributes) else {
-      throw APIStatusError(
-        code: 403, reason: "Forbidden",
-        message: "pods \"\(name)\" is forbidden: User \"\(request.identity.user)\" cannot create resource "
-          + "\"pods/\(subresource)\" in API group \"\" in the namespace \"\(namespace)\"",
-        details: ["name": JSON(name), "kind": "pods"])
-    }
+    try await access.require(
+      AccessAttributes(
+        identity: request.identity, verb: "create", group: "", version: "v1", resource: "pods",
+        subresource: subresource, namespace: namespace, name: name))
   }
 
+  /// Admission sees what the query asks for, as the object that upstream makes of it.
   func admitConnect(
-    _ request: HTTPRequest, _ kind: ResourceKind, _ namespace: String, _ name: String, _ subresource: String
-  ) async throws {}
+    _ request: HTTPRequest, _ kind: ResourceKind, _ namespace: String, _ name: String, _ subresource: String,
+    path: String = ""
+  ) async throws {
+    var options: JSON = [:]
+    switch subresource {
+    case "exec", "attach":
+      for flag in ["stdin", "stdout", "stderr", "tty"] where request.flag(flag) { options[flag] = true }
+      if let container = request.parameter("container") { options["container"] = JSON(container) }
+      let command = request.query.filter { $0.name == "command" }.map(\.value)
+      if !command.isEmpty { options["command"] = JSON(command) }
+    case "portforward":
+      let ports = request.query.filter { $0.name == "ports" }.flatMap { $0.value.split(separator: ",") }
+      if !ports.isEmpty { options["ports"] = .array(ports.compactMap { Int($0).map { JSON($0) } }) }
+    default: if !path.isEmpty { options["path"] = JSON(path) }
+    }
+    try await core.admitConnect(
+      kind, namespace: namespace, name: name, subresource: subresource, options: options,
+      identity: request.identity)
+  }
 
   /// Upstream's words for a container that was not named, or is not there.
   func containerName(_ asked: String?, of pod: JSON) throws -> String {

@@ -1,5 +1,7 @@
 // The caches of all resources, fed by one watch of the store, and who waits for them to catch up.
 
+import ClusterClient
+import ClusterObjects
 import ClusterStore
 import Logging
 import Synchronization
@@ -23,6 +25,7 @@ final class ObjectCaches: Sendable {
   private let applied = Mutex<Revision>(0)
   private let state = Mutex(State())
   private let feed = Mutex<Task<Void, Never>?>(nil)
+  private let followers = Mutex<[(kind: ResourceKind, make: @Sendable () -> any WatchSubscriber)]>([])
 
   init(store: any Store) { self.store = store }
 
@@ -69,6 +72,7 @@ final class ObjectCaches: Sendable {
       applied = page.revision
     }
     wake(page.revision)
+    for (kind, make) in followers.withLock({ $0 }) { start(kind, make) }
     return watch
   }
 
@@ -141,10 +145,30 @@ final class ObjectCaches: Sendable {
     for waiter in ready { waiter.continuation.resume(returning: true) }
   }
 
-  /// The caches show at least what was committed when this was called.
-  func catchUp() async { _ = await wait(for: store.currentRevision) }
+  /// The caches show at least what was committed when this was called, by whatever server. Throws the Status for a store
+  /// that does not answer.
+  func requireCaughtUp() async throws(APIStatusError) {
+    let latest: Revision
+    do throws(StoreError) { latest = try await store.latestRevision() } catch { throw Failure.store(error) }
+    if await !wait(for: latest) { throw Failure.tooLargeVersion(latest, current: revision) }
+  }
 
   // MARK: Watchers
+
+  /// The same for who makes do with what is cached when the store does not answer.
+  func catchUp() async { try? await requireCaughtUp() }
+
+  /// A watcher of this process, from the present state on; made anew when the caches had to be loaded again.
+  func follow(_ kind: ResourceKind, make: @escaping @Sendable () -> any WatchSubscriber) {
+    followers.withLock { $0.append((kind, make)) }
+    start(kind, make)
+  }
+
+  private func start(_ kind: ResourceKind, _ make: @Sendable () -> any WatchSubscriber) {
+    let all = WatchFilter(kind: kind, namespace: "", labels: LabelSelector(), fields: FieldSelector())
+    _ = subscribe(
+      make(), to: kind.storageName, from: .state(prefix: Self.root, filter: all, marksEnd: false))
+  }
 
   func subscribe(_ subscriber: any WatchSubscriber, to resource: String, from start: ObjectCache.Start)
     -> Revision?

@@ -75,6 +75,8 @@ public final class ByteLink: ChannelDuplexHandler, @unchecked Sendable {
   public func close() {
     guard !isClosing, !isClosed else { return }
     isClosing = true
+    // TLS waits for the peer's farewell, which may stand behind what was not read.
+    hold(false)
     let channel = channel
     let timeout = channel.eventLoop.scheduleTask(in: Self.closeTimeout) { channel.close(promise: nil) }
     let sent = channel.eventLoop.makePromise(of: Void.self)

@@ -6,7 +6,8 @@
 
 import NIOCore
 
-public struct SPDYSession: ~Copyable {
+/// One owner at a time: not for several threads.
+public final class SPDYSession {
   public enum Role: Sendable { case client, server }
 
   public enum Event: Sendable, Hashable {
@@ -66,16 +67,16 @@ public struct SPDYSession: ~Copyable {
   public var streamCount: Int { streams.count }
 
   /// What is to be sent, and none of it a second time.
-  public mutating func takeOutput() -> ByteBuffer {
+  public func takeOutput() -> ByteBuffer {
     defer { output = ByteBuffer() }
     return output
   }
 
-  private mutating func put(_ frame: SPDYFrame) throws(SPDYError) { try encoder.encode(frame, into: &output) }
+  private func put(_ frame: SPDYFrame) throws(SPDYError) { try encoder.encode(frame, into: &output) }
 
   // MARK: Ours
 
-  public mutating func open(_ headers: SPDYHeaders) throws(SPDYError) -> UInt32 {
+  public func open(_ headers: SPDYHeaders) throws(SPDYError) -> UInt32 {
     guard !isGoingAway, streams.count < Self.streamsMax, nextID < Self.windowMax else {
       throw SPDYError("no more streams on this connection")
     }
@@ -87,14 +88,14 @@ public struct SPDYSession: ~Copyable {
   }
 
   /// Accepts a stream of the peer's.
-  public mutating func reply(_ id: UInt32) throws(SPDYError) {
+  public func reply(_ id: UInt32) throws(SPDYError) {
     guard streams[id]?.isReplied == false else { return }
     streams[id]?.isReplied = true
     try put(.synReply(id: id, headers: SPDYHeaders(), isFinal: false))
   }
 
   /// Sends data; `isFinal` closes our half. What is sent on a stream that is gone is dropped.
-  public mutating func send(_ id: UInt32, _ bytes: ByteBuffer, isFinal: Bool = false) throws(SPDYError) {
+  public func send(_ id: UInt32, _ bytes: ByteBuffer, isFinal: Bool = false) throws(SPDYError) {
     guard streams[id]?.isLocalOpen == true, streams[id]?.isFinalHeld == false else { return }
     if peerKeepsWindows, streams[id]?.held.readableBytes != 0 || room(id) < bytes.readableBytes {
       streams[id]?.held.writeImmutableBuffer(bytes)
@@ -111,16 +112,16 @@ public struct SPDYSession: ~Copyable {
   /// True while the peer's window holds back data of this stream: feed it no more.
   public func isHeld(_ id: UInt32) -> Bool { streams[id].map { $0.held.readableBytes > 0 } ?? false }
 
-  public mutating func reset(_ id: UInt32, _ status: Reset) throws(SPDYError) {
+  public func reset(_ id: UInt32, _ status: Reset) throws(SPDYError) {
     guard streams.removeValue(forKey: id) != nil else { return }
     try put(.reset(id: id, status: status.rawValue))
   }
 
-  public mutating func goAway() throws(SPDYError) { try put(.goAway(lastGood: lastPeerID, status: 0)) }
+  public func goAway() throws(SPDYError) { try put(.goAway(lastGood: lastPeerID, status: 0)) }
 
   private func room(_ id: UInt32) -> Int { min(streams[id]?.window ?? 0, connectionWindow) }
 
-  private mutating func sendHeld(_ id: UInt32) throws(SPDYError) {
+  private func sendHeld(_ id: UInt32) throws(SPDYError) {
     let count = min(room(id), streams[id]?.held.readableBytes ?? 0)
     if count > 0, let piece = streams[id]?.held.readSlice(length: count) {
       streams[id]?.window -= count
@@ -133,12 +134,12 @@ public struct SPDYSession: ~Copyable {
     }
   }
 
-  private mutating func closeLocal(_ id: UInt32) {
+  private func closeLocal(_ id: UInt32) {
     streams[id]?.isLocalOpen = false
     if streams[id]?.isRemoteOpen == false { streams[id] = nil }
   }
 
-  private mutating func closeRemote(_ id: UInt32) {
+  private func closeRemote(_ id: UInt32) {
     streams[id]?.isRemoteOpen = false
     if streams[id]?.isLocalOpen == false { streams[id] = nil }
   }
@@ -146,7 +147,7 @@ public struct SPDYSession: ~Copyable {
   // MARK: The peer's
 
   /// Throws when the bytes are no SPDY: send what `takeOutput` gives, then close.
-  public mutating func receive(_ bytes: ByteBuffer) throws(SPDYError) -> [Event] {
+  public func receive(_ bytes: ByteBuffer) throws(SPDYError) -> [Event] {
     decoder.append(bytes)
     var events: [Event] = []
     do throws(SPDYError) {
@@ -158,7 +159,7 @@ public struct SPDYSession: ~Copyable {
     return events
   }
 
-  private mutating func take(_ frame: SPDYFrame, _ events: inout [Event]) throws(SPDYError) {
+  private func take(_ frame: SPDYFrame, _ events: inout [Event]) throws(SPDYError) {
     switch frame {
     case .synStream(let id, let headers, let isFinal, let isUnidirectional):
       // Clients' streams are odd, servers' even, and the numbers only grow.
@@ -223,13 +224,13 @@ public struct SPDYSession: ~Copyable {
     }
   }
 
-  private mutating func finish(_ id: UInt32, _ events: inout [Event]) {
+  private func finish(_ id: UInt32, _ events: inout [Event]) {
     guard streams[id]?.isRemoteOpen == true else { return }
     events.append(.data(id: id, ByteBuffer(), isFinal: true))
     closeRemote(id)
   }
 
-  private mutating func drain(_ events: inout [Event]) throws(SPDYError) {
+  private func drain(_ events: inout [Event]) throws(SPDYError) {
     for id in streams.keys.sorted() where isHeld(id) {
       try sendHeld(id)
       if !isHeld(id) { events.append(.writable(id: id)) }
@@ -237,7 +238,7 @@ public struct SPDYSession: ~Copyable {
   }
 
   /// Opens our windows again after half of them was used: a gibibyte.
-  private mutating func count(_ id: UInt32, _ bytes: Int) throws(SPDYError) {
+  private func count(_ id: UInt32, _ bytes: Int) throws(SPDYError) {
     connectionReceived += bytes
     if connectionReceived >= 1 << 30 {
       try put(.windowUpdate(id: 0, delta: UInt32(clamping: connectionReceived)))

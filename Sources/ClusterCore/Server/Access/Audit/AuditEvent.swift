@@ -57,7 +57,7 @@ final class AuditEvent: Sendable {
 
   /// The body as it was understood. Of a created object the name is known only from it.
   func requests(_ object: JSON) {
-    let kept = decision.level >= .request ? trimmed(object) : nil
+    let kept: JSON? = decision.level >= .request ? trimmed(object) : .none
     state.withLock { state in
       state.requestObject = kept
       if state.attributes.name.isEmpty { state.attributes.name = object.name }

@@ -177,11 +177,17 @@ private struct RotatedFile {
 
   private mutating func turnOver() {
     close()
-    let (seconds, nanoseconds) = Timestamp.now()
-    let time = Timestamp.text(seconds: seconds, nanoseconds: nanoseconds, fractionDigits: 3)
-      .dropLast().replacing(":", with: "-")
     let (stem, suffix) = parts
-    rename(settings.path, "\(stem)-\(time)\(suffix)")
+    var (seconds, nanoseconds) = Timestamp.now()
+    var name: String
+    repeat {
+      let time = Timestamp.text(seconds: seconds, nanoseconds: nanoseconds, fractionDigits: 3)
+      name = "\(stem)-\(time.dropLast().replacing(":", with: "-"))\(suffix)"
+      // Two in a millisecond: the second takes the next one's name.
+      nanoseconds += 1_000_000
+      if nanoseconds >= 1_000_000_000 { (seconds, nanoseconds) = (seconds + 1, 0) }
+    } while access(name, F_OK) == 0
+    rename(settings.path, name)
     prune()
     _ = open()
   }

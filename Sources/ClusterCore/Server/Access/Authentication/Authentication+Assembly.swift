@@ -44,6 +44,7 @@ extension AuthenticationSettings {
     var known: [any TokenAuthenticator] = []
     if !tokenFile.isEmpty { known.append(try StaticTokens(path: tokenFile, audiences: audiences)) }
     known.append(tokens)
+    if let openIDConnect { known.append(try OpenIDConnect(openIDConnect, audiences: audiences)) }
     if bootstrapTokens { known.append(BootstrapTokens(objects: objects, audiences: audiences)) }
     return Authentication(
       frontProxy: proxy, certificates: certificates, tokens: known, audiences: audiences)

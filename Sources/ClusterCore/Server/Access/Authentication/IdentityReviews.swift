@@ -61,7 +61,8 @@ struct IdentityReviews: Sendable {
 extension Identity {
   /// `UserInfo` of authentication.k8s.io.
   var userInfo: JSON {
-    var info: JSON = ["username": JSON(user)]
+    var info: JSON = [:]
+    if !user.isEmpty { info["username"] = JSON(user) }
     if !uid.isEmpty { info["uid"] = JSON(uid) }
     if !groups.isEmpty { info["groups"] = JSON(groups) }
     if !extra.isEmpty {

@@ -3,6 +3,8 @@
 
 import ClusterClient
 import ClusterObjects
+import ClusterStore
+import Diagnostics
 import Logging
 
 extension RESTCore {
@@ -11,48 +13,67 @@ extension RESTCore {
     "RoleBinding": "rolebindings",
   ]
 
-  /// Writes at once, so that the store commits them together: a first start costs a commit or two.
+  /// Writes at once, so that the store commits them together: a first start costs a commit or two. Straight to
+  /// the store: a webhook that does not answer must not keep the server from starting.
   func reconcileDefaultRoles() async throws {
-    let combined = RoleAggregation.combine(DefaultRoles.objects)
     try await withThrowingTaskGroup(of: Void.self) { group in
-      for object in combined {
+      for object in RoleAggregation.combine(DefaultRoles.objects) {
         guard let plural = Self.roleResources[object.kind],
           let kind = registry[GroupVersionResource(RoleIndex.group, "v1", plural)]
         else { continue }
-        let existing = cache(kind)[Self.key(kind, object.namespace, object.name)]?.tree
-        if let existing, DefaultRoles.reconciled(existing, with: object) == nil { continue }
-        group.addTask { try await self.reconcile(kind, object) }
+        let key = Self.key(kind, object.namespace, object.name)
+        if let existing = cache(kind)[key], DefaultRoles.reconciled(existing.tree, with: object) == nil {
+          continue
+        }
+        group.addTask { try await self.reconcile(kind, key, object) }
       }
       try await group.waitForAll()
     }
     await caches.catchUp()
   }
 
-  private func reconcile(_ kind: ResourceKind, _ wanted: JSON) async throws {
-    let api = InProcessClient(core: self, identity: .system)
-    let options = WriteOptions(fieldManager: "weft-apiserver")
+  private func reconcile(_ kind: ResourceKind, _ key: String, _ wanted: JSON) async throws {
     // Somebody else may write between the look and the write: a few rounds settle it.
     for _ in 0..<5 {
-      do {
-        guard let existing = cache(kind)[Self.key(kind, wanted.namespace, wanted.name)]?.tree else {
-          _ = try await api.create(kind.gvr, wanted, options: options)
+      do throws(StoreError) {
+        guard let existing = cache(kind)[key] else {
+          var object = wanted
+          object.set(JSON(Self.uid()), at: "metadata", "uid")
+          object.set(JSON(Timestamp.nowText()), at: "metadata", "creationTimestamp")
+          _ = try await store.create(key, Self.stored(try normal(object, kind), kind).bytes)
           return
         }
-        guard let changed = DefaultRoles.reconciled(existing, with: wanted) else { return }
-        if existing["roleRef"] != changed["roleRef"] {
-          // What a binding refers to cannot be changed.
-          try await api.delete(
-            kind.gvr, namespace: existing.namespace, name: existing.name,
-            options: DeleteOptions(uid: existing.uid))
-        } else {
-          _ = try await api.update(kind.gvr, changed, subresource: nil, options: options)
+        guard let changed = DefaultRoles.reconciled(existing.tree, with: wanted) else { return }
+        if existing.tree["roleRef"] == changed["roleRef"] {
+          _ = try await store.update(
+            key, Self.stored(try normal(changed, kind), kind).bytes, expecting: existing.revision)
           return
         }
-      } catch let error as APIStatusError where error.isConflict || error.isAlreadyExists || error.isNotFound
-      {}
+        // What a binding refers to cannot be changed: it is made anew.
+        _ = try await store.delete(key, expecting: existing.revision)
+      } catch {
+        switch error {
+        case .exists, .conflict, .notFound: break
+        case .failed(let cause): throw cause
+        default: throw Failure.store(error)
+        }
+      }
       await caches.catchUp()
     }
     log.warning("default role not reconciled", metadata: ["kind": "\(kind.kind)", "name": "\(wanted.name)"])
+  }
+
+  private func normal(_ object: JSON, _ kind: ResourceKind) throws(StoreError) -> JSON {
+    do throws(DecodeError) {
+      var normal = try kind.schema.decode(tree: object, as: kind.gvk).object
+      kind.applyDefaults(&normal)
+      return Self.ordered(normal)
+    } catch {
+      throw .failed(
+        WeftError(
+          "API0020", object: "\(object.kind) \(object.name)", cause: error.message,
+          next: "this is a mistake in the program: please report it"))
+    }
   }
 }
 

@@ -5,15 +5,20 @@ import ClusterClient
 import ClusterObjects
 
 /// Looks at every write of a role or binding, after everything else that may change it.
-struct RoleEscalation: Sendable {
+struct RoleEscalation: AdmissionPlugin {
+  let name = "RoleEscalation"
+  let interest = AdmissionInterest.validating(Self.kinds, [.create, .update])
   let roles: RBACAuthorizer
   /// All authorizers: `escalate` and `bind` may be given by any.
   let access: Access
 
+  static let kinds = ["roles", "clusterroles", "rolebindings", "clusterrolebindings"].map {
+    GroupResource(RoleIndex.group, $0)
+  }
   private static let fullAuthority: [PolicyRule] = [.everything, .everyPath]
 
   /// Throws 403 when the writer would give more than they have, 404 when a binding's role is not there.
-  func check(_ request: AdmissionRequest) async throws {
+  func validate(_ request: inout AdmissionRequest) async throws {
     guard let object = request.object, !request.identity.groups.contains(SystemMasters.group) else { return }
     if let old = request.old, Self.isOnlyForCollector(old, object) { return }
     let name = request.name.isEmpty ? object.name : request.name

@@ -8,10 +8,11 @@
 
 import NIOCore
 
-/// Drops grpc-go's bandwidth pings from what a client reads. Keeps at most 16 bytes between reads.
-final class WindowProbeFilter: ChannelInboundHandler {
-  typealias InboundIn = ByteBuffer
-  typealias InboundOut = ByteBuffer
+/// Drops grpc-go's bandwidth pings from what a client reads. Keeps at most 16 bytes between reads. Belongs to one channel's
+/// event loop.
+public final class WindowProbeFilter: ChannelInboundHandler {
+  public typealias InboundIn = ByteBuffer
+  public typealias InboundOut = ByteBuffer
 
   /// 2, 4, 16, 16, 9, 14, 7, 7.
   static let probe: UInt64 = 0x0204_1010_090e_0707
@@ -20,7 +21,9 @@ final class WindowProbeFilter: ChannelInboundHandler {
   /// Bytes of a frame that is passed through and not yet whole.
   private var passing = 0
 
-  func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+  public init() {}
+
+  public func channelRead(context: ChannelHandlerContext, data: NIOAny) {
     var input = unwrapInboundIn(data)
     if pending.readableBytes > 0 {
       pending.writeBuffer(&input)
@@ -32,7 +35,7 @@ final class WindowProbeFilter: ChannelInboundHandler {
   }
 
   /// Takes what is decided from the front of `input`; what is left there needs more bytes.
-  func filter(_ input: inout ByteBuffer) -> ByteBuffer {
+  public func filter(_ input: inout ByteBuffer) -> ByteBuffer {
     var out = ByteBuffer()
     out.reserveCapacity(input.readableBytes)
     while input.readableBytes > 0 {

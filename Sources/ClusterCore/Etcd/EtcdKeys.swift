@@ -1,0 +1,50 @@
+// From the store's keys to etcd's and back, and to etcd's requests.
+//
+//   store   /registry/pods/demo/web            etcd   PREFIX/pods/demo/web
+//   claim   serviceips/10.43.0.7               etcd   PREFIX.claims/serviceips/10.43.0.7     value: the key that holds it
+
+import ClusterStore
+import FoundationEssentials
+
+struct EtcdKeys: Sendable {
+  let root: String
+  let prefix: String
+
+  /// Keys outside `root` are none of ours; they keep their name under the prefix.
+  func bytes(_ key: String) -> Data {
+    let rest = key.hasPrefix(root) ? key.dropFirst(root.count) : Substring(key)
+    return Data((prefix + rest).utf8)
+  }
+
+  func claim(_ name: String) -> Data { Data((prefix + ".claims/" + name).utf8) }
+
+  func key(_ bytes: Data) -> String {
+    root + String(decoding: bytes.dropFirst(prefix.utf8.count), as: UTF8.self)
+  }
+
+  func value(_ found: Etcdserverpb_KeyValue) -> StoredValue {
+    StoredValue(
+      key: key(found.key), value: Array(found.value), createRevision: found.createRevision,
+      revision: found.modRevision)
+  }
+
+  func event(_ event: Etcdserverpb_Event) -> StoreEvent {
+    let found = event.kv
+    if event.type == .delete {
+      return StoreEvent(
+        kind: .delete, key: key(found.key), revision: found.modRevision, createRevision: 0, value: [])
+    }
+    return StoreEvent(
+      kind: found.createRevision == found.modRevision ? .create : .update, key: key(found.key),
+      revision: found.modRevision, createRevision: found.createRevision, value: Array(found.value))
+  }
+
+  /// The first key after all that begin with `start`.
+  static func end(of start: Data) -> Data {
+    var bytes = Array(start)
+    while let last = bytes.popLast() {
+      if last < 0xff { return Data(bytes + [last + 1]) }
+    }
+    return Data([0])
+  }
+}

@@ -1,0 +1,42 @@
+// etcd's leases, which take keys with them when they end. One lease serves the keys of a minute.
+
+import GRPCCore
+import SwiftProtobuf
+import Synchronization
+
+final class EtcdLeases: Sendable {
+  private struct Current {
+    var id: Int64
+    var seconds: Int64
+    var granted: ContinuousClock.Instant
+    var uses: Int
+  }
+  /// As upstream's: a lease with many keys is slow to end.
+  private static let usesMax = 1000
+  private static let reuse = Duration.seconds(60)
+  private let members: EtcdMembers
+  private let current = Mutex<Current?>(nil)
+
+  init(members: EtcdMembers) { self.members = members }
+
+  /// A lease that ends no earlier than `seconds` from now, and at most a minute later.
+  func lease(seconds: Int64) async throws(RPCError) -> Int64 {
+    let known: Int64? = current.withLock { current in
+      guard let found = current, found.seconds == seconds, found.uses < Self.usesMax,
+        ContinuousClock.now - found.granted < Self.reuse
+      else { return nil }
+      current?.uses += 1
+      return found.id
+    }
+    if let known { return known }
+    let response = try await members.call { member, options, _ in
+      try await member.lease.leaseGrant(.with { $0.ttl = seconds + 60 }, options: options)
+    }
+    current.withLock {
+      $0 = Current(id: response.id, seconds: seconds, granted: .now, uses: 1)
+    }
+    return response.id
+  }
+
+  func forget() { current.withLock { $0 = nil } }
+}

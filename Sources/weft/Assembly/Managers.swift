@@ -1,0 +1,74 @@
+// Controllers and scheduler of a control plane: at once when it is the only one, else while it leads.
+
+import ClusterClient
+import ClusterControllers
+import ClusterObjects
+import ClusterScheduler
+import ClusterServer
+import Synchronization
+
+/// Two servers on one store must not both run them: each would make the pods of every ReplicaSet.
+final class Managers: Sendable {
+  private struct State {
+    var controllers: ControllersHandle?
+    var scheduler: SchedulerHandle?
+    var election: Task<Void, Never>?
+  }
+  private let server: ClusterServer
+  private let informers: SharedInformers
+  private let settings: ControllerSettings
+  private let state = Mutex(State())
+
+  init(server: ClusterServer, informers: SharedInformers, settings: ControllerSettings) {
+    self.server = server
+    self.informers = informers
+    self.settings = settings
+  }
+
+  func start() async {
+    let controllers = startControllers(
+      api: server.client(user: "system:kube-controller-manager"), informers: informers, settings: settings)
+    let scheduler = startScheduler(api: server.client(user: "system:kube-scheduler"), informers: informers)
+    state.withLock {
+      $0.controllers = controllers
+      $0.scheduler = scheduler
+    }
+  }
+
+  /// Over Lease `kube-system/kube-controller-manager`, upstream's name.
+  func startWhenLeading() {
+    let election = LeaderElection(
+      api: server.client(user: "system:kube-controller-manager"),
+      lease: ObjectKey(namespace: "kube-system", name: "kube-controller-manager"),
+      identity: "\(NodeAddress.hostName)_\(UInt64.random(in: 0...UInt64.max))")
+    let task = Task {
+      while !Task.isCancelled {
+        try? await election.run { [self] in
+          await start()
+          while !Task.isCancelled { try? await Task.sleep(for: .seconds(3600)) }
+          await stopBoth()
+        }
+      }
+    }
+    state.withLock { $0.election = task }
+  }
+
+  func stop() async {
+    let election = state.withLock { $0.election }
+    election?.cancel()
+    await election?.value
+    await stopBoth()
+  }
+
+  private func stopBoth() async {
+    let (controllers, scheduler) = state.withLock { state in
+      defer {
+        state.controllers = nil
+        state.scheduler = nil
+      }
+      return (state.controllers, state.scheduler)
+    }
+    await scheduler?.stop()
+    await controllers?.stop()
+  }
+}

@@ -1,0 +1,159 @@
+// Programs that tests start: run to their end, or kept until this process ends, however it ends.
+
+import Glibc
+
+/// A program that runs beside the test. A shell between us and it reads a pipe of ours: when that closes, because we closed
+/// it or died, it kills the program.
+public final class Program: @unchecked Sendable {
+  private let shell: pid_t
+  private var pipeEnd: Int32
+  public let pid: pid_t
+
+  public init(
+    _ path: String, _ arguments: [String], output: String = "/dev/null", environment: [String] = []
+  ) throws {
+    var input: [Int32] = [0, 0]
+    var answer: [Int32] = [0, 0]
+    guard pipe(&input) == 0, pipe(&answer) == 0 else { throw Failed(text: "pipe: errno \(errno)") }
+    for end in input + answer { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
+    let script =
+      "\"$@\" </dev/null >\"$OUTPUT\" 2>&1 3>&- & p=$!; echo $p >&3; exec 3>&-; read x; kill -9 $p 2>/dev/null; wait $p"
+    shell = try Self.spawn(
+      "/bin/sh", ["-c", script, "sh", path] + arguments, input: input[0], descriptor3: answer[1],
+      environment: ["OUTPUT=\(output)"] + environment)
+    close(input[0])
+    close(answer[1])
+    pipeEnd = input[1]
+    var text = [UInt8](repeating: 0, count: 16)
+    let count = read(answer[0], &text, 16)
+    close(answer[0])
+    guard let found = pid_t(String(decoding: text.prefix(max(0, count)).prefix { $0 >= 48 }, as: UTF8.self))
+    else {
+      throw Failed(text: "\(path) was not started")
+    }
+    pid = found
+  }
+
+  /// SIGKILL, and waits until it is gone.
+  public func stop() {
+    if pipeEnd < 0 { return }
+    close(pipeEnd)
+    pipeEnd = -1
+    var status: Int32 = 0
+    while waitpid(shell, &status, 0) < 0, errno == EINTR {}
+  }
+
+  deinit { stop() }
+
+  public struct Result: Sendable {
+    public var status: Int32
+    public var output: String
+  }
+
+  /// Runs a program to its end, at most `limit` seconds. Output and errors go together.
+  @discardableResult
+  public static func run(_ path: String, _ arguments: [String], limit: Int = 60, environment: [String] = [])
+    throws
+    -> Result
+  {
+    var template = Array("/tmp/weft-run-XXXXXX".utf8CString)
+    let descriptor = mkstemp(&template)
+    guard descriptor >= 0 else { throw Failed(text: "mkstemp: errno \(errno)") }
+    let file = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    defer {
+      close(descriptor)
+      unlink(file)
+    }
+    let pid = try spawn(
+      "/usr/bin/timeout", ["-s", "KILL", String(limit), path] + arguments, input: -1, descriptor3: -1,
+      output: descriptor, environment: environment)
+    var status: Int32 = 0
+    while waitpid(pid, &status, 0) < 0, errno == EINTR {}
+    return Result(
+      status: status & 0x7f == 0 ? status >> 8 & 0xff : 128 + (status & 0x7f), output: try contents(of: file))
+  }
+
+  public static func contents(of path: String) throws -> String {
+    String(decoding: try bytes(of: path), as: UTF8.self)
+  }
+
+  public static func bytes(of path: String) throws -> [UInt8] {
+    let file = open(path, O_RDONLY | O_CLOEXEC)
+    guard file >= 0 else { throw Failed(text: "\(path): errno \(errno)") }
+    defer { close(file) }
+    var bytes: [UInt8] = []
+    var chunk = [UInt8](repeating: 0, count: 65_536)
+    while true {
+      let count = read(file, &chunk, chunk.count)
+      if count <= 0 { return bytes }
+      bytes += chunk[..<count]
+    }
+  }
+
+  private static func spawn(
+    _ path: String, _ arguments: [String], input: Int32, descriptor3: Int32, output: Int32 = -1,
+    environment: [String]
+  ) throws -> pid_t {
+    var actions = posix_spawn_file_actions_t()
+    posix_spawn_file_actions_init(&actions)
+    defer { posix_spawn_file_actions_destroy(&actions) }
+    if input >= 0 {
+      posix_spawn_file_actions_adddup2(&actions, input, 0)
+    } else {
+      posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+    }
+    if descriptor3 >= 0 { posix_spawn_file_actions_adddup2(&actions, descriptor3, 3) }
+    if output >= 0 {
+      posix_spawn_file_actions_adddup2(&actions, output, 1)
+      posix_spawn_file_actions_adddup2(&actions, output, 2)
+    }
+    var argv: [UnsafeMutablePointer<CChar>?] = ([path] + arguments).map { strdup($0) } + [nil]
+    let variables = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/tmp"] + environment
+    var envp: [UnsafeMutablePointer<CChar>?] = variables.map { strdup($0) } + [nil]
+    defer { for pointer in argv + envp { free(pointer) } }
+    // Our threads may block signals; a shell that inherits that waits for its child forever.
+    var attributes = posix_spawnattr_t()
+    posix_spawnattr_init(&attributes)
+    defer { posix_spawnattr_destroy(&attributes) }
+    var none = sigset_t()
+    sigemptyset(&none)
+    posix_spawnattr_setsigmask(&attributes, &none)
+    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
+    var pid: pid_t = 0
+    let code = posix_spawn(&pid, path, &actions, &attributes, &argv, &envp)
+    guard code == 0 else { throw Failed(text: "\(path): errno \(code)") }
+    return pid
+  }
+}
+
+/// A TCP port of the loopback that nobody uses at this moment.
+public func freePort() throws -> Int {
+  let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+  defer { close(descriptor) }
+  var address = sockaddr_in()
+  address.sin_family = sa_family_t(AF_INET)
+  address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+  var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+  let isBound = withUnsafeMutablePointer(to: &address) { pointer in
+    pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+      bind(descriptor, $0, length) == 0 && getsockname(descriptor, $0, &length) == 0
+    }
+  }
+  guard isBound else { throw Failed(text: "no free port: errno \(errno)") }
+  return Int(UInt16(bigEndian: address.sin_port))
+}
+
+/// Why a helper could not do its part.
+public struct Failed: Error, CustomStringConvertible {
+  public var description: String
+  public init(text: String) { description = text }
+}
+
+/// A folder of its own under /tmp for `body`, gone afterwards.
+public func withScratch<T>(_ body: (String) async throws -> T) async throws -> T {
+  var template = Array("/tmp/weft-store-XXXXXX".utf8CString)
+  guard mkdtemp(&template) != nil else { throw Failed(text: "mkdtemp: errno \(errno)") }
+  let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  defer { _ = try? Program.run("/bin/rm", ["-rf", folder]) }
+  return try await body(folder)
+}
