@@ -134,6 +134,7 @@ public func startControllers(
       namespaceController(context), serviceAccountController(context), rootCertificateController(context),
       deploymentController(context), replicaSetController(context), endpointSliceController(context),
       garbageCollector(context), resourceQuotaController(context),
+      claimProtectionController(context), volumeProtectionController(context),
       nodeLifecycleController(context), podGarbageCollector(context),
     ] + more, events: events)
 }

@@ -25,6 +25,8 @@ extension GroupVersionResource {
   public static let secrets = Self("", "v1", "secrets")
   public static let serviceAccounts = Self("", "v1", "serviceaccounts")
   public static let resourceQuotas = Self("", "v1", "resourcequotas")
+  public static let persistentVolumes = Self("", "v1", "persistentvolumes")
+  public static let persistentVolumeClaims = Self("", "v1", "persistentvolumeclaims")
   public static let events = Self("", "v1", "events")
   public static let endpointSlices = Self("discovery.k8s.io", "v1", "endpointslices")
   public static let leases = Self("coordination.k8s.io", "v1", "leases")
