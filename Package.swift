@@ -119,7 +119,7 @@ let modules: [Module] = [
     packages: [
       "Logging", "GRPCCore", "GRPCNIOTransportHTTP2Posix", "GRPCProtobuf", "SwiftProtobuf", "Crypto", "X509",
       "NIOCore",
-      "NIOPosix", "NIOHTTP1", "NIOSSL",
+      "NIOPosix", "NIOHTTP1", "NIOSSL", "NIOEmbedded",
     ], exclude: ["CRI/cri.proto", "CRI/events.proto", "CRI/generate.sh"]),
 
   // For tests alone.
