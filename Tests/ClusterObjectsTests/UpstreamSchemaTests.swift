@@ -88,7 +88,7 @@ private struct Oracle {
     case .time: "Time"
     case .microTime: "MicroTime"
     case .bytes: "string/byte"
-    case .raw: "any"
+    case .raw, .deduced: "any"
     case .fields: "FieldsV1"
     case .list(let element): "[\(describe(element))]"
     case .map(let element): "{\(describe(element))}"
