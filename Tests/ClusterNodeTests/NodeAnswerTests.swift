@@ -17,6 +17,9 @@ private struct Nothing: PodSource, PodStatusSink, PodObjects {
   func finishDeletion(_ pod: JSON) async throws {}
   func object(_ kind: String, namespace: String, name: String) async throws -> JSON? { nil }
   func services(namespace: String) async throws -> [JSON] { [] }
+  func token(_ pod: JSON, audience: String, seconds: Int) async throws -> PodToken {
+    throw CancellationError()
+  }
 }
 
 private func agent(logs: String = "/nonexistent") -> NodeAgent {
