@@ -116,7 +116,7 @@ private func asked(
 
 /// Few names of each sort, so that they meet.
 private struct World {
-  private var random: SeededNumbers
+  private var random: SplitMix
   private var roles: [ObjectKey: JSON] = [:]
   private var bindings: [ObjectKey: JSON] = [:]
   private let namespaces = ["", "a", "b"]
@@ -128,7 +128,7 @@ private struct World {
   private let groups = ["g1", "g2", "g3"]
   private let paths = ["/m", "/m/*", "*", "/n"]
 
-  init(seed: UInt64) { random = SeededNumbers(seed: seed) }
+  init(seed: UInt64) { random = SplitMix(seed: seed) }
 
   private mutating func pick<T>(_ from: [T]) -> T { from[Int(random.next() % UInt64(from.count))] }
   private mutating func some(_ from: [String]) -> JSON {
@@ -240,17 +240,5 @@ private struct World {
       ? [question.resource] : ["\(question.resource)/\(question.subresource)", "*/\(question.subresource)"]
     return has("apiGroups", ["*", question.group]) && has("resources", ["*"] + combined)
       && (rule["resourceNames"] == nil || has("resourceNames", [question.name]))
-  }
-}
-
-private struct SplitMix {
-  private var state: UInt64
-  init(seed: UInt64) { state = seed }
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-    return z ^ (z >> 31)
   }
 }
