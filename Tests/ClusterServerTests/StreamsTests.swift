@@ -145,7 +145,7 @@ private let upgrade: HTTPHeaders = [
       let isOver = Mutex(false)
       call.channel.eventLoop.execute {
         call.start(
-          onBody: { bytes in text.withLock { $0.writeImmutableBuffer(bytes) } },
+          onBody: { bytes in text.withLock { _ = $0.writeImmutableBuffer(bytes) } },
           onEnd: { isWhole in isOver.withLock { $0 = isWhole } })
       }
       #expect(try await eventually { text.withLock { String(buffer: $0) } == "first\n" })
