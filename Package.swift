@@ -72,7 +72,7 @@ let modules: [Module] = [
   Module(name: "ClusterObjects", path: "Sources/ClusterCore/Objects"),
   Module(
     name: "ClusterStore", path: "Sources/ClusterCore/Store", on: ["Diagnostics", "CSQLite", "CLinux"],
-    packages: ["Logging"], testsOn: ["ClusterStoreEtcd", "StoreLab"]),
+    packages: ["Logging"], testsOn: ["ClusterStoreEtcd", "StoreLab", "StoreFaults"]),
   Module(name: "GRPCWindowProbe", path: "Sources/ClusterCore/GRPC", packages: ["NIOCore"], tests: false),
   // One suite tests both engines: Tests/ClusterStoreTests.
   Module(
@@ -123,6 +123,9 @@ let modules: [Module] = [
     ], exclude: ["CRI/cri.proto", "CRI/events.proto", "CRI/generate.sh"]),
 
   // For tests alone.
+  Module(
+    name: "StoreFaults", path: "Tests/StoreFaults", kind: .executable, on: ["ClusterStore", "Diagnostics"],
+    tests: false),
   Module(
     name: "StoreLab", path: "Tests/StoreLab", on: ["ClusterStore", "ClusterStoreEtcd", "Diagnostics"],
     tests: false),
