@@ -172,6 +172,9 @@ let modules: [Module] = [
     name: "DNSBenchmark", path: "Benchmarks/DNS", kind: .executable,
     on: ["DNS", "ClusterView", "ClusterObjects", "Addresses"], tests: false),
   Module(
+    name: "StoreBenchmark", path: "Benchmarks/Store", kind: .executable,
+    on: ["ClusterStore", "ClusterStoreEtcd", "Diagnostics"], tests: false, exclude: ["run.sh"]),
+  Module(
     name: "IngressBenchmark", path: "Benchmarks/Ingress/Server", kind: .executable,
     on: ["Ingress", "Reactor", "Addresses", "Diagnostics"], tests: false),
   Module(name: "weft-cni", path: "Sources/weft-cni", kind: .executable, on: ["CNI"], tests: false),
@@ -225,7 +228,8 @@ for module in modules where kept.contains(module.name) {
     let isPlugin = module.name == "weft-cni"
     targets.append(
       .executableTarget(
-        name: module.name, dependencies: dependencies, path: module.path, exclude: ["README.md"],
+        name: module.name, dependencies: dependencies, path: module.path,
+        exclude: ["README.md"] + module.exclude,
         // The demo's manifest travels in the binary.
         resources: module.name == "weft" ? [.embedInCode("Resources/demo.yaml")] : [],
         swiftSettings: swiftSettings + (isPlugin ? [.unsafeFlags(["-static-executable"])] : []),

@@ -6,50 +6,6 @@ import Glibc
 import StoreLab
 import Testing
 
-/// An ext4 file system in a file, mounted while it is used.
-final class SmallDisk {
-  let image: String
-  let folder: String
-  private var isMounted = false
-
-  init(_ scratch: String, mebibytes: Int) throws {
-    image = "\(scratch)/disk.img"
-    folder = "\(scratch)/disk"
-    mkdir(folder, 0o755)
-    try Self.must("/usr/bin/truncate", ["-s", "\(mebibytes)M", image])
-    try Self.must("/sbin/mkfs.ext4", ["-q", "-F", "-m", "0", image])
-    try mount()
-  }
-
-  func mount() throws {
-    try Self.must("/bin/mount", ["-o", "loop", image, folder])
-    isMounted = true
-  }
-
-  func unmount() throws {
-    if isMounted { try Self.must("/bin/umount", [folder]) }
-    isMounted = false
-  }
-
-  /// As if the power went: what was not synced is gone, every later call fails.
-  func cutPower() throws {
-    let descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-    defer { close(descriptor) }
-    // FS_IOC_SHUTDOWN with EXT4_GOING_FLAGS_NOLOGFLUSH.
-    var flags: UInt32 = 2
-    guard ioctl(descriptor, 0x8004_587d, &flags) == 0 else {
-      throw Failed(text: "FS_IOC_SHUTDOWN: errno \(errno)")
-    }
-  }
-
-  deinit { if isMounted { _ = try? Program.run("/bin/umount", ["-l", folder]) } }
-
-  private static func must(_ path: String, _ arguments: [String]) throws {
-    let result = try Program.run(path, arguments)
-    guard result.status == 0 else { throw Failed(text: "\(path) \(arguments): \(result.output)") }
-  }
-}
-
 @Suite(.serialized) struct DiskTests {
   @Test func `when the power goes every acknowledged write is on the disk`() async throws {
     try await withScratch { scratch in
