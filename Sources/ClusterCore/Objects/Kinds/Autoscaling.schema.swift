@@ -31,7 +31,7 @@ extension SchemaText {
       target MetricTarget! #2 "What it should be.
       metric MetricIdentifier! #3 "The number.
     type MetricTarget "What a number should be.
-      type string! #1 "Utilization, Value or AverageValue.
+      type string! #1 "How the target is meant: Utilization, Value or AverageValue.
       value quantity? #2 "The number.
       averageValue quantity? #3 "The number for each pod.
       averageUtilization int32? #4 "The share of what is requested, in percent.

@@ -165,7 +165,7 @@ extension SchemaText {
       type string #3 "The type.
       level string #4 "The level.
     type WindowsSecurityContextOptions "Settings that only Windows knows.
-      gmsaCredentialSpecName string? #1 "The name of the GMSA credential.
+      gmsaCredentialSpecName string? #1 "Which GMSA credential, by name.
       gmsaCredentialSpec string? #2 "The GMSA credential itself.
       runAsUserName string? #3 "The user that processes start as.
       hostProcess bool? #4 "Whether it runs on the node itself.

@@ -171,7 +171,7 @@ extension SchemaText {
       secretName string! #1 "The Secret with the account and its key.
       shareName string! #2 "The share.
       readOnly bool #3 "Whether it may only be read.
-      secretNamespace string? #4 "The namespace of the Secret.
+      secretNamespace string? #4 "Where the Secret is; the claim's namespace when nothing is said.
     type ScaleIOPersistentVolumeSource "A volume of ScaleIO.
       gateway string! #1 "The address of its gateway.
       system string! #2 "The storage system.
@@ -179,7 +179,8 @@ extension SchemaText {
       sslEnabled bool #4 "Whether the gateway is spoken to with TLS.
       protectionDomain string #5 "The protection domain.
       storagePool string #6 "The storage pool.
-      storageMode string #7 = ThinProvisioned "ThickProvisioned or ThinProvisioned.
+      storageMode string #7 = ThinProvisioned "Whether space is taken at once: ThickProvisioned, or \#
+    ThinProvisioned.
       volumeName string #8 "The volume.
       fsType string #9 = xfs "The file system to mount, such as ext4.
       readOnly bool #10 "Whether it may only be read.

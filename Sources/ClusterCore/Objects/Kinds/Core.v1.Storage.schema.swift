@@ -111,7 +111,8 @@ extension SchemaText {
       sslEnabled bool #4 "Whether the gateway is spoken to with TLS.
       protectionDomain string #5 "The protection domain.
       storagePool string #6 "The storage pool.
-      storageMode string #7 = ThinProvisioned "ThickProvisioned or ThinProvisioned.
+      storageMode string #7 = ThinProvisioned "Whether space is taken at once: ThickProvisioned, or \#
+    ThinProvisioned.
       volumeName string #8 "The volume.
       fsType string #9 = xfs "The file system to mount, such as ext4.
       readOnly bool #10 "Whether it may only be read.

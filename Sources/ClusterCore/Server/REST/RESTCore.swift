@@ -64,7 +64,11 @@ final class RESTCore: Sendable {
   func get(
     _ kind: ResourceKind, namespace: String, name: String, resourceVersion: String? = nil
   ) async throws -> CachedObject {
-    if let resourceVersion { try await wait(forVersion: resourceVersion) } else { try await caches.requireCaughtUp() }
+    if let resourceVersion {
+      try await wait(forVersion: resourceVersion)
+    } else {
+      try await caches.requireCaughtUp()
+    }
     guard let found = cache(kind)[Self.key(kind, namespace, name)] else {
       throw Failure.notFound(kind, name)
     }
