@@ -79,3 +79,13 @@ if ! .tools/bin/etcd-3.4 --version 2>/dev/null | grep -q "Version: 3.4"; then
   install -m 755 "$scratch/usr/bin/etcd" .tools/bin/etcd-3.4
   rm -rf "$scratch"
 fi
+
+# Debian's kubectl, which speaks only SPDY; under another name, so that it is nobody's `kubectl` by accident.
+if ! .tools/bin/kubectl-1.20 version --client 2>/dev/null | grep -q 'v1.20'; then
+  echo "installing Debian's kubectl into .tools/bin" >&2
+  scratch=$(mktemp -d)
+  chmod 755 "$scratch"
+  (cd "$scratch" && apt-get update -qq && apt-get download -qq kubernetes-client 2>/dev/null && dpkg -x kubernetes-client_*.deb .)
+  install -m 755 "$scratch/usr/bin/kubectl" .tools/bin/kubectl-1.20
+  rm -rf "$scratch"
+fi

@@ -3,14 +3,14 @@
 import ClusterObjects
 import Testing
 
-private func kind(_ apiVersion: String, _ name: String) throws -> ResourceKind {
+func servedKind(_ apiVersion: String, _ name: String) throws -> ResourceKind {
   try #require(KindRegistry.builtin.kind(apiVersion: apiVersion, kind: name))
 }
 
 /// From a body to what would be stored, and the findings on it.
-private func made(_ text: String) throws -> (object: JSON, findings: [String]) {
+func madeObject(_ text: String) throws -> (object: JSON, findings: [String]) {
   let body = try JSON(parsing: text)
-  let kind = try kind(body.apiVersion, body.kind)
+  let kind = try servedKind(body.apiVersion, body.kind)
   var object = try kind.schema.decode(tree: body, as: kind.gvk, validation: .strict).object
   if kind.isNamespaced { object.set("default", at: "metadata", "namespace") }
   kind.applyDefaults(&object)
@@ -18,9 +18,9 @@ private func made(_ text: String) throws -> (object: JSON, findings: [String]) {
 }
 
 private func findings(from old: String, to new: String, part: String? = nil) throws -> [String] {
-  let before = try made(old).object
-  return try kind(before.apiVersion, before.kind)
-    .validateUpdate(try made(new).object, old: before, subresource: part).map(\.description)
+  let before = try madeObject(old).object
+  return try servedKind(before.apiVersion, before.kind)
+    .validateUpdate(try madeObject(new).object, old: before, subresource: part).map(\.description)
 }
 
 private let rbac = #""apiVersion":"rbac.authorization.k8s.io/v1","metadata":{"name":"system:a"}"#
@@ -171,7 +171,7 @@ private let rule =
     ),
   ] as [(String, [String])])
 func `what may not be stored is told in upstream's words`(body: String, expected: [String]) throws {
-  #expect(try made(body).findings == expected)
+  #expect(try madeObject(body).findings == expected)
 }
 
 @Test(
@@ -215,7 +215,7 @@ func `what never changes is kept from changing`(old: String, new: String, expect
 // MARK: - What is filled in
 
 @Test func `webhooks wait ten seconds and fail closed unless told otherwise`() throws {
-  let object = try made(
+  let object = try madeObject(
     #"{\#(hooks),"kind":"MutatingWebhookConfiguration","webhooks":[{"name":"a.b.c","sideEffects":"None","admissionReviewVersions":["v1"],"clientConfig":{"service":{"namespace":"n","name":"s"}},"rules":[{\#(rule)}]}]}"#
   ).object
   let hook = try #require(object["webhooks"]?.elements.first)
@@ -227,7 +227,7 @@ func `what never changes is kept from changing`(old: String, new: String, expect
 }
 
 @Test func `subjects and roles get the group they are of`() throws {
-  let object = try made(
+  let object = try madeObject(
     #"{\#(rbac),"kind":"ClusterRoleBinding","roleRef":{"kind":"ClusterRole","name":"x"},"subjects":[{"kind":"User","name":"a"},{"kind":"ServiceAccount","name":"b","namespace":"c"}]}"#
   ).object
   #expect(object.at("roleRef", "apiGroup") == "rbac.authorization.k8s.io")
@@ -251,79 +251,8 @@ func `what never changes is kept from changing`(old: String, new: String, expect
     ),
   ] as [(String, [String], JSON)])
 func `what was not said is filled in`(body: String, path: [String], value: JSON) throws {
-  let object = try made(body).object
+  let object = try madeObject(body).object
   #expect(path.reduce(object as JSON?) { $0?[$1] } == value)
-}
-
-// MARK: - Requests for certificates
-
-private let request = #"""
-  {"apiVersion":"certificates.k8s.io/v1","kind":"CertificateSigningRequest","metadata":{"name":"a"},
-   "spec":{"request":"\#(pem("CERTIFICATE REQUEST"))","signerName":"example.com/a","usages":["any"]}}
-  """#
-
-private func pem(_ type: String) -> String {
-  Base64.encode("-----BEGIN \(type)-----\nAAAA\n-----END \(type)-----\n".utf8)
-}
-
-@Test func `a request says who asks, whatever its body claims`() throws {
-  var object = try made(request).object
-  object.set("forged", at: "spec", "username")
-  object.set(["x": ["y"]], at: "spec", "extra")
-  CertificateStrategy.prepareForCreate(&object, user: "jane", uid: "", groups: ["devs"], extra: [:])
-  #expect(object.spec["username"] == "jane" && object.spec["groups"] == ["devs"])
-  #expect(object.spec["extra"] == nil && object.spec["uid"] == nil)
-}
-
-@Test func `each path of a request changes its own part only`() throws {
-  let old = try made(request).object
-  let kind = try kind("certificates.k8s.io/v1", "CertificateSigningRequest")
-  let now = KubeTime(seconds: 0)
-  var new = old
-  new.set("other", at: "spec", "signerName")
-  new["status"] = [
-    "conditions": [["type": "Approved", "status": "True"]], "certificate": JSON(pem("CERTIFICATE")),
-  ]
-
-  var approved = new
-  CertificateStrategy.prepareForUpdate(&approved, old: old, part: "approval", now: now)
-  #expect(approved["spec"] == old["spec"] && approved.at("status", "certificate") == nil)
-  let condition = try #require(approved.at("status", "conditions")?.elements.first)
-  #expect(condition["lastUpdateTime"] == "1970-01-01T00:00:00Z")
-  #expect(condition["lastTransitionTime"] == "1970-01-01T00:00:00Z")
-  #expect(kind.validateUpdate(approved, old: old, subresource: "approval") == [])
-
-  var signed = new
-  CertificateStrategy.prepareForUpdate(&signed, old: approved, part: "status", now: now)
-  #expect(signed.at("status", "certificate") == JSON(pem("CERTIFICATE")))
-  #expect(signed.at("status", "conditions")?.elements.count == 1)
-  #expect(kind.validateUpdate(signed, old: approved, subresource: "status") == [])
-
-  var forged = new
-  CertificateStrategy.prepareForUpdate(&forged, old: old, part: "status", now: now)
-  #expect(forged.at("status", "conditions") == nil)
-}
-
-@Test func `a verdict is not taken back, and not given twice`() throws {
-  let kind = try kind("certificates.k8s.io/v1", "CertificateSigningRequest")
-  var approved = try made(request).object
-  approved["status"] = ["conditions": [["type": "Approved", "status": "True"]]]
-  var both = approved
-  both["status"] = [
-    "conditions": [["type": "Approved", "status": "True"], ["type": "Denied", "status": "False"]]
-  ]
-  let findings = kind.validateUpdate(both, old: approved, subresource: "approval").map(\.description)
-  #expect(
-    findings == [
-      #"status.conditions[1].status: Unsupported value: "False": supported values: "True""#,
-      #"status.conditions: Invalid value: "Denied": Approved and Denied conditions are mutually exclusive"#,
-    ])
-  var none = approved
-  none["status"] = [:]
-  #expect(
-    kind.validateUpdate(none, old: approved, subresource: "approval").map(\.description) == [
-      #"status.conditions: Forbidden: updates may not remove a condition of type "Approved""#
-    ])
 }
 
 // MARK: - What kubectl shows
@@ -355,12 +284,12 @@ private func pem(_ type: String) -> String {
       ["Name", "Service", "Available", "Age"], ["v1.", "Local", "False (Gone)", "<unknown>"]
     ),
     (
-      request, ["Name", "Age", "SignerName", "Requestor", "RequestedDuration", "Condition"],
+      certificateRequest, ["Name", "Age", "SignerName", "Requestor", "RequestedDuration", "Condition"],
       ["a", "<unknown>", "example.com/a", "", "<none>", "Pending"]
     ),
   ] as [(String, [String], [JSON])])
 func `columns are those that kubectl shows`(body: String, columns: [String], cells: [JSON]) throws {
-  let object = try made(body).object
+  let object = try madeObject(body).object
   let printer = TablePrinter.printer(for: GroupVersionKind(apiVersion: object.apiVersion, kind: object.kind))
   #expect(printer.columns.map(\.name) == columns)
   #expect(printer.cells(object, KubeTime(seconds: 0)) == cells)
@@ -378,7 +307,7 @@ func `columns are those that kubectl shows`(body: String, columns: [String], cel
 
 @Test func `damaged PEM and URLs never trap a rule`() throws {
   var generator = SeededGenerator(state: 0x5eed)
-  let kind = try kind("certificates.k8s.io/v1", "CertificateSigningRequest")
+  let kind = try servedKind("certificates.k8s.io/v1", "CertificateSigningRequest")
   let hook = try hookKind()
   let corpus = [
     "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n",
@@ -403,7 +332,7 @@ func `columns are those that kubectl shows`(body: String, columns: [String], cel
 }
 
 private func hookKind() throws -> ResourceKind {
-  try kind("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration")
+  try servedKind("admissionregistration.k8s.io/v1", "ValidatingWebhookConfiguration")
 }
 
 private struct SeededGenerator: RandomNumberGenerator {

@@ -3,6 +3,7 @@
 import ClusterClient
 import ClusterObjects
 import ClusterServer
+import StoreLab
 import Testing
 
 /// kubectl as somebody else, by a certificate of theirs.

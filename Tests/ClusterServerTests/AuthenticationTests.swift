@@ -2,12 +2,17 @@
 
 import ClusterClient
 import ClusterObjects
+import Crypto
 import CryptoExtras
 import Diagnostics
 import Glibc
 import NIOHTTP1
 import NIOPosix
+import StoreLab
+import SwiftASN1
+import Synchronization
 import Testing
+import X509
 
 @testable import ClusterServer
 
@@ -314,6 +319,133 @@ private func user(
         try await later.authenticate(try keys.new.token(claims), audiences: ["api"])?.identity.user
           == "\(address)#frank")
       await issuer.shutdown(grace: .zero)
+    }
+  }
+
+  @Test func `another server is asked about tokens that nobody knows, once in a while`() async throws {
+    try await withFolder { folder in
+      let authority = try CertificateAuthority(folder: folder + "/webhook")
+      let asked = Mutex(0)
+      let webhook = try await HTTPListener.start(
+        host: "127.0.0.1", port: 0,
+        certificate: try authority.server(names: ["localhost"], addresses: [[127, 0, 0, 1]]),
+        authority: authority.pem, group: MultiThreadedEventLoopGroup.singleton
+      ) { request in
+        asked.withLock { $0 += 1 }
+        let body = (try? JSON(parsing: request.body)) ?? .null
+        switch body.at("spec", "token")?.string {
+        case "good":
+          return Answer.json(
+            200,
+            [
+              "status": [
+                "authenticated": true,
+                "user": ["username": "heidi", "uid": "9", "groups": ["g"], "extra": ["k": ["v"]]],
+              ]
+            ])
+        case "none": return Answer.json(200, ["status": ["authenticated": false]])
+        case "error": return Answer.json(200, ["status": ["error": "expired"]])
+        default: return HTTPResponse.text(400, "no")
+        }
+      }
+      try write(
+        folder + "/config",
+        """
+        apiVersion: v1
+        kind: Config
+        clusters: [{name: w, cluster: {server: "https://127.0.0.1:\(webhook.port)/review", \
+        certificate-authority: \(folder)/webhook/ca.crt}}]
+        contexts: [{name: w, context: {cluster: w, user: ""}}]
+        current-context: w
+        """)
+      let tokens = try WebhookTokens(
+        WebhookTokenSettings(configFile: folder + "/config"), audiences: ["api"])
+      for _ in 0..<3 {
+        let heidi = try await tokens.authenticate("good", audiences: ["api", "x"])
+        #expect(heidi?.identity.user == "heidi" && heidi?.identity.extra == ["k": ["v"]])
+        #expect(heidi?.audiences == ["api"])
+        let none = try await tokens.authenticate("none", audiences: ["api"])
+        #expect(none == nil)
+      }
+      #expect(asked.withLock { $0 } == 2)
+      for wrong in ["error", "broken"] {
+        await #expect(throws: TokenProblem.self) {
+          _ = try await tokens.authenticate(wrong, audiences: ["api"])
+        }
+      }
+      await webhook.shutdown(grace: .zero)
+    }
+  }
+
+  // MARK: Certificates
+
+  /// A certificate of an authority of its own, with these dates, as PEM of both.
+  private static func makeCertificate(
+    from: Int64, to: Int64, usage: ExtendedKeyUsage.Usage = .clientAuth
+  ) throws -> (authority: String, leaf: Certificate) {
+    let authorityKey = Certificate.PrivateKey(P256.Signing.PrivateKey())
+    let name = try DistinguishedName { CommonName("authority") }
+    let now = Timestamp.now().seconds
+    let authority = try Certificate(
+      version: .v3, serialNumber: .init(), publicKey: authorityKey.publicKey,
+      notValidBefore: CertificateAuthority.date(now - 1_000_000),
+      notValidAfter: CertificateAuthority.date(now + 1_000_000), issuer: name, subject: name,
+      signatureAlgorithm: .ecdsaWithSHA256,
+      extensions: try .init {
+        Critical(BasicConstraints.isCertificateAuthority(maxPathLength: nil))
+        Critical(KeyUsage(keyCertSign: true))
+      }, issuerPrivateKey: authorityKey)
+    let key = Certificate.PrivateKey(P256.Signing.PrivateKey())
+    let subject = try DistinguishedName([
+      .init(type: .RDNAttributeType.commonName, utf8String: "ivan"),
+      .init(type: .RDNAttributeType.organizationName, utf8String: "dev"),
+      .init(type: ClientCertificates.uidAttribute, utf8String: "42"),
+    ])
+    let leaf = try Certificate(
+      version: .v3, serialNumber: .init(), publicKey: key.publicKey,
+      notValidBefore: CertificateAuthority.date(now + from),
+      notValidAfter: CertificateAuthority.date(now + to), issuer: name, subject: subject,
+      signatureAlgorithm: .ecdsaWithSHA256, extensions: try .init { try ExtendedKeyUsage([usage]) },
+      issuerPrivateKey: authorityKey)
+    return (try authority.serializeAsPEM().pemString, leaf)
+  }
+
+  @Test(
+    arguments: [
+      (-100, 100, ExtendedKeyUsage.Usage.clientAuth, ""),
+      (-100, -1, .clientAuth, "expired or is not yet valid"),
+      (100, 200, .clientAuth, "x509"), (-100, 100, .serverAuth, "incompatible key usage"),
+    ] as [(Int64, Int64, ExtendedKeyUsage.Usage, String)])
+  func `a certificate counts between its dates and for clients`(
+    from: Int64, to: Int64, usage: ExtendedKeyUsage.Usage, problem: String
+  ) async throws {
+    let made = try Self.makeCertificate(from: from, to: to, usage: usage)
+    let certificates = ClientCertificates(authorities: try Authorities(pem: made.authority, path: "ca"))
+    var serializer = DER.Serializer()
+    try serializer.serialize(made.leaf)
+    let peer = Peer(shown: [serializer.serializedBytes])
+    switch await certificates.identity(peer) {
+    case .found(let identity):
+      #expect(problem.isEmpty)
+      #expect(identity == Identity(user: "ivan", groups: ["dev", "system:authenticated"], uid: "42"))
+      // The connection outlives it.
+      peer.keep(.valid(until: Timestamp.now().seconds - 1), of: certificates.authorities)
+      guard case .wrong = await certificates.identity(peer) else {
+        Issue.record("still believed")
+        return
+      }
+    case .wrong(let text): #expect(!problem.isEmpty && text.contains(problem), "\(text)")
+    case .notMine: Issue.record("not looked at")
+    }
+    let strangers = try Authorities(
+      pem: try Self.makeCertificate(from: 0, to: 1).authority, path: "ca")
+    guard case .invalid = await strangers.verify(Peer(shown: [serializer.serializedBytes])) else {
+      Issue.record("believed by another authority")
+      return
+    }
+    guard case .invalid = await strangers.verify(Peer(shown: [[1, 2, 3]])) else {
+      Issue.record("no certificate believed")
+      return
     }
   }
 

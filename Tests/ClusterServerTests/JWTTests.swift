@@ -3,6 +3,7 @@
 import ClusterObjects
 import Crypto
 import CryptoExtras
+import StoreLab
 import Testing
 
 @testable import ClusterServer
@@ -109,7 +110,7 @@ private func accepts(_ text: String, _ keys: VerifyingKeys = VerifyingKeys([key.
     let token = try key.token(claims)
     let bytes = Array(token.utf8)
     for count in bytes.indices { #expect(!accepts(String(decoding: bytes[..<count], as: UTF8.self))) }
-    var generator = SeededNumbers(seed: 7)
+    var generator = SplitMix(seed: 7)
     for index in bytes.indices {
       var changed = bytes
       changed[index] = UInt8.random(in: 0...255, using: &generator)
@@ -119,7 +120,7 @@ private func accepts(_ text: String, _ keys: VerifyingKeys = VerifyingKeys([key.
   }
 
   @Test func `mutated tokens, keys and files bring nothing down`() throws {
-    var generator = SeededNumbers(seed: 42)
+    var generator = SplitMix(seed: 42)
     let rsa = SigningKey.rsa(try _RSA.Signing.PrivateKey(keySize: .bits2048))
     let keys = VerifyingKeys([key.verifying, rsa.verifying])
     let corpus = [
@@ -192,7 +193,7 @@ private func accepts(_ text: String, _ keys: VerifyingKeys = VerifyingKeys([key.
 }
 
 /// Small, seeded, the same everywhere.
-struct SeededNumbers: RandomNumberGenerator {
+struct SplitMix: RandomNumberGenerator {
   private var state: UInt64
   init(seed: UInt64) { state = seed }
   mutating func next() -> UInt64 {
@@ -204,7 +205,7 @@ struct SeededNumbers: RandomNumberGenerator {
   }
 }
 
-func mutate(_ bytes: inout [UInt8], _ generator: inout SeededNumbers) {
+func mutate(_ bytes: inout [UInt8], _ generator: inout SplitMix) {
   guard !bytes.isEmpty else { return bytes.append(UInt8.random(in: 0...255, using: &generator)) }
   let index = Int.random(in: bytes.indices, using: &generator)
   switch Int.random(in: 0..<5, using: &generator) {

@@ -116,7 +116,7 @@ private func asked(
 
 /// Few names of each sort, so that they meet.
 private struct World {
-  private var random: SplitMix
+  private var random: SeededNumbers
   private var roles: [ObjectKey: JSON] = [:]
   private var bindings: [ObjectKey: JSON] = [:]
   private let namespaces = ["", "a", "b"]
@@ -128,7 +128,7 @@ private struct World {
   private let groups = ["g1", "g2", "g3"]
   private let paths = ["/m", "/m/*", "*", "/n"]
 
-  init(seed: UInt64) { random = SplitMix(seed: seed) }
+  init(seed: UInt64) { random = SeededNumbers(seed: seed) }
 
   private mutating func pick<T>(_ from: [T]) -> T { from[Int(random.next() % UInt64(from.count))] }
   private mutating func some(_ from: [String]) -> JSON {

@@ -81,8 +81,7 @@ final class WebhookServer: Sendable {
           let pipeline = channel.pipeline.syncOperations
           try pipeline.addHandler(NIOSSLServerHandler(context: tls))
           try pipeline.configureHTTPServerPipeline()
-          try pipeline.addHandler(
-            ReviewHandler(decide: decide) { call in shared.calls.withLock { $0.append(call) } })
+          try pipeline.addHandler(ReviewHandler(decide: decide, log: shared))
         }
       }.bind(host: host, port: 0).get()
     let server = WebhookServer(

@@ -200,7 +200,8 @@ private func data(_ events: [SPDYSession.Event], of id: UInt32) -> [UInt8] {
   }
 
   @Test(arguments: [
-    ("data of stream 0", [0, 0, 0, 0, 0, 0, 0, 1, 65]), ("version 2", [0x80, 2, 0, 6, 0, 0, 0, 4, 0, 0, 0, 1]),
+    ("data of stream 0", [0, 0, 0, 0, 0, 0, 0, 1, 65]),
+    ("version 2", [0x80, 2, 0, 6, 0, 0, 0, 4, 0, 0, 0, 1]),
     ("a control frame of 16 MB", [0x80, 3, 0, 1, 0, 0xff, 0xff, 0xff]),
     ("a ping that ends early", [0x80, 3, 0, 6, 0, 0, 0, 2, 0, 0]),
     ("settings of another length", [0x80, 3, 0, 4, 0, 0, 0, 4, 0xff, 0xff, 0xff, 0xff]),

@@ -12,7 +12,8 @@ private func masked(_ first: UInt8, _ payload: [UInt8], mask: [UInt8] = [0x37, 0
   switch payload.count {
   case ..<126: out.append(0x80 | UInt8(payload.count))
   case ...0xffff: out += [0x80 | 126, UInt8(payload.count >> 8), UInt8(payload.count & 0xff)]
-  default: out += [0x80 | 127] + (0..<8).reversed().map { UInt8(truncatingIfNeeded: payload.count >> ($0 * 8)) }
+  default:
+    out += [0x80 | 127] + (0..<8).reversed().map { UInt8(truncatingIfNeeded: payload.count >> ($0 * 8)) }
   }
   return out + mask + payload.enumerated().map { $1 ^ mask[$0 % 4] }
 }

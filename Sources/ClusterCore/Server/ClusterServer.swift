@@ -51,6 +51,7 @@ public final class ClusterServer: Sendable {
   private let audit: Audit?
   private let chores: Task<Void, Never>
   private let aggregator: RoleAggregator
+  private let customResources: CustomResources
   private let log = Logger(label: "apiserver")
 
   /// `https://HOST:PORT`.
@@ -63,7 +64,8 @@ public final class ClusterServer: Sendable {
   private init(
     store: OpenStore, caches: ObjectCaches, core: RESTCore, listener: HTTPListener,
     group: MultiThreadedEventLoopGroup, authority: CertificateAuthority, chores: Task<Void, Never>,
-    aggregator: RoleAggregator, address: String, kubeconfigPath: String, audit: Audit?
+    aggregator: RoleAggregator, customResources: CustomResources, address: String, kubeconfigPath: String,
+    audit: Audit?
   ) {
     self.audit = audit
     self.store = store
@@ -74,6 +76,7 @@ public final class ClusterServer: Sendable {
     self.authority = authority
     self.chores = chores
     self.aggregator = aggregator
+    self.customResources = customResources
     self.address = address
     self.kubeconfigPath = kubeconfigPath
     port = listener.port
@@ -153,6 +156,8 @@ public final class ClusterServer: Sendable {
       store: store, caches: caches, kinds: kinds, services: services, admission: admission, tokens: tokens,
       webhooks: webhooks)
     state.connect(core)
+    let customResources = try CustomResources(core: core)
+    await customResources.start()
     let serviceKind = try core.kind(.services)
     if isShared {
       caches.follow(serviceKind) { ServiceFollower(services) }
@@ -201,7 +206,8 @@ public final class ClusterServer: Sendable {
       }
       return ClusterServer(
         store: open, caches: caches, core: core, listener: listener, group: group, authority: authority,
-        chores: chores, aggregator: RoleAggregator(core: core), address: address,
+        chores: chores, aggregator: RoleAggregator(core: core), customResources: customResources,
+        address: address,
         kubeconfigPath: kubeconfigPath, audit: audit)
     } catch {
       await listener.shutdown(grace: .zero)
@@ -251,6 +257,35 @@ public final class ClusterServer: Sendable {
     return try core.tokens?.issueForSecret(claims) ?? ""
   }
 
+  /// Creates a CustomResourceDefinition, or brings the one that is there to this spec, and returns when its
+  /// kind is served. For Weft's own kinds. Errors: `APIStatusError` for what a client would be refused,
+  /// `API0040` when it is not served within ten seconds.
+  public func install(crd: JSON) async throws {
+    let api = client(user: "system:apiserver")
+    let resource = CustomResourceDefinition.resource
+    do {
+      _ = try await api.create(resource, crd, options: WriteOptions(fieldManager: "weft-apiserver"))
+    } catch let error as APIStatusError where error.isAlreadyExists {
+      _ = try await api.patch(
+        resource, namespace: "", name: crd.name, patch: .merge(["spec": crd.spec]), subresource: nil,
+        options: WriteOptions(fieldManager: "weft-apiserver"))
+    }
+    let definition = CustomResourceDefinition(crd)
+    let start = ContinuousClock.now
+    while ContinuousClock.now - start < .seconds(10) {
+      if let kind = core.registry[
+        GroupVersionResource(definition.group, definition.storageVersion, definition.plural)],
+        kind.custom != nil
+      {
+        return
+      }
+      try await Task.sleep(for: .milliseconds(1))
+    }
+    throw WeftError(
+      "API0040", object: crd.name, cause: "the kind is not served: another definition has its names",
+      next: "see who: kubectl get crd \(crd.name) -o jsonpath={.status.conditions}")
+  }
+
   /// A kubeconfig for a component, such as a node agent: `system:node:NAME` in `system:nodes`. Kept under
   /// `name`.
   public func kubeconfig(name: String, user: String, groups: [String]) throws(WeftError) -> Kubeconfig {
@@ -264,6 +299,7 @@ public final class ClusterServer: Sendable {
     chores.cancel()
     core.webhooks?.shutdown()
     aggregator.stop()
+    customResources.shutdown()
     caches.shutdown()
     await listener.shutdown(grace: .milliseconds(200))
     await audit?.shutdown()

@@ -44,7 +44,9 @@ public final class InProcessClient: ClusterAPI {
       bufferingPolicy: .bufferingOldest(Self.watchBufferMax + caches[name].count))
     let watcher = LocalWatcher(
       filter: filter, wantsBookmarks: options.allowBookmarks, continuation: continuation)
-    if let oldest = caches.subscribe(watcher, to: name, from: start) {
+    let subscriber: any WatchSubscriber =
+      kind.custom?.conversionWebhook == nil ? watcher : ConvertingWatcher(watcher, kind, core)
+    if let oldest = caches.subscribe(subscriber, to: name, from: start) {
       throw Failure.tooOld(Revision(options.resourceVersion ?? "") ?? 0, oldest: oldest)
     }
     let timeout = options.timeoutSeconds.map { seconds in
@@ -55,7 +57,8 @@ public final class InProcessClient: ClusterAPI {
     }
     continuation.onTermination = { _ in
       timeout?.cancel()
-      caches[name].unsubscribeLater(watcher)
+      caches[name].unsubscribeLater(subscriber)
+      if subscriber !== watcher { subscriber.finish() }
     }
     return stream
   }
@@ -77,7 +80,7 @@ public final class InProcessClient: ClusterAPI {
       let changed = try await core.changeScale(
         kind, namespace: object.namespace, name: object.name, options: options, identity: identity
       ) { _ in object }
-      return core.scale(of: changed)
+      return core.scale(of: changed, kind)
     }
     return try await core.update(
       kind, namespace: object.namespace, name: object.name, try normal(object, kind),
@@ -96,7 +99,7 @@ public final class InProcessClient: ClusterAPI {
       ) {
         try RESTCore.applying(patch, to: $0, kind.schema)
       }
-      return core.scale(of: changed)
+      return core.scale(of: changed, kind)
     }
     return try await core.patch(
       kind, namespace: namespace, name: name, patch: patch, part: try part(subresource), options: options,

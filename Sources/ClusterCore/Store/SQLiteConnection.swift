@@ -14,10 +14,11 @@ struct SQLiteFailure: Error {
 final class SQLiteConnection {
   private let handle: OpaquePointer
 
-  init(path: String, readOnly: Bool) throws(SQLiteFailure) {
+  init(path: String, readOnly: Bool, creates: Bool = true) throws(SQLiteFailure) {
     var opened: OpaquePointer?
     let flags =
-      (readOnly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE) | SQLITE_OPEN_NOMUTEX
+      (readOnly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | (creates ? SQLITE_OPEN_CREATE : 0))
+      | SQLITE_OPEN_NOMUTEX
     let code = sqlite3_open_v2(path, &opened, flags, nil)
     guard code == SQLITE_OK, let opened else {
       let text = opened.map { String(cString: sqlite3_errmsg($0)) } ?? "no memory"
@@ -105,6 +106,12 @@ final class SQLiteStatement {
     let count = Int(sqlite3_column_bytes(handle, column))
     return String(decoding: UnsafeBufferPointer(start: start, count: count), as: UTF8.self)
   }
+  /// The column's bytes, valid within `body`.
+  func withBytes<T>(_ column: Int32, _ body: (UnsafeRawBufferPointer) -> T) -> T {
+    body(
+      UnsafeRawBufferPointer(
+        start: sqlite3_column_blob(handle, column), count: Int(sqlite3_column_bytes(handle, column))))
+  }
   func bytes(_ column: Int32) -> [UInt8] {
     guard let start = sqlite3_column_blob(handle, column) else { return [] }
     return Array(UnsafeRawBufferPointer(start: start, count: Int(sqlite3_column_bytes(handle, column))))
@@ -119,6 +126,11 @@ extension SQLiteFailure {
     // With its log: a log left behind would be replayed into the next store.
     let aside = "mkdir \(folder)/damaged && mv \(file)* \(folder)/damaged/"
     return switch code & 0xff {
+    case SQLITE_IOERR:
+      WeftError(
+        "STO0008", object: file, cause: "the disk failed (\(text), sqlite code \(code)); nothing was written",
+        next: "look at the disk (dmesg | tail); writes go on by themselves when it works again",
+        exit: .unreachable, isRetryable: true, underlying: self)
     case SQLITE_NOTADB, SQLITE_CORRUPT:
       WeftError(
         "STO0003", object: file, cause: "the store is damaged (\(text))",

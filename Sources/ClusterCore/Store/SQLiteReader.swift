@@ -15,27 +15,28 @@ final class SQLiteReader {
     meta = try connection.prepare("SELECT number FROM meta WHERE name = ?")
     getDurable = try connection.prepare(
       """
-      SELECT c.key, c.rev, c.create_rev, l.value FROM cur c JOIN log l ON l.rev = c.rev WHERE c.key = ?
+      SELECT l.key, c.rev, c.create_rev, l.value, l.kind, l.sum FROM cur c JOIN log l ON l.rev = c.rev WHERE c.key = ?
       """)
-    getEphemeral = try connection.prepare("SELECT key, rev, create_rev, value FROM ephemeral WHERE key = ?")
+    getEphemeral = try connection.prepare(
+      "SELECT key, rev, create_rev, value, -1, sum FROM ephemeral WHERE key = ?")
     listDurable = try connection.prepare(
       """
-      SELECT c.key, c.rev, c.create_rev, l.value FROM cur c JOIN log l ON l.rev = c.rev
+      SELECT l.key, c.rev, c.create_rev, l.value, l.kind, l.sum FROM cur c JOIN log l ON l.rev = c.rev
       WHERE c.key > ? AND c.key >= ? AND c.key < ? ORDER BY c.key LIMIT ?
       """)
     listEphemeral = try connection.prepare(
       """
-      SELECT key, rev, create_rev, value FROM ephemeral
+      SELECT key, rev, create_rev, value, -1, sum FROM ephemeral
       WHERE key > ? AND key >= ? AND key < ? ORDER BY key LIMIT ?
       """)
     listAt = try connection.prepare(
       """
-      SELECT l.key, l.rev, l.create_rev, l.value FROM
+      SELECT l.key, l.rev, l.create_rev, l.value, l.kind, l.sum FROM
         (SELECT key AS k, max(rev) AS r FROM log WHERE key > ? AND key >= ? AND key < ? AND rev <= ? GROUP BY key) n
         JOIN log l ON l.rev = n.r WHERE l.kind <> 2 ORDER BY l.key LIMIT ?
       """)
     history = try connection.prepare(
-      "SELECT key, rev, create_rev, value, kind FROM log WHERE rev > ? AND rev <= ? ORDER BY rev")
+      "SELECT key, rev, create_rev, value, kind, sum FROM log WHERE rev > ? AND rev <= ? ORDER BY rev")
   }
 
   private func number(_ name: String) throws(SQLiteFailure) -> Int64 {
@@ -61,7 +62,7 @@ final class SQLiteReader {
     let statement = isEphemeral ? getEphemeral : getDurable
     statement.bind(1, key)
     defer { statement.reset() }
-    return try statement.step() ? Self.value(statement) : nil
+    return try statement.step() ? try Self.value(statement) : nil
   }
 
   /// A page, or the reason there is none.
@@ -108,7 +109,9 @@ final class SQLiteReader {
       var events: [StoreEvent] = []
       while try history.step() {
         let key = history.text(0)
-        guard key.hasPrefix(prefix), let kind = StoreEvent.Kind(rawValue: history.int(4)) else { continue }
+        guard key.hasPrefix(prefix) else { continue }
+        try Self.check(history)
+        guard let kind = StoreEvent.Kind(rawValue: history.int(4)) else { continue }
         events.append(
           StoreEvent(
             kind: kind, key: key, revision: history.int(1), createRevision: history.int(2),
@@ -128,12 +131,20 @@ final class SQLiteReader {
     statement.bind(revision == nil ? 4 : 5, Int64(limit))
     defer { statement.reset() }
     var values: [StoredValue] = []
-    while try statement.step() { values.append(Self.value(statement)) }
+    while try statement.step() { values.append(try Self.value(statement)) }
     return values
   }
 
-  private static func value(_ statement: SQLiteStatement) -> StoredValue {
-    StoredValue(
+  /// A row that does not fit its checksum is never given out.
+  private static func check(_ row: SQLiteStatement) throws(SQLiteFailure) {
+    guard row.int(5) == row.sum(key: 0, kind: row.int(4), revision: 1, created: 2, value: 3) else {
+      throw SQLiteCheck.damaged("revision \(row.int(1)) does not fit its checksum")
+    }
+  }
+
+  private static func value(_ statement: SQLiteStatement) throws(SQLiteFailure) -> StoredValue {
+    try check(statement)
+    return StoredValue(
       key: statement.text(0), value: statement.bytes(3), createRevision: statement.int(2),
       revision: statement.int(1))
   }

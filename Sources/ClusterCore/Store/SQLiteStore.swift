@@ -11,6 +11,8 @@ public struct SQLiteStoreSettings: Sendable {
   public var pendingMax = 20_000
   /// Reads that may wait for a reader thread.
   public var readsMax = 4096
+  /// Seconds since 1970, for lifetimes; replaced in tests.
+  public var now: @Sendable () -> Int64 = { Timestamp.now().seconds }
 
   /// Leases and Events, with Kubernetes' hour for Events, are what `ephemeral` holds unless told otherwise.
   public init(
@@ -47,7 +49,9 @@ public final class SQLiteStore: Store {
     metrics = StoreMetrics(registry)
     let log = Logger(label: "store")
     do throws(SQLiteFailure) {
-      let writer = try SQLiteWriter(path: file, rules: settings.ephemeral, metrics: metrics, log: log)
+      if let damage = WALCheck.damage(in: file + "-wal") { throw SQLiteCheck.damaged(damage) }
+      let writer = try SQLiteWriter(
+        path: file, rules: settings.ephemeral, metrics: metrics, log: log, now: settings.now)
       try Self.check(file: file)
       let reader = try SQLiteReader(path: file, ephemeralPrefixes: settings.ephemeral.map(\.prefix))
       hub = WatchHub(revision: writer.revision)
@@ -60,9 +64,11 @@ public final class SQLiteStore: Store {
     }
   }
 
-  /// Small stores are checked whole; large ones page by page as they are read.
+  /// Every row is checked against its sum and all against their digest. Small stores' page structure is checked besides,
+  /// for what no query of ours reads.
   private static func check(file: String) throws(SQLiteFailure) {
     let connection = try SQLiteConnection(path: file, readOnly: true)
+    try SQLiteCheck.run(connection)
     let size = try connection.prepare(
       "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
     let bytes = try size.step() ? size.int(0) : 0
@@ -94,6 +100,9 @@ public final class SQLiteStore: Store {
             publish: { events, revision in
               hub.publish(events, revision: revision) { key in prefixes.contains { key.hasPrefix($0) } }
             }, explain: { $0.explained(file: file) })
+          if batch.contains(where: { if case .expire = $0 { true } else { false } }) {
+            try? writer.giveBack()
+          }
         }
         guard writer.hasBackgroundWork else { continue }
         do throws(SQLiteFailure) {

@@ -5,6 +5,7 @@
 // share the next commit, so no timer is needed to form groups: a single writer pays one commit, 64 writers
 // pay about one for all.
 
+import CSQLite
 import Diagnostics
 import Logging
 
@@ -38,33 +39,47 @@ final class SQLiteWriter {
   private(set) var revision: Revision
   private var compacted: Revision
   private var compactCursor: Revision
+  /// Sums of all rows' sums, in `log` with `ephemeral` and in `cur`.
+  private var digest: Int64
+  private var currentDigest: Int64
+  /// After a failed write or sync nothing is accepted until everything before it was written to the database and synced.
+  private var isSick = false
+  private var lastCure: ContinuousClock.Instant?
+  private let now: @Sendable () -> Int64
   private var ephemeralCounts: [Int]
   private var statements: Statements
 
   private struct Statements {
     let current, log, setCurrent, dropCurrent: SQLiteStatement
     let ephemeral, setEphemeral, dropEphemeral, oldest, expired: SQLiteStatement
-    let value, meta, setMeta, count, compactUpdates, compactDeletes: SQLiteStatement
+    let value, meta, setMeta, count, compactUpdates, compactDeletes, pages: SQLiteStatement
   }
 
   init(
-    path: String, rules: [EphemeralRule], metrics: StoreMetrics, log: Logger
+    path: String, rules: [EphemeralRule], metrics: StoreMetrics, log: Logger,
+    now: @escaping @Sendable () -> Int64 = { Timestamp.now().seconds }
   ) throws(SQLiteFailure) {
     connection = try SQLiteConnection(path: path, readOnly: false)
     self.rules = rules
     self.metrics = metrics
     self.log = log
+    self.now = now
     try connection.run(SQLiteSchema.setup)
+    try Self.upgrade(connection)
     try connection.run(SQLiteSchema.tables)
     let db = connection
     statements = Statements(
       current: try db.prepare("SELECT rev, create_rev FROM cur WHERE key = ?"),
-      log: try db.prepare("INSERT INTO log VALUES (?, ?, ?, ?, ?, ?)"),
+      log: try db.prepare("INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?)"),
       setCurrent: try db.prepare("INSERT OR REPLACE INTO cur VALUES (?, ?, ?)"),
       dropCurrent: try db.prepare("DELETE FROM cur WHERE key = ?"),
-      ephemeral: try db.prepare("SELECT rev, create_rev FROM ephemeral WHERE key = ?"),
-      setEphemeral: try db.prepare("INSERT OR REPLACE INTO ephemeral VALUES (?, ?, ?, ?, ?)"),
-      dropEphemeral: try db.prepare("DELETE FROM ephemeral WHERE key = ?"),
+      ephemeral: try db.prepare("SELECT rev, create_rev, sum FROM ephemeral WHERE key = ?"),
+      setEphemeral: try db.prepare(
+        """
+        INSERT INTO ephemeral VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+        ON CONFLICT (key) DO UPDATE SET rev = ?2, create_rev = ?3, value = ?4, written = ?5, sum = ?6
+        """),
+      dropEphemeral: try db.prepare("DELETE FROM ephemeral WHERE key = ? RETURNING sum"),
       oldest: try db.prepare(
         "SELECT key, create_rev FROM ephemeral WHERE key >= ? AND key < ? ORDER BY rev LIMIT 1"),
       expired: try db.prepare(
@@ -77,15 +92,20 @@ final class SQLiteWriter {
       compactUpdates: try db.prepare(
         """
         DELETE FROM log WHERE rev IN
-          (SELECT prev_rev FROM log WHERE rev > ? AND rev <= ? AND prev_rev > 0)
+          (SELECT prev_rev FROM log WHERE rev > ? AND rev <= ? AND prev_rev > 0) RETURNING sum
         """),
-      compactDeletes: try db.prepare("DELETE FROM log WHERE rev > ? AND rev <= ? AND kind = 2"))
+      compactDeletes: try db.prepare(
+        "DELETE FROM log WHERE rev > ? AND rev <= ? AND kind = 2 RETURNING sum"),
+      pages: try db.prepare("SELECT freelist_count, page_count FROM pragma_freelist_count, pragma_page_count")
+    )
     func number(_ name: String) throws(SQLiteFailure) -> Int64 {
       statements.meta.bind(1, name)
       defer { statements.meta.reset() }
       return try statements.meta.step() ? statements.meta.int(0) : 0
     }
     revision = 0
+    digest = 0
+    currentDigest = 0
     compacted = 0
     compactCursor = 0
     ephemeralCounts = []
@@ -97,6 +117,8 @@ final class SQLiteWriter {
     revision = try number("revision")
     compacted = try number("compacted")
     compactCursor = try number("compact_cursor")
+    digest = try number("digest")
+    currentDigest = try number("cur_digest")
     for rule in rules {
       statements.count.bind(1, rule.prefix)
       statements.count.bind(2, SQLiteSchema.end(of: rule.prefix))
@@ -114,8 +136,9 @@ final class SQLiteWriter {
     var events: [StoreEvent] = []
     var answers: [(@Sendable (Result<Revision, StoreError>) -> Void, Result<Revision, StoreError>)] = []
     let start = ContinuousClock.now
-    let before = (revision, compacted, ephemeralCounts)
+    let before = (revision, compacted, ephemeralCounts, digest, currentDigest)
     do throws(SQLiteFailure) {
+      try cure()
       try connection.run("BEGIN IMMEDIATE")
       for request in batch {
         switch request {
@@ -127,11 +150,17 @@ final class SQLiteWriter {
           try expire(&events)
         }
       }
-      if revision != before.0 { try setMeta("revision", revision) }
+      if revision != before.0 {
+        try setMeta("revision", revision)
+        try setMeta("digest", digest)
+        try setMeta("cur_digest", currentDigest)
+      }
       try connection.run("COMMIT")
     } catch {
       if connection.isInTransaction { try? connection.run("ROLLBACK") }
-      (revision, compacted, ephemeralCounts) = before
+      (revision, compacted, ephemeralCounts, digest, currentDigest) = before
+      // A failed sync may have dropped pages that the next sync will not mention.
+      if error.code & 0xff == SQLITE_IOERR { isSick = true }
       let failure = StoreError.failed(explain(error))
       log.error("write failed", metadata: ["error": "\(failure)"])
       for case .change(_, let answer) in batch { answer(.failure(failure)) }
@@ -143,6 +172,36 @@ final class SQLiteWriter {
     for (answer, result) in answers { answer(result) }
   }
 
+  /// Writes everything committed into the database, syncs it and empties the log: what a failed write or sync left in
+  /// doubt is gone then. Throws as long as that fails. Tried at most twice a second.
+  private func cure() throws(SQLiteFailure) {
+    guard isSick else { return }
+    if let lastCure, ContinuousClock.now - lastCure < .milliseconds(500) {
+      throw SQLiteFailure(code: SQLITE_IOERR, text: "an earlier write failed", doing: "curing")
+    }
+    lastCure = .now
+    let checkpoint = try connection.prepare("PRAGMA wal_checkpoint(TRUNCATE)")
+    guard try checkpoint.step(), checkpoint.int(0) == 0 else {
+      throw SQLiteFailure(
+        code: SQLITE_IOERR, text: "an earlier write failed, and readers are at work", doing: "curing")
+    }
+    isSick = false
+    log.notice("the disk works again; writes are accepted")
+  }
+
+  /// A store of an earlier version, made what this one expects.
+  private static func upgrade(_ connection: SQLiteConnection) throws(SQLiteFailure) {
+    let table = try connection.prepare("SELECT count(*) FROM sqlite_master WHERE name = 'meta'")
+    guard try table.step(), table.int(0) == 1, try SQLiteCheck.number(connection, "version") == 1 else {
+      return
+    }
+    try connection.run("BEGIN IMMEDIATE")
+    try connection.run(SQLiteSchema.fromVersion1)
+    try SQLiteCheck.writeSums(connection)
+    try connection.run("UPDATE meta SET number = 2 WHERE name = 'version'")
+    try connection.run("COMMIT")
+  }
+
   private func apply(
     _ change: WriteChange, _ events: inout [StoreEvent]
   ) throws(SQLiteFailure) -> Result<Revision, StoreError> {
@@ -150,6 +209,7 @@ final class SQLiteWriter {
     let look = rule == nil ? statements.current : statements.ephemeral
     look.bind(1, change.key)
     let found: (revision: Revision, created: Revision)? = try look.step() ? (look.int(0), look.int(1)) : nil
+    let oldSum = found != nil && rule != nil ? look.int(2) : 0
     look.reset()
     let event: StoreEvent
     let next = revision + 1
@@ -175,8 +235,12 @@ final class SQLiteWriter {
         kind: .delete, key: change.key, revision: next, createRevision: 0, value: [])
     }
     if let rule {
+      if event.kind != .delete { digest &-= oldSum }
       try writeEphemeral(event, rule: rule, isNew: found == nil, &events)
     } else {
+      if let found {
+        currentDigest &-= RowSum.current(change.key, revision: found.revision, created: found.created)
+      }
       try writeDurable(event, previous: found?.revision ?? 0)
       events.append(event)
     }
@@ -191,6 +255,13 @@ final class SQLiteWriter {
     statements.log.bind(4, event.createRevision)
     statements.log.bind(5, previous)
     statements.log.bind(6, event.value)
+    let sum = event.value.withUnsafeBytes {
+      RowSum.row(
+        event.key, kind: event.kind.rawValue, revision: event.revision, created: event.createRevision,
+        value: $0)
+    }
+    statements.log.bind(7, sum)
+    digest &+= sum
     try statements.log.run()
     if event.kind == .delete {
       statements.dropCurrent.bind(1, event.key)
@@ -199,6 +270,7 @@ final class SQLiteWriter {
       statements.setCurrent.bind(1, event.key)
       statements.setCurrent.bind(2, event.revision)
       statements.setCurrent.bind(3, event.createRevision)
+      currentDigest &+= RowSum.current(event.key, revision: event.revision, created: event.createRevision)
       try statements.setCurrent.run()
     }
   }
@@ -209,7 +281,8 @@ final class SQLiteWriter {
     revision = event.revision
     if event.kind == .delete {
       statements.dropEphemeral.bind(1, event.key)
-      try statements.dropEphemeral.run()
+      while try statements.dropEphemeral.step() { digest &-= statements.dropEphemeral.int(0) }
+      statements.dropEphemeral.reset()
       ephemeralCounts[rule] -= 1
       events.append(event)
       return
@@ -218,7 +291,12 @@ final class SQLiteWriter {
     statements.setEphemeral.bind(2, event.revision)
     statements.setEphemeral.bind(3, event.createRevision)
     statements.setEphemeral.bind(4, event.value)
-    statements.setEphemeral.bind(5, Timestamp.now().seconds)
+    statements.setEphemeral.bind(5, now())
+    let sum = event.value.withUnsafeBytes {
+      RowSum.row(event.key, kind: -1, revision: event.revision, created: event.createRevision, value: $0)
+    }
+    statements.setEphemeral.bind(6, sum)
+    digest &+= sum
     try statements.setEphemeral.run()
     events.append(event)
     guard isNew else { return }
@@ -247,7 +325,7 @@ final class SQLiteWriter {
     for (index, rule) in rules.enumerated() where rule.lifetimeSeconds > 0 {
       statements.expired.bind(1, rule.prefix)
       statements.expired.bind(2, SQLiteSchema.end(of: rule.prefix))
-      statements.expired.bind(3, Timestamp.now().seconds - rule.lifetimeSeconds)
+      statements.expired.bind(3, now() - rule.lifetimeSeconds)
       statements.expired.bind(4, Int64(Self.batchMax))
       var gone: [(String, Revision)] = []
       while try statements.expired.step() {
@@ -289,21 +367,36 @@ final class SQLiteWriter {
   /// at.
   func compactSome() throws(SQLiteFailure) {
     let through = min(compactCursor + Self.compactSlice, compacted)
+    let before = digest
     do throws(SQLiteFailure) {
+      try cure()
       try connection.run("BEGIN IMMEDIATE")
       for statement in [statements.compactUpdates, statements.compactDeletes] {
         statement.bind(1, compactCursor)
         statement.bind(2, through)
-        try statement.run()
+        while try statement.step() { digest &-= statement.int(0) }
+        statement.reset()
       }
       try setMeta("compact_cursor", through)
+      try setMeta("digest", digest)
       try connection.run("COMMIT")
     } catch {
       if connection.isInTransaction { try? connection.run("ROLLBACK") }
+      digest = before
+      if error.code & 0xff == SQLITE_IOERR { isSick = true }
       throw error
     }
     compactCursor = through
-    if compactCursor == compacted { try connection.run("PRAGMA incremental_vacuum(1000)") }
+    if compactCursor == compacted { try giveBack() }
+  }
+
+  /// Free pages beyond an eighth of the file go back to the file system, some at a time.
+  func giveBack() throws(SQLiteFailure) {
+    guard try statements.pages.step() else { return }
+    let (free, all) = (statements.pages.int(0), statements.pages.int(1))
+    statements.pages.reset()
+    let surplus = free - all / 8
+    if surplus > 0 { try connection.run("PRAGMA incremental_vacuum(\(min(surplus, 2000)))") }
   }
 
   func checkpoint() throws(SQLiteFailure) { try connection.run("PRAGMA wal_checkpoint(TRUNCATE)") }

@@ -46,6 +46,10 @@ struct AuthenticationOptions: ParsableArguments {
   @Option(help: "PEM of the authorities of its server. Default: the system's.") var oidcCAFile = ""
   @Option(help: "A file with its keys (JWK set), instead of asking its server.") var oidcJwksFile = ""
 
+  @Option(help: "A kubeconfig of a server that knows tokens; asked with a TokenReview.")
+  var authenticationTokenWebhookConfigFile = ""
+  @Option(help: "How long its answers are kept.") var authenticationTokenWebhookCacheTTL = "2m0s"
+
   @Option(help: "The audit policy: which requests are recorded.") var auditPolicyFile = ""
   @Option(help: "Where audit events go; `-` for standard output.") var auditLogPath = ""
   @Option(help: "Megabytes after which the log is turned over.") var auditLogMaxsize = 100
@@ -78,6 +82,16 @@ struct AuthenticationOptions: ParsableArguments {
     authentication.frontProxyGroupHeaders = Self.list(requestheaderGroupHeaders)
     authentication.frontProxyExtraPrefixes = Self.list(requestheaderExtraHeadersPrefix)
     if !oidcIssuerURL.isEmpty { authentication.openIDConnect = try openIDConnect() }
+    if !authenticationTokenWebhookConfigFile.isEmpty {
+      var webhook = WebhookTokenSettings(configFile: authenticationTokenWebhookConfigFile)
+      guard let seconds = Self.seconds(authenticationTokenWebhookCacheTTL) else {
+        throw WeftError(
+          "CLI0036", object: "--authentication-token-webhook-cache-ttl \(authenticationTokenWebhookCacheTTL)",
+          cause: "is no duration", next: "write it as 2m")
+      }
+      webhook.cacheSeconds = seconds
+      authentication.tokenWebhook = webhook
+    }
     settings.authentication = authentication
 
     settings.audit.policyFile = auditPolicyFile

@@ -39,7 +39,7 @@ final class Managers: Sendable {
   func startWhenLeading() {
     let election = LeaderElection(
       api: server.client(user: "system:kube-controller-manager"),
-      lease: ObjectKey(namespace: "kube-system", name: "kube-controller-manager"),
+      lease: ObjectKey("kube-system", "kube-controller-manager"),
       identity: "\(NodeAddress.hostName)_\(UInt64.random(in: 0...UInt64.max))")
     let task = Task {
       while !Task.isCancelled {

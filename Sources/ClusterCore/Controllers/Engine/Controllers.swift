@@ -133,6 +133,8 @@ public func startControllers(
     [
       namespaceController(context), serviceAccountController(context), rootCertificateController(context),
       deploymentController(context), replicaSetController(context), endpointSliceController(context),
-      garbageCollector(context), nodeLifecycleController(context), podGarbageCollector(context),
+      garbageCollector(context), resourceQuotaController(context),
+      claimProtectionController(context), volumeProtectionController(context),
+      nodeLifecycleController(context), podGarbageCollector(context),
     ] + more, events: events)
 }

@@ -8,11 +8,15 @@ enum ApplyMerge {
     case (.object(var result), .object(let changes), .object(let schema)) where !schema.isAtomic:
       for (name, value) in changes {
         let child = schema.field(name)
-        result[name] = merge(result[name], value, child?.type ?? .raw, child)
+        result[name] = merge(
+          result[name], value, child?.type ?? (schema.preservesUnknown ? .deduced : .raw), child)
       }
       return .object(result)
     case (.object(var result), .object(let changes), .map(let element)):
       for (name, value) in changes { result[name] = merge(result[name], value, element) }
+      return .object(result)
+    case (.object(var result), .object(let changes), .deduced):
+      for (name, value) in changes { result[name] = merge(result[name], value, .deduced) }
       return .object(result)
     case (.array(let old), .array(let new), .list(let element)):
       return .array(list(old, new, element, field?.listType))
@@ -95,9 +99,12 @@ enum ApplyMerge {
     let text = String(name.dropFirst(2))
     switch (name.prefix(2), type) {
     case ("f:", .object(let schema)):
-      guard let field = schema.field(text) else { return (value?[text], .raw, nil) }
+      guard let field = schema.field(text) else {
+        return (value?[text], schema.preservesUnknown ? .deduced : .raw, nil)
+      }
       return (value?[text], field.type, field.listType)
     case ("f:", .map(let element)): return (value?[text], element, nil)
+    case ("f:", .deduced): return (value?[text], .deduced, nil)
     case ("k:", .list(let element)):
       guard case .map(let keys) = list else { return (nil, element, nil) }
       return (value?.array?.first { FieldSet.key($0, keys, element.schema) == name }, element, nil)

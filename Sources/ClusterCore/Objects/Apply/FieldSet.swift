@@ -101,7 +101,7 @@ extension FieldSet {
       for (name, child) in object {
         if isRoot, name == "apiVersion" || name == "kind" { continue }
         guard let field = schema.field(name) else {
-          children["f:\(name)"] = .leaf
+          children["f:\(name)"] = schema.preservesUnknown ? FieldSet(child, .deduced) : .leaf
           continue
         }
         children["f:\(name)"] = FieldSet(child, field)
@@ -109,6 +109,9 @@ extension FieldSet {
       isOwned = !isRoot && object.isEmpty
     case (.object(let object), .map(let element)):
       for (name, child) in object { children["f:\(name)"] = FieldSet(child, element) }
+      isOwned = true
+    case (.object(let object), .deduced):
+      for (name, child) in object { children["f:\(name)"] = FieldSet(child, .deduced) }
       isOwned = true
     default: isOwned = true
     }

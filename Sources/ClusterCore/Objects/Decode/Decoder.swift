@@ -53,7 +53,8 @@ extension Schema {
       throw DecodeError("couldn't get version/kind; json parse error: the body is no object")
     }
     var normalizer = Normalizer(gvk: gvk, isIntent: isIntent)
-    var object = try normalizer.root(tree, self)
+    var object =
+      if let custom { try normalizer.customRoot(tree, custom) } else { try normalizer.root(tree, self) }
     if object.apiVersion.isEmpty { object["apiVersion"] = .string(gvk.apiVersion) }
     if object.kind.isEmpty { object["kind"] = .string(gvk.kind) }
     let findings = duplicates.map { "duplicate field \"\($0)\"" } + normalizer.unknown
@@ -78,7 +79,7 @@ struct Normalizer {
 
   let gvk: GroupVersionKind
   let isIntent: Bool
-  private(set) var unknown: [String] = []
+  var unknown: [String] = []
   private var path: [String] = []
 
   init(gvk: GroupVersionKind, isIntent: Bool = false) {
@@ -142,7 +143,7 @@ struct Normalizer {
     case .list: return []
     case .map: return [:]
     case .object(let schema): return empty(schema)
-    case .time, .microTime, .duration, .raw, .fields, .either: return nil
+    case .time, .microTime, .duration, .raw, .deduced, .fields, .either: return nil
     }
   }
 
@@ -264,12 +265,12 @@ struct Normalizer {
       if text.utf8.contains(10) || text.utf8.contains(13) { return .string(Base64.encode(bytes)) }
     case .duration:
       guard value.string != nil else { throw mismatch(value, "string", in: owner, field: field) }
-    case .raw, .fields, .list, .map, .object, .either: break
+    case .raw, .deduced, .fields, .list, .map, .object, .either: break
     }
     return value
   }
 
-  private func failure(_ reason: String) -> DecodeError {
+  func failure(_ reason: String) -> DecodeError {
     DecodeError(
       "\(gvk.kind) in version \"\(gvk.version)\" cannot be handled as a \(gvk.kind): "
         + "\(path.joined(separator: ".")): \(reason)")

@@ -9,6 +9,7 @@ extension ResourceKind {
 extension Schema {
   /// Fills defaults in, parents before children.
   public func applyDefaults(_ object: inout JSON) {
+    if let custom { return custom.structural.applyDefaults(&object) }
     guard case .object(var fields) = object else { return }
     object = .null  // Changed in place: the only reference is ours.
     applyDefaults(&fields)
@@ -51,7 +52,9 @@ enum Defaults {
     .merging(others) { first, _ in first }.merging(services) { first, _ in first }
 
   private static let others: [String: Rule] = [
-    "io.k8s.api.networking.v1.NetworkPolicySpec": networkPolicySpec
+    "io.k8s.api.networking.v1.NetworkPolicySpec": networkPolicySpec,
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinitionSpec":
+      CustomResourceDefinition.applyDefaults,
   ]
 
   static func setDefault(_ object: inout JSONObject, _ name: String, _ value: JSON) {

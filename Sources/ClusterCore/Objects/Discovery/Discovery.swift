@@ -61,9 +61,11 @@ extension KindRegistry {
     return kinds.map(\.group).filter { seen.insert($0).inserted }
   }
 
+  /// The preferred version first.
   public func versions(of group: String) -> [String] {
     var seen: Set<String> = []
     return kinds.filter { $0.group == group }.map(\.version).filter { seen.insert($0).inserted }
+      .sorted { KubeVersion.isPreferred($0, to: $1) }
   }
 
   /// `APIVersions`, the legacy answer to `/api`.

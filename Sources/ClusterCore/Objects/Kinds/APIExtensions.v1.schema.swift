@@ -31,8 +31,8 @@ extension SchemaText {
       deprecationWarning string? #8 "The words of the warning.
       schema CustomResourceValidation? #4 "What its objects look like.
       subresources CustomResourceSubresources? #5 "Parts with paths of their own.
-      additionalPrinterColumns []CustomResourceColumnDefinition #6 atomic \
-          "What get shows; the age if nothing is given.
+      additionalPrinterColumns []CustomResourceColumnDefinition #6 atomic \#
+    "What get shows; the age if nothing is given.
       selectableFields []SelectableField #9 atomic "Fields that field selectors may name; eight at most.
     type CustomResourceValidation "What objects look like.
       openAPIV3Schema JSONSchemaProps? #1 "The schema; what it does not name is dropped.
@@ -66,8 +66,8 @@ extension SchemaText {
       anyOf []JSONSchemaProps #27 atomic "One of these holds, or more.
       not JSONSchemaProps? #28 "This does not hold.
       properties map[JSONSchemaProps] #29 "Fields by name.
-      additionalProperties either[JSONSchemaProps|bool]? #30 \
-          "What fields of free names look like, or whether there may be any.
+      additionalProperties either[JSONSchemaProps|bool]? #30 \#
+    "What fields of free names look like, or whether there may be any.
       patternProperties map[JSONSchemaProps] #31 "Not allowed here.
       dependencies map[either[JSONSchemaProps|[]string]] #32 "Not allowed here.
       additionalItems either[JSONSchemaProps|bool]? #33 "Not allowed here.
@@ -89,8 +89,8 @@ extension SchemaText {
       rule string! #1 "The condition in CEL; self is the value.
       message string #2 "What people read when it does not hold.
       messageExpression string #3 "The same, put together in CEL.
-      reason string? #4 enum(FieldValueRequired|FieldValueDuplicate|FieldValueInvalid|FieldValueForbidden) \
-          "One word for what is wrong.
+      reason string? #4 enum(FieldValueRequired|FieldValueDuplicate|FieldValueInvalid|FieldValueForbidden) \#
+    "One word for what is wrong.
       fieldPath string #5 "The field that is blamed, such as .spec.a.
       optionalOldSelf bool? #6 "Asks also when there is no old value.
     type CustomResourceSubresources "Parts with paths of their own.
@@ -126,8 +126,8 @@ extension SchemaText {
       path string? #3 "The path that is asked.
       port int32? #4 = 443 "Its port; 443 if not given.
     type CustomResourceDefinitionStatus "Whether a kind is served.
-      conditions []CustomResourceDefinitionCondition+ #1 map(type) \
-          "NamesAccepted, Established, Terminating and others.
+      conditions []CustomResourceDefinitionCondition+ #1 map(type) \#
+    "NamesAccepted, Established, Terminating and others.
       acceptedNames CustomResourceDefinitionNames+ #2 "Names that are in use.
       storedVersions []string+ #3 atomic "Versions that objects may still be stored in.
       observedGeneration int64 #4 "The generation that was looked at.

@@ -59,8 +59,8 @@ extension SchemaText {
       spec SubjectAccessReviewSpec! #2 "Who and what.
       status SubjectAccessReviewStatus+ #3 "The answer.
     type SubjectAccessReviewSpec "Somebody, and what they would do.
-      resourceAttributes ResourceAttributes? #1 \
-          "Something with objects of the API; set this or nonResourceAttributes.
+      resourceAttributes ResourceAttributes? #1 \#
+    "Something with objects of the API; set this or nonResourceAttributes.
       nonResourceAttributes NonResourceAttributes? #2 "Something with another path of the server.
       user string #3 "The user; a name or groups must be given.
       groups []string #4 atomic "Groups the user is in.
@@ -95,8 +95,8 @@ extension SchemaText {
       spec SelfSubjectAccessReviewSpec! #2 "What.
       status SubjectAccessReviewStatus+ #3 "The answer.
     type SelfSubjectAccessReviewSpec "What the asker would do.
-      resourceAttributes ResourceAttributes? #1 \
-          "Something with objects of the API; set this or nonResourceAttributes.
+      resourceAttributes ResourceAttributes? #1 \#
+    "Something with objects of the API; set this or nonResourceAttributes.
       nonResourceAttributes NonResourceAttributes? #2 "Something with another path of the server.
     type LocalSubjectAccessReview "Asks whether somebody may do something here. Not stored.
       metadata meta.ObjectMeta #1 "Names, labels and what the server keeps about the object.

@@ -18,18 +18,18 @@ extension SchemaText {
       clientConfig WebhookClientConfig! #2 "Where it is.
       rules []RuleWithOperations #3 atomic "Which requests it is asked about.
       failurePolicy string? #4 = Fail enum(Ignore|Fail) "What happens when it does not answer: Fail or Ignore.
-      matchPolicy string? #9 = Equivalent enum(Exact|Equivalent) \
-          "Equivalent: also asked when an object is written in another version. Exact: not.
+      matchPolicy string? #9 = Equivalent enum(Exact|Equivalent) \#
+    "Equivalent: also asked when an object is written in another version. Exact: not.
       namespaceSelector meta.LabelSelector? #5 = {} "Only objects in these namespaces.
       objectSelector meta.LabelSelector? #11 = {} "Only objects with these labels, before or after.
-      sideEffects string?! #6 enum(Unknown|None|Some|NoneOnDryRun) \
-          "What else it changes: None, or NoneOnDryRun.
+      sideEffects string?! #6 enum(Unknown|None|Some|NoneOnDryRun) \#
+    "What else it changes: None, or NoneOnDryRun.
       timeoutSeconds int32? #7 = 10 "How long to wait for it; 1 to 30.
       admissionReviewVersions []string! #8 atomic "Versions of the question that it understands.
-      reinvocationPolicy string? #10 = Never enum(Never|IfNeeded) \
-          "Whether it is asked again when another changed the object: Never or IfNeeded.
-      matchConditions []MatchCondition #12 merge(name) map(name) \
-          "Conditions in CEL that must all hold for it to be asked.
+      reinvocationPolicy string? #10 = Never enum(Never|IfNeeded) \#
+    "Whether it is asked again when another changed the object: Never or IfNeeded.
+      matchConditions []MatchCondition #12 merge(name) map(name) \#
+    "Conditions in CEL that must all hold for it to be asked.
     type WebhookClientConfig "Where a webhook is: a URL or a Service.
       url string? #3 "https://host:port/path.
       service ServiceReference? #1 "A Service of the cluster.
@@ -40,8 +40,8 @@ extension SchemaText {
       path string? #3 "The path that is asked.
       port int32? #4 = 443 "Its port; 443 if not given.
     type RuleWithOperations "Which requests are meant.
-      operations []string #1 enum(*|CREATE|UPDATE|DELETE|CONNECT) atomic \
-          "CREATE, UPDATE, DELETE, CONNECT; * is all.
+      operations []string #1 enum(*|CREATE|UPDATE|DELETE|CONNECT) atomic \#
+    "CREATE, UPDATE, DELETE, CONNECT; * is all.
       ~ Rule #2
     type Rule "Which resources are meant.
       apiGroups []string #1 atomic "Their groups; "" is core, * is all.
@@ -59,16 +59,16 @@ extension SchemaText {
       clientConfig WebhookClientConfig! #2 "Where it is.
       rules []RuleWithOperations #3 atomic "Which requests it is asked about.
       failurePolicy string? #4 = Fail enum(Ignore|Fail) "What happens when it does not answer: Fail or Ignore.
-      matchPolicy string? #9 = Equivalent enum(Exact|Equivalent) \
-          "Equivalent: also asked when an object is written in another version. Exact: not.
+      matchPolicy string? #9 = Equivalent enum(Exact|Equivalent) \#
+    "Equivalent: also asked when an object is written in another version. Exact: not.
       namespaceSelector meta.LabelSelector? #5 = {} "Only objects in these namespaces.
       objectSelector meta.LabelSelector? #10 = {} "Only objects with these labels, before or after.
-      sideEffects string?! #6 enum(Unknown|None|Some|NoneOnDryRun) \
-          "What else it changes: None, or NoneOnDryRun.
+      sideEffects string?! #6 enum(Unknown|None|Some|NoneOnDryRun) \#
+    "What else it changes: None, or NoneOnDryRun.
       timeoutSeconds int32? #7 = 10 "How long to wait for it; 1 to 30.
       admissionReviewVersions []string! #8 atomic "Versions of the question that it understands.
-      matchConditions []MatchCondition #11 merge(name) map(name) \
-          "Conditions in CEL that must all hold for it to be asked.
+      matchConditions []MatchCondition #11 merge(name) map(name) \#
+    "Conditions in CEL that must all hold for it to be asked.
     type ValidatingAdmissionPolicy "Conditions in CEL on requests; a binding puts them into force.
       metadata meta.ObjectMeta #1 "Names, labels and what the server keeps about the object.
       spec ValidatingAdmissionPolicySpec+ #2 "The conditions.
@@ -77,11 +77,11 @@ extension SchemaText {
       paramKind ParamKind? #1 "The kind of objects that it takes settings from.
       matchConstraints MatchResources? #2 "Which requests it judges.
       validations []Validation #3 atomic "The conditions.
-      failurePolicy string? #4 = Fail enum(Ignore|Fail) \
-          "What happens when a condition cannot be judged: Fail or Ignore.
+      failurePolicy string? #4 = Fail enum(Ignore|Fail) \#
+    "What happens when a condition cannot be judged: Fail or Ignore.
       auditAnnotations []AuditAnnotation #5 atomic "What is written into the audit log.
-      matchConditions []MatchCondition #6 merge(name) map(name) \
-          "Conditions that must hold for it to judge at all.
+      matchConditions []MatchCondition #6 merge(name) map(name) \#
+    "Conditions that must hold for it to judge at all.
       variables []Variable #7 merge(name) map(name) "Values that conditions may name.
     type ParamKind atomic "A kind of objects that settings are taken from.
       apiVersion string #1 "Its group and version.
@@ -91,8 +91,8 @@ extension SchemaText {
       objectSelector meta.LabelSelector? #2 = {} "Only objects with these labels, before or after.
       resourceRules []NamedRuleWithOperations #3 atomic "Requests that are meant.
       excludeResourceRules []NamedRuleWithOperations #4 atomic "Requests that are not, whatever else says.
-      matchPolicy string? #7 = Equivalent enum(Exact|Equivalent) \
-          "Equivalent: also in other versions. Exact: only as written.
+      matchPolicy string? #7 = Equivalent enum(Exact|Equivalent) \#
+    "Equivalent: also in other versions. Exact: only as written.
     type NamedRuleWithOperations atomic "Which requests are meant, also by name.
       resourceNames []string #1 atomic "Only objects of these names; none is all.
       ~ RuleWithOperations #2
@@ -137,12 +137,12 @@ extension SchemaText {
       matchConstraints MatchResources? #2 "Which requests it changes.
       variables []Variable #3 atomic "Values that expressions may name.
       mutations []Mutation #4 atomic "The changes, in their order.
-      failurePolicy string? #5 = Fail enum(Ignore|Fail) \
-          "What happens when a change cannot be made: Fail or Ignore.
-      matchConditions []MatchCondition #6 merge(name) map(name) \
-          "Conditions that must hold for it to change anything.
-      reinvocationPolicy string #7 enum(Never|IfNeeded) \
-          "Whether it runs again after others: Never or IfNeeded.
+      failurePolicy string? #5 = Fail enum(Ignore|Fail) \#
+    "What happens when a change cannot be made: Fail or Ignore.
+      matchConditions []MatchCondition #6 merge(name) map(name) \#
+    "Conditions that must hold for it to change anything.
+      reinvocationPolicy string #7 enum(Never|IfNeeded) \#
+    "Whether it runs again after others: Never or IfNeeded.
     type Mutation "One change, in one of two forms.
       patchType string! #2 enum(ApplyConfiguration|JSONPatch) "ApplyConfiguration or JSONPatch.
       applyConfiguration ApplyConfiguration? #3 "The change as fields that are merged.

@@ -15,17 +15,17 @@ extension SchemaText {
       request bytes! #1 "A PKCS#10 request in PEM.
       signerName string! #7 "Who is to sign it, such as kubernetes.io/kubelet-serving.
       expirationSeconds int32? #8 "How long it is to be valid; 600 at least. The signer may give less.
-      usages []string #5 enum(signing|digital_signature|content_commitment|key_encipherment|key_agreement|\
-          data_encipherment|cert_sign|crl_sign|encipher_only|decipher_only|any|server_auth|client_auth|\
-          code_signing|email_protection|s/mime|ipsec_end_system|ipsec_tunnel|ipsec_user|timestamping|\
-          ocsp_signing|microsoft_sgc|netscape_sgc) atomic "What the key is for.
+      usages []string #5 enum(signing|digital_signature|content_commitment|key_encipherment|key_agreement|\#
+    data_encipherment|cert_sign|crl_sign|encipher_only|decipher_only|any|server_auth|client_auth|\#
+    code_signing|email_protection|s/mime|ipsec_end_system|ipsec_tunnel|ipsec_user|timestamping|\#
+    ocsp_signing|microsoft_sgc|netscape_sgc) atomic "What the key is for.
       username string #2 "Who asks; written by the server.
       uid string #3 "The asker's uid; written by the server.
       groups []string #4 atomic "The asker's groups; written by the server.
       extra map[[]string] #6 "What else is known of the asker; written by the server.
     type CertificateSigningRequestStatus "The verdict and the certificate.
-      conditions []CertificateSigningRequestCondition #1 map(type) \
-          "Approved, Denied or Failed; what came does not go.
+      conditions []CertificateSigningRequestCondition #1 map(type) \#
+    "Approved, Denied or Failed; what came does not go.
       certificate bytes #2 "The certificate and its chain in PEM.
     type CertificateSigningRequestCondition "A verdict, or a failure.
       type string! #1 "Approved, Denied, Failed, or another word.

@@ -72,8 +72,8 @@ extension SchemaText {
       podSelector meta.LabelSelector+ #1 "The pods; an empty one is all of the namespace.
       ingress []NetworkPolicyIngressRule #2 atomic "What may come in.
       egress []NetworkPolicyEgressRule #3 atomic "What may go out.
-      policyTypes []string #4 enum(Ingress|Egress) atomic \
-          "Ingress, Egress or both: the directions that are ruled.
+      policyTypes []string #4 enum(Ingress|Egress) atomic \#
+    "Ingress, Egress or both: the directions that are ruled.
     type NetworkPolicyIngressRule "Traffic that may come in.
       ports []NetworkPolicyPort #1 atomic "To these ports; none is all.
       from []NetworkPolicyPeer #2 atomic "From these; none is everyone.

@@ -11,15 +11,15 @@ extension SchemaText {
     type ClusterRole "Rules of what may be done anywhere in the cluster.
       metadata meta.ObjectMeta #1 "Names, labels and what the server keeps about the object.
       rules []PolicyRule+ #2 atomic "What the role allows.
-      aggregationRule AggregationRule? #3 \
-          "Other roles whose rules this one collects; its own are then overwritten.
+      aggregationRule AggregationRule? #3 \#
+    "Other roles whose rules this one collects; its own are then overwritten.
     type PolicyRule "Verbs that are allowed on resources or on paths.
       verbs []string! #1 atomic "get, list, watch, create, and so on; * is all.
       apiGroups []string #2 atomic "Groups of the resources; "" is core, * is all.
       resources []string #3 atomic "Resources, also pods/log; * is all.
       resourceNames []string #4 atomic "Only objects of these names; none is all.
-      nonResourceURLs []string #5 atomic \
-          "Paths outside the API's objects, such as /healthz; * at the end is any rest.
+      nonResourceURLs []string #5 atomic \#
+    "Paths outside the API's objects, such as /healthz; * at the end is any rest.
     type AggregationRule "How a role is put together from others.
       clusterRoleSelectors []meta.LabelSelector #1 atomic "Labels of the roles that are collected.
     type ClusterRoleBinding "Gives a role to its subjects in the whole cluster.

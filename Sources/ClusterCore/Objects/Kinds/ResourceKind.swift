@@ -32,7 +32,8 @@ public struct Subresource: Sendable {
 public struct ResourceKind: Sendable {
   public var gvk: GroupVersionKind
   public var gvr: GroupVersionResource
-  public var listKind: String { gvk.kind + "List" }
+  /// `PodList`; a custom kind may name it otherwise.
+  public var listKind: String
   public var singular: String
   public var shortNames: [String]
   public var categories: [String]
@@ -46,6 +47,8 @@ public struct ResourceKind: Sendable {
   public var versions: KindVersions?
   /// The name that its objects are stored under, the same for all versions of a resource.
   public var storageName: String
+  /// What a CustomResourceDefinition says beyond the schema; nil for built-in kinds.
+  public var custom: CustomKind?
 
   public var group: String { gvk.group }
   public var version: String { gvk.version }
@@ -76,6 +79,7 @@ public struct ResourceKind: Sendable {
     self.schema = schema
     // Two groups may use one plural.
     storageName = gvk.group.isEmpty ? plural : "\(plural).\(gvk.group)"
+    listKind = gvk.kind + "List"
   }
 
   public static let allVerbs = [

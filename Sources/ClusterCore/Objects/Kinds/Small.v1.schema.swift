@@ -85,8 +85,8 @@ extension SchemaText {
       value int32+ #2 "The priority; more goes first. A user's is a billion at most, and it never changes.
       globalDefault bool #3 "Whether pods that name no class have this one.
       description string #4 "When to use it.
-      preemptionPolicy string? #5 = PreemptLowerPriority enum(PreemptLowerPriority|Never) \
-          "Whether its pods may push others off nodes: PreemptLowerPriority or Never.
+      preemptionPolicy string? #5 = PreemptLowerPriority enum(PreemptLowerPriority|Never) \#
+    "Whether its pods may push others off nodes: PreemptLowerPriority or Never.
     """#
 
   static let nodeV1 = #"""

@@ -14,12 +14,12 @@ extension SchemaText {
       metadata meta.ObjectMeta #1 "Names, labels and what the server keeps about the object.
       provisioner string! #2 "The driver that makes the volumes; it never changes.
       parameters map[string] #3 "Settings for the driver; they never change.
-      reclaimPolicy string? #4 = Delete enum(Recycle|Delete|Retain) \
-          "What becomes of a volume that nobody claims any more: Delete or Retain.
+      reclaimPolicy string? #4 = Delete enum(Recycle|Delete|Retain) \#
+    "What becomes of a volume that nobody claims any more: Delete or Retain.
       mountOptions []string #5 atomic "Options for mounting the volumes; nobody checks them before.
       allowVolumeExpansion bool? #6 "Whether claims may grow.
-      volumeBindingMode string? #7 = Immediate enum(Immediate|WaitForFirstConsumer) \
-          "Immediate, or WaitForFirstConsumer: when a pod's node is known.
+      volumeBindingMode string? #7 = Immediate enum(Immediate|WaitForFirstConsumer) \#
+    "Immediate, or WaitForFirstConsumer: when a pod's node is known.
       allowedTopologies []core.TopologySelectorTerm #8 atomic "Where volumes may be made; none is everywhere.
     type VolumeAttachment "A volume that is to be attached to a node.
       metadata meta.ObjectMeta #1 "Names, labels and what the server keeps about the object.
@@ -49,8 +49,8 @@ extension SchemaText {
       podInfoOnMount bool? #2 = false "Whether it is told which pod a mount is for.
       volumeLifecycleModes []string #3 = Persistent set "Persistent, Ephemeral or both; they never change.
       storageCapacity bool? #4 = false "Whether pods wait until it says that there is room.
-      fsGroupPolicy string? #5 = ReadWriteOnceWithFSType \
-          "When ownership is changed: None, File or ReadWriteOnceWithFSType.
+      fsGroupPolicy string? #5 = ReadWriteOnceWithFSType \#
+    "When ownership is changed: None, File or ReadWriteOnceWithFSType.
       tokenRequests []TokenRequest #6 atomic "Tokens of the pod's service account that it gets.
       requiresRepublish bool? #7 = false "Whether mounts are renewed now and then.
       seLinuxMount bool? #8 = false "Whether it mounts with an SELinux context.
@@ -65,8 +65,8 @@ extension SchemaText {
       spec CSINodeSpec! #2 "The drivers.
       status CSINodeStatus+ #3 "How storage is on the node.
     type CSINodeSpec "The drivers on a node.
-      drivers []CSINodeDriver! #1 merge(name) map(name) \
-          "One entry each; an entry goes before it comes back changed.
+      drivers []CSINodeDriver! #1 merge(name) map(name) \#
+    "One entry each; an entry goes before it comes back changed.
     type CSINodeDriver "A driver on a node.
       name string! #1 "The driver's name.
       nodeID string! #2 "What the driver calls the node.

@@ -83,13 +83,13 @@ public struct OpenAPIv3: Sendable {
     case "patch":
       tree["parameters"] = .array(Self.writeParameters + [Self.parameter("force", "boolean")])
       let body: JSON = ["schema": ["type": "object"]]
-      tree["requestBody"] = [
-        "required": true,
-        "content": [
-          "application/apply-patch+yaml": body, "application/json-patch+json": body,
-          "application/merge-patch+json": body, "application/strategic-merge-patch+json": body,
-        ],
+      var content: JSON = [
+        "application/apply-patch+yaml": body, "application/json-patch+json": body,
+        "application/merge-patch+json": body,
       ]
+      // Lists of custom resources have no merge keys; kubectl looks here before it makes such a patch.
+      if kind.custom == nil { content["application/strategic-merge-patch+json"] = body }
+      tree["requestBody"] = ["required": true, "content": content]
     case "delete", "deletecollection": tree["parameters"] = .array([Self.parameter("dryRun", "string")])
     default: break
     }
@@ -121,6 +121,11 @@ struct SchemaCollector {
 
   mutating func add(_ schema: Schema, gvk: GroupVersionKind? = nil) {
     if trees[schema.name] != nil, gvk == nil { return }
+    if let custom = schema.custom {
+      trees[schema.name] = custom.published
+      if let metadata = schema.field("metadata")?.type.schema { add(metadata) }
+      return
+    }
     // Claims the name first: schemas may refer to themselves.
     trees[schema.name] = [:]
     var properties = JSONObject()
@@ -183,7 +188,7 @@ struct SchemaCollector {
       return ["format": "int-or-string", "oneOf": [["type": "integer"], ["type": "string"]]]
     case .time, .microTime: return ["type": "string", "format": "date-time"]
     case .bytes: return ["type": "string", "format": "byte"]
-    case .raw, .fields: return ["type": "object", "x-kubernetes-preserve-unknown-fields": true]
+    case .raw, .deduced, .fields: return ["type": "object", "x-kubernetes-preserve-unknown-fields": true]
     case .list(let element): return ["type": "array", "items": tree(of: element)]
     case .map(let element): return ["type": "object", "additionalProperties": tree(of: element)]
     case .either(let schema, _):

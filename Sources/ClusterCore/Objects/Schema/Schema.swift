@@ -19,6 +19,8 @@ public indirect enum SchemaType: Sendable {
   case bytes
   /// Any JSON.
   case raw
+  /// Any JSON whose owners are told apart field by field; its lists are wholes.
+  case deduced
   /// The field set of a manager (metav1.FieldsV1).
   case fields
   case list(SchemaType)
@@ -44,6 +46,8 @@ public final class Schema: Sendable {
   /// The name in OpenAPI, such as `io.k8s.api.core.v1.PodSpec`.
   public let name: String
   private let own: Contents
+  /// The schema of a custom resource as it was declared; nil in built-in kinds and below the root.
+  public let custom: CustomForm?
 
   private struct Contents {
     var doc = ""
@@ -62,7 +66,7 @@ public final class Schema: Sendable {
   public init(
     name: String, doc: String = "", fields: [SchemaField], inlined: [Int: Schema] = [:],
     isAtomic: Bool = false,
-    preservesUnknown: Bool = false
+    preservesUnknown: Bool = false, custom: CustomForm? = nil
   ) {
     self.name = name
     let flattened = inlined.sorted { $0.key < $1.key }.flatMap { _, schema in
@@ -80,6 +84,7 @@ public final class Schema: Sendable {
       if let number = field.number { contents.positionByNumber[number] = position }
     }
     own = contents
+    self.custom = custom
   }
 
   /// The same schema where each part has an owner of its own.
@@ -93,12 +98,14 @@ public final class Schema: Sendable {
     var contents = schema.own
     contents.isAtomic = false
     own = contents
+    custom = schema.custom
   }
 
   /// A stand-in for the schema of this name, which the knot will hold: how a schema refers to itself.
   init(name: String, knot: SchemaKnot) {
     self.name = name
     own = Contents(knot: knot)
+    custom = nil
   }
 
   private var resolved: Schema { own.knot?.schema ?? self }

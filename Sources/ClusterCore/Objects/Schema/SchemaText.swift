@@ -12,7 +12,7 @@
 // that presence counts (a pointer upstream), `!` that it is required and always written, `+` that it is always
 // written. Flags: `= value`, enum(a|b) where `_` is a space, merge(key) and merge and retain for strategic
 // merge, map(keys) and set and atomic and granular for server-side apply. A field line is indented by two;
-// `\` at its end says that it goes on.
+// one that is too long goes on after `\#`.
 
 enum SchemaText {
   /// In the order in which upstream ranks the groups: discovery lists them so, and a short name that two kinds
@@ -63,15 +63,7 @@ struct SchemaCompiler {
     var current = ""
     var pending: TypeLines?
     func finish(_ types: inout [String: TypeLines]) { if let done = pending { types[current] = done } }
-    var begun = ""
     for line in Self.split(text[...], UInt8(ascii: "\n")) {
-      let part = begun.isEmpty ? line : Self.unindented(line)
-      if part.utf8.last == UInt8(ascii: "\\") {
-        begun += part.dropLast()
-        continue
-      }
-      let line = begun.isEmpty ? part : Substring(begun + part)
-      begun = ""
       if line.utf8.first == UInt8(ascii: " ") {
         pending?.lines.append(Self.unindented(line))
         continue

@@ -102,6 +102,7 @@ extension ResourceKind {
   /// The fields that lists and watches of the kind can be selected by.
   public var selectableFields: [String] {
     let common = ["metadata.name", "metadata.namespace"]
+    if let custom { return common + custom.selectableFields }
     return switch kind {
     case "Pod" where group.isEmpty:
       common + [

@@ -7,10 +7,11 @@ extension ResourceKind {
 
   /// Kinds whose `metadata.generation` counts changes of the spec.
   public var countsGenerations: Bool {
-    switch (group, kind) {
+    if custom != nil { return true }
+    return switch (group, kind) {
     case ("apps", "ControllerRevision"): false
     case ("apps", _), ("batch", _), ("policy", _), ("", "ReplicationController"),
-      ("networking.k8s.io", "Ingress"), ("networking.k8s.io", "NetworkPolicy"),
+      ("apiextensions.k8s.io", _), ("networking.k8s.io", "Ingress"), ("networking.k8s.io", "NetworkPolicy"),
       ("networking.k8s.io", "IngressClass"), ("discovery.k8s.io", "EndpointSlice"), ("", "Pod"),
       ("admissionregistration.k8s.io", _), ("flowcontrol.apiserver.k8s.io", _):
       true
@@ -29,13 +30,15 @@ extension ResourceKind {
       object.set(.array(finalizers), at: "spec", "finalizers")
     }
     if kind == "Job", group == "batch" { JobStrategy.prepareForCreate(&object) }
+    if gvk == CustomResourceDefinition.gvk { CustomResourceDefinition.prepareForCreate(&object) }
   }
 
   /// Kinds whose status a create may bring along: a node tells of itself in one request.
   public var keepsStatusOnCreate: Bool { kind == "Node" && group.isEmpty }
 
   /// What is always written of a status, before anything is known.
-  private func initialStatus(_ object: JSON) -> JSON {
+  private func initialStatus(_ object: JSON) -> JSON? {
+    if custom != nil { return nil }
     guard let type = schema.field("status")?.type.schema else { return [:] }
     var status = Normalizer.empty(type)
     type.applyDefaults(&status)
@@ -61,6 +64,7 @@ extension ResourceKind {
       object = result
     default:
       if hasStatus { object["status"] = old["status"] }
+      if gvk == CustomResourceDefinition.gvk { CustomResourceDefinition.prepareForUpdate(&object) }
       // Addresses once given stay when a writer leaves them out.
       if kind == "Service", group.isEmpty { keepServiceAddresses(&object, old) }
     }
@@ -77,7 +81,8 @@ extension ResourceKind {
   private func isChanged(_ new: JSON, _ old: JSON) -> Bool {
     var a = new
     var b = old
-    for field in ["metadata", "status"] {
+    // A custom kind without the path `status` has no status of its own: all is what was asked for.
+    for field in custom == nil || hasStatus ? ["metadata", "status"] : ["metadata"] {
       a[field] = nil
       b[field] = nil
     }

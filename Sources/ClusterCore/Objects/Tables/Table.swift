@@ -111,6 +111,11 @@ public struct TablePrinter: Sendable {
   static let age = TableColumn("Age", "Time since the object was made.")
 }
 
+extension ResourceKind {
+  /// The columns of the kind: its definition's for a custom one.
+  public var printer: TablePrinter { custom?.printer ?? TablePrinter.printer(for: gvk) }
+}
+
 /// The object's metadata alone (meta.k8s.io/v1 PartialObjectMetadata).
 public func partialMetadata(of object: JSON) -> JSON {
   ["kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object.metadata]

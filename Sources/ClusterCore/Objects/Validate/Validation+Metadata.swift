@@ -49,7 +49,8 @@ extension Validator {
       let place = path.child("finalizers").index(position)
       if let problem = Names.qualifiedNameProblem(finalizer) {
         add(.invalid(place, .string(finalizer), problem))
-      } else if !finalizer.contains("/"), !["orphan", "foregroundDeletion", "kubernetes"].contains(finalizer)
+      } else if kind.custom == nil, kind.gvk != CustomResourceDefinition.gvk, !finalizer.contains("/"),
+        !["orphan", "foregroundDeletion", "kubernetes"].contains(finalizer)
       {
         add(
           .invalid(

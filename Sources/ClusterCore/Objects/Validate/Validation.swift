@@ -7,6 +7,7 @@ extension ResourceKind {
   public func validateCreate(_ object: JSON) -> [FieldError] {
     var validator = Validator()
     validator.metadata(object, self)
+    if let custom = schema.custom { return validator.errors + custom.validate(object, old: nil) }
     validator.walk(object, schema)
     Validator.rules(for: gvk)?.create(&validator, object)
     return validator.errors
@@ -17,6 +18,7 @@ extension ResourceKind {
     var validator = Validator()
     validator.metadata(object, self)
     validator.metadataUpdate(object, old)
+    if let custom = schema.custom { return validator.errors + custom.validate(object, old: old) }
     let rules = Validator.rules(for: gvk)
     guard subresource == nil || subresource == "scale" else {
       rules?.part?(&validator, object, old, subresource ?? "")
@@ -88,6 +90,7 @@ struct Validator {
     case ("", "Event"): event
     case ("discovery.k8s.io", "EndpointSlice"): endpointSlice
     case ("coordination.k8s.io", "Lease"): lease
+    case ("apiextensions.k8s.io", "CustomResourceDefinition"): customResourceDefinition
     case ("networking.k8s.io", "Ingress"): ingress
     case ("networking.k8s.io", "IngressClass"): ingressClass
     case ("networking.k8s.io", "NetworkPolicy"): networkPolicy

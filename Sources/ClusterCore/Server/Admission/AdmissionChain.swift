@@ -95,6 +95,7 @@ struct AdmissionChain: Sendable {
       try await take(turns.last, &request)
     } catch {
       steps[index].admit.observe(ContinuousClock.now - began, isRejected: true)
+      request.tellAudit()
       request.rollBack()
       throw error
     }
@@ -120,10 +121,12 @@ struct AdmissionChain: Sendable {
       }
     } catch {
       steps[index].validate.observe(ContinuousClock.now - began, isRejected: true)
+      request.tellAudit()
       request.rollBack()
       throw error
     }
     steps[index].validate.observe(ContinuousClock.now - began, isRejected: false)
+    request.tellAudit()
   }
 
   /// Both turns, for what has no schema of its own.

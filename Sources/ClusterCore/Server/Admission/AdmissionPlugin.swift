@@ -61,6 +61,11 @@ struct AdmissionRequest: Sendable {
     Failure.forbidden(kind, name.isEmpty ? object?.name ?? old?.name ?? "" : name, why)
   }
 
+  /// For the audit event of the request that is served.
+  func tellAudit() {
+    for (key, value) in auditAnnotations { AuditAnnotation.add(key, value) }
+  }
+
   mutating func rollBack() {
     for step in undo.reversed() { step() }
     undo = []

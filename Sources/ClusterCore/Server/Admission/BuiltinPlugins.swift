@@ -38,7 +38,7 @@ extension AdmissionChain {
         PodSecurityPlugin(state: state, settings: settings.podSecurity),
         WebhookConfigurationCheck(),
         ValidatingWebhooks(state: state, caller: webhooks),
-      ] + guards,
+      ] + guards + [ResourceQuotaPlugin(state: state)],
       configuration: Set(RoleEscalation.kinds).union([
         GroupResource("", "namespaces"), GroupResource("", "limitranges"),
         GroupResource("", "resourcequotas"),
@@ -54,7 +54,6 @@ extension AdmissionChain {
 /// Resources that plugins read and that have no other name in this program.
 extension GroupVersionResource {
   static let limitRanges = Self("", "v1", "limitranges")
-  static let resourceQuotas = Self("", "v1", "resourcequotas")
   static let priorityClasses = Self("scheduling.k8s.io", "v1", "priorityclasses")
   static let runtimeClasses = Self("node.k8s.io", "v1", "runtimeclasses")
   static let storageClasses = Self("storage.k8s.io", "v1", "storageclasses")

@@ -43,7 +43,7 @@ enum Answer {
     case .partial:
       return json(code, partialMetadata(of: object.tree), contentType: form.contentType, headers: headers)
     case .table(let include):
-      let table = TablePrinter.printer(for: kind.gvk).table(
+      let table = kind.printer.table(
         [object.tree], now: .now, include: include,
         listMetadata: ["resourceVersion": JSON(String(object.revision))])
       return json(code, table, contentType: form.contentType, headers: headers)
@@ -76,7 +76,7 @@ enum Answer {
       ]
       return json(200, list, contentType: form.contentType)
     case .table(let include):
-      let table = TablePrinter.printer(for: kind.gvk).table(
+      let table = kind.printer.table(
         page.objects.map(\.tree), now: .now, include: include, listMetadata: metadata)
       return json(200, table, contentType: form.contentType)
     }

@@ -30,7 +30,8 @@ enum Bodies {
       switch mediaType(request) {
       case "application/json", "":
         return try schema.decode(json: request.body, as: gvk, validation: validation)
-      case "application/vnd.kubernetes.protobuf":
+      // Fields of custom resources have no numbers.
+      case "application/vnd.kubernetes.protobuf" where schema.custom == nil:
         let envelope = try ProtobufEnvelope(request.body)
         guard envelope.gvk == gvk || envelope.gvk.kind == gvk.kind else {
           throw DecodeError("the object provided is unrecognized (expected \(gvk), got \(envelope.gvk))")

@@ -18,6 +18,7 @@ final class Documents: Sendable {
     var generation: UInt64 = 0
     var openAPI: OpenAPIv3?
     var documents: [String: (bytes: ByteBuffer, hash: String)] = [:]
+    var registry = KindRegistry()
   }
   private let made = Mutex(Made())
 
@@ -117,9 +118,23 @@ final class Documents: Sendable {
     return made.withLock { made in
       if let openAPI = made.openAPI, made.generation == generation { return (openAPI, generation) }
       let openAPI = OpenAPIv3(registry)
-      made = Made(generation: generation, openAPI: openAPI)
+      // One definition changes one document; the others stay good.
+      let old = made.registry
+      let kept = made.documents.filter { groupVersion, _ in
+        let kinds = registry.kinds(groupVersion: groupVersion)
+        return !kinds.isEmpty && Self.isSame(kinds, old.kinds(groupVersion: groupVersion))
+      }
+      made = Made(generation: generation, openAPI: openAPI, documents: kept, registry: registry)
       return (openAPI, generation)
     }
+  }
+
+  private static func isSame(_ a: [ResourceKind], _ b: [ResourceKind]) -> Bool {
+    a.count == b.count
+      && zip(a, b).allSatisfy { a, b in
+        a.gvr == b.gvr && a.custom?.form === b.custom?.form && a.isNamespaced == b.isNamespaced
+          && a.subresources.map(\.name) == b.subresources.map(\.name)
+      }
   }
 
   private func document(

@@ -74,13 +74,14 @@ extension Router {
     let gvk = GroupVersionKind("autoscaling", "v1", "Scale")
     switch request.method {
     case .GET:
-      return Answer.json(200, core.scale(of: try await core.get(kind, namespace: namespace, name: name)))
+      return Answer.json(
+        200, core.scale(of: try await core.get(kind, namespace: namespace, name: name), kind))
     case .PUT:
       let wanted = try part(request, gvk)
       let object = try await core.changeScale(
         kind, namespace: namespace, name: name, options: WriteOptions(request), identity: request.identity
       ) { _ in wanted }
-      return Answer.json(200, core.scale(of: object))
+      return Answer.json(200, core.scale(of: object, kind))
     case .PATCH:
       let patch = try Bodies.patch(request)
       let object = try await core.changeScale(
@@ -94,7 +95,7 @@ extension Router {
           return scale.applying(mergePatch: changes)
         }
       }
-      return Answer.json(200, core.scale(of: object))
+      return Answer.json(200, core.scale(of: object, kind))
     default: throw Failure.methodNotAllowed
     }
   }

@@ -34,12 +34,15 @@ extension Router {
     let seconds = options.timeoutSeconds ?? Int.random(in: 1800...3600)
     let resource = kind.storageName
     let caches = core.caches
+    let core = core
     return HTTPResponse(
       200, contentType: form.contentType, headers: [],
       .stream { writer in
         let watcher = StreamWatcher(
           writer: writer, kind: kind, filter: filter, representation: form.representation,
           wantsBookmarks: options.allowBookmarks)
+        let subscriber: any WatchSubscriber =
+          kind.custom?.conversionWebhook == nil ? watcher : ConvertingWatcher(watcher, kind, core)
         let timeout = writer.schedule(after: .seconds(Int64(seconds))) {
           // The last revision first, so that the client resumes from here and not from its last event.
           watcher.bookmark(caches.revision)
@@ -47,9 +50,10 @@ extension Router {
         }
         writer.onClose {
           timeout.cancel()
-          caches[resource].unsubscribe(watcher)
+          caches[resource].unsubscribe(subscriber)
+          if subscriber !== watcher { subscriber.finish() }
         }
-        if let oldest = caches.subscribe(watcher, to: resource, from: start) {
+        if let oldest = caches.subscribe(subscriber, to: resource, from: start) {
           watcher.fail(Failure.tooOld(Revision(asked) ?? 0, oldest: oldest).status)
         }
       })

@@ -79,7 +79,12 @@ final class Router: Sendable {
     let target = Self.target(request)
     let attributes = AccessAttributes(request, identity: request.identity, target: target)
     try await access.require(attributes) { record?.decided($0) }
-    if let target { return try await serve(request, target) }
+    if let target {
+      var response = try await serve(request, target)
+      let kind = core.registry[GroupVersionResource(target.group, target.version, target.resource)]
+      if let text = kind?.custom?.deprecation { response.headers += Answer.warnings([text]) }
+      return response
+    }
     guard request.method == .GET || request.method == .HEAD else { throw Failure.notServed }
     if let document = issuer?.answer(request) { return document }
     return try documents.answer(request)

@@ -42,6 +42,7 @@ extension RESTCore {
         request.finish()
       }
       let object = planDeletion(kind, current.tree, options)
+      let bytes = dryRun ? [] : try await storedBytes(object ?? [:], kind)
       do throws(StoreError) {
         guard let object else {
           if dryRun { return .gone(current) }
@@ -51,15 +52,14 @@ extension RESTCore {
           return .gone(CachedObject(key: key, revision: revision, tree: current.tree))
         }
         if dryRun || object == current.tree { return .terminating(current) }
-        let revision = try await store.update(
-          key, Self.stored(object, kind).bytes, expecting: current.revision)
+        let revision = try await store.update(key, bytes, expecting: current.revision)
         await settle(kind, revision)
         return .terminating(CachedObject(key: key, revision: revision, tree: object))
       } catch {
         switch error {
         case .conflict(let stored):
           guard let newer = CachedObject(stored) else { throw Failure.store(error) }
-          current = newer.served(as: kind)
+          current = try await served(newer, as: kind)
         case .notFound: throw Failure.notFound(kind, name)
         default: throw Failure.store(error)
         }
@@ -92,6 +92,11 @@ extension RESTCore {
     object.set(JSON(min(grace, already ?? grace)), at: "metadata", "deletionGracePeriodSeconds")
     if kind.countsGenerations, already == nil {
       object.set(JSON(old.generation + 1), at: "metadata", "generation")
+    }
+    if kind.gvk == CustomResourceDefinition.gvk, already == nil {
+      // Its objects go first.
+      finalizers.append(CustomResourceDefinition.finalizer)
+      object.set(JSON(finalizers), at: "metadata", "finalizers")
     }
     if kind.kind == "Namespace" { object.set("Terminating", at: "status", "phase") }
     if finalizers.isEmpty, grace == 0, isReadyToGo(kind, object) { return nil }

@@ -11,6 +11,13 @@ extension RESTCore {
     identity: Identity, mayCreate: (() async throws -> Void)? = nil
   ) async throws -> Written {
     let validation = FieldValidation(rawValue: options.fieldValidation ?? "") ?? .ignore
+    if kind.custom != nil, case .strategicMerge = patch {
+      throw Failure.unsupported(
+        patch.contentType,
+        allowed: [
+          "application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml",
+        ])
+    }
     if case .apply(let intent) = patch {
       return try await apply(
         kind, namespace: namespace, name: name, intent, part: part, options: options, identity: identity,
@@ -66,9 +73,10 @@ extension RESTCore {
 
   // MARK: Scale
 
-  /// `autoscaling/v1 Scale` of an object with `spec.replicas`.
-  func scale(of object: CachedObject) -> JSON {
+  /// `autoscaling/v1 Scale` of an object with `spec.replicas`, or where its definition says that they are.
+  func scale(of object: CachedObject, _ kind: ResourceKind) -> JSON {
     let tree = object.tree
+    if let custom = kind.custom?.scale { return custom.scale(of: tree, revision: object.revision) }
     var metadata: JSON = ["name": JSON(tree.name), "namespace": JSON(tree.namespace), "uid": JSON(tree.uid)]
     metadata["resourceVersion"] = JSON(String(object.revision))
     metadata["creationTimestamp"] = JSON(tree.creationTimestamp)
@@ -90,16 +98,18 @@ extension RESTCore {
     _ kind: ResourceKind, namespace: String, name: String, options: WriteOptions, identity: Identity,
     make: (JSON) throws -> JSON
   ) async throws -> CachedObject {
+    let replicasPath = kind.custom?.scale?.specReplicas[...] ?? ["spec", "replicas"]
     let view = AdmissionView(subresource: "scale", kind: GroupVersionKind("autoscaling", "v1", "Scale")) {
-      self.scale(of: CachedObject(key: "", revision: Revision($0.resourceVersion) ?? 0, tree: $0))
+      self.scale(of: CachedObject(key: "", revision: Revision($0.resourceVersion) ?? 0, tree: $0), kind)
     } take: { scale, object in
-      object.set(scale.at("spec", "replicas") ?? 0, at: "spec", "replicas")
+      object.set(scale.at("spec", "replicas") ?? 0, at: replicasPath)
     }
     return try await change(
       kind, namespace: namespace, name: name, part: .main, options: options, identity: identity, view: view
     ) { current in
       let scale = try make(
-        self.scale(of: CachedObject(key: "", revision: Revision(current.resourceVersion) ?? 0, tree: current))
+        self.scale(
+          of: CachedObject(key: "", revision: Revision(current.resourceVersion) ?? 0, tree: current), kind)
       )
       guard let replicas = scale.at("spec", "replicas")?.integer, replicas >= 0 else {
         throw Failure.invalid(
@@ -110,7 +120,7 @@ extension RESTCore {
           ])
       }
       var object = current
-      object.set(JSON(replicas), at: "spec", "replicas")
+      object.set(JSON(replicas), at: replicasPath)
       if scale.resourceVersion == current.resourceVersion {
         object.set(nil, at: "metadata", "resourceVersion")
       } else {

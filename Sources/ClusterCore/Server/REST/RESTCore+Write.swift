@@ -91,6 +91,12 @@ extension RESTCore {
     _ kind: ResourceKind, _ object: inout JSON, options: WriteOptions, identity: Identity, isApply: Bool
   ) async throws -> Written {
     let name = object.name
+    if let custom = kind.custom, custom.isTerminating {
+      throw APIStatusError(
+        code: 405, reason: "MethodNotAllowed",
+        message: "create not allowed while custom resource definition is terminating",
+        details: Failure.details(kind, name))
+    }
     if kind.hasStatus, !kind.keepsStatusOnCreate { object["status"] = nil }
     let kept = [
       "name", "generateName", "namespace", "labels", "annotations", "ownerReferences", "finalizers",
@@ -140,13 +146,14 @@ extension RESTCore {
           object: CachedObject(key: key, revision: caches.revision, tree: object), isNew: true,
           warnings: request.warnings)
       }
+      let bytes = try await storedBytes(object, kind)
       do throws(StoreError) {
-        let revision = try await store.create(key, Self.stored(object, kind).bytes)
+        let revision = try await store.create(key, bytes)
         request.finish()
         await settle(kind, revision)
         return Written(
           object: CachedObject(key: key, revision: revision, tree: object), isNew: true,
-          warnings: request.warnings)
+          warnings: request.warnings + kind.writeWarnings(object))
       } catch {
         switch error {
         case .exists: throw Failure.alreadyExists(kind, name)
@@ -272,6 +279,11 @@ extension RESTCore {
         request.rollBack()
         return Written(object: current, warnings: warnings)
       }
+      let bytes: [UInt8]
+      do { bytes = try await storedBytes(object, kind) } catch {
+        request.rollBack()
+        throw error
+      }
       do throws(StoreError) {
         let isFinished = object.isTerminating && object.finalizers.isEmpty && isReadyToGo(kind, object)
         if isFinished {
@@ -281,18 +293,19 @@ extension RESTCore {
           await settle(kind, revision)
           return Written(object: CachedObject(key: key, revision: revision, tree: object), warnings: warnings)
         }
-        let revision = try await store.update(
-          key, Self.stored(object, kind).bytes, expecting: current.revision)
+        let revision = try await store.update(key, bytes, expecting: current.revision)
         request.finish()
         await settle(kind, revision)
-        return Written(object: CachedObject(key: key, revision: revision, tree: object), warnings: warnings)
+        let more = part == .main ? kind.writeWarnings(object) : []
+        return Written(
+          object: CachedObject(key: key, revision: revision, tree: object), warnings: warnings + more)
       } catch {
         request.rollBack()
         switch error {
         case .conflict(let stored):
           if !wanted.resourceVersion.isEmpty { throw Failure.conflict(kind, name) }
           guard let newer = CachedObject(stored) else { throw Failure.store(error) }
-          current = newer.served(as: kind)
+          current = try await served(newer, as: kind)
         case .claimed(let claim, _): services.adopt(ServiceClaims(name: claim))
         case .notFound: throw Failure.notFound(kind, name)
         default: throw Failure.store(error)

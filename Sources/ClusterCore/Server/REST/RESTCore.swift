@@ -72,7 +72,7 @@ final class RESTCore: Sendable {
     guard let found = cache(kind)[Self.key(kind, namespace, name)] else {
       throw Failure.notFound(kind, name)
     }
-    return found.served(as: kind)
+    return try await served(found, as: kind)
   }
 
   /// Waits until the caches are as new as a client asks; `0` asks for nothing.
@@ -148,6 +148,14 @@ final class RESTCore: Sendable {
             "resourceVersionMatch", "\(match) needs a resourceVersion that it can apply to")
         ])
       }
+    }
+    if kind.custom?.conversionWebhook != nil {
+      var all: [CachedObject] = []
+      objects.forEach(prefix: prefix, after: after) { object in
+        if filter.labels.isEmpty || filter.labels.matches(object.labels) { all.append(object) }
+        return limit == 0 || !filter.fields.isEmpty || all.count < limit
+      }
+      try await convertAhead(all, kind)
     }
     var page = Page(objects: [], revision: revision)
     var rest = 0

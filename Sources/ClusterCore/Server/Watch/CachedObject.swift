@@ -37,9 +37,9 @@ final class CachedObject: Sendable {
   }
 
   /// Nil when the stored bytes are no JSON, which only damage outside of this process can cause.
-  convenience init?(_ stored: StoredValue) {
+  convenience init?(_ stored: StoredValue, reading: (JSON) -> JSON = { $0 }) {
     guard let tree = try? JSON(parsing: stored.value) else { return nil }
-    self.init(key: stored.key, revision: stored.revision, tree: tree)
+    self.init(key: stored.key, revision: stored.revision, tree: reading(tree))
   }
 }
 
@@ -47,9 +47,26 @@ extension CachedObject {
   /// The object as a kind serves it; a conversion is made once and shared by all who read.
   func served(as kind: ResourceKind) -> CachedObject {
     if kind.isStoredAsServed || tree.apiVersion == kind.apiVersion { return self }
+    // What a webhook converts was converted ahead (`convertAhead`).
+    if kind.custom?.conversionWebhook != nil { return made(kind.apiVersion) ?? self }
     return others.withLock { others in
       if let made = others.first(where: { $0.tree.apiVersion == kind.apiVersion }) { return made }
       let made = CachedObject(key: key, revision: revision, tree: kind.served(tree))
+      others.append(made)
+      return made
+    }
+  }
+
+  /// Itself in another version, when that was made already.
+  func made(_ apiVersion: String) -> CachedObject? {
+    others.withLock { $0.first { $0.tree.apiVersion == apiVersion } }
+  }
+
+  /// Keeps what somebody else made of it.
+  func adopt(_ tree: JSON) -> CachedObject {
+    others.withLock { others in
+      if let made = others.first(where: { $0.tree.apiVersion == tree.apiVersion }) { return made }
+      let made = CachedObject(key: key, revision: revision, tree: tree)
       others.append(made)
       return made
     }

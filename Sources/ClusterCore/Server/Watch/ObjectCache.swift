@@ -21,6 +21,8 @@ final class ObjectCache: Sendable {
   static let snapshotsMax = 16
 
   private let state = Mutex(State())
+  /// What stored objects go through when they are read: custom resources are pruned and get their defaults.
+  private let reading = Mutex<(@Sendable (JSON) -> JSON)?>(nil)
 
   var count: Int { state.withLock { $0.objects.count } }
   var watchCount: Int { state.withLock { $0.subscribers.count } }
@@ -38,15 +40,43 @@ final class ObjectCache: Sendable {
     for orphan in orphans { orphan.finish() }
   }
 
+  /// From now on objects are read in another way; those that are here are made anew. Watches end: what they
+  /// showed was made in the old way.
+  func read(with reading: @escaping @Sendable (JSON) -> JSON) {
+    self.reading.withLock { $0 = reading }
+    let orphans = state.withLock { state in
+      var objects = SortedObjects()
+      state.objects.forEach(prefix: "", after: nil) { object in
+        objects.insert(CachedObject(key: object.key, revision: object.revision, tree: reading(object.tree)))
+        return true
+      }
+      state.objects = objects
+      // Watches may resume: what they missed is seen in the new way.
+      state.recent = state.recent.map { event in
+        func again(_ object: CachedObject) -> CachedObject {
+          CachedObject(key: object.key, revision: object.revision, tree: reading(object.tree))
+        }
+        return CacheEvent(
+          kind: event.kind, revision: event.revision, object: again(event.object),
+          previous: event.previous.map(again))
+      }
+      state.snapshots = []
+      defer { state.subscribers = [:] }
+      return Array(state.subscribers.values)
+    }
+    for orphan in orphans { orphan.finish() }
+  }
+
   func apply(_ events: [StoreEvent]) {
     // Trees and bytes are made before the lock is taken.
+    let reading = self.reading.withLock { $0 } ?? { $0 }
     let made = events.map { event in
       event.kind == .delete
         ? nil
         : CachedObject(
           StoredValue(
             key: event.key, value: event.value, createRevision: event.createRevision,
-            revision: event.revision))
+            revision: event.revision), reading: reading)
     }
     state.withLock { state in
       var changes: [CacheEvent] = []

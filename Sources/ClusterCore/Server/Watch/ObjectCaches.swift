@@ -29,6 +29,8 @@ final class ObjectCaches: Sendable {
 
   init(store: any Store) { self.store = store }
 
+  var isClosed: Bool { state.withLock { $0.isClosed } }
+
   var revision: Revision { applied.withLock { $0 } }
 
   /// The cache of `/registry/RESOURCE/`.
@@ -106,9 +108,20 @@ final class ObjectCaches: Sendable {
     wake(last)
   }
 
-  private static func resource(of key: String) -> String {
+  /// `pods`, or `example.com/widgets`: a group before its plural is known by its dot.
+  static func resource(of key: String) -> String {
     let rest = key.utf8.dropFirst(root.utf8.count)
-    return String(Substring(rest.prefix { $0 != UInt8(ascii: "/") }))
+    let first = rest.prefix { $0 != UInt8(ascii: "/") }
+    guard first.contains(UInt8(ascii: ".")), first.endIndex < rest.endIndex else {
+      return String(Substring(first))
+    }
+    let second = rest[first.endIndex...].dropFirst().prefix { $0 != UInt8(ascii: "/") }
+    return String(Substring(rest[rest.startIndex..<second.endIndex]))
+  }
+
+  /// Forgets a resource that is no longer served; its watches end.
+  func drop(_ resource: String) {
+    caches.withLock { $0.removeValue(forKey: resource) }?.finishAll()
   }
 
   // MARK: Catching up

@@ -84,7 +84,7 @@ final class StreamWatcher: WatchSubscriber {
         defer { sent = true }
         return !sent
       }
-      let table = TablePrinter.printer(for: self.kind.gvk).table(
+      let table = self.kind.printer.table(
         [object.tree], now: .now, include: include,
         listMetadata: ["resourceVersion": JSON(String(object.revision))],
         withColumns: first)

@@ -46,6 +46,7 @@ extension AuthenticationSettings {
     known.append(tokens)
     if let openIDConnect { known.append(try OpenIDConnect(openIDConnect, audiences: audiences)) }
     if bootstrapTokens { known.append(BootstrapTokens(objects: objects, audiences: audiences)) }
+    if let tokenWebhook { known.append(try WebhookTokens(tokenWebhook, audiences: audiences)) }
     return Authentication(
       frontProxy: proxy, certificates: certificates, tokens: known, audiences: audiences)
   }

@@ -1,6 +1,7 @@
 // Who asks: the ways to say so, in upstream's order. The first that knows the credential decides.
 //
-//   front proxy ─► client certificate ─► bearer token: file, ServiceAccount, OIDC, bootstrap ─► anonymous
+//   front proxy ─► client certificate ─► bearer token ─► anonymous
+//                                               file, ServiceAccount, OIDC, bootstrap, webhook
 
 import ClusterClient
 import ClusterObjects

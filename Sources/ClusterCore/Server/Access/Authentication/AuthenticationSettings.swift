@@ -36,6 +36,8 @@ public struct AuthenticationSettings: Sendable {
   public var frontProxyExtraPrefixes = ["X-Remote-Extra-"]
 
   public var openIDConnect: OpenIDConnectSettings?
+  /// Asked last, about tokens that nobody else knows.
+  public var tokenWebhook: WebhookTokenSettings?
 
   public init() {}
 }

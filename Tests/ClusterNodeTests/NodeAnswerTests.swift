@@ -1,0 +1,113 @@
+// Whom the node agent answers, and what it gives of its files: without a runtime, by asking the agent itself.
+
+import Addresses
+import ClusterObjects
+import ClusterStreams
+import Glibc
+import NIOCore
+import NIOEmbedded
+import NIOHTTP1
+import Testing
+
+@testable import ClusterNode
+
+private struct Nothing: PodSource, PodStatusSink, PodObjects {
+  func podChanges() -> AsyncStream<PodChange> { AsyncStream { $0.finish() } }
+  func report(_ pod: JSON, status: JSON) async throws {}
+  func finishDeletion(_ pod: JSON) async throws {}
+  func object(_ kind: String, namespace: String, name: String) async throws -> JSON? { nil }
+  func services(namespace: String) async throws -> [JSON] { [] }
+}
+
+private func agent(logs: String = "/nonexistent") -> NodeAgent {
+  var settings = NodeSettings(
+    nodeName: "n1", addresses: [], dataDirectory: "/nonexistent", runDirectory: "/nonexistent")
+  settings.logDirectory = logs
+  let nothing = Nothing()
+  return NodeAgent(settings, source: nothing, sink: nothing, objects: nothing, record: { _ in })
+}
+
+private let server = NodeRequest.Peer(user: "kube-apiserver-kubelet-client", groups: ["system:masters"])
+
+private func ask(
+  _ agent: NodeAgent, _ uri: String, _ method: HTTPMethod = .GET, _ headers: HTTPHeaders = [:],
+  peer: NodeRequest.Peer? = server
+) async throws -> (code: Int, text: String) {
+  let target = try #require(RequestTarget(uri))
+  let request = NodeRequest(
+    method: method, target: target, headers: headers, peer: peer, channel: EmbeddedChannel())
+  switch await agent.answer(request) {
+  case .bytes(let code, _, let bytes): return (code, String(buffer: bytes))
+  case .body: return (200, "(a stream)")
+  case .upgrade: return (101, "")
+  }
+}
+
+@Suite struct NodeAnswerTests {
+  @Test(arguments: ["/healthz", "/pods", "/exec/a/b/c?command=ls&output=1", "/logs/", "/metrics"])
+  func `without a certificate of the cluster nothing is told`(uri: String) async throws {
+    #expect(try await ask(agent(), uri, peer: nil).code == 401)
+  }
+
+  @Test func `another node's certificate opens nothing`() async throws {
+    let other = NodeRequest.Peer(user: "system:node:n2", groups: ["system:nodes"])
+    let answer = try await ask(agent(), "/pods", peer: other)
+    #expect(answer.code == 403)
+    #expect(answer.text == "Forbidden (user=system:node:n2, verb=get, resource=nodes, subresource(s)=[proxy])")
+  }
+
+  @Test(arguments: [
+    ("/exec/a/b/c?command=ls", HTTPMethod.POST, "you must specify at least 1 of stdin, stdout, stderr", 400),
+    ("/exec/a/b/c?command=ls&output=1", .POST, "Upgrade request required", 400),
+    ("/exec/a/b/c?command=ls&output=1", .DELETE, "method not allowed", 405),
+    ("/portForward/a/b", .POST, "Upgrade request required", 400), ("/nope", .GET, "404 page not found", 404),
+    ("/exec/a", .GET, "404 page not found", 404), ("/healthz", .PUT, "method not allowed", 405),
+    ("/containerLogs/a/b/c?tailLines=x", .GET, "invalid tailLines", 400),
+    ("/containerLogs/a/b/c", .GET, "the node agent is not running", 503), ("/healthz", .GET, "ok", 200),
+    ("/stats/summary", .GET, "\"nodeName\":\"n1\"", 200),
+  ])
+  func `each path has its answer`(uri: String, method: HTTPMethod, words: String, code: Int) async throws {
+    let answer = try await ask(agent(), uri, method)
+    #expect(answer.code == code && answer.text.contains(words), "\(answer)")
+  }
+
+  @Test func `a subprotocol that nobody speaks is refused with those that are spoken`() async throws {
+    let headers: HTTPHeaders = [
+      "connection": "Upgrade", "upgrade": "websocket", "sec-websocket-version": "13",
+      "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==", "sec-websocket-protocol": "v9.channel.k8s.io",
+    ]
+    let exec = try await ask(agent(), "/exec/a/b/c?command=ls&output=1", .GET, headers)
+    #expect(exec.code == 403 && exec.text.contains("v5.channel.k8s.io"), "\(exec)")
+    let forward = try await ask(agent(), "/portForward/a/b", .GET, headers)
+    #expect(forward.code == 403 && forward.text.contains("SPDY/3.1+portforward.k8s.io"), "\(forward)")
+  }
+
+  @Test func `log files are read below their folder only`() async throws {
+    var template = Array("/tmp/weft-logs-XXXXXX".utf8CString)
+    #expect(mkdtemp(&template) != nil)
+    let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    mkdir(folder + "/pods", 0o755)
+    let file = fopen(folder + "/pods/a&b.log", "w")
+    fputs("text", file)
+    fclose(file)
+    symlink("/etc", folder + "/pods/etc")
+    symlink("/etc/passwd", folder + "/pods/passwd")
+    mkfifo(folder + "/pods/pipe", 0o600)
+    defer {
+      for name in ["a&b.log", "etc", "passwd", "pipe"] { unlink(folder + "/pods/" + name) }
+      rmdir(folder + "/pods")
+      rmdir(folder)
+    }
+    let agent = agent(logs: folder)
+    #expect(try await ask(agent, "/logs/").text == "<pre>\n<a href=\"pods/\">pods/</a>\n</pre>\n")
+    #expect(try await ask(agent, "/logs/pods").text.contains("a&amp;b.log"))
+    #expect(try await ask(agent, "/logs/pods/a%26b.log").text == "(a stream)")
+    for path in [
+      "/logs/../etc/passwd", "/logs/..%2f..%2fetc%2fpasswd", "/logs/pods/etc/passwd", "/logs/pods/passwd",
+      "/logs/pods/pipe", "/logs/%2fetc/passwd", "/logs/pods/./a%26b.log", "/logs/a%00b",
+      "/logs/" + String(repeating: "x/", count: 100),
+    ] {
+      #expect(try await ask(agent, path).code == 404, "\(path)")
+    }
+  }
+}
