@@ -52,6 +52,8 @@ public final class ClusterServer: Sendable {
   private let chores: Task<Void, Never>
   private let aggregator: RoleAggregator
   private let customResources: CustomResources
+  private let remotes: RemoteAPIs
+  private let published: Task<Void, Never>
   private let log = Logger(label: "apiserver")
 
   /// `https://HOST:PORT`.
@@ -64,7 +66,9 @@ public final class ClusterServer: Sendable {
   private init(
     store: OpenStore, caches: ObjectCaches, core: RESTCore, listener: HTTPListener,
     group: MultiThreadedEventLoopGroup, authority: CertificateAuthority, chores: Task<Void, Never>,
-    aggregator: RoleAggregator, customResources: CustomResources, address: String, kubeconfigPath: String,
+    aggregator: RoleAggregator, customResources: CustomResources, remotes: RemoteAPIs,
+    published: Task<Void, Never>, address: String,
+    kubeconfigPath: String,
     audit: Audit?
   ) {
     self.audit = audit
@@ -77,6 +81,8 @@ public final class ClusterServer: Sendable {
     self.chores = chores
     self.aggregator = aggregator
     self.customResources = customResources
+    self.remotes = remotes
+    self.published = published
     self.address = address
     self.kubeconfigPath = kubeconfigPath
     port = listener.port
@@ -168,22 +174,26 @@ public final class ClusterServer: Sendable {
       }
     }
     let isReady = Flag()
-    let documents = Documents(kinds: kinds, address: "\(settings.advertiseAddress):\(settings.port)") {
-      isReady.isSet
-    }
+    let remotes = RemoteAPIs(
+      core: core, client: try FrontProxyClient(folder: settings.dataFolder + "/certificates/front-proxy"),
+      resolver: resolver)
+    let documents = Documents(
+      kinds: kinds, address: "\(settings.advertiseAddress):\(settings.port)", remotes: remotes
+    ) { isReady.isSet }
     let given = settings.authentication.serviceAccountKeysURL
     let shownPort = settings.port == 0 ? 443 : settings.port
     let keysURL = given.isEmpty ? "https://\(settings.advertiseAddress):\(shownPort)/openid/v1/jwks" : given
     let router = Router(
       core: core, documents: documents, nodes: try NodeConnections(authority), access: access,
       reviews: IdentityReviews(authentication: authentication),
-      issuer: IssuerDocuments(tokens: tokens, keysURL: keysURL), audit: audit)
+      issuer: IssuerDocuments(tokens: tokens, keysURL: keysURL), audit: audit,
+      remotes: remotes)
     let listener: HTTPListener
     do {
       listener = try await HTTPListener.start(
         host: settings.host, port: settings.port, certificate: serving,
         authority: authentication.authoritiesPEM,
-        group: group
+        group: group, isPassedOn: { remotes.isPassedOn($0) }
       ) { await router.respond($0) }
     } catch {
       caches.shutdown()
@@ -198,6 +208,9 @@ public final class ClusterServer: Sendable {
       let kubeconfigPath = settings.dataFolder + "/admin.kubeconfig"
       try Kubeconfig(server: address, authority: authority.pem, client: admin).write(to: kubeconfigPath)
       isReady.set()
+      remotes.start()
+      let clientAuthority = authority.pem
+      let published = Task { await remotes.publish(clientAuthority: clientAuthority) }
       let chores = Task {
         await Self.doChores(store, caches, settings.historySeconds) {
           try await core.createBuiltins(
@@ -207,7 +220,7 @@ public final class ClusterServer: Sendable {
       return ClusterServer(
         store: open, caches: caches, core: core, listener: listener, group: group, authority: authority,
         chores: chores, aggregator: RoleAggregator(core: core), customResources: customResources,
-        address: address,
+        remotes: remotes, published: published, address: address,
         kubeconfigPath: kubeconfigPath, audit: audit)
     } catch {
       await listener.shutdown(grace: .zero)
@@ -300,6 +313,8 @@ public final class ClusterServer: Sendable {
     core.webhooks?.shutdown()
     aggregator.stop()
     customResources.shutdown()
+    remotes.shutdown()
+    published.cancel()
     caches.shutdown()
     await listener.shutdown(grace: .milliseconds(200))
     await audit?.shutdown()

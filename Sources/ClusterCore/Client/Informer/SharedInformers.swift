@@ -62,6 +62,12 @@ public final class SharedInformers: Sendable {
     }
   }
 
+  /// Ends the informer of a resource that is no longer served. Asking again starts another.
+  public func forget(_ resource: GroupVersionResource) {
+    let entry = state.withLock { $0.informers.removeValue(forKey: InformerScope(resource)) }
+    entry?.task.cancel()
+  }
+
   /// What is known of a resource now; empty before its first sync.
   public func snapshot(_ resource: GroupVersionResource) -> ObjectSnapshot { informer(resource).snapshot }
 

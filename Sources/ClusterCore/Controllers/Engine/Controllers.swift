@@ -20,31 +20,9 @@ public struct ControllerSettings: Sendable {
   public var nodeMonitorPeriod: Duration = .seconds(5)
   /// Pods bound to a node that is gone for this long are deleted.
   public var podGarbageDelay: Duration = .seconds(40)
-  /// Resources that the namespace controller empties and the garbage collector follows.
+  /// Resources that the namespace controller empties and the garbage collector follows, beside custom ones.
   public var resources: [TrackedResource] = TrackedResource.builtin
   public init() {}
-}
-
-/// A kind as an ownerReference names it, and where it is served.
-public struct TrackedResource: Hashable, Sendable {
-  public var resource: GroupVersionResource
-  public var kind: String
-  public var isNamespaced: Bool
-  public init(_ resource: GroupVersionResource, kind: String, isNamespaced: Bool = true) {
-    self.resource = resource
-    self.kind = kind
-    self.isNamespaced = isNamespaced
-  }
-
-  public static let builtin: [TrackedResource] = [
-    .init(.deployments, kind: "Deployment"), .init(.replicaSets, kind: "ReplicaSet"),
-    .init(.pods, kind: "Pod"), .init(.services, kind: "Service"),
-    .init(.endpointSlices, kind: "EndpointSlice"), .init(.ingresses, kind: "Ingress"),
-    .init(.networkPolicies, kind: "NetworkPolicy"), .init(.configMaps, kind: "ConfigMap"),
-    .init(.secrets, kind: "Secret"), .init(.serviceAccounts, kind: "ServiceAccount"),
-    .init(.leases, kind: "Lease"), .init(.events, kind: "Event"),
-    .init(.nodes, kind: "Node", isNamespaced: false),
-  ]
 }
 
 /// What every controller works with.

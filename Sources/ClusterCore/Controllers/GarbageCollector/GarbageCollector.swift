@@ -5,6 +5,7 @@ import ClusterClient
 import ClusterObjects
 import Diagnostics
 import Logging
+import Synchronization
 
 /// One object, by where it is served.
 struct TrackedObject: Hashable, Sendable {
@@ -32,42 +33,85 @@ func planGarbage(_ object: JSON, isGone: (JSON) -> Bool) -> GarbagePlan {
 
 func garbageCollector(_ context: ControllerContext) -> Controller {
   let queue: WorkQueue<TrackedObject> = context.queue("garbage_collector")
-  let tracked = context.settings.resources.filter { $0.resource != .events && $0.resource != .leases }
-  let informers = tracked.map { ($0, context.informers.informer($0.resource)) }
-  var byResource: [GroupVersionResource: Informer] = [:]
-  var byKind: [String: TrackedResource] = [:]
-  for (resource, informer) in informers {
-    byResource[resource.resource] = informer
-    byKind["\(resource.resource.group)/\(resource.kind)"] = resource
-  }
-  let collector = GarbageCollector(context: context, byResource: byResource, byKind: byKind)
-  let registrations = informers.map { resource, informer in
-    informer.onChange { changes in
-      for change in changes {
-        if change.isDeletion {
-          // Whatever named it as its owner may be garbage now.
-          for dependent in collector.dependents(of: change.object.uid) { queue.add(dependent) }
-          for owner in collector.waitingOwners(of: change.object) { queue.add(owner) }
-        } else if !change.object.ownerReferences.isEmpty || change.object.isTerminating {
-          queue.add(TrackedObject(resource: resource.resource, key: change.key))
-        }
-      }
+  let collector = GarbageCollector(context: context, queue: queue)
+  for resource in context.settings.resources { collector.follow(resource) }
+  let definitions = context.definitions
+  let registration = definitions.onChange { changes in
+    for change in changes {
+      let before = change.old.flatMap { TrackedResource($0) }
+      let now = change.isDeletion ? nil : change.new.flatMap { TrackedResource($0) }
+      if let before, before != now { collector.forget(before) }
+      if let now, before != now { collector.follow(now) }
     }
   }
   return Controller(
-    "garbage_collector", context, queue: queue, registrations: registrations,
-    resync: {
-      for (resource, informer) in informers {
-        for key in informer.snapshot.keys { queue.add(TrackedObject(resource: resource.resource, key: key)) }
-      }
-    }
+    "garbage_collector", context, queue: queue, registrations: [registration],
+    resync: { collector.queueAll() }
   ) { item in try await collector.reconcile(item) }
 }
 
-private struct GarbageCollector: Sendable {
+private final class GarbageCollector: Sendable {
+  private struct Followed {
+    var tracked: TrackedResource
+    var informer: Informer
+    var registration: InformerRegistration?
+  }
   let context: ControllerContext
-  let byResource: [GroupVersionResource: Informer]
-  let byKind: [String: TrackedResource]
+  private let queue: WorkQueue<TrackedObject>
+  private let followed = Mutex<[GroupVersionResource: Followed]>([:])
+
+  init(context: ControllerContext, queue: WorkQueue<TrackedObject>) {
+    self.context = context
+    self.queue = queue
+  }
+
+  /// Begins to follow a kind. Events and Leases come and go by themselves.
+  func follow(_ tracked: TrackedResource) {
+    let resource = tracked.resource
+    guard resource != .events, resource != .leases, followed.withLock({ $0[resource] == nil }) else { return }
+    let informer = context.informers.informer(resource)
+    followed.withLock { $0[resource] = Followed(tracked: tracked, informer: informer) }
+    // Told after it is known: the handler looks itself up.
+    let registration = informer.onChange { [weak self] changes in self?.note(changes, of: resource) }
+    followed.withLock { $0[resource]?.registration = registration }
+  }
+
+  func forget(_ tracked: TrackedResource) {
+    let gone = followed.withLock { $0.removeValue(forKey: tracked.resource) }
+    if gone != nil { context.informers.forget(tracked.resource) }
+  }
+
+  private func note(_ changes: [ObjectChange], of resource: GroupVersionResource) {
+    for change in changes {
+      if change.isDeletion {
+        // Whatever named it as its owner may be garbage now.
+        for dependent in dependents(of: change.object.uid) { queue.add(dependent) }
+        for owner in waitingOwners(of: change.object) { queue.add(owner) }
+      } else if !change.object.ownerReferences.isEmpty || change.object.isTerminating {
+        queue.add(TrackedObject(resource: resource, key: change.key))
+      }
+    }
+  }
+
+  func queueAll() {
+    for (resource, entry) in followed.withLock({ $0 }) {
+      for key in entry.informer.snapshot.keys { queue.add(TrackedObject(resource: resource, key: key)) }
+    }
+  }
+
+  private var byResource: [GroupVersionResource: Informer] {
+    followed.withLock { $0.mapValues(\.informer) }
+  }
+
+  private func tracked(group: String, kind: String) -> TrackedResource? {
+    followed.withLock { followed in
+      followed.values.first { $0.tracked.resource.group == group && $0.tracked.kind == kind }?.tracked
+    }
+  }
+
+  private func informer(_ resource: GroupVersionResource) -> Informer? {
+    followed.withLock { $0[resource]?.informer }
+  }
 
   func dependents(of uid: String) -> [TrackedObject] {
     byResource.flatMap { resource, informer in
@@ -79,7 +123,7 @@ private struct GarbageCollector: Sendable {
   func waitingOwners(of object: JSON) -> [TrackedObject] {
     object.ownerReferences.compactMap { reference in
       guard let (resource, key) = location(reference, namespace: object.namespace),
-        byResource[resource.resource]?[key]?.isTerminating == true
+        informer(resource.resource)?[key]?.isTerminating == true
       else { return nil }
       return TrackedObject(resource: resource.resource, key: key)
     }
@@ -88,12 +132,12 @@ private struct GarbageCollector: Sendable {
   private func location(_ reference: JSON, namespace: String) -> (TrackedResource, ObjectKey)? {
     let version = reference["apiVersion"]?.string ?? ""
     let group = version.contains("/") ? String(version.prefix { $0 != "/" }) : ""
-    guard let resource = byKind["\(group)/\(reference["kind"]?.string ?? "")"] else { return nil }
+    guard let resource = tracked(group: group, kind: reference["kind"]?.string ?? "") else { return nil }
     return (resource, ObjectKey(resource.isNamespaced ? namespace : "", reference["name"]?.string ?? ""))
   }
 
   func reconcile(_ item: TrackedObject) async throws -> Duration? {
-    guard let object = byResource[item.resource]?[item.key] else { return nil }
+    guard let object = informer(item.resource)?[item.key] else { return nil }
     if object.isTerminating {
       if object.finalizers.contains("foregroundDeletion") { try await deleteDependents(of: object, item) }
       if object.finalizers.contains("orphan") { try await orphanDependents(of: object, item) }
@@ -126,7 +170,7 @@ private struct GarbageCollector: Sendable {
   private func isGone(_ reference: JSON, of object: JSON) async throws -> Bool {
     guard let (resource, key) = location(reference, namespace: object.namespace) else { return false }
     let uid = reference["uid"]?.string ?? ""
-    if byResource[resource.resource]?[key]?.uid == uid { return false }
+    if informer(resource.resource)?[key]?.uid == uid { return false }
     do {
       let owner = try await context.api.get(resource.resource, namespace: key.namespace, name: key.name)
       return owner.uid != uid
@@ -136,7 +180,7 @@ private struct GarbageCollector: Sendable {
   private func deleteDependents(of owner: JSON, _ item: TrackedObject) async throws {
     var blocking = 0
     for dependent in dependents(of: owner.uid) {
-      guard let object = byResource[dependent.resource]?[dependent.key] else { continue }
+      guard let object = informer(dependent.resource)?[dependent.key] else { continue }
       let reference = object.ownerReferences.first { $0["uid"]?.string == owner.uid }
       if reference?["blockOwnerDeletion"]?.bool == true { blocking += 1 }
       if object.isTerminating { continue }

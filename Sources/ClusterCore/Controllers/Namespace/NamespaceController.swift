@@ -25,6 +25,8 @@ func planNamespaceSweep(_ objects: [JSON]) -> NamespaceSweep {
 func namespaceController(_ context: ControllerContext) -> Controller {
   let queue: WorkQueue<String> = context.queue("namespace")
   let namespaces = context.informers.informer(.namespaces)
+  // Followed from the start: what is in the namespace may be of a custom kind.
+  _ = context.definitions
   let registration = namespaces.onChange { changes in
     for change in changes where change.new?.isTerminating == true { queue.add(change.key.name) }
   }
@@ -36,7 +38,7 @@ func namespaceController(_ context: ControllerContext) -> Controller {
       namespace.at("spec", "finalizers")?.elements.contains("kubernetes") == true
     else { return nil }
     var remaining: [String] = []
-    for tracked in context.settings.resources where tracked.isNamespaced {
+    for tracked in context.trackedResources where tracked.isNamespaced {
       let objects: [JSON]
       do {
         objects = try await context.api.list(tracked.resource, namespace: name, options: ListOptions()).items

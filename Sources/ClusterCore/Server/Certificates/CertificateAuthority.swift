@@ -35,7 +35,7 @@ public struct CertificateAuthority: Sendable {
   private static let renewBefore: Int64 = 30 * 86_400
 
   /// Opens the authority in `folder`, or makes one. Errors: `API0003` a file cannot be read or written.
-  public init(folder: String) throws(WeftError) {
+  public init(folder: String, name commonName: String = "weft-ca") throws(WeftError) {
     self.folder = folder
     if mkdir(folder, 0o700) != 0, errno != EEXIST { throw PrivateFile.unusable(folder, errno) }
     if let certificateText = try PrivateFile.read(folder + "/ca.crt"),
@@ -56,7 +56,7 @@ public struct CertificateAuthority: Sendable {
     let issued: (Certificate.PrivateKey, Certificate, String)
     do {
       let fresh = Certificate.PrivateKey(P256.Signing.PrivateKey())
-      let name = try DistinguishedName { CommonName("weft-ca") }
+      let name = try DistinguishedName { CommonName(commonName) }
       let now = Timestamp.now().seconds
       let extensions = try Certificate.Extensions {
         Critical(BasicConstraints.isCertificateAuthority(maxPathLength: nil))

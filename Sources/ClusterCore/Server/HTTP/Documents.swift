@@ -12,6 +12,7 @@ final class Documents: Sendable {
   private var registry: KindRegistry { kinds.current }
   private let address: String
   private let isReady: @Sendable () -> Bool
+  private let remotes: RemoteAPIs?
   /// Documents by group version, with the hash of their bytes. Made when first asked for, made again when the
   /// kinds changed.
   private struct Made {
@@ -22,7 +23,10 @@ final class Documents: Sendable {
   }
   private let made = Mutex(Made())
 
-  init(kinds: ServedKinds, address: String, isReady: @escaping @Sendable () -> Bool) {
+  init(
+    kinds: ServedKinds, address: String, remotes: RemoteAPIs? = nil, isReady: @escaping @Sendable () -> Bool
+  ) {
+    self.remotes = remotes
     self.kinds = kinds
     self.address = address
     self.isReady = isReady
@@ -88,15 +92,19 @@ final class Documents: Sendable {
         if parts.contains("as=APIGroupDiscoveryList"), parts.contains("v=v2"),
           parts.contains("g=apidiscovery.k8s.io")
         {
+          var list = registry.aggregatedDiscovery(core: isCore, serves: Self.serves)
+          if !isCore, let remotes = remotes?.all, !remotes.isEmpty {
+            RemoteDiscovery.add(remotes, toAggregated: &list)
+          }
           return Answer.json(
-            200, registry.aggregatedDiscovery(core: isCore, serves: Self.serves),
+            200, list,
             contentType: "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList",
             headers: [("vary", "Accept")])
         }
         if parts.contains("application/json"), parts.count == 1 { break }
       }
       return Answer.json(
-        200, isCore ? registry.apiVersions(serverAddress: address) : registry.apiGroupList(),
+        200, isCore ? registry.apiVersions(serverAddress: address) : groupList(),
         headers: [("vary", "Accept")])
     }
     if isCore {
@@ -104,11 +112,23 @@ final class Documents: Sendable {
       else { throw Failure.notServed }
       return Answer.json(200, list)
     }
-    if path.count == 2, let group = registry.apiGroup(path[1]) { return Answer.json(200, group) }
+    if path.count == 2,
+      var group = groupList()["groups"]?.elements.first(where: { $0["name"]?.string == path[1] })
+    {
+      group["kind"] = "APIGroup"
+      group["apiVersion"] = "v1"
+      return Answer.json(200, group)
+    }
     guard path.count == 3,
       let list = registry.apiResourceList(groupVersion: "\(path[1])/\(path[2])", serves: Self.serves)
     else { throw Failure.notServed }
     return Answer.json(200, list)
+  }
+
+  private func groupList() -> JSON {
+    var list = registry.apiGroupList()
+    if let remotes = remotes?.all, !remotes.isEmpty { RemoteDiscovery.add(remotes, toLegacy: &list) }
+    return list
   }
 
   // MARK: OpenAPI
@@ -195,7 +215,9 @@ final class Documents: Sendable {
     guard request.path.count > 1, request.path[1] == "v3" else { throw Failure.notServed }
     let (openAPI, generation) = openAPI()
     if request.path.count == 2 {
-      return Answer.json(200, openAPI.index { self.document($0, openAPI, generation)?.hash ?? "" })
+      var index = openAPI.index { self.document($0, openAPI, generation)?.hash ?? "" }
+      for (path, entry) in remotes?.openAPIPaths ?? [] { index.set(entry, at: ["paths", path]) }
+      return Answer.json(200, index)
     }
     let rest = Array(request.path[2...])
     let groupVersion: String

@@ -32,15 +32,24 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler, @uncheck
   /// Requests that one HTTP/1.1 client may send before reading the first answer.
   private static let pipelinedMax = 16
 
-  init(respond: @escaping Responder, peer: Peer) {
+  /// Paths of other servers, to which requests are passed on.
+  private let isPassedOn: @Sendable ([String]) -> Bool
+
+  init(
+    respond: @escaping Responder, peer: Peer,
+    isPassedOn: @escaping @Sendable ([String]) -> Bool = { _ in false }
+  ) {
     self.respond = respond
+    self.isPassedOn = isPassedOn
     self.peer = peer
   }
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
     switch unwrapInboundIn(data) {
     case .head(let head):
-      if !isBusy, let target = HTTPRequest.split(head.uri), RequestStream.isWanted(head, target.path) {
+      if !isBusy, let target = HTTPRequest.split(head.uri),
+        RequestStream.isWanted(head, target.path) || isPassedOn(target.path)
+      {
         beginStream(context, head, target)
         return
       }

@@ -27,7 +27,7 @@ final class HTTPListener: Sendable {
   /// not load.
   static func start(
     host: String, port: Int, certificate: CertifiedKey, authority: String, group: any EventLoopGroup,
-    respond: @escaping Responder
+    isPassedOn: @escaping @Sendable ([String]) -> Bool = { _ in false }, respond: @escaping Responder
   ) async throws -> HTTPListener {
     var tls = TLSConfiguration.makeServerConfiguration(
       certificateChain: try NIOSSLCertificate.fromPEMBytes(Array(certificate.certificate.utf8)).map {
@@ -71,14 +71,16 @@ final class HTTPListener: Sendable {
               ) { stream in
                 stream.eventLoop.makeCompletedFuture {
                   try stream.pipeline.syncOperations.addHandler(HTTP2FramePayloadToHTTP1ServerCodec())
-                  try stream.pipeline.syncOperations.addHandler(HTTPHandler(respond: respond, peer: peer))
+                  try stream.pipeline.syncOperations.addHandler(
+                    HTTPHandler(respond: respond, peer: peer, isPassedOn: isPassedOn))
                 }
               }.map { _ in }
             },
             http1ChannelConfigurator: { channel in
               channel.eventLoop.makeCompletedFuture {
                 try HTTPServerCodec.add(to: channel)
-                try channel.pipeline.syncOperations.addHandler(HTTPHandler(respond: respond, peer: peer))
+                try channel.pipeline.syncOperations.addHandler(
+                  HTTPHandler(respond: respond, peer: peer, isPassedOn: isPassedOn))
               }
             })
         }

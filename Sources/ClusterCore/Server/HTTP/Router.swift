@@ -19,6 +19,8 @@ final class Router: Sendable {
   let reviews: IdentityReviews?
   let issuer: IssuerDocuments?
   let audit: Audit?
+  /// What other servers answer.
+  let remotes: RemoteAPIs?
   private let requests = Metrics.shared.counter(
     "apiserver_request_total", "Requests by verb, resource and code.", labels: ["verb", "resource", "code"])
   private let durations = Metrics.shared.histogram(
@@ -26,9 +28,11 @@ final class Router: Sendable {
 
   init(
     core: RESTCore, documents: Documents, nodes: NodeConnections?, access: Access,
-    reviews: IdentityReviews? = nil, issuer: IssuerDocuments? = nil, audit: Audit? = nil
+    reviews: IdentityReviews? = nil, issuer: IssuerDocuments? = nil, audit: Audit? = nil,
+    remotes: RemoteAPIs? = nil
   ) {
     self.audit = audit
+    self.remotes = remotes
     self.reviews = reviews
     self.issuer = issuer
     self.access = access
@@ -79,6 +83,7 @@ final class Router: Sendable {
     let target = Self.target(request)
     let attributes = AccessAttributes(request, identity: request.identity, target: target)
     try await access.require(attributes) { record?.decided($0) }
+    if let response = try await remotes?.serve(request) { return response }
     if let target {
       var response = try await serve(request, target)
       let kind = core.registry[GroupVersionResource(target.group, target.version, target.resource)]

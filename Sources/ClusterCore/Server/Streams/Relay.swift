@@ -21,6 +21,10 @@ struct RelayTarget: Sendable {
   var method: HTTPMethod
   /// What the answer's `Location` is put behind, where it is a path or an address of the target.
   var locationPrefix: String?
+  /// Said of the asker to who believes it; the client's own of the same names are dropped.
+  var headers: [(String, String)] = []
+  /// A redirection is answered with 502.
+  var refusesRedirects = false
 
   var authority: String { host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)" }
   var scheme: String { tls == nil ? "http" : "https" }
@@ -64,6 +68,12 @@ enum Relay {
     }.get()
     let answer: HTTPResponseHead
     do { answer = try await call.answer() } catch { throw unreachable(target, error) }
+    if target.refusesRedirects, (300..<400).contains(answer.status.code), answer.status != .notModified {
+      call.close()
+      throw APIStatusError(
+        code: 502, reason: "BadGateway",
+        message: "the backend attempted to redirect this request, which is not permitted")
+    }
     return response(answer, call, target, isUpgrade: isUpgrade)
   }
 
@@ -79,6 +89,7 @@ enum Relay {
         headers.remove(name: name)
       }
     }
+    for (name, value) in target.headers { headers.add(name: name, value: value) }
     let host = headers.first(name: "host")
     headers.replaceOrAdd(name: "host", value: target.authority)
     if let host { headers.replaceOrAdd(name: "x-forwarded-host", value: host) }

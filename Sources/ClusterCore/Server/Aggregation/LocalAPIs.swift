@@ -1,0 +1,89 @@
+// The APIServices of what this server answers itself, kept in step with what it serves, and what other API servers
+// read to know this one.
+
+import ClusterClient
+import ClusterObjects
+import ClusterStore
+import Logging
+
+extension RemoteAPIs {
+  private static let label = "kube-aggregator.kubernetes.io/automanaged"
+  private static let local = Finding(
+    isAvailable: true, reason: "Local", message: "Local APIServices are always available")
+
+  /// An APIService for each group version that is served here; those of group versions that went are removed.
+  func keepLocal(_ kind: ResourceKind, _ objects: [JSON]) async {
+    let registry = core.registry
+    let builtin = Set(KindRegistry.builtin.groupVersions)
+    let known = Set(objects.map(\.name))
+    var served: Set<String> = []
+    for groupVersion in registry.groupVersions {
+      let gvk = GroupVersionKind(apiVersion: groupVersion, kind: "")
+      let name = "\(gvk.version).\(gvk.group)"
+      served.insert(name)
+      if known.contains(name) { continue }
+      let isBuiltin = builtin.contains(groupVersion)
+      let object: JSON = [
+        "apiVersion": JSON(kind.apiVersion), "kind": JSON(kind.kind),
+        "metadata": ["name": JSON(name), "labels": [Self.label: isBuiltin ? "onstart" : "true"]],
+        "spec": [
+          "group": JSON(gvk.group), "version": JSON(gvk.version),
+          "groupPriorityMinimum": JSON(gvk.group.isEmpty ? 18_000 : isBuiltin ? 17_000 : 1_000),
+          "versionPriority": JSON(Self.priority(gvk.version, isBuiltin)),
+        ],
+      ]
+      do {
+        _ = try await core.create(
+          kind, namespace: "", try kind.schema.decode(tree: object, as: kind.gvk).object,
+          options: WriteOptions(fieldManager: "weft-apiserver"), identity: .system)
+        _ = await core.caches.catchUp()
+      } catch let error as APIStatusError where error.isAlreadyExists {
+      } catch {
+        log.warning("an APIService was not made", metadata: ["name": "\(name)", "error": "\(error)"])
+        continue
+      }
+      await setCondition(kind, name, Self.local)
+    }
+    for object in objects where object.spec["service"] == nil {
+      if object.labels[Self.label] == "true", !served.contains(object.name) {
+        _ = try? await core.delete(
+          kind, namespace: "", name: object.name, options: DeleteOptions(), identity: .system)
+      } else {
+        await setCondition(kind, object.name, Self.local)
+      }
+    }
+  }
+
+  private static func priority(_ version: String, _ isBuiltin: Bool) -> Int64 {
+    if !isBuiltin { return 100 }
+    return version.contains("alpha") ? 1 : version.contains("beta") ? 9 : 15
+  }
+
+  /// ConfigMap `kube-system/extension-apiserver-authentication`: whom another API server believes.
+  func publish(clientAuthority: String) async {
+    let data: JSON = [
+      "client-ca-file": JSON(clientAuthority),
+      "requestheader-allowed-names": JSON("[\"\(FrontProxyClient.commonName)\"]"),
+      "requestheader-client-ca-file": JSON(client.authorityPEM),
+      "requestheader-extra-headers-prefix": "[\"X-Remote-Extra-\"]",
+      "requestheader-group-headers": "[\"X-Remote-Group\"]",
+      "requestheader-uid-headers": "[\"X-Remote-Uid\"]",
+      "requestheader-username-headers": "[\"X-Remote-User\"]",
+    ]
+    let api = InProcessClient(core: core, identity: .system)
+    let name = "extension-apiserver-authentication"
+    do {
+      do {
+        _ = try await api.create(
+          .configMaps, ["metadata": ["name": JSON(name), "namespace": "kube-system"], "data": data],
+          options: WriteOptions(fieldManager: "weft-apiserver"))
+      } catch let error as APIStatusError where error.isAlreadyExists {
+        _ = try await api.patch(
+          .configMaps, namespace: "kube-system", name: name, patch: .merge(["data": data]), subresource: nil,
+          options: WriteOptions(fieldManager: "weft-apiserver"))
+      }
+    } catch {
+      log.warning("authentication of other API servers was not published", metadata: ["error": "\(error)"])
+    }
+  }
+}
