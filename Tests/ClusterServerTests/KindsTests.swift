@@ -164,3 +164,97 @@ private let bodies: [(String, String, String, JSON)] = [
     }
   }
 }
+
+extension KindsTests {
+  @Test func `an eviction asks the pod's budget`() async throws {
+    try await withServer { server, _ in
+      let api = server.client(user: "test")
+      let budgets = GroupVersionResource("policy", "v1", "poddisruptionbudgets")
+      for name in ["a", "b"] {
+        let pod = try await api.create(
+          .pods,
+          [
+            "metadata": ["name": JSON(name), "namespace": "default", "labels": ["app": "x"]],
+            "spec": ["containers": [["name": "c", "image": "x"]]],
+          ], options: WriteOptions())
+        var running = pod
+        running["status"] = ["phase": "Running", "conditions": [["type": "Ready", "status": "True"]]]
+        _ = try await api.update(.pods, running, subresource: "status", options: WriteOptions())
+      }
+      let budget = try await api.create(
+        budgets,
+        [
+          "metadata": ["name": "keep", "namespace": "default"],
+          "spec": ["minAvailable": 2, "selector": ["matchLabels": ["app": "x"]]],
+        ], options: WriteOptions())
+      func evict(_ name: String) async -> APIStatusError? {
+        do {
+          _ = try await api.createSubresource(
+            .pods, namespace: "default", name: name, subresource: "eviction",
+            ["metadata": ["name": JSON(name), "namespace": "default"]])
+          return nil
+        } catch { return error as? APIStatusError }
+      }
+      // Nobody has written a status: the pods are counted.
+      let refused = await evict("a")
+      #expect(refused?.code == 429)
+      #expect(refused?.message == "Cannot evict pod as it would violate the pod's disruption budget.")
+      #expect(
+        refused?.details["causes"]?[0]?["message"]
+          == "The disruption budget keep needs 2 healthy pods and has 2 currently")
+      // A status allows one.
+      var observed = budget
+      observed["status"] = [
+        "observedGeneration": 1, "disruptionsAllowed": 1, "currentHealthy": 2, "desiredHealthy": 1,
+        "expectedPods": 2,
+      ]
+      _ = try await api.update(budgets, observed, subresource: "status", options: WriteOptions())
+      #expect(await evict("a") == nil)
+      let after = try await api.get(budgets, namespace: "default", name: "keep")
+      #expect(after.at("status", "disruptionsAllowed") == 0)
+      #expect(after.at("status", "disruptedPods", "a") != nil)
+      #expect(await evict("b")?.code == 429)
+    }
+  }
+
+  @Test func `a pod is given a container for debugging and another size by paths of their own`() async throws
+  {
+    try await withServer { server, _ in
+      let api = server.client(user: "test")
+      _ = try await api.create(
+        .pods,
+        [
+          "metadata": ["name": "p", "namespace": "default"],
+          "spec": [
+            "containers": [["name": "c", "image": "x", "resources": ["requests": ["cpu": "100m"]]]]
+          ],
+        ], options: WriteOptions())
+      let debugged = try await api.patch(
+        .pods, namespace: "default", name: "p",
+        patch: .strategicMerge(["spec": ["ephemeralContainers": [["name": "d", "image": "debug"]]]]),
+        subresource: "ephemeralcontainers", options: WriteOptions())
+      #expect(debugged.at("spec", "ephemeralContainers")?[0]?["imagePullPolicy"] == "Always")
+      await #expect(throws: APIStatusError.self) {
+        _ = try await api.patch(
+          .pods, namespace: "default", name: "p",
+          patch: .json([["op": "remove", "path": "/spec/ephemeralContainers/0"]]),
+          subresource: "ephemeralcontainers", options: WriteOptions())
+      }
+      func resize(_ cpu: JSON) -> Patch {
+        .strategicMerge([
+          "spec": ["containers": [["name": "c", "resources": ["requests": ["cpu": cpu]]]]]
+        ])
+      }
+      let resized = try await api.patch(
+        .pods, namespace: "default", name: "p", patch: resize("200m"), subresource: "resize",
+        options: WriteOptions())
+      #expect(resized.at("spec", "containers")?[0]?.at("resources", "requests", "cpu") == "200m")
+      #expect(resized.generation == debugged.generation + 1)
+      await #expect(throws: APIStatusError.self) {
+        _ = try await api.patch(
+          .pods, namespace: "default", name: "p", patch: resize("300m"), subresource: nil,
+          options: WriteOptions())
+      }
+    }
+  }
+}

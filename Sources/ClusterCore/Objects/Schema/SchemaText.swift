@@ -63,13 +63,13 @@ struct SchemaCompiler {
     var current = ""
     var pending: TypeLines?
     func finish(_ types: inout [String: TypeLines]) { if let done = pending { types[current] = done } }
-    for line in text.split(separator: "\n") {
+    for line in Self.split(text[...], UInt8(ascii: "\n")) {
       if line.utf8.first == UInt8(ascii: " ") {
-        pending?.lines.append(line.drop { $0 == " " })
+        pending?.lines.append(Self.unindented(line))
         continue
       }
       let (code, doc) = Self.splitDoc(line)
-      let words = code.split(separator: " ")
+      let words = Self.split(code, UInt8(ascii: " "))
       switch words.first {
       case "group":
         group = Group(
@@ -87,6 +87,16 @@ struct SchemaCompiler {
       }
     }
     finish(&types)
+  }
+
+  // Bytes, not characters: there are thousands of lines, and the API waits for them at every start.
+
+  private static func split(_ text: Substring, _ byte: UInt8) -> [Substring] {
+    text.utf8.split(separator: byte).map { Substring($0) }
+  }
+
+  private static func unindented(_ line: Substring) -> Substring {
+    Substring(line.utf8.drop { $0 == UInt8(ascii: " ") })
   }
 
   private static func splitDoc(_ line: Substring) -> (code: Substring, doc: String) {
@@ -107,7 +117,7 @@ struct SchemaCompiler {
   mutating func schema(_ name: String) -> Schema {
     if let done = compiled[name] { return done }
     guard let lines = types[name] else { preconditionFailure("schema text: unknown type \(name)") }
-    let typeName = name.drop { $0 != "." }.dropFirst()
+    let typeName = Substring(name.utf8.drop { $0 != UInt8(ascii: ".") }.dropFirst())
     let fullName = "\(lines.group.prefix).\(typeName)"
     if let knot = open[name] { return Schema(name: fullName, knot: knot) }
     let knot = SchemaKnot()
@@ -117,7 +127,7 @@ struct SchemaCompiler {
     var inlined: [Int: Schema] = [:]
     for line in lines.lines {
       let (code, doc) = Self.splitDoc(line)
-      let words = code.split(separator: " ")
+      let words = Self.split(code, UInt8(ascii: " "))
       if words[0] == "~" {
         inlined[Int(words[2].dropFirst())!] = type(words[1], in: lines.group).schema!
       } else {
@@ -137,15 +147,16 @@ struct SchemaCompiler {
     var hasPresence = false
     var isAlways = false
     var isRequired = false
-    while let mark = typeText.last, "?!+".contains(mark) {
+    marks: while let mark = typeText.utf8.last {
       switch mark {
-      case "?": hasPresence = true
-      case "!":
+      case UInt8(ascii: "?"): hasPresence = true
+      case UInt8(ascii: "!"):
         isRequired = true
         isAlways = true
-      default: isAlways = true
+      case UInt8(ascii: "+"): isAlways = true
+      default: break marks
       }
-      typeText.removeLast()
+      typeText = Substring(typeText.utf8.dropLast())
     }
     var field = SchemaField(String(words[0]), type(typeText, in: group), number: Int(words[2].dropFirst())!)
     field.hasPresence = hasPresence
@@ -161,7 +172,7 @@ struct SchemaCompiler {
         index += 1
         continue
       }
-      let open = word.firstIndex(of: "(")
+      let open = word.utf8.firstIndex(of: UInt8(ascii: "("))
       let argument = open.map { word[word.index(after: $0)...].dropLast() } ?? ""
       switch open.map({ word[..<$0] }) ?? word {
       case "enum":
@@ -218,6 +229,6 @@ struct SchemaCompiler {
     }
     if text.hasPrefix("[]") { return .list(type(text.dropFirst(2), in: group)) }
     if text.hasPrefix("map[") { return .map(type(text.dropFirst(4).dropLast(), in: group)) }
-    return .object(schema(text.contains(".") ? String(text) : "\(group.alias).\(text)"))
+    return .object(schema(text.utf8.contains(UInt8(ascii: ".")) ? String(text) : "\(group.alias).\(text)"))
   }
 }

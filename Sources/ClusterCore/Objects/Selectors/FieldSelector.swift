@@ -79,6 +79,8 @@ public struct FieldSelector: Sendable, Hashable, CustomStringConvertible {
       return object.at("source", "component")?.string ?? object["reportingComponent"]?.string ?? ""
     case "reason" where object.kind == "Event", "type":
       return object[field]?.string ?? ""
+    case "status.successful": return String(object.at("status", "succeeded")?.integer ?? 0)
+    case "status.replicas": return String(object.at("status", "replicas")?.integer ?? 0)
     case "status.podIPs":
       return object.at("status", "podIPs")?.elements.compactMap { $0["ip"]?.string }.joined(separator: ",")
         ?? ""
@@ -124,6 +126,8 @@ extension ResourceKind {
     case "Secret" where group.isEmpty: common + ["type"]
     case "Service" where group.isEmpty: common + ["spec.clusterIP", "spec.type"]
     case "ReplicaSet" where group == "apps": common + ["status.replicas"]
+    case "ReplicationController" where group.isEmpty: common + ["status.replicas"]
+    case "Job" where group == "batch": common + ["status.successful"]
     default: common
     }
   }

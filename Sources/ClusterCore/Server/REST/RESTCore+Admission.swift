@@ -46,23 +46,6 @@ extension RESTCore {
     return request.warnings
   }
 
-  /// Deletes a pod in the way of an Eviction: admission sees the Eviction, not a deletion.
-  func evict(
-    _ kind: ResourceKind, namespace: String, name: String, _ eviction: JSON, options: WriteOptions,
-    identity: Identity
-  ) async throws {
-    let (body, _) = try await admitCreate(
-      kind, namespace: namespace, name: name, subresource: "eviction", eviction, options: options,
-      identity: identity)
-    var deletion = DeleteOptions()
-    deletion.gracePeriodSeconds = body.at("deleteOptions", "gracePeriodSeconds")?.int
-    deletion.uid = body.at("deleteOptions", "preconditions", "uid")?.string
-    deletion.resourceVersion = body.at("deleteOptions", "preconditions", "resourceVersion")?.string
-    _ = try await delete(
-      kind, namespace: namespace, name: name, options: deletion, dryRun: options.dryRun, identity: identity,
-      admits: false)
-  }
-
   /// The schema's validation.
   func validate(_ kind: ResourceKind, _ object: JSON, old: JSON?, part: Part = .main) throws {
     let errors: [FieldError]

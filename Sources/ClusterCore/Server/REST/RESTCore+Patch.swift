@@ -80,7 +80,11 @@ extension RESTCore {
     var metadata: JSON = ["name": JSON(tree.name), "namespace": JSON(tree.namespace), "uid": JSON(tree.uid)]
     metadata["resourceVersion"] = JSON(String(object.revision))
     metadata["creationTimestamp"] = JSON(tree.creationTimestamp)
-    let selector = (try? LabelSelector(tree.at("spec", "selector"))) ?? .everything
+    // A ReplicationController's selector is the labels alone.
+    let selected = tree.at("spec", "selector")
+    let selector =
+      tree.kind == "ReplicationController"
+      ? LabelSelector(matchLabels: selected?.stringMap ?? [:]) : (try? LabelSelector(selected)) ?? .everything
     return [
       "kind": "Scale", "apiVersion": "autoscaling/v1", "metadata": metadata,
       "spec": ["replicas": JSON(tree.at("spec", "replicas")?.integer ?? 1)],
