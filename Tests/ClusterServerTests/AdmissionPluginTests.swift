@@ -307,12 +307,16 @@ private func pod(_ name: String, _ spec: JSON = [:], container: JSON = [:]) -> J
           "spec": ["defaultBackend": ["service": ["name": "s", "port": ["number": 80]]]],
         ])
       #expect(ingress.at("spec", "ingressClassName") == "weft")
+      _ = try await api.patch(
+        claims, namespace: "default", name: "v", patch: .merge(["status": ["phase": "Bound"]]),
+        subresource: "status", options: WriteOptions())
       var larger = claim
+      larger.set(nil, at: "metadata", "resourceVersion")
       larger.set("2Gi", at: "spec", "resources", "requests", "storage")
       #expect(
         await refusal {
           _ = try await api.update(claims, larger, subresource: nil, options: WriteOptions())
-        }?.code == 403)
+        }?.message.contains("only dynamically provisioned pvc can be resized") == true)
     }
   }
 
