@@ -72,7 +72,7 @@ let modules: [Module] = [
   Module(name: "ClusterObjects", path: "Sources/ClusterCore/Objects"),
   Module(
     name: "ClusterStore", path: "Sources/ClusterCore/Store", on: ["Diagnostics", "CSQLite", "CLinux"],
-    packages: ["Logging"], testsOn: ["ClusterStoreEtcd", "StoreLab"]),
+    packages: ["Logging"], testsOn: ["ClusterStoreEtcd", "StoreLab", "StoreFaults"]),
   Module(name: "GRPCWindowProbe", path: "Sources/ClusterCore/GRPC", packages: ["NIOCore"], tests: false),
   // One suite tests both engines: Tests/ClusterStoreTests.
   Module(
@@ -124,6 +124,9 @@ let modules: [Module] = [
 
   // For tests alone.
   Module(
+    name: "StoreFaults", path: "Tests/StoreFaults", kind: .executable, on: ["ClusterStore", "Diagnostics"],
+    tests: false),
+  Module(
     name: "StoreLab", path: "Tests/StoreLab", on: ["ClusterStore", "ClusterStoreEtcd", "Diagnostics"],
     tests: false),
 
@@ -168,6 +171,9 @@ let modules: [Module] = [
   Module(
     name: "DNSBenchmark", path: "Benchmarks/DNS", kind: .executable,
     on: ["DNS", "ClusterView", "ClusterObjects", "Addresses"], tests: false),
+  Module(
+    name: "StoreBenchmark", path: "Benchmarks/Store", kind: .executable,
+    on: ["ClusterStore", "ClusterStoreEtcd", "Diagnostics"], tests: false, exclude: ["run.sh"]),
   Module(
     name: "IngressBenchmark", path: "Benchmarks/Ingress/Server", kind: .executable,
     on: ["Ingress", "Reactor", "Addresses", "Diagnostics"], tests: false),
@@ -222,7 +228,8 @@ for module in modules where kept.contains(module.name) {
     let isPlugin = module.name == "weft-cni"
     targets.append(
       .executableTarget(
-        name: module.name, dependencies: dependencies, path: module.path, exclude: ["README.md"],
+        name: module.name, dependencies: dependencies, path: module.path,
+        exclude: ["README.md"] + module.exclude,
         // The demo's manifest travels in the binary.
         resources: module.name == "weft" ? [.embedInCode("Resources/demo.yaml")] : [],
         swiftSettings: swiftSettings + (isPlugin ? [.unsafeFlags(["-static-executable"])] : []),

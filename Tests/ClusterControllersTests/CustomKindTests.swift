@@ -53,7 +53,8 @@ private func widget(_ name: String, owner: JSON? = nil) -> JSON {
     try await api.delete(widgets, namespace: "default", name: "owner", options: DeleteOptions())
     #expect(
       await eventually {
-        api.objects(widgets).map(\.name) == ["other"] && !api.objects(.configMaps).contains { $0.name == "map" }
+        api.objects(widgets).map(\.name) == ["other"]
+          && !api.objects(.configMaps).contains { $0.name == "map" }
       })
     await cluster.stop()
   }

@@ -1,7 +1,6 @@
 // Whom the node agent answers, and what it gives of its files: without a runtime, by asking the agent itself.
 
 import Addresses
-import ClusterObjects
 import ClusterStreams
 import Glibc
 import NIOCore
@@ -11,20 +10,12 @@ import Testing
 
 @testable import ClusterNode
 
-private struct Nothing: PodSource, PodStatusSink, PodObjects {
-  func podChanges() -> AsyncStream<PodChange> { AsyncStream { $0.finish() } }
-  func report(_ pod: JSON, status: JSON) async throws {}
-  func finishDeletion(_ pod: JSON) async throws {}
-  func object(_ kind: String, namespace: String, name: String) async throws -> JSON? { nil }
-  func services(namespace: String) async throws -> [JSON] { [] }
-}
-
 private func agent(logs: String = "/nonexistent") -> NodeAgent {
   var settings = NodeSettings(
     nodeName: "n1", addresses: [], dataDirectory: "/nonexistent", runDirectory: "/nonexistent")
   settings.logDirectory = logs
-  let nothing = Nothing()
-  return NodeAgent(settings, source: nothing, sink: nothing, objects: nothing, record: { _ in })
+  let cluster = FakeCluster()
+  return NodeAgent(settings, source: cluster, sink: cluster, objects: cluster, record: { _ in })
 }
 
 private let server = NodeRequest.Peer(user: "kube-apiserver-kubelet-client", groups: ["system:masters"])

@@ -3,63 +3,19 @@
 import ClusterClient
 import ClusterObjects
 import Crypto
-import CryptoExtras
 import Diagnostics
-import Glibc
 import NIOHTTP1
-import NIOPosix
 import StoreLab
 import SwiftASN1
-import Synchronization
 import Testing
 import X509
 
 @testable import ClusterServer
 
-private let whoAmI: JSON = ["apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"]
-private let whoAmIPath = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
-
-/// A server whose settings are made in its folder.
-private func withServer(
-  _ change: (inout ServerSettings, String) async throws -> Void,
-  _ body: (ClusterServer, String) async throws -> Void
-) async throws {
-  try await withFolder { folder in
-    var settings = ServerSettings(dataFolder: folder + "/data")
-    settings.port = 0
-    try await change(&settings, folder)
-    let server = try await ClusterServer.start(settings)
-    do {
-      try await body(server, folder)
-      await server.shutdown()
-    } catch {
-      await server.shutdown()
-      throw error
-    }
-  }
-}
-
-private func write(_ path: String, _ text: String) throws {
-  let file = try #require(fopen(path, "w"))
-  fputs(text, file)
-  fclose(file)
-}
-
-/// Whom the server takes the asker for; nil when it answers 401.
-private func user(
-  _ server: ClusterServer, _ folder: String, as credential: Credential, headers: [String] = []
-) async throws -> JSON? {
-  let answer = try await ask(
-    server, folder, whoAmIPath, "POST", as: credential, body: whoAmI, headers: headers)
-  if answer.code == 401 { return nil }
-  guard let info = answer.json.at("status", "userInfo") else { throw Failed(text: "\(answer)") }
-  return info
-}
-
 @Suite(.serialized) struct AuthenticationTests {
   @Test func `a token of the file is believed, and anything but it is not`() async throws {
     try await withServer { settings, folder in
-      try write(
+      try writeText(
         folder + "/tokens", "# people\nsecret,carol,77,\"dev, ops\"\r\n\nother , dave , 78\n")
       settings.authentication.tokenFile = folder + "/tokens"
     } _: { server, folder in
@@ -161,7 +117,7 @@ private func user(
     try await withServer { settings, folder in
       let others = try CertificateAuthority(folder: folder + "/others")
       _ = try others.client(file: "eve", user: "eve", groups: ["system:masters"])
-      try write(folder + "/tokens", "secret,carol,77\n")
+      try writeText(folder + "/tokens", "secret,carol,77\n")
       settings.authentication.tokenFile = folder + "/tokens"
     } _: { server, folder in
       let eve = Credential.certificate(folder + "/others/eve")
@@ -263,120 +219,6 @@ private func user(
     #expect(try await impersonate([("X", "y")], allowing: []).0 == nil)
   }
 
-  // MARK: OpenID Connect
-
-  @Test func `an issuer's tokens are believed by the keys it publishes, also by a key made later`()
-    async throws
-  {
-    try await withFolder { folder in
-      let authority = try CertificateAuthority(folder: folder + "/issuer")
-      let keys = try IssuerUnderTest.makeKeys()
-      let published = Published(VerifyingKeys([keys.old.verifying]))
-      let issuer = try await HTTPListener.start(
-        host: "127.0.0.1", port: 0,
-        certificate: try authority.server(names: ["localhost"], addresses: [[127, 0, 0, 1]]),
-        authority: authority.pem, group: MultiThreadedEventLoopGroup.singleton
-      ) { request in published.answer(request) }
-      let address = "https://127.0.0.1:\(issuer.port)"
-      published.address = address
-      var settings = OpenIDConnectSettings(issuerURL: address, clientID: "kubectl")
-      settings.authorityFile = folder + "/issuer/ca.crt"
-      settings.groupsClaim = "groups"
-      settings.groupsPrefix = "oidc:"
-      settings.requiredClaims = ["tenant": "blue"]
-      settings.signingAlgorithms = ["RS256", "ES256"]
-      let connect = try OpenIDConnect(settings, audiences: ["api"], now: { 1500 })
-      let claims: JSON = [
-        "iss": JSON(address), "sub": "frank", "aud": "kubectl", "exp": 2000, "tenant": "blue",
-        "groups": ["a", "b"],
-      ]
-      func whose(_ claims: JSON, _ key: SigningKey) async throws -> TokenIdentity? {
-        try await connect.authenticate(try key.token(claims), audiences: ["api"])
-      }
-      let frank = try await whose(claims, keys.old)
-      #expect(frank?.identity.user == "\(address)#frank")
-      #expect(frank?.identity.groups == ["oidc:a", "oidc:b"])
-      for (name, value) in [
-        ("aud", "other"), ("exp", 1000), ("tenant", "red"), ("sub", .null), ("groups", 7),
-      ] as [(String, JSON)] {
-        var wrong = claims
-        wrong[name] = value
-        await #expect(throws: TokenProblem.self, "\(name)") { _ = try await whose(wrong, keys.old) }
-      }
-      var foreign = claims
-      foreign["iss"] = "https://elsewhere"
-      #expect(try await whose(foreign, keys.old) == nil)
-      await #expect(throws: TokenProblem.self) { _ = try await whose(claims, keys.new) }
-      // Asked again at most every ten seconds, whatever strangers make up.
-      for _ in 0..<20 {
-        await #expect(throws: TokenProblem.self) { _ = try await whose(claims, keys.new) }
-      }
-      #expect(published.asked == 1)
-      // A server that knows nothing yet finds the new key at once.
-      published.keys = VerifyingKeys([keys.old.verifying, keys.new.verifying])
-      let later = try OpenIDConnect(settings, audiences: ["api"], now: { 1500 })
-      #expect(
-        try await later.authenticate(try keys.new.token(claims), audiences: ["api"])?.identity.user
-          == "\(address)#frank")
-      await issuer.shutdown(grace: .zero)
-    }
-  }
-
-  @Test func `another server is asked about tokens that nobody knows, once in a while`() async throws {
-    try await withFolder { folder in
-      let authority = try CertificateAuthority(folder: folder + "/webhook")
-      let asked = Mutex(0)
-      let webhook = try await HTTPListener.start(
-        host: "127.0.0.1", port: 0,
-        certificate: try authority.server(names: ["localhost"], addresses: [[127, 0, 0, 1]]),
-        authority: authority.pem, group: MultiThreadedEventLoopGroup.singleton
-      ) { request in
-        asked.withLock { $0 += 1 }
-        let body = (try? JSON(parsing: request.body)) ?? .null
-        switch body.at("spec", "token")?.string {
-        case "good":
-          return Answer.json(
-            200,
-            [
-              "status": [
-                "authenticated": true,
-                "user": ["username": "heidi", "uid": "9", "groups": ["g"], "extra": ["k": ["v"]]],
-              ]
-            ])
-        case "none": return Answer.json(200, ["status": ["authenticated": false]])
-        case "error": return Answer.json(200, ["status": ["error": "expired"]])
-        default: return HTTPResponse.text(400, "no")
-        }
-      }
-      try write(
-        folder + "/config",
-        """
-        apiVersion: v1
-        kind: Config
-        clusters: [{name: w, cluster: {server: "https://127.0.0.1:\(webhook.port)/review", \
-        certificate-authority: \(folder)/webhook/ca.crt}}]
-        contexts: [{name: w, context: {cluster: w, user: ""}}]
-        current-context: w
-        """)
-      let tokens = try WebhookTokens(
-        WebhookTokenSettings(configFile: folder + "/config"), audiences: ["api"])
-      for _ in 0..<3 {
-        let heidi = try await tokens.authenticate("good", audiences: ["api", "x"])
-        #expect(heidi?.identity.user == "heidi" && heidi?.identity.extra == ["k": ["v"]])
-        #expect(heidi?.audiences == ["api"])
-        let none = try await tokens.authenticate("none", audiences: ["api"])
-        #expect(none == nil)
-      }
-      #expect(asked.withLock { $0 } == 2)
-      for wrong in ["error", "broken"] {
-        await #expect(throws: TokenProblem.self) {
-          _ = try await tokens.authenticate(wrong, audiences: ["api"])
-        }
-      }
-      await webhook.shutdown(grace: .zero)
-    }
-  }
-
   // MARK: Certificates
 
   /// A certificate of an authority of its own, with these dates, as PEM of both.
@@ -447,35 +289,5 @@ private func user(
       Issue.record("no certificate believed")
       return
     }
-  }
-
-  @Test func `an ID token opens the API, with keys from a file`() async throws {
-    let keys = try IssuerUnderTest.makeKeys()
-    try await withServer { settings, folder in
-      try write(folder + "/jwks", VerifyingKeys([keys.new.verifying]).jwks.text)
-      var issuer = OpenIDConnectSettings(issuerURL: "https://people.example", clientID: "kubectl")
-      issuer.keysFile = folder + "/jwks"
-      issuer.usernameClaim = "email"
-      settings.authentication.openIDConnect = issuer
-    } _: { server, folder in
-      var claims: JSON = [
-        "iss": "https://people.example", "aud": ["kubectl"], "exp": 4_000_000_000, "email": "g@example",
-        "email_verified": true,
-      ]
-      let token = try keys.new.token(claims)
-      #expect(try await user(server, folder, as: .bearer(token))?["username"] == "g@example")
-      claims["email_verified"] = false
-      #expect(try await user(server, folder, as: .bearer(try keys.new.token(claims))) == nil)
-      #expect(try await user(server, folder, as: .bearer(try keys.old.token(claims))) == nil)
-    }
-  }
-}
-
-private enum IssuerUnderTest {
-  static func makeKeys() throws -> (old: SigningKey, new: SigningKey) {
-    (
-      .rsa(try .init(keySize: .bits2048)),
-      .rsa(try .init(keySize: .bits2048))
-    )
   }
 }

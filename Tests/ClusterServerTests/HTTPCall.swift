@@ -2,6 +2,8 @@
 
 import ClusterObjects
 import ClusterServer
+import Glibc
+import StoreLab
 import Testing
 
 /// An answer as it came over the wire.
@@ -58,4 +60,45 @@ func requestToken(
     server, folder, "/api/v1/namespaces/default/serviceaccounts/\(account)/token", "POST",
     body: ["apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec])
   return try #require(answer.json.at("status", "token")?.string, "\(answer)")
+}
+
+private let whoAmI: JSON = ["apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"]
+private let whoAmIPath = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+
+/// A server whose settings are made in its folder.
+func withServer(
+  _ change: (inout ServerSettings, String) async throws -> Void,
+  _ body: (ClusterServer, String) async throws -> Void
+) async throws {
+  try await withFolder { folder in
+    var settings = ServerSettings(dataFolder: folder + "/data")
+    settings.port = 0
+    settings.store = try testStore(folder)
+    try await change(&settings, folder)
+    let server = try await ClusterServer.start(settings)
+    do {
+      try await body(server, folder)
+      await server.shutdown()
+    } catch {
+      await server.shutdown()
+      throw error
+    }
+  }
+}
+
+func writeText(_ path: String, _ text: String) throws {
+  let file = try #require(fopen(path, "w"))
+  fputs(text, file)
+  fclose(file)
+}
+
+/// Whom the server takes the asker for; nil when it answers 401.
+func user(
+  _ server: ClusterServer, _ folder: String, as credential: Credential, headers: [String] = []
+) async throws -> JSON? {
+  let answer = try await ask(
+    server, folder, whoAmIPath, "POST", as: credential, body: whoAmI, headers: headers)
+  if answer.code == 401 { return nil }
+  guard let info = answer.json.at("status", "userInfo") else { throw Failed(text: "\(answer)") }
+  return info
 }

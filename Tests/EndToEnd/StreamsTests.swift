@@ -7,10 +7,10 @@ private let oldKubectl = Project.root.appending(path: ".tools/bin/kubectl-1.20")
 extension TestNode {
   /// Runs a script in the node's network; `$K` is kubectl and `$OLD` kubectl 1.20, both for namespace demo.
   fileprivate func script(_ text: String, seconds: Double = 60) -> Output {
-    let flags = "--kubeconfig \(kubeconfig) --cache-dir \(dataFolder)-cache -n demo"
+    let flags = "--kubeconfig \(kubeconfig) -n demo --cache-dir \(dataFolder)-cache"
     return exec(
       [
-        "env", "K=\(Project.kubectl) \(flags)", "OLD=\(oldKubectl) \(flags)-1.20", "DIR=\(dataFolder)",
+        "env", "K=\(Project.kubectl) \(flags)", "OLD=\(oldKubectl) \(flags)/1.20", "DIR=\(dataFolder)",
         "bash",
         "-c", text,
       ], seconds: seconds)
@@ -92,7 +92,7 @@ extension TestNode {
       """
       mkdir -p $DIR/tree/sub; echo a > $DIR/tree/a; echo b > $DIR/tree/sub/b
       $K cp $DIR/tree client:/tmp/tree && $K exec client -- cat /tmp/tree/a /tmp/tree/sub/b
-      $K cp client:/tmp/tree $DIR/back && cat $DIR/back/a $DIR/back/sub/b
+      $K cp client:/tmp/tree $DIR/back >/dev/null && cat $DIR/back/a $DIR/back/sub/b
       """)
     #expect(output.lines == ["a", "b", "a", "b"], "\(output)")
   }

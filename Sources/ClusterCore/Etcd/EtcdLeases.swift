@@ -13,24 +13,28 @@ final class EtcdLeases: Sendable {
   }
   /// As upstream's: a lease with many keys is slow to end.
   private static let usesMax = 1000
-  private static let reuse = Duration.seconds(60)
   private let members: EtcdMembers
   private let current = Mutex<Current?>(nil)
 
-  init(members: EtcdMembers) { self.members = members }
+  private let slackSeconds: Int64
 
-  /// A lease that ends no earlier than `seconds` from now, and at most a minute later.
+  init(members: EtcdMembers, slackSeconds: Int64) {
+    self.members = members
+    self.slackSeconds = slackSeconds
+  }
+
+  /// A lease that ends no earlier than `seconds` from now, and at most `slackSeconds` later.
   func lease(seconds: Int64) async throws(RPCError) -> Int64 {
     let known: Int64? = current.withLock { current in
       guard let found = current, found.seconds == seconds, found.uses < Self.usesMax,
-        ContinuousClock.now - found.granted < Self.reuse
+        ContinuousClock.now - found.granted < .seconds(slackSeconds)
       else { return nil }
       current?.uses += 1
       return found.id
     }
     if let known { return known }
     let response = try await members.call { member, options, _ in
-      try await member.lease.leaseGrant(.with { $0.ttl = seconds + 60 }, options: options)
+      try await member.lease.leaseGrant(.with { $0.ttl = seconds + slackSeconds }, options: options)
     }
     current.withLock {
       $0 = Current(id: response.id, seconds: seconds, granted: .now, uses: 1)

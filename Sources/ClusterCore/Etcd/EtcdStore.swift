@@ -29,7 +29,7 @@ public final class EtcdStore: SharedStore {
     self.settings = settings
     keys = EtcdKeys(root: settings.root, prefix: settings.prefix)
     members = try EtcdMembers(settings)
-    leases = EtcdLeases(members: members)
+    leases = EtcdLeases(members: members, slackSeconds: settings.leaseSlackSeconds)
     latency = metrics.histogram(
       "etcd_request_duration_seconds", "Duration of requests to etcd by operation.", labels: ["operation"])
     do throws(StoreError) {

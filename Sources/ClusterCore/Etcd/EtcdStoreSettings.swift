@@ -64,6 +64,8 @@ public struct EtcdStoreSettings: Sendable {
   /// Time for one call, and for a request with all its retries on other members.
   public var callTimeout = Duration.seconds(5)
   public var patience = Duration.seconds(10)
+  /// One lease serves the keys of this many seconds, and lasts that much longer than they must.
+  public var leaseSlackSeconds: Int64 = 60
 
   /// Events live an hour, as upstream's do.
   public init(

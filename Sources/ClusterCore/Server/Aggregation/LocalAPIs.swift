@@ -17,7 +17,7 @@ extension RemoteAPIs {
     let builtin = Set(KindRegistry.builtin.groupVersions)
     let known = Set(objects.map(\.name))
     var served: Set<String> = []
-    for groupVersion in registry.groupVersions {
+    for groupVersion in registry.groupVersions where !isStopping {
       let gvk = GroupVersionKind(apiVersion: groupVersion, kind: "")
       let name = "\(gvk.version).\(gvk.group)"
       served.insert(name)
@@ -39,12 +39,13 @@ extension RemoteAPIs {
         _ = await core.caches.catchUp()
       } catch let error as APIStatusError where error.isAlreadyExists {
       } catch {
+        if isStopping { return }
         log.warning("an APIService was not made", metadata: ["name": "\(name)", "error": "\(error)"])
         continue
       }
       await setCondition(kind, name, Self.local)
     }
-    for object in objects where object.spec["service"] == nil {
+    for object in objects where object.spec["service"] == nil && !isStopping {
       if object.labels[Self.label] == "true", !served.contains(object.name) {
         _ = try? await core.delete(
           kind, namespace: "", name: object.name, options: DeleteOptions(), identity: .system)
@@ -83,6 +84,7 @@ extension RemoteAPIs {
           options: WriteOptions(fieldManager: "weft-apiserver"))
       }
     } catch {
+      if isStopping { return }
       log.warning("authentication of other API servers was not published", metadata: ["error": "\(error)"])
     }
   }

@@ -12,9 +12,7 @@ extension RemoteAPIs {
   func serve(_ request: HTTPRequest) async throws -> HTTPResponse? {
     guard let remote = remote(request.path) else { return nil }
     guard remote.isAvailable else { throw Self.unavailable }
-    let query = request.rawQuery.map { "?\($0)" } ?? ""
-    let target = try target(
-      remote, uri: request.rawPath + query, method: request.method, as: request.identity)
+    let target = try target(remote, uri: request.uri, method: request.method, as: request.identity)
     return try await Relay.send(request, to: target)
   }
 

@@ -67,10 +67,14 @@ final class RemoteAPIs: Sendable {
     tasks.withLock { $0 = [worker, clock] }
   }
 
+  /// Does not wait for other people's servers: what is under way finds the store closed.
   func shutdown() {
     signal.finish()
     for task in tasks.withLock({ $0 }) { task.cancel() }
   }
+
+  /// Whatever fails now fails because the server stops.
+  var isStopping: Bool { Task.isCancelled || core.caches.isClosed }
 
   // MARK: Known
 
@@ -177,6 +181,7 @@ final class RemoteAPIs: Sendable {
       ) { current in (changed(current) ?? current, []) }
     } catch let error as APIStatusError where error.isNotFound {
     } catch {
+      if isStopping { return }
       log.warning(
         "condition of an APIService was not written", metadata: ["name": "\(name)", "error": "\(error)"])
     }

@@ -103,7 +103,7 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler, @uncheck
     let request = HTTPRequest(
       method: head.method, path: target.path, rawPath: target.rawPath, query: target.query,
       headers: head.headers, body: body, identity: .anonymous, peer: peer,
-      remoteAddress: (channel.parent ?? channel).remoteAddress?.ipAddress ?? "", uri: head.uri)
+      remoteAddress: channel.remoteAddress?.ipAddress ?? "", uri: head.uri)
     let loop = context.eventLoop
     Task { [respond] in
       let response = await respond(request)
@@ -124,7 +124,7 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler, @uncheck
     let request = HTTPRequest(
       method: head.method, path: target.path, rawPath: target.rawPath, query: target.query,
       headers: head.headers, body: [], identity: .anonymous, peer: peer,
-      remoteAddress: (channel.parent ?? channel).remoteAddress?.ipAddress ?? "", uri: head.uri, stream: stream
+      remoteAddress: channel.remoteAddress?.ipAddress ?? "", uri: head.uri, stream: stream
     )
     Task { [respond] in
       let response = await respond(request)

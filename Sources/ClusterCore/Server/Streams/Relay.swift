@@ -95,11 +95,9 @@ enum Relay {
     if let host { headers.replaceOrAdd(name: "x-forwarded-host", value: host) }
     headers.replaceOrAdd(name: "x-forwarded-proto", value: "https")
     headers.replaceOrAdd(name: "x-forwarded-uri", value: request.rawPath)
-    if let address = request.stream.map({ ($0.channel.parent ?? $0.channel).remoteAddress?.ipAddress ?? "" }),
-      !address.isEmpty
-    {
-      let before = headers["x-forwarded-for"]
-      headers.replaceOrAdd(name: "x-forwarded-for", value: (before + [address]).joined(separator: ", "))
+    if !request.remoteAddress.isEmpty {
+      let before = headers["x-forwarded-for"] + [request.remoteAddress]
+      headers.replaceOrAdd(name: "x-forwarded-for", value: before.joined(separator: ", "))
     }
     if isUpgrade {
       headers.add(name: "connection", value: "Upgrade")

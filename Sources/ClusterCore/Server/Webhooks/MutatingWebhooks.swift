@@ -79,10 +79,9 @@ struct MutatingWebhooks: AdmissionPlugin {
       )
     }
     do {
-      var object = before
-      if shown.kind != request.gvk { object["apiVersion"] = JSON(shown.kind.apiVersion) }
-      object = try object.applying(jsonPatch: patch)
-      if shown.kind != request.gvk { object["apiVersion"] = JSON(request.gvk.apiVersion) }
+      let seen = shown.other?.served(before) ?? before
+      var object = try seen.applying(jsonPatch: patch)
+      if shown.other != nil { object = request.kind.served(object) }
       if let schema = schema(request) {
         object = try schema.decode(tree: object, as: request.gvk).object
         if request.subresourceKind == nil { request.kind.applyDefaults(&object) }

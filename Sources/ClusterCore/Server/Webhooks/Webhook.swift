@@ -17,6 +17,8 @@ struct Webhook: Sendable {
   struct Shown: Sendable {
     var kind: GroupVersionKind
     var resource: GroupVersionResource
+    /// The kind whose version the webhook's rule names, when that is not the request's.
+    var other: ResourceKind?
   }
 
   var configuration: String
@@ -82,9 +84,11 @@ struct Webhook: Sendable {
     }
     guard isEquivalent else { return nil }
     for other in state.kinds.current.kinds
-    where other.group == kind.group && other.plural == kind.plural && other.version != kind.version {
+    where other.storageName == kind.storageName && other.gvr != kind.gvr {
       if rules.contains(where: { $0.matches(request, other.gvr) }) {
-        return Shown(kind: request.subresourceKind ?? other.gvk, resource: other.gvr)
+        let isWhole = request.subresourceKind == nil
+        return Shown(
+          kind: request.subresourceKind ?? other.gvk, resource: other.gvr, other: isWhole ? other : nil)
       }
     }
     return nil

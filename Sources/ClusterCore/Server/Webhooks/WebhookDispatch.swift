@@ -81,8 +81,8 @@ struct WebhookDispatch: Sendable {
     let uid = RESTCore.uid()
     let review = AdmissionReview.make(
       request, shown, uid: uid, version: version,
-      object: try await converted(request.object, request, shown),
-      old: try await converted(request.old, request, shown))
+      object: request.object.map { shown.other?.served($0) ?? $0 },
+      old: request.old.map { shown.other?.served($0) ?? $0 })
     let target = try webhook.target.get()
     let answer: JSON
     do throws(WebhookError) {
@@ -91,14 +91,5 @@ struct WebhookDispatch: Sendable {
       throw WebhookError(error.kind, "failed to call webhook: \(error.description)")
     }
     return try AdmissionReview.verdict(answer, uid: uid, version: version, mayPatch: type == "admit")
-  }
-
-  /// The object in the version that the webhook's rule names.
-  private func converted(_ object: JSON?, _ request: AdmissionRequest, _ shown: Webhook.Shown)
-    async throws(WebhookError) -> JSON?
-  {
-    guard var object, shown.kind != request.gvk, request.subresourceKind == nil else { return object }
-    object["apiVersion"] = JSON(shown.kind.apiVersion)
-    return object
   }
 }

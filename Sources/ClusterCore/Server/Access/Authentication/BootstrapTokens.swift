@@ -1,4 +1,5 @@
-// Tokens with which a new node introduces itself: `ID.SECRET`, kept in Secret `kube-system/bootstrap-token-ID`.
+// Tokens with which a new node introduces itself: `ID.SECRET`, kept in Secret
+// `kube-system/bootstrap-token-ID`.
 
 import ClusterObjects
 import Diagnostics

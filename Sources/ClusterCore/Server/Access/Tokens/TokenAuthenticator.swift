@@ -10,8 +10,8 @@ struct TokenIdentity: Sendable, Hashable {
 }
 
 protocol TokenAuthenticator: Sendable {
-  /// Nil: no token of this sort. Throws for one of this sort that is not to be believed. `audiences` are those
-  /// that the asker speaks for; never empty.
+  /// Nil: no token of this sort. Throws for one of this sort that is not to be believed. `audiences` are
+  /// those that the asker speaks for; never empty.
   func authenticate(_ token: String, audiences: [String]) async throws(TokenProblem) -> TokenIdentity?
 }
 
