@@ -84,11 +84,12 @@ private let validating = GroupVersionResource(
           "metadata": ["name": "p", "namespace": "n"],
           "spec": ["containers": [["name": "c", "image": "x"]]],
         ], options: WriteOptions())
-      #expect(Set(hook.calls.dropFirst(2).map(\.path)) == ["/namespaced"])
+      // As upstream matches: `pods/*` means the pods themselves, too.
+      #expect(Set(hook.calls.dropFirst(2).map(\.path)) == ["/namespaced", "/pods"])
       _ = try await api.patch(
         .pods, namespace: "n", name: "p", patch: .merge(["status": ["phase": "Running"]]),
         subresource: "status", options: WriteOptions())
-      #expect(Set(hook.calls.dropFirst(3).map(\.path)) == ["/status", "/pods"])
+      #expect(Set(hook.calls.dropFirst(4).map(\.path)) == ["/status", "/pods"])
     }
   }
 
