@@ -15,10 +15,9 @@ func say(_ text: String) {
 /// Processor seconds of this process, or of another.
 func processorSeconds(of pid: pid_t? = nil) -> Double {
   guard let pid else {
-    var usage = rusage()
-    getrusage(RUSAGE_SELF, &usage)
-    let micro = Double(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec)
-    return Double(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) + micro / 1e6
+    var time = timespec()
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time)
+    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
   }
   guard let file = fopen("/proc/\(pid)/stat", "r") else { return 0 }
   defer { fclose(file) }

@@ -44,7 +44,8 @@ private func ask(
     let other = NodeRequest.Peer(user: "system:node:n2", groups: ["system:nodes"])
     let answer = try await ask(agent(), "/pods", peer: other)
     #expect(answer.code == 403)
-    #expect(answer.text == "Forbidden (user=system:node:n2, verb=get, resource=nodes, subresource(s)=[proxy])")
+    #expect(
+      answer.text == "Forbidden (user=system:node:n2, verb=get, resource=nodes, subresource(s)=[proxy])")
   }
 
   @Test(arguments: [

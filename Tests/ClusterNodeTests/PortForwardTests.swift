@@ -8,7 +8,9 @@ import Testing
 
 @testable import ClusterNode
 
-private func listen(_ initialize: @escaping @Sendable (any Channel) throws -> Void) async throws -> any Channel {
+private func listen(_ initialize: @escaping @Sendable (any Channel) throws -> Void) async throws
+  -> any Channel
+{
   try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
     .childChannelOption(.allowRemoteHalfClosure, value: true)
     .childChannelInitializer { channel in channel.eventLoop.makeCompletedFuture { try initialize(channel) } }
@@ -149,7 +151,8 @@ private func eventually(_ condition: () -> Bool) async throws -> Bool {
   }
 
   @Test(arguments: [
-    [:], ["streamtype": "data"], ["streamtype": "data", "port": "0"], ["streamtype": "data", "port": "70000"],
+    [:], ["streamtype": "data"], ["streamtype": "data", "port": "0"],
+    ["streamtype": "data", "port": "70000"],
     ["streamtype": "stdin", "port": "80"], ["port": "80"],
   ])
   func `a stream without a port or a type is reset`(headers: [String: String]) async throws {
@@ -165,7 +168,9 @@ private func eventually(_ condition: () -> Bool) async throws -> Bool {
   @Test func `bytes that are no SPDY end the connection`() async throws {
     let server = try await forwarder()
     let client = try await ForwardClient.connect(server.localAddress?.port ?? 0)
-    client.link.eventLoop.execute { client.link.write(ByteBuffer(string: "GET / HTTP/1.1\r\n\r\n\0\0\0\0\u{1}")) }
+    client.link.eventLoop.execute {
+      client.link.write(ByteBuffer(string: "GET / HTTP/1.1\r\n\r\n\0\0\0\0\u{1}"))
+    }
     // "GET " is data of stream 0x47455420, which nobody opened.
     #expect(try await eventually { client.isClosed.withLock { $0 } })
     try await server.close()

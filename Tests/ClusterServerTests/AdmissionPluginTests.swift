@@ -307,11 +307,10 @@ private func pod(_ name: String, _ spec: JSON = [:], container: JSON = [:]) -> J
           "spec": ["defaultBackend": ["service": ["name": "s", "port": ["number": 80]]]],
         ])
       #expect(ingress.at("spec", "ingressClassName") == "weft")
-      _ = try await api.patch(
-        claims, namespace: "default", name: "v", patch: .merge(["status": ["phase": "Bound"]]),
-        subresource: "status", options: WriteOptions())
-      var larger = claim
-      larger.set(nil, at: "metadata", "resourceVersion")
+      // Only a bound claim can ask for more.
+      var bound = claim
+      bound["status"] = ["phase": "Bound", "capacity": ["storage": "1Gi"]]
+      var larger = try await api.update(claims, bound, subresource: "status", options: WriteOptions())
       larger.set("2Gi", at: "spec", "resources", "requests", "storage")
       #expect(
         await refusal {

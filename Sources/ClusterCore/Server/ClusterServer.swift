@@ -53,7 +53,6 @@ public final class ClusterServer: Sendable {
   private let aggregator: RoleAggregator
   private let customResources: CustomResources
   private let remotes: RemoteAPIs
-  private let published: Task<Void, Never>
   private let log = Logger(label: "apiserver")
 
   /// `https://HOST:PORT`.
@@ -67,7 +66,7 @@ public final class ClusterServer: Sendable {
     store: OpenStore, caches: ObjectCaches, core: RESTCore, listener: HTTPListener,
     group: MultiThreadedEventLoopGroup, authority: CertificateAuthority, chores: Task<Void, Never>,
     aggregator: RoleAggregator, customResources: CustomResources, remotes: RemoteAPIs,
-    published: Task<Void, Never>, address: String,
+    address: String,
     kubeconfigPath: String,
     audit: Audit?
   ) {
@@ -82,7 +81,6 @@ public final class ClusterServer: Sendable {
     self.aggregator = aggregator
     self.customResources = customResources
     self.remotes = remotes
-    self.published = published
     self.address = address
     self.kubeconfigPath = kubeconfigPath
     port = listener.port
@@ -207,10 +205,9 @@ public final class ClusterServer: Sendable {
       let address = "https://\(shown.contains(":") ? "[\(shown)]" : shown):\(listener.port)"
       let kubeconfigPath = settings.dataFolder + "/admin.kubeconfig"
       try Kubeconfig(server: address, authority: authority.pem, client: admin).write(to: kubeconfigPath)
+      await remotes.prepare(clientAuthority: authority.pem)
       isReady.set()
       remotes.start()
-      let clientAuthority = authority.pem
-      let published = Task { await remotes.publish(clientAuthority: clientAuthority) }
       let chores = Task {
         await Self.doChores(store, caches, settings.historySeconds) {
           try await core.createBuiltins(
@@ -220,7 +217,7 @@ public final class ClusterServer: Sendable {
       return ClusterServer(
         store: open, caches: caches, core: core, listener: listener, group: group, authority: authority,
         chores: chores, aggregator: RoleAggregator(core: core), customResources: customResources,
-        remotes: remotes, published: published, address: address,
+        remotes: remotes, address: address,
         kubeconfigPath: kubeconfigPath, audit: audit)
     } catch {
       await listener.shutdown(grace: .zero)
@@ -313,7 +310,6 @@ public final class ClusterServer: Sendable {
     core.webhooks?.shutdown()
     aggregator.stop()
     customResources.shutdown()
-    published.cancel()
     remotes.shutdown()
     caches.shutdown()
     await listener.shutdown(grace: .milliseconds(200))

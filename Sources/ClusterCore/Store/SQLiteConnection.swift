@@ -128,7 +128,8 @@ extension SQLiteFailure {
     return switch code & 0xff {
     case SQLITE_IOERR:
       WeftError(
-        "STO0008", object: file, cause: "the disk failed (\(text), sqlite code \(code)); the write does not count as done",
+        "STO0008", object: file,
+        cause: "the disk failed (\(text), sqlite code \(code)); the write does not count as done",
         next: "look at the disk (dmesg | tail); writes go on by themselves when it works again",
         exit: .unreachable, isRetryable: true, underlying: self)
     case SQLITE_NOTADB, SQLITE_CORRUPT:

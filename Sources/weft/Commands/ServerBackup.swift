@@ -7,16 +7,16 @@ import Diagnostics
 struct ServerBackup: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "backup", abstract: "Write a checked copy of the store to a file; the server may run.",
-    discussion: "The copy shows the store at one revision, which is printed. For etcd: etcdctl snapshot save."
+    discussion:
+      "The copy shows the store in --data-dir at one revision, which is printed. For etcd: etcdctl snapshot save."
   )
 
-  @OptionGroup var logging: LogOptions
+  @ParentCommand var server: ServerCommand
   @Argument(help: "The file to write; must not exist.") var file: String
-  @Option(help: "The server's data directory.") var dataDir = "/var/lib/weft"
 
   func run() throws {
-    logging.apply()
-    let copy = try SQLiteBackup.write(from: dataDir, to: file)
+    server.logging.apply()
+    let copy = try SQLiteBackup.write(from: server.dataDir, to: file)
     Terminal.say("\(file): revision \(copy.revision), \(copy.bytes) bytes")
   }
 }
@@ -25,17 +25,17 @@ struct ServerRestore: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "restore", abstract: "Put a copy of the store into a data directory that has none.",
     discussion: """
-      No server may run there. Revisions go on a million above those of the copy, and watches of before must list again: no client \
-      takes a new change for an old one. Certificates and keys are not part of a copy: keep DATA/certificates too.
+      No server may run on --data-dir. Revisions go on a million above those of the copy, and watches of before must \
+      list again: no client takes a new change for an old one. Certificates and keys are not part of a copy: keep \
+      DATA/certificates too.
       """)
 
-  @OptionGroup var logging: LogOptions
+  @ParentCommand var server: ServerCommand
   @Argument(help: "A file that `weft server backup` wrote.") var file: String
-  @Option(help: "The data directory to fill.") var dataDir = "/var/lib/weft"
 
   func run() throws {
-    logging.apply()
-    let copy = try SQLiteBackup.restore(file, into: dataDir)
-    Terminal.say("\(dataDir): revision \(copy.revision), \(copy.bytes) bytes")
+    server.logging.apply()
+    let copy = try SQLiteBackup.restore(file, into: server.dataDir)
+    Terminal.say("\(server.dataDir): revision \(copy.revision), \(copy.bytes) bytes")
   }
 }

@@ -4,34 +4,69 @@
 import ClusterClient
 import ClusterObjects
 import ClusterStore
+import Diagnostics
 import Logging
 
 extension RemoteAPIs {
   private static let label = "kube-aggregator.kubernetes.io/automanaged"
-  private static let local = Finding(
+  private static let localFinding = Finding(
     isAvailable: true, reason: "Local", message: "Local APIServices are always available")
+
+  /// Before requests are answered: what a server without APIServices yet must have, written together.
+  func prepare(clientAuthority: String) async {
+    guard let kind = core.registry[RemoteAPI.resource] else { return }
+    await withTaskGroup(of: Void.self) { group in
+      group.addTask { await self.publish(clientAuthority: clientAuthority) }
+      for groupVersion in core.registry.groupVersions {
+        guard var object = Self.local(groupVersion, kind),
+          core.cache(kind)[RESTCore.key(kind, "", object.name)] == nil
+        else { continue }
+        object.set(JSON(RESTCore.uid()), at: "metadata", "uid")
+        object.set(JSON(Timestamp.nowText()), at: "metadata", "creationTimestamp")
+        object["status"] = [
+          "conditions": [
+            [
+              "type": "Available", "status": "True", "lastTransitionTime": JSON(Timestamp.nowText()),
+              "reason": JSON(Self.localFinding.reason), "message": JSON(Self.localFinding.message),
+            ]
+          ]
+        ]
+        let (key, bytes) = (RESTCore.key(kind, "", object.name), object.bytes)
+        group.addTask {
+          // Whoever was quicker, another server of the store, made the same.
+          _ = try? await self.core.store.create(key, bytes)
+        }
+      }
+    }
+    await core.caches.catchUp()
+  }
+
+  private static func local(_ groupVersion: String, _ kind: ResourceKind) -> JSON? {
+    let gvk = GroupVersionKind(apiVersion: groupVersion, kind: "")
+    let isBuiltin = !KindRegistry.builtin.kinds(groupVersion: groupVersion).isEmpty
+    return [
+      "apiVersion": JSON(kind.apiVersion), "kind": JSON(kind.kind),
+      "metadata": [
+        "name": JSON("\(gvk.version).\(gvk.group)"), "labels": [label: isBuiltin ? "onstart" : "true"],
+      ],
+      "spec": [
+        "group": JSON(gvk.group), "version": JSON(gvk.version),
+        "groupPriorityMinimum": JSON(gvk.group.isEmpty ? 18_000 : isBuiltin ? 17_000 : 1_000),
+        "versionPriority": JSON(priority(gvk.version, isBuiltin)),
+      ],
+    ]
+  }
 
   /// An APIService for each group version that is served here; those of group versions that went are removed.
   func keepLocal(_ kind: ResourceKind, _ objects: [JSON]) async {
     let registry = core.registry
-    let builtin = Set(KindRegistry.builtin.groupVersions)
     let known = Set(objects.map(\.name))
     var served: Set<String> = []
     for groupVersion in registry.groupVersions where !isStopping {
       let gvk = GroupVersionKind(apiVersion: groupVersion, kind: "")
       let name = "\(gvk.version).\(gvk.group)"
       served.insert(name)
-      if known.contains(name) { continue }
-      let isBuiltin = builtin.contains(groupVersion)
-      let object: JSON = [
-        "apiVersion": JSON(kind.apiVersion), "kind": JSON(kind.kind),
-        "metadata": ["name": JSON(name), "labels": [Self.label: isBuiltin ? "onstart" : "true"]],
-        "spec": [
-          "group": JSON(gvk.group), "version": JSON(gvk.version),
-          "groupPriorityMinimum": JSON(gvk.group.isEmpty ? 18_000 : isBuiltin ? 17_000 : 1_000),
-          "versionPriority": JSON(Self.priority(gvk.version, isBuiltin)),
-        ],
-      ]
+      guard !known.contains(name), let object = Self.local(groupVersion, kind) else { continue }
       do {
         _ = try await core.create(
           kind, namespace: "", try kind.schema.decode(tree: object, as: kind.gvk).object,
@@ -43,14 +78,14 @@ extension RemoteAPIs {
         log.warning("an APIService was not made", metadata: ["name": "\(name)", "error": "\(error)"])
         continue
       }
-      await setCondition(kind, name, Self.local)
+      await setCondition(kind, name, Self.localFinding)
     }
     for object in objects where object.spec["service"] == nil && !isStopping {
       if object.labels[Self.label] == "true", !served.contains(object.name) {
         _ = try? await core.delete(
           kind, namespace: "", name: object.name, options: DeleteOptions(), identity: .system)
       } else {
-        await setCondition(kind, object.name, Self.local)
+        await setCondition(kind, object.name, Self.localFinding)
       }
     }
   }
@@ -74,6 +109,8 @@ extension RemoteAPIs {
     let api = InProcessClient(core: core, identity: .system)
     let name = "extension-apiserver-authentication"
     do {
+      let present = try? await api.get(.configMaps, namespace: "kube-system", name: name)
+      if present?["data"] == data { return }
       do {
         _ = try await api.create(
           .configMaps, ["metadata": ["name": JSON(name), "namespace": "kube-system"], "data": data],
