@@ -51,6 +51,13 @@ import Testing
     return process
   }
 
+  /// Asks it to stop, then makes it: some clients wait for their watches first.
+  private func end(_ process: Process) {
+    process.terminate()
+    if eventually(within: 3, { !process.isRunning }) == nil { kill(process.processIdentifier, SIGKILL) }
+    process.waitUntilExit()
+  }
+
   private func operatorWithItsOwnKind(_ node: TestNode) throws {
     let crd = node.kubectl("apply", "-f", "\(Self.folder)/greetings.yaml")
     try #require(crd.status == 0, "\(crd)")
@@ -61,8 +68,7 @@ import Testing
     let kopf = try beside(
       node, [Self.python, "-m", "kopf", "run", "-n", "default", "\(Self.folder)/greetings.py"], log: log)
     defer {
-      kopf.terminate()
-      kopf.waitUntilExit()
+      end(kopf)
       try? FileManager.default.removeItem(atPath: log)
     }
     func said(_ text: String) -> Bool {
@@ -104,8 +110,7 @@ import Testing
     let traefik = try beside(
       node, [Self.traefik, "--configFile=\(Self.folder)/traefik.yaml"], log: log)
     defer {
-      traefik.terminate()
-      traefik.waitUntilExit()
+      end(traefik)
       try? FileManager.default.removeItem(atPath: log)
     }
     func told() -> String { (try? String(contentsOfFile: log, encoding: .utf8)) ?? "" }
