@@ -1,6 +1,7 @@
 // What the tests of the relay stand on: a backend on a reactor, an ingress on another, a blocking client.
 
 import Addresses
+import CLinux
 import Diagnostics
 import Glibc
 import Reactor
