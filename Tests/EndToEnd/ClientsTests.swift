@@ -114,6 +114,8 @@ import Testing
       try? FileManager.default.removeItem(atPath: log)
     }
     func told() -> String { (try? String(contentsOfFile: log, encoding: .utf8)) ?? "" }
+    let classed = node.kubectl("apply", "-f", "\(Self.folder)/traefik-class.yaml")
+    #expect(classed.status == 0, "\(classed)")
     let created = node.kubectl(
       "create", "ingress", "other", "-n", "demo", "--class=traefik", "--rule=other.test/*=web:http")
     #expect(created.status == 0, "\(created)")
