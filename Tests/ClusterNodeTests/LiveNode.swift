@@ -2,6 +2,7 @@
 // pushed by hand and their statuses kept, so no API server is needed.
 
 import Addresses
+import CLinux
 import ClusterNode
 import ClusterObjects
 import Diagnostics

@@ -1,6 +1,7 @@
 // The agent against a real containerd: pods start, fail, restart, are probed and logged, survive the agent, and leave
 // nothing behind.
 
+import CLinux
 import ClusterObjects
 import Diagnostics
 import Glibc

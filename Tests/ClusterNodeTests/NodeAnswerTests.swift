@@ -1,6 +1,7 @@
 // Whom the node agent answers, and what it gives of its files: without a runtime, by asking the agent itself.
 
 import Addresses
+import CLinux
 import ClusterStreams
 import Glibc
 import NIOCore

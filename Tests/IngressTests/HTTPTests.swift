@@ -1,6 +1,7 @@
 // The parser against what attackers write: tables of refusals, and mutation with a fixed seed.
 
 import Addresses
+import CLinux
 import Glibc
 import Synchronization
 import Testing

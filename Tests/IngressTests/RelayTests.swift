@@ -1,6 +1,7 @@
 // The relay as clients and backends meet it: real sockets on loopback, everything through one worker.
 
 import Addresses
+import CLinux
 import Diagnostics
 import Glibc
 import Reactor

@@ -1,5 +1,6 @@
 // Takes away what an earlier agent on the same directories left, without a cluster: pods, containerd, mounts.
 
+import CLinux
 import ClusterObjects
 import Glibc
 

@@ -1,5 +1,6 @@
 // Importing an image from outside the agent: another process of the same machine, through containerd's socket.
 
+import CLinux
 import Diagnostics
 import Glibc
 

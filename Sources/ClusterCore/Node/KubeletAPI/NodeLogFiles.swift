@@ -1,6 +1,7 @@
 // `/logs/PATH`: the files below the node's log folder. Each step of a path is opened from the one before and never
 // through a link, so nothing outside can be named.
 
+import CLinux
 import ClusterStreams
 import Glibc
 import NIOCore

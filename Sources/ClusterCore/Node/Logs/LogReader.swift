@@ -2,6 +2,7 @@
 //
 //   2026-11-21T05:00:00.123456789Z stdout F text          F: a whole line, P: a part, more follows
 
+import CLinux
 import Diagnostics
 import Glibc
 

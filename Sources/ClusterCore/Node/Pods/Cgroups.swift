@@ -1,5 +1,6 @@
 // The control groups of pods: the runtime makes them on the way and never removes them.
 
+import CLinux
 import Glibc
 
 /// Mount points of every hierarchy: one for version 2, several for version 1.

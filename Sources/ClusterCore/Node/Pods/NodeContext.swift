@@ -1,5 +1,6 @@
 // What every pod worker of a node shares.
 
+import CLinux
 import ClusterObjects
 import Diagnostics
 import Glibc

@@ -1,6 +1,7 @@
 // Short blocking exchanges with a deadline, for probes: a TCP connection, one HTTP request.
 
 import Addresses
+import CLinux
 import Glibc
 
 enum Dial {

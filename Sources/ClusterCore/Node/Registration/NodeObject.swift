@@ -1,6 +1,7 @@
 // The Node object: what this machine offers and how it fares. Pure; `observeMachine` reads the machine.
 
 import Addresses
+import CLinux
 import ClusterObjects
 import Diagnostics
 import Glibc

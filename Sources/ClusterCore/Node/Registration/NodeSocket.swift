@@ -5,6 +5,7 @@
 //   <- {"ok":true}
 
 import Addresses
+import CLinux
 import ClusterObjects
 import Diagnostics
 import Glibc

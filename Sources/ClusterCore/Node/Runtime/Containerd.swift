@@ -1,5 +1,6 @@
 // Our own containerd: started, watched, restarted, adopted after a restart of ours, and stopped without a trace.
 
+import CLinux
 import Diagnostics
 import Glibc
 import Logging

@@ -1,5 +1,6 @@
 // Unix stream sockets, blocking, for short exchanges.
 
+import CLinux
 import Glibc
 
 enum UnixSocket {
