@@ -27,7 +27,9 @@ public final class SmallDisk {
     isMounted = false
   }
 
-  /// As if the power went: what was not synced is gone, every later call fails.
+  /// As if the power went: what was not synced is gone, every later call fails. A call that is under way meanwhile may succeed
+  /// and be lost all the same: a loop of `pwrite` and `fdatasync` on a file loses its last block in one cut of some hundred. What
+  /// is to be there afterwards is what was acknowledged before this was called.
   public func cutPower() throws {
     let descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
     defer { close(descriptor) }

@@ -6,7 +6,7 @@ import Glibc
 import StoreLab
 import Testing
 
-@Suite(.serialized) struct DiskTests {
+@Suite(.serialized, .timeLimit(.minutes(3))) struct DiskTests {
   @Test func `when the power goes every acknowledged write is on the disk`() async throws {
     try await withScratch { scratch in
       let disk = try SmallDisk(scratch, mebibytes: 64)
@@ -20,11 +20,13 @@ import Testing
         let isWriting = try await until { Faults.said(output).contains("\nA ") }
         try #require(isWriting, "round \(round)")
         try await Faults.pause(Int.random(in: 0..<150, using: &random))
+        let promised = Faults.said(output).utf8.count
         try disk.cutPower()
         program.stop()
         try disk.unmount()
         try disk.mount()
-        try await Faults.verify("\(disk.folder)/store", &history, output: output, "power cut \(round)")
+        try await Faults.verify(
+          "\(disk.folder)/store", &history, output: output, promised: promised, "power cut \(round)")
       }
       try disk.unmount()
       #expect(history.acknowledged.count > 500)
