@@ -120,6 +120,13 @@ struct LiveNode {
   let directory: String
   let cluster = FakeCluster()
   var settings: NodeSettings
+  /// Those that were made, to be stopped also when a test ends in the middle.
+  private let made = Made()
+
+  private final class Made: Sendable {
+    let agents = Mutex<[NodeAgent]>([])
+    let isStopped = Atomic(false)
+  }
 
   init() {
     name = "wn\(getpid())x\(UInt16.random(in: 0 ... .max))"
@@ -138,9 +145,11 @@ struct LiveNode {
 
   func agent() -> NodeAgent {
     let cluster = cluster
-    return NodeAgent(
+    let agent = NodeAgent(
       settings, source: cluster, sink: cluster, objects: cluster, record: { cluster.record($0) },
       metrics: Metrics())
+    made.agents.withLock { $0.append(agent) }
+    return agent
   }
 
   /// Two small plugins in shell: `loopback`, and one that gives each pod a veth and a /32.
@@ -177,8 +186,17 @@ struct LiveNode {
     }
   }
 
-  /// Also after a failure in the middle: kills and unmounts what names the node's directory.
+  /// Also after a failure in the middle: stops the agents, kills and unmounts what names the node's directory.
   func remove() {
+    let made = made
+    let agents = made.agents.withLock { $0 }
+    let stopping = Task.detached {
+      for agent in agents { await agent.stop(keepPods: true) }
+      made.isStopped.store(true, ordering: .releasing)
+    }
+    // A `defer` cannot await.
+    for _ in 0..<1500 where !made.isStopped.load(ordering: .acquiring) { usleep(10_000) }
+    stopping.cancel()
     run(
       "sh", "-c",
       """

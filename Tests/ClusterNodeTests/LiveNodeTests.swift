@@ -219,9 +219,13 @@ import Testing
           ?? 0
         return now != pid && now > 0
       })
-    let answer = try await second.exec(
-      namespace: "test", pod: "kept", container: "main", command: ["echo", "alive"])
-    #expect(String(decoding: answer.output, as: UTF8.self) == "alive\n")
+    // Until it listens again, a call says that it is not available.
+    #expect(
+      await eventually {
+        let answer = try? await second.exec(
+          namespace: "test", pod: "kept", container: "main", command: ["echo", "alive"])
+        return answer.map { String(decoding: $0.output, as: UTF8.self) } == "alive\n"
+      })
     #expect(cluster.status(kept.uid)["containerStatuses"]?[0]?["containerID"] == id)
 
     // One connection carries many short calls, one after the other: none is lost to the HTTP/2 library's guards.

@@ -29,6 +29,7 @@ public actor NodeAgent {
   private var socket: NodeSocket?
   private var writer: EventWriter?
   private var server: NodeServer?
+  private var isStopped = false
 
   /// An agent of a cluster. `onCNIAdd` is asked before a pod's first packet: commit its policy, then answer.
   public init(
@@ -114,6 +115,8 @@ public actor NodeAgent {
 
   /// Ends the agent. See the type for what `keepPods` means. Takes about 0.1 s a pod without, nothing with.
   public func stop(keepPods: Bool) async {
+    if isStopped { return }
+    isStopped = true
     await server?.stop()
     await registrar?.stop(leaving: false)
     await manager?.stop()

@@ -28,8 +28,7 @@ final class WorkerThread<Item: Sendable>: @unchecked Sendable {
 
   /// Starts the thread. `body` calls `take` until it gives nil.
   func start(name: String, _ body: @escaping @Sendable () -> Void) {
-    let box = ThreadBody { [self] in
-      body()
+    let box = ThreadBody(body) { [self] in
       locked { hasStopped = true }
       pthread_cond_broadcast(changed)
     }
@@ -94,7 +93,20 @@ final class WorkerThread<Item: Sendable>: @unchecked Sendable {
   }
 }
 
-private final class ThreadBody: Sendable {
-  let run: @Sendable () -> Void
-  init(_ run: @escaping @Sendable () -> Void) { self.run = run }
+/// What a thread runs. `ended` is called when `body` and all that it held are gone: a connection that it alone held is closed.
+private final class ThreadBody: @unchecked Sendable {
+  // Touched by the thread alone, once it runs.
+  private var body: (@Sendable () -> Void)?
+  private let ended: @Sendable () -> Void
+
+  init(_ body: @escaping @Sendable () -> Void, ended: @escaping @Sendable () -> Void) {
+    self.body = body
+    self.ended = ended
+  }
+
+  func run() {
+    body?()
+    body = nil
+    ended()
+  }
 }
