@@ -127,12 +127,14 @@ final class TestNode {
     return run(["nsenter", "--net=\(netns)", "--"] + arguments, seconds: seconds)
   }
 
-  /// The pod namespace that has an address: containerd names them `cni-…`.
+  /// The pod namespace that has an address, among those that this node's links lead to: another cluster on the same machine
+  /// may give the same addresses.
   func podNamespace(holding address: String) -> String? {
     guard !address.isEmpty else { return nil }
-    for name in (try? FileManager.default.contentsOfDirectory(atPath: "/run/netns")) ?? []
-    where name.hasPrefix("cni-") {
-      if run(["ip", "-n", name, "-o", "-4", "addr"]).standardOutput.contains(" \(address)/") {
+    let words = run(["ip", "-n", name, "-o", "link", "show", "type", "veth"]).standardOutput
+      .split(whereSeparator: { $0 == " " || $0 == "\n" || $0 == "\\" })
+    for (mark, name) in zip(words, words.dropFirst()) where mark == "link-netns" && name.hasPrefix("cni-") {
+      if run(["ip", "-n", String(name), "-o", "-4", "addr"]).standardOutput.contains(" \(address)/") {
         return "/run/netns/\(name)"
       }
     }
