@@ -42,12 +42,14 @@ import Testing
     let space = try await cluster.namespace("webhook")
     try await cluster.merge(
       .namespaces, "", space, ["metadata": ["labels": ["hooked": JSON(space)]]])
-    try await WebhookServer.with("\(cluster.folder)/\(space)") { _, _ in
-      mutating
-        ? .patch([["op": "add", "path": "/data/mutation-stage-1", "value": "yes"]])
-        : .deny("the configmap contains unwanted key and value")
-    } _: { hook in
-      try await body(Hooked(cluster: cluster, space: space, hook: hook))
+    try await withFolder { folder in
+      try await WebhookServer.with(folder) { _, _ in
+        mutating
+          ? .patch([["op": "add", "path": "/data/mutation-stage-1", "value": "yes"]])
+          : .deny("the configmap contains unwanted key and value")
+      } _: { hook in
+        try await body(Hooked(cluster: cluster, space: space, hook: hook))
+      }
     }
   }
 
@@ -79,6 +81,7 @@ import Testing
       #expect(try await hooked.isMet("first", mutating: mutating))
       try await hooked.cluster.replace(resource, "", hooked.space) { configuration in
         var webhook = configuration["webhooks"]?[0] ?? .null
+        #expect(webhook["failurePolicy"] == "Fail", "defaults are written")
         var rule = webhook["rules"]?[0] ?? .null
         rule["operations"] = ["UPDATE"]
         webhook["rules"] = [rule]

@@ -67,7 +67,8 @@ private let limit = 12
   }
 
   @Test
-  func `should support continue listing from the last key if the original version has been compacted away, though the list is inconsistent`()
+  func
+    `should support continue listing from the last key if the original version has been compacted away, though the list is inconsistent`()
     async throws
   {
     let cluster = try Cluster.here

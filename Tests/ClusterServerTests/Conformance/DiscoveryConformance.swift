@@ -62,7 +62,8 @@ private let aggregated = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGrou
     let resource = GroupVersionResource("raw.example.com", "v1", "testcrds")
     try await eventually { holds(try await cluster.document("/apis", accept: aggregated), resource) }
     try await cluster.delete(.definitions, "", "testcrds.raw.example.com")
-    try await eventually { !holds(try await cluster.document("/apis", accept: aggregated), resource) }
+    try await eventually { try await cluster.send(.GET, "/apis/raw.example.com").code == 404 }
+    #expect(!holds(try await cluster.document("/apis", accept: aggregated), resource))
   }
 
   /// The interface is client-go's: kubectl is the client that uses it.
@@ -71,7 +72,8 @@ private let aggregated = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGrou
     let run = try await cluster.kubectl("api-resources -o name --cached=false -v=6")
     let names = Set(run.output.split(separator: "\n").map(String.init))
     for resource in expected + [.namespaces] {
-      #expect(names.contains(resource.group.isEmpty ? resource.resource : "\(resource.resource).\(resource.group)"))
+      #expect(
+        names.contains(resource.group.isEmpty ? resource.resource : "\(resource.resource).\(resource.group)"))
     }
     // Two documents tell all: no group is asked for by itself.
     #expect(!run.errors.contains("/apis/apps"), "\(run.errors)")
@@ -84,10 +86,12 @@ private let aggregated = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGrou
     let cluster = try Cluster.here
     try await cluster.define(definition("testcrds", "interface.example.com"))
     try await eventually {
-      try await cluster.kubectl("api-resources -o name --cached=false --api-group=interface.example.com").output
+      try await cluster.kubectl("api-resources -o name --cached=false --api-group=interface.example.com")
+        .output
         == "testcrds.interface.example.com\n"
     }
     try await cluster.delete(.definitions, "", "testcrds.interface.example.com")
+    try await eventually { try await cluster.send(.GET, "/apis/interface.example.com").code == 404 }
   }
 
   @Test func `should validate PreferredVersion for each APIGroup`() async throws {
@@ -98,7 +102,8 @@ private let aggregated = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGrou
       let name = entry["name"]?.string ?? ""
       let group = try await cluster.document("/apis/\(name)")
       let preferred = group.at("preferredVersion", "version")?.string ?? ""
-      #expect(!preferred.isEmpty && group.at("preferredVersion", "groupVersion") == JSON("\(name)/\(preferred)"))
+      #expect(
+        !preferred.isEmpty && group.at("preferredVersion", "groupVersion") == JSON("\(name)/\(preferred)"))
       #expect(
         group["versions"]?.elements.contains { $0["version"]?.string == preferred } == true,
         "\(name) has no \(preferred)")

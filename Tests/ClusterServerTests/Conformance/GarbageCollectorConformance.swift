@@ -128,7 +128,8 @@ private let template: JSON = [
   }
 
   @Test
-  func `should not delete dependents that have both valid owner and owner that's waiting for dependents to be deleted`()
+  func
+    `should not delete dependents that have both valid owner and owner that's waiting for dependents to be deleted`()
     async throws
   {
     let cluster = try Cluster.here

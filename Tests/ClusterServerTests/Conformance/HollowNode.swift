@@ -41,7 +41,9 @@ struct HollowNode {
         patch: .merge([
           "status": [
             "phase": "Running", "podIP": "10.42.0.9",
-            "conditions": [["type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"]],
+            "conditions": [
+              ["type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"]
+            ],
           ]
         ]), subresource: "status", options: WriteOptions())
     }

@@ -23,7 +23,9 @@ private func pod(_ namespace: String, _ name: String) -> JSON {
     let cluster = try Cluster.here
     let space = try await cluster.namespace("nsdeletetest")
     try await cluster.create(.pods, pod(space, "test-pod"))
-    try await eventually { try await cluster.get(.pods, space, "test-pod").at("status", "phase") == "Running" }
+    try await eventually {
+      try await cluster.get(.pods, space, "test-pod").at("status", "phase") == "Running"
+    }
     try await again(cluster, space)
     #expect(try await cluster.list(.pods, space).isEmpty)
   }

@@ -91,7 +91,9 @@ private func container(_ resources: JSON) -> JSON {
       ["services": "2", "services.nodeports": "1", "services.loadbalancers": "0"])
     // A load balancer would need a second node port.
     let denied = await refusal { _ = try await service("balanced", "LoadBalancer") }
-    #expect(denied?.code == 403 && denied?.message.contains("exceeded quota") == true, "\(String(describing: denied))")
+    #expect(
+      denied?.code == 403 && denied?.message.contains("exceeded quota") == true,
+      "\(String(describing: denied))")
     try await cluster.delete(.services, space, "cluster")
     try await cluster.delete(.services, space, "node")
     try await uses(cluster, space, "test-quota", ["services": "0", "services.nodeports": "0"])
@@ -112,7 +114,8 @@ private func container(_ resources: JSON) -> JSON {
     ],
   ]
 
-  @Test func `should create a ResourceQuota and capture the life of a replication controller.`() async throws {
+  @Test func `should create a ResourceQuota and capture the life of a replication controller.`() async throws
+  {
     var spec = Self.replicated
     spec["selector"] = ["name": "test"]
     try await life(of: .replicationControllers, counted: "replicationcontrollers", ["spec": spec])

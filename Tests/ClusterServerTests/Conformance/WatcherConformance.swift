@@ -66,7 +66,8 @@ private func map(_ namespace: String, _ name: String, _ value: String) -> JSON {
     #expect(deleted.at("data", "mutation") == "2")
   }
 
-  @Test func `should be able to restart watching from the last resource version observed by the previous watch`()
+  @Test
+  func `should be able to restart watching from the last resource version observed by the previous watch`()
     async throws
   {
     let cluster = try Cluster.here
@@ -135,7 +136,7 @@ private func map(_ namespace: String, _ name: String, _ value: String) -> JSON {
     }
     defer { writer.cancel() }
     var watches = [first]
-    for _ in 0..<30 {
+    for _ in 0..<20 {
       var seen: [String] = []
       for watch in watches { seen.append(try await watch.next().object.resourceVersion) }
       #expect(Set(seen).count == 1, "every watch shows the same change: \(seen)")
