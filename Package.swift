@@ -102,7 +102,7 @@ let modules: [Module] = [
       "Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOHTTP2", "NIOSSL", "NIOConcurrencyHelpers", "X509",
       "Crypto", "CryptoExtras",
       "Collections", "Yams",
-    ], testsOn: ["StoreLab"], exclude: ["Access/README.md"]),
+    ], testsOn: ["StoreLab", "ClusterControllers"], exclude: ["Access/README.md"]),
   Module(name: "ClusterView", path: "Sources/ClusterCore/View", on: ["ClusterObjects", "Addresses"]),
   Module(
     name: "ClusterControllers", path: "Sources/ClusterCore/Controllers",

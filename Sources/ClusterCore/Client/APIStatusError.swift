@@ -10,6 +10,8 @@ public struct APIStatusError: Error, Sendable, Hashable, CustomStringConvertible
   public var message: String
   /// `details` of the Status object: name, group, kind, causes, retryAfterSeconds.
   public var details: JSON
+  /// With `Expired`: the token with which a list goes on in the present state (`metadata.continue`).
+  public var continueToken: String?
 
   public init(code: Int, reason: String, message: String, details: JSON = .null) {
     self.code = code
@@ -30,14 +32,16 @@ public struct APIStatusError: Error, Sendable, Hashable, CustomStringConvertible
     reason = status["reason"]?.string ?? ""
     message = status["message"]?.string ?? "the server answered \(httpCode)"
     details = status["details"] ?? .null
+    continueToken = status.at("metadata", "continue")?.string
   }
 
   /// The Status object that says this.
   public var status: JSON {
     var status: JSON = [
       "kind": "Status", "apiVersion": "v1", "metadata": [:], "status": "Failure", "message": JSON(message),
-      "reason": JSON(reason),
     ]
+    if let continueToken { status["metadata"] = ["continue": JSON(continueToken)] }
+    if !reason.isEmpty { status["reason"] = JSON(reason) }
     if !details.isNull { status["details"] = details }
     status["code"] = JSON(code)
     return status

@@ -250,8 +250,21 @@ public final class ClusterServer: Sendable {
       caches.bookmark()
       store.expire()
       past.append(store.currentRevision)
-      if past.count > minutes { try? await store.compact(to: past.removeFirst()) }
+      if past.count > minutes { try? await forget(store, caches, before: past.removeFirst()) }
     }
+  }
+
+  /// Superseded versions up to `revision` go, and what pages of lists were cut from before it.
+  private static func forget(_ store: any Store, _ caches: ObjectCaches, before revision: Revision)
+    async throws(StoreError)
+  {
+    try await store.compact(to: revision)
+    for (_, cache) in caches.all { cache.forgetSnapshots(before: revision) }
+  }
+
+  /// What the chores do after `historySeconds`, now.
+  func forgetHistory() async throws {
+    try await Self.forget(store.store, caches, before: store.store.currentRevision)
   }
 
   /// A client of this process that acts as `user`.

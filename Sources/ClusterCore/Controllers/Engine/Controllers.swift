@@ -110,7 +110,8 @@ public func startControllers(
   return ControllersHandle(
     [
       namespaceController(context), serviceAccountController(context), rootCertificateController(context),
-      deploymentController(context), replicaSetController(context), endpointSliceController(context),
+      deploymentController(context), replicaController(context, of: .replicaSet),
+      replicaController(context, of: .replicationController), endpointSliceController(context),
       garbageCollector(context), resourceQuotaController(context),
       claimProtectionController(context), volumeProtectionController(context),
       nodeLifecycleController(context), podGarbageCollector(context),

@@ -50,6 +50,13 @@ func garbageCollector(_ context: ControllerContext) -> Controller {
   ) { item in try await collector.reconcile(item) }
 }
 
+extension JSON {
+  /// It was deleted in the foreground: what it owns goes first.
+  fileprivate var isWaitingForDependents: Bool {
+    isTerminating && finalizers.contains("foregroundDeletion")
+  }
+}
+
 private final class GarbageCollector: Sendable {
   private struct Followed {
     var tracked: TrackedResource
@@ -89,6 +96,10 @@ private final class GarbageCollector: Sendable {
         for owner in waitingOwners(of: change.object) { queue.add(owner) }
       } else if !change.object.ownerReferences.isEmpty || change.object.isTerminating {
         queue.add(TrackedObject(resource: resource, key: change.key))
+      }
+      if let old = change.old, let new = change.new, old.ownerReferences != new.ownerReferences {
+        // Who waited for it may have nothing left to wait for.
+        for owner in waitingOwners(of: old) { queue.add(owner) }
       }
     }
   }
@@ -184,11 +195,60 @@ private final class GarbageCollector: Sendable {
       let reference = object.ownerReferences.first { $0["uid"]?.string == owner.uid }
       if reference?["blockOwnerDeletion"]?.bool == true { blocking += 1 }
       if object.isTerminating { continue }
+      let keepers = try await others(than: owner, of: object)
+      if !keepers.isEmpty {
+        // Somebody else still wants it: it leaves this owner, and so no longer holds it up.
+        try await changeReferences(dependent) { _ in keepers }
+        continue
+      }
+      if isInCircle(object) {
+        // Each would wait for the next for ever: this one lets its owner go first.
+        try await changeReferences(dependent) { references in
+          references.map { reference in
+            var free = reference
+            free["blockOwnerDeletion"] = false
+            return free
+          }
+        }
+      }
       try await context.api.deleteIfPresent(
         dependent.resource, dependent.key,
         options: DeleteOptions(propagationPolicy: "Foreground", uid: object.uid))
     }
     if blocking == 0 { try await removeFinalizer("foregroundDeletion", item) }
+  }
+
+  /// References to owners that exist and do not wait for this object to go.
+  private func others(than owner: JSON, of object: JSON) async throws -> [JSON] {
+    var found: [JSON] = []
+    for reference in object.ownerReferences where reference["uid"]?.string != owner.uid {
+      if try await isGone(reference, of: object) { continue }
+      if let (resource, key) = location(reference, namespace: object.namespace),
+        informer(resource.resource)?[key]?.isWaitingForDependents == true
+      {
+        continue
+      }
+      found.append(reference)
+    }
+    return found
+  }
+
+  /// Whether something that this object owns waits for its dependents already: the circle's beginning.
+  private func isInCircle(_ object: JSON) -> Bool {
+    dependents(of: object.uid).contains {
+      informer($0.resource)?[$0.key]?.isWaitingForDependents == true
+    }
+  }
+
+  private func changeReferences(_ item: TrackedObject, _ change: ([JSON]) -> [JSON]) async throws {
+    do {
+      try await context.api.modify(item.resource, item.key) { current in
+        var changed = current
+        let references = change(current.ownerReferences)
+        changed.set(references.isEmpty ? nil : .array(references), at: "metadata", "ownerReferences")
+        return changed == current ? nil : changed
+      }
+    } catch let error as APIStatusError where error.isNotFound {}
   }
 
   private func orphanDependents(of owner: JSON, _ item: TrackedObject) async throws {

@@ -1,4 +1,4 @@
-// Keeps as many pods as each ReplicaSet asks for.
+// Keeps as many pods as each ReplicaSet asks for, and each ReplicationController, its elder twin.
 
 import ClusterClient
 import ClusterObjects
@@ -7,20 +7,33 @@ import Diagnostics
 /// Pods made or deleted in one go; the rest follows when these were seen.
 private let burstMax = 500
 
-func replicaSetController(_ context: ControllerContext) -> Controller {
-  let queue: WorkQueue<ObjectKey> = context.queue("replicaset")
-  let sets = context.informers.informer(.replicaSets)
+/// A kind that keeps a number of equal pods. The two differ in name alone; `podSelector` reads either's selector.
+struct ReplicaKind: Sendable {
+  var resource: GroupVersionResource
+  var kind: String
+  /// The queue's and the controller's name, upstream's.
+  var name: String
+
+  static let replicaSet = ReplicaKind(resource: .replicaSets, kind: "ReplicaSet", name: "replicaset")
+  static let replicationController = ReplicaKind(
+    resource: GroupVersionResource("", "v1", "replicationcontrollers"), kind: "ReplicationController",
+    name: "replicationmanager")
+}
+
+func replicaController(_ context: ControllerContext, of kind: ReplicaKind) -> Controller {
+  let queue: WorkQueue<ObjectKey> = context.queue(kind.name)
+  let sets = context.informers.informer(kind.resource)
   let pods = context.informers.informer(.pods)
   let expectations = Expectations()
 
   /// The sets that a pod concerns: its owner, or those whose selector would adopt it.
   @Sendable func concerned(_ pod: JSON) -> [ObjectKey] {
     if let owner = pod.controllerReference {
-      guard owner["kind"]?.string == "ReplicaSet", let name = owner["name"]?.string else { return [] }
+      guard owner["kind"]?.string == kind.kind, let name = owner["name"]?.string else { return [] }
       return [ObjectKey(pod.namespace, name)]
     }
     return sets.objects(.namespace, pod.namespace).filter {
-      SelectorMatch.matches($0.at("spec", "selector"), pod.labels)
+      SelectorMatch.matches($0.podSelector, pod.labels)
     }.map(\.key)
   }
 
@@ -45,15 +58,17 @@ func replicaSetController(_ context: ControllerContext) -> Controller {
       }
     },
   ]
-  let controller = ReplicaSetReconciler(context: context, sets: sets, pods: pods, expectations: expectations)
+  let controller = ReplicaSetReconciler(
+    context: context, kind: kind, sets: sets, pods: pods, expectations: expectations)
   return Controller(
-    "replicaset", context, queue: queue, registrations: registrations,
+    kind.name, context, queue: queue, registrations: registrations,
     resync: { for key in sets.snapshot.keys { queue.add(key) } }
   ) { key in try await controller.reconcile(key) }
 }
 
 private struct ReplicaSetReconciler: Sendable {
   let context: ControllerContext
+  let kind: ReplicaKind
   let sets: Informer
   let pods: Informer
   let expectations: Expectations
@@ -61,7 +76,7 @@ private struct ReplicaSetReconciler: Sendable {
   func reconcile(_ key: ObjectKey) async throws -> Duration? {
     if let wait = expectations.wait(key) { return wait }
     guard let set = sets[key] else { return nil }
-    let selector = set.at("spec", "selector")
+    let selector = set.podSelector
     let candidates = pods.objects(.namespace, key.namespace).filter {
       $0.isControlled(by: set) || SelectorMatch.matches(selector, $0.labels)
     }
@@ -144,6 +159,6 @@ private struct ReplicaSetReconciler: Sendable {
       }
     }
     guard changed.status != set.status else { return }
-    _ = try await context.api.update(.replicaSets, changed, subresource: "status", options: context.options)
+    _ = try await context.api.update(kind.resource, changed, subresource: "status", options: context.options)
   }
 }

@@ -38,10 +38,21 @@ enum PodState {
   }
 }
 
+extension JSON {
+  fileprivate var isReplicationController: Bool { kind == "ReplicationController" }
+
+  /// The selector of a ReplicaSet; that of a ReplicationController, which is labels alone, in the same form.
+  var podSelector: JSON? {
+    let selector = at("spec", "selector")
+    guard isReplicationController, let selector else { return selector }
+    return ["matchLabels": selector]
+  }
+}
+
 /// `pods` are those of the namespace that the selector matches or that the set owns.
 func planReplicaSet(_ set: JSON, pods: [JSON], now: Int64 = Timestamp.now().seconds) -> ReplicaSetPlan {
   var plan = ReplicaSetPlan()
-  let selector = set.at("spec", "selector")
+  let selector = set.podSelector
   var owned: [JSON] = []
   for pod in pods {
     let matches = SelectorMatch.matches(selector, pod.labels)
@@ -70,7 +81,9 @@ func planReplicaSet(_ set: JSON, pods: [JSON], now: Int64 = Timestamp.now().seco
   count("fullyLabeledReplicas", active.count { SelectorMatch.contains(templateLabels, $0.labels) })
   count("readyReplicas", active.count(where: PodState.isReady))
   count("availableReplicas", availability.count { $0 == 0 })
-  count("terminatingReplicas", owned.count { $0.isTerminating && !PodState.isFinished($0) })
+  if !set.isReplicationController {
+    count("terminatingReplicas", owned.count { $0.isTerminating && !PodState.isFinished($0) })
+  }
   status["observedGeneration"] = JSON(set.generation)
   plan.status = status
   return plan

@@ -20,7 +20,9 @@ func resourceQuotaController(_ context: ControllerContext) -> Controller {
         }
         watched.follow(new)
         // Whether a change of the status is right shows when what was charged is stored.
-        if let old = change.old, old.spec == new.spec {
+        // A limit in the status that is not the quota's is put right at once.
+        let isOwn = ResourceList(new.at("status", "hard")) == ResourceList(new.spec["hard"])
+        if let old = change.old, old.spec == new.spec, isOwn {
           queue.add(change.key, after: verifyDelay)
         } else {
           queue.add(change.key)

@@ -21,6 +21,8 @@ public struct Decoded: Sendable {
   public var object: JSON
   /// For `Warning: 299 - "…"` headers, one each.
   public var warnings: [String] = []
+  /// Paths of the fields that the schema does not have, such as `spec.containers[1].imagge`.
+  public var unknown: [String] = []
 }
 
 extension Schema {
@@ -57,19 +59,42 @@ extension Schema {
       if let custom { try normalizer.customRoot(tree, custom) } else { try normalizer.root(tree, self) }
     if object.apiVersion.isEmpty { object["apiVersion"] = .string(gvk.apiVersion) }
     if object.kind.isEmpty { object["kind"] = .string(gvk.kind) }
-    let findings = duplicates.map { "duplicate field \"\($0)\"" } + normalizer.unknown
-    var decoded = Decoded(object: object)
+    var findings = normalizer.unknown.map { (path: $0, text: "unknown field \"\($0)\"") }
+    if !duplicates.isEmpty {
+      findings += duplicates.map { (path: $0, text: "duplicate field \"\($0)\"") }
+      let places = Self.places(of: Set(findings.map(\.path)), in: tree)
+      findings.sort { places[$0.path] ?? 0 < places[$1.path] ?? 0 }
+    }
+    var decoded = Decoded(object: object, unknown: normalizer.unknown)
     switch validation {
     case .ignore: break
-    case .warn: decoded.warnings = Array(findings.prefix(Normalizer.findingsMax))
+    case .warn: decoded.warnings = findings.prefix(Normalizer.findingsMax).map(\.text)
     case .strict:
       if !findings.isEmpty {
         throw DecodeError(
           "\(gvk.kind) in version \"\(gvk.version)\" cannot be handled as a \(gvk.kind): "
-            + "strict decoding error: \(findings.prefix(Normalizer.findingsMax).joined(separator: ", "))")
+            + "strict decoding error: "
+            + findings.prefix(Normalizer.findingsMax).map(\.text).joined(separator: ", "))
       }
     }
     return decoded
+  }
+
+  /// In which order the body has these paths: mistakes are told as their author meets them.
+  private static func places(of wanted: Set<String>, in tree: JSON) -> [String: Int] {
+    var found: [String: Int] = [:]
+    func walk(_ value: JSON, _ path: String) {
+      if wanted.contains(path), found[path] == nil { found[path] = found.count }
+      switch value {
+      case .object(let object):
+        for (key, value) in object { walk(value, path.isEmpty ? key : "\(path).\(key)") }
+      case .array(let elements):
+        for (index, value) in elements.enumerated() { walk(value, "\(path)[\(index)]") }
+      default: break
+      }
+    }
+    walk(tree, "")
+    return found
   }
 }
 
@@ -108,7 +133,7 @@ struct Normalizer {
         if schema.preservesUnknown {
           object.append(entry.key, entry.value)
         } else if unknown.count < Self.findingsMax {
-          unknown.append("unknown field \"\((path + [entry.key]).joined(separator: "."))\"")
+          unknown.append((path + [entry.key]).joined(separator: "."))
         }
         continue
       }

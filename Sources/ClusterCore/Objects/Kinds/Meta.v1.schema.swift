@@ -4,7 +4,7 @@
 extension SchemaText {
   static let metaV1 = #"""
     group meta meta.k8s.io v1 io.k8s.apimachinery.pkg.apis.meta.v1
-    type ObjectMeta "What every object says about itself, and what the server keeps about it.
+    type ObjectMeta "Standard object's metadata: what every object says about itself, and what the server keeps about it.
       name string #1 "Unique in its namespace and kind; it never changes.
       generateName string #2 "The beginning of a name that the server ends with five random letters.
       namespace string #3 "Where the object lives; empty for kinds of the whole cluster.
@@ -12,7 +12,7 @@ extension SchemaText {
       uid string #5 "Tells this object from later ones of the same name.
       resourceVersion string #6 "Changes with every write; give it back to write only what you have read.
       generation int64 #7 "Counts changes of what is asked for.
-      creationTimestamp time #8 "When the server took it in.
+      creationTimestamp time #8 "CreationTimestamp is a timestamp: when the server took the object in.
       deletionTimestamp time? #9 "When it will be or was asked to go; set by the server.
       deletionGracePeriodSeconds int64? #10 "How long it may take to go.
       labels map[string] #11 "Names and values that selectors choose by.

@@ -11,7 +11,7 @@ public enum OpenAPIv2 {
       for (path, item) in document["paths"]?.object ?? [:] { paths[path] = pathItem(item) }
       for (name, schema) in document.at("components", "schemas")?.object ?? [:]
       where definitions[name] == nil {
-        definitions[name] = Self.schema(schema)
+        definitions[name] = Self.definition(schema)
       }
     }
     return [
@@ -20,6 +20,14 @@ public enum OpenAPIv2 {
     ]
   }
 
+  /// A kind that keeps what it does not know says nothing of what it knows: readers of this form would refuse the rest.
+  private static func definition(_ schema: JSON) -> JSON {
+    let kind = "x-kubernetes-group-version-kind"
+    guard let own = schema[kind], schema[preserves] == true else { return Self.schema(schema) }
+    return ["type": "object", "x-kubernetes-group-version-kind": own]
+  }
+
+  private static let preserves = "x-kubernetes-preserve-unknown-fields"
   private static let methods: Set<String> = ["get", "put", "post", "patch", "delete"]
 
   private static func pathItem(_ item: JSON) -> JSON {
@@ -74,8 +82,10 @@ public enum OpenAPIv2 {
   static func schema(_ schema: JSON) -> JSON {
     guard let fields = schema.object else { return schema }
     var out = JSONObject()
+    let isOpen = fields[preserves] == true
     for (name, value) in fields {
       switch name {
+      case "properties" where isOpen, "items" where isOpen: break
       case "$ref":
         let target = value.string ?? ""
         out[name] = JSON("#/definitions/\(target.dropFirst(referencePrefix.count))")

@@ -132,7 +132,7 @@ struct SchemaCollector {
     var required: [String] = []
     if gvk != nil {
       properties["apiVersion"] = [
-        "type": "string", "description": "The group and version of this object's form.",
+        "type": "string", "description": "APIVersion defines group and version of this object's form.",
       ]
       properties["kind"] = ["type": "string", "description": "What this object is."]
     }

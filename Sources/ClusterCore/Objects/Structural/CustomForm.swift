@@ -51,16 +51,14 @@ extension Normalizer {
     var object = tree
     for name in ["kind", "apiVersion", "metadata"] { object[name] = root[name] }
     var found: [String] = []
-    form.structural.prune(&object) { found.append("unknown field \"\($0)\"") }
+    form.structural.prune(&object) { found.append($0) }
     try form.structural.forEachEmbedded(&object) { (value, path) throws(DecodeError) in
       guard value.object != nil, let metadata = value["metadata"] else { return }
       var inner = Normalizer(gvk: gvk, isIntent: isIntent)
       let normal = try inner.root(["metadata": metadata], CustomForm.metadataOnly)
       value["metadata"] = normal["metadata"]
       let place = StructuralPath.text(path)
-      found += inner.unknown.map {
-        $0.replacing("\"metadata", with: "\"\(place).metadata", maxReplacements: 1)
-      }
+      found += inner.unknown.map { "\(place).\($0)" }
     }
     unknown += found.prefix(Self.findingsMax)
     return object

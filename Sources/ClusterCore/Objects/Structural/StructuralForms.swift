@@ -49,7 +49,7 @@ enum StructuralOpenAPI {
     tree["type"] = "object"
     var properties: JSON = tree["properties"] ?? [:]
     properties["apiVersion"] = [
-      "type": "string", "description": "The group and version of this object's form.",
+      "type": "string", "description": "APIVersion defines group and version of this object's form.",
     ]
     properties["kind"] = ["type": "string", "description": "What this object is."]
     properties["metadata"] = [

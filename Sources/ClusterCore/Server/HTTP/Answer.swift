@@ -90,6 +90,9 @@ struct Form: Sendable {
 
   static let json = Form()
 
+  /// Neither a table nor metadata alone.
+  var isFull: Bool { if case .full = representation { true } else { false } }
+
   /// The first entry that can be served. Answers are JSON whatever else the client takes: every client
   /// lists it.
   static func negotiate(_ request: HTTPRequest) throws -> Form {

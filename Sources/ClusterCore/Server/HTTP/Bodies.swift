@@ -58,8 +58,11 @@ enum Bodies {
     case "application/merge-patch+json": return .merge(try tree())
     case "application/strategic-merge-patch+json": return .strategicMerge(try tree())
     case "application/apply-patch+yaml":
-      do throws(DecodeError) { return .apply(try YAML.tree(request.body)) } catch {
-        throw Failure.badRequest(error.message)
+      let isStrict = request.parameter("fieldValidation") == FieldValidation.strict.rawValue
+      do throws(DecodeError) {
+        return .apply(try YAML.tree(request.body, refusesDuplicates: isStrict))
+      } catch {
+        throw Failure.badRequest((isStrict ? "error strict decoding YAML: " : "") + error.message)
       }
     case let other:
       throw Failure.unsupported(
@@ -114,15 +117,45 @@ enum Bodies {
 
 /// YAML to the tree, with JSON's types.
 enum YAML {
-  static func tree(_ bytes: [UInt8]) throws(DecodeError) -> JSON {
+  /// In JSON the last of two equal keys counts unless they are refused; in YAML they are an error always.
+  static func tree(_ bytes: [UInt8], refusesDuplicates: Bool = false) throws(DecodeError) -> JSON {
+    var duplicate: String?
+    if let json = try? JSON(
+      parsing: bytes, onDuplicate: refusesDuplicates ? { duplicate = duplicate ?? $0 } : nil)
+    {
+      guard let duplicate else { return json }
+      throw twice(String(duplicate.split(separator: ".").last ?? ""), line: 1)
+    }
     let text = String(decoding: bytes, as: UTF8.self)
-    if let json = try? JSON(parsing: bytes) { return json }
     let node: Node?
     do { node = try Yams.compose(yaml: text) } catch {
+      if case .duplicatedKeysInMapping(let keys, let context)? = error as? YamlError, let key = keys.first {
+        throw twice(key, line: secondLine(of: key, text, context.mark))
+      }
       throw DecodeError("error converting YAML to JSON: \(error)")
     }
     guard let node else { throw DecodeError("error converting YAML to JSON: empty document") }
     return try convert(node, depth: 0)
+  }
+
+  /// In the words of Go's YAML reader, which clients look for.
+  private static func twice(_ key: String, line: Int) -> DecodeError {
+    DecodeError(
+      "error converting YAML to JSON: yaml: unmarshal errors:\n  line \(line): key \"\(key)\" already set in map"
+    )
+  }
+
+  /// Where a key stands again: the next line that has it in the column of the first. Within one line, that line.
+  private static func secondLine(of key: String, _ text: String, _ first: Mark) -> Int {
+    let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+    for number in first.line..<max(first.line, lines.count) {
+      let rest = lines[number].dropFirst(first.column - 1)
+      let name = rest.drop { $0 == "\"" || $0 == "'" }
+      if name.hasPrefix(key), name.dropFirst(key.count).first.map({ ":\"' ".contains($0) }) == true {
+        return number + 1
+      }
+    }
+    return first.line
   }
 
   private static func convert(_ node: Node, depth: Int) throws(DecodeError) -> JSON {

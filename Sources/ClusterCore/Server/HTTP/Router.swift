@@ -124,6 +124,7 @@ final class Router: Sendable {
     case .POST where kind.kind == "Binding":
       return try await bind(request, kind, target.namespace)
     case .POST where kind.group == IdentityReviews.group:
+      guard try Form.negotiate(request).isFull else { throw Failure.notAcceptable }
       let body = try Bodies.object(request, kind.schema, as: kind.gvk).object
       guard let answer = try await reviews?.answer(kind.kind, body, asker: request.identity) else {
         throw Failure.notServed

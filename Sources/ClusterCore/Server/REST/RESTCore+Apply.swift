@@ -17,13 +17,22 @@ extension RESTCore {
         message: "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: "
           + "is required for apply patch")
     }
-    let validation = FieldValidation(rawValue: options.fieldValidation ?? "") ?? .warn
     let decoded: Decoded
     do throws(DecodeError) {
-      decoded = try kind.schema.decode(
-        tree: intent, as: kind.gvk, validation: validation, isIntent: true)
+      decoded = try kind.schema.decode(tree: intent, as: kind.gvk, validation: .ignore, isIntent: true)
     } catch {
       throw Failure.badRequest(error.message)
+    }
+    // Who owns a field that the schema does not have? Nobody: an intent with one is refused, whatever its author
+    // asked to be validated.
+    if !decoded.unknown.isEmpty {
+      let lines = decoded.unknown.map { ".\($0): field not declared in schema" }
+      let text = lines.count == 1 ? lines[0] : "errors:\n  " + lines.joined(separator: "\n  ")
+      throw APIStatusError(
+        code: 500, reason: "",
+        message:
+          "failed to create typed patch object (\(namespace)/\(name); \(kind.gvk.apiVersion.contains("/") ? "" : "/")"
+          + "\(kind.gvk.apiVersion), Kind=\(kind.gvk.kind)): \(text)")
     }
     var wanted = decoded.object
     if !wanted.name.isEmpty, wanted.name != name {
@@ -54,20 +63,16 @@ extension RESTCore {
     }
     for _ in 0..<2 {
       do {
-        var written = try await change(
+        return try await change(
           kind, namespace: namespace, name: name, part: part, options: options, identity: identity,
           isApply: true
         ) { current in (try result(over: current), []) }
-        written.warnings = decoded.warnings + written.warnings
-        return written
       } catch let error as APIStatusError where error.isNotFound && part == .main {
         try await mayCreate?()
         do {
-          var written = try await create(
+          return try await create(
             kind, namespace: namespace, try result(over: nil), options: options, identity: identity,
             isApply: true)
-          written.warnings = decoded.warnings + written.warnings
-          return written
         } catch let error as APIStatusError where error.isAlreadyExists {}
       }
     }

@@ -199,7 +199,7 @@ final class RESTCore: Sendable {
             " You can start a new list without the continue parameter, or use the continue token in this "
           message += "response to retrieve the remainder of the results, which will be inconsistent."
           status = Failure.expired(message)
-          status.details = ["continue": JSON(ContinueToken(revision: 0, after: after).text)]
+          status.continueToken = ContinueToken(revision: 0, after: after).text
         }
         throw status
       }

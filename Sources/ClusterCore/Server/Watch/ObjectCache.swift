@@ -119,6 +119,11 @@ final class ObjectCache: Sendable {
     state.withLock { state in state.snapshots.first { $0.revision == revision }?.objects }
   }
 
+  /// A list that began before is too old to go on with, as everything of that time is.
+  func forgetSnapshots(before revision: Revision) {
+    state.withLock { state in state.snapshots.removeAll { $0.revision < revision } }
+  }
+
   enum Start {
     /// The present state first; told its end when `marksEnd`.
     /// Without a filter: every object, as it is stored.

@@ -7,6 +7,9 @@ extension Router {
   func reviewAccess(_ request: HTTPRequest, _ kind: ResourceKind, _ namespace: String) async throws
     -> HTTPResponse
   {
+    let form = try Form.negotiate(request)
+    // A review is an answer, not an object: there is no table of it and nothing that has its metadata alone.
+    guard form.isFull else { throw Failure.notAcceptable }
     let decoded = try Bodies.object(request, kind.schema, as: kind.gvk)
     var review = decoded.object
     review["apiVersion"] = JSON(kind.apiVersion)
@@ -29,7 +32,7 @@ extension Router {
       review["status"] = AccessReview.status(await access.decide(asked))
     }
     return Answer.json(
-      201, RESTCore.ordered(review), contentType: try Form.negotiate(request).contentType,
+      201, RESTCore.ordered(review), contentType: form.contentType,
       headers: Answer.warnings(decoded.warnings))
   }
 
