@@ -2,15 +2,18 @@
 
 import ClusterClient
 import ClusterObjects
-import ClusterServer
+import ClusterStore
+import ClusterStoreEtcd
 import Diagnostics
 import Glibc
 import StoreLab
 import Testing
 
-@Suite struct TwoServersTests {
+@testable import ClusterServer
+
+@Suite(.timeLimit(.minutes(5))) struct TwoServersTests {
   /// Two servers with one authority, each with a data folder of its own.
-  private func withTwoServers<T>(_ body: ([ClusterServer]) async throws -> T) async throws -> T {
+  private func withTwoServers<T>(_ body: ([ClusterServer], String) async throws -> T) async throws -> T {
     try await withFolder { folder in
       var servers: [ClusterServer] = []
       func stop() async { for server in servers { await server.shutdown() } }
@@ -19,14 +22,18 @@ import Testing
           var settings = ServerSettings(dataFolder: "\(folder)/\(name)")
           settings.port = 0
           settings.store = try etcdStore(prefix: folder)
+          settings.advertiseAddress = name == "a" ? "192.0.2.1" : "192.0.2.2"
           if name == "b" {
             mkdir("\(folder)/b", 0o700)
             try StoreLab.Program.run(
               "/bin/cp", ["-r", "\(folder)/a/certificates", "\(folder)/b/certificates"])
+            // Another address of the loopback, so that both have one port.
+            settings.host = "127.0.0.2"
+            settings.port = servers[0].port
           }
           servers.append(try await ClusterServer.start(settings))
         }
-        let value = try await body(servers)
+        let value = try await body(servers, folder)
         await stop()
         return value
       } catch {
@@ -43,10 +50,98 @@ import Testing
     ]
   }
 
+  /// Addresses of the EndpointSlices of Service `kubernetes`, by slice.
+  private func endpoints(_ server: ClusterServer) async throws -> [String: [String]] {
+    var options = ListOptions()
+    options.labelSelector = "kubernetes.io/service-name=kubernetes"
+    let slices = try await server.client(user: "admin").list(
+      .endpointSlices, namespace: "default", options: options)
+    return Dictionary(
+      uniqueKeysWithValues: slices.items.map { slice in
+        (slice.name, (slice["endpoints"]?.elements ?? []).compactMap { $0["addresses"]?[0]?.string })
+      })
+  }
+
+  @Test
+  func `the Service of the API leads to every server that lives, and no longer to one that was stopped`()
+    async throws
+  {
+    try await withTwoServers { servers, folder in
+      for server in servers {
+        #expect(try await endpoints(server) == ["kubernetes": ["192.0.2.1", "192.0.2.2"]])
+      }
+      let port = servers[0].port
+      let service = try await servers[1].client(user: "admin").get(
+        .services, namespace: "default", name: "kubernetes")
+      #expect(service.at("spec", "ports")?[0]?["targetPort"]?.integer == Int64(port))
+      await servers[1].shutdown()
+      #expect(try await endpoints(servers[0]) == ["kubernetes": ["192.0.2.1"]])
+      // The last one stays written when it goes.
+      await servers[0].shutdown()
+      let store = try await EtcdStore(
+        settings: EtcdServer.shared(.newer).settings(prefix: folder, root: "/registry"),
+        metrics: Metrics())
+      #expect(
+        try await store.list(prefix: "/registry/masterleases/", limit: 0, after: nil, at: nil).values.isEmpty)
+      let slice = try await store.get("/registry/endpointslices/default/kubernetes")
+      #expect(slice.map { String(decoding: $0.value, as: UTF8.self).contains("192.0.2.1") } == true)
+      await store.shutdown()
+    }
+  }
+
+  @Test func `a server that died leaves the Service of the API when its lease ends`() async throws {
+    try await withFolder { folder in
+      // Whoever writes the lease by hand and then nothing more is dead.
+      let settings = try EtcdServer.shared(.newer).settings(prefix: folder, root: "/registry")
+      var dying = settings
+      dying.ephemeral = [
+        EphemeralRule(prefix: "/registry/masterleases/", entriesMax: 0, lifetimeSeconds: 2)
+      ]
+      let dead = try await EtcdStore(settings: dying, metrics: Metrics())
+      let lease = ServerEndpoints.lease(ServerEndpoints.Endpoint(address: "192.0.2.9", port: 7443))
+      var own = ServerSettings(dataFolder: "\(folder)/a")
+      own.port = 0
+      own.store = .shared { () async throws(WeftError) in
+        try await EtcdStore(settings: settings, metrics: Metrics())
+      }
+      own.advertiseAddress = "192.0.2.1"
+      _ = try await dead.create("/registry/masterleases/192.0.2.9:7443", lease.bytes)
+      let server = try await ClusterServer.start(own)
+      let start = ContinuousClock.now
+      var found = try await endpoints(server)
+      while found.values.contains(["192.0.2.9"]), ContinuousClock.now - start < .seconds(60) {
+        try await Task.sleep(for: .milliseconds(100))
+        found = try await endpoints(server)
+      }
+      #expect(Array(found.values) == [["192.0.2.1"]])
+      await dead.shutdown()
+      await server.shutdown()
+    }
+  }
+
+  @Test func `servers of different ports and families get slices of their own`() {
+    typealias Endpoint = ServerEndpoints.Endpoint
+    let plan = ServerEndpoints.plan([
+      Endpoint(address: "192.0.2.2", port: 6443), Endpoint(address: "2001:db8::1", port: 6443),
+      Endpoint(address: "192.0.2.1", port: 6443), Endpoint(address: "192.0.2.3", port: 7443),
+    ])
+    #expect(plan.map(\.name) == ["kubernetes", "kubernetes-ipv6-6443", "kubernetes-ipv4-7443"])
+    #expect(plan[0].slice["endpoints"]?.elements.count == 2)
+    #expect(plan[0].slice["endpoints"]?[0]?["addresses"]?[0]?.string == "192.0.2.1")
+    #expect(plan[2].slice["ports"]?[0]?["port"]?.integer == 7443)
+    #expect(ServerEndpoints.plan([]).isEmpty)
+    let one = Endpoint(address: "2001:db8::1", port: 1)
+    #expect(ServerEndpoints.endpoint(of: ServerEndpoints.lease(one).bytes) == one)
+    for text in ["", "{}", "[]", "{\"subsets\":[{\"addresses\":[{\"ip\":\"x\"}],\"ports\":[{\"port\":1}]}]}"]
+    {
+      #expect(ServerEndpoints.endpoint(of: Array(text.utf8)) == nil)
+    }
+  }
+
   @Test func `what one server wrote the other lists at once, and an old version is refused by both`()
     async throws
   {
-    try await withTwoServers { servers in
+    try await withTwoServers { servers, _ in
       let apis = servers.map { $0.client(user: "admin") }
       for index in 0..<20 {
         let name = "m\(index)"
@@ -67,7 +162,7 @@ import Testing
   }
 
   @Test func `no two Services get one address or one node port, whichever server makes them`() async throws {
-    try await withTwoServers { servers in
+    try await withTwoServers { servers, _ in
       let made = try await withThrowingTaskGroup(of: JSON.self) { group in
         for writer in 0..<8 {
           let api = servers[writer % 2].client(user: "admin")
@@ -107,7 +202,7 @@ import Testing
   func `an address asked for by name goes to one of two who ask at once, and is free again after deletion`()
     async throws
   {
-    try await withTwoServers { servers in
+    try await withTwoServers { servers, _ in
       for round in 0..<10 {
         let address = "10.43.7.\(round + 1)"
         let results = await withTaskGroup(of: Result<JSON, any Error>.self) { group in

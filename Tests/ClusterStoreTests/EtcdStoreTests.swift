@@ -42,17 +42,7 @@ import Testing
   @Test(arguments: EtcdServer.Version.allCases)
   func `certificates open the door, and their lack is told`(version: EtcdServer.Version) async throws {
     try await withScratch { folder in
-      let script = """
-        set -e; cd \(folder)
-        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout ca.key -out ca.crt -days 2 -subj /CN=ca
-        for n in server client; do
-          openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout $n.key -out $n.csr -subj /CN=$n
-          printf 'subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth,clientAuth\n' >ext
-          openssl x509 -req -in $n.csr -CA ca.crt -CAkey ca.key -CAcreateserial -out $n.crt -days 2 -extfile ext
-        done
-        """
-      let made = try Program.run("/bin/sh", ["-c", script])
-      try #require(made.status == 0, "\(made.output)")
+      try Certificates.make(in: folder)
       let server = try EtcdServer(version, secure: true, certificates: folder)
       for host in ["127.0.0.1", "localhost"] {
         var settings = try EtcdStoreSettings(store: "etcd:https://\(host):\(server.clientPort)")

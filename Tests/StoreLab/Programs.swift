@@ -43,6 +43,11 @@ public final class Program: @unchecked Sendable {
     while waitpid(shell, &status, 0) < 0, errno == EINTR {}
   }
 
+  /// Sends a signal to the program itself; nothing once it was stopped.
+  public func signal(_ number: Int32) {
+    if pipeEnd >= 0 { kill(pid, number) }
+  }
+
   deinit { stop() }
 
   public struct Result: Sendable {

@@ -51,13 +51,13 @@ struct EtcdFeed: Sendable {
   /// One stream. Returns when `take` says false; throws `StoreError.compacted`, or what broke the stream.
   func follow(from: Revision, take: @escaping @Sendable ([StoreEvent]) -> Bool) async throws {
     var options = CallOptions.defaults
-    options.waitForReady = true
+    options.waitForReady = store.members.count == 1
     options.maxResponseMessageBytes = 1 << 30
     let create = Etcdserverpb_WatchRequest.with {
       $0.createRequest = .with {
         $0.key = key
         $0.rangeEnd = end
-        $0.startRevision = from
+        $0.startRevision = store.keys.theirs(from)
         // Changes of one revision stay together; answers beyond etcd's message size come in pieces.
         $0.fragment = true
       }
@@ -65,7 +65,7 @@ struct EtcdFeed: Sendable {
     let keys = store.keys
     try await store.members.current.member.watch.watch(
       // A member that lost its leader ends the stream instead of staying silent.
-      metadata: ["hasleader": "true"], options: options,
+      metadata: EtcdMembers.metadata, options: options,
       requestProducer: { writer in
         try await writer.write(create)
         // Ending the requests would end the watch; the answers' end cancels this.
@@ -74,7 +74,9 @@ struct EtcdFeed: Sendable {
       onResponse: { response in
         var pieces: [StoreEvent] = []
         for try await answer in response.messages {
-          if answer.compactRevision > 0 { throw StoreError.compacted(oldest: answer.compactRevision) }
+          if answer.compactRevision > 0 {
+            throw StoreError.compacted(oldest: max(keys.revision(answer.compactRevision), store.oldest))
+          }
           if answer.canceled {
             throw RPCError(code: .unavailable, message: "watch ended by etcd: \(answer.cancelReason)")
           }

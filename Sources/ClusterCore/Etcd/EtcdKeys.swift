@@ -2,6 +2,7 @@
 //
 //   store   /registry/pods/demo/web            etcd   PREFIX/pods/demo/web
 //   claim   serviceips/10.43.0.7               etcd   PREFIX.claims/serviceips/10.43.0.7     value: the key that holds it
+//   revision 1000042                           etcd   42, when a restore began at 1000000 (see EtcdRestore.swift)
 
 import ClusterStore
 import FoundationEssentials
@@ -9,6 +10,11 @@ import FoundationEssentials
 struct EtcdKeys: Sendable {
   let root: String
   let prefix: String
+  /// How far our revisions lie above etcd's.
+  var offset: Revision = 0
+
+  func revision(_ theirs: Int64) -> Revision { theirs + offset }
+  func theirs(_ revision: Revision) -> Int64 { revision - offset }
 
   /// Keys outside `root` are none of ours; they keep their name under the prefix.
   func bytes(_ key: String) -> Data {
@@ -24,20 +30,25 @@ struct EtcdKeys: Sendable {
 
   func value(_ found: Etcdserverpb_KeyValue) -> StoredValue {
     StoredValue(
-      key: key(found.key), value: Array(found.value), createRevision: found.createRevision,
-      revision: found.modRevision)
+      key: key(found.key), value: Array(found.value), createRevision: revision(found.createRevision),
+      revision: revision(found.modRevision))
   }
 
   func event(_ event: Etcdserverpb_Event) -> StoreEvent {
     let found = event.kv
     if event.type == .delete {
       return StoreEvent(
-        kind: .delete, key: key(found.key), revision: found.modRevision, createRevision: 0, value: [])
+        kind: .delete, key: key(found.key), revision: revision(found.modRevision),
+        createRevision: 0, value: [])
     }
     return StoreEvent(
       kind: found.createRevision == found.modRevision ? .create : .update, key: key(found.key),
-      revision: found.modRevision, createRevision: found.createRevision, value: Array(found.value))
+      revision: revision(found.modRevision), createRevision: revision(found.createRevision),
+      value: Array(found.value))
   }
+
+  /// What a restore left: see EtcdRestore.swift.
+  var restored: Data { Data((prefix + ".restored").utf8) }
 
   /// The first key after all that begin with `start`.
   static func end(of start: Data) -> Data {

@@ -1,4 +1,4 @@
-// etcd's leases, which take keys with them when they end. One lease serves the keys of a minute.
+// etcd's leases, which take keys with them when they end. One lease serves the keys of a minute that live equally long.
 
 import GRPCCore
 import SwiftProtobuf
@@ -7,14 +7,14 @@ import Synchronization
 final class EtcdLeases: Sendable {
   private struct Current {
     var id: Int64
-    var seconds: Int64
     var granted: ContinuousClock.Instant
     var uses: Int
   }
   /// As upstream's: a lease with many keys is slow to end.
   private static let usesMax = 1000
   private let members: EtcdMembers
-  private let current = Mutex<Current?>(nil)
+  /// By lifetime in seconds: as many as there are rules.
+  private let current = Mutex<[Int64: Current]>([:])
 
   private let slackSeconds: Int64
 
@@ -23,24 +23,24 @@ final class EtcdLeases: Sendable {
     self.slackSeconds = slackSeconds
   }
 
-  /// A lease that ends no earlier than `seconds` from now, and at most `slackSeconds` later.
+  /// A lease that ends no earlier than `seconds` from now, and little later: at most `slackSeconds`, at most a tenth.
   func lease(seconds: Int64) async throws(RPCError) -> Int64 {
+    let slack = min(slackSeconds, seconds / 10)
     let known: Int64? = current.withLock { current in
-      guard let found = current, found.seconds == seconds, found.uses < Self.usesMax,
-        ContinuousClock.now - found.granted < .seconds(slackSeconds)
+      guard let found = current[seconds], found.uses < Self.usesMax,
+        ContinuousClock.now - found.granted < .seconds(slack)
       else { return nil }
-      current?.uses += 1
+      current[seconds]?.uses += 1
       return found.id
     }
     if let known { return known }
     let response = try await members.call { member, options, _ in
-      try await member.lease.leaseGrant(.with { $0.ttl = seconds + slackSeconds }, options: options)
+      try await member.lease.leaseGrant(
+        .with { $0.ttl = seconds + slack }, metadata: EtcdMembers.metadata, options: options)
     }
-    current.withLock {
-      $0 = Current(id: response.id, seconds: seconds, granted: .now, uses: 1)
-    }
+    current.withLock { $0[seconds] = Current(id: response.id, granted: .now, uses: 1) }
     return response.id
   }
 
-  func forget() { current.withLock { $0 = nil } }
+  func forget() { current.withLock { $0 = [:] } }
 }

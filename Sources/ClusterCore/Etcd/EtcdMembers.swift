@@ -1,90 +1,54 @@
-// The connections to etcd's members: one HTTP/2 connection each, and which of them is asked first.
+// All members of etcd: which of them is asked, and who is given up.
+//
+//   refused or reset connection   the call fails at once and goes to the next member
+//   silence (paused, unplugged)   a question each second finds out; two seconds without an answer, while another member
+//                                 answers: the connection is thrown away, and with it every call and watch on it
 
 import ClusterStore
 import Diagnostics
 import GRPCCore
-import GRPCNIOTransportHTTP2Posix
-import GRPCWindowProbe
-import NIOCore
-import NIOSSL
+import Logging
 import Synchronization
 
-/// One member of the etcd cluster.
-struct EtcdMember: Sendable {
-  typealias Transport = HTTP2ClientTransport.Posix
-  let endpoint: EtcdEndpoint
-  let client: GRPCClient<Transport>
-  let kv: Etcdserverpb_KV.Client<Transport>
-  let watch: Etcdserverpb_Watch.Client<Transport>
-  let lease: Etcdserverpb_Lease.Client<Transport>
-  let maintenance: Etcdserverpb_Maintenance.Client<Transport>
-
-  init(_ endpoint: EtcdEndpoint, _ settings: EtcdStoreSettings) throws {
-    self.endpoint = endpoint
-    var config = Transport.Config.defaults
-    config.backoff.initial = .milliseconds(50)
-    config.backoff.max = .seconds(1)
-    config.connection.maxIdleTime = nil
-    // A member that vanished without a word is noticed; etcd refuses pings more often than every five seconds.
-    config.connection.keepalive = .init(time: .seconds(10), timeout: .seconds(5), allowWithoutCalls: true)
-    config.http2.targetWindowSize = 1 << 20
-    config.channelDebuggingCallbacks.onCreateTCPConnection = { channel in
-      channel.eventLoop.makeCompletedFuture {
-        let pipeline = channel.pipeline.syncOperations
-        if let tls = try? pipeline.handler(type: NIOSSLClientHandler.self) {
-          try pipeline.addHandler(WindowProbeFilter(), position: .after(tls))
-        } else {
-          try pipeline.addHandler(WindowProbeFilter(), position: .first)
-        }
-      }
-    }
-    let security: Transport.TransportSecurity
-    if endpoint.isSecure {
-      security = .tls(
-        .defaults { tls in
-          if let file = settings.authorityFile {
-            tls.trustRoots = .certificates([.file(path: file, format: .pem)])
-          }
-          if let certificate = settings.certificateFile, let key = settings.keyFile {
-            tls.certificateChain = [.file(path: certificate, format: .pem)]
-            tls.privateKey = .file(path: key, format: .pem)
-          }
-        })
-    } else {
-      security = .plaintext
-    }
-    let target: any ResolvableTarget
-    if (try? SocketAddress(ipAddress: endpoint.host, port: endpoint.port)) != nil {
-      target =
-        endpoint.host.contains(":")
-        ? .ipv6(address: endpoint.host, port: endpoint.port)
-        : .ipv4(address: endpoint.host, port: endpoint.port)
-    } else {
-      target = .dns(host: endpoint.host, port: endpoint.port)
-    }
-    client = GRPCClient(
-      transport: try .http2NIOPosix(target: target, transportSecurity: security, config: config))
-    kv = .init(wrapping: client)
-    watch = .init(wrapping: client)
-    lease = .init(wrapping: client)
-    maintenance = .init(wrapping: client)
-  }
-}
-
-/// All members. A call goes to the member that answered last, and to the next one when it fails.
+/// The members. A call goes to the member that answered last, and to the next one when it fails.
 final class EtcdMembers: Sendable {
-  private let members: [EtcdMember]
-  private let connections: [Task<Void, Never>]
-  private let preferred = Atomic<Int>(0)
+  private struct Connected {
+    var member: EtcdMember
+    var connection: Task<Void, Never>
+    /// Silent when last asked; not asked for anything else until it answers, if another can be.
+    var isGivenUp = false
+
+    init(_ member: EtcdMember) {
+      self.member = member
+      connection = Task { try? await member.client.runConnections() }
+    }
+
+    func close() {
+      member.client.beginGracefulShutdown()
+      connection.cancel()
+    }
+  }
+  private struct State {
+    var members: [Connected]
+    var preferred = 0
+    var isClosed = false
+  }
+  private let state: Mutex<State>
   private let settings: EtcdStoreSettings
-  private let closed = Atomic(false)
+  private let log = Logger(label: "store")
+  private let health = Mutex<Task<Void, Never>?>(nil)
   let text: String
+  let count: Int
+  /// A member without a leader refuses at once instead of letting us wait.
+  static let metadata: Metadata = ["hasleader": "true"]
+  private static let silenceMax = Duration.seconds(2)
 
   init(_ settings: EtcdStoreSettings) throws(WeftError) {
     self.settings = settings
     text = settings.endpoints.map(\.description).joined(separator: ",")
+    count = settings.endpoints.count
     do {
-      members = try settings.endpoints.map { try EtcdMember($0, settings) }
+      state = Mutex(State(members: try settings.endpoints.map { Connected(try EtcdMember($0, settings)) }))
     } catch {
       throw WeftError(
         "STO0012", object: settings.endpoints.map(\.description).joined(separator: ","),
@@ -92,35 +56,49 @@ final class EtcdMembers: Sendable {
         next: "check that --etcd-cafile, --etcd-certfile and --etcd-keyfile name readable PEM files",
         underlying: error)
     }
-    connections = members.map { member in Task { try? await member.client.runConnections() } }
+    guard count > 1 else { return }
+    health.withLock {
+      $0 = Task { [weak self] in
+        while !Task.isCancelled {
+          try? await Task.sleep(for: .seconds(1))
+          await self?.look()
+        }
+      }
+    }
   }
 
   func close() {
-    closed.store(true, ordering: .relaxed)
-    for member in members { member.client.beginGracefulShutdown() }
-    for connection in connections { connection.cancel() }
+    health.withLock { $0 }?.cancel()
+    let members = state.withLock { state in
+      state.isClosed = true
+      return state.members
+    }
+    for member in members { member.close() }
   }
 
   deinit { close() }
 
-  var isClosed: Bool { closed.load(ordering: .relaxed) }
+  var isClosed: Bool { state.withLock { $0.isClosed } }
 
   /// The member to ask, by its number.
   var current: (index: Int, member: EtcdMember) {
-    let index = preferred.load(ordering: .relaxed)
-    return (index, members[index])
+    state.withLock { ($0.preferred, $0.members[$0.preferred].member) }
   }
 
   /// The next call goes elsewhere, unless another caller turned away from this member already.
   func turnAway(from index: Int) {
-    _ = preferred.compareExchange(
-      expected: index, desired: (index + 1) % members.count, ordering: .relaxed)
+    state.withLock { state in
+      guard state.preferred == index else { return }
+      let next = (1...count).map { (index + $0) % count }
+      state.preferred = next.first { !state.members[$0].isGivenUp } ?? next[0]
+    }
   }
 
   var options: CallOptions {
     var options = CallOptions.defaults
     options.timeout = settings.callTimeout
-    options.waitForReady = true
+    // Where there is a choice, nobody waits for a member that refuses connections.
+    options.waitForReady = count == 1
     // A page of 500 objects of 1.5 MiB.
     options.maxResponseMessageBytes = 1 << 30
     options.maxRequestMessageBytes = 64 << 20
@@ -150,5 +128,58 @@ final class EtcdMembers: Sendable {
       try? await Task.sleep(for: pause)
       pause = min(pause * 2, .milliseconds(500))
     }
+  }
+
+  // MARK: Silence
+
+  private enum Answer { case alive, silent, refused }
+
+  /// Asks every member for a sign of life. On a machine so slow that none answers in time, nobody is given up.
+  private func look() async {
+    let asked = state.withLock { $0.isClosed ? [] : $0.members.map(\.member) }
+    let answers = await withTaskGroup(of: (Int, Answer).self) { group in
+      for (index, member) in asked.enumerated() { group.addTask { (index, await Self.ask(member)) } }
+      var answers = [Answer](repeating: .refused, count: asked.count)
+      for await (index, answer) in group { answers[index] = answer }
+      return answers
+    }
+    guard let better = answers.firstIndex(of: .alive) else { return }
+    for (index, answer) in answers.enumerated() {
+      switch answer {
+      case .alive: state.withLock { $0.members[index].isGivenUp = false }
+      case .refused: break
+      case .silent: giveUp(index, for: better)
+      }
+    }
+  }
+
+  private static func ask(_ member: EtcdMember) async -> Answer {
+    var options = CallOptions.defaults
+    options.timeout = silenceMax
+    options.waitForReady = false
+    do {
+      _ = try await member.maintenance.status(.init(), options: options)
+      return .alive
+    } catch {
+      return (error as? RPCError)?.code == .deadlineExceeded ? .silent : .refused
+    }
+  }
+
+  private func giveUp(_ index: Int, for better: Int) {
+    // Certificates are read again: they may have been renewed.
+    guard let fresh = try? EtcdMember(settings.endpoints[index], settings) else { return }
+    let old: Connected? = state.withLock { state in
+      if state.isClosed || state.members[index].isGivenUp { return nil }
+      if state.preferred == index { state.preferred = better }
+      let old = state.members[index]
+      state.members[index] = Connected(fresh)
+      state.members[index].isGivenUp = true
+      return old
+    }
+    guard let old else { return }
+    log.warning(
+      "etcd member is silent and given up until it answers",
+      metadata: ["member": "\(settings.endpoints[index])"])
+    old.close()
   }
 }

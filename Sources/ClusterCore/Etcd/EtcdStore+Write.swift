@@ -51,10 +51,10 @@ extension EtcdStore {
         $0.target = .mod
         $0.result = .equal
         $0.key = name
-        $0.modRevision = expecting
+        $0.modRevision = expecting == 0 ? 0 : max(1, keys.theirs(expecting))
       }
     ]
-    request.success = [value.map { put(name, Data($0), lease) } ?? remove(name)]
+    request.success = [value.map { Self.put(name, Data($0), lease) } ?? remove(name)]
     request.failure = [look(name)]
     for claim in claiming.map(keys.claim) {
       request.compare.append(
@@ -64,15 +64,16 @@ extension EtcdStore {
           $0.key = claim
           $0.createRevision = 0
         })
-      request.success.append(put(claim, Data(key.utf8), 0))
+      request.success.append(Self.put(claim, Data(key.utf8), 0))
       request.failure.append(look(claim))
     }
     for claim in releasing { request.success.append(remove(keys.claim(claim))) }
 
     let (response, tries) = try await commit(value == nil ? "delete" : "put", request)
     if response.succeeded {
-      note(response.header.revision)
-      return response.header.revision
+      let made = keys.revision(response.header.revision)
+      note(made)
+      return made
     }
     let found = response.responses.first?.responseRange.kvs.first.map(keys.value)
     if tries > 0 {
@@ -112,7 +113,7 @@ extension EtcdStore {
         isRetryable: true))
   }
 
-  private func put(_ key: Data, _ value: Data, _ lease: Int64) -> Etcdserverpb_RequestOp {
+  static func put(_ key: Data, _ value: Data, _ lease: Int64) -> Etcdserverpb_RequestOp {
     .with {
       $0.requestPut = .with {
         $0.key = key

@@ -16,6 +16,8 @@ public final class EtcdStore: SharedStore {
   let keys: EtcdKeys
   let members: EtcdMembers
   let log = Logger(label: "store")
+  /// What is older was before a restore.
+  let oldest: Revision
   private let settings: EtcdStoreSettings
   private let revision = Atomic<Revision>(0)
   private let watches = Mutex<[ObjectIdentifier: (watch: StoreWatch, feed: Task<Void, Never>)]?>([:])
@@ -24,20 +26,29 @@ public final class EtcdStore: SharedStore {
   private let latency: MetricFamily<Histogram>
   private static let pageMax: Int64 = 500
 
-  /// Connects and asks for etcd's revision. Errors: `STO0010` no answer within `patience`, `STO0012` certificates or rights.
+  /// Connects and asks for etcd's revision. Errors: `STO0010` no answer within `patience`, `STO0012` certificates or rights,
+  /// `STO0024` a restore was cut off.
   public init(settings: EtcdStoreSettings, metrics: Metrics = .shared) async throws(WeftError) {
     self.settings = settings
-    keys = EtcdKeys(root: settings.root, prefix: settings.prefix)
     members = try EtcdMembers(settings)
     leases = EtcdLeases(members: members, slackSeconds: settings.leaseSlackSeconds)
     latency = metrics.histogram(
       "etcd_request_duration_seconds", "Duration of requests to etcd by operation.", labels: ["operation"])
-    do throws(StoreError) {
-      note(try await head())
+    var keys = EtcdKeys(root: settings.root, prefix: settings.prefix)
+    do throws(WeftError) {
+      let found = try await EtcdRestore.find(members, keys)
+      if let mark = found.mark {
+        guard mark.isDone || settings.isRestoring else { throw EtcdRestore.unfinished(members.text) }
+        keys.offset = mark.offset
+        oldest = mark.oldest
+      } else {
+        oldest = 0
+      }
+      self.keys = keys
+      note(keys.revision(found.head))
     } catch {
       members.close()
-      if case .failed(let cause) = error { throw cause }
-      throw WeftError("STO0014", object: members.text, cause: "\(error)", next: "look at etcd's log")
+      throw error
     }
   }
 
@@ -67,20 +78,21 @@ public final class EtcdStore: SharedStore {
   public func list(
     prefix: String, limit: Int, after: String?, at revision: Revision?
   ) async throws(StoreError) -> StorePage {
+    if let revision, revision < oldest { throw .compacted(oldest: oldest) }
     var request = Etcdserverpb_RangeRequest()
     let start = keys.bytes(prefix)
     request.key = start
     request.rangeEnd = EtcdKeys.end(of: start)
     if let after, after >= prefix { request.key = keys.bytes(after) + [0] }
-    request.revision = revision ?? 0
+    request.revision = revision.map(keys.theirs) ?? 0
     var page = StorePage(values: [], revision: revision ?? 0, hasMore: false)
     while true {
       let left = limit > 0 ? Int64(limit - page.values.count) : Self.pageMax
       request.limit = min(left, Self.pageMax)
       let response = try await range("list", request)
       // All pages show the state that the first one showed.
-      if page.revision == 0 { page.revision = response.header.revision }
-      if request.revision == 0 { request.revision = page.revision }
+      if page.revision == 0 { page.revision = keys.revision(response.header.revision) }
+      if request.revision == 0 { request.revision = response.header.revision }
       page.values += response.kvs.map(keys.value)
       page.hasMore = response.more
       guard response.more, limit == 0 || page.values.count < limit, let last = response.kvs.last else {
@@ -97,10 +109,10 @@ public final class EtcdStore: SharedStore {
     defer { latency.child(operation).observe(ContinuousClock.now - start) }
     do throws(RPCError) {
       return try await members.call { member, options, _ in
-        try await member.kv.range(request, options: options)
+        try await member.kv.range(request, metadata: EtcdMembers.metadata, options: options)
       }
     } catch {
-      if error.isCompacted { throw .compacted(oldest: await oldest(besides: request.revision)) }
+      if error.isCompacted { throw .compacted(oldest: await mark(besides: keys.revision(request.revision))) }
       if error.isFuture { throw .future(current: try await head()) }
       throw failure(error)
     }
@@ -109,20 +121,22 @@ public final class EtcdStore: SharedStore {
   /// etcd's revision, as agreed by its members at this moment.
   private func head() async throws(StoreError) -> Revision {
     // No key has an empty name; the answer carries nothing but its header.
-    try await range(
-      "head",
-      .with {
-        $0.key = Data([0]); $0.countOnly = true
-      }
-    ).header.revision
+    keys.revision(
+      try await range(
+        "head",
+        .with {
+          $0.key = Data([0]); $0.countOnly = true
+        }
+      ).header.revision)
   }
 
   /// etcd tells the mark of compaction only to watches.
-  private func oldest(besides revision: Revision) async -> Revision {
+  private func mark(besides revision: Revision) async -> Revision {
     let start = keys.bytes(keys.root)
     do {
-      try await EtcdFeed(store: self, key: start, end: EtcdKeys.end(of: start)).follow(from: max(1, revision))
-      { _ in
+      try await EtcdFeed(store: self, key: start, end: EtcdKeys.end(of: start)).follow(
+        from: max(keys.revision(1), revision)
+      ) { _ in
         false
       }
     } catch let StoreError.compacted(oldest) {
@@ -153,8 +167,9 @@ public final class EtcdStore: SharedStore {
       }
     }
     let response = try await commit("mark", .with { $0.success = [put] }).response
-    note(response.header.revision)
-    return response.header.revision
+    let made = keys.revision(response.header.revision)
+    note(made)
+    return made
   }
 
   func commit(
@@ -164,7 +179,7 @@ public final class EtcdStore: SharedStore {
     defer { latency.child(operation).observe(ContinuousClock.now - start) }
     do throws(RPCError) {
       return try await members.call { member, options, tries in
-        (try await member.kv.txn(request, options: options), tries)
+        (try await member.kv.txn(request, metadata: EtcdMembers.metadata, options: options), tries)
       }
     } catch {
       if error.isLeaseGone { leases.forget() }
@@ -183,13 +198,14 @@ public final class EtcdStore: SharedStore {
   }
 
   public func compact(to revision: Revision) async throws(StoreError) {
+    if keys.offset > 0, revision <= oldest { return }
     do throws(RPCError) {
       _ = try await members.call { member, options, _ in
         // Physical: returns when what it promised is on the disk.
         try await member.kv.compact(
           .with {
-            $0.revision = revision; $0.physical = true
-          }, options: options)
+            $0.revision = keys.theirs(revision); $0.physical = true
+          }, metadata: EtcdMembers.metadata, options: options)
       }
     } catch {
       // Another server, or etcd itself, was there first.
@@ -204,6 +220,7 @@ public final class EtcdStore: SharedStore {
   public func watch(
     prefix: String, after: Revision, queueMax: Int = 10_000
   ) async throws(StoreError) -> StoreWatch {
+    if after < oldest { throw .compacted(oldest: oldest) }
     // A question about that revision is refused when its history is gone, or when it does not exist yet. etcd's first
     // revision is 1, and empty.
     _ = try await range(
@@ -211,7 +228,7 @@ public final class EtcdStore: SharedStore {
       .with {
         $0.key = Data([0])
         $0.countOnly = true
-        $0.revision = max(1, after)
+        $0.revision = max(1, keys.theirs(after))
       })
     let watch = StoreWatch(prefix: prefix, queueMax: queueMax) { [weak self] watch in self?.drop(watch) }
     watch.begin(with: [])

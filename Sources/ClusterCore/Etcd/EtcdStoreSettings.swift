@@ -67,11 +67,15 @@ public struct EtcdStoreSettings: Sendable {
   /// One lease serves the keys of this many seconds, and lasts that much longer than they must.
   public var leaseSlackSeconds: Int64 = 60
 
-  /// Events live an hour, as upstream's do.
+  /// Opens a store whose restore is not finished: for the restore itself.
+  var isRestoring = false
+
+  /// Events live an hour, the leases of API servers fifteen seconds, as upstream's do.
   public init(
     endpoints: [EtcdEndpoint],
     ephemeral: [EphemeralRule] = [
-      EphemeralRule(prefix: "/registry/events/", entriesMax: 0, lifetimeSeconds: 3600)
+      EphemeralRule(prefix: "/registry/events/", entriesMax: 0, lifetimeSeconds: 3600),
+      EphemeralRule(prefix: "/registry/masterleases/", entriesMax: 0, lifetimeSeconds: 15),
     ]
   ) {
     self.endpoints = endpoints
@@ -95,5 +99,7 @@ public struct EtcdStoreSettings: Sendable {
         next: "write it as etcd:https://host:2379,https://other:2379")
     }
     self.init(endpoints: endpoints)
+    // A write that a dying leader took along is never answered: where another member can be asked, that is done soon.
+    if endpoints.count > 1 { callTimeout = .seconds(3) }
   }
 }

@@ -50,9 +50,11 @@ public final class ClusterServer: Sendable {
   private let authority: CertificateAuthority
   private let audit: Audit?
   private let chores: Task<Void, Never>
+  private let endpoints: ServerEndpoints
   private let aggregator: RoleAggregator
   private let customResources: CustomResources
   private let remotes: RemoteAPIs
+  private let isStopped = Atomic(false)
   private let log = Logger(label: "apiserver")
 
   /// `https://HOST:PORT`.
@@ -65,7 +67,8 @@ public final class ClusterServer: Sendable {
   private init(
     store: OpenStore, caches: ObjectCaches, core: RESTCore, listener: HTTPListener,
     group: MultiThreadedEventLoopGroup, authority: CertificateAuthority, chores: Task<Void, Never>,
-    aggregator: RoleAggregator, customResources: CustomResources, remotes: RemoteAPIs,
+    endpoints: ServerEndpoints, aggregator: RoleAggregator, customResources: CustomResources,
+    remotes: RemoteAPIs,
     address: String,
     kubeconfigPath: String,
     audit: Audit?
@@ -78,6 +81,7 @@ public final class ClusterServer: Sendable {
     self.group = group
     self.authority = authority
     self.chores = chores
+    self.endpoints = endpoints
     self.aggregator = aggregator
     self.customResources = customResources
     self.remotes = remotes
@@ -198,8 +202,10 @@ public final class ClusterServer: Sendable {
       throw error
     }
     do {
-      try await core.createBuiltins(
-        serviceAddress: own.description, endpoint: (settings.advertiseAddress, listener.port))
+      let endpoints = ServerEndpoints(
+        core: core, address: settings.advertiseAddress, port: listener.port, isShared: isShared)
+      try await core.createBuiltins(serviceAddress: own.description, port: listener.port)
+      try await endpoints.reconcile()
       try await core.reconcileDefaultRoles()
       let shown = settings.host == "0.0.0.0" || settings.host == "::" ? "127.0.0.1" : settings.host
       let address = "https://\(shown.contains(":") ? "[\(shown)]" : shown):\(listener.port)"
@@ -210,13 +216,14 @@ public final class ClusterServer: Sendable {
       remotes.start()
       let chores = Task {
         await Self.doChores(store, caches, settings.historySeconds) {
-          try await core.createBuiltins(
-            serviceAddress: own.description, endpoint: (settings.advertiseAddress, listener.port))
+          try await core.createBuiltins(serviceAddress: own.description, port: listener.port)
+          try await endpoints.reconcile()
         }
       }
       return ClusterServer(
         store: open, caches: caches, core: core, listener: listener, group: group, authority: authority,
-        chores: chores, aggregator: RoleAggregator(core: core), customResources: customResources,
+        chores: chores, endpoints: endpoints, aggregator: RoleAggregator(core: core),
+        customResources: customResources,
         remotes: remotes, address: address,
         kubeconfigPath: kubeconfigPath, audit: audit)
     } catch {
@@ -317,9 +324,28 @@ public final class ClusterServer: Sendable {
       client: try authority.client(file: name, user: user, groups: groups))
   }
 
+  /// Other servers' clients are not sent here any more. A store that does not answer is not waited for: the lease ends by itself.
+  private func withdraw() async {
+    await chores.value
+    let withdrawal = Task { [endpoints, log] in
+      do { try await endpoints.withdraw() } catch {
+        log.debug("the lease of this server is left to end", metadata: ["error": "\(error)"])
+      }
+    }
+    let limit = Task {
+      try await Task.sleep(for: .seconds(2))
+      withdrawal.cancel()
+    }
+    await withdrawal.value
+    limit.cancel()
+  }
+
   /// Refuses new connections, ends watches, answers what is under way, checkpoints and closes the store.
+  /// A second call does nothing.
   public func shutdown() async {
+    if isStopped.exchange(true, ordering: .relaxed) { return }
     chores.cancel()
+    await withdraw()
     core.webhooks?.shutdown()
     aggregator.stop()
     customResources.shutdown()

@@ -19,10 +19,7 @@ public enum SQLiteBackup {
   /// at one revision. Errors: `STO0003` damaged, `STO0005` disk full, `STO0020` the file is there already, `STO0021` no store.
   public static func write(from folder: String, to file: String) throws(WeftError) -> StoreCopy {
     let source = folder + "/store.db"
-    guard access(file, F_OK) != 0 else {
-      throw WeftError(
-        "STO0020", object: file, cause: "is there already", next: "choose another name, or remove it")
-    }
+    guard access(file, F_OK) != 0 else { throw isThere(file) }
     guard access(source, F_OK) == 0 else {
       throw WeftError(
         "STO0021", object: source, cause: "there is no store",
@@ -52,11 +49,7 @@ public enum SQLiteBackup {
   /// Puts a copy into `folder`, where no server may run and no store may be. Errors: `STO0002` in use, `STO0003` the copy is
   /// damaged, `STO0022` a store is there.
   public static func restore(_ file: String, into folder: String) throws(WeftError) -> StoreCopy {
-    guard access(file, R_OK) == 0 else {
-      throw WeftError(
-        "STO0021", object: file, cause: "cannot be read: \(String(cString: strerror(errno)))",
-        next: "name a file that `weft server backup` wrote")
-    }
+    guard access(file, R_OK) == 0 else { throw isMissing(file) }
     let lock = try DataFolderLock(folder: folder)
     defer { lock.release() }
     let target = folder + "/store.db"
@@ -88,6 +81,16 @@ public enum SQLiteBackup {
     }
   }
 
+  static func isThere(_ file: String) -> WeftError {
+    WeftError("STO0020", object: file, cause: "is there already", next: "choose another name, or remove it")
+  }
+
+  static func isMissing(_ file: String) -> WeftError {
+    WeftError(
+      "STO0021", object: file, cause: "cannot be read: \(String(cString: strerror(errno)))",
+      next: "name a file that `weft server backup` wrote")
+  }
+
   /// History ends here: what is live stays, numbered as it was, and the next change is far above.
   private static func moveOn(_ file: String) throws(WeftError) {
     do throws(SQLiteFailure) {
@@ -108,7 +111,7 @@ public enum SQLiteBackup {
   }
 
   /// Checks a copy and reads its revision.
-  private static func inspect(_ file: String) throws(WeftError) -> StoreCopy {
+  static func inspect(_ file: String) throws(WeftError) -> StoreCopy {
     do throws(SQLiteFailure) {
       let connection = try SQLiteConnection(path: file, readOnly: true)
       try SQLiteCheck.run(connection)
@@ -122,7 +125,7 @@ public enum SQLiteBackup {
   }
 
   /// On the disk first, then under its name.
-  private static func finish(_ part: String, _ file: String) throws(WeftError) {
+  static func finish(_ part: String, _ file: String) throws(WeftError) {
     let folder = file.split(separator: "/", omittingEmptySubsequences: false).dropLast().joined(
       separator: "/")
     for path in [part, folder.isEmpty ? "." : folder] {

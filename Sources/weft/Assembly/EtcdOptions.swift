@@ -14,7 +14,13 @@ struct EtcdOptions: ParsableArguments {
 
   /// Reads `--store`. Throws `CLI0032`, `STO0015`.
   func store(_ text: String) throws(WeftError) -> ServerStore {
-    if text == "sqlite" { return .sqlite }
+    guard let etcd = try settings(text) else { return .sqlite }
+    return .shared { () async throws(WeftError) in try await EtcdStore(settings: etcd) }
+  }
+
+  /// Nil for SQLite.
+  func settings(_ text: String) throws(WeftError) -> EtcdStoreSettings? {
+    if text == "sqlite" { return nil }
     guard text.hasPrefix("etcd:") else {
       throw WeftError(
         "CLI0032", object: "--store \(text)", cause: "is no store this build has",
@@ -41,7 +47,6 @@ struct EtcdOptions: ParsableArguments {
     settings.certificateFile = etcdCertfile
     settings.keyFile = etcdKeyfile
     settings.prefix = etcdPrefix
-    let etcd = settings
-    return .shared { () async throws(WeftError) in try await EtcdStore(settings: etcd) }
+    return settings
   }
 }

@@ -8,9 +8,17 @@
 import ClusterStore
 import ClusterStoreEtcd
 import StoreLab
+import Synchronization
 import Testing
 
-@Suite(.serialized) struct RegisterTests {
+/// Counts, for who waits.
+final class Counter: Sendable {
+  private let number = Atomic(0)
+  func add() { number.add(1, ordering: .relaxed) }
+  var value: Int { number.load(ordering: .relaxed) }
+}
+
+@Suite(.serialized, .timeLimit(.minutes(5))) struct RegisterTests {
   struct Operation: Sendable {
     var key: String
     var isWrite: Bool
@@ -70,7 +78,12 @@ import Testing
     #expect(Self.problem([operation(false, 3, 1, 2), operation(false, 2, 4, 5)]) != nil)
   }
 
-  private func run(_ stores: [any Store], clients: Int, count: Int, seed: UInt64) async -> [Operation] {
+  /// `clients` clients of the stores, `count` operations each or until `isOver`. Each acknowledged write is also counted in
+  /// `acknowledged`, for who waits for writes.
+  static func run(
+    _ stores: [any Store], clients: Int, count: Int, seed: UInt64, pause: Duration = .zero,
+    acknowledged: Counter = Counter(), isOver: @escaping @Sendable () -> Bool = { false }
+  ) async -> [Operation] {
     await withTaskGroup(of: [Operation].self) { group in
       for client in 0..<clients {
         let store = stores[client % stores.count]
@@ -79,6 +92,8 @@ import Testing
           var done: [Operation] = []
           var known: [String: Revision] = [:]
           for number in 0..<count {
+            if isOver() { break }
+            if pause > .zero { try? await Task.sleep(for: pause) }
             let key = "/r/\(Int.random(in: 0..<3, using: &random))"
             let from = ContinuousClock.now
             if Bool.random(using: &random) {
@@ -105,6 +120,7 @@ import Testing
                 continue
               }
               known[key] = revision
+              acknowledged.add()
               done.append(
                 Operation(key: key, isWrite: true, revision: revision, value: value, from: from, to: .now))
             }
@@ -122,7 +138,7 @@ import Testing
   func `reads and swaps of many clients have one order that agrees with time`(engine: Engine) async throws {
     for seed in 0..<(engine.isAlone ? 20 : 4) {
       try await engine.withStore { store in
-        let history = await run([store], clients: 16, count: 25, seed: UInt64(seed))
+        let history = await Self.run([store], clients: 16, count: 25, seed: UInt64(seed))
         #expect(history.count > 100)
         #expect(Self.problem(history) == nil, "seed \(seed)")
       }
@@ -137,7 +153,7 @@ import Testing
     let stores = [try await server.open(prefix: "/t"), try await server.open(prefix: "/t")]
     let watch = try await stores[0].watch(
       prefix: "/r/", after: try await stores[0].latestRevision(), queueMax: 100_000)
-    async let history = run(stores, clients: 8, count: 120, seed: 77)
+    async let history = Self.run(stores, clients: 8, count: 120, seed: 77)
     for _ in 0..<3 {
       try await Task.sleep(for: .milliseconds(300))
       server.kill()
