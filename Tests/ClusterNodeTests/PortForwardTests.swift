@@ -35,7 +35,7 @@ private func forwarder() async throws -> any Channel {
   try await listen { channel in
     let link = ByteLink(channel: channel)
     try channel.pipeline.syncOperations.addHandler(link)
-    let pod = PortForwardSession.Pod(sandbox: "sandbox", netnsPath: nil)
+    let pod = ForwardedPod(sandbox: "sandbox", netnsPath: nil)
     try PortForwardSession(client: link, pod: pod, carrier: .plain).start()
   }
 }

@@ -111,3 +111,45 @@ private let web =
   #expect(FieldSet(fieldsV1: "x").isEmpty && FieldSet(fieldsV1: nil).isEmpty)
   #expect(set.paths.contains(#".spec.template.spec.containers[name="c"].image"#))
 }
+
+@Test func `several conflicts are listed by their owners`() throws {
+  let wide = #"{"metadata":{"labels":{"a":"1","b":"1"}},"spec":{"replicas":2}}"#
+  var live = try deployments.apply(tree(deployments, wide), over: nil, manager: "one", now: now)
+  let old = live
+  live.set(3, at: "spec", "replicas")
+  deployments.trackUpdate(&live, old: old, manager: "two", now: now)
+  let other = try tree(deployments, #"{"metadata":{"labels":{"a":"2","b":"2"}},"spec":{"replicas":5}}"#)
+  let error = #expect(throws: ApplyError.self) {
+    try deployments.apply(other, over: live, manager: "three", now: now)
+  }
+  #expect(
+    error?.description == """
+      Apply failed with 3 conflicts: conflicts with "one":
+      - .metadata.labels.a
+      - .metadata.labels.b
+      conflicts with "two" using apps/v1:
+      - .spec.replicas
+      """)
+}
+
+/// `kubectl apply --server-side` rewrites the list of an object that was applied client-side.
+@Test func `a writer that sends managed fields is believed, unless they are damaged`() throws {
+  var live = try deployments.apply(tree(deployments, web), over: nil, manager: "kubectl", now: now)
+  let old = live
+  live.set(3, at: "spec", "replicas")
+  deployments.trackUpdate(&live, old: old, manager: "before", now: now)
+  #expect(live.at("metadata", "managedFields")?.elements.count == 2)
+
+  let kept = try #require(entry(live, "kubectl"))
+  var taken = live
+  taken.set([kept], at: "metadata", "managedFields")
+  deployments.trackUpdate(&taken, old: live, manager: "me", now: now)
+  #expect(taken.at("metadata", "managedFields")?.elements.map { $0["manager"] } == ["kubectl"])
+
+  for damaged in [#"[{"manager":"x"}]"#, #"[{"manager":"x","operation":"Walk"}]"#, #""x""#] {
+    var object = live
+    object.set(try JSON(parsing: damaged), at: "metadata", "managedFields")
+    deployments.trackUpdate(&object, old: live, manager: "me", now: now)
+    #expect(object == live, "\(damaged)")
+  }
+}

@@ -221,7 +221,7 @@ public actor NodeAgent {
   }
 
   /// The network namespace of a running pod, for port-forward.
-  func forwardingPod(namespace: String, pod: String) async throws -> PortForwardSession.Pod {
+  func forwardingPod(namespace: String, pod: String) async throws -> ForwardedPod {
     guard let cri else { throw notStarted }
     let sandboxes = try await cri.listSandboxes(labels: [
       RuntimeLabels.podNamespace: namespace, RuntimeLabels.podName: pod,
@@ -230,7 +230,7 @@ public actor NodeAgent {
       throw APIStatusError(code: 404, reason: "NotFound", message: "pods \"\(pod)\" not found")
     }
     let path = try await cri.sandboxNetns(sandbox.id)
-    return PortForwardSession.Pod(sandbox: sandbox.id, netnsPath: path ?? settings.netnsPath)
+    return ForwardedPod(sandbox: sandbox.id, netnsPath: path ?? settings.netnsPath)
   }
 
   nonisolated var metricsText: String { metrics.text() }
@@ -256,7 +256,7 @@ public actor NodeAgent {
     ])
     guard let running = found.first(where: { $0.state == .containerRunning }) else {
       throw APIStatusError(
-        code: 404, reason: "NotFound", message: "container \(container) of pod \(pod) is not running")
+        code: 404, reason: "NotFound", message: "container not found (\"\(container)\")")
     }
     return running.id
   }

@@ -14,6 +14,7 @@ public final class EventRecorder: Sendable {
 
   private struct Note: Hashable {
     var uid: String
+    var component: String
     var object: ObjectKey
     var type: String
     var reason: String
@@ -58,8 +59,11 @@ public final class EventRecorder: Sendable {
 
   deinit { pending.finish() }
 
-  /// `type` is `Normal` or `Warning`.
-  public func record(_ object: JSON, _ type: String, _ reason: String, _ message: String) {
+  /// `type` is `Normal` or `Warning`. `from` is the source where it is not the recorder's own.
+  public func record(
+    _ object: JSON, _ type: String, _ reason: String, _ message: String, from: String? = nil
+  ) {
+    let component = from ?? component
     let namespace = object.namespace.isEmpty ? "default" : object.namespace
     let now = Timestamp.nowText()
     let (seconds, nanoseconds) = Timestamp.now()
@@ -81,7 +85,8 @@ public final class EventRecorder: Sendable {
       "firstTimestamp": JSON(now), "lastTimestamp": JSON(now), "count": 1, "eventTime": nil,
       "reportingComponent": JSON(component), "reportingInstance": JSON(host),
     ]
-    let note = Note(uid: object.uid, object: object.key, type: type, reason: reason, message: message)
+    let note = Note(
+      uid: object.uid, component: component, object: object.key, type: type, reason: reason, message: message)
     if case .dropped = pending.yield((note, event)) { dropped.increment() }
   }
 

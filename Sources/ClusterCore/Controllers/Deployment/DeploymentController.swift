@@ -101,7 +101,8 @@ private struct DeploymentReconciler: Sendable {
       if before != after {
         context.events.record(
           deployment, "Normal", "ScalingReplicaSet",
-          "Scaled \(before < after ? "up" : "down") replica set \(set.name) from \(before) to \(after)")
+          "Scaled \(before < after ? "up" : "down") replica set \(set.name) from \(before) to \(after)",
+          from: "deployment-controller")
       }
     }
     for set in plan.delete {
@@ -127,7 +128,7 @@ private struct DeploymentReconciler: Sendable {
       if replicas > 0 {
         context.events.record(
           deployment, "Normal", "ScalingReplicaSet",
-          "Scaled up replica set \(made.name) from 0 to \(replicas)")
+          "Scaled up replica set \(made.name) from 0 to \(replicas)", from: "deployment-controller")
       }
     } catch let error as APIStatusError where error.isAlreadyExists {
       let existing = try await context.api.get(.replicaSets, namespace: set.namespace, name: set.name)

@@ -67,7 +67,8 @@ func nodeLifecycleController(_ context: ControllerContext) -> Controller {
       var changed = current
       changed["status"] = planned.status
       current = try await context.api.update(.nodes, changed, subresource: "status", options: context.options)
-      context.events.record(node, "Normal", "NodeNotReady", "Node \(name) status is now: NodeNotReady")
+      context.events.record(
+        node, "Normal", "NodeNotReady", "Node \(name) status is now: NodeNotReady", from: "node-controller")
       context.logger.warning("node stopped renewing its lease", metadata: ["node": "\(name)"])
     }
     if planned.spec != node.spec {

@@ -112,11 +112,13 @@ private struct ReplicaSetReconciler: Sendable {
     do {
       let pod = try await context.api.create(.pods, podFromTemplate(of: set), options: context.options)
       expectations.expect(set.key, "+" + pod.uid) { pods[pod.key] != nil }
-      context.events.record(set, "Normal", "SuccessfulCreate", "Created pod: \(pod.name)")
+      context.events.record(
+        set, "Normal", "SuccessfulCreate", "Created pod: \(pod.name)", from: "replicaset-controller")
     } catch let error as APIStatusError {
       // A namespace on its way out takes no new pods; nothing is wrong with the set.
       if error.reason == "Forbidden", error.message.contains("being terminated") { return }
-      context.events.record(set, "Warning", "FailedCreate", "Error creating: \(error.message)")
+      context.events.record(
+        set, "Warning", "FailedCreate", "Error creating: \(error.message)", from: "replicaset-controller")
       throw error
     }
   }
@@ -127,7 +129,8 @@ private struct ReplicaSetReconciler: Sendable {
       do {
         try await context.api.delete(
           .pods, namespace: pod.namespace, name: pod.name, options: DeleteOptions(uid: pod.uid))
-        context.events.record(set, "Normal", "SuccessfulDelete", "Deleted pod: \(pod.name)")
+        context.events.record(
+          set, "Normal", "SuccessfulDelete", "Deleted pod: \(pod.name)", from: "replicaset-controller")
       } catch let error as APIStatusError where error.isNotFound || error.isConflict {
         expectations.see(set.key, "-" + pod.uid)
       } catch {

@@ -162,13 +162,16 @@ extension NodeAgent {
     let headers: HTTPHeaders
     if WebSocketHandshake.isRequest(request.headers) {
       let offered = WebSocketHandshake.offered(request.headers)
+      if !offered.contains(tunnel), let kind = ForwardChannels.choose(offered) {
+        return try await portForward(request, by: kind, isOffered: !offered.isEmpty)
+      }
       guard offered.contains(tunnel),
         let answer = WebSocketHandshake.answer(request.headers, subprotocol: tunnel)
       else {
         throw APIStatusError(
           code: 403, reason: "Forbidden",
           message: "unable to upgrade: unable to negotiate protocol: client supports \(offered), "
-            + "server accepts [\(tunnel)]")
+            + "server accepts \([tunnel] + ChannelProtocol.allCases.map(\.rawValue))")
       }
       (carrier, headers) = (.webSocket, answer)
     } else if Self.asksForSPDY(request.headers) {
@@ -192,6 +195,37 @@ extension NodeAgent {
         return link.close()
       }
       session.start()
+    }
+  }
+
+  /// The ports are in the query: `port=80&port=81` or `port=80,81`.
+  private nonisolated func portForward(
+    _ request: NodeRequest, by kind: ChannelProtocol, isOffered: Bool
+  ) async throws -> NodeAnswer {
+    let texts = request.target.query.filter { $0.name == "port" }.flatMap { $0.value.split(separator: ",") }
+    guard !texts.isEmpty else {
+      throw APIStatusError(
+        code: 400, reason: "BadRequest", message: "query parameter \"port\" is required")
+    }
+    guard texts.count <= ForwardChannels.portsMax else {
+      throw APIStatusError(
+        code: 400, reason: "BadRequest", message: "at most \(ForwardChannels.portsMax) ports")
+    }
+    let ports = try texts.map { text in
+      guard let port = UInt16(text), port > 0 else {
+        throw APIStatusError(
+          code: 400, reason: "BadRequest", message: "unable to parse \"\(text)\" as a port")
+      }
+      return port
+    }
+    guard
+      let headers = WebSocketHandshake.answer(request.headers, subprotocol: isOffered ? kind.rawValue : "")
+    else {
+      throw APIStatusError(code: 400, reason: "BadRequest", message: "no WebSocket of version 13")
+    }
+    let pod = try await forwardingPod(namespace: request.path[1], pod: request.path[2])
+    return .upgrade(headers) { link in
+      ChannelForwardSession(client: link, pod: pod, kind: kind, ports: ports).start()
     }
   }
 

@@ -1,24 +1,13 @@
 // port-forward: each connection of the client's is two SPDY streams, data and error, and one TCP connection to the pod's
 // own loopback, dialled within its network namespace.
 
-import CLinux
 import ClusterStreams
-import Glibc
 import NIOCore
-import NIOPosix
 
 /// All forwarded connections of one `kubectl port-forward`. Lives on one event loop; ends with the client.
 final class PortForwardSession: @unchecked Sendable {
   /// Bytes that wait for one connection to be dialled; past that the client is not read.
   private static let waitingBytesMax = 256 << 10
-  static let dialMilliseconds = 10_000
-
-  /// Where connections go.
-  struct Pod: Sendable {
-    var sandbox: String
-    /// Nil: the agent's own, for pods on the host's network.
-    var netnsPath: String?
-  }
 
   /// Raw SPDY, or SPDY within the messages of a WebSocket.
   enum Carrier: Sendable { case plain, webSocket }
@@ -35,7 +24,7 @@ final class PortForwardSession: @unchecked Sendable {
   }
 
   private let client: ByteLink
-  private let pod: Pod
+  private let pod: ForwardedPod
   private let carrier: Carrier
   private let spdy: SPDYSession
   private var messages = WebSocketDecoder(isServer: true)
@@ -45,7 +34,7 @@ final class PortForwardSession: @unchecked Sendable {
   private var blocked: Set<String> = []
   private var isOver = false
 
-  init(client: ByteLink, pod: Pod, carrier: Carrier) throws(SPDYError) {
+  init(client: ByteLink, pod: ForwardedPod, carrier: Carrier) throws(SPDYError) {
     self.client = client
     self.pod = pod
     self.carrier = carrier
@@ -150,55 +139,18 @@ final class PortForwardSession: @unchecked Sendable {
   private func dial(_ key: String, _ pair: Pair) {
     if pair.isDialling { return }
     pair.isDialling = true
-    let (port, pod, loop) = (pair.port, pod, client.eventLoop)
-    Task {
-      let (descriptor, problem) =
-        await NetnsThread.run(pod.netnsPath) { Self.connect(port, pod) }
-        ?? (-1, "failed to find sandbox \"\(pod.sandbox)\": its network namespace is gone")
-      loop.execute { self.dialled(key, descriptor, problem) }
-    }
+    PodDial.open(pair.port, in: pod, on: client.eventLoop) { self.dialled(key, $0) }
   }
 
-  /// As the runtime does: IPv4 first, then IPv6, in the words of its errors.
-  private static func connect(_ port: Int, _ pod: Pod) -> (Int32, String?) {
-    let (four, problem) = Dial.connected("127.0.0.1", port: port, timeoutMilliseconds: dialMilliseconds)
-    if four >= 0 { return (four, nil) }
-    let (six, problem6) = Dial.connected("::1", port: port, timeoutMilliseconds: dialMilliseconds)
-    if six >= 0 { return (six, nil) }
-    func words(_ text: String?, _ family: String, _ host: String) -> String {
-      "dial \(family) \(host):\(port): connect: "
-        + (text?.split(separator: ": ").last.map { $0.lowercased() } ?? "unreachable")
+  private func dialled(_ key: String, _ result: Result<ByteLink, PodDial.Problem>) {
+    switch result {
+    case .success(let link):
+      guard !isOver, pairs[key] != nil else { return link.abort() }
+      connected(key, link)
+    case .failure(let problem):
+      guard !isOver, let pair = pairs[key] else { return }
+      fail(key, pair, problem.text)
     }
-    return (
-      -1,
-      "failed to execute portforward in network namespace \"\(pod.netnsPath ?? "host")\": failed to connect to "
-        + "localhost:\(port) inside namespace \"\(pod.sandbox)\", IPv4: "
-        + words(problem, "tcp4", "127.0.0.1") + " IPv6 " + words(problem6, "tcp6", "[::1]") + " "
-    )
-  }
-
-  private func dialled(_ key: String, _ descriptor: Int32, _ problem: String?) {
-    guard !isOver, let pair = pairs[key] else {
-      if descriptor >= 0 { close(descriptor) }
-      return
-    }
-    guard descriptor >= 0 else { return fail(key, pair, problem ?? "connection refused") }
-    ClientBootstrap(group: client.eventLoop)
-      .channelOption(.allowRemoteHalfClosure, value: true)
-      .channelInitializer { channel in
-        channel.eventLoop.makeCompletedFuture {
-          try channel.pipeline.syncOperations.addHandler(ByteLink(channel: channel))
-        }
-      }
-      .withConnectedSocket(descriptor)
-      .whenComplete { result in
-        do {
-          let pipeline = try result.get().pipeline.syncOperations
-          self.connected(key, try pipeline.handler(type: ByteLink.self))
-        } catch {
-          if let pair = self.pairs[key] { self.fail(key, pair, "\(error)") }
-        }
-      }
   }
 
   private func connected(_ key: String, _ link: ByteLink) {
@@ -233,8 +185,7 @@ final class PortForwardSession: @unchecked Sendable {
     drop(key)
   }
 
-  private func fail(_ key: String, _ pair: Pair, _ problem: String) {
-    let text = "error forwarding port \(pair.port) to pod \(pod.sandbox), uid : \(problem)"
+  private func fail(_ key: String, _ pair: Pair, _ text: String) {
     send(pair.error, ByteBuffer(string: text), isFinal: true)
     if let data = pair.data { try? spdy.reset(data, .cancel) }
     flush()

@@ -46,7 +46,10 @@ public final class EventWriter: Sendable {
         }
       }
       if series.count >= seriesMax { series.removeAll() }
-      let name = "\(event.involved.name).\(String(UInt64.random(in: 1 ... .max), radix: 16))"
+      // Names in order of time: kubectl shows events of one second in the order of their names.
+      let (seconds, nanoseconds) = Timestamp.now()
+      let stamp = UInt64(seconds) &* 1_000_000_000 &+ UInt64(nanoseconds)
+      let name = "\(event.involved.name).\(String(stamp, radix: 16))"
       let object = planEvent(event, name: name, nodeName: nodeName, now: now)
       if (try? await api.create(.events, object, options: WriteOptions())) != nil { series[key] = (name, 1) }
     }

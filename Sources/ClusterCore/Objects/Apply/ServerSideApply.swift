@@ -40,14 +40,15 @@ public struct ApplyConflict: Sendable, Hashable {
 public struct ApplyError: Error, Sendable, Hashable, CustomStringConvertible {
   public var conflicts: [ApplyConflict]
   public var description: String {
-    let count = conflicts.count
-    let owners = Set(conflicts.map(\.owner)).sorted().map { owner -> String in
-      let fields = conflicts.filter { $0.owner == owner }.map(\.field)
-      return fields.count == 1
-        ? "conflict with \(owner): \(fields[0])"
-        : "conflicts with \(owner):\n" + fields.map { "- \($0)" }.joined(separator: "\n")
+    // A single conflict is told on one line, several as a list for each owner.
+    if conflicts.count == 1, let only = conflicts.first {
+      return "Apply failed with 1 conflict: conflict with \(only.owner): \(only.field)"
     }
-    return "Apply failed with \(count) conflict\(count == 1 ? "" : "s"): " + owners.joined(separator: "\n")
+    let owners = Set(conflicts.map(\.owner)).sorted().map { owner -> String in
+      "conflicts with \(owner):\n"
+        + conflicts.filter { $0.owner == owner }.map { "- \($0.field)" }.joined(separator: "\n")
+    }
+    return "Apply failed with \(conflicts.count) conflicts: " + owners.joined(separator: "\n")
   }
 }
 
@@ -105,10 +106,13 @@ extension ResourceKind {
     _ object: inout JSON, old: JSON?, manager: String, subresource: String = "", now: KubeTime
   ) {
     let manager = FieldManager(manager, operation: "Update", subresource: subresource)
-    // A writer that empties the list starts it anew; else the stored one is the truth.
-    let isReset =
-      object.at("metadata", "managedFields") == [] || object.at("metadata", "managedFields") == [[:]]
-    var entries = isReset ? [:] : ManagedFields.entries(old)
+    // A writer that empties the list starts it anew, and one that sends a list means it: so `kubectl apply
+    // --server-side` takes over what it applied client-side. Without one the stored list is the truth.
+    let sent = object.at("metadata", "managedFields")
+    let isReset = sent == [] || sent == [[:]]
+    var entries =
+      isReset
+      ? [:] : ManagedFields.areWellFormed(sent) ? ManagedFields.entries(object) : ManagedFields.entries(old)
     let newSet = ManagedFields.owned(by: object, schema)
     let changed = ManagedFields.differing(newSet, object, old ?? .object([:]), .object(schema))
     for (other, entry) in entries {
@@ -169,6 +173,15 @@ enum ManagedFields {
         time: entry["time"]?.string ?? "")
     }
     return result
+  }
+
+  /// Whether a client's list can be taken: one that is empty or damaged tells nothing.
+  static func areWellFormed(_ list: JSON?) -> Bool {
+    guard let list = list?.elements, !list.isEmpty else { return false }
+    return list.allSatisfy { entry in
+      ["Apply", "Update"].contains(entry["operation"]?.string) && entry["fieldsType"] == "FieldsV1"
+        && entry["apiVersion"]?.string?.isEmpty == false && entry["fieldsV1"]?.object != nil
+    }
   }
 
   static func json(_ entries: [FieldManager: Entry]) -> JSON {

@@ -137,9 +137,7 @@ extension ResourceKind {
     let selector = try FieldSelector(parsing: text)
     let allowed = selectableFields
     for term in selector.terms where !allowed.contains(term.field) {
-      throw SelectorError(
-        "Unable to find \"\(gvr.group.isEmpty ? "" : gvr.group + "/")\(version), Resource=\(plural)\" that match "
-          + "label selector \"\", field selector \"\(text)\": field label not supported: \(term.field)")
+      throw SelectorError("field label not supported: \(term.field)")
     }
     return selector
   }

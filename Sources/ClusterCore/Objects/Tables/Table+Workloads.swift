@@ -43,6 +43,16 @@ extension TablePrinter {
     ] + template(object)
   }
 
+  static let scales = TablePrinter(columns: [
+    name, TableColumn("Desired", type: "integer", "Replicas wanted."),
+    TableColumn("Available", type: "integer", "Replicas there are."), age,
+  ]) { object, now in
+    [
+      JSON(object.name), JSON(number(object, "spec", "replicas")), JSON(number(object, "status", "replicas")),
+      Cell.age(object, now),
+    ]
+  }
+
   static let replicationControllers = TablePrinter(columns: [
     name, TableColumn("Desired", type: "integer", "Pods wanted."),
     TableColumn("Current", type: "integer", "Pods there are."),

@@ -64,6 +64,7 @@ public struct TablePrinter: Sendable {
     case ("batch", "Job"): jobs
     case ("batch", "CronJob"): cronJobs
     case ("autoscaling", "HorizontalPodAutoscaler"): autoscalers
+    case ("autoscaling", "Scale"): scales
     case ("policy", "PodDisruptionBudget"): disruptionBudgets
     case ("", "PersistentVolume"): persistentVolumes
     case ("", "PersistentVolumeClaim"): persistentVolumeClaims

@@ -74,8 +74,17 @@ extension Router {
     let gvk = GroupVersionKind("autoscaling", "v1", "Scale")
     switch request.method {
     case .GET:
-      return Answer.json(
-        200, core.scale(of: try await core.get(kind, namespace: namespace, name: name), kind))
+      let form = try Form.negotiate(request)
+      let scale = core.scale(of: try await core.get(kind, namespace: namespace, name: name), kind)
+      switch form.representation {
+      case .full: return Answer.json(200, scale)
+      case .partial: return Answer.json(200, partialMetadata(of: scale), contentType: form.contentType)
+      case .table(let include):
+        let table = TablePrinter.printer(for: gvk).table(
+          [scale], now: .now, include: include, listMetadata: ["resourceVersion": JSON(scale.resourceVersion)]
+        )
+        return Answer.json(200, table, contentType: form.contentType)
+      }
     case .PUT:
       let wanted = try part(request, gvk)
       let object = try await core.changeScale(

@@ -10,7 +10,7 @@ extension RESTCore {
     _ kind: ResourceKind, namespace: String, name: String, patch: Patch, part: Part, options: WriteOptions,
     identity: Identity, mayCreate: (() async throws -> Void)? = nil
   ) async throws -> Written {
-    let validation = FieldValidation(rawValue: options.fieldValidation ?? "") ?? .ignore
+    let validation = FieldValidation(rawValue: options.fieldValidation ?? "") ?? .warn
     if kind.custom != nil, case .strategicMerge = patch {
       throw Failure.unsupported(
         patch.contentType,
