@@ -10,7 +10,9 @@ import Glibc
 
 struct ClusterOptions: ParsableArguments {
   @Option(
-    help: "The kubeconfig of the cluster. Default: $KUBECONFIG, else the one of `weft up` on this machine.")
+    help:
+      "The kubeconfig of the cluster. Default: $KUBECONFIG, the pod's service account, or that of `weft up` here."
+  )
   var kubeconfig: String?
   @Option(help: "A folder of YAML or JSON manifests, instead of a cluster.") var manifests: String?
   @Option(help: "The kubeconfig's context.") var context: String?
@@ -19,12 +21,18 @@ struct ClusterOptions: ParsableArguments {
   /// The API, remote or made of manifests.
   func api() async throws -> any ClusterAPI {
     if let manifests { return try ManifestClient(folder: manifests) }
-    return try RemoteClient(kubeconfig: Kubeconfig(path: path(), context: context))
+    return try remote()
   }
 
   /// The API over HTTP, for what only a server can be asked.
-  func remote() throws(WeftError) -> RemoteClient {
-    try RemoteClient(kubeconfig: Kubeconfig(path: path(), context: context))
+  func remote() throws(WeftError) -> RemoteClient { try RemoteClient(kubeconfig: configuration()) }
+
+  /// Which server, with which credentials. A pod without a kubeconfig uses its service account.
+  func configuration() throws(WeftError) -> Kubeconfig {
+    if kubeconfig == nil, context == nil, getenv("KUBECONFIG") == nil, Kubeconfig.isInCluster {
+      return try .inCluster()
+    }
+    return try Kubeconfig(path: path(), context: context)
   }
 
   /// The kubeconfig: the flag's, the environment's, or that of `weft up`. Throws `CLI0020` when there is none.
