@@ -71,8 +71,10 @@ private let kubeadm: [(String, JSON)] = [
   #expect(settings.masqueradeAll && settings.syncSeconds == 45)
   #expect(settings.metricsBindAddress?.description == "0.0.0.0:10249")
   #expect(settings.healthzBindAddress?.description == "0.0.0.0:10256")
-  #expect(settings.conntrack.maxPerCore == 0 && settings.conntrack.min == 131_072)
-  #expect(settings.conntrack.tcpEstablishedSeconds == 5400)
+  #expect(settings.conntrack.maxPerCore == 0 && settings.conntrack.min == nil)
+  let switches = settings.conntrack.switches(processors: 4)
+  #expect(
+    switches.map { "\($0.name)=\($0.value)" } == ["net/netfilter/nf_conntrack_tcp_timeout_established=5400"])
   #expect(settings.nodePortAddresses == .all && settings.detectLocal == .clusterCIDR)
 }
 

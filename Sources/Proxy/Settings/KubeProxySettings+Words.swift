@@ -84,9 +84,9 @@ extension KubeProxySettings {
 }
 
 /// Durations as Go writes them: `1h2m3.5s`, `250ms`, `0`.
-enum GoDuration {
+public enum GoDuration {
   /// Whole seconds, rounded up; nil for what is no duration or negative.
-  static func seconds(_ text: String) -> Int? {
+  public static func seconds(_ text: String) -> Int? {
     if text == "0" { return 0 }
     let units: [(String, Double)] = [
       ("ns", 1e-9), ("us", 1e-6), ("µs", 1e-6), ("ms", 1e-3), ("s", 1), ("m", 60), ("h", 3600),

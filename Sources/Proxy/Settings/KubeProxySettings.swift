@@ -39,16 +39,34 @@ public struct KubeProxySettings: Sendable, Hashable {
     }
   }
 
-  /// Kernel settings of connection tracking; nil leaves one as it is.
+  /// Kernel settings of connection tracking; nil leaves one as it is, and so does 0. Unlike kube-proxy this proxy touches
+  /// none that was not asked for.
   public struct Conntrack: Sendable, Hashable {
-    public var maxPerCore: Int? = 32768
-    public var min: Int? = 131_072
-    public var tcpEstablishedSeconds: Int? = 86400
-    public var tcpCloseWaitSeconds: Int? = 3600
+    public var maxPerCore: Int?
+    public var min: Int?
+    public var tcpEstablishedSeconds: Int?
+    public var tcpCloseWaitSeconds: Int?
     public var tcpBeLiberal = false
     public var udpSeconds: Int?
     public var udpStreamSeconds: Int?
     public init() {}
+
+    /// The kernel's settings, by their path under /proc/sys; `processors` is how many there are.
+    public func switches(processors: Int) -> [(name: String, value: Int)] {
+      let folder = "net/netfilter/nf_conntrack_"
+      var switches: [(String, Int)] = []
+      let entries = maxPerCore == 0 ? 0 : Swift.max((maxPerCore ?? 0) * processors, min ?? 0)
+      if entries > 0 { switches.append((folder + "max", entries)) }
+      let times = [
+        ("tcp_timeout_established", tcpEstablishedSeconds), ("tcp_timeout_close_wait", tcpCloseWaitSeconds),
+        ("udp_timeout", udpSeconds), ("udp_timeout_stream", udpStreamSeconds),
+      ]
+      for (name, seconds) in times {
+        if let seconds, seconds > 0 { switches.append((folder + name, seconds)) }
+      }
+      if tcpBeLiberal { switches.append((folder + "tcp_be_liberal", 1)) }
+      return switches
+    }
   }
 
   /// nil: credentials of the pod, or the machine's default.

@@ -48,16 +48,25 @@ struct ClusterOptions: ParsableArguments {
   }
 
   /// One reading of everything the network cares for.
-  func view() async throws -> ClusterView {
-    let api = try await api()
+  func view() async throws -> ClusterView { try await Self.view(of: api()) }
+
+  /// One reading of these resources of an API.
+  static func view(
+    of api: any ClusterAPI, resources: [GroupVersionResource] = ClusterView.resources
+  ) async throws -> ClusterView {
     var view = ClusterView()
-    for resource in ClusterView.resources {
+    for resource in resources {
       let list = try await api.list(resource, namespace: "", options: ListOptions())
-      for var item in list.items {
-        if item.kind.isEmpty { item["kind"] = .string(ViewKind.of(resource)) }
-        view.apply(item)
-      }
+      for item in list.items { view.apply(named(item, resource)) }
     }
     return view
+  }
+
+  /// An item of a typed list with its kind, which it comes without.
+  static func named(_ item: JSON, _ resource: GroupVersionResource) -> JSON {
+    guard item.kind.isEmpty else { return item }
+    var item = item
+    item["kind"] = .string(ViewKind.of(resource))
+    return item
   }
 }
