@@ -133,7 +133,10 @@ let modules: [Module] = [
   // The network: each a plan (pure) and a thin edge; none knows another.
   Module(
     name: "Proxy", path: "Sources/Proxy",
-    on: ["ClusterView", "ClusterObjects", "Ruleset", "KernelNftables", "Addresses", "Diagnostics"],
+    on: [
+      "ClusterView", "ClusterObjects", "Ruleset", "KernelNftables", "KernelNetlink", "Reactor", "Addresses",
+      "CLinux", "Diagnostics",
+    ],
     packages: ["Logging"]),
   Module(
     name: "Policy", path: "Sources/Policy", on: ["ClusterView", "Ruleset", "Addresses", "Diagnostics"],

@@ -23,16 +23,25 @@ public final class ViewFollower: Sendable {
   }
 
   /// Follows every resource a view is made of, and returns when each has its first list.
-  public func start(_ informers: SharedInformers, timeout: Duration = .seconds(30)) async throws {
-    for resource in ClusterView.resources {
+  /// - Parameter resources: fewer, for whoever may not read the others.
+  public func start(
+    _ informers: SharedInformers, resources: [GroupVersionResource] = ClusterView.resources,
+    timeout: Duration = .seconds(30)
+  ) async throws {
+    follow(informers, resources)
+    try await informers.waitForSync(timeout: timeout)
+    ring()
+  }
+
+  /// Begins to follow without waiting. Once.
+  public func follow(_ informers: SharedInformers, _ resources: [GroupVersionResource]) {
+    for resource in resources {
       let kind = ViewKind.of(resource)
       let registration = informers.informer(resource).onChange { [weak self] changes in
         self?.take(changes, kind: kind)
       }
       state.withLock { $0.registrations.append(registration) }
     }
-    try await informers.waitForSync(timeout: timeout)
-    ring()
   }
 
   public func stop() {

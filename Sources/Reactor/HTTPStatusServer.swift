@@ -19,6 +19,8 @@ public final class HTTPStatusServer {
     public var status: Int
     public var contentType: String
     public var body: [UInt8]
+    /// Further header fields, in order.
+    public var headers: [(name: String, value: String)] = []
     public init(status: Int = 200, contentType: String = "text/plain; charset=utf-8", body: [UInt8]) {
       self.status = status
       self.contentType = contentType
@@ -134,10 +136,10 @@ private final class StatusConnection: ReadinessHandler, TimerHandler {
   }
 
   private func write(_ answer: HTTPStatusServer.Response, isHead: Bool) {
-    let reason = answer.status == 200 ? "OK" : "Status"
-    let text =
-      "HTTP/1.1 \(answer.status) \(reason)\r\nContent-Type: \(answer.contentType)\r\n"
-      + "Content-Length: \(answer.body.count)\r\nConnection: close\r\n\r\n"
+    let reason = [200: "OK", 404: "Not Found", 503: "Service Unavailable"][answer.status] ?? "Status"
+    var text = "HTTP/1.1 \(answer.status) \(reason)\r\nContent-Type: \(answer.contentType)\r\n"
+    for (name, value) in answer.headers { text += "\(name): \(value)\r\n" }
+    text += "Content-Length: \(answer.body.count)\r\nConnection: close\r\n\r\n"
     response = Array(text.utf8)
     if !isHead { response += answer.body }
   }

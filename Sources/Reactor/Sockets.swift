@@ -11,10 +11,12 @@ public enum Sockets {
 
   /// A listening TCP socket. With `reusePort` several sockets share the port and the kernel spreads
   /// connections.
+  /// - Parameter v6Only: an IPv6 socket takes no IPv4 connections, so that 0.0.0.0 and :: can have one each.
   public static func listenTCP(
-    _ endpoint: SocketEndpoint, reusePort: Bool = true, backlog: Int32 = backlogDefault
+    _ endpoint: SocketEndpoint, reusePort: Bool = true, backlog: Int32 = backlogDefault, v6Only: Bool = false
   ) throws(SocketError) -> Descriptor {
     let descriptor = try open(endpoint, SOCK_STREAM)
+    if v6Only, endpoint.address.family == .v6 { try set(descriptor, Int32(IPPROTO_IPV6), IPV6_V6ONLY, 1) }
     try set(descriptor, SOL_SOCKET, SO_REUSEADDR, 1)
     if reusePort { try set(descriptor, SOL_SOCKET, SO_REUSEPORT, 1) }
     try bind(descriptor, endpoint)
@@ -26,9 +28,11 @@ public enum Sockets {
 
   /// A bound UDP socket that reports each datagram's destination address (IP_PKTINFO).
   public static func bindUDP(
-    _ endpoint: SocketEndpoint, reusePort: Bool = true, receiveBufferBytes: Int32 = 4 << 20
+    _ endpoint: SocketEndpoint, reusePort: Bool = true, receiveBufferBytes: Int32 = 4 << 20,
+    v6Only: Bool = false
   ) throws(SocketError) -> Descriptor {
     let descriptor = try open(endpoint, SOCK_DGRAM)
+    if v6Only, endpoint.address.family == .v6 { try set(descriptor, Int32(IPPROTO_IPV6), IPV6_V6ONLY, 1) }
     if reusePort { try set(descriptor, SOL_SOCKET, SO_REUSEPORT, 1) }
     try set(descriptor, SOL_SOCKET, SO_RCVBUF, receiveBufferBytes)
     if endpoint.address.family == .v4 {

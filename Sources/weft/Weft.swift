@@ -12,7 +12,8 @@ struct Main {
     signal(SIGPIPE, SIG_IGN)
     if CommandLine.arguments.dropFirst().first == IngressProcess.command { IngressProcess.runChild() }
     do {
-      var command = try Weft.parseAsRoot()
+      let words = GoFlags.plain(Array(CommandLine.arguments.dropFirst()))
+      var command = try Weft.parseAsRoot(words)
       if var asynchronous = command as? any AsyncParsableCommand {
         try await asynchronous.run()
       } else {

@@ -43,7 +43,7 @@ extension NftablesSocket {
   }
 
   /// The kernel has worked by the time `send` returns; its answers wait in the socket.
-  private func confirm(_ batch: Batch, _ operations: [Operation]) throws(NftablesError) {
+  func confirm(_ batch: Batch, _ operations: [Operation]) throws(NftablesError) {
     var refusal: NftablesError?
     var isAcknowledged = false
     while let bytes = try receive(waiting: false) {

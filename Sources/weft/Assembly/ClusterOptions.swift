@@ -10,7 +10,9 @@ import Glibc
 
 struct ClusterOptions: ParsableArguments {
   @Option(
-    help: "The kubeconfig of the cluster. Default: $KUBECONFIG, else the one of `weft up` on this machine.")
+    help:
+      "The kubeconfig of the cluster. Default: $KUBECONFIG, the pod's service account, or that of `weft up` here."
+  )
   var kubeconfig: String?
   @Option(help: "A folder of YAML or JSON manifests, instead of a cluster.") var manifests: String?
   @Option(help: "The kubeconfig's context.") var context: String?
@@ -19,12 +21,18 @@ struct ClusterOptions: ParsableArguments {
   /// The API, remote or made of manifests.
   func api() async throws -> any ClusterAPI {
     if let manifests { return try ManifestClient(folder: manifests) }
-    return try RemoteClient(kubeconfig: Kubeconfig(path: path(), context: context))
+    return try remote()
   }
 
   /// The API over HTTP, for what only a server can be asked.
-  func remote() throws(WeftError) -> RemoteClient {
-    try RemoteClient(kubeconfig: Kubeconfig(path: path(), context: context))
+  func remote() throws(WeftError) -> RemoteClient { try RemoteClient(kubeconfig: configuration()) }
+
+  /// Which server, with which credentials. A pod without a kubeconfig uses its service account.
+  func configuration() throws(WeftError) -> Kubeconfig {
+    if kubeconfig == nil, context == nil, getenv("KUBECONFIG") == nil, Kubeconfig.isInCluster {
+      return try .inCluster()
+    }
+    return try Kubeconfig(path: path(), context: context)
   }
 
   /// The kubeconfig: the flag's, the environment's, or that of `weft up`. Throws `CLI0020` when there is none.
@@ -40,16 +48,25 @@ struct ClusterOptions: ParsableArguments {
   }
 
   /// One reading of everything the network cares for.
-  func view() async throws -> ClusterView {
-    let api = try await api()
+  func view() async throws -> ClusterView { try await Self.view(of: api()) }
+
+  /// One reading of these resources of an API.
+  static func view(
+    of api: any ClusterAPI, resources: [GroupVersionResource] = ClusterView.resources
+  ) async throws -> ClusterView {
     var view = ClusterView()
-    for resource in ClusterView.resources {
+    for resource in resources {
       let list = try await api.list(resource, namespace: "", options: ListOptions())
-      for var item in list.items {
-        if item.kind.isEmpty { item["kind"] = .string(ViewKind.of(resource)) }
-        view.apply(item)
-      }
+      for item in list.items { view.apply(named(item, resource)) }
     }
     return view
+  }
+
+  /// An item of a typed list with its kind, which it comes without.
+  static func named(_ item: JSON, _ resource: GroupVersionResource) -> JSON {
+    guard item.kind.isEmpty else { return item }
+    var item = item
+    item["kind"] = .string(ViewKind.of(resource))
+    return item
   }
 }

@@ -27,7 +27,7 @@ struct DiffCommand: AsyncParsableCommand {
   func run() async throws {
     logging.apply(quiet: true)
     let view = try await cluster.view()
-    let path = cluster.manifests == nil ? try cluster.path() : nil
+    let path = cluster.manifests == nil ? try? cluster.path() : nil
     let source = NodeRules.Source(
       nodeName: nodeName, kubeconfig: path, view: view, policy: !noPolicy, dataFolder: dataDir)
     let (rules, _) = try await NodeRules.settled(source) { try await cluster.view() }

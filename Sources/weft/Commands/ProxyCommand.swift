@@ -15,79 +15,108 @@ import Ruleset
 
 struct ProxyCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "proxy", abstract: "Services and NetworkPolicy of one node, in nftables.")
+    commandName: "proxy", abstract: "Services and NetworkPolicy of one node, in nftables.",
+    discussion: """
+      Takes kube-proxy's place on any cluster: its flags, its config file, its metrics and health pages. When the API server is
+      away, at start or later, rules stay in force as they are. Rules stay, too, when it ends: remove them with --cleanup.
+      """)
 
   @OptionGroup var cluster: ClusterOptions
   @OptionGroup var logging: LogOptions
-  @Option(help: "The node whose rules these are. Default: the machine's name.") var nodeName: String?
-  @Option(help: "Addresses of pods; what goes elsewhere is masqueraded.") var clusterCidr: String?
+  @Option(
+    name: [.customLong("node-name"), .customLong("hostname-override")],
+    help: "The node whose rules these are. Default: the machine's name.")
+  var nodeName: String?
   @Flag(help: "Apply once and exit.") var once = false
   @Flag(name: .customLong("print"), help: "Print the ruleset in nft syntax and touch nothing.")
   var printsOnly = false
-  @Flag(help: "Do not enforce NetworkPolicy.") var noPolicy = false
+  @Flag(help: "Do not enforce NetworkPolicy: the API rights of kube-proxy are enough then.") var noPolicy =
+    false
+  @Flag(help: "Remove the tables that earlier runs left in force, and exit.") var cleanup = false
+  @Flag(help: "Remove the rules that a kube-proxy left in force (iptables, nftables, IPVS link), and exit.")
+  var cleanupKubeProxy = false
   @Option(name: .shortAndLong, help: "With --once: json prints what was done.") var output: OutputFormat =
     .text
-  @Option(help: "Where metrics are served; `none` for nowhere.") var metrics = "127.0.0.1:10249"
-  @Option(help: "Where health is served; `none` for nowhere.") var healthz = "0.0.0.0:10256"
+  @OptionGroup(title: "kube-proxy's settings") var options: KubeProxyOptions
 
   func run() async throws {
-    logging.apply(quiet: once || printsOnly)
-    if printsOnly {
-      let view = try await cluster.view()
-      let plan = planProxy(view, try configuration())
-      let policy = noPolicy ? [] : planPolicy(view: view, attachments: [], settings: policySettings)
-      for object in view.quarantined.values.map(\.description).sorted() {
-        Terminal.complain("PRX0003 \(object); left out of the rules; correct the object")
-      }
-      Terminal.say(Ruleset(plan.tables + policy).description)
-      return
+    logging.apply(quiet: once || printsOnly || cleanup || cleanupKubeProxy)
+    if cleanup || cleanupKubeProxy { return try cleanUp() }
+    let settings = try options.settings()
+    if printsOnly { return try await printRules(settings) }
+    if once { return try await applyOnce(settings) }
+    try ProxyRun.prepareMachine(settings)
+    warnOfLeftovers()
+    let run = ProxyRun(
+      settings: settings, nodeName: name(settings), enforcesPolicy: !noPolicy,
+      isCluster: cluster.manifests == nil)
+    try await run.run(api: try await api(settings))
+  }
+
+  private func name(_ settings: KubeProxySettings) -> String {
+    nodeName ?? settings.hostnameOverride ?? NodeAddress.hostName
+  }
+
+  /// The API: flags first, then the config file, then what every command looks for.
+  private func api(_ settings: KubeProxySettings) async throws -> any ClusterAPI {
+    if cluster.manifests != nil { return try await cluster.api() }
+    var cluster = cluster
+    if cluster.kubeconfig == nil { cluster.kubeconfig = settings.kubeconfig }
+    var kubeconfig: Kubeconfig
+    if let master = settings.master, cluster.kubeconfig == nil, !Kubeconfig.isInCluster {
+      kubeconfig = Kubeconfig(server: master)
+    } else {
+      kubeconfig = try cluster.configuration()
+      if let master = settings.master { kubeconfig.server = master }
     }
+    return try RemoteClient(kubeconfig: kubeconfig, userAgent: "weft-proxy")
+  }
+
+  private func cleanUp() throws {
+    if cleanup { try Kernel.worker(policy: true).stop(removingTables: true) }
+    guard cleanupKubeProxy else { return }
+    let found = KubeProxyLeftovers.find()
+    try found.remove()
+    Terminal.complain(found.isEmpty ? "kube-proxy left nothing here" : "removed: \(found.summary)")
+  }
+
+  private func warnOfLeftovers() {
+    let found = KubeProxyLeftovers.find()
+    guard !found.isEmpty else { return }
+    Logger(label: "proxy").warning(
+      "rules of a kube-proxy are in force beside ours: stop it, then run: weft proxy --cleanup-kube-proxy",
+      metadata: ["found": "\(found.summary)"])
+  }
+
+  private func view(_ settings: KubeProxySettings) async throws -> ClusterView {
+    try await ClusterOptions.view(of: api(settings), resources: ProxyRun.resources(policy: !noPolicy))
+  }
+
+  private func printRules(_ settings: KubeProxySettings) async throws {
+    let view = try await view(settings)
+    let configuration = try ProxyRun.configuration(settings, nodeName: name(settings), view: view)
+    let plan = planProxy(view, configuration)
+    let policy =
+      noPolicy
+      ? [] : planPolicy(view: view, attachments: [], settings: PolicySettings(nodeName: name(settings)))
+    for object in view.quarantined.values.map(\.description).sorted() {
+      Terminal.complain("PRX0003 \(object); left out of the rules; correct the object")
+    }
+    Terminal.say(Ruleset(plan.tables + policy).description)
+  }
+
+  private func applyOnce(_ settings: KubeProxySettings) async throws {
     let worker = try Kernel.worker(policy: !noPolicy)
-    if once { return try await applyOnce(worker) }
-    let informers = SharedInformers(api: try await cluster.api())
-    let follower = ViewFollower()
-    try await follower.start(informers)
-    let plane = NodeNetwork(
-      follower: follower, worker: worker, proxy: try syncer(worker), policy: noPolicy ? nil : policySettings,
-      book: nil)
-    let status = try StatusPages(metrics: metrics, healthz: healthz)
-    let loop = Task { await plane.run() }
-    _ = await StopSignal.wait()
-    // The rules stay, as kube-proxy's do: connections go on while it is replaced.
-    follower.stop()
-    loop.cancel()
-    status.stop()
-    await informers.stop()
-    worker.stop()
-  }
-
-  private var name: String { nodeName ?? NodeAddress.hostName }
-  private var policySettings: PolicySettings { PolicySettings(nodeName: name) }
-
-  private func configuration() throws(WeftError) -> ProxyConfiguration {
-    var configuration = ProxyConfiguration(nodeName: name)
-    if let clusterCidr {
-      guard let block = IPPrefix(clusterCidr) else {
-        throw WeftError(
-          "CLI0002", object: "--cluster-cidr \(clusterCidr)", cause: "is no address block",
-          next: "write it as 10.42.0.0/16")
-      }
-      configuration.clusterNetworks = [block]
-    }
-    configuration.nodePortAddresses = try NodeAddress.all(besides: "")
-    return configuration
-  }
-
-  private func syncer(_ worker: RulesetWorker) throws -> ProxySyncer {
-    ProxySyncer(worker: worker, configuration: try configuration(), logger: Logger(label: "proxy"))
-  }
-
-  private func applyOnce(_ worker: RulesetWorker) async throws {
-    let view = try await cluster.view()
-    async let services = try syncer(worker).sync(view)
+    let view = try await view(settings)
+    let syncer = ProxySyncer(
+      worker: worker,
+      configuration: try ProxyRun.configuration(settings, nodeName: name(settings), view: view),
+      logger: Logger(label: "proxy"))
+    async let services = syncer.sync(view)
     if !noPolicy {
+      let policy = PolicySettings(nodeName: name(settings))
       try await worker.commit(
-        NodeNetwork.policyPlanner, planPolicy(view: view, attachments: [], settings: policySettings))
+        NodeNetwork.policyPlanner, planPolicy(view: view, attachments: [], settings: policy))
     }
     let report = try await services
     worker.stop()

@@ -15,6 +15,8 @@ public struct Kubeconfig: Sendable {
   public var clientCertificate: [UInt8]?
   public var clientKey: [UInt8]?
   public var token: String?
+  /// A file that holds the token and is read again as it ages: tokens of pods are renewed in place.
+  public var tokenFile: String?
   public var user: String?
   public var password: String?
   /// The name the server's certificate must carry, when it is not the host of `server`.
@@ -78,9 +80,10 @@ public struct Kubeconfig: Sendable {
     config.clientCertificate = try bytes(user, "client-certificate")
     config.clientKey = try bytes(user, "client-key")
     config.token = user["token"]?.string
-    if config.token == nil, let file = user["tokenFile"]?.string {
-      let text = String(decoding: try readFile(file, code: "CLI0100", bytesMax: 1 << 20), as: UTF8.self)
-      config.token = text.split(whereSeparator: \.isWhitespace).first.map(String.init)
+    if config.token == nil, let file = user["tokenFile"]?.string, !file.isEmpty {
+      let path = file.hasPrefix("/") ? file : "\(folder)/\(file)"
+      config.tokenFile = path
+      config.token = try TokenFile.read(path)
     }
     config.user = user["username"]?.string
     config.password = user["password"]?.string

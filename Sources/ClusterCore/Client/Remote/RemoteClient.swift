@@ -10,7 +10,8 @@ import NIOHTTP1
 /// connection turns out closed, writes never are.
 public final class RemoteClient: ClusterAPI {
   private let transport: HTTPTransport
-  private let authorization: String?
+  private let fixedAuthorization: String?
+  private let tokenFile: TokenFile?
   private let userAgent: String
   private let requests: MetricFamily<Counter>
   private let durations: MetricFamily<Histogram>
@@ -21,12 +22,13 @@ public final class RemoteClient: ClusterAPI {
   {
     transport = try HTTPTransport(kubeconfig)
     self.userAgent = userAgent
+    tokenFile = kubeconfig.tokenFile.map { TokenFile(path: $0, token: kubeconfig.token ?? "") }
     if let token = kubeconfig.token {
-      authorization = "Bearer \(token)"
+      fixedAuthorization = "Bearer \(token)"
     } else if let user = kubeconfig.user {
-      authorization = "Basic " + Base64.encode(Array("\(user):\(kubeconfig.password ?? "")".utf8))
+      fixedAuthorization = "Basic " + Base64.encode(Array("\(user):\(kubeconfig.password ?? "")".utf8))
     } else {
-      authorization = nil
+      fixedAuthorization = nil
     }
     requests = metrics.counter(
       "rest_client_requests_total", "Requests to the API server.", labels: ["code", "method", "host"])
@@ -65,6 +67,7 @@ public final class RemoteClient: ClusterAPI {
       contentType: nil)
     let (status, watch) = try await transport.stream(head)
     requests.child("\(status)", "WATCH", transport.server).increment()
+    if status == 401 { tokenFile?.expire() }
     guard status == 200 else {
       var body: [UInt8] = []
       while let line = try await watch.reader.nextLine(), body.count < 1 << 20 { body += line }
@@ -124,6 +127,8 @@ public final class RemoteClient: ClusterAPI {
 
   // MARK: Requests
 
+  private var authorization: String? { tokenFile.map { "Bearer \($0.token())" } ?? fixedAuthorization }
+
   private func call(
     _ method: HTTPMethod, _ path: String, query: [(String, String)] = [], body: JSON? = nil,
     contentType: String = "application/json"
@@ -134,6 +139,7 @@ public final class RemoteClient: ClusterAPI {
       request(method, path, query: query, body: bytes, contentType: body == nil ? nil : contentType),
       body: bytes)
     requests.child("\(answer.status)", method.rawValue, transport.server).increment()
+    if answer.status == 401 { tokenFile?.expire() }
     durations.child(method.rawValue, transport.server).observe(ContinuousClock.now - began)
     let tree = try? JSON(parsing: answer.body)
     guard (200..<300).contains(answer.status) else {

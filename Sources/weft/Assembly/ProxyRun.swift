@@ -1,0 +1,165 @@
+// A service proxy that runs: informers, view, rules, health pages, put together for one node of any cluster.
+
+import Addresses
+import ClusterClient
+import ClusterObjects
+import ClusterView
+import DataPlane
+import Diagnostics
+import Glibc
+import KernelNetlink
+import KernelNftables
+import Logging
+import Policy
+import Proxy
+import Reactor
+
+/// `weft proxy` without `--once` or `--print`.
+struct ProxyRun: Sendable {
+  var settings: KubeProxySettings
+  var nodeName: String
+  var enforcesPolicy: Bool
+  /// False for a folder of manifests, which need not hold a Node.
+  var isCluster: Bool
+  /// How long the first list may take before it is said what is missing; it is waited for all the same.
+  static let firstListPatience: Duration = .seconds(30)
+
+  /// What is read of a cluster. Without policies no more than kube-proxy's role allows.
+  static func resources(policy: Bool) -> [GroupVersionResource] {
+    let services: [GroupVersionResource] = [.services, .endpointSlices, .nodes]
+    return policy ? services + [.pods, .namespaces, .networkPolicies] : services
+  }
+
+  /// Settings of the process and the kernel that were asked for.
+  static func prepareMachine(_ settings: KubeProxySettings) throws(WeftError) {
+    if let score = settings.oomScoreAdj {
+      do { try writeProcess("oom_score_adj", "\(score)") } catch {
+        throw WeftError(
+          "PRX0017", object: "--oom-score-adj \(score)", cause: "the kernel refused (\(error))",
+          next: "use -1000 to 1000, and root for less than it is now")
+      }
+    }
+    for (name, value) in settings.conntrack.switches(processors: ReactorThread.processorCount) {
+      do { try Sysctl.write(name, "\(value)") } catch {
+        Logger(label: "proxy").warning("connection tracking is as it was", metadata: ["error": "\(error)"])
+      }
+    }
+  }
+
+  private static func writeProcess(_ name: String, _ text: String) throws(SocketError) {
+    let descriptor = Descriptor(owning: open("/proc/self/\(name)", O_WRONLY | O_CLOEXEC))
+    guard descriptor.isOpen else { throw SocketError("open \(name)", errno) }
+    let bytes = Array(text.utf8)
+    guard write(descriptor.raw, bytes, bytes.count) == bytes.count else {
+      throw SocketError("write \(name)", errno)
+    }
+  }
+
+  /// What the planner is told.
+  static func configuration(_ settings: KubeProxySettings, nodeName: String, view: ClusterView)
+    throws(WeftError) -> ProxyConfiguration
+  {
+    var configuration = ProxyConfiguration(nodeName: nodeName)
+    configuration.clusterNetworks = settings.clusterCIDRs
+    configuration.nodePortAddresses = settings.nodePortAddresses.choose(
+      from: try NodeAddress.all(besides: ""), primary: view.nodes[nodeName]?.internalIPs ?? [])
+    return configuration
+  }
+
+  /// Where healthCheckNodePorts listen: where node ports answer.
+  private func healthAddresses(_ view: ClusterView) throws(WeftError) -> [IPAddress] {
+    switch settings.nodePortAddresses {
+    case .all: [.v4(IPv4Address(bits: 0)), .v6(IPv6Address(bits: 0))]
+    case .primary, .blocks:
+      try Self.configuration(settings, nodeName: nodeName, view: view).nodePortAddresses
+    }
+  }
+
+  /// Runs until a signal. An API server that is away is waited for; rules in force stay meanwhile.
+  func run(api: any ClusterAPI) async throws {
+    let health = ProxyHealth(
+      families: IPFamily.allCases, timeout: .seconds(2 * settings.syncSeconds), nodeIsKnown: !isCluster)
+    let worker = try Kernel.worker(policy: enforcesPolicy)
+    let status = try StatusPages(
+      metrics: settings.metricsBindAddress, healthz: settings.healthzBindAddress,
+      proxy: .init(health: health, mode: settings.mode, configuration: settings.json(nodeName: nodeName)),
+      waitsForPorts: !settings.bindAddressHardFail)
+    let signal = Task.detached { await StopSignal.wait() }
+    let work = Task { try await follow(api, worker, health) }
+    let ended = Task {
+      _ = await signal.value
+      work.cancel()
+    }
+    defer {
+      ended.cancel()
+      status.stop()
+      // The rules stay, as kube-proxy's do: connections go on while it is replaced.
+      worker.stop()
+    }
+    do { try await work.value } catch is CancellationError {}
+  }
+
+  private func follow(_ api: any ClusterAPI, _ worker: RulesetWorker, _ health: ProxyHealth) async throws {
+    let informers = SharedInformers(api: api)
+    let follower = ViewFollower()
+    let resources = Self.resources(policy: enforcesPolicy)
+    // Until the first whole list there is nothing to compare rules with: none are touched.
+    for resource in resources { _ = informers.informer(resource) }
+    try await firstLists(informers)
+    var view = ClusterView()
+    if settings.nodePortAddresses == .primary {
+      for node in informers.snapshot(.nodes).values { view.apply(ClusterOptions.named(node, .nodes)) }
+    }
+    let events =
+      isCluster ? EventRecorder(api: api, component: "kube-proxy", host: nodeName) : nil
+    let watch = ProxyWatch(
+      nodeName: nodeName, health: health, informers: informers, addresses: try healthAddresses(view),
+      events: events)
+    try await follower.start(informers, resources: resources)
+    let syncer = ProxySyncer(
+      worker: worker, configuration: try Self.configuration(settings, nodeName: nodeName, view: view),
+      logger: Logger(label: "proxy"))
+    let plane = NodeNetwork(
+      follower: follower, worker: worker, proxy: syncer,
+      policy: enforcesPolicy ? PolicySettings(nodeName: nodeName) : nil, book: nil,
+      consumers: [{ view in watch.inForce(view) }])
+    await plane.run()
+    follower.stop()
+    await watch.stop()
+    await informers.stop()
+  }
+
+  /// Waits for the first list of everything, however long the API server is away.
+  private func firstLists(_ informers: SharedInformers) async throws {
+    while true {
+      do {
+        return try await informers.waitForSync(timeout: Self.firstListPatience)
+      } catch let error as WeftError {
+        try Task.checkCancellation()
+        Logger(label: "proxy").warning(
+          "waiting for the API server; rules in force stay", metadata: ["reason": "\(error)"])
+      }
+    }
+  }
+}
+
+extension KubeProxySettings {
+  /// What `/configz` shows: the fields that count, under kube-proxy's names.
+  func json(nodeName: String) -> JSON {
+    let addresses: [String] =
+      switch nodePortAddresses {
+      case .all: []
+      case .primary: ["primary"]
+      case .blocks(let blocks): blocks.map(\.description)
+      }
+    return [
+      "kind": JSON(KubeProxyFile.kind), "apiVersion": JSON(KubeProxyFile.apiVersion),
+      "mode": JSON(mode.rawValue), "hostnameOverride": JSON(nodeName),
+      "clusterCIDR": JSON(clusterCIDRs.map(\.description).joined(separator: ",")),
+      "nodePortAddresses": JSON(addresses),
+      "healthzBindAddress": JSON(healthzBindAddress?.description ?? ""),
+      "metricsBindAddress": JSON(metricsBindAddress?.description ?? ""),
+      "nftables": ["masqueradeAll": JSON(masqueradeAll), "syncPeriod": JSON("\(syncSeconds)s")],
+    ]
+  }
+}
