@@ -43,6 +43,12 @@ public actor NodeNetwork {
   private let consumers: [Consumer]
   private let log = Logger(label: "data-plane")
   private var hasSynced = false
+  /// Attachments changed, or the last commit of policies failed: plan them whether objects changed or not.
+  private var mustPlanPolicy = true
+  private let comparisonPeriod: Duration
+  private var isBusy = false
+  /// As many as callers of `synchronise`: the loop, and CNI plugins that wait.
+  private var waiting: [CheckedContinuation<Void, Never>] = []
   private let failures = Metrics.shared.counter(
     "weft_dataplane_commit_failures_total", "Transactions that the kernel refused."
   ).child()
@@ -53,7 +59,7 @@ public actor NodeNetwork {
   public init(
     follower: ViewFollower, worker: RulesetWorker, proxy: ProxySyncer, policy: PolicySettings?,
     book: AttachmentBook?,
-    consumers: [Consumer] = []
+    consumers: [Consumer] = [], comparisonPeriod: Duration = .seconds(60)
   ) {
     self.follower = follower
     self.worker = worker
@@ -61,10 +67,15 @@ public actor NodeNetwork {
     self.policy = policy
     self.book = book
     self.consumers = consumers
+    self.comparisonPeriod = comparisonPeriod
   }
 
   /// Follows changes until the follower stops or the task is cancelled.
   public func run() async {
+    let comparison = Task { [weak self, comparisonPeriod] in
+      while (try? await Task.sleep(for: comparisonPeriod)) != nil { await self?.compare() }
+    }
+    defer { comparison.cancel() }
     for await _ in follower.changes {
       do {
         try await synchronise()
@@ -80,18 +91,15 @@ public actor NodeNetwork {
 
   /// Plans from what is known now; returns when it is in force.
   public func synchronise() async throws {
-    let view = follower.view
+    // Changes must reach the planners in the order in which they were taken.
+    await takeTurn()
     let isFirst = !hasSynced
-    if let policy {
-      let tables = planPolicy(view: view, attachments: book?.attachments ?? [], settings: policy)
-      // Handed in together, so that they are one transaction.
-      async let policies = worker.commit(Self.policyPlanner, tables)
-      async let services = proxy.sync(view)
-      report(try await policies, try await services)
-    } else {
-      report(SyncReport(), try await proxy.sync(view))
+    do {
+      defer { giveTurn() }
+      try await commitChanges()
     }
-    hasSynced = true
+    guard !consumers.isEmpty || isFirst else { return }
+    let view = follower.view
     for consumer in consumers { await consumer(view) }
     if isFirst {
       log.info(
@@ -99,11 +107,64 @@ public actor NodeNetwork {
     }
   }
 
-  private func report(_ commit: SyncReport, _ services: ProxyReport) {
+  private func takeTurn() async {
+    if isBusy {
+      await withCheckedContinuation { waiting.append($0) }
+    } else {
+      isBusy = true
+    }
+  }
+
+  private func giveTurn() {
+    if waiting.isEmpty { isBusy = false } else { waiting.removeFirst().resume() }
+  }
+
+  private func commitChanges() async throws {
+    let changes = follower.takeChanges()
+    if let policy, mustPlanPolicy || changes.concernsPolicy {
+      mustPlanPolicy = true
+      let tables = planPolicy(view: follower.view, attachments: book?.attachments ?? [], settings: policy)
+      // Handed in together, so that they are one transaction.
+      async let policies = worker.commit(Self.policyPlanner, tables)
+      mustPlanPolicy = false
+      async let services = proxy.sync(changes)
+      do {
+        report(try await policies, changes)
+      } catch {
+        mustPlanPolicy = true
+        _ = try? await services
+        throw error
+      }
+      _ = try await services
+    } else {
+      // Services alone: nothing here looks at what did not change.
+      report(SyncReport(), changes)
+      _ = try await proxy.sync(changes)
+    }
+    hasSynced = true
+  }
+
+  /// The safety net behind plans that are kept: everything is planned anew and must be what is in force.
+  private func compare() async {
+    await takeTurn()
+    defer { giveTurn() }
+    guard hasSynced, let all = follower.allSettled() else { return }
+    do {
+      _ = try await proxy.compare(all)
+    } catch {
+      failures.increment()
+      log.error("rules not compared", metadata: ["error": "\(error)"])
+      follower.ring()
+    }
+  }
+
+  private func report(_ commit: SyncReport, _ changes: ViewChanges) {
     for left in commit.quarantined {
       log.warning("left out", metadata: ["object": "\(left.object)", "reason": "\(left.reason)"])
     }
-    for unreadable in follower.view.quarantined.values {
+    // The proxy warns of Services and their slices.
+    for (key, unreadable) in changes.quarantined
+    where key.kind != "Service" && key.kind != "EndpointSlice" && changes.kinds.contains(key.kind) {
       log.warning(
         "left out", metadata: ["object": "\(unreadable.kind) \(unreadable.key)", "reason": "\(unreadable)"])
     }
@@ -123,6 +184,7 @@ public actor NodeNetwork {
       try await Task.sleep(for: .milliseconds(5))
     }
     try book?.add(attachment)
+    mustPlanPolicy = true
     try await synchronise()
     log.debug(
       "pod attached", metadata: ["pod": "\(pod)", "interface": "\(attachment.attachment.hostInterface)"])
@@ -131,7 +193,10 @@ public actor NodeNetwork {
   /// A pod has been detached; unknown containers are passed over.
   public func detach(containerID: String) async {
     do {
-      if try book?.remove(containerID: containerID) == true { follower.ring() }
+      if try book?.remove(containerID: containerID) == true {
+        mustPlanPolicy = true
+        follower.ring()
+      }
     } catch {
       log.error("attachment not forgotten", metadata: ["container": "\(containerID)", "error": "\(error)"])
     }

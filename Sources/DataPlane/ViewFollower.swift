@@ -51,6 +51,14 @@ public final class ViewFollower: Sendable {
 
   public var view: ClusterView { state.withLock { $0.view } }
 
+  /// What changed since the last call; the first call gives everything. For one consumer. Costs what changed.
+  public func takeChanges() -> ViewChanges { state.withLock { $0.view.takeChanges() } }
+
+  /// Everything, when nothing has changed since the last `takeChanges`; else nil.
+  public func allSettled() -> ViewChanges? {
+    state.withLock { $0.view.hasChanges ? nil : $0.view.allChanges }
+  }
+
   /// Rings without a change of objects, for what is planned from other things too.
   public func ring() { bell.yield() }
 

@@ -13,13 +13,24 @@ public struct ProxyAllocation: Sendable, Hashable {
     public var transport: TransportProtocol
     public var isLocal: Bool
     public init(_ name: String, _ transport: TransportProtocol, isLocal: Bool = false) {
-      self.name = name
+      self.name = Self.shortened(name)
       self.transport = transport
       self.isLocal = isLocal
     }
+
+    /// Names longer than a comment has room for end in a number of the whole name, so that a restart recognises them.
+    static func shortened(_ name: String) -> String {
+      guard name.utf8.count > nameMax else { return name }
+      var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+      for byte in name.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
+      return name.prefix(nameMax - 17) + "~" + String(hash, radix: 16)
+    }
+
+    /// Leaves room for ` local` and for a protocol in the 127 bytes of a comment.
+    static let nameMax = 116
   }
 
-  public var ids: [PortKey: UInt32] = [:]
+  public private(set) var ids: [PortKey: UInt32] = [:]
   public var classes: [BalancingClass: UInt32] = [:]
   /// Endpoints by slot, by service-port id.
   public var slots: [UInt32: [SocketEndpoint]] = [:]
@@ -30,9 +41,6 @@ public struct ProxyAllocation: Sendable, Hashable {
   private var usedIDs: Set<UInt32> = []
 
   public init() {}
-
-  /// Slots of all service ports of the last plan.
-  var slotCount: Int { slots.values.reduce(0) { $0 + $1.count } }
 
   /// The id of a service port: the one it had, else a new one; nil when all 262,143 are taken.
   mutating func id(of key: PortKey) -> UInt32? {
@@ -56,24 +64,35 @@ public struct ProxyAllocation: Sendable, Hashable {
   }
   private var usedClasses: Set<UInt32> = []
 
-  /// Puts endpoints into slots so that as few slots as possible change: who stays keeps its slot, who comes
-  /// takes a free one, and the last ones move into what is still free.
+  /// Puts endpoints into slots so that as few slots as possible change: who stays keeps its slots, who comes
+  /// takes a free one, and the last ones move into what is still free. An endpoint may stand in several.
   mutating func arrange(_ endpoints: [SocketEndpoint], id: UInt32) -> [SocketEndpoint] {
     guard let previous = slots[id], !previous.isEmpty else {
       slots[id] = endpoints
       return endpoints
     }
     if previous == endpoints { return previous }
-    let wanted = Set(endpoints)
-    let kept = Set(previous)
-    var arrivals = endpoints.filter { !kept.contains($0) }[...]
+    var wanted: [SocketEndpoint: Int] = [:]
+    for endpoint in endpoints { wanted[endpoint, default: 0] += 1 }
     var result: [SocketEndpoint?] = previous.map { endpoint in
-      wanted.contains(endpoint) ? endpoint : arrivals.popFirst()
+      guard let count = wanted[endpoint], count > 0 else { return nil }
+      wanted[endpoint] = count - 1
+      return endpoint
     }
+    var arrivals = ArraySlice<SocketEndpoint>()
+    for endpoint in endpoints {
+      guard let count = wanted[endpoint], count > 0 else { continue }
+      wanted[endpoint] = count - 1
+      arrivals.append(endpoint)
+    }
+    for index in result.indices where result[index] == nil { result[index] = arrivals.popFirst() }
     result += arrivals.map { $0 }
-    while let hole = result.firstIndex(of: nil) {
-      let last = result.removeLast()
-      if hole < result.count { result[hole] = last }
+    var hole = 0
+    while true {
+      while result.last == .some(nil) { result.removeLast() }
+      while hole < result.count, result[hole] != nil { hole += 1 }
+      guard hole < result.count else { break }
+      result[hole] = result.removeLast()
     }
     let arranged = result.compactMap(\.self)
     slots[id] = arranged
@@ -89,14 +108,22 @@ public struct ProxyAllocation: Sendable, Hashable {
     return number
   }
 
-  /// Forgets ids that no plan used, so that they can be given again.
+  /// Gives an id back.
+  mutating func release(_ key: PortKey) {
+    guard let id = ids.removeValue(forKey: key) else { return }
+    usedIDs.remove(id)
+    slots[id] = nil
+    affinityNumbers[id] = nil
+  }
+
+  /// Gives the number of a class back.
+  mutating func release(_ balancing: BalancingClass) {
+    if let number = classes.removeValue(forKey: balancing) { usedClasses.remove(number) }
+  }
+
+  /// Forgets ids that no plan uses.
   mutating func keepOnly(_ used: Set<UInt32>) {
-    for (key, id) in ids where !used.contains(id) {
-      ids[key] = nil
-      usedIDs.remove(id)
-      slots[id] = nil
-      affinityNumbers[id] = nil
-    }
+    for (key, id) in ids where !used.contains(id) { release(key) }
   }
 
   /// Forgets numbers of endpoints that are gone.

@@ -39,46 +39,4 @@ public enum ProxyMark {
   public static func kind(of mark: UInt32) -> Kind { Kind(rawValue: mark >> 29) ?? .localSlots }
   public static func classNumber(of mark: UInt32) -> UInt32 { (mark & classMask) >> 18 }
   public static func id(of mark: UInt32) -> UInt32 { mark & idMask }
-
-  /// The bit of the packet mark that asks for masquerading; kube-proxy's default (bit 14).
-  public static let masquerade: UInt32 = 0x4000
-}
-
-/// Services of one class share a balancing chain: equal protocol, number of slots and affinity time.
-public struct BalancingClass: Hashable, Sendable, Comparable {
-  public var transport: TransportProtocol
-  public var slots: Int
-  /// Nil without affinity.
-  public var affinitySeconds: UInt32?
-
-  public init(_ transport: TransportProtocol, slots: Int, affinitySeconds: UInt32? = nil) {
-    self.transport = transport
-    self.slots = slots
-    self.affinitySeconds = affinitySeconds
-  }
-
-  /// `KUBE-LB-TCP-3`, `KUBE-AFF-TCP-3-10800`.
-  public var chain: String {
-    if let affinitySeconds { return "KUBE-AFF-\(transport.rawValue)-\(slots)-\(affinitySeconds)" }
-    return "KUBE-LB-\(transport.rawValue)-\(slots)"
-  }
-
-  /// Reads a chain's name back.
-  public init?(chain: String) {
-    let parts = chain.split(separator: "-")
-    guard parts.count >= 4, parts[0] == "KUBE", let transport = TransportProtocol(rawValue: String(parts[2])),
-      let slots = Int(parts[3]), slots > 0
-    else { return nil }
-    switch (parts[1], parts.count) {
-    case ("LB", 4): self.init(transport, slots: slots)
-    case ("AFF", 5):
-      guard let seconds = UInt32(parts[4]) else { return nil }
-      self.init(transport, slots: slots, affinitySeconds: seconds)
-    default: return nil
-    }
-  }
-
-  public static func < (a: Self, b: Self) -> Bool {
-    (a.transport, a.slots, a.affinitySeconds ?? 0) < (b.transport, b.slots, b.affinitySeconds ?? 0)
-  }
 }

@@ -8,6 +8,7 @@ struct ProxyMetrics: Sendable {
   let programming: Histogram
   let failures: Counter
   let deletedFlows: Counter
+  let differences: Counter
   private let services: Gauge
   private let endpoints: Gauge
   private let withoutLocalInternal: Gauge
@@ -40,6 +41,11 @@ struct ProxyMetrics: Sendable {
       metrics.counter(
         "kubeproxy_conntrack_reconciler_deleted_entries_total", "Deletions of stale UDP flows, by endpoint."
       ).child()
+    differences =
+      metrics.counter(
+        "weft_proxy_plan_differences_total",
+        "Elements and chains in which the kept plan differed from one made anew. Should stay 0."
+      ).child()
     services = metrics.gauge("weft_proxy_services", "Services that the proxy serves.").child()
     endpoints = metrics.gauge("weft_proxy_endpoints", "Endpoints in slots.").child()
     let noLocal = metrics.gauge(
@@ -53,14 +59,15 @@ struct ProxyMetrics: Sendable {
     quarantined = metrics.gauge("weft_proxy_quarantined_objects", "Objects left out of the rules.").child()
   }
 
-  func record(_ report: ProxyReport, _ plan: ProxyPlan, duration elapsed: Duration) {
+  func record(_ report: ProxyReport, _ plan: ProxyPlanner, duration elapsed: Duration) {
     duration.observe(elapsed)
     let now = Timestamp.now()
     lastSync.set(Double(now.seconds) + Double(now.nanoseconds) * 1e-9)
     services.set(Double(plan.services))
     endpoints.set(Double(plan.endpoints))
-    withoutLocalInternal.set(Double(plan.withoutLocalEndpoints.internal))
-    withoutLocalExternal.set(Double(plan.withoutLocalEndpoints.external))
+    let withoutLocal = plan.withoutLocalEndpoints
+    withoutLocalInternal.set(Double(withoutLocal.internal))
+    withoutLocalExternal.set(Double(withoutLocal.external))
     operations.increment(by: UInt64(report.operations))
     bytes.increment(by: UInt64(report.netlinkBytes))
     quarantined.set(Double(report.quarantined.count))

@@ -23,15 +23,22 @@ public struct ProxyReport: Sendable {
 
 /// Keeps KUBE-PROXY in force. Calls of `sync` run one after the other; changes that arrive meanwhile are the
 /// next call's.
+///
+/// Hand in changes (`sync(changes)`) where they are known: that costs what changed. `sync(view)` plans everything; it puts the
+/// same in force and is the safety net.
 public actor ProxySyncer {
   private let worker: RulesetWorker
   private let configuration: ProxyConfiguration
   private let logger: Logger
-  private var allocation: [IPFamily: ProxyAllocation] = [:]
-  private var udpEndpoints: [IPFamily: [UInt32: Set<SocketEndpoint>]] = [:]
   private let metrics: ProxyMetrics
-  /// The trigger times already accounted for, by EndpointSlice.
-  private var triggerTimes: [ObjectKey: String]?
+  private var planner: ProxyPlanner
+  /// What is in force is not known to be the plan: the next synchronisation hands the tables in whole.
+  private var needsWhole = true
+  private var hasPlan = false
+  /// The trigger times already accounted for, by EndpointSlice, of Services that have any.
+  private var triggerTimes: [ObjectKey: [ObjectKey: String]] = [:]
+  private var hasRecorded = false
+  private var warned: Set<QuarantinedObject> = []
   private var isBusy = false
   private var waiting: [CheckedContinuation<Void, Never>] = []
   /// How long `follow` waits before it tries a refused transaction again.
@@ -47,26 +54,43 @@ public actor ProxySyncer {
     self.configuration = configuration
     self.logger = logger
     self.metrics = ProxyMetrics(metrics)
+    var allocation: [IPFamily: ProxyAllocation] = [:]
     for family in configuration.families {
       if let table = worker.initially.tables[ProxyTables.id(family)] {
         allocation[family] = ProxyAllocation(recovering: table, family: family)
-        udpEndpoints[family] = allocation[family]?.udpEndpoints
       }
     }
+    planner = ProxyPlanner(configuration, previous: allocation)
   }
 
-  /// Plans from `view` and returns when the plan is in force. Throws `WeftError` NET0021 when the kernel
+  /// Plans everything from `view` and returns when the plan is in force. Throws `WeftError` NET0021 when the kernel
   /// refuses the whole.
   public func sync(_ view: ClusterView) async throws -> ProxyReport {
+    try await sync(view.allChanges)
+  }
+
+  /// Takes in changes and returns when they are in force. The first ones must be whole. Throws `WeftError` NET0021 when the
+  /// kernel refuses them; the changes are not lost then, the next call puts them in force.
+  public func sync(_ changes: ViewChanges) async throws -> ProxyReport {
     await takeTurn()
     defer { giveTurn() }
     let clock = ContinuousClock()
     let start = clock.now
-    let plan = planProxy(view, configuration, previous: allocation)
+    let delta = planner.apply(changes)
+    // Nothing is known of Services before the first whole view: an empty table would take them out of force.
+    hasPlan = hasPlan || changes.isWhole
+    guard hasPlan else { return ProxyReport() }
+    let isWhole = needsWhole || changes.isWhole
+    let tables = isWhole ? planner.tables : []
     let planned = clock.now
-    let commit: SyncReport
+    needsWhole = true
+    var commit = SyncReport()
     do {
-      commit = try await worker.commit("proxy", plan.tables)
+      if isWhole {
+        commit = try await worker.commit("proxy", tables)
+      } else if !delta.tables.isEmpty {
+        commit = try await commitDelta(delta)
+      }
     } catch {
       metrics.failures.increment()
       throw WeftError(
@@ -75,21 +99,22 @@ public actor ProxySyncer {
         next: "see `nft list ruleset` and the kernel log for another program that changes these tables",
         exit: .unreachable, isRetryable: (error as? NftablesError)?.isRetryable ?? false, underlying: error)
     }
-    allocation = plan.allocation
-    await clearStaleFlows(plan)
+    // An element that was refused is tried again with the next change.
+    needsWhole = !commit.quarantined.isEmpty
+    await clearStaleFlows(delta.flows)
     var report = ProxyReport()
-    report.services = plan.services
-    report.endpoints = plan.endpoints
+    report.services = planner.services
+    report.endpoints = planner.endpoints
     report.operations = commit.operations
     report.netlinkBytes = commit.netlinkBytes
     report.readMilliseconds = commit.readMilliseconds
     report.planMilliseconds = Double((planned - start) / .microseconds(1)) / 1000 + commit.diffMilliseconds
     report.commitMilliseconds = commit.commitMilliseconds
     report.quarantined =
-      plan.quarantined
+      planner.quarantined
       + commit.quarantined.map { .init(object: "Service \($0.object)", reason: $0.reason) }
-    metrics.record(report, plan, duration: clock.now - start)
-    recordProgrammingLatency(view)
+    metrics.record(report, planner, duration: clock.now - start)
+    recordProgrammingLatency(changes)
     if report.operations > 0 {
       logger.info(
         "service rules changed",
@@ -98,10 +123,48 @@ public actor ProxySyncer {
           "plan_ms": "\(report.planMilliseconds)", "commit_ms": "\(report.commitMilliseconds)",
         ])
     }
-    for left in report.quarantined {
-      logger.warning("left out", metadata: ["object": "\(left.object)", "reason": "\(left.reason)"])
+    warn(report.quarantined)
+    return report
+  }
+
+  private func commitDelta(_ delta: ProxyDelta) async throws -> SyncReport {
+    do {
+      return try await worker.commit("proxy", deltas: delta.tables)
+    } catch let error as NftablesError where error.isStale {
+      return try await worker.commit("proxy", planner.tables)
+    }
+  }
+
+  /// Makes the plan anew from the whole view and puts what differs in force. Nothing should: call it when no change waits,
+  /// now and then, with a whole set of changes. Differences are counted and said aloud.
+  public func compare(_ whole: ViewChanges) async throws -> ProxyReport {
+    await takeTurn()
+    defer { giveTurn() }
+    guard hasPlan, !needsWhole, whole.isWhole else { return ProxyReport() }
+    var fresh = ProxyPlanner(configuration, previous: planner.allocation)
+    _ = fresh.apply(whole)
+    planner = fresh
+    needsWhole = true
+    let commit = try await worker.commit("proxy", fresh.tables)
+    needsWhole = false
+    var report = ProxyReport()
+    report.operations = commit.operations
+    report.netlinkBytes = commit.netlinkBytes
+    if commit.operations > 0 {
+      metrics.differences.increment(by: UInt64(commit.operations))
+      logger.error(
+        "service rules differed from a plan of the whole", metadata: ["operations": "\(commit.operations)"])
     }
     return report
+  }
+
+  /// Says once what is left out, and again when it comes back after it was gone.
+  private func warn(_ quarantined: [QuarantinedObject]) {
+    let now = Set(quarantined)
+    for left in now.subtracting(warned).sorted(by: { $0.object < $1.object }) {
+      logger.warning("left out", metadata: ["object": "\(left.object)", "reason": "\(left.reason)"])
+    }
+    warned = now
   }
 
   /// Synchronises each view that arrives until the sequence ends or the task is cancelled. Give it a stream
@@ -136,46 +199,27 @@ public actor ProxySyncer {
   }
 
   /// From the change of a pod or Service, as the EndpointSlice controller noted it, to rules in force.
-  private func recordProgrammingLatency(_ view: ClusterView) {
+  private func recordProgrammingLatency(_ changes: ViewChanges) {
     let (seconds, nanoseconds) = Timestamp.now()
     let now = Double(seconds) + Double(nanoseconds) * 1e-9
-    var seen: [ObjectKey: String] = [:]
-    for slices in view.endpointSlices.values {
-      for (key, slice) in slices {
+    for (service, state) in changes.services {
+      let before = triggerTimes[service] ?? [:]
+      var seen: [ObjectKey: String] = [:]
+      for (key, slice) in state?.slices ?? [:] {
         guard let text = slice.triggerTime else { continue }
         seen[key] = text
         // What was there at start was programmed by somebody else's standards.
-        guard let triggerTimes, triggerTimes[key] != text, let time = Timestamp.parse(text) else { continue }
+        guard hasRecorded, before[key] != text, let time = Timestamp.parse(text) else { continue }
         metrics.programming.observe(max(0, now - Double(time.seconds) - Double(time.nanoseconds) * 1e-9))
       }
+      triggerTimes[service] = seen.isEmpty ? nil : seen
     }
-    triggerTimes = seen
+    hasRecorded = true
   }
 
-  /// Flows of UDP services that still go to an endpoint that left, or that were refused while there was none.
-  private func clearStaleFlows(_ plan: ProxyPlan) async {
-    var filters: [FlowFilter] = []
-    for (family, ports) in plan.udpEndpoints {
-      for (id, now) in ports {
-        let before = udpEndpoints[family]?[id] ?? []
-        for gone in before.subtracting(now) {
-          filters.append(
-            FlowFilter(
-              family: family, transport: .udp, mark: id, markMask: ProxyMark.idMask, replySource: gone))
-        }
-        if before.isEmpty, !now.isEmpty {
-          filters.append(
-            FlowFilter(
-              family: family, transport: .udp, mark: ProxyMark.make(.reject, class: 0, id: id),
-              markMask: ProxyMark.kindMask | ProxyMark.idMask))
-        }
-      }
-      for (id, before) in udpEndpoints[family] ?? [:] where ports[id] == nil && !before.isEmpty {
-        filters.append(
-          FlowFilter(family: family, transport: .udp, mark: id, markMask: ProxyMark.idMask))
-      }
-    }
-    udpEndpoints = plan.udpEndpoints
+  /// Flows that still go to an endpoint that left, or that were refused while there was none.
+  private func clearStaleFlows(_ changes: [FlowChange]) async {
+    let filters = changes.flatMap(\.filters)
     guard !filters.isEmpty else { return }
     let bounded = Array(filters.prefix(Self.flowDeletionsMax))
     do {
@@ -184,16 +228,27 @@ public actor ProxySyncer {
       }
       metrics.deletedFlows.increment(by: UInt64(bounded.count))
     } catch {
-      logger.warning("stale udp flows stay", metadata: ["error": "\(error)"])
+      logger.warning("stale flows stay", metadata: ["error": "\(error)"])
     }
   }
 }
 
-extension ProxyAllocation {
-  /// Endpoints of UDP service ports, by id.
-  var udpEndpoints: [UInt32: Set<SocketEndpoint>] {
-    var result: [UInt32: Set<SocketEndpoint>] = [:]
-    for (key, id) in ids where key.transport == .udp { result[id] = Set(slots[id] ?? []) }
-    return result
+extension FlowChange {
+  /// What the kernel has to forget.
+  var filters: [FlowFilter] {
+    guard let now else {
+      return [FlowFilter(family: family, transport: transport, mark: id, markMask: ProxyMark.idMask)]
+    }
+    var filters = before.subtracting(now).sorted().map { gone in
+      FlowFilter(
+        family: family, transport: transport, mark: id, markMask: ProxyMark.idMask, replySource: gone)
+    }
+    if before.isEmpty, !now.isEmpty, transport != .tcp {
+      filters.append(
+        FlowFilter(
+          family: family, transport: transport, mark: ProxyMark.make(.reject, class: 0, id: id),
+          markMask: ProxyMark.kindMask | ProxyMark.idMask))
+    }
+    return filters
   }
 }

@@ -11,7 +11,7 @@ import Proxy
 import Ruleset
 import Testing
 
-private func manyServices(_ count: Int) -> ClusterView {
+func manyServices(_ count: Int) -> ClusterView {
   var view = ClusterView()
   for index in 0..<count {
     let name = "s\(index)"
@@ -24,7 +24,7 @@ private func manyServices(_ count: Int) -> ClusterView {
   return view
 }
 
-private func pair(_ index: Int, shifted: Int = 0) -> [(String, String)] {
+func pair(_ index: Int, shifted: Int = 0) -> [(String, String)] {
   (0..<2).map {
     ("10.42.\((index * 2 + $0 + shifted) / 250 % 250).\((index * 2 + $0 + shifted) % 250 + 1)", "n2")
   }

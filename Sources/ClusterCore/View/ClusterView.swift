@@ -21,6 +21,8 @@ public struct ClusterView: Sendable {
   public private(set) var quarantined: [QuarantineKey: UnreadableObject] = [:]
   /// The Service of each EndpointSlice, so that one that changes its label leaves the old place.
   private var serviceOfSlice: [ObjectKey: ObjectKey] = [:]
+  /// What changed since somebody asked; nil as long as nobody has.
+  var notes: ChangeNotes?
 
   public struct QuarantineKey: Hashable, Sendable {
     public var kind: String
@@ -48,6 +50,7 @@ public struct ClusterView: Sendable {
     let kind = tree.kind
     let key = tree.key
     quarantined[QuarantineKey(kind: kind, key: key)] = nil
+    note(kind, key)
     do throws(UnreadableObject) {
       switch kind {
       case "Service": services[key] = try Service(tree)
@@ -55,6 +58,7 @@ public struct ClusterView: Sendable {
         let slice = try EndpointSlice(tree)
         removeSlice(key)
         if let service = slice.service {
+          notes?.services.insert(service)
           endpointSlices[service, default: [:]][key] = slice
           serviceOfSlice[key] = service
         }
@@ -76,6 +80,7 @@ public struct ClusterView: Sendable {
   /// Takes an object out.
   public mutating func remove(kind: String, _ key: ObjectKey) {
     quarantined[QuarantineKey(kind: kind, key: key)] = nil
+    note(kind, key)
     switch kind {
     case "Service": services[key] = nil
     case "EndpointSlice": removeSlice(key)
@@ -89,8 +94,16 @@ public struct ClusterView: Sendable {
     }
   }
 
+  private mutating func note(_ kind: String, _ key: ObjectKey) {
+    guard notes != nil else { return }
+    notes?.kinds.insert(kind)
+    if kind == "Service" { notes?.services.insert(key) }
+    if kind == "Node" { notes?.nodes.insert(key.name) }
+  }
+
   private mutating func removeSlice(_ key: ObjectKey) {
     guard let service = serviceOfSlice.removeValue(forKey: key) else { return }
+    notes?.services.insert(service)
     endpointSlices[service]?[key] = nil
     if endpointSlices[service]?.isEmpty == true { endpointSlices[service] = nil }
   }

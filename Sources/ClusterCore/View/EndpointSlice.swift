@@ -21,6 +21,9 @@ public struct EndpointSlice: Sendable, Hashable {
     public var hostname: String?
     public var nodeName: String?
     public var zone: String?
+    /// Zones and nodes that should use it (`hints.forZones`, `hints.forNodes`).
+    public var hintedZones: [String] = []
+    public var hintedNodes: [String] = []
     /// The pod behind it, when `targetRef` names one.
     public var pod: ObjectKey?
   }
@@ -70,7 +73,13 @@ public struct EndpointSlice: Sendable, Hashable {
         Endpoint(
           address: address, isReady: isReady, isServing: conditions["serving"]?.bool ?? isReady,
           isTerminating: conditions["terminating"]?.bool ?? false, hostname: endpoint["hostname"]?.string,
-          nodeName: endpoint["nodeName"]?.string, zone: endpoint["zone"]?.string, pod: pod))
+          nodeName: endpoint["nodeName"]?.string, zone: endpoint["zone"]?.string,
+          hintedZones: Self.names(endpoint.at("hints", "forZones")),
+          hintedNodes: Self.names(endpoint.at("hints", "forNodes")), pod: pod))
     }
+  }
+
+  private static func names(_ list: JSON?) -> [String] {
+    (list?.elements ?? []).compactMap { $0["name"]?.string }
   }
 }

@@ -52,6 +52,8 @@ public struct Service: Sendable, Hashable {
   public var selector: [String: String]
   public var labels: [String: String]
   public var annotations: [String: String]
+  /// When it was made, as text that sorts by time; of two that claim the same address and port the older has it.
+  public var creationTime: String
 
   /// Reads the tree of a Service. Throws `UnreadableObject` for what cannot mean anything, such as a bad address.
   public init(_ tree: JSON) throws(UnreadableObject) {
@@ -88,6 +90,7 @@ public struct Service: Sendable, Hashable {
     selector = tree.at("spec", "selector")?.stringMap ?? [:]
     labels = tree.labels
     annotations = tree.annotations
+    creationTime = tree.at("metadata", "creationTimestamp")?.string ?? ""
     ports = []
     for (index, port) in (tree.at("spec", "ports")?.elements ?? []).enumerated() {
       ports.append(

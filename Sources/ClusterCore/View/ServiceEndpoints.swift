@@ -12,18 +12,39 @@ public struct ServiceEndpoint: Sendable, Hashable, Comparable {
   public var isServing: Bool
   public var isTerminating: Bool
   public var nodeName: String?
+  public var zone: String?
+  public var hintedZones: [String] = []
+  public var hintedNodes: [String] = []
   public var pod: ObjectKey?
   public static func < (a: Self, b: Self) -> Bool { a.target < b.target }
 }
 
-extension ClusterView {
-  /// Every endpoint that slices list for a Service port and family, sorted and each target once, whatever its state.
-  /// Slices name their ports as the Service does.
-  public func allEndpoints(
-    of service: ObjectKey, port: Service.Port, family: IPFamily, on nodeName: String? = nil
-  ) -> [ServiceEndpoint] {
+/// Where the node that asks stands.
+public struct NodePlace: Sendable, Hashable {
+  /// Nil: no endpoint is local.
+  public var name: String?
+  /// The label `topology.kubernetes.io/zone`.
+  public var zone: String?
+  public init(name: String?, zone: String? = nil) {
+    self.name = name
+    self.zone = zone
+  }
+}
+
+/// The endpoints that a Service port uses on a node.
+public struct EndpointChoice: Sendable, Hashable {
+  /// For traffic of policy Cluster, after topology hints.
+  public var cluster: [ServiceEndpoint]
+  /// For traffic of policy Local.
+  public var local: [ServiceEndpoint]
+}
+
+extension Sequence<EndpointSlice> {
+  /// Every endpoint that the slices list for a Service port and family, sorted and each target once, whatever its
+  /// state. Slices name their ports as the Service does.
+  public func endpoints(of port: Service.Port, family: IPFamily, on nodeName: String?) -> [ServiceEndpoint] {
     var byTarget: [SocketEndpoint: ServiceEndpoint] = [:]
-    for slice in (endpointSlices[service] ?? [:]).values where slice.family == family {
+    for slice in self where slice.family == family {
       for slicePort in slice.ports where slicePort.name == port.name && slicePort.transport == port.transport
       {
         guard let number = slicePort.port else { continue }
@@ -32,6 +53,7 @@ extension ClusterView {
             target: SocketEndpoint(endpoint.address, number),
             isLocal: nodeName != nil && endpoint.nodeName == nodeName, isReady: endpoint.isReady,
             isServing: endpoint.isServing, isTerminating: endpoint.isTerminating, nodeName: endpoint.nodeName,
+            zone: endpoint.zone, hintedZones: endpoint.hintedZones, hintedNodes: endpoint.hintedNodes,
             pod: endpoint.pod)
           // The same address may stand in two slices while the controller moves it: the ready one counts.
           if let seen = byTarget[candidate.target], seen.isReady || !candidate.isReady { continue }
@@ -40,6 +62,24 @@ extension ClusterView {
       }
     }
     return byTarget.values.sorted()
+  }
+
+  /// The endpoints a Service port uses on a node: those of the cluster that its hints allow, and the local ones.
+  /// KEP-1669's fall-back is applied to each set for itself.
+  public func choice(of port: Service.Port, family: IPFamily, at place: NodePlace) -> EndpointChoice {
+    let all = endpoints(of: port, family: family, on: place.name)
+    return EndpointChoice(
+      cluster: ClusterView.hinted(ClusterView.usable(all), at: place),
+      local: place.name == nil ? [] : ClusterView.usable(all.filter(\.isLocal)))
+  }
+}
+
+extension ClusterView {
+  /// Every endpoint that slices list for a Service port and family, sorted and each target once, whatever its state.
+  public func allEndpoints(
+    of service: ObjectKey, port: Service.Port, family: IPFamily, on nodeName: String? = nil
+  ) -> [ServiceEndpoint] {
+    (endpointSlices[service] ?? [:]).values.endpoints(of: port, family: family, on: nodeName)
   }
 
   /// The endpoints that take traffic: the ready ones; when there are none, those that still serve while they
@@ -52,13 +92,32 @@ extension ClusterView {
     return endpoints.filter { $0.isServing && $0.isTerminating }
   }
 
-  /// The endpoints a Service port uses on a node: all over the cluster, and the local ones (fall-back applied to each
-  /// set for itself, as KEP-1669 says).
+  /// The endpoints that topology hints leave for a node: those hinted at the node when each has a hint of nodes and
+  /// one names this node; else likewise by zone; else all. Hints count while endpoints are ready.
+  public static func hinted(_ usable: [ServiceEndpoint], at place: NodePlace) -> [ServiceEndpoint] {
+    guard let first = usable.first, first.isReady else { return usable }
+    func narrowed(_ name: String?, _ hints: (ServiceEndpoint) -> [String]) -> [ServiceEndpoint]? {
+      guard let name, !name.isEmpty, !hints(first).isEmpty, usable.allSatisfy({ !hints($0).isEmpty }) else {
+        return nil
+      }
+      let mine = usable.filter { hints($0).contains(name) }
+      return mine.isEmpty ? nil : mine
+    }
+    return narrowed(place.name, \.hintedNodes) ?? narrowed(place.zone, \.hintedZones) ?? usable
+  }
+
+  /// Where a node stands, as far as the view knows it.
+  public func place(of nodeName: String?) -> NodePlace {
+    NodePlace(name: nodeName, zone: nodeName.flatMap { nodes[$0]?.zone })
+  }
+
+  /// The endpoints a Service port uses on a node. Without a node's name, all over the cluster.
   public func endpoints(
     of service: ObjectKey, port: Service.Port, family: IPFamily, on nodeName: String?
   ) -> (cluster: [ServiceEndpoint], local: [ServiceEndpoint]) {
-    let all = allEndpoints(of: service, port: port, family: family, on: nodeName)
-    return (Self.usable(all), Self.usable(all.filter(\.isLocal)))
+    let choice = (endpointSlices[service] ?? [:]).values.choice(
+      of: port, family: family, at: place(of: nodeName))
+    return (choice.cluster, choice.local)
   }
 
   /// The pods that selectors of a NetworkPolicy peer choose.

@@ -33,6 +33,13 @@ public struct NftablesError: Error, Sendable, CustomStringConvertible {
   /// Another writer was in between, a buffer was short, memory was tight: the same call may succeed.
   public var isRetryable: Bool { [EINTR, EAGAIN, ENOBUFS, ENOMEM, EBUSY].contains(errno) }
 
+  /// The kernel was busy and nothing has happened: trying again at once, a few times, is right. Not so ENOBUFS, which may
+  /// mean that the answer was lost and the change is in force.
+  var isForNow: Bool { [EINTR, EAGAIN, ENOMEM, EBUSY].contains(errno) }
+
+  /// What was to be changed is not known any more: hand it in whole.
+  public var isStale: Bool { errno == ESTALE }
+
   public var description: String {
     let reason = String(cString: strerror(errno))
     return "\(operation): \(reason)\(message.isEmpty ? "" : " (\(message))")"

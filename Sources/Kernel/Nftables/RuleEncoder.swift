@@ -130,6 +130,18 @@ struct RuleEncoder {
         nftnl_expr_set_u32($0, UInt16(NFTNL_EXPR_NG_MODULUS), modulus)
         nftnl_expr_set_u32($0, UInt16(NFTNL_EXPR_NG_TYPE), NFT_NG_RANDOM.rawValue)
       }
+    case .hashed(let inner, let modulus, let seed):
+      // What is hashed must not lie in the registers of what is being put together.
+      let from = (word / 4 + 1) * 4
+      load(inner, from)
+      expression("hash") {
+        nftnl_expr_set_u32($0, UInt16(NFTNL_EXPR_HASH_TYPE), NFT_HASH_JENKINS.rawValue)
+        nftnl_expr_set_u32($0, UInt16(NFTNL_EXPR_HASH_SREG), register(from))
+        nftnl_expr_set_u32($0, UInt16(NFTNL_EXPR_HASH_DREG), register(word))
+        nftnl_expr_set_u32($0, UInt16(NFTNL_EXPR_HASH_LEN), UInt32(DataType.length(of: inner.type)))
+        nftnl_expr_set_u32($0, UInt16(NFTNL_EXPR_HASH_MODULUS), modulus)
+        nftnl_expr_set_u32($0, UInt16(NFTNL_EXPR_HASH_SEED), seed)
+      }
     case .constant(let datum, _):
       expression("immediate") { made in
         nftnl_expr_set_u32(made, UInt16(NFTNL_EXPR_IMM_DREG), register(word))

@@ -15,16 +15,50 @@ import Synchronization
 public final class RulesetWorker: Sendable {
   public static let waitersMax = 4096
   /// How often the kernel is asked whether another program has changed something (one small message).
-  public static let checkSeconds: Int32 = 10
+  public static let checkSeconds: Int32 = 1
 
   private struct Waiter {
     var planner: String
     var done: @Sendable (Result<SyncReport, any Error>) -> Void
   }
 
+  /// What a planner wants that is not in force yet.
+  private enum Wish {
+    case whole([Table])
+    case deltas([TableDelta])
+
+    /// Takes in what was handed in after this.
+    mutating func take(_ later: [TableDelta]) {
+      switch self {
+      case .whole(var tables):
+        for delta in later {
+          if let at = tables.firstIndex(where: { $0.id == delta.id }) { tables[at].apply(delta) }
+        }
+        self = .whole(tables)
+      case .deltas(var deltas):
+        for delta in later {
+          if let at = deltas.firstIndex(where: { $0.id == delta.id }) {
+            deltas[at].merge(delta)
+          } else {
+            deltas.append(delta)
+          }
+        }
+        self = .deltas(deltas)
+      }
+    }
+
+    var ids: [Table.ID] {
+      switch self {
+      case .whole(let tables): tables.map(\.id)
+      case .deltas(let deltas): deltas.map(\.id)
+      }
+    }
+  }
+
   private struct Pending {
-    var tables: [String: [Table]] = [:]
-    var isDirty = false
+    var wishes: [String: Wish] = [:]
+    /// Who has handed in tables, ever.
+    var planners: Set<String> = []
     var waiters: [Waiter] = []
     var tasks: [@Sendable (RulesetSyncer) -> Void] = []
     var isStopping = false
@@ -85,15 +119,42 @@ public final class RulesetWorker: Sendable {
     }
   }
 
+  /// Changes tables of `planner` that are in force, element by element: costs what changes. Throws an `NftablesError` with
+  /// ESTALE when the tables in force are not known (none were handed in, or the last transaction failed): hand them in
+  /// whole then.
+  @discardableResult
+  public func commit(_ planner: String, deltas: [TableDelta]) async throws -> SyncReport {
+    try await withCheckedThrowingContinuation { continuation in
+      submit(planner, deltas: deltas) { continuation.resume(with: $0) }
+    }
+  }
+
   /// The same without waiting.
   public func submit(
     _ planner: String, _ tables: [Table],
     done: @escaping @Sendable (Result<SyncReport, any Error>) -> Void = { _ in }
   ) {
+    submit(planner, done) { $0 = .whole(tables) }
+  }
+
+  /// The same without waiting. Deltas that wait are merged.
+  public func submit(
+    _ planner: String, deltas: [TableDelta],
+    done: @escaping @Sendable (Result<SyncReport, any Error>) -> Void = { _ in }
+  ) {
+    submit(planner, done) { wish in
+      if wish == nil { wish = .deltas(deltas) } else { wish?.take(deltas) }
+    }
+  }
+
+  private func submit(
+    _ planner: String, _ done: @escaping @Sendable (Result<SyncReport, any Error>) -> Void,
+    _ change: (inout Wish?) -> Void
+  ) {
     let isAccepted = pending.withLock { pending in
       guard !pending.isStopping, pending.waiters.count < Self.waitersMax else { return false }
-      pending.tables[planner] = tables
-      pending.isDirty = true
+      change(&pending.wishes[planner])
+      pending.planners.insert(planner)
       pending.waiters.append(Waiter(planner: planner, done: done))
       return true
     }
@@ -158,69 +219,63 @@ public final class RulesetWorker: Sendable {
   /// One transaction for all. When the kernel refuses a planner's table, that planner's tables stay as they
   /// were and the others go on without it: a bad policy must not hold up Services.
   private func commit(
-    _ planners: [(key: String, value: [Table])], with syncer: RulesetSyncer
+    _ wishes: [String: Wish], with syncer: RulesetSyncer, _ tables: inout [String: Set<Table.ID>]
   ) -> [String: Result<SyncReport, any Error>] {
     var results: [String: Result<SyncReport, any Error>] = [:]
-    var kept: Set<Table.ID> = []
-    while results.count < planners.count {
-      let rest = planners.filter { results[$0.key] == nil }
+    while results.count < wishes.count {
+      let rest = wishes.filter { results[$0.key] == nil }.sorted { $0.key < $1.key }
+      var whole: [Table] = []
+      var deltas: [TableDelta] = []
+      for (_, wish) in rest {
+        switch wish {
+        case .whole(let tables): whole += tables
+        case .deltas(let changes): deltas += changes
+        }
+      }
+      let kept = tables.filter { wishes[$0.key] == nil || results[$0.key] != nil }.values
+        .reduce(into: Set<Table.ID>()) { $0.formUnion($1) }
       do {
-        let report = try syncer.sync(rest.flatMap(\.value), keeping: kept)
-        for planner in rest { results[planner.key] = .success(report) }
+        let report = try syncer.sync(whole, deltas: deltas, keeping: kept)
+        for (planner, wish) in rest {
+          results[planner] = .success(report)
+          if case .whole(let now) = wish { tables[planner] = Set(now.map(\.id)) }
+        }
       } catch {
-        let guilty = rest.first { planner in planner.value.contains { $0.id == error.table } }
-        for planner in rest where guilty == nil || planner.key == guilty?.key {
-          results[planner.key] = .failure(error)
-          kept.formUnion(planner.value.map(\.id))
+        let guilty = rest.first { $0.value.ids.contains { $0 == error.table } }
+        for (planner, wish) in rest where guilty == nil || planner == guilty?.key {
+          results[planner] = .failure(error)
+          tables[planner, default: []].formUnion(wish.ids)
         }
       }
     }
     return results
   }
 
-  /// Reads the tables again when another program has committed, and repairs them.
-  private func check(_ syncer: RulesetSyncer) {
-    guard (try? syncer.hasForeignChange()) == true else { return }
-    let tables = pending.withLock { pending in
-      expected.isSubset(of: pending.tables.keys) ? pending.tables.sorted { $0.key < $1.key } : []
-    }
-    // Refusals come up again, and are reported, with the next tables handed in.
-    if !tables.isEmpty { _ = commit(tables, with: syncer) }
-  }
-
   private func work(_ syncer: RulesetSyncer) {
+    /// Tables by planner, as far as handed in.
+    var tables: [String: Set<Table.ID>] = [:]
     while true {
       guard waitBriefly(wakeUp) else {
-        check(syncer)
+        // Another program may have committed. A repair that fails is tried again at the next look.
+        _ = try? syncer.repair()
         continue
       }
-      let (tables, waiters, tasks, isStopping) = pending.withLock {
-        pending -> ([(key: String, value: [Table])]?, [Waiter], [@Sendable (RulesetSyncer) -> Void], Bool) in
+      let (wishes, waiters, tasks, isStopping) = pending.withLock {
+        pending -> ([String: Wish], [Waiter], [@Sendable (RulesetSyncer) -> Void], Bool) in
+        let isComplete = expected.isSubset(of: pending.planners)
+        let tasks = pending.tasks
+        pending.tasks = []
         // Waiters of a planner that came first wait for the others.
-        let isComplete = expected.isSubset(of: pending.tables.keys) || pending.isStopping
-        defer {
-          if isComplete {
-            pending.waiters = []
-            pending.isDirty = false
-          }
-          pending.tasks = []
-        }
-        guard isComplete else { return (nil, [], pending.tasks, pending.isStopping) }
-        let planners = pending.tables.sorted { $0.key < $1.key }
-        return (
-          pending.isDirty && !(pending.isStopping && !expected.isSubset(of: pending.tables.keys))
-            ? planners : nil, pending.waiters, pending.tasks, pending.isStopping
-        )
+        guard isComplete || pending.isStopping else { return ([:], [], tasks, false) }
+        let wishes = isComplete ? pending.wishes : [:]
+        let waiters = pending.waiters
+        pending.wishes = [:]
+        pending.waiters = []
+        return (wishes, waiters, tasks, pending.isStopping)
       }
-      if let tables {
-        let results = commit(tables, with: syncer)
-        for waiter in waiters {
-          waiter.done(results[waiter.planner] ?? .failure(NftablesError(operation: "commit", errno: EPROTO)))
-        }
-      } else {
-        let stopped = NftablesError(operation: "wait for a transaction", errno: ECANCELED)
-        for waiter in waiters { waiter.done(.failure(stopped)) }
-      }
+      let results = commit(wishes, with: syncer, &tables)
+      let stopped = NftablesError(operation: "wait for a transaction", errno: ECANCELED)
+      for waiter in waiters { waiter.done(results[waiter.planner] ?? .failure(stopped)) }
       for task in tasks { task(syncer) }
       if isStopping {
         signal(settled)

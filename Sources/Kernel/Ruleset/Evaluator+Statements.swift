@@ -107,6 +107,10 @@ extension Walk {
     case .sourceAddressKind: return .number(kind(of: packet.source))
     case .destinationAddressKind: return .number(kind(of: packet.destination))
     case .random(let modulus): return .number(modulus == 0 ? 0 : context.draw(modulus) % modulus)
+    case .hashed(let inner, let modulus, let seed):
+      return load(inner, table).map {
+        .number(modulus == 0 ? 0 : JenkinsHash.slot($0.bytes, modulus: modulus, seed: seed))
+      }
     case .constant(let value, _): return value
     case .masked(let inner, let mask): return load(inner, table)?.combined(with: mask, &)
     case .or(let inner, let bits): return load(inner, table)?.combined(with: bits, |)

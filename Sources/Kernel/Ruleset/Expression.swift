@@ -27,6 +27,8 @@ public indirect enum Expression: Hashable, Sendable {
   case destinationAddressKind
   /// `numgen random mod N`.
   case random(modulus: UInt32)
+  /// `jhash EXPR mod N seed S`: the same for equal values, on every machine.
+  case hashed(Expression, modulus: UInt32, seed: UInt32)
   case constant(Datum, DataType)
   case masked(Expression, Datum)
   case or(Expression, Datum)
@@ -61,7 +63,7 @@ public indirect enum Expression: Hashable, Sendable {
     case .metaProtocol: [.etherType]
     case .ctDirection: [.direction]
     case .sourceAddressKind, .destinationAddressKind: [.addressKind]
-    case .random: [.slot]
+    case .random, .hashed: [.slot]
     case .constant(_, let type): [type]
     case .masked(let inner, _), .or(let inner, _), .xor(let inner, _): inner.type
     case .networkOrder: [.networkMark]

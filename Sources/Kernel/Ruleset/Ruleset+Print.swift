@@ -190,6 +190,8 @@ extension Expression: CustomStringConvertible {
     case .sourceAddressKind: "fib saddr type"
     case .destinationAddressKind: "fib daddr type"
     case .random(let modulus): "numgen random mod \(modulus)"
+    case .hashed(let inner, let modulus, let seed):
+      "jhash \(inner) mod \(modulus) seed 0x\(String(seed, radix: 16))"
     case .constant(let value, let type): DataType.text([type], value)
     case .masked(let inner, let mask): "\(inner) & \(inner.text(of: mask))"
     case .or(let inner, let bits): "\(inner) | \(inner.text(of: bits))"

@@ -10,35 +10,39 @@
 import Addresses
 import Ruleset
 
-extension FamilyPlanner {
+/// The chains of one family's table. What they depend on does not change while a proxy runs, classes aside.
+struct ProxyChains {
+  private let configuration: ProxyConfiguration
+  private let family: IPFamily
+
+  init(_ configuration: ProxyConfiguration, _ family: IPFamily) {
+    self.configuration = configuration
+    self.family = family
+  }
+
   private var side: TableFamily.Addressed { .init(family) }
   private var saddr: Expression { .source(side) }
   private var daddr: Expression { .destination(side) }
   private var endpointType: [DataType] { [side.addressType, .port] }
   private var markID: Expression { .ctMark.masked(ProxyMark.idMask) }
+  private var masquerade: UInt32 { 1 << UInt32(configuration.masqueradeBit & 31) }
 
-  /// The table, once all Services are added.
-  var table: Table {
-    var classes = NamedSet("class", key: [.mark], data: .verdict)
-    classes.insert(.number(0), .drop)
-    for (balancing, number) in allocation.classes {
-      classes.insert(.number(number << 18), .goto(balancing.chain))
-    }
-    return Table(
+  /// The table with these elements of Services.
+  func table(sets: [NamedSet], classes: Set<BalancingClass>) -> Table {
+    Table(
       side.table, ProxyTables.name,
-      sets: [
-        services, nodePorts, localOf, entry, classes, backends, affinity, affinityPicks, affinityEndpoints,
-        sourceRanges, clusterIPs, nodeAddresses,
-        Self.blocks("pod-net", configuration.podNetworks, family),
-        Self.blocks("cluster-net", configuration.clusterNetworks, family), hairpin,
+      sets: sets + [
+        entry, affinity, nodeAddresses, blocks("pod-net", configuration.podNetworks),
+        blocks("cluster-net", configuration.clusterNetworks),
+        blocks("service-net", configuration.serviceNetworks),
       ],
-      chains: baseChains + entryChains + balancingChains + leavingChains)
+      chains: baseChains + entryChains + balancingChains(classes) + leavingChains)
   }
 
   private var entry: NamedSet {
     var entry = NamedSet("entry", key: [.mark], data: .verdict)
     let chains: [(ProxyMark.Kind, String)] = [
-      (.cluster, "KUBE-BALANCE"), (.external, "KUBE-EXT"), (.externalLocal, "KUBE-XLB"),
+      (.cluster, "KUBE-CLUSTER"), (.external, "KUBE-EXT"), (.externalLocal, "KUBE-XLB"),
       (.sourceRanges, "KUBE-FW"), (.sourceRangesLocal, "KUBE-FW-XLB"), (.reject, "KUBE-REJECT"),
     ]
     for (kind, chain) in chains { entry.insert(.number(kind.rawValue << 29), .goto(chain)) }
@@ -56,12 +60,29 @@ extension FamilyPlanner {
     return NamedSet("np-addrs", key: [side.addressType], values: own.map { .address($0) })
   }
 
-  private static func blocks(_ name: String, _ prefixes: [IPPrefix], _ family: IPFamily) -> NamedSet {
+  private func blocks(_ name: String, _ prefixes: [IPPrefix]) -> NamedSet {
     var set = NamedSet(name, key: [.address(family)], isInterval: true)
     for prefix in IPPrefix.disjoint(prefixes.filter { $0.family == family }) {
       set.insert(.address(prefix.address), through: .address(prefix.last))
     }
     return set
+  }
+
+  /// Whether a packet comes from a pod, as far as the node can tell; nil when it cannot.
+  private func isLocalSource(_ isLocal: Bool) -> Statement? {
+    switch configuration.localDetection {
+    case nil: return nil
+    case .clusterCIDR:
+      guard configuration.clusterNetworks.contains(where: { $0.family == family }) else { return nil }
+      return .lookup(saddr, set: "cluster-net", negated: !isLocal)
+    case .nodeCIDR:
+      guard configuration.podNetworks.contains(where: { $0.family == family }) else { return nil }
+      return .lookup(saddr, set: "pod-net", negated: !isLocal)
+    case .bridgeInterface(let name):
+      return Datum.interface(name).map { .match(.inputInterface, isLocal ? .equal : .notEqual, $0) }
+    case .interfaceNamePrefix(let prefix):
+      return Datum.interfacePrefix(prefix).map { .match(.inputInterface, isLocal ? .equal : .notEqual, $0) }
+    }
   }
 
   private var baseChains: [Chain] {
@@ -106,12 +127,12 @@ extension FamilyPlanner {
         rules: [
           Rule(.vmap(.ctMark.masked(ProxyMark.classMask), map: "class")), Rule(.goto("KUBE-REJECT")),
         ]),
+      Chain("KUBE-CLUSTER", rules: clusterRules + [Rule(.goto("KUBE-BALANCE"))]),
       Chain("KUBE-EXT", rules: [Rule(.jump("KUBE-MARK-MASQ")), Rule(.goto("KUBE-BALANCE"))]),
       // Policy Local keeps the source; pods of this node and the node itself use all endpoints.
       Chain(
         "KUBE-XLB",
-        rules: [
-          Rule(.lookup(saddr, set: "pod-net", negated: false), .goto("KUBE-BALANCE")),
+        rules: (isLocalSource(true).map { [Rule($0, .goto("KUBE-CLUSTER"))] } ?? []) + [
           Rule(.match(.sourceAddressKind, .equal, .number(Expression.kindLocal)), .goto("KUBE-EXT")),
           Rule(.setCtMark(.mapped(.ctMark, map: "local-of", [.mark]))),
           Rule(.match(.ctMark.masked(ProxyMark.kindMask), .notEqual, .number(0)), .drop),
@@ -120,42 +141,57 @@ extension FamilyPlanner {
       Chain("KUBE-FW", rules: ranged("KUBE-EXT")),
       Chain("KUBE-FW-XLB", rules: ranged("KUBE-XLB")),
       Chain(
-        "KUBE-MARK-MASQ", rules: [Rule(.setMetaMark(.or(.metaMark, .number(ProxyMark.masquerade))))]),
+        "KUBE-MARK-MASQ", rules: [Rule(.setMetaMark(.or(.metaMark, .number(masquerade))))]),
       // ICMP for TCP is rate limited by the kernel (11 of 20 connects timed out), resets are not.
       Chain(
         "KUBE-REJECT", rules: [Rule(.transport(6), .reject(.tcpReset)), Rule(.reject(.portUnreachable))]),
     ]
   }
 
-  private var balancingChains: [Chain] {
-    var classes = Set(allocation.classes.keys)
-    // Slot 0 is where a packet goes that met the maps between two generations (449 of 60,000 connects without
-    // it).
-    for balancing in classes where balancing.affinitySeconds == nil {
-      classes.insert(BalancingClass(balancing.transport, slots: 1))
-    }
-    return classes.sorted().map { balancing in
-      balancing.affinitySeconds == nil ? plainChain(balancing) : affinityChain(balancing)
+  /// Sources that are not of the cluster would get answers from an address they do not know, past this node.
+  private var clusterRules: [Rule] {
+    if configuration.masqueradesAll { return [Rule(.jump("KUBE-MARK-MASQ"))] }
+    return isLocalSource(false).map { [Rule($0, .jump("KUBE-MARK-MASQ"))] } ?? []
+  }
+
+  /// Slot 0 is where a packet goes that met the maps between two generations (449 of 60,000 connects without it).
+  static func isRetry(_ balancing: BalancingClass) -> Bool {
+    balancing.slots == 1 && balancing.method == .random
+  }
+
+  private func balancingChains(_ used: Set<BalancingClass>) -> [Chain] {
+    let retries = TransportProtocol.allCases.map { BalancingClass($0, slots: 1) }
+    return used.union(retries).sorted().map(balancing)
+  }
+
+  /// The chain of a class.
+  func balancing(_ balancing: BalancingClass) -> Chain {
+    switch balancing.method {
+    case .random: plainChain(balancing, .random(modulus: UInt32(balancing.slots)))
+    case .maglev: plainChain(balancing, .hashed(saddr, modulus: UInt32(balancing.slots), seed: Self.hashSeed))
+    case .affinity(let seconds): affinityChain(balancing, seconds)
     }
   }
 
-  private func plainChain(_ balancing: BalancingClass) -> Chain {
-    let slot = Expression.concatenation([markID, .random(modulus: UInt32(balancing.slots))])
+  /// The same on every node, so that a client meets the same endpoint whichever node it comes through.
+  private static let hashSeed: UInt32 = 0x7765_6674
+
+  private func plainChain(_ balancing: BalancingClass, _ choice: Expression) -> Chain {
+    let slot = Expression.concatenation([markID, choice])
     let retry = BalancingClass(balancing.transport, slots: 1).chain
     return Chain(
       balancing.chain,
       rules: [
         Rule(.transport(balancing.transport.number), .dnat(.mapped(slot, map: "backends", endpointType))),
-        Rule(.goto(balancing.slots == 1 ? "KUBE-REJECT" : retry)),
+        Rule(.goto(Self.isRetry(balancing) ? "KUBE-REJECT" : retry)),
       ])
   }
 
   /// Entries hold an endpoint's number, not its address: the packet path cannot overwrite data, so an address
   /// would stay after its endpoint is gone. The look-up of a number that is gone misses, and a live endpoint
   /// is picked.
-  private func affinityChain(_ balancing: BalancingClass) -> Chain {
+  private func affinityChain(_ balancing: BalancingClass, _ seconds: UInt32) -> Chain {
     let client = Expression.concatenation([markID, saddr])
-    let seconds = balancing.affinitySeconds ?? 10800
     let remember = Statement.update(set: "affinity", key: client, data: .ctMark, timeoutSeconds: seconds)
     let isFlow = Statement.match(
       .ctMark.masked(ProxyMark.kindMask), .equal, .number(ProxyMark.Kind.affinityFlow.rawValue << 29))
@@ -177,14 +213,24 @@ extension FamilyPlanner {
   }
 
   private var leavingChains: [Chain] {
-    // After DNAT a ClusterIP that is still the destination has no such port.
+    // After DNAT a ClusterIP that is still the destination has no such port, and an address that is none is nobody's.
     let noSuchPort = Rule(
       .ctState(.new), .lookup(daddr, set: "cluster-ips", negated: false), .goto("KUBE-REJECT"))
+    let noSuchService = Rule(
+      .ctState(.new), .lookup(daddr, set: "service-net", negated: false),
+      .match(.destinationAddressKind, .notEqual, .number(Expression.kindLocal)), .drop)
+    // A connection whose endpoint left is not known any more: what is left of it is ended for both sides.
+    let handshake = TCPFlag.fin | TCPFlag.syn | TCPFlag.rst | TCPFlag.ack
+    let lost = Rule(
+      .ctState(.new), .transport(6),
+      .match(.masked(.tcpFlags, .byte(handshake)), .notEqual, .byte(TCPFlag.syn)),
+      .lookup(markID, set: "reset-id", negated: false), .goto("KUBE-REJECT"))
+    let filters = [lost, noSuchPort, noSuchService]
     let isMarked = Statement.match(
-      .metaMark.masked(ProxyMark.masquerade), .notEqual, .number(0))
+      .metaMark.masked(masquerade), .notEqual, .number(0))
     return [
-      Chain("KUBE-FORWARD", .init(.filter, .forward, priority: -5), rules: [noSuchPort]),
-      Chain("KUBE-OUTPUT", .init(.filter, .output, priority: -5), rules: [noSuchPort]),
+      Chain("KUBE-FORWARD", .init(.filter, .forward, priority: -5), rules: filters),
+      Chain("KUBE-OUTPUT", .init(.filter, .output, priority: -5), rules: filters),
       Chain(
         "POSTROUTING", .init(.nat, .postrouting, priority: 100), rules: [Rule(.goto("KUBE-POSTROUTING"))]),
       Chain(
@@ -201,7 +247,7 @@ extension FamilyPlanner {
       Chain(
         "KUBE-MASQ",
         rules: [
-          Rule(.setMetaMark(.xor(.metaMark, .number(ProxyMark.masquerade)))),
+          Rule(.setMetaMark(.xor(.metaMark, .number(masquerade)))),
           Rule(.masquerade(fullyRandom: true)),
         ]),
     ]

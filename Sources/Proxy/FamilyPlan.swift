@@ -1,0 +1,281 @@
+// The plan of one family's table, kept: what each Service contributes, who holds which address and port, and how often shared
+// elements are asked for. Replacing one Service's contribution costs that Service, whatever else there is.
+
+import Addresses
+import ClusterObjects
+import ClusterView
+import Ruleset
+
+/// State of one table; `replace` is its only change.
+struct FamilyPlan: Sendable {
+  let configuration: ProxyConfiguration
+  let family: IPFamily
+  private(set) var allocation: ProxyAllocation
+  private(set) var plans: [ObjectKey: ServicePlan] = [:]
+  /// Who holds an address and port, and of contested ones everybody who claims it.
+  private var holders: [ProxySet: [Datum: ObjectKey]] = [.services: [:], .nodePorts: [:]]
+  private var contested: [ProxySet: [Datum: Set<ObjectKey>]] = [:]
+  private var clusterIPs: [IPAddress: Int] = [:]
+  private var hairpins: [IPAddress: Int] = [:]
+  private var classUse: [BalancingClass: Int] = [:]
+  /// Classes that have an element and a chain, used or not.
+  private var installed: Set<BalancingClass>
+  private(set) var starved: Set<ObjectKey> = []
+  private(set) var troubled: Set<ObjectKey> = []
+  private(set) var totals = Totals()
+  /// Endpoints behind ids as an earlier process left them, until the first whole plan.
+  private var recovered: [UInt32: ServicePlan.Flows]
+
+  /// Unused classes that stay, so that a Service which grows and shrinks does not change verdict maps all the time.
+  static let idleClassesMax = 64
+
+  struct Totals: Sendable {
+    var servicePorts = 0
+    var endpoints = 0
+    var internalWithoutLocal = 0
+    var externalWithoutLocal = 0
+
+    mutating func add(_ plan: ServicePlan, _ sign: Int) {
+      servicePorts += sign * plan.servicePorts
+      endpoints += sign * plan.endpoints
+      internalWithoutLocal += sign * plan.withoutLocal.internal
+      externalWithoutLocal += sign * plan.withoutLocal.external
+    }
+  }
+
+  init(_ configuration: ProxyConfiguration, _ family: IPFamily, _ allocation: ProxyAllocation) {
+    self.configuration = configuration
+    self.family = family
+    self.allocation = allocation
+    installed = Set(allocation.classes.keys)
+    recovered = allocation.clearableFlows
+  }
+
+  // MARK: - Change
+
+  /// Plans a Service anew, or takes it out.
+  mutating func replace(
+    _ key: ObjectKey, _ state: ServiceState?, at place: NodePlace, _ delta: inout TableDelta,
+    _ flows: inout [FlowChange]
+  ) {
+    let old = plans[key]
+    let planner = ServicePlanner(configuration: configuration, family: family, place: place)
+    let new = state.flatMap { planner.plan($0, &allocation) }
+    guard old != nil || new != nil else { return }
+    changeElements(old, new, &delta)
+    changeCounted(old, new, &delta)
+    changeFlows(old, new, &flows)
+    let claimed = Set((old?.claims ?? []).map(ClaimKey.init) + (new?.claims ?? []).map(ClaimKey.init))
+    let before = claimed.map { ($0, effective($0)) }
+    plans[key] = new
+    for (claim, element) in before {
+      settle(claim, key, isClaimed: new?.claims.contains { ClaimKey($0) == claim } ?? false)
+      let now = effective(claim)
+      if now != element { delta.setElement(claim.set.name, claim.key, now) }
+    }
+    for (port, _) in old?.ids ?? [:] where new?.ids[port] == nil { allocation.release(port) }
+    if let old { totals.add(old, -1) }
+    if let new { totals.add(new, 1) }
+    mark(key, new?.isStarved ?? false, in: &starved)
+    mark(key, !(new?.problems.isEmpty ?? true), in: &troubled)
+  }
+
+  /// To be called when every Service there is has been planned: forgets numbers of those that an earlier process served.
+  mutating func finishWhole(_ flows: inout [FlowChange]) {
+    var used: Set<UInt32> = []
+    for plan in plans.values { used.formUnion(plan.ids.values) }
+    allocation.keepOnly(used)
+    for (id, before) in recovered where !used.contains(id) && !before.targets.isEmpty {
+      flows.append(
+        FlowChange(family: family, id: id, transport: before.transport, before: before.targets, now: nil))
+    }
+    recovered = [:]
+  }
+
+  /// Takes out classes that nobody has used for long; chains of a constant number stay for later.
+  mutating func dropIdleClasses(_ delta: inout TableDelta) {
+    let idle = installed.count - classUse.count
+    guard idle > Self.idleClassesMax else { return }
+    let unused = installed.filter { classUse[$0] == nil }.sorted()
+    for balancing in unused.prefix(idle - Self.idleClassesMax) {
+      guard let number = allocation.classes[balancing] else { continue }
+      installed.remove(balancing)
+      allocation.release(balancing)
+      delta.setElement(ProxySet.classes.name, .number(number << 18), nil)
+      if !ProxyChains.isRetry(balancing) { delta.setChain(balancing.chain, nil) }
+    }
+  }
+
+  private func mark(_ key: ObjectKey, _ isIn: Bool, in set: inout Set<ObjectKey>) {
+    if isIn { set.insert(key) } else { set.remove(key) }
+  }
+
+  private func changeElements(_ old: ServicePlan?, _ new: ServicePlan?, _ delta: inout TableDelta) {
+    let unchanged = Set(old?.elements ?? []).intersection(new?.elements ?? [])
+    for element in old?.elements ?? [] where !unchanged.contains(element) {
+      delta.setElement(element.set.name, element.key, nil)
+    }
+    for element in new?.elements ?? [] where !unchanged.contains(element) {
+      delta.setElement(element.set.name, element.key, element.element)
+    }
+  }
+
+  private mutating func changeCounted(_ old: ServicePlan?, _ new: ServicePlan?, _ delta: inout TableDelta) {
+    func count<Value: Hashable>(_ list: [Value], _ sign: Int, _ counts: inout [Value: Int]) {
+      for value in list {
+        let now = counts[value, default: 0] + sign
+        counts[value] = now == 0 ? nil : now
+      }
+    }
+    if old?.clusterIPs ?? [] != new?.clusterIPs ?? [] {
+      count(new?.clusterIPs ?? [], 1, &clusterIPs)
+      count(old?.clusterIPs ?? [], -1, &clusterIPs)
+      for address in Set((old?.clusterIPs ?? []) + (new?.clusterIPs ?? [])) {
+        let element = clusterIPs[address].map { _ in Element(.present) }
+        delta.setElement(ProxySet.clusterIPs.name, .address(address), element)
+      }
+    }
+    if old?.hairpins ?? [] != new?.hairpins ?? [] {
+      count(new?.hairpins ?? [], 1, &hairpins)
+      count(old?.hairpins ?? [], -1, &hairpins)
+      for address in Set(old?.hairpins ?? []).symmetricDifference(new?.hairpins ?? []) {
+        let element = hairpins[address].map { _ in Element(.present) }
+        delta.setElement(ProxySet.hairpin.name, Self.pair(address), element)
+      }
+    }
+    guard old?.classes ?? [] != new?.classes ?? [] else { return }
+    count(new?.classes ?? [], 1, &classUse)
+    count(old?.classes ?? [], -1, &classUse)
+    for balancing in new?.classes ?? [] where installed.insert(balancing).inserted {
+      guard let number = allocation.classes[balancing] else { continue }
+      delta.setElement(
+        ProxySet.classes.name, .number(number << 18), Element(.verdict(.goto(balancing.chain))))
+      delta.setChain(balancing.chain, chains.balancing(balancing))
+    }
+  }
+
+  private func changeFlows(_ old: ServicePlan?, _ new: ServicePlan?, _ flows: inout [FlowChange]) {
+    for (id, now) in new?.flows ?? [:] {
+      let before = old?.flows[id] ?? recovered[id]
+      if before?.targets != now.targets {
+        flows.append(
+          FlowChange(
+            family: family, id: id, transport: now.transport, before: before?.targets ?? [],
+            now: now.targets))
+      }
+    }
+    for (id, before) in old?.flows ?? [:] where new?.flows[id] == nil && !before.targets.isEmpty {
+      flows.append(
+        FlowChange(family: family, id: id, transport: before.transport, before: before.targets, now: nil))
+    }
+  }
+
+  // MARK: - Claims
+
+  private struct ClaimKey: Hashable {
+    var set: ProxySet
+    var key: Datum
+    init(_ claim: ServicePlan.Claim) {
+      set = claim.entry.set
+      key = claim.entry.key
+    }
+    init(_ set: ProxySet, _ key: Datum) {
+      self.set = set
+      self.key = key
+    }
+  }
+
+  private func claim(of service: ObjectKey, _ claim: ClaimKey) -> ServicePlan.Claim? {
+    plans[service]?.claims.first { $0.entry.key == claim.key && $0.entry.set == claim.set }
+  }
+
+  /// The element that stands in the map: that of the holder.
+  private func effective(_ claim: ClaimKey) -> Element? {
+    guard let holder = holders[claim.set]?[claim.key] else { return nil }
+    return self.claim(of: holder, claim)?.entry.element
+  }
+
+  private mutating func settle(_ claim: ClaimKey, _ service: ObjectKey, isClaimed: Bool) {
+    let holder = holders[claim.set]?[claim.key]
+    if contested[claim.set]?[claim.key] == nil, holder == nil || holder == service {
+      holders[claim.set]?[claim.key] = isClaimed ? service : nil
+      return
+    }
+    var claimants = contested[claim.set]?[claim.key] ?? Set([holder].compactMap(\.self))
+    if isClaimed { claimants.insert(service) } else { claimants.remove(service) }
+    let winner = claimants.min { order($0, claim) < order($1, claim) }
+    holders[claim.set]?[claim.key] = winner
+    contested[claim.set, default: [:]][claim.key] = claimants.count > 1 ? claimants : nil
+  }
+
+  private func order(_ service: ObjectKey, _ claim: ClaimKey) -> (ServicePlan.Rank, String, ObjectKey) {
+    (self.claim(of: service, claim)?.rank ?? .external, plans[service]?.creationTime ?? "", service)
+  }
+
+  // MARK: - Reading
+
+  private static func pair(_ address: IPAddress) -> Datum {
+    Datum(.address(address), .address(address))
+  }
+
+  private var chains: ProxyChains { ProxyChains(configuration, family) }
+
+  /// The table as a whole: costs all elements.
+  var table: Table {
+    var elements: [ProxySet: [Datum: Element]] = [:]
+    for set in ProxySet.allCases { elements[set] = [:] }
+    elements[.services]?.reserveCapacity(plans.count)
+    elements[.backends]?.reserveCapacity(totals.endpoints)
+    for (service, plan) in plans {
+      for planned in plan.elements { elements[planned.set]?[planned.key] = planned.element }
+      for claim in plan.claims where holders[claim.entry.set]?[claim.entry.key] == service {
+        elements[claim.entry.set]?[claim.entry.key] = claim.entry.element
+      }
+    }
+    for address in clusterIPs.keys { elements[.clusterIPs]?[.address(address)] = Element(.present) }
+    for address in hairpins.keys { elements[.hairpin]?[Self.pair(address)] = Element(.present) }
+    elements[.classes]?[.number(0)] = Element(.verdict(.drop))
+    for balancing in installed {
+      guard let number = allocation.classes[balancing] else { continue }
+      elements[.classes]?[.number(number << 18)] = Element(.verdict(.goto(balancing.chain)))
+    }
+    let sets = ProxySet.allCases.map { set in
+      var declared = set.declaration(family)
+      declared.elements = elements[set] ?? [:]
+      return declared
+    }
+    return chains.table(sets: sets, classes: installed)
+  }
+
+  /// Services of which something is left out.
+  var quarantined: [QuarantinedObject] {
+    var result = troubled.flatMap { key in
+      (plans[key]?.problems ?? []).map { QuarantinedObject(object: "Service \(key)", reason: $0) }
+    }
+    for (set, claims) in contested {
+      for (key, claimants) in claims {
+        let holder = holders[set]?[key]
+        for loser in claimants where loser != holder {
+          result.append(
+            QuarantinedObject(
+              object: "Service \(loser)",
+              reason:
+                "\(set.declaration(family).elementText(key, Element(.present))) belongs to another Service"
+                + (holder.map { " (\($0))" } ?? "")))
+        }
+      }
+    }
+    return result
+  }
+}
+
+extension ProxyAllocation {
+  /// Flows that have to be cleared when an endpoint of theirs leaves, as far as a restart can know: TCP is not among them.
+  var clearableFlows: [UInt32: ServicePlan.Flows] {
+    var result: [UInt32: ServicePlan.Flows] = [:]
+    for (key, id) in ids where key.transport != .tcp {
+      result[id] = .init(transport: key.transport, targets: Set(slots[id] ?? []))
+    }
+    return result
+  }
+}

@@ -1,0 +1,249 @@
+// From one Service and its endpoints to its elements. Numbers come from the allocation; nothing else is shared between
+// Services here.
+
+import Addresses
+import ClusterObjects
+import ClusterView
+import Ruleset
+
+/// Plans Services of one family, one by one.
+struct ServicePlanner {
+  let configuration: ProxyConfiguration
+  let family: IPFamily
+  let place: NodePlace
+
+  /// What a port of a Service is planned from.
+  private struct Port {
+    var name: String
+    var port: Service.Port
+    var service: Service
+    var balancing: ServiceBalancing
+  }
+
+  private struct Slots {
+    var id: UInt32
+    /// 0, which drops, when there are none.
+    var classNumber: UInt32
+  }
+
+  /// Nil when the Service has nothing in this family.
+  func plan(_ state: ServiceState, _ allocation: inout ProxyAllocation) -> ServicePlan? {
+    let service = state.service
+    let own = service.clusterIPs.filter { $0.family == family }
+    let balancers = service.loadBalancerIPs.filter { $0.family == family }
+    let external = service.externalIPs.filter { $0.family == family }
+    guard !own.isEmpty || !external.isEmpty || !balancers.isEmpty else { return nil }
+    var plan = ServicePlan(creationTime: service.creationTime, clusterIPs: own)
+    let balancing = ServiceBalancing(service, &plan.problems)
+    for port in service.ports {
+      let name = port.name.isEmpty ? "\(service.key):\(port.port)" : "\(service.key):\(port.name)"
+      let planned = Port(
+        name: ProxyAllocation.PortKey.shortened(name), port: port, service: service, balancing: balancing)
+      let isFed = add(
+        planned, state.slices, own: own, balancers: balancers, external: external, &plan, &allocation)
+      if !isFed {
+        plan.problems.append("no service-port id, class or endpoint number is free")
+        plan.isStarved = true
+      }
+    }
+    return plan
+  }
+
+  /// False when numbers ran out: what was added until then stays.
+  private func add(
+    _ port: Port, _ slices: [ObjectKey: EndpointSlice], own: [IPAddress], balancers: [IPAddress],
+    external: [IPAddress], _ plan: inout ServicePlan, _ allocation: inout ProxyAllocation
+  ) -> Bool {
+    let service = port.service
+    let (cluster, local) = endpoints(of: port, slices, &plan)
+    plan.servicePorts += 1
+    plan.endpoints += cluster.count
+    for endpoint in cluster + local where endpoint.isLocal || endpoint.nodeName == nil || place.name == nil {
+      if !plan.hairpins.contains(endpoint.target.address) { plan.hairpins.append(endpoint.target.address) }
+    }
+    let isRejected = cluster.isEmpty
+    let nodePort = service.kind != .clusterIP && !own.isEmpty ? port.port.nodePort : 0
+    let hasExternal = nodePort != 0 || !external.isEmpty || !balancers.isEmpty
+    if service.internalTrafficPolicy == .local, !own.isEmpty {
+      if local.isEmpty { plan.withoutLocal.internal += 1 }
+      guard let mine = balance(port, local, isLocal: true, &plan, &allocation) else { return false }
+      // Class 0 drops: nobody here serves it, and others must not.
+      let mark =
+        isRejected
+        ? ProxyMark.make(.reject, class: 0, id: mine.id)
+        : ProxyMark.make(.cluster, class: mine.classNumber, id: mine.id)
+      for address in own { claim(.own, address, port, mark, port.name + " local", &plan) }
+      // Slots that no frontend names could not be recovered after a restart.
+      guard hasExternal else { return true }
+    }
+    guard let all = balance(port, cluster, isLocal: false, &plan, &allocation) else { return false }
+    if service.internalTrafficPolicy == .cluster {
+      let mark =
+        isRejected
+        ? ProxyMark.make(.reject, class: 0, id: all.id)
+        : ProxyMark.make(.cluster, class: all.classNumber, id: all.id)
+      for address in own { claim(.own, address, port, mark, port.name, &plan) }
+    }
+    guard hasExternal else { return true }
+    return addExternal(
+      port, all, local, isRejected: isRejected, nodePort: nodePort, balancers: balancers, external: external,
+      &plan, &allocation)
+  }
+
+  /// Node ports, load balancer addresses and external addresses.
+  private func addExternal(
+    _ port: Port, _ all: Slots, _ local: [ServiceEndpoint], isRejected: Bool, nodePort: UInt16,
+    balancers: [IPAddress], external: [IPAddress], _ plan: inout ServicePlan,
+    _ allocation: inout ProxyAllocation
+  ) -> Bool {
+    let service = port.service
+    let isLocal = service.externalTrafficPolicy == .local
+    func mark(_ kind: ProxyMark.Kind) -> UInt32 {
+      isRejected
+        ? ProxyMark.make(.reject, class: 0, id: all.id)
+        : ProxyMark.make(kind, class: all.classNumber, id: all.id)
+    }
+    let plain = mark(isLocal ? .externalLocal : .external)
+    let isRanged = !service.loadBalancerSourceRanges.isEmpty && !balancers.isEmpty && !isRejected
+    let ranged = isRanged ? mark(isLocal ? .sourceRangesLocal : .sourceRanges) : plain
+    if isLocal, !isRejected {
+      if local.isEmpty { plan.withoutLocal.external += 1 }
+      if !local.isEmpty {
+        guard let mine = balance(port, local, isLocal: true, &plan, &allocation) else { return false }
+        let slots = ProxyMark.make(.localSlots, class: mine.classNumber, id: mine.id)
+        for mark in Set([plain, ranged]) {
+          plan.add(
+            .localOf, .number(mark), .data(.number(slots)),
+            comment: "\(port.name) \(port.port.transport.rawValue)")
+        }
+      }
+    }
+    // A load balancer's address that is an external one too stays guarded by its source ranges.
+    for address in balancers { claim(.balancer, address, port, ranged, port.name, &plan) }
+    for address in external { claim(.external, address, port, plain, port.name, &plan) }
+    if isRanged { addSourceRanges(service, all.id, balancers, &plan) }
+    if nodePort != 0 {
+      plan.claim(
+        .own, .nodePorts, Datum(.transport(port.port.transport), .port(nodePort)), plain, comment: port.name)
+    }
+    return true
+  }
+
+  private func addSourceRanges(
+    _ service: Service, _ id: UInt32, _ balancers: [IPAddress], _ plan: inout ServicePlan
+  ) {
+    var ranges = service.loadBalancerSourceRanges.filter { $0.family == family }
+    // A node that may call its load balancer may find the address on itself, and then comes from that address.
+    if ranges.contains(where: { range in configuration.nodePortAddresses.contains { range.contains($0) } }) {
+      ranges += balancers.compactMap { IPPrefix($0, length: family.width) }
+    }
+    for range in IPPrefix.disjoint(ranges) {
+      plan.add(
+        .sourceRanges, Datum(.networkNumber(id), .address(range.address)),
+        .through(Datum(.networkNumber(id), .address(range.last))))
+    }
+  }
+
+  /// The endpoints that count, without those that no packet may be sent to.
+  private func endpoints(
+    of port: Port, _ slices: [ObjectKey: EndpointSlice], _ plan: inout ServicePlan
+  ) -> (cluster: [ServiceEndpoint], local: [ServiceEndpoint]) {
+    var choice = slices.values.choice(of: port.port, family: family, at: place)
+    let bad = (choice.cluster + choice.local).filter { !$0.target.address.mayBeEndpoint }
+    guard !bad.isEmpty else { return (choice.cluster, choice.local) }
+    for address in Set(bad.map(\.target.address)).sorted() {
+      let problem = "endpoint \(address) is no address that packets may be sent to"
+      if !plan.problems.contains(problem) { plan.problems.append(problem) }
+    }
+    choice.cluster.removeAll { !$0.target.address.mayBeEndpoint }
+    choice.local.removeAll { !$0.target.address.mayBeEndpoint }
+    return (choice.cluster, choice.local)
+  }
+
+  private func claim(
+    _ rank: ServicePlan.Rank, _ address: IPAddress, _ port: Port, _ mark: UInt32, _ comment: String,
+    _ plan: inout ServicePlan
+  ) {
+    let key = Datum(.address(address), .transport(port.port.transport), .port(port.port.port))
+    plan.claim(rank, .services, key, mark, comment: comment)
+  }
+
+  /// Gives endpoints their slots. Nil when numbers have run out. Asking twice for the same is harmless.
+  private func balance(
+    _ port: Port, _ list: [ServiceEndpoint], isLocal: Bool, _ plan: inout ServicePlan,
+    _ allocation: inout ProxyAllocation
+  ) -> Slots? {
+    let transport = port.port.transport
+    let key = ProxyAllocation.PortKey(port.name, transport, isLocal: isLocal)
+    guard let id = allocation.id(of: key) else { return nil }
+    if plan.ids.updateValue(id, forKey: key) != nil { return known(id, list, port, allocation) }
+    if transport != .tcp || port.balancing.resetsConnections {
+      plan.flows[id] = .init(transport: transport, targets: Set(list.map(\.target)))
+    }
+    if port.balancing.resetsConnections, transport == .tcp { plan.add(.resets, .number(id), .present) }
+    guard !list.isEmpty else { return Slots(id: id, classNumber: 0) }
+    let wanted = port.balancing.slots(of: list)
+    let arranged =
+      port.balancing.method == .maglev ? wanted : allocation.arrange(wanted, id: id)
+    let balancing = BalancingClass(transport, slots: arranged.count, port.balancing.method)
+    guard let number = allocation.number(of: balancing) else { return nil }
+    plan.classes.append(balancing)
+    if case .affinity = balancing.method {
+      allocation.keepAffinityNumbers(of: arranged, id: id)
+      for (slot, target) in arranged.enumerated() {
+        guard let endpoint = allocation.affinityNumber(of: target, id: id) else { return nil }
+        let flow = ProxyMark.make(.affinityFlow, class: endpoint, id: id)
+        plan.add(.affinityPicks, Datum(.number(id), .number(UInt32(slot))), .data(.number(flow)))
+      }
+      for target in Set(arranged).sorted() {
+        guard let endpoint = allocation.affinityNumber(of: target, id: id) else { return nil }
+        plan.add(
+          .affinityEndpoints, .number(ProxyMark.make(.affinityFlow, class: endpoint, id: id)),
+          .data(Self.datum(target)))
+      }
+    } else {
+      for (slot, target) in arranged.enumerated() {
+        plan.add(.backends, Datum(.number(id), .number(UInt32(slot))), .data(Self.datum(target)))
+      }
+    }
+    return Slots(id: id, classNumber: number)
+  }
+
+  /// The slots of an id that this plan has filled already: internal and external policy Local share them.
+  private func known(
+    _ id: UInt32, _ list: [ServiceEndpoint], _ port: Port, _ allocation: ProxyAllocation
+  ) -> Slots? {
+    guard !list.isEmpty else { return Slots(id: id, classNumber: 0) }
+    let count = port.balancing.slots(of: list).count
+    let balancing = BalancingClass(port.port.transport, slots: count, port.balancing.method)
+    return allocation.classes[balancing].map { Slots(id: id, classNumber: $0) }
+  }
+
+  static func datum(_ endpoint: SocketEndpoint) -> Datum {
+    Datum(.address(endpoint.address), .port(endpoint.port))
+  }
+}
+
+extension IPAddress {
+  /// False for loopback, link-local, multicast and unspecified addresses: whoever may write EndpointSlices must not turn a
+  /// Service into a way to the node's own sockets (CVE-2021-25737).
+  var mayBeEndpoint: Bool {
+    let bytes = self.bytes
+    if isLoopback || bytes.allSatisfy({ $0 == 0 }) { return false }
+    switch family {
+    case .v4: return !(bytes[0] == 169 && bytes[1] == 254) && bytes[0] < 224
+    case .v6:
+      let isMapped = bytes[..<10].allSatisfy { $0 == 0 } && bytes[10] == 255 && bytes[11] == 255
+      return !(bytes[0] == 0xfe && bytes[1] & 0xc0 == 0x80) && bytes[0] != 0xff && !isMapped
+    }
+  }
+}
+
+extension IPPrefix {
+  /// The blocks that are not inside another one: interval sets refuse overlaps, and blocks overlap only by
+  /// containment.
+  static func disjoint(_ blocks: [IPPrefix]) -> [IPPrefix] {
+    let unique = Set(blocks)
+    return unique.filter { block in !unique.contains { $0 != block && $0.contains(block) } }.sorted()
+  }
+}
