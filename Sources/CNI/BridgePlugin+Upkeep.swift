@@ -10,31 +10,45 @@ extension BridgePlugin {
     guard let lease = try leases.find("\(call.containerID):\(call.interfaceName)") else {
       throw CNIError(.differs, "container \(call.containerID) has no lease for \(call.interfaceName)")
     }
+    var expected = lease.addresses.map(\.address)
+    if let json = configuration.previousResult {
+      let previous = try CNIResult(json, version: configuration.version)
+      let own = previous.podInterface(call.interfaceName)?.index
+      expected += previous.assignments.filter { $0.interface == own }.map(\.address.address)
+    }
     do {
       var node = try RouteSession()
-      guard let bridge = try node.link(named: lease.bridge), bridge.isUp else {
-        throw CNIError(.differs, "bridge \(lease.bridge) is missing or down")
+      var master: Int32 = 0
+      if !lease.bridge.isEmpty {
+        guard let bridge = try node.link(named: lease.bridge), bridge.isUp else {
+          throw CNIError(.differs, "bridge \(lease.bridge) is missing or down")
+        }
+        master = bridge.index
       }
-      guard let port = try node.link(named: hostInterface), port.master == bridge.index, port.isUp else {
-        throw CNIError(.differs, "\(hostInterface) is missing, down or not a port of \(lease.bridge)")
+      guard let port = try node.link(named: hostInterface), port.master == master, port.isUp else {
+        let place = lease.bridge.isEmpty ? "" : " or not a port of \(lease.bridge)"
+        throw CNIError(.differs, "\(hostInterface) is missing, down\(place)")
       }
+      try checkExtras(lease)
       try runInNamespace(call.namespacePath) {
         var pod = try RouteSession()
-        guard let link = try pod.link(named: call.interfaceName), link.isUp else {
+        guard let link = try pod.link(named: call.interfaceName),
+          link.isUp || settings.leavesInterfaceDown
+        else {
           throw CNIError(.differs, "\(call.interfaceName) is missing or down in \(call.namespacePath)")
         }
-        let present = try pod.addresses(of: link.index).map(\.value)
-        for address in lease.addresses where !present.contains(address) {
+        let present = try pod.addresses(of: link.index).map(\.value.address)
+        for address in expected where !present.contains(address) {
           throw CNIError(.differs, "\(call.interfaceName) has lost its address \(address)")
         }
-        let routes = try pod.routes(table: 254)
-        for (address, gateway) in zip(lease.addresses, lease.gateways) {
-          for wanted in podRoutes(family: address.address.family, gateway: gateway)
-          where !routes.contains(where: {
-            $0.destination == wanted.destination && $0.gateway == wanted.gateway
-          }) {
-            throw CNIError(.differs, "\(call.namespacePath) has lost its route \(wanted)")
-          }
+        let routes = try pod.routes()
+        for wanted in podPaths(lease)
+        where !routes.contains(where: {
+          $0.destination == wanted.destination && $0.gateway == wanted.gateway
+            && $0.table == wanted.table ?? 254
+        }) {
+          throw CNIError(
+            .differs, "\(call.namespacePath) has lost its route to \(wanted.destination)")
         }
       }
     } catch {
@@ -74,10 +88,16 @@ extension BridgePlugin {
         failures.append(error)
       }
     }
+    do throws(CNIError) {
+      try HostPorts.collectGarbage(network: configuration.name, valid: valid)
+    } catch {
+      failures.append(error)
+    }
     do {
       var node = try RouteSession()
       let prefix = "weft:\(configuration.name)/"
-      for link in try node.links() where link.name.hasPrefix("vp") && link.alias.hasPrefix(prefix) {
+      for link in try node.links()
+      where (link.name.hasPrefix("vp") || link.kind == "ifb") && link.alias.hasPrefix(prefix) {
         let parts = link.alias.dropFirst(prefix.utf8.count).split(separator: "/", maxSplits: 1)
         guard parts.count == 2, !valid.contains("\(parts[0]):\(parts[1])") else { continue }
         try node.deleteLink(named: link.name)

@@ -21,6 +21,10 @@ public struct CNIError: Error, Sendable, Hashable {
     case interfaceExists = 101
     /// What CHECK found differs from what ADD made.
     case differs = 102
+    /// The bridge has another address of the subnet, and `forceAddress` is not set.
+    case foreignAddress = 103
+    /// Another pod has the host port.
+    case hostPortTaken = 104
   }
 
   public var code: Code

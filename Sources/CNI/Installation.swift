@@ -58,7 +58,7 @@ public func renderConflist(_ settings: NetworkSettings) -> String {
 }
 
 /// The names the executable answers to beside its own.
-public let pluginNames = ["loopback", "host-local", "bridge"]
+public let pluginNames = Plugin.names
 
 /// Puts the executable at `binary` into `folder` as `weft-cni`, and links its other names to it. What is
 /// there is replaced in one step each, so that a runtime never meets half a file; a running plugin keeps its

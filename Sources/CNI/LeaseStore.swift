@@ -23,6 +23,10 @@ public struct Lease: Sendable, Hashable {
   public var bridge: String
   public var podNamespace: String
   public var podName: String
+  /// What besides the link was wanted, written before it is made: DEL undoes it from here alone.
+  var extras: Set<Extra> = []
+
+  enum Extra: String { case masquerade, hostPorts, bandwidth, sourceGuard }
 
   var key: String { "\(containerID):\(interfaceName)" }
 
@@ -32,6 +36,7 @@ public struct Lease: Sendable, Hashable {
       "bootID": .string(bootID), "addresses": .array(addresses.map { .string("\($0)") }),
       "gateways": .array(gateways.map { .string("\($0)") }), "hostInterface": .string(hostInterface),
       "bridge": .string(bridge), "podNamespace": .string(podNamespace), "podName": .string(podName),
+      "extras": extras.isEmpty ? nil : .array(extras.map(\.rawValue).sorted().map { .string($0) }),
     ])
   }
 
@@ -50,6 +55,7 @@ public struct Lease: Sendable, Hashable {
     bridge = json["bridge"]?.string ?? ""
     podNamespace = json["podNamespace"]?.string ?? ""
     podName = json["podName"]?.string ?? ""
+    extras = Set(json["extras"]?.array?.compactMap { $0.string.flatMap { Extra(rawValue: $0) } } ?? [])
   }
 
   init(network: String, containerID: String, interfaceName: String) {
@@ -93,6 +99,13 @@ public struct LeaseStore: Sendable {
         .alreadyAttached,
         "container \(wanted.containerID) already has \(wanted.interfaceName) on \(wanted.network)",
         details: "it holds \(held); DEL comes before a second ADD")
+    }
+    if let stranger = requested.first(where: { address in !spaces.contains { $0.offset(of: address) != nil } }
+    ) {
+      throw CNIError(
+        .invalidConfiguration,
+        "the requested address \(stranger) is in no range of network \(wanted.network)",
+        details: spaces.map(\.description).joined(separator: ", "))
     }
     let pools = try openPools()
     for pool in pools { try pool.begin() }

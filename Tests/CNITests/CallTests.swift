@@ -18,14 +18,18 @@ func call(_ variables: [String: String], _ input: String, program: String = "wef
   let (json, code) = try call(["CNI_COMMAND": "VERSION"], #"{"cniVersion":"1.0.0"}"#)
   #expect(code == 0)
   #expect(
-    json["supportedVersions"]?.array?.compactMap(\.string) == ["0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"])
+    json["supportedVersions"]?.array?.compactMap(\.string) == [
+      "0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0",
+    ])
 }
 
 @Test(arguments: [
   (#"{"cniVersion":"9.0.0","name":"n"}"#, 1), ("not json", 6), (#"{"cniVersion":"1.0.0"}"#, 7),
   (#"{"cniVersion":"1.0.0","name":"../x"}"#, 7), (#"{"cniVersion":"1.0.0","name":"n"}"#, 7),
-  (#"{"cniVersion":"1.0.0","name":"n","ipam":{"subnet":"10.0.0.0/24"},"ipMasq":true}"#, 2),
-  (#"{"cniVersion":"1.0.0","name":"n","ipam":{"subnet":"10.0.0.0/24"},"vlan":4}"#, 2),
+  (#"{"cniVersion":"1.0.0","name":"n","ipam":{"subnet":"10.0.0.0/24"},"ipMasq":"yes"}"#, 7),
+  (#"{"cniVersion":"1.0.0","name":"n","ipam":{"subnet":"10.0.0.0/24"},"vlan":4095}"#, 7),
+  (#"{"cniVersion":"1.0.0","name":"n","ipam":{"subnet":"10.0.0.0/24"},"ipMasqBackend":"ebtables"}"#, 2),
+  (#"{"cniVersion":"1.0.0","name":"n","type":"../sh","ipam":{"subnet":"10.0.0.0/24"}}"#, 7),
   (#"{"cniVersion":"1.0.0","name":"n","ipam":{"subnet":"10.0.0.0/24","rangeStart":"10.1.0.1"}}"#, 7),
   (#"{"cniVersion":"1.0.0","name":"n","ipam":{"subnet":"10.0.0.0/24","type":"dhcp"}}"#, 2),
 ])
@@ -59,10 +63,10 @@ func `a bad configuration is refused with the specification's code`(input: Strin
   #expect(list["cniVersion"]?.string == "1.0.0" && list["name"]?.string == "weft")
   var members = try #require(list["plugins"]?.array?.first?.members)
   members += [JSONValue.Member("cniVersion", .string("1.0.0")), JSONValue.Member("name", .string("weft"))]
-  let network = try NetworkConfiguration(.object(members), needsRanges: true)
+  let network = try NetworkConfiguration(.object(members), isStrict: true)
   #expect(network.rangeSets.map { $0[0].gateway.description } == ["10.42.3.1", "fd00:42:0:3::1"])
   #expect(network.rangeSets[0][0].last.description == "10.42.3.254")
-  #expect(network.requiresNode && network.nodeSocket == "/run/weft/node.sock" && network.mtu == 1400)
+  #expect(network.requiresNode && network.nodeSocket == "/run/weft/node.sock" && network.bridge.mtu == 1400)
   #expect(network.routes?.count == 2)
 }
 

@@ -1,6 +1,7 @@
 // The bounded JSON reader: what it reads, what it refuses, and that no bytes trap it.
-import CNI
 import Testing
+
+@testable import CNI
 
 @Test(arguments: [
   (#"{"a":[1,-2,true,null,"x\né"]}"#, #"{"a":[1,-2,true,null,"x\né"]}"#),
@@ -40,7 +41,7 @@ func `a malformed document is refused with its position`(source: String) {
 @Test func `random and mutated documents never trap the readers behind them`() throws {
   var random = SeededGenerator(seed: 20_261_121)
   let seed = Array(
-    #"{"cniVersion":"1.0.0","name":"n","mtu":1500,"ipam":{"ranges":[[{"subnet":"10.0.0.0/30"}]],"routes":[{"dst":"::/0"}]}}"#
+    #"{"cniVersion":"1.0.0","name":"n","mtu":1500,"ipam":{"ranges":[[{"subnet":"10.0.0.0/30"}]],"routes":[{"dst":"::/0"}]},"ips":[{"address":"10.0.0.2/24","interface":0}],"interfaces":[{"name":"e"}],"runtimeConfig":{"portMappings":[{"hostPort":8080,"containerPort":80,"protocol":"tcp"}]}}"#
       .utf8)
   for _ in 0..<20_000 {
     var bytes = seed
@@ -54,9 +55,10 @@ func `a malformed document is refused with its position`(source: String) {
     }
     guard let json = try? JSONValue(parsing: bytes) else { continue }
     #expect(try JSONValue(parsing: Array(json.text.utf8)) == json)
-    if let configuration = try? NetworkConfiguration(json, needsRanges: true) {
-      #expect(!configuration.rangeSets.isEmpty)
+    if let configuration = try? NetworkConfiguration(json, isStrict: true) {
+      #expect(configuration.rangeSets.allSatisfy { !$0.isEmpty })
     }
+    _ = try? CNIResult(json, version: "1.0.0")
   }
 }
 

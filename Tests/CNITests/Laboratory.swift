@@ -1,5 +1,6 @@
 // A node and its pods as network namespaces of one test, and the built plugin called in them as a runtime
 // would.
+import Addresses
 import CNI
 import Glibc
 import KernelNetlink
@@ -33,6 +34,42 @@ final class Laboratory {
     _ = try NetworkNamespace.delete(named: full)
     names.append(full)
     return try NetworkNamespace.create(named: full)
+  }
+
+  /// Makes a machine outside of the node: 198.51.100.2 and 2001:db8::2, its node 198.51.100.1 and 2001:db8::1.
+  /// - Parameter routesBack: whether it knows the way to the pods.
+  func outside(routesBack: Bool = true) throws -> String {
+    let path = try pod("outside")
+    let namespace = try NetworkNamespace(path: path)
+    var session = try RouteSession(inNamespace: node)
+    try session.createVeth(
+      VethEnd(name: "up0", isUp: false), peer: VethEnd(name: "eth0", namespace: namespace.descriptor))
+    let link = try #require(try session.link(named: "up0"))
+    for (name, place) in [("up0", node), ("eth0", path)] {
+      // Both ends have a carrier before they have an address: without this their own addresses wait for a second.
+      try Sysctl.write("net/ipv6/conf/\(name)/accept_dad", "0", inNamespace: place)
+    }
+    var far = try RouteSession(inNamespace: path)
+    let end = try #require(try far.link(named: "eth0"))
+    try session.setLink(link.index, isUp: true)
+    try far.setLink(end.index, isUp: true)
+    for (near, distant) in [("198.51.100.1/24", "198.51.100.2/24"), ("2001:db8::1/64", "2001:db8::2/64")] {
+      try session.addAddress(try #require(InterfaceAddress(near)), to: link.index)
+      try far.addAddress(try #require(InterfaceAddress(distant)), to: end.index)
+    }
+    if routesBack {
+      for (block, gateway) in [("10.99.0.0/24", "198.51.100.1"), ("fd00:99::/64", "2001:db8::1")] {
+        let way = try #require(IPAddress(gateway))
+        try far.addRoute(Route(try #require(IPPrefix(block)), gateway: way, interface: end.index))
+      }
+    }
+    return path
+  }
+
+  func route(_ block: String, via gateway: String, in namespace: String) throws {
+    var session = try RouteSession(inNamespace: namespace)
+    let way = try #require(IPAddress(gateway))
+    try session.addRoute(Route(try #require(IPPrefix(block)), gateway: way))
   }
 
   /// Removes a pod's namespace, as a runtime does before its last DEL.
@@ -125,10 +162,25 @@ final class Running {
       var envp: [UnsafeMutablePointer<CChar>?] = environment.map { strdup($0) } + [nil]
       defer { for pointer in argv + envp { free(pointer) } }
       var process: pid_t = 0
-      let failure = posix_spawn(&process, executable, &actions, nil, &argv, &envp)
+      // The threads of tests block signals, alarms among them, which `ping` waits by.
+      var attributes = posix_spawnattr_t()
+      posix_spawnattr_init(&attributes)
+      defer { posix_spawnattr_destroy(&attributes) }
+      var none = sigset_t()
+      sigemptyset(&none)
+      posix_spawnattr_setsigmask(&attributes, &none)
+      posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
+      let failure = posix_spawn(&process, executable, &actions, &attributes, &argv, &envp)
       try #require(failure == 0, "cannot start \(executable): \(failure)")
       return Running(process: process, output: output, folder: folder)
     }
+  }
+
+  /// Waits for the end; what it printed.
+  func text() throws -> String {
+    var status: Int32 = 0
+    while waitpid(process, &status, 0) < 0 { try #require(errno == EINTR) }
+    return String(decoding: Scratch.read(output), as: UTF8.self)
   }
 
   /// Waits for the end; what it printed is read as JSON where it is JSON.

@@ -9,7 +9,7 @@ import Testing
 
 func leases(in folder: String, subnet: String = "10.9.0.0/29") throws -> LeaseStore {
   let text = #"{"cniVersion":"1.0.0","name":"t","ipam":{"dataDir":"\#(folder)","subnet":"\#(subnet)"}}"#
-  return LeaseStore(try NetworkConfiguration(JSONValue(parsing: Array(text.utf8)), needsRanges: true))
+  return LeaseStore(try NetworkConfiguration(JSONValue(parsing: Array(text.utf8)), isStrict: true))
 }
 
 func lease(_ id: String) -> Lease { Lease(network: "t", containerID: id, interfaceName: "eth0") }
@@ -91,7 +91,7 @@ func lease(_ id: String) -> Lease { Lease(network: "t", containerID: id, interfa
   let store = try leases(in: scratch.path, subnet: "10.9.0.0/30")
   _ = try store.acquire(lease("a"))
   let text = #"{"cniVersion":"1.0.0","name":"t","ipam":{"dataDir":"\#(scratch.path)"}}"#
-  let bare = LeaseStore(try NetworkConfiguration(JSONValue(parsing: Array(text.utf8)), needsRanges: false))
+  let bare = LeaseStore(try NetworkConfiguration(JSONValue(parsing: Array(text.utf8)), isStrict: false))
   #expect(try bare.release("a:eth0")?.containerID == "a")
   #expect(try store.acquire(lease("b")).addresses[0].description == "10.9.0.2/30")
 }
@@ -125,7 +125,7 @@ func lease(_ id: String) -> Lease { Lease(network: "t", containerID: id, interfa
     {"cniVersion":"1.0.0","name":"t","ipam":{"dataDir":"\(scratch.path)","ranges":[
       [{"subnet":"10.1.0.0/30"},{"subnet":"10.2.0.0/30"}],[{"subnet":"fd00::/64"}]]}}
     """
-  let store = LeaseStore(try NetworkConfiguration(JSONValue(parsing: Array(text.utf8)), needsRanges: true))
+  let store = LeaseStore(try NetworkConfiguration(JSONValue(parsing: Array(text.utf8)), isStrict: true))
   #expect(try store.acquire(lease("a")).addresses.map(\.description) == ["10.1.0.2/30", "fd00::2/64"])
   let second = try store.acquire(lease("b"))
   #expect(second.addresses.map(\.description) == ["10.2.0.2/30", "fd00::3/64"])

@@ -66,6 +66,8 @@ public struct NetlinkMessage: Sendable {
     return result
   }
 
+  mutating func replace(at offset: Int, _ byte: UInt8) { bytes[offset] = byte }
+
   private mutating func pad() { while bytes.count % 4 != 0 { bytes.append(0) } }
 }
 

@@ -25,6 +25,7 @@ public struct Link: Sendable, Hashable {
   public var hasCarrier: Bool { flags & Wire.interfaceLowerUp != 0 }
   public var isLoopback: Bool { flags & Wire.interfaceLoopback != 0 }
   public var isPromiscuous: Bool { flags & Wire.interfacePromiscuous != 0 }
+  public var receivesAllMulticast: Bool { flags & Wire.interfaceAllMulticast != 0 }
 
   init?(_ answer: NetlinkAnswer) {
     guard answer.type == Wire.newLink, let index = answer.body.integer(at: 4, as: Int32.self),
@@ -117,7 +118,7 @@ extension RouteSession {
   /// go.
   public mutating func createBridge(
     _ name: String, mac: MACAddress? = nil, mtu: UInt32? = nil, multicastSnooping: Bool = true,
-    isUp: Bool = true
+    filtersVLANs: Bool = false, isUp: Bool = true
   ) throws(NetlinkError) {
     var message = NetlinkMessage(type: Wire.newLink, flags: Wire.create | Wire.exclusive)
     let up = isUp ? Wire.interfaceUp : 0
@@ -127,6 +128,7 @@ extension RouteSession {
       $0.attribute(Wire.Link.infoKind, text: "bridge")
       $0.nest(Wire.Link.infoData) {
         $0.attribute(Wire.Link.bridgeMulticastSnooping, UInt8(multicastSnooping ? 1 : 0))
+        if filtersVLANs { $0.attribute(Wire.Link.bridgeVLANFiltering, UInt8(1)) }
       }
     }
     try perform(message, command: "ip link add \(name) type bridge")

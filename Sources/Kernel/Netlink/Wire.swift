@@ -28,6 +28,7 @@ public enum Wire {
   static let newLink: UInt16 = 16
   static let deleteLink: UInt16 = 17
   static let getLink: UInt16 = 18
+  static let setLink: UInt16 = 19
   static let newAddress: UInt16 = 20
   static let deleteAddress: UInt16 = 21
   static let getAddress: UInt16 = 22
@@ -40,6 +41,9 @@ public enum Wire {
   static let newRule: UInt16 = 32
   static let deleteRule: UInt16 = 33
   static let getRule: UInt16 = 34
+  static let newDiscipline: UInt16 = 36
+  static let getDiscipline: UInt16 = 38
+  static let newFilter: UInt16 = 44
 
   // linux/if_link.h
   enum Link {
@@ -48,6 +52,7 @@ public enum Wire {
     static let mtu: UInt16 = 4
     static let link: UInt16 = 5
     static let master: UInt16 = 10
+    static let transmitQueueLength: UInt16 = 13
     static let operationalState: UInt16 = 16
     static let info: UInt16 = 18
     static let alias: UInt16 = 20
@@ -61,7 +66,11 @@ public enum Wire {
     static let infoSlaveKind: UInt16 = 4
     static let infoSlaveData: UInt16 = 5
     static let vethPeer: UInt16 = 1
+    static let bridgeVLANFiltering: UInt16 = 7
     static let bridgeMulticastSnooping: UInt16 = 23
+    static let bridgeFlags: UInt16 = 0
+    static let bridgeVLANInfo: UInt16 = 2
+    static let vlanID: UInt16 = 1
     static let portHairpin: UInt16 = 4
     static let portIsolated: UInt16 = 33
   }
@@ -106,10 +115,22 @@ public enum Wire {
     static let linkLayerAddress: UInt16 = 2
   }
 
+  // linux/pkt_sched.h
+  enum Traffic {
+    static let kind: UInt16 = 1
+    static let options: UInt16 = 2
+    static let root: UInt32 = 0xffff_ffff
+    static let ingress: UInt32 = 0xffff_fff1
+    static let bucketParameters: UInt16 = 1
+    static let bucketRate64: UInt16 = 4
+    static let bucketBurst: UInt16 = 6
+  }
+
   // net/if.h
   static let interfaceUp: UInt32 = 0x1
   static let interfaceLoopback: UInt32 = 0x8
   static let interfacePromiscuous: UInt32 = 0x100
+  static let interfaceAllMulticast: UInt32 = 0x200
   static let interfaceLowerUp: UInt32 = 0x10000
 
   // sys/socket.h

@@ -1,0 +1,112 @@
+// The pod's side of an attachment, and what the node agent hears of it.
+import Addresses
+import Glibc
+import KernelNetlink
+
+extension BridgePlugin {
+  /// Raises the pod's end, gives it its addresses and routes. An address that is used again must be
+  /// announced: who remembers its former owner would send into the void for 17–18 s.
+  func configurePod(_ pod: inout RouteSession, _ index: Int32, _ lease: Lease) throws -> [CNIResult.Path] {
+    if lease.addresses.contains(where: { $0.address.family == .v6 }) {
+      try runInNamespace(call.namespacePath) {
+        try? Sysctl.write("net/ipv6/conf/\(call.interfaceName)/disable_ipv6", "0")
+        try? Sysctl.write("net/ipv6/conf/\(call.interfaceName)/ndisc_notify", "1")
+        if !settings.detectsDuplicates {
+          try? Sysctl.write("net/ipv6/conf/\(call.interfaceName)/accept_dad", "0")
+        }
+      }
+    }
+    try pod.setLink(index, isUp: true, arpNotify: true)
+    for (address, gateway) in zip(lease.addresses, lease.gateways) {
+      guard settings.isRouted else {
+        try pod.addAddress(address, to: index, duplicateDetection: settings.detectsDuplicates)
+        continue
+      }
+      // Everything goes by the node, the subnet's other pods included.
+      let width = address.address.family.width
+      guard let own = InterfaceAddress(address.address, prefixLength: width),
+        let door = IPPrefix(gateway, length: width)
+      else { continue }
+      try pod.addAddress(own, to: index)
+      try pod.addRoute(Route(door, interface: index))
+      if let subnet = address.prefix {
+        try pod.addRoute(Route(subnet, gateway: gateway, interface: index, isOnLink: true))
+      }
+    }
+    var placed: [CNIResult.Path] = []
+    for path in podPaths(lease) {
+      try pod.addRoute(
+        Route(
+          path.destination, gateway: path.gateway, interface: index, table: path.table ?? 254,
+          metric: path.priority, isOnLink: settings.isRouted && path.gateway != nil, mtu: path.mtu))
+      placed.append(path)
+    }
+    return placed
+  }
+
+  /// `ipam.routes` with gateways filled in, and the default route: when `isDefaultGateway` says so, and for our own
+  /// networks when no routes are listed.
+  func podPaths(_ lease: Lease) -> [CNIResult.Path] {
+    var paths: [CNIResult.Path] = []
+    var families: Set<IPFamily> = []
+    for (address, gateway) in zip(lease.addresses, lease.gateways) {
+      let family = address.address.family
+      guard families.insert(family).inserted else { continue }
+      let zero: IPAddress = family == .v4 ? .v4(IPv4Address(bits: 0)) : .v6(IPv6Address(bits: 0))
+      guard let everywhere = IPPrefix(zero, length: 0) else { continue }
+      let isReference = call.program == "bridge" || call.program == "ptp"
+      for var path in configuration.routes ?? [] where path.destination.family == family {
+        if path.gateway == nil { path.gateway = gateway }
+        paths.append(path)
+      }
+      let wantsDefault = settings.isDefaultGateway || (configuration.routes == nil && !isReference)
+      if wantsDefault, !paths.contains(where: { $0.destination == everywhere }) {
+        paths.append(CNIResult.Path(everywhere, gateway: gateway))
+      }
+    }
+    return paths
+  }
+
+  // MARK: - The node agent
+
+  func tellNode(_ lease: Lease, mac: MACAddress) throws(CNIError) {
+    guard let path = configuration.nodeSocket else {
+      guard !configuration.requiresNode else {
+        throw CNIError(.invalidConfiguration, "`requireNode` is true and `nodeSocket` is not set")
+      }
+      return
+    }
+    let agent = NodeAgent(path: path, timeoutMilliseconds: configuration.nodeTimeoutMilliseconds)
+    switch agent.tell(event("add", lease, mac: mac)) {
+    case .accepted: return
+    case .absent where !configuration.requiresNode: return
+    case .absent:
+      throw CNIError(
+        .tryAgainLater, "the node agent does not listen on \(path)",
+        details: "`requireNode` is true; is weft running?")
+    case .refused(let reason):
+      throw CNIError(.tryAgainLater, "the node agent refused the pod", details: reason)
+    case .silent(let reason):
+      throw CNIError(.tryAgainLater, "the node agent on \(path) did not answer", details: reason)
+    }
+  }
+
+  func event(_ name: String, _ lease: Lease, mac: MACAddress?) -> JSONValue {
+    .object([
+      "event": .string(name), "containerID": .string(lease.containerID),
+      "ifname": .string(lease.interfaceName),
+      "podNamespace": .string(lease.podNamespace), "podName": .string(lease.podName),
+      "ip": lease.addresses.first.map { .string("\($0.address)") },
+      "ips": .array(lease.addresses.map { .string("\($0.address)") }), "mac": mac.map { .string("\($0)") },
+      "hostInterface": .string(hostInterface),
+      "aliases": configuration.aliases.isEmpty ? nil : .array(configuration.aliases.map { .string($0) }),
+    ])
+  }
+
+  /// Best effort: an agent that is away learns from what it sees when it comes back.
+  func sayGoodbye(_ lease: Lease) {
+    guard let path = configuration.nodeSocket else { return }
+    let agent = NodeAgent(path: path, timeoutMilliseconds: configuration.nodeTimeoutMilliseconds)
+    _ = agent.tell(event("del", lease, mac: nil))
+  }
+}
