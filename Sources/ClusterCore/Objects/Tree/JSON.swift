@@ -90,6 +90,18 @@ extension JSON {
   }
 }
 
+extension JSON {
+  /// Whether objects and arrays stand in each other more than `levels` times. Looks no deeper than that.
+  public func isDeeper(than levels: Int) -> Bool {
+    switch self {
+    case .object(let object):
+      return levels <= 0 || object.contains { $0.value.isDeeper(than: levels - 1) }
+    case .array(let elements): return levels <= 0 || elements.contains { $0.isDeeper(than: levels - 1) }
+    default: return false
+    }
+  }
+}
+
 // MARK: - Writing trees in code
 
 // Not by `nil`: in `condition ? nil : JSON(x)` the literal would become null instead of absence, and a field that

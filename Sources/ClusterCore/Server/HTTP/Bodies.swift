@@ -3,7 +3,6 @@
 import ClusterClient
 import ClusterObjects
 import NIOHTTP1
-import Yams
 
 enum Bodies {
   static let accepted = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"]
@@ -42,7 +41,7 @@ enum Bodies {
       default: break
       }
     } catch {
-      throw Failure.badRequest(error.message)
+      throw Failure.unreadable(error)
     }
     throw Failure.unsupported(mediaType(request), allowed: accepted)
   }
@@ -50,7 +49,8 @@ enum Bodies {
   static func patch(_ request: HTTPRequest) throws -> Patch {
     func tree() throws -> JSON {
       do { return try JSON(parsing: request.body) } catch {
-        throw Failure.badRequest("error decoding patch: \(error.description)")
+        throw Failure.unreadable(
+          DecodeError("error decoding patch: \(error.description)", isTooDeep: error.isTooDeep))
       }
     }
     switch mediaType(request) {
@@ -59,7 +59,7 @@ enum Bodies {
     case "application/strategic-merge-patch+json": return .strategicMerge(try tree())
     case "application/apply-patch+yaml":
       do throws(DecodeError) { return .apply(try YAML.tree(request.body)) } catch {
-        throw Failure.badRequest(error.message)
+        throw Failure.unreadable(error)
       }
     case let other:
       throw Failure.unsupported(
@@ -89,10 +89,12 @@ enum Bodies {
           }
           body = try schema.decode(protobuf: envelope).object
         } catch {
-          throw Failure.badRequest(error.message)
+          throw Failure.unreadable(error)
         }
       } else {
-        do { body = try JSON(parsing: request.body) } catch { throw Failure.badRequest(error.description) }
+        do { body = try JSON(parsing: request.body) } catch {
+          throw Failure.unreadable(DecodeError(error.description, isTooDeep: error.isTooDeep))
+        }
       }
       if let policy = body["propagationPolicy"]?.string { options.propagationPolicy = policy }
       if let grace = body["gracePeriodSeconds"]?.int { options.gracePeriodSeconds = grace }
@@ -112,49 +114,19 @@ enum Bodies {
   }
 }
 
-/// YAML to the tree, with JSON's types.
-enum YAML {
+extension YAML {
+  /// One document of a body, JSON or YAML, with upstream's words for what is neither.
   static func tree(_ bytes: [UInt8]) throws(DecodeError) -> JSON {
-    let text = String(decoding: bytes, as: UTF8.self)
-    if let json = try? JSON(parsing: bytes) { return json }
-    let node: Node?
-    do { node = try Yams.compose(yaml: text) } catch {
-      throw DecodeError("error converting YAML to JSON: \(error)")
+    do throws(JSONError) { return try JSON(parsing: bytes) } catch {
+      if error.isTooDeep { throw DecodeError(error.description, isTooDeep: true) }
     }
-    guard let node else { throw DecodeError("error converting YAML to JSON: empty document") }
-    return try convert(node, depth: 0)
-  }
-
-  private static func convert(_ node: Node, depth: Int) throws(DecodeError) -> JSON {
-    guard depth < JSON.depthMax else { throw DecodeError("error converting YAML to JSON: nested too deeply") }
-    switch node {
-    case .mapping(let mapping):
-      var object = JSONObject()
-      for (key, value) in mapping {
-        guard let name = key.scalar?.string else {
-          throw DecodeError("error converting YAML to JSON: a key is no text")
-        }
-        object[name] = try convert(value, depth: depth + 1)
-      }
-      return .object(object)
-    case .sequence(let sequence):
-      var elements: [JSON] = []
-      for element in sequence { elements.append(try convert(element, depth: depth + 1)) }
-      return .array(elements)
-    case .scalar(let scalar):
-      let text = scalar.string
-      guard scalar.style == .plain || scalar.style == .any else { return .string(text) }
-      switch text {
-      case "", "~", "null", "Null", "NULL": return .null
-      case "true", "True", "TRUE": return .bool(true)
-      case "false", "False", "FALSE": return .bool(false)
-      default: break
-      }
-      // What reads as a JSON number is one; `0x1f`, times and versions stay text.
-      if let number = try? JSON(parsing: text), number.string == nil { return number }
-      return .string(text)
-    case .alias:
-      throw DecodeError("error converting YAML to JSON: aliases are not read")
+    let documents: [Document]
+    do throws(YAMLError) { documents = try parseAll(String(decoding: bytes, as: UTF8.self)) } catch {
+      throw DecodeError("error converting YAML to JSON: yaml: \(error)", isTooDeep: error.isTooDeep)
     }
+    guard let first = documents.first else {
+      throw DecodeError("error converting YAML to JSON: empty document")
+    }
+    return first.value
   }
 }
