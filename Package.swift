@@ -69,7 +69,7 @@ let modules: [Module] = [
     packages: ["Logging"]),
 
   // The control plane.
-  Module(name: "ClusterObjects", path: "Sources/ClusterCore/Objects"),
+  Module(name: "ClusterObjects", path: "Sources/ClusterCore/Objects", testsOn: ["FuzzLab"]),
   Module(
     name: "ClusterStore", path: "Sources/ClusterCore/Store", on: ["Diagnostics", "CSQLite", "CLinux"],
     packages: ["Logging"], testsOn: ["ClusterStoreEtcd", "StoreLab", "StoreFaults"]),
@@ -87,11 +87,12 @@ let modules: [Module] = [
     on: ["ClusterObjects", "Diagnostics"],
     packages: [
       "Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOSSL", "NIOConcurrencyHelpers", "Collections", "Yams",
-    ]),
+    ], testsOn: ["FuzzLab"]),
   Module(
     name: "ClusterStreams", path: "Sources/ClusterCore/Streams",
     on: ["ClusterObjects", "Diagnostics", "CZlib"],
-    packages: ["Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOSSL", "NIOEmbedded", "Crypto"]),
+    packages: ["Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOSSL", "NIOEmbedded", "Crypto"],
+    testsOn: ["FuzzLab"]),
   Module(
     name: "ClusterServer", path: "Sources/ClusterCore/Server",
     on: [
@@ -101,8 +102,8 @@ let modules: [Module] = [
     packages: [
       "Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOHTTP2", "NIOSSL", "NIOConcurrencyHelpers", "X509",
       "Crypto", "CryptoExtras",
-      "Collections", "Yams",
-    ], testsOn: ["StoreLab", "ClusterControllers"], exclude: ["Access/README.md"]),
+      "Collections",
+    ], testsOn: ["StoreLab", "FuzzLab", "ClusterControllers"], exclude: ["Access/README.md"]),
   Module(name: "ClusterView", path: "Sources/ClusterCore/View", on: ["ClusterObjects", "Addresses"]),
   Module(
     name: "ClusterControllers", path: "Sources/ClusterCore/Controllers",
@@ -126,6 +127,7 @@ let modules: [Module] = [
   Module(
     name: "StoreFaults", path: "Tests/StoreFaults", kind: .executable, on: ["ClusterStore", "Diagnostics"],
     tests: false),
+  Module(name: "FuzzLab", path: "Tests/FuzzLab", tests: false),
   Module(
     name: "StoreLab", path: "Tests/StoreLab", on: ["ClusterStore", "ClusterStoreEtcd", "Diagnostics"],
     tests: false),

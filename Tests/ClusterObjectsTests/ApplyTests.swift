@@ -153,3 +153,17 @@ private let web =
     #expect(object == live, "\(damaged)")
   }
 }
+
+@Test func `an object nobody owns a field of has no managedFields at all`() throws {
+  var object = try tree(deployments, #"{"metadata":{"name":"web"}}"#)
+  deployments.trackUpdate(&object, old: nil, manager: "kubectl", now: now)
+  #expect(!object.text.contains("managedFields") && !object.text.contains("null"), "\(object.text)")
+}
+
+@Test func `nothing chosen by a condition is absence, never null`() {
+  var object: JSON = ["a": 1]
+  let wanted: [String] = []
+  object["a"] = wanted.isEmpty ? nil : JSON(wanted)
+  object.set(wanted.isEmpty ? nil : .array([]), at: "b")
+  #expect(object.text == "{}")
+}

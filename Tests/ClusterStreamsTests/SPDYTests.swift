@@ -1,6 +1,7 @@
 // SPDY against itself, against bytes that Go's library wrote, and against broken input.
 
 import CZlib
+import FuzzLab
 import NIOCore
 import Testing
 

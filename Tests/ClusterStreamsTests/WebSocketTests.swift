@@ -2,6 +2,7 @@
 
 import ClusterObjects
 import ClusterStreams
+import FuzzLab
 import NIOCore
 import NIOHTTP1
 import Testing

@@ -82,7 +82,7 @@ public final class EventRecorder: Sendable {
         "resourceVersion": JSON(object.resourceVersion),
       ],
       "reason": JSON(reason), "message": JSON(message), "type": JSON(type), "source": source,
-      "firstTimestamp": JSON(now), "lastTimestamp": JSON(now), "count": 1, "eventTime": nil,
+      "firstTimestamp": JSON(now), "lastTimestamp": JSON(now), "count": 1, "eventTime": .null,
       "reportingComponent": JSON(component), "reportingInstance": JSON(host),
     ]
     let note = Note(

@@ -12,7 +12,12 @@ public enum FieldValidation: String, Sendable {
 /// A body that cannot be read. All of them are answered with 400 BadRequest.
 public struct DecodeError: Error, Sendable, Hashable, CustomStringConvertible {
   public var message: String
-  public init(_ message: String) { self.message = message }
+  /// The body nests past what is read: 422 rather than 400.
+  public var isTooDeep = false
+  public init(_ message: String, isTooDeep: Bool = false) {
+    self.message = message
+    self.isTooDeep = isTooDeep
+  }
   public var description: String { message }
 }
 
@@ -39,7 +44,8 @@ extension Schema {
         validation == .ignore
         ? try JSON(parsing: bytes) : try JSON(parsing: bytes) { duplicates.append($0) }
     } catch {
-      throw DecodeError("the body of the request was in an unknown format: \(error.description)")
+      throw DecodeError(
+        "the body of the request was in an unknown format: \(error.description)", isTooDeep: error.isTooDeep)
     }
     return try decode(tree: tree, as: gvk, validation: validation, duplicates: duplicates, isIntent: isIntent)
   }

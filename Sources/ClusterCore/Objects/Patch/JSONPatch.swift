@@ -38,6 +38,9 @@ extension JSON {
         let value = try value()
         if path.isEmpty {
           document = value
+        } else if value.isDeeper(than: JSON.depthMax - path.count) {
+          throw PatchError(
+            "the patch nests deeper than \(JSON.depthMax) levels at \(pathText)", isUnprocessable: true)
         } else {
           _ = try document.find(path[...], pathText)
           try document.replace(value, at: path[...], pathText)
@@ -137,6 +140,11 @@ extension JSON {
   }
 
   private mutating func add(_ value: JSON, at path: ArraySlice<String>, _ text: String) throws(PatchError) {
+    // A copy of the whole into itself doubles the depth: twenty of them would end the stack of whoever reads it.
+    guard path.count <= JSON.depthMax, !value.isDeeper(than: JSON.depthMax - path.count) else {
+      throw PatchError(
+        "the patch nests deeper than \(JSON.depthMax) levels at \(text)", isUnprocessable: true)
+    }
     if path.isEmpty {
       self = value
       return

@@ -76,7 +76,9 @@ struct ProtobufDecoder {
   private mutating func message(
     _ range: Range<Int>, _ schema: Schema, depth: Int, into object: inout JSONObject
   ) throws(DecodeError) {
-    guard depth < Self.depthMax else { throw DecodeError("the protobuf body is nested too deeply") }
+    guard depth < Self.depthMax else {
+      throw DecodeError("the protobuf body is nested too deeply", isTooDeep: true)
+    }
     var reader = ProtobufReader(bytes, range)
     while let (number, value) = try reader.next() {
       values += 1
@@ -164,7 +166,9 @@ struct ProtobufDecoder {
   private mutating func entry(
     _ range: Range<Int>, _ element: SchemaType, _ depth: Int
   ) throws(DecodeError) -> (String, JSON) {
-    guard depth < Self.depthMax else { throw DecodeError("the protobuf body is nested too deeply") }
+    guard depth < Self.depthMax else {
+      throw DecodeError("the protobuf body is nested too deeply", isTooDeep: true)
+    }
     var key = ""
     var value: JSON?
     var reader = ProtobufReader(bytes, range)

@@ -41,6 +41,9 @@ public struct FieldSelector: Sendable, Hashable, CustomStringConvertible {
         throw SelectorError("invalid selector: '\(String(part))'; can't understand '\(String(part))'")
       }
       let isDifferent = part[position - 1] == "!"
+      guard position > 1 || !isDifferent else {
+        throw SelectorError("invalid selector: '\(String(part))'; can't understand '\(String(part))'")
+      }
       var value = part[(position + 1)...]
       if !isDifferent, value.first == "=" { value = value.dropFirst() }
       let field = String(part[..<(isDifferent ? position - 1 : position)])

@@ -90,17 +90,30 @@ extension JSON {
   }
 }
 
+extension JSON {
+  /// Whether objects and arrays stand in each other more than `levels` times. Looks no deeper than that.
+  public func isDeeper(than levels: Int) -> Bool {
+    switch self {
+    case .object(let object):
+      return levels <= 0 || object.contains { $0.value.isDeeper(than: levels - 1) }
+    case .array(let elements): return levels <= 0 || elements.contains { $0.isDeeper(than: levels - 1) }
+    default: return false
+    }
+  }
+}
+
 // MARK: - Writing trees in code
 
+// Not by `nil`: in `condition ? nil : JSON(x)` the literal would become null instead of absence, and a field that
+// should vanish would be written as `null`. Null is written `.null`.
 extension JSON: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral, ExpressibleByBooleanLiteral,
-  ExpressibleByArrayLiteral, ExpressibleByDictionaryLiteral, ExpressibleByNilLiteral
+  ExpressibleByArrayLiteral, ExpressibleByDictionaryLiteral
 {
   public init(stringLiteral value: String) { self = .string(value) }
   public init(integerLiteral value: Int64) { self = .integer(value) }
   public init(booleanLiteral value: Bool) { self = .bool(value) }
   public init(arrayLiteral elements: JSON...) { self = .array(elements) }
   public init(dictionaryLiteral elements: (String, JSON)...) { self = .object(JSONObject(elements)) }
-  public init(nilLiteral: ()) { self = .null }
 
   public init(_ value: String) { self = .string(value) }
   public init(_ value: some FixedWidthInteger) { self = .integer(Int64(clamping: value)) }

@@ -6,6 +6,8 @@ public struct JSONError: Error, Sendable, Hashable, CustomStringConvertible {
   public var reason: String
   public var offset: Int
   public var description: String { "\(reason) at byte \(offset)" }
+  /// Well-formed perhaps, but nested past `JSON.depthMax`.
+  public var isTooDeep = false
 }
 
 extension JSON {
@@ -52,6 +54,9 @@ struct JSONParser {
   }
 
   private func error(_ reason: String) -> JSONError { JSONError(reason: reason, offset: offset) }
+  private func tooDeep() -> JSONError {
+    JSONError(reason: "exceeded max depth of \(JSON.depthMax)", offset: offset, isTooDeep: true)
+  }
 
   private mutating func skipBlanks() {
     while offset < bytes.count {
@@ -63,7 +68,7 @@ struct JSONParser {
   }
 
   private mutating func value(depth: Int) throws(JSONError) -> JSON {
-    guard depth < JSON.depthMax else { throw error("nested too deeply") }
+    guard depth < JSON.depthMax else { throw tooDeep() }
     guard offset < bytes.count else { throw error("unexpected end of input") }
     switch bytes[offset] {
     case UInt8(ascii: "{"): return try object(depth: depth)

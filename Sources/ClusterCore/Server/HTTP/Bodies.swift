@@ -3,7 +3,6 @@
 import ClusterClient
 import ClusterObjects
 import NIOHTTP1
-import Yams
 
 enum Bodies {
   static let accepted = ["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"]
@@ -42,7 +41,7 @@ enum Bodies {
       default: break
       }
     } catch {
-      throw Failure.badRequest(error.message)
+      throw Failure.unreadable(error)
     }
     throw Failure.unsupported(mediaType(request), allowed: accepted)
   }
@@ -50,7 +49,8 @@ enum Bodies {
   static func patch(_ request: HTTPRequest) throws -> Patch {
     func tree() throws -> JSON {
       do { return try JSON(parsing: request.body) } catch {
-        throw Failure.badRequest("error decoding patch: \(error.description)")
+        throw Failure.unreadable(
+          DecodeError("error decoding patch: \(error.description)", isTooDeep: error.isTooDeep))
       }
     }
     switch mediaType(request) {
@@ -62,7 +62,10 @@ enum Bodies {
       do throws(DecodeError) {
         return .apply(try YAML.tree(request.body, refusesDuplicates: isStrict))
       } catch {
-        throw Failure.badRequest((isStrict ? "error strict decoding YAML: " : "") + error.message)
+        if isStrict, !error.isTooDeep {
+          throw Failure.badRequest("error strict decoding YAML: " + error.message)
+        }
+        throw Failure.unreadable(error)
       }
     case let other:
       throw Failure.unsupported(
@@ -92,10 +95,12 @@ enum Bodies {
           }
           body = try schema.decode(protobuf: envelope).object
         } catch {
-          throw Failure.badRequest(error.message)
+          throw Failure.unreadable(error)
         }
       } else {
-        do { body = try JSON(parsing: request.body) } catch { throw Failure.badRequest(error.description) }
+        do { body = try JSON(parsing: request.body) } catch {
+          throw Failure.unreadable(DecodeError(error.description, isTooDeep: error.isTooDeep))
+        }
       }
       if let policy = body["propagationPolicy"]?.string { options.propagationPolicy = policy }
       if let grace = body["gracePeriodSeconds"]?.int { options.gracePeriodSeconds = grace }
@@ -115,79 +120,35 @@ enum Bodies {
   }
 }
 
-/// YAML to the tree, with JSON's types.
-enum YAML {
-  /// In JSON the last of two equal keys counts unless they are refused; in YAML they are an error always.
+extension YAML {
+  /// One document of a body, JSON or YAML, with upstream's words for what is neither. In JSON the last of two
+  /// equal names counts unless they are refused; in YAML they are an error always.
   static func tree(_ bytes: [UInt8], refusesDuplicates: Bool = false) throws(DecodeError) -> JSON {
     var duplicate: String?
-    if let json = try? JSON(
-      parsing: bytes, onDuplicate: refusesDuplicates ? { duplicate = duplicate ?? $0 } : nil)
-    {
+    var json: JSON?
+    do throws(JSONError) {
+      json = try JSON(
+        parsing: bytes, onDuplicate: refusesDuplicates ? { duplicate = duplicate ?? $0 } : nil)
+    } catch {
+      if error.isTooDeep { throw DecodeError(error.description, isTooDeep: true) }
+    }
+    if let json {
       guard let duplicate else { return json }
-      throw twice(String(duplicate.split(separator: ".").last ?? ""), line: 1)
+      throw twice("line 1: key \"\(duplicate.split(separator: ".").last ?? "")\" already set in map")
     }
-    let text = String(decoding: bytes, as: UTF8.self)
-    let node: Node?
-    do { node = try Yams.compose(yaml: text) } catch {
-      if case .duplicatedKeysInMapping(let keys, let context)? = error as? YamlError, let key = keys.first {
-        throw twice(key, line: secondLine(of: key, text, context.mark))
-      }
-      throw DecodeError("error converting YAML to JSON: \(error)")
+    let documents: [Document]
+    do throws(YAMLError) { documents = try parseAll(String(decoding: bytes, as: UTF8.self)) } catch {
+      if error.isDuplicate { throw twice("\(error)") }
+      throw DecodeError("error converting YAML to JSON: yaml: \(error)", isTooDeep: error.isTooDeep)
     }
-    guard let node else { throw DecodeError("error converting YAML to JSON: empty document") }
-    return try convert(node, depth: 0)
+    guard let first = documents.first else {
+      throw DecodeError("error converting YAML to JSON: empty document")
+    }
+    return first.value
   }
 
   /// In the words of Go's YAML reader, which clients look for.
-  private static func twice(_ key: String, line: Int) -> DecodeError {
-    DecodeError(
-      "error converting YAML to JSON: yaml: unmarshal errors:\n  line \(line): key \"\(key)\" already set in map"
-    )
-  }
-
-  /// Where a key stands again: the next line that has it in the column of the first. Within one line, that line.
-  private static func secondLine(of key: String, _ text: String, _ first: Mark) -> Int {
-    let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
-    for number in first.line..<max(first.line, lines.count) {
-      let rest = lines[number].dropFirst(first.column - 1)
-      let name = rest.drop { $0 == "\"" || $0 == "'" }
-      if name.hasPrefix(key), name.dropFirst(key.count).first.map({ ":\"' ".contains($0) }) == true {
-        return number + 1
-      }
-    }
-    return first.line
-  }
-
-  private static func convert(_ node: Node, depth: Int) throws(DecodeError) -> JSON {
-    guard depth < JSON.depthMax else { throw DecodeError("error converting YAML to JSON: nested too deeply") }
-    switch node {
-    case .mapping(let mapping):
-      var object = JSONObject()
-      for (key, value) in mapping {
-        guard let name = key.scalar?.string else {
-          throw DecodeError("error converting YAML to JSON: a key is no text")
-        }
-        object[name] = try convert(value, depth: depth + 1)
-      }
-      return .object(object)
-    case .sequence(let sequence):
-      var elements: [JSON] = []
-      for element in sequence { elements.append(try convert(element, depth: depth + 1)) }
-      return .array(elements)
-    case .scalar(let scalar):
-      let text = scalar.string
-      guard scalar.style == .plain || scalar.style == .any else { return .string(text) }
-      switch text {
-      case "", "~", "null", "Null", "NULL": return .null
-      case "true", "True", "TRUE": return .bool(true)
-      case "false", "False", "FALSE": return .bool(false)
-      default: break
-      }
-      // What reads as a JSON number is one; `0x1f`, times and versions stay text.
-      if let number = try? JSON(parsing: text), number.string == nil { return number }
-      return .string(text)
-    case .alias:
-      throw DecodeError("error converting YAML to JSON: aliases are not read")
-    }
+  private static func twice(_ problem: String) -> DecodeError {
+    DecodeError("error converting YAML to JSON: yaml: unmarshal errors:\n  \(problem)")
   }
 }

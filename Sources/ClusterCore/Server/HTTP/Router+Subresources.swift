@@ -65,7 +65,9 @@ extension Router {
     guard Bodies.mediaType(request) == "application/json" else {
       throw Failure.unsupported(Bodies.mediaType(request), allowed: ["application/json"])
     }
-    do { return try JSON(parsing: request.body) } catch { throw Failure.badRequest(error.description) }
+    do { return try JSON(parsing: request.body) } catch {
+      throw Failure.unreadable(DecodeError(error.description, isTooDeep: error.isTooDeep))
+    }
   }
 
   private func serveScale(

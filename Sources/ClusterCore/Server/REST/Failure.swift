@@ -38,6 +38,12 @@ enum Failure {
     APIStatusError(code: 400, reason: "BadRequest", message: message)
   }
 
+  /// A body that was not read: 400, or 422 for one that nests too deeply to be looked at.
+  static func unreadable(_ error: DecodeError) -> APIStatusError {
+    error.isTooDeep
+      ? APIStatusError(code: 422, reason: "Invalid", message: error.message) : badRequest(error.message)
+  }
+
   static func invalid(_ kind: ResourceKind, _ name: String, _ errors: [FieldError]) -> APIStatusError {
     var details: JSON = ["name": JSON(name), "kind": JSON(kind.kind)]
     if !kind.group.isEmpty { details["group"] = JSON(kind.group) }

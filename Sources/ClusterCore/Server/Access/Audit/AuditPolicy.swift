@@ -1,6 +1,7 @@
 // Which requests are recorded, and how much of them: `Policy` of audit.k8s.io/v1. The first rule that matches
 // decides; without one nothing is recorded.
 
+import ClusterClient
 import ClusterObjects
 import Diagnostics
 
