@@ -175,6 +175,9 @@ let modules: [Module] = [
     name: "StoreBenchmark", path: "Benchmarks/Store", kind: .executable,
     on: ["ClusterStore", "ClusterStoreEtcd", "Diagnostics"], tests: false, exclude: ["run.sh"]),
   Module(
+    name: "DiskBenchmark", path: "Benchmarks/Disk", kind: .executable, on: ["ClusterStore", "Diagnostics"],
+    tests: false, exclude: ["run.sh"]),
+  Module(
     name: "ObjectsBenchmark", path: "Benchmarks/Objects", kind: .executable, on: ["ClusterObjects"],
     tests: false,
     exclude: ["run.sh"]),

@@ -76,3 +76,12 @@ judge() {
   fi
   echo "$word  $1: $2 $6 ($5 $4)"
 }
+# need PROGRAM PACKAGE: says what to install when a program is missing.
+need() {
+  command -v "$1" >/dev/null || {
+    echo "$1 is missing: apt-get install $2" >&2
+    exit 1
+  }
+}
+# median NUMBERS…
+median() { printf '%s\n' "$@" | sort -g | awk '{all[NR] = $1} END {print all[int((NR + 1) / 2)]}'; }

@@ -118,7 +118,7 @@ public final class SQLiteStore: Store {
             }, explain: { $0.explained(file: file) })
         }
       }
-      try? writer.checkpoint()
+      try? writer.finish()
     }
   }
 

@@ -33,6 +33,7 @@ final class SQLiteWriter {
   private static let compactSlice: Int64 = 500
 
   private let connection: SQLiteConnection
+  private let checkpointer: Checkpointer
   private let rules: [EphemeralRule]
   private let metrics: StoreMetrics
   private let log: Logger
@@ -67,6 +68,8 @@ final class SQLiteWriter {
     try connection.run(SQLiteSchema.setup)
     try Self.upgrade(connection)
     try connection.run(SQLiteSchema.tables)
+    checkpointer = try Checkpointer(path: path)
+    connection.countLogPages()
     let db = connection
     statements = Statements(
       current: try db.prepare("SELECT rev, create_rev FROM cur WHERE key = ?"),
@@ -170,6 +173,12 @@ final class SQLiteWriter {
     metrics.batch(count: batch.count, revision: revision, took: ContinuousClock.now - start)
     if !events.isEmpty { publish(events, revision) }
     for (answer, result) in answers { answer(result) }
+    copyLog()
+  }
+
+  /// Has the write-ahead log copied when it has grown. What fails is met by the next commit.
+  private func copyLog() {
+    if checkpointer.note(pages: connection.logPages) { _ = try? connection.checkpoint() }
   }
 
   /// Writes everything committed into the database, syncs it and empties the log: what a failed write or sync left in
@@ -387,6 +396,7 @@ final class SQLiteWriter {
       throw error
     }
     compactCursor = through
+    copyLog()
     if compactCursor == compacted { try giveBack() }
   }
 
@@ -399,5 +409,9 @@ final class SQLiteWriter {
     if surplus > 0 { try connection.run("PRAGMA incremental_vacuum(\(min(surplus, 2000)))") }
   }
 
-  func checkpoint() throws(SQLiteFailure) { try connection.run("PRAGMA wal_checkpoint(TRUNCATE)") }
+  /// The end: everything into the database, and the log empty.
+  func finish() throws(SQLiteFailure) {
+    checkpointer.stopAndWait()
+    try connection.run("PRAGMA wal_checkpoint(TRUNCATE)")
+  }
 }
