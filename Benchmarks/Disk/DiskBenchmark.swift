@@ -54,8 +54,11 @@ struct Live {
     let closed = allocated(words[1] + "/store.db")
     let seconds = Int((ContinuousClock.now - start) / .seconds(1))
     say(
-      "\(day.writes) writes in \(seconds) s; \(disk) kB on the disk while running, \(closed) kB when stopped; \(live) kB live")
-    say("\(ratio <= 2 ? "pass" : "FAIL")  disk against live data after \(hours) hours: \(ratio) times (at most 2)")
+      "\(day.writes) writes in \(seconds) s; \(disk) kB on the disk while running, \(closed) kB when stopped; \(live) kB live"
+    )
+    say(
+      "\(ratio <= 2 ? "pass" : "FAIL")  disk against live data after \(hours) hours: \(ratio) times (at most 2)"
+    )
     exit(ratio <= 2 ? 0 : 1)
   }
 }
@@ -106,7 +109,9 @@ struct Day {
   private func pod(_ number: Int) -> String { "/registry/pods/demo/web-\(number)" }
 
   mutating func begin() async throws {
-    for from in stride(from: 0, to: pods, by: 250) { try await put((from..<from + 250).map { (pod($0), 3000) }) }
+    for from in stride(from: 0, to: pods, by: 250) {
+      try await put((from..<from + 250).map { (pod($0), 3000) })
+    }
     nextPod = pods
     try await put((0..<nodes).map { ("/registry/nodes/node-\($0)", 6000) })
   }

@@ -66,6 +66,8 @@ struct ProtobufDecoder {
   static let depthMax = 64
   /// Values that one body may hold: empty ones cost a byte or two each on the wire and much more in the tree.
   static let valuesMax = 2_000_000
+  /// Room that an object has from the start; what is not needed goes when it is brought into normal form.
+  private static let fieldsExpected = 8
 
   let bytes: UnsafeBufferPointer<UInt8>
   private var values = 0
@@ -78,7 +80,7 @@ struct ProtobufDecoder {
   }
 
   mutating func message(_ range: Range<Int>, _ schema: Schema, depth: Int) throws(DecodeError) -> JSONObject {
-    var object = JSONObject()
+    var object = JSONObject(capacity: Self.fieldsExpected)
     try message(range, schema, depth: depth, into: &object)
     return object
   }
@@ -115,7 +117,7 @@ struct ProtobufDecoder {
         guard case .bytes(let range) = value else { throw wrongForm(schema, number) }
         // The same message twice is one message, merged (proto2).
         let position = position ?? object.appendNull(name)
-        var existing = object.take(position).object ?? [:]
+        var existing = object.take(position).object ?? JSONObject(capacity: Self.fieldsExpected)
         try message(range, child, depth: depth + 1, into: &existing)
         object.fields[position].value = .object(existing)
       case .either(let child, let other):
