@@ -180,6 +180,16 @@ let modules: [Module] = [
     name: "StoreBenchmark", path: "Benchmarks/Store", kind: .executable,
     on: ["ClusterStore", "ClusterStoreEtcd", "Diagnostics"], tests: false, exclude: ["run.sh"]),
   Module(
+    name: "DiskBenchmark", path: "Benchmarks/Disk", kind: .executable, on: ["ClusterStore", "Diagnostics"],
+    tests: false, exclude: ["run.sh"]),
+  Module(
+    name: "ObjectsBenchmark", path: "Benchmarks/Objects", kind: .executable, on: ["ClusterObjects"],
+    tests: false,
+    exclude: ["run.sh"]),
+  Module(
+    name: "WatchBenchmark", path: "Benchmarks/Watches", kind: .executable,
+    packages: ["NIOCore", "NIOPosix", "NIOSSL"], tests: false, exclude: ["run.sh"]),
+  Module(
     name: "IngressBenchmark", path: "Benchmarks/Ingress/Server", kind: .executable,
     on: ["Ingress", "Reactor", "Addresses", "Diagnostics"], tests: false),
   Module(name: "weft-cni", path: "Sources/weft-cni", kind: .executable, on: ["CNI"], tests: false),

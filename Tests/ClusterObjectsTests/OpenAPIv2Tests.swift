@@ -86,11 +86,13 @@ import Testing
   }
 
   private func fields(_ bytes: [UInt8], _ range: Range<Int>) throws -> [(Int, Range<Int>)] {
-    var reader = ProtobufReader(bytes, range)
-    var out: [(Int, Range<Int>)] = []
-    while let (number, value) = try reader.next() {
-      if case .bytes(let range) = value { out.append((number, range)) }
+    try bytes.withUnsafeBufferPointer { bytes in
+      var reader = ProtobufReader(bytes, range)
+      var out: [(Int, Range<Int>)] = []
+      while let (number, value) = try reader.next() {
+        if case .bytes(let range) = value { out.append((number, range)) }
+      }
+      return out
     }
-    return out
   }
 }

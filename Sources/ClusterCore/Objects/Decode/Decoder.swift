@@ -119,7 +119,7 @@ struct Normalizer {
   }
 
   mutating func root(_ tree: JSON, _ schema: Schema) throws(DecodeError) -> JSON {
-    var object = JSONObject()
+    var object = JSONObject(capacity: (tree.object?.count ?? 0) + 2)
     // Type first, as the API writes it.
     for name in ["kind", "apiVersion"] {
       guard let value = tree[name], !value.isNull else { continue }
@@ -135,7 +135,7 @@ struct Normalizer {
   ) throws(DecodeError) {
     for entry in source.fields {
       if isRoot, entry.key == "kind" || entry.key == "apiVersion" { continue }
-      guard let field = schema.field(entry.key) else {
+      guard let known = schema.entry(entry.key) else {
         if schema.preservesUnknown {
           object.append(entry.key, entry.value)
         } else if unknown.count < Self.findingsMax {
@@ -144,20 +144,20 @@ struct Normalizer {
         continue
       }
       path.append(entry.key)
-      if let value = try normal(entry.value, field, schema) { object.append(entry.key, value) }
+      if let value = try normal(entry.value, known, schema) { object.append(entry.key, value) }
       path.removeLast()
     }
     if isIntent { return }
-    for field in schema.fields where field.isAlways && !object.contains(field.name) {
-      if let zero = Self.zero(field) { object.append(field.name, zero) }
+    for entry in schema.always where !object.contains(entry.field.name) {
+      if let zero = Self.zero(entry.field) { object.append(entry.field.name, zero) }
     }
   }
 
   /// An object with nothing but what is always written.
   static func empty(_ schema: Schema) -> JSON {
     var object = JSONObject()
-    for field in schema.fields where field.isAlways {
-      if let value = zero(field) { object.append(field.name, value) }
+    for entry in schema.always {
+      if let value = zero(entry.field) { object.append(entry.field.name, value) }
     }
     return .object(object)
   }
@@ -179,17 +179,17 @@ struct Normalizer {
   }
 
   private mutating func normal(
-    _ value: JSON, _ field: SchemaField, _ owner: Schema
+    _ value: JSON, _ entry: SchemaEntry, _ owner: Schema
   ) throws(DecodeError) -> JSON? {
     if value.isNull { return nil }
-    let result = try normal(value, field.type, owner, field.name)
-    guard !field.isAlways, !field.hasPresence, !isIntent else { return result }
+    let result = try normal(value, entry.field.type, owner, entry.field.name)
+    guard !entry.field.isAlways, !entry.field.hasPresence, !isIntent else { return result }
     // Zero and absent are one for such a field.
     switch result {
     case .string(""), .bool(false), .integer(0): return nil
     case .array(let elements) where elements.isEmpty: return nil
     case .object(let object) where object.isEmpty:
-      if case .map = field.type { return nil }
+      if case .map = entry.field.type { return nil }
       return result
     default: return result
     }
@@ -204,7 +204,7 @@ struct Normalizer {
       guard let source = value.object else {
         throw mismatch(value, shortName(schema), in: owner, field: field)
       }
-      var object = JSONObject()
+      var object = JSONObject(capacity: source.count)
       try fields(of: source, schema, into: &object)
       return .object(object)
     case .either(let schema, let other):
@@ -228,8 +228,8 @@ struct Normalizer {
         throw mismatch(value, "map[string]" + goName(element), in: owner, field: field)
       }
       // A free name holds text in most maps: nothing to rebuild there.
-      if case .string = element, source.fields.allSatisfy({ $0.value.string != nil }) { return value }
-      var object = JSONObject()
+      if case .string = element, source.fields.allSatisfy({ $0.value.isString }) { return value }
+      var object = JSONObject(capacity: source.count)
       for entry in source.fields {
         path.append(entry.key)
         object.append(
@@ -258,7 +258,7 @@ struct Normalizer {
     switch type {
     case .string:
       if value.isNull { return "" }
-      guard value.string != nil else { throw mismatch(value, "string", in: owner, field: field) }
+      guard value.isString else { throw mismatch(value, "string", in: owner, field: field) }
     case .bool:
       guard value.bool != nil else { throw mismatch(value, "bool", in: owner, field: field) }
     case .int32:

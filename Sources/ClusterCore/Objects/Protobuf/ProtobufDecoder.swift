@@ -15,27 +15,28 @@ public struct ProtobufEnvelope: Sendable {
         "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")
     }
     self.bytes = bytes
-    var raw = 0..<0
-    var apiVersion = ""
-    var kind = ""
-    var reader = ProtobufReader(bytes, 4..<bytes.count)
-    while let (number, value) = try reader.next() {
-      guard case .bytes(let range) = value else { continue }
-      switch number {
-      case 1:
-        var meta = ProtobufReader(bytes, range)
-        while let (number, value) = try meta.next() {
-          guard case .bytes(let range) = value else { continue }
-          let text = String(decoding: bytes[range], as: UTF8.self)
-          if number == 1 { apiVersion = text }
-          if number == 2 { kind = text }
+    (gvk, raw) = try bytes.withUnsafeBufferPointer { (bytes) throws(DecodeError) in
+      var raw = 0..<0
+      var apiVersion = ""
+      var kind = ""
+      var reader = ProtobufReader(bytes, 4..<bytes.count)
+      while let (number, value) = try reader.next() {
+        guard case .bytes(let range) = value else { continue }
+        switch number {
+        case 1:
+          var meta = ProtobufReader(bytes, range)
+          while let (number, value) = try meta.next() {
+            guard case .bytes(let range) = value else { continue }
+            let text = ProtobufDecoder.text(bytes, range)
+            if number == 1 { apiVersion = text }
+            if number == 2 { kind = text }
+          }
+        case 2: raw = range
+        default: break
         }
-      case 2: raw = range
-      default: break
       }
+      return (GroupVersionKind(apiVersion: apiVersion, kind: kind), raw)
     }
-    self.raw = raw
-    gvk = GroupVersionKind(apiVersion: apiVersion, kind: kind)
   }
 }
 
@@ -43,8 +44,10 @@ extension Schema {
   /// Reads a protobuf body into normal form. Fields that the schema does not know are skipped, as upstream
   /// does.
   public func decode(protobuf envelope: ProtobufEnvelope) throws(DecodeError) -> Decoded {
-    var decoder = ProtobufDecoder(bytes: envelope.bytes)
-    var object = try decoder.message(envelope.raw, self, depth: 0)
+    var object = try envelope.bytes.withUnsafeBufferPointer { (bytes) throws(DecodeError) in
+      var decoder = ProtobufDecoder(bytes: bytes)
+      return try decoder.message(envelope.raw, self, depth: 0)
+    }
     object["kind"] = .string(envelope.gvk.kind)
     object["apiVersion"] = .string(envelope.gvk.apiVersion)
     return try decode(tree: .object(object), as: envelope.gvk)
@@ -52,8 +55,10 @@ extension Schema {
 
   /// Reads a bare message: what `Unknown.raw` holds.
   public func decode(message bytes: [UInt8]) throws(DecodeError) -> JSON {
-    var decoder = ProtobufDecoder(bytes: bytes)
-    return .object(try decoder.message(bytes.indices, self, depth: 0))
+    try bytes.withUnsafeBufferPointer { (bytes) throws(DecodeError) in
+      var decoder = ProtobufDecoder(bytes: bytes)
+      return .object(try decoder.message(bytes.indices, self, depth: 0))
+    }
   }
 }
 
@@ -61,14 +66,21 @@ struct ProtobufDecoder {
   static let depthMax = 64
   /// Values that one body may hold: empty ones cost a byte or two each on the wire and much more in the tree.
   static let valuesMax = 2_000_000
+  /// Room that an object has from the start; what is not needed goes when it is brought into normal form.
+  private static let fieldsExpected = 8
 
-  let bytes: [UInt8]
+  let bytes: UnsafeBufferPointer<UInt8>
   private var values = 0
 
-  init(bytes: [UInt8]) { self.bytes = bytes }
+  /// Used as long as the bytes are valid.
+  init(bytes: UnsafeBufferPointer<UInt8>) { self.bytes = bytes }
+
+  static func text(_ bytes: UnsafeBufferPointer<UInt8>, _ range: Range<Int>) -> String {
+    String(decoding: UnsafeBufferPointer(rebasing: bytes[range]), as: UTF8.self)
+  }
 
   mutating func message(_ range: Range<Int>, _ schema: Schema, depth: Int) throws(DecodeError) -> JSONObject {
-    var object = JSONObject()
+    var object = JSONObject(capacity: Self.fieldsExpected)
     try message(range, schema, depth: depth, into: &object)
     return object
   }
@@ -79,36 +91,43 @@ struct ProtobufDecoder {
     guard depth < Self.depthMax else {
       throw DecodeError("the protobuf body is nested too deeply", isTooDeep: true)
     }
+    let hasInlined = schema.hasInlined
     var reader = ProtobufReader(bytes, range)
     while let (number, value) = try reader.next() {
       values += 1
       guard values <= Self.valuesMax else { throw DecodeError("the protobuf body holds too many values") }
-      if let inlined = schema.inlined[number] {
+      if hasInlined, let inlined = schema.inlined[number] {
         guard case .bytes(let range) = value else { throw wrongForm(schema, number) }
         try message(range, inlined, depth: depth + 1, into: &object)
         continue
       }
-      guard let field = schema.field(number: number) else { continue }
-      switch field.type {
+      guard let entry = schema.entry(number: number) else { continue }
+      let name = entry.field.name
+      let position = object.position(of: name)
+      switch entry.field.type {
       case .list(let element):
-        try append(value, element, field.name, schema, depth, to: &object)
+        let position = position ?? object.appendNull(name)
+        try append(value, element, schema, depth, to: &object, at: position)
       case .map(let element):
         guard case .bytes(let range) = value else { throw wrongForm(schema, number) }
-        let (key, value) = try entry(range, element, depth)
-        var map = object[field.name]?.object ?? [:]
-        object[field.name] = .null
+        let (key, value) = try self.entry(range, element, depth)
+        let position = position ?? object.appendNull(name)
+        var map = object.take(position).object ?? [:]
         map[key] = value
-        object[field.name] = .object(map)
+        object.fields[position].value = .object(map)
       case .object(let child):
         guard case .bytes(let range) = value else { throw wrongForm(schema, number) }
         // The same message twice is one message, merged (proto2).
-        var existing = object[field.name]?.object ?? [:]
+        let position = position ?? object.appendNull(name)
+        var existing = object.take(position).object ?? JSONObject(capacity: Self.fieldsExpected)
         try message(range, child, depth: depth + 1, into: &existing)
-        object[field.name] = .object(existing)
+        object.fields[position].value = .object(existing)
       case .either(let child, let other):
         guard case .bytes(let range) = value else { throw wrongForm(schema, number) }
-        object[field.name] = try either(range, child, other, depth)
-      default: object[field.name] = try scalar(value, field.type, schema, number)
+        object[name] = try either(range, child, other, depth)
+      case let type:
+        let value = try scalar(value, type, schema, number)
+        if let position { object.fields[position].value = value } else { object.append(name, value) }
       }
     }
   }
@@ -118,11 +137,11 @@ struct ProtobufDecoder {
   }
 
   private mutating func append(
-    _ value: ProtobufReader.Value, _ element: SchemaType, _ name: String, _ schema: Schema, _ depth: Int,
-    to object: inout JSONObject
+    _ value: ProtobufReader.Value, _ element: SchemaType, _ schema: Schema, _ depth: Int,
+    to object: inout JSONObject, at position: Int
   ) throws(DecodeError) {
-    var list = object[name]?.array ?? []
-    object[name] = .null  // The list is ours alone while it grows.
+    // The list is ours alone while it grows.
+    var list = object.take(position).array ?? []
     switch (element, value) {
     case (.int32, .bytes(let range)), (.int64, .bytes(let range)), (.bool, .bytes(let range)):
       var packed = ProtobufReader(bytes, range)
@@ -138,7 +157,7 @@ struct ProtobufDecoder {
       list.append(try items(range, element, depth))
     default: list.append(try scalar(value, element, schema, 0))
     }
-    object[name] = .array(list)
+    object.fields[position].value = .array(list)
   }
 
   private mutating func items(_ range: Range<Int>, _ type: SchemaType, _ depth: Int) throws(DecodeError)
@@ -174,7 +193,7 @@ struct ProtobufDecoder {
     var reader = ProtobufReader(bytes, range)
     while let (number, field) = try reader.next() {
       switch (number, field) {
-      case (1, .bytes(let range)): key = String(decoding: bytes[range], as: UTF8.self)
+      case (1, .bytes(let range)): key = Self.text(bytes, range)
       case (2, .bytes(let range)):
         switch element {
         case .object(let schema): value = .object(try message(range, schema, depth: depth + 1))
@@ -201,7 +220,7 @@ struct ProtobufDecoder {
     _ value: ProtobufReader.Value, _ type: SchemaType, _ schema: Schema?, _ number: Int
   ) throws(DecodeError) -> JSON {
     switch (type, value) {
-    case (.string, .bytes(let range)): return .string(String(decoding: bytes[range], as: UTF8.self))
+    case (.string, .bytes(let range)): return .string(Self.text(bytes, range))
     case (.bool, .varint(let value)): return .bool(value != 0)
     case (.int32, .varint(let value)): return .integer(Int64(Int32(truncatingIfNeeded: value)))
     case (.int64, .varint(let value)): return .integer(Int64(bitPattern: value))
@@ -214,7 +233,7 @@ struct ProtobufDecoder {
       var reader = ProtobufReader(bytes, range)
       while let (number, value) = try reader.next() {
         if number == 1, case .bytes(let range) = value {
-          text = String(decoding: bytes[range], as: UTF8.self)
+          text = Self.text(bytes, range)
         }
       }
       return .string(text.isEmpty ? "0" : text)
@@ -252,7 +271,7 @@ struct ProtobufDecoder {
       switch (field, value) {
       case (1, .varint(let kind)): isText = kind == 1
       case (2, .varint(let value)): number = Int64(Int32(truncatingIfNeeded: value))
-      case (3, .bytes(let range)): text = String(decoding: bytes[range], as: UTF8.self)
+      case (3, .bytes(let range)): text = Self.text(bytes, range)
       default: break
       }
     }

@@ -1,4 +1,5 @@
-// Bytes of proto2 messages, field by field. Nothing here trusts a length.
+// Bytes of proto2 messages, field by field. Nothing here trusts a length: a reader never leaves its range, and the ranges
+// that it gives lie within.
 
 struct ProtobufReader {
   enum Value {
@@ -8,11 +9,13 @@ struct ProtobufReader {
     case fixed32(UInt32)
   }
 
-  let bytes: [UInt8]
+  let bytes: UnsafeBufferPointer<UInt8>
   private(set) var offset: Int
   let end: Int
 
-  init(_ bytes: [UInt8], _ range: Range<Int>) {
+  /// Valid as long as the bytes are.
+  init(_ bytes: UnsafeBufferPointer<UInt8>, _ range: Range<Int>) {
+    precondition(range.lowerBound >= 0 && range.upperBound <= bytes.count, "a range outside of the bytes")
     self.bytes = bytes
     offset = range.lowerBound
     end = range.upperBound

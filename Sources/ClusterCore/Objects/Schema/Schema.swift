@@ -46,6 +46,7 @@ public final class Schema: Sendable {
   /// The name in OpenAPI, such as `io.k8s.api.core.v1.PodSpec`.
   public let name: String
   private let own: Contents
+  private let isStandIn: Bool
   /// The schema of a custom resource as it was declared; nil in built-in kinds and below the root.
   public let custom: CustomForm?
 
@@ -57,11 +58,28 @@ public final class Schema: Sendable {
     /// Of the type, also where a field says otherwise.
     var isDeclaredAtomic = false
     var preservesUnknown = false
-    var positionByName: [String: Int] = [:]
-    var positionByNumber: [Int: Int] = [:]
+    var byName: [String: SchemaEntry] = [:]
+    /// Where a number is the index, as far as numbers are small; the others by number.
+    var bySmallNumber: [SchemaEntry?] = []
+    var byLargeNumber: [Int: SchemaEntry] = [:]
+    /// What is written even when it holds nothing.
+    var always: [SchemaEntry] = []
     /// Set in a stand-in: where the schema is that it stands for.
     var knot: SchemaKnot?
+
+    mutating func add(_ entry: SchemaEntry) {
+      byName[entry.field.name] = entry
+      if entry.field.isAlways { always.append(entry) }
+      guard let number = entry.field.number else { return }
+      if (0..<Schema.smallNumbers).contains(number) {
+        while bySmallNumber.count <= number { bySmallNumber.append(nil) }
+        bySmallNumber[number] = entry
+      } else {
+        byLargeNumber[number] = entry
+      }
+    }
   }
+  private static let smallNumbers = 128
 
   public init(
     name: String, doc: String = "", fields: [SchemaField], inlined: [Int: Schema] = [:],
@@ -79,11 +97,9 @@ public final class Schema: Sendable {
     var contents = Contents(
       doc: doc, fields: fields + flattened, inlined: inlined, isAtomic: isAtomic,
       isDeclaredAtomic: isAtomic, preservesUnknown: preservesUnknown)
-    for (position, field) in contents.fields.enumerated() {
-      contents.positionByName[field.name] = position
-      if let number = field.number { contents.positionByNumber[number] = position }
-    }
+    for field in contents.fields { contents.add(SchemaEntry(field)) }
     own = contents
+    isStandIn = false
     self.custom = custom
   }
 
@@ -98,6 +114,7 @@ public final class Schema: Sendable {
     var contents = schema.own
     contents.isAtomic = false
     own = contents
+    isStandIn = schema.isStandIn
     custom = schema.custom
   }
 
@@ -105,6 +122,7 @@ public final class Schema: Sendable {
   init(name: String, knot: SchemaKnot) {
     self.name = name
     own = Contents(knot: knot)
+    isStandIn = true
     custom = nil
   }
 
@@ -122,14 +140,18 @@ public final class Schema: Sendable {
   /// Keeps fields that are not declared (custom resources that ask for it).
   public var preservesUnknown: Bool { resolved.own.preservesUnknown }
 
-  public func field(_ name: String) -> SchemaField? {
-    let schema = resolved
-    return schema.own.positionByName[name].map { schema.own.fields[$0] }
+  public func field(_ name: String) -> SchemaField? { entry(name)?.field }
+  public func field(number: Int) -> SchemaField? { entry(number: number)?.field }
+
+  func entry(_ name: String) -> SchemaEntry? { isStandIn ? resolved.own.byName[name] : own.byName[name] }
+  func entry(number: Int) -> SchemaEntry? {
+    if isStandIn { return resolved.entry(number: number) }
+    return own.bySmallNumber.indices.contains(number)
+      ? own.bySmallNumber[number] : own.byLargeNumber[number]
   }
-  public func field(number: Int) -> SchemaField? {
-    let schema = resolved
-    return schema.own.positionByNumber[number].map { schema.own.fields[$0] }
-  }
+  /// The fields that are always written.
+  var always: [SchemaEntry] { resolved.own.always }
+  var hasInlined: Bool { !resolved.own.inlined.isEmpty }
 
   /// The field at a path of names; lists and maps are stepped into by any name for maps and none for lists.
   public func type(at path: some Sequence<String>) -> SchemaType? {
@@ -178,6 +200,12 @@ public struct SchemaPatch: Sendable, Hashable {
     self.retainsKeys = retainsKeys
     self.mergeKey = mergeKey
   }
+}
+
+/// A field as a look-up gives it: a reference, for copying a field costs more than finding it.
+final class SchemaEntry: Sendable {
+  let field: SchemaField
+  init(_ field: SchemaField) { self.field = field }
 }
 
 /// A field of an object.

@@ -23,6 +23,8 @@ extension JSON {
   public var bool: Bool? { if case .bool(let value) = self { value } else { nil } }
   public var array: [JSON]? { if case .array(let value) = self { value } else { nil } }
   public var object: JSONObject? { if case .object(let value) = self { value } else { nil } }
+  /// The same as `string != nil`, without a copy.
+  var isString: Bool { if case .string = self { true } else { false } }
   public var isNull: Bool { if case .null = self { true } else { false } }
 
   /// Elements of an array; none for anything else, so that absent lists read as empty.

@@ -21,6 +21,19 @@ public struct JSONObject: Sendable {
 
   public init() {}
 
+  /// Fields whose names are known to differ.
+  init(fields: [Field]) {
+    self.fields = fields
+    if fields.count > Self.scanMax { index = Self.index(of: fields) }
+  }
+
+  /// Room for so many fields.
+  init(capacity: Int) { fields.reserveCapacity(capacity) }
+
+  private static func index(of fields: [Field]) -> [String: Int] {
+    Dictionary(uniqueKeysWithValues: fields.enumerated().map { ($0.element.key, $0.offset) })
+  }
+
   /// Of names given twice the last wins.
   public init(_ pairs: some Sequence<(String, JSON)>) {
     for (key, value) in pairs { self[key] = value }
@@ -59,6 +72,19 @@ public struct JSONObject: Sendable {
     } else if fields.count > Self.scanMax {
       index = Dictionary(uniqueKeysWithValues: fields.enumerated().map { ($0.element.key, $0.offset) })
     }
+  }
+
+  /// Adds a null under a name known to be new; says where.
+  mutating func appendNull(_ key: String) -> Int {
+    append(key, .null)
+    return fields.count - 1
+  }
+
+  /// Takes the value at a position out and leaves a null, so that it can be changed in place.
+  mutating func take(_ position: Int) -> JSON {
+    var value = JSON.null
+    swap(&value, &fields[position].value)
+    return value
   }
 
   public func contains(_ key: String) -> Bool { position(of: key) != nil }

@@ -34,9 +34,12 @@ extension JSON {
   public init(parsing text: String) throws(JSONError) { try self.init(parsing: Array(text.utf8)) }
 }
 
-struct JSONParser {
+struct JSONParser: ~Copyable {
   private let bytes: UnsafeBufferPointer<UInt8>
   private var offset = 0
+  // Of the objects and arrays that are open.
+  private var fields = ScratchStack<JSONObject.Field>(capacity: 32)
+  private var elements = ScratchStack<JSON>(capacity: 16)
   private let onDuplicate: ((String) -> Void)?
   private var path: [String] = []
 
@@ -93,12 +96,14 @@ struct JSONParser {
 
   private mutating func object(depth: Int) throws(JSONError) -> JSON {
     offset += 1
-    var object = JSONObject()
     skipBlanks()
     if offset < bytes.count, bytes[offset] == UInt8(ascii: "}") {
       offset += 1
-      return .object(object)
+      return .object(JSONObject())
     }
+    let start = fields.count
+    // Once there are so many fields that they need an index.
+    var large: JSONObject?
     while true {
       skipBlanks()
       guard offset < bytes.count, bytes[offset] == UInt8(ascii: "\"") else {
@@ -111,18 +116,22 @@ struct JSONParser {
       skipBlanks()
       if onDuplicate != nil { path.append(path.isEmpty ? key : ".\(key)") }
       let value = try value(depth: depth + 1)
-      if object.contains(key) {
+      if large != nil {
+        if large?.contains(key) ?? false { onDuplicate?(path.joined()) }
+        large?[key] = value
+      } else if let known = fields.firstIndex(from: start, where: { $0.key == key }) {
         onDuplicate?(path.joined())
-        object[key] = value
+        fields.change(known) { $0.value = value }
       } else {
-        object.append(key, value)
+        fields.push(JSONObject.Field(key: key, value: value))
+        if fields.count - start > JSONObject.scanMax { large = JSONObject(fields: fields.take(from: start)) }
       }
       if onDuplicate != nil { path.removeLast() }
       skipBlanks()
       guard offset < bytes.count else { throw error("unexpected end of input") }
       let next = bytes[offset]
       offset += 1
-      if next == UInt8(ascii: "}") { return .object(object) }
+      if next == UInt8(ascii: "}") { return .object(large ?? JSONObject(fields: fields.take(from: start))) }
       guard next == UInt8(ascii: ",") else {
         offset -= 1
         throw error("expected ',' or '}'")
@@ -132,22 +141,22 @@ struct JSONParser {
 
   private mutating func array(depth: Int) throws(JSONError) -> JSON {
     offset += 1
-    var elements: [JSON] = []
     skipBlanks()
     if offset < bytes.count, bytes[offset] == UInt8(ascii: "]") {
       offset += 1
-      return .array(elements)
+      return .array([])
     }
+    let start = elements.count
     while true {
       skipBlanks()
-      if onDuplicate != nil { path.append("[\(elements.count)]") }
-      elements.append(try value(depth: depth + 1))
+      if onDuplicate != nil { path.append("[\(elements.count - start)]") }
+      elements.push(try value(depth: depth + 1))
       if onDuplicate != nil { path.removeLast() }
       skipBlanks()
       guard offset < bytes.count else { throw error("unexpected end of input") }
       let next = bytes[offset]
       offset += 1
-      if next == UInt8(ascii: "]") { return .array(elements) }
+      if next == UInt8(ascii: "]") { return .array(elements.take(from: start)) }
       guard next == UInt8(ascii: ",") else {
         offset -= 1
         throw error("expected ',' or ']'")
@@ -157,6 +166,8 @@ struct JSONParser {
 
   private mutating func number() throws(JSONError) -> JSON {
     let start = offset
+    if let short = shortInteger() { return .integer(short) }
+    let bytes = bytes
     func digit(_ at: Int) -> Bool { at < bytes.count && bytes[at] >= 48 && bytes[at] <= 57 }
     if bytes[offset] == UInt8(ascii: "-") { offset += 1 }
     guard digit(offset) else { throw error("expected a value") }
@@ -183,22 +194,39 @@ struct JSONParser {
     return .number(text)
   }
 
+  /// Most numbers are integers of a few digits. Leaves the offset where it is when this is none.
+  private mutating func shortInteger() -> Int64? {
+    var at = offset
+    let isNegative = bytes[at] == UInt8(ascii: "-")
+    if isNegative { at += 1 }
+    let first = at
+    var value: Int64 = 0
+    while at < bytes.count, at - first < 18, bytes[at] >= 48, bytes[at] <= 57 {
+      value = value * 10 + Int64(bytes[at] - 48)
+      at += 1
+    }
+    guard at > first, at - first == 1 || bytes[first] != 48 else { return nil }
+    if at < bytes.count {
+      switch bytes[at] {
+      case 48...57, UInt8(ascii: "."), UInt8(ascii: "e"), UInt8(ascii: "E"): return nil
+      default: break
+      }
+    }
+    offset = at
+    return isNegative ? -value : value
+  }
+
   private mutating func string() throws(JSONError) -> String {
     offset += 1
     let start = offset
     // Most strings have no escapes: one scan, one copy.
-    while offset < bytes.count {
-      let byte = bytes[offset]
-      if byte == UInt8(ascii: "\"") {
-        let text = String(decoding: bytes[start..<offset], as: UTF8.self)
-        offset += 1
-        return text
-      }
-      if byte == UInt8(ascii: "\\") { return try escapedString(from: start) }
-      if byte < 0x20 { throw error("control character in a string") }
-      offset += 1
-    }
-    throw error("unexpected end of input")
+    offset += PlainText.length(UnsafeRawBufferPointer(bytes), from: start)
+    guard offset < bytes.count else { throw error("unexpected end of input") }
+    if bytes[offset] == UInt8(ascii: "\\") { return try escapedString(from: start) }
+    guard bytes[offset] == UInt8(ascii: "\"") else { throw error("control character in a string") }
+    let text = String(decoding: UnsafeBufferPointer(rebasing: bytes[start..<offset]), as: UTF8.self)
+    offset += 1
+    return text
   }
 
   private mutating func escapedString(from start: Int) throws(JSONError) -> String {

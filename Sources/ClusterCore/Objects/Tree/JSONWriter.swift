@@ -95,13 +95,16 @@ extension JSON {
   static func write(_ text: String, to out: inout [UInt8]) {
     out.append(UInt8(ascii: "\""))
     var text = text
-    text.withUTF8 { bytes in
-      var plainFrom = 0
-      for position in 0..<bytes.count {
+    text.withUTF8 { text in
+      let bytes = UnsafeRawBufferPointer(text)
+      var position = 0
+      while true {
+        let plain = PlainText.length(bytes, from: position)
+        out.append(contentsOf: UnsafeRawBufferPointer(rebasing: bytes[position..<position + plain]))
+        position += plain
+        guard position < bytes.count else { return }
         let byte = bytes[position]
-        if byte >= 0x20, byte != UInt8(ascii: "\""), byte != UInt8(ascii: "\\") { continue }
-        out.append(contentsOf: bytes[plainFrom..<position])
-        plainFrom = position + 1
+        position += 1
         switch byte {
         case UInt8(ascii: "\""): out.append(contentsOf: "\\\"".utf8)
         case UInt8(ascii: "\\"): out.append(contentsOf: "\\\\".utf8)
@@ -115,7 +118,6 @@ extension JSON {
           out.append(digits[Int(byte & 0xf)])
         }
       }
-      out.append(contentsOf: bytes[plainFrom...])
     }
     out.append(UInt8(ascii: "\""))
   }

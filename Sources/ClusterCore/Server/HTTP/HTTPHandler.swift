@@ -34,12 +34,15 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler, @uncheck
 
   /// Paths of other servers, to which requests are passed on.
   private let isPassedOn: @Sendable ([String]) -> Bool
+  /// Of this connection's event loop.
+  private let drain: StreamDrain
 
   init(
-    respond: @escaping Responder, peer: Peer,
+    respond: @escaping Responder, peer: Peer, drain: StreamDrain,
     isPassedOn: @escaping @Sendable ([String]) -> Bool = { _ in false }
   ) {
     self.respond = respond
+    self.drain = drain
     self.isPassedOn = isPassedOn
     self.peer = peer
   }
@@ -196,8 +199,9 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler, @uncheck
       if head.version.major == 1 { headers.add(name: "transfer-encoding", value: "chunked") }
       send(.head(HTTPResponseHead(version: head.version, status: response.status, headers: headers)), channel)
       channel.flush()
-      let writer = StreamWriter(loop: channel.eventLoop, isWritable: { channel.isWritable }) {
-        [weak self] buffers, isEnd in
+      let writer = StreamWriter(
+        loop: channel.eventLoop, drain: drain, isWritable: { channel.isWritable }
+      ) { [weak self] buffers, isEnd in
         guard let self, channel.isActive else { return }
         for buffer in buffers { self.send(.body(.byteBuffer(buffer)), channel) }
         if isEnd {

@@ -42,6 +42,8 @@ final class HTTPListener: Sendable {
     tls.minimumTLSVersion = .tlsv12
     let context = try NIOSSLContext(configuration: tls)
     let connections = Connections()
+    let drains = StreamDrains(group)
+    let http2 = Self.http2
 
     let bootstrap = ServerBootstrap(group: group)
       .serverChannelOption(.backlog, value: 1024)
@@ -61,26 +63,27 @@ final class HTTPListener: Sendable {
         }.flatMap {
           channel.configureHTTP2SecureUpgrade(
             h2ChannelConfigurator: { channel in
-              channel.configureHTTP2Pipeline(
-                mode: .server,
-                initialLocalSettings: [
-                  HTTP2Setting(parameter: .maxConcurrentStreams, value: 1000),
-                  HTTP2Setting(parameter: .maxHeaderListSize, value: 1 << 16),
-                  HTTP2Setting(parameter: .initialWindowSize, value: 1 << 20),
-                ]
-              ) { stream in
-                stream.eventLoop.makeCompletedFuture {
-                  try stream.pipeline.syncOperations.addHandler(HTTP2FramePayloadToHTTP1ServerCodec())
-                  try stream.pipeline.syncOperations.addHandler(
-                    HTTPHandler(respond: respond, peer: peer, isPassedOn: isPassedOn))
+              channel.eventLoop.makeCompletedFuture {
+                try channel.pipeline.syncOperations.addHandler(WriteGatherer())
+                _ = try channel.pipeline.syncOperations.configureHTTP2Pipeline(
+                  mode: .server, connectionConfiguration: http2.connection, streamConfiguration: http2.stream
+                ) { stream in
+                  stream.eventLoop.makeCompletedFuture {
+                    try stream.pipeline.syncOperations.addHandler(HTTP2FramePayloadToHTTP1ServerCodec())
+                    try stream.pipeline.syncOperations.addHandler(
+                      HTTPHandler(
+                        respond: respond, peer: peer, drain: drains[stream.eventLoop], isPassedOn: isPassedOn)
+                    )
+                  }
                 }
-              }.map { _ in }
+              }
             },
             http1ChannelConfigurator: { channel in
               channel.eventLoop.makeCompletedFuture {
                 try HTTPServerCodec.add(to: channel)
                 try channel.pipeline.syncOperations.addHandler(
-                  HTTPHandler(respond: respond, peer: peer, isPassedOn: isPassedOn))
+                  HTTPHandler(
+                    respond: respond, peer: peer, drain: drains[channel.eventLoop], isPassedOn: isPassedOn))
               }
             })
         }
@@ -91,6 +94,25 @@ final class HTTPListener: Sendable {
     } catch {
       throw unbound(host: host, port: port, error)
     }
+  }
+
+  private static var http2:
+    (connection: NIOHTTP2Handler.ConnectionConfiguration, stream: NIOHTTP2Handler.StreamConfiguration)
+  {
+    var connection = NIOHTTP2Handler.ConnectionConfiguration()
+    connection.initialSettings = [
+      HTTP2Setting(parameter: .maxConcurrentStreams, value: 1000),
+      HTTP2Setting(parameter: .maxHeaderListSize, value: 1 << 16),
+      HTTP2Setting(parameter: .initialWindowSize, value: 1 << 20),
+    ]
+    connection.targetWindowSize = 1 << 20
+    var stream = NIOHTTP2Handler.StreamConfiguration()
+    stream.targetWindowSize = 1 << 20
+    stream.outboundBufferSizeHighWatermark = 64 << 10
+    stream.outboundBufferSizeLowWatermark = 32 << 10
+    // A client that ends all its watches at once resets as many streams as it may have open.
+    stream.streamResetFrameRateLimit.maximumCount = 2000
+    return (connection, stream)
   }
 
   private static func unbound(host: String, port: Int, _ error: any Error) -> WeftError {

@@ -22,17 +22,19 @@ final class StreamWriter: Sendable {
 
   private let state = Mutex(State())
   fileprivate let loop: any EventLoop
-  private let drain: @Sendable ([ByteBuffer], _ isEnd: Bool) -> Void
+  private let drain: StreamDrain
+  private let write: @Sendable ([ByteBuffer], _ isEnd: Bool) -> Void
 
   private let isWritable: @Sendable () -> Bool
 
   init(
-    loop: any EventLoop, isWritable: @escaping @Sendable () -> Bool,
-    drain: @escaping @Sendable ([ByteBuffer], Bool) -> Void
+    loop: any EventLoop, drain: StreamDrain, isWritable: @escaping @Sendable () -> Bool,
+    write: @escaping @Sendable ([ByteBuffer], Bool) -> Void
   ) {
     self.loop = loop
-    self.isWritable = isWritable
     self.drain = drain
+    self.isWritable = isWritable
+    self.write = write
   }
 
   /// Called once when the client went away or the stream ended. May be asked for several times.
@@ -56,12 +58,13 @@ final class StreamWriter: Sendable {
         defer { state.isScheduled = true }
         return (false, !state.isScheduled)
       }
-      state.queue += buffers
+      // Most of the time nothing waits, and what all watchers are sent is shared by them.
+      if state.queue.isEmpty { state.queue = buffers } else { state.queue += buffers }
       for buffer in buffers { state.queuedBytes += buffer.readableBytes }
       defer { state.isScheduled = true }
       return (true, !state.isScheduled)
     }
-    if verdict.schedule { loop.execute { self.flush() } }
+    if verdict.schedule { drain.add(self) }
     return verdict.isAlive
   }
 
@@ -71,13 +74,14 @@ final class StreamWriter: Sendable {
       defer { state.isScheduled = true }
       return !state.isScheduled
     }
-    if schedule { loop.execute { self.flush() } }
+    if schedule { drain.add(self) }
   }
 
   /// On the event loop: the connection takes bytes again.
   func resume() { flush() }
 
-  private func flush() {
+  /// On the event loop: passes on what waits.
+  func flush() {
     // What the connection does not take stays here, where it is counted.
     let takes = isWritable()
     let taken: (buffers: [ByteBuffer], isEnd: Bool, isClosed: Bool)? = state.withLock { state in
@@ -90,8 +94,33 @@ final class StreamWriter: Sendable {
       return (state.queue, state.isEnded, state.isClosed)
     }
     guard let taken else { return }
-    if !taken.isClosed, !taken.buffers.isEmpty || taken.isEnd { drain(taken.buffers, taken.isEnd) }
+    if !taken.isClosed, !taken.buffers.isEmpty || taken.isEnd {
+      write(Self.joined(taken.buffers), taken.isEnd)
+    }
     if taken.isEnd { closed() }
+  }
+
+  /// Buffers that are joined are at most this large together.
+  private static let joinedMax = 64 << 10
+
+  /// Small neighbours become one: each buffer would be a frame of its own, which costs more than the copy.
+  static func joined(_ buffers: [ByteBuffer]) -> [ByteBuffer] {
+    guard buffers.count > 1 else { return buffers }
+    var result: [ByteBuffer] = []
+    var open = ByteBuffer()
+    for buffer in buffers {
+      if open.readableBytes + buffer.readableBytes > joinedMax {
+        if open.readableBytes > 0 { result.append(open) }
+        open = ByteBuffer()
+        if buffer.readableBytes > joinedMax / 2 {
+          result.append(buffer)
+          continue
+        }
+      }
+      open.writeImmutableBuffer(buffer)
+    }
+    if open.readableBytes > 0 { result.append(open) }
+    return result
   }
 
   /// The connection is gone.

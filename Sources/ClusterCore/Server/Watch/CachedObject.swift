@@ -118,9 +118,15 @@ protocol WatchSubscriber: AnyObject, Sendable {
   /// The state at the beginning. `end` is the revision it shows, when the watcher asked to be told.
   func begin(_ objects: [CachedObject], end: Revision?)
   func offer(_ events: [CacheEvent])
+  /// The same; `shared` is the same for all subscribers of a cache.
+  func offer(_ events: [CacheEvent], shared: SharedLines)
   func bookmark(_ revision: Revision)
   /// The server is stopping, or history was lost.
   func finish()
+}
+
+extension WatchSubscriber {
+  func offer(_ events: [CacheEvent], shared: SharedLines) { offer(events) }
 }
 
 extension KubeTime {

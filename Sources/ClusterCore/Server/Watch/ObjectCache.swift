@@ -99,7 +99,8 @@ final class ObjectCache: Sendable {
         state.recentFrom = state.recent[dropped - 1].revision
         state.recent.removeFirst(dropped)
       }
-      for subscriber in state.subscribers.values { subscriber.offer(changes) }
+      let shared = SharedLines()
+      for subscriber in state.subscribers.values { subscriber.offer(changes, shared: shared) }
     }
   }
 

@@ -37,19 +37,40 @@ final class StreamWatcher: WatchSubscriber {
     if let end { writer.offer([bookmarkLine(end, isInitialEnd: true)]) }
   }
 
-  func offer(_ events: [CacheEvent]) {
-    var lines: [ByteBuffer] = []
-    for event in events {
-      guard let seen = filter.seen(event) else { continue }
-      // An object that no longer matches is shown as it was when it did, at the revision of the change.
-      if seen == .deleted, event.kind != .deleted, let previous = event.previous {
-        lines += line(
-          .deleted, CachedObject(key: previous.key, revision: event.revision, tree: previous.tree))
+  func offer(_ events: [CacheEvent]) { offer(events, shared: SharedLines()) }
+
+  func offer(_ events: [CacheEvent], shared: SharedLines) {
+    let lines: [ByteBuffer]
+    switch representation {
+    case .table: lines = events.flatMap { line($0) { object, kind in line(kind, object) } }
+    case .full, .partial:
+      let form = SharedLines.Form(apiVersion: kind.apiVersion, isPartial: representation == .partial)
+      func made() -> [ByteBuffer] {
+        events.flatMap { event in
+          line(event) { object, kind in
+            [shared.line(form, object, kind) { StreamWriter.joined(line(kind, object))[0] }]
+          }
+        }
+      }
+      if filter.labels.isEmpty, filter.fields.isEmpty {
+        lines = shared.batch(form, namespace: filter.namespace) { StreamWriter.joined(made()) }
       } else {
-        lines += line(seen, event.object)
+        lines = made()
       }
     }
     if !lines.isEmpty { writer.offer(lines) }
+  }
+
+  /// What this watcher is told of an event, if anything.
+  private func line(
+    _ event: CacheEvent, _ make: (CachedObject, CacheEvent.Kind) -> [ByteBuffer]
+  ) -> [ByteBuffer] {
+    guard let seen = filter.seen(event) else { return [] }
+    // An object that no longer matches is shown as it was when it did, at the revision of the change.
+    if seen == .deleted, event.kind != .deleted, let previous = event.previous {
+      return line(.deleted, CachedObject(key: previous.key, revision: event.revision, tree: previous.tree))
+    }
+    return make(event.object, seen)
   }
 
   func bookmark(_ revision: Revision) {
