@@ -18,8 +18,9 @@ extension RESTCore {
     identity: Identity, admits: Bool = true
   ) async throws -> Deleted {
     let key = Self.key(kind, namespace, name)
+    var contest = await WriteTurns.Contest(turns, key: key)
     var current = try await get(kind, namespace: namespace, name: name)
-    for _ in 0..<8 {
+    repeat {
       if let uid = options.uid, uid != current.tree.uid {
         throw Failure.conflict(
           kind, name,
@@ -64,7 +65,7 @@ extension RESTCore {
         default: throw Failure.store(error)
         }
       }
-    }
+    } while await contest.lost()
     throw Failure.conflict(kind, name)
   }
 

@@ -239,8 +239,9 @@ extension RESTCore {
     make: (JSON) throws -> (JSON, [String])
   ) async throws -> Written {
     let key = Self.key(kind, namespace, name)
+    var contest = await WriteTurns.Contest(turns, key: key)
     var current = try await get(kind, namespace: namespace, name: name)
-    for _ in 0..<8 {
+    repeat {
       var (wanted, warnings) = try make(current.tree)
       if !wanted.resourceVersion.isEmpty, wanted.resourceVersion != String(current.revision) {
         throw Failure.conflict(kind, name)
@@ -311,7 +312,7 @@ extension RESTCore {
         default: throw Failure.store(error)
         }
       }
-    }
+    } while await contest.lost()
     throw Failure.conflict(kind, name)
   }
 

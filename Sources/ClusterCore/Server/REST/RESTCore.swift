@@ -22,6 +22,7 @@ final class RESTCore: Sendable {
   /// Calls webhooks of every sort.
   let webhooks: WebhookCaller?
   let log = Logger(label: "apiserver")
+  let turns = WriteTurns()
 
   init(
     store: any Store, caches: ObjectCaches, kinds: ServedKinds, services: ServiceAllocator,

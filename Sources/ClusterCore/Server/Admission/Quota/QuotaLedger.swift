@@ -234,6 +234,7 @@ final class QuotaLedger: Sendable {
     guard let kind = state.kinds.current[.resourceQuotas] else { return }
     var base = quota.object
     for attempt in 0..<Self.triesMax {
+      await state.core?.turns.pass(base.key)
       var tree = base.tree
       tree.set(QuotaUsage.written(quota.hard), at: "status", "hard")
       tree.set(
