@@ -27,7 +27,7 @@ private let kubeadm: [(String, JSON)] = [
   (
     "conntrack",
     [
-      "maxPerCore": 0, "min": nil, "tcpBeLiberal": false, "tcpCloseWaitTimeout": nil,
+      "maxPerCore": 0, "min": .null, "tcpBeLiberal": false, "tcpCloseWaitTimeout": .null,
       "tcpEstablishedTimeout": "1h30m", "udpStreamTimeout": "0s", "udpTimeout": "0s",
     ]
   ),
@@ -37,21 +37,22 @@ private let kubeadm: [(String, JSON)] = [
   (
     "iptables",
     [
-      "localhostNodePorts": nil, "masqueradeAll": true, "masqueradeBit": nil, "minSyncPeriod": "0s",
+      "localhostNodePorts": .null, "masqueradeAll": true, "masqueradeBit": .null, "minSyncPeriod": "0s",
       "syncPeriod": "45s",
     ]
   ),
   (
     "ipvs",
     [
-      "excludeCIDRs": nil, "minSyncPeriod": "0s", "scheduler": "", "strictARP": false, "syncPeriod": "0s",
+      "excludeCIDRs": .null, "minSyncPeriod": "0s", "scheduler": "", "strictARP": false, "syncPeriod": "0s",
       "tcpFinTimeout": "0s", "tcpTimeout": "0s", "udpTimeout": "0s",
     ]
   ),
   ("logging", ["flushFrequency": 0, "verbosity": 0]), ("metricsBindAddress", "0.0.0.0:10249"),
   ("mode", ""),
-  ("nftables", ["masqueradeAll": false, "masqueradeBit": nil, "minSyncPeriod": "0s", "syncPeriod": "0s"]),
-  ("nodePortAddresses", nil), ("oomScoreAdj", nil), ("portRange", ""), ("showHiddenMetricsForVersion", ""),
+  ("nftables", ["masqueradeAll": false, "masqueradeBit": .null, "minSyncPeriod": "0s", "syncPeriod": "0s"]),
+  ("nodePortAddresses", .null), ("oomScoreAdj", .null), ("portRange", ""),
+  ("showHiddenMetricsForVersion", ""),
   (
     "winkernel",
     [
