@@ -302,25 +302,17 @@ func refusal(_ body: () async throws -> Void) async -> APIStatusError? {
         try await api.delete(validating, namespace: "", name: name, options: DeleteOptions())
         return (took, error)
       }
-      // A busy machine may be late by itself: the best of three attempts counts.
-      func best(_ policy: String) async throws -> (Duration, APIStatusError?) {
-        var best = try await attempt(1, policy, "slow-\(policy.lowercased())-0")
-        for round in 1..<3 where best.0 >= .milliseconds(1_100) {
-          let again = try await attempt(1, policy, "slow-\(policy.lowercased())-\(round)")
-          if again.0 < best.0 { best = again }
-        }
-        return best
-      }
-      let (failing, error) = try await best("Fail")
+      // Over before the webhook would have answered.
+      let (failing, error) = try await attempt(1, "Fail", "slow-fail")
       #expect(error?.code == 500)
       #expect(error?.message.contains("context deadline exceeded") == true, "\(error?.message ?? "")")
-      #expect(failing > .milliseconds(990) && failing < .milliseconds(1_100), "took \(failing)")
-      let (ignoring, none) = try await best("Ignore")
+      #expect(failing > .milliseconds(990) && failing < .seconds(4), "took \(failing)")
+      let (ignoring, none) = try await attempt(1, "Ignore", "slow-ignore")
       #expect(none == nil)
-      #expect(ignoring > .milliseconds(990) && ignoring < .milliseconds(1_100), "took \(ignoring)")
+      #expect(ignoring > .milliseconds(990) && ignoring < .seconds(4), "took \(ignoring)")
       let (patient, fine) = try await attempt(10, "Fail", "patient")
       #expect(fine == nil, "five seconds are within ten")
-      #expect(patient > .seconds(5) && patient < .seconds(10), "took \(patient)")
+      #expect(patient > .seconds(5), "took \(patient)")
     }
   }
 

@@ -8,22 +8,18 @@ import Glibc
 import Testing
 
 @Suite(.serialized) struct StartTests {
-  @Test func `the API answers soon after the first start, keys made on the way`() async throws {
+  /// How soon is measured by Benchmarks/Startup; here only that nothing is waited for.
+  @Test func `the API answers after the first start and the second, keys made on the way`() async throws {
     try await withFolder { folder in
       var settings = ServerSettings(dataFolder: folder)
       settings.port = 0
-      let start = ContinuousClock.now
-      let server = try await ClusterServer.start(settings)
-      let took = ContinuousClock.now - start
-      let line = "API ready after \(took) (first start)\n"
-      _ = line.utf8.withContiguousStorageIfAvailable { write(2, $0.baseAddress, $0.count) }
-      await server.shutdown()
-      let again = ContinuousClock.now
-      let second = try await ClusterServer.start(settings)
-      let line2 = "API ready after \(ContinuousClock.now - again) (second start)\n"
-      _ = line2.utf8.withContiguousStorageIfAvailable { write(2, $0.baseAddress, $0.count) }
-      await second.shutdown()
-      #expect(took < .seconds(2))
+      for _ in 0..<2 {
+        let start = ContinuousClock.now
+        let server = try await ClusterServer.start(settings)
+        #expect(ContinuousClock.now - start < .seconds(10))
+        _ = try await server.client(user: "test").get(.namespaces, namespace: "", name: "default")
+        await server.shutdown()
+      }
     }
   }
 
