@@ -104,7 +104,18 @@ private let pods = KindRegistry.builtin[GroupVersionResource.pods]!
   // Lists of scalars are united or replaced as the schema says.
   (
     #"{"metadata":{"finalizers":["a","b"]}}"#, #"{"metadata":{"finalizers":["c"]}}"#,
-    #"{"metadata":{"finalizers":["a","b","c"]}}"#
+    #"{"metadata":{"finalizers":["c","a","b"]}}"#
+  ),
+  // Without an order the patch's is it: what is new comes first, what was there keeps its place.
+  (
+    #"{"spec":{"containers":[{"name":"a","image":"1"},{"name":"b","image":"2"}]}}"#,
+    #"{"spec":{"containers":[{"name":"b","image":"3"},{"name":"c","image":"4"}]}}"#,
+    #"{"spec":{"containers":[{"name":"a","image":"1"},{"name":"b","image":"3"},{"name":"c","image":"4"}]}}"#
+  ),
+  (
+    #"{"spec":{"containers":[{"name":"a","image":"1"}]}}"#,
+    #"{"spec":{"containers":[{"name":"c","image":"4"}]}}"#,
+    #"{"spec":{"containers":[{"name":"c","image":"4"},{"name":"a","image":"1"}]}}"#
   ),
   (
     #"{"metadata":{"finalizers":["a","b"]}}"#, #"{"metadata":{"$deleteFromPrimitiveList/finalizers":["a"]}}"#,

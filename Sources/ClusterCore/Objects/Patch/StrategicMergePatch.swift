@@ -71,8 +71,10 @@ private enum StrategicMerge {
         result[name] = try object(original, child, fieldType).map(JSON.object)
       case .array(let elements) where strategy.isMerge:
         let order = patch[order + name]?.array
-        let list = try list(result[name]?.array ?? [], elements, fieldType, strategy.mergeKey, name)
-        result[name] = .array(sorted(list, by: order, patch: elements, key: strategy.mergeKey))
+        let original = result[name]?.array ?? []
+        let list = try list(original, elements, fieldType, strategy.mergeKey, name)
+        result[name] = .array(
+          sorted(list, by: order, patch: elements, original: original, key: strategy.mergeKey))
       default: result[name] = change
       }
     }
@@ -81,7 +83,8 @@ private enum StrategicMerge {
       let field = String(name.dropFirst(order.count))
       guard patch[field] == nil, let list = result[field]?.array else { continue }
       let strategy = Self.field(field, of: type).1
-      result[field] = .array(sorted(list, by: change.array, patch: [], key: strategy.mergeKey))
+      result[field] = .array(
+        sorted(list, by: change.array, patch: [], original: list, key: strategy.mergeKey))
     }
     return result
   }
@@ -129,25 +132,31 @@ private enum StrategicMerge {
     return result
   }
 
-  /// Elements named by the order come in that order; those that only the server knows stay behind the
-  /// neighbour that they followed.
-  private static func sorted(_ list: [JSON], by order: [JSON]?, patch: [JSON], key: String?) -> [JSON] {
-    guard let order, !order.isEmpty else { return list }
+  /// Elements named by the order, or without one by the patch, come in that order. Those that only the server knows
+  /// keep theirs, and stand before a named one where they did so already: what is new goes to the front.
+  private static func sorted(
+    _ list: [JSON], by order: [JSON]?, patch: [JSON], original: [JSON], key: String?
+  ) -> [JSON] {
     func identity(_ element: JSON) -> JSON { key.flatMap { element[$0] } ?? element }
-    let wanted = order.map(identity)
-    var ordered = wanted.compactMap { name in list.first { identity($0) == name } }
+    let wanted = (order ?? patch).map(identity)
+    guard !wanted.isEmpty else { return list }
     let known = Set(wanted)
-    var previous: JSON?
-    for element in list {
-      let name = identity(element)
-      defer { previous = name }
-      if known.contains(name) { continue }
-      if let previous, let position = ordered.firstIndex(where: { identity($0) == previous }) {
-        ordered.insert(element, at: position + 1)
-      } else {
-        ordered.insert(element, at: 0)
+    var places: [JSON: Int] = [:]
+    for (place, element) in original.enumerated() { places[identity(element)] = place }
+    let named = wanted.compactMap { name in list.first { identity($0) == name } }
+    let others = list.filter { !known.contains(identity($0)) }
+    var result: [JSON] = []
+    result.reserveCapacity(list.count)
+    var next = 0
+    for element in others {
+      let place = places[identity(element)]
+      while next < named.count {
+        if let place, let other = places[identity(named[next])], place < other { break }
+        result.append(named[next])
+        next += 1
       }
+      result.append(element)
     }
-    return ordered
+    return result + named[next...]
   }
 }
