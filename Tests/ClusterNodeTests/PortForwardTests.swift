@@ -150,6 +150,26 @@ private func eventually(_ condition: () -> Bool) async throws -> Bool {
     for channel in [echo, server] { try await channel.close() }
   }
 
+  /// kubectl before 1.29 keeps its own side until the error stream has ended.
+  @Test func `when the pod has said everything both streams end, though the client could go on`() async throws {
+    let teller = try await listen { channel in
+      let link = ByteLink(channel: channel)
+      try channel.pipeline.syncOperations.addHandler(link)
+      link.start(onRead: { _ in }, onEnd: {}, onWritable: {}, onClose: {})
+      link.write(ByteBuffer(string: "all"))
+      link.closeOutput()
+    }
+    let server = try await forwarder()
+    let client = try await ForwardClient.connect(server.localAddress?.port ?? 0)
+    let port = "\(teller.localAddress?.port ?? 0)"
+    let error = try await client.open(["streamType": "error", "port": port, "requestID": "0"])
+    let data = try await client.open(["streamType": "data", "port": port, "requestID": "0"])
+    #expect(try await eventually { client.ended.withLock { $0 == [error, data] } })
+    #expect(client.seen.withLock { $0[data] } == Array("all".utf8))
+    client.link.abort()
+    for channel in [teller, server] { try await channel.close() }
+  }
+
   @Test(arguments: [
     [:], ["streamtype": "data"], ["streamtype": "data", "port": "0"],
     ["streamtype": "data", "port": "70000"],

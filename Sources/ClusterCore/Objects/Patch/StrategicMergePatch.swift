@@ -45,7 +45,8 @@ private enum StrategicMerge {
       }
       for (name, value) in patch where !name.hasPrefix("$") && !value.isNull {
         guard names.contains(name) else {
-          throw PatchError("the field \(name) of the patch is not in its $retainKeys")
+          throw PatchError(
+            "the field \(name) of the patch is not in its $retainKeys", isUnprocessable: true)
         }
       }
       for name in result.keys where !names.contains(name) { result.removeValue(forKey: name) }
@@ -102,34 +103,44 @@ private enum StrategicMerge {
   ) throws(PatchError) -> [JSON] {
     guard let mergeKey else {
       // Scalars: united.
-      var result = original
-      for element in patch where !result.contains(element) { result.append(element) }
-      return result
+      var seen = Set(original)
+      return original + patch.filter { seen.insert($0).inserted }
     }
     guard case .list(let elementType) = type else { return patch }
     if patch.contains(where: { $0["$patch"]?.string == "replace" }) {
       return patch.filter { $0["$patch"]?.string != "replace" }
     }
-    var result = original
+    var changes: [(key: JSON, change: JSONObject)] = []
+    var deleted: Set<JSON> = []
     for element in patch {
       guard case .object(let change) = element else { throw PatchError("elements of \(name) are objects") }
       guard let key = change[mergeKey], !key.isNull else {
         throw PatchError("map: \(element.text) does not contain declared merge key: \(mergeKey)")
       }
-      let isDeletion = try directive(change) == "delete"
-      if isDeletion {
-        result.removeAll { $0[mergeKey] == key }
-      } else if let position = result.firstIndex(where: { $0[mergeKey] == key }) {
-        if let merged = try object(result[position].object ?? [:], change, elementType) {
-          result[position] = .object(merged)
-        } else {
-          result.remove(at: position)
-        }
-      } else if let new = try object([:], change, elementType) {
-        result.append(.object(new))
+      if try directive(change) == "delete" { deleted.insert(key) } else { changes.append((key, change)) }
+    }
+    var result = original.filter { element in element[mergeKey].map { !deleted.contains($0) } ?? true }
+    var places = firstPlaces(of: result) { $0[mergeKey] }
+    for (key, change) in changes {
+      let place = places[key]
+      let before = place.flatMap { result[$0].object } ?? [:]
+      guard let merged = try object(before, change, elementType) else { continue }
+      if let place {
+        result[place] = .object(merged)
+      } else {
+        places[key] = result.count
+        result.append(.object(merged))
       }
     }
     return result
+  }
+
+  private static func firstPlaces(of list: [JSON], _ identity: (JSON) -> JSON?) -> [JSON: Int] {
+    var places: [JSON: Int] = [:]
+    for (place, element) in list.enumerated() {
+      if let name = identity(element), places[name] == nil { places[name] = place }
+    }
+    return places
   }
 
   /// Elements named by the order, or without one by the patch, come in that order. Those that only the server knows
@@ -138,17 +149,17 @@ private enum StrategicMerge {
     _ list: [JSON], by order: [JSON]?, patch: [JSON], original: [JSON], key: String?
   ) -> [JSON] {
     func identity(_ element: JSON) -> JSON { key.flatMap { element[$0] } ?? element }
-    let wanted = (order ?? patch).map(identity)
-    guard !wanted.isEmpty else { return list }
-    let known = Set(wanted)
-    var places: [JSON: Int] = [:]
-    for (place, element) in original.enumerated() { places[identity(element)] = place }
-    let named = wanted.compactMap { name in list.first { identity($0) == name } }
-    let others = list.filter { !known.contains(identity($0)) }
+    let wanted = firstPlaces(of: order ?? patch, identity)
+    if wanted.isEmpty { return list }
+    let places = firstPlaces(of: original, identity)
+    // Two elements may have one name, as a Service's ports of TCP and UDP do: neither is lost.
+    let named = list.enumerated().compactMap { offset, element in
+      wanted[identity(element)].map { (element: element, rank: ($0, offset)) }
+    }.sorted { $0.rank < $1.rank }.map(\.element)
     var result: [JSON] = []
     result.reserveCapacity(list.count)
     var next = 0
-    for element in others {
+    for element in list where wanted[identity(element)] == nil {
       let place = places[identity(element)]
       while next < named.count {
         if let place, let other = places[identity(named[next])], place < other { break }
