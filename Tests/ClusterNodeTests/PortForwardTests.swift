@@ -151,7 +151,8 @@ private func eventually(_ condition: () -> Bool) async throws -> Bool {
   }
 
   /// kubectl before 1.29 keeps its own side until the error stream has ended.
-  @Test func `when the pod has said everything both streams end, though the client could go on`() async throws {
+  @Test func `when the pod has said everything both streams end, though the client could go on`() async throws
+  {
     let teller = try await listen { channel in
       let link = ByteLink(channel: channel)
       try channel.pipeline.syncOperations.addHandler(link)

@@ -155,12 +155,14 @@ func `a strategic merge patch merges by the keys of the schema`(
 
 @Test func `two ports of one number both stay, whatever is done to a third`() throws {
   let object = #"{"spec":{"ports":[{"port":53,"protocol":"UDP"},{"port":53,"protocol":"TCP"},{"port":80}]}}"#
-  let patch = #"{"spec":{"$setElementOrder/ports":[{"port":53},{"port":53},{"port":80}],"ports":[{"port":80,"name":"web"}]}}"#
+  let patch =
+    #"{"spec":{"$setElementOrder/ports":[{"port":53},{"port":53},{"port":80}],"ports":[{"port":80,"name":"web"}]}}"#
   let merged = try services.schema.applying(strategicMergePatch: json(patch), to: json(object))
   #expect(
     merged
       == (try json(
-        #"{"spec":{"ports":[{"port":53,"protocol":"UDP"},{"port":53,"protocol":"TCP"},{"port":80,"name":"web"}]}}"#)))
+        #"{"spec":{"ports":[{"port":53,"protocol":"UDP"},{"port":53,"protocol":"TCP"},{"port":80,"name":"web"}]}}"#
+      )))
 }
 
 @Test func `a rolling update strategy is replaced when another type is set`() throws {

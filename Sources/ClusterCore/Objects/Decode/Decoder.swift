@@ -17,7 +17,8 @@ public struct DecodeError: Error, Sendable, Hashable, CustomStringConvertible {
   /// Without the kind that was to be read: what is wrong alone.
   public var reason: String {
     let mark = " cannot be handled as a "
-    guard let start = message.firstRange(of: mark), let end = message[start.upperBound...].firstRange(of: ": ")
+    guard let start = message.firstRange(of: mark),
+      let end = message[start.upperBound...].firstRange(of: ": ")
     else { return message }
     return String(message[end.upperBound...])
   }
