@@ -271,7 +271,7 @@ if wanted == nil {
 if wanted == nil || wanted!.contains("EndToEnd") {
   targets.append(
     .testTarget(
-      name: "EndToEnd", dependencies: ["ClusterObjects"], path: "Tests/EndToEnd", exclude: ["Clients"],
+      name: "EndToEnd", dependencies: ["ClusterObjects"], path: "Tests/EndToEnd", exclude: ["Clients", "Kubectl"],
       swiftSettings: swiftSettings))
 }
 

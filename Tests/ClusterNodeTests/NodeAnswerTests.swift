@@ -73,6 +73,14 @@ private func ask(
     #expect(exec.code == 403 && exec.text.contains("v5.channel.k8s.io"), "\(exec)")
     let forward = try await ask(agent(), "/portForward/a/b", .GET, headers)
     #expect(forward.code == 403 && forward.text.contains("SPDY/3.1+portforward.k8s.io"), "\(forward)")
+    var channels = headers
+    channels.replaceOrAdd(name: "sec-websocket-protocol", value: "v5.channel.k8s.io,v4.channel.k8s.io")
+    let bare = try await ask(agent(), "/portForward/a/b", .GET, channels)
+    #expect(bare.code == 400 && bare.text.contains("query parameter \\\"port\\\" is required"), "\(bare)")
+    for ports in ["0", "70000", "80,x", (1...200).map { "\($0)" }.joined(separator: ",")] {
+      let wrong = try await ask(agent(), "/portForward/a/b?port=\(ports)", .GET, channels)
+      #expect(wrong.code == 400, "\(wrong)")
+    }
   }
 
   @Test func `log files are read below their folder only`() async throws {

@@ -150,6 +150,27 @@ private func eventually(_ condition: () -> Bool) async throws -> Bool {
     for channel in [echo, server] { try await channel.close() }
   }
 
+  /// kubectl before 1.29 keeps its own side until the error stream has ended.
+  @Test func `when the pod has said everything both streams end, though the client could go on`() async throws
+  {
+    let teller = try await listen { channel in
+      let link = ByteLink(channel: channel)
+      try channel.pipeline.syncOperations.addHandler(link)
+      link.start(onRead: { _ in }, onEnd: {}, onWritable: {}, onClose: {})
+      link.write(ByteBuffer(string: "all"))
+      link.closeOutput()
+    }
+    let server = try await forwarder()
+    let client = try await ForwardClient.connect(server.localAddress?.port ?? 0)
+    let port = "\(teller.localAddress?.port ?? 0)"
+    let error = try await client.open(["streamType": "error", "port": port, "requestID": "0"])
+    let data = try await client.open(["streamType": "data", "port": port, "requestID": "0"])
+    #expect(try await eventually { client.ended.withLock { $0 == [error, data] } })
+    #expect(client.seen.withLock { $0[data] } == Array("all".utf8))
+    client.link.abort()
+    for channel in [teller, server] { try await channel.close() }
+  }
+
   @Test(arguments: [
     [:], ["streamtype": "data"], ["streamtype": "data", "port": "0"],
     ["streamtype": "data", "port": "70000"],
@@ -174,5 +195,124 @@ private func eventually(_ condition: () -> Bool) async throws -> Bool {
     // "GET " is data of stream 0x47455420, which nobody opened.
     #expect(try await eventually { client.isClosed.withLock { $0 } })
     try await server.close()
+  }
+}
+
+/// The agent's end for a client without SPDY, and that client's: what came, by channel.
+private final class ChannelClient: @unchecked Sendable {
+  let link: ByteLink
+  private var messages = WebSocketDecoder(isServer: false)
+  private var channel: UInt8?
+  let seen = Mutex<[UInt8: [UInt8]]>([:])
+  let closed = Mutex<UInt16?>(nil)
+
+  static func connect(_ kind: ChannelProtocol, _ ports: [Int]) async throws -> (any Channel, ChannelClient) {
+    let server = try await listen { channel in
+      let link = ByteLink(channel: channel)
+      try channel.pipeline.syncOperations.addHandler(link)
+      ChannelForwardSession(
+        client: link, pod: ForwardedPod(sandbox: "sandbox", netnsPath: nil), kind: kind,
+        ports: ports.map { UInt16($0) }
+      ).start()
+    }
+    let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+      .channelInitializer { channel in
+        channel.eventLoop.makeCompletedFuture {
+          try channel.pipeline.syncOperations.addHandler(ByteLink(channel: channel))
+        }
+      }.connect(host: "127.0.0.1", port: server.localAddress?.port ?? 0).get()
+    let client = try await channel.eventLoop.submit {
+      ChannelClient(try channel.pipeline.syncOperations.handler(type: ByteLink.self))
+    }.get()
+    return (server, client)
+  }
+
+  private init(_ link: ByteLink) {
+    self.link = link
+    link.start(
+      onRead: { bytes in
+        self.messages.append(bytes)
+        while let event = try? self.messages.next() {
+          switch event {
+          case .data(_, var piece, let isStart, _):
+            if isStart { self.channel = piece.readInteger() }
+            if let channel = self.channel {
+              self.seen.withLock { $0[channel, default: []] += piece.readableBytesView }
+            }
+          case .close(let code): self.closed.withLock { $0 = code }
+          default: continue
+          }
+        }
+      }, onClose: {})
+  }
+
+  /// A masked message; the mask is zero.
+  func send(_ bytes: [UInt8]) {
+    var out = ByteBuffer()
+    WebSocketEncoder.head(.binary, length: bytes.count, into: &out)
+    out.setInteger((out.getInteger(at: 1, as: UInt8.self) ?? 0) | 0x80, at: 1)
+    out.writeInteger(UInt32(0))
+    out.writeBytes(bytes)
+    link.eventLoop.execute { [out] in self.link.write(out) }
+  }
+
+  func text(_ channel: UInt8) -> String {
+    seen.withLock { String(decoding: ($0[channel] ?? []).dropFirst(2), as: UTF8.self) }
+  }
+}
+
+@Suite(.serialized) struct ChannelForwardTests {
+  @Test func `each port has its channels, led by its number, and its own bytes`() async throws {
+    let (first, second) = (try await echoServer(), try await echoServer())
+    let ports = [first, second].map { $0.localAddress?.port ?? 0 }
+    let (server, client) = try await ChannelClient.connect(.v4, ports)
+    let bytes = (0..<300_000).map { UInt8(truncatingIfNeeded: $0 &* 7) }
+    client.send([0] + bytes)
+    client.send([2] + Array("two".utf8))
+    #expect(
+      try await eventually {
+        client.seen.withLock { $0[0]?.count == bytes.count + 2 && $0[2]?.count == 5 }
+      })
+    let seen = client.seen.withLock { $0 }
+    for (channel, port) in [(0, ports[0]), (1, ports[0]), (2, ports[1]), (3, ports[1])] {
+      #expect(seen[UInt8(channel)]?.prefix(2) == [UInt8(port & 0xff), UInt8(port >> 8)])
+    }
+    #expect(seen[0]?.dropFirst(2).elementsEqual(bytes) == true && client.text(2) == "two")
+    client.link.abort()
+    for channel in [first, second, server] { try await channel.close() }
+  }
+
+  @Test func `a port where nobody listens says so on its error channel; the last port ends it`() async throws
+  {
+    let free = try await echoServer()
+    let port = free.localAddress?.port ?? 0
+    try await free.close()
+    let (server, client) = try await ChannelClient.connect(.v4, [port])
+    #expect(try await eventually { client.closed.withLock { $0 == 1000 } })
+    #expect(client.text(1).hasPrefix("error forwarding port \(port) to pod sandbox, uid : "))
+    #expect(client.text(1).contains("connection refused"))
+    client.link.abort()
+    try await server.close()
+  }
+
+  @Test func `version 5 can end what it sends, and gets the rest`() async throws {
+    let echo = try await echoServer()
+    let (server, client) = try await ChannelClient.connect(.v5, [echo.localAddress?.port ?? 0])
+    client.send([0] + Array("all".utf8))
+    client.send([255, 0])
+    #expect(try await eventually { client.closed.withLock { $0 == 1000 } })
+    #expect(client.text(0) == "all")
+    client.link.abort()
+    for channel in [echo, server] { try await channel.close() }
+  }
+
+  @Test(arguments: [[1, 65], [2, 65], [255, 0], [9]] as [[UInt8]])
+  func `a channel that is not the client's ends it`(message: [UInt8]) async throws {
+    let echo = try await echoServer()
+    let (server, client) = try await ChannelClient.connect(.v4, [echo.localAddress?.port ?? 0])
+    client.send(message)
+    #expect(try await eventually { client.closed.withLock { $0 == 1008 } })
+    client.link.abort()
+    for channel in [echo, server] { try await channel.close() }
   }
 }

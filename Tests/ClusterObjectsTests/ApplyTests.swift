@@ -167,3 +167,11 @@ private let web =
   object.set(wanted.isEmpty ? nil : .array([]), at: "b")
   #expect(object.text == "{}")
 }
+
+@Test func `an applier whose fields were all taken is no manager any more`() throws {
+  let mine = try tree(deployments, #"{"metadata":{"labels":{"a":"1"}}}"#)
+  let live = try deployments.apply(mine, over: nil, manager: "one", now: now)
+  let theirs = try tree(deployments, #"{"metadata":{"labels":{"a":"2"}}}"#)
+  let forced = try deployments.apply(theirs, over: live, manager: "two", force: true, now: now)
+  #expect(forced.at("metadata", "managedFields")?.elements.map { $0["manager"] } == ["two"])
+}

@@ -80,6 +80,7 @@ func `a merge patch does what RFC 7386 says`(document: String, patch: String, ex
 }
 
 private let deployments = KindRegistry.builtin[GroupVersionResource.deployments]!
+private let services = KindRegistry.builtin[GroupVersionResource("", "v1", "services")]!
 private let pods = KindRegistry.builtin[GroupVersionResource.pods]!
 
 @Test(arguments: [
@@ -104,7 +105,24 @@ private let pods = KindRegistry.builtin[GroupVersionResource.pods]!
   // Lists of scalars are united or replaced as the schema says.
   (
     #"{"metadata":{"finalizers":["a","b"]}}"#, #"{"metadata":{"finalizers":["c"]}}"#,
-    #"{"metadata":{"finalizers":["a","b","c"]}}"#
+    #"{"metadata":{"finalizers":["c","a","b"]}}"#
+  ),
+  // Without an order the patch's is it: what is new comes first, what was there keeps its place.
+  (
+    #"{"spec":{"containers":[{"name":"a","image":"1"},{"name":"b","image":"2"}]}}"#,
+    #"{"spec":{"containers":[{"name":"b","image":"3"},{"name":"c","image":"4"}]}}"#,
+    #"{"spec":{"containers":[{"name":"a","image":"1"},{"name":"b","image":"3"},{"name":"c","image":"4"}]}}"#
+  ),
+  (
+    #"{"spec":{"containers":[{"name":"a","image":"1"}]}}"#,
+    #"{"spec":{"containers":[{"name":"c","image":"4"}]}}"#,
+    #"{"spec":{"containers":[{"name":"c","image":"4"},{"name":"a","image":"1"}]}}"#
+  ),
+  // Deletions come before all else, wherever they stand.
+  (
+    #"{"spec":{"containers":[{"name":"a","image":"1"},{"name":"b"}]}}"#,
+    #"{"spec":{"containers":[{"name":"a","image":"2"},{"name":"a","$patch":"delete"}]}}"#,
+    #"{"spec":{"containers":[{"name":"a","image":"2"},{"name":"b"}]}}"#
   ),
   (
     #"{"metadata":{"finalizers":["a","b"]}}"#, #"{"metadata":{"$deleteFromPrimitiveList/finalizers":["a"]}}"#,
@@ -133,6 +151,18 @@ func `a strategic merge patch merges by the keys of the schema`(
 ) throws {
   let merged = try pods.schema.applying(strategicMergePatch: json(patch), to: json(object))
   #expect(merged == (try json(expected)))
+}
+
+@Test func `two ports of one number both stay, whatever is done to a third`() throws {
+  let object = #"{"spec":{"ports":[{"port":53,"protocol":"UDP"},{"port":53,"protocol":"TCP"},{"port":80}]}}"#
+  let patch =
+    #"{"spec":{"$setElementOrder/ports":[{"port":53},{"port":53},{"port":80}],"ports":[{"port":80,"name":"web"}]}}"#
+  let merged = try services.schema.applying(strategicMergePatch: json(patch), to: json(object))
+  #expect(
+    merged
+      == (try json(
+        #"{"spec":{"ports":[{"port":53,"protocol":"UDP"},{"port":53,"protocol":"TCP"},{"port":80,"name":"web"}]}}"#
+      )))
 }
 
 @Test func `a rolling update strategy is replaced when another type is set`() throws {

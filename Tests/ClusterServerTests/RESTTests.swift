@@ -277,4 +277,28 @@ private func configMap(_ name: String) -> JSON {
       #expect(now["data"]?.object?.count == 6)
     }
   }
+
+  @Test(arguments: [
+    (Patch.strategicMerge(["data": ["k": 1]]), #"{"data":{"k":1}}"#),
+    (.strategicMerge(["data": "x"]), #"{"data":"x"}"#), (.merge(["data": ["k": 1]]), #""data":{"k":1}"#),
+    (.json([["op": "add", "path": "/data", "value": "x"]]), #""data":"x""#),
+  ])
+  func `a patch that makes something else of the object is an invalid patch`(patch: Patch, told: String)
+    async throws
+  {
+    try await withAPI { api in
+      _ = try await api.create(.configMaps, configMap("c"), options: WriteOptions())
+      let refusal = try await #require(throws: APIStatusError.self) {
+        _ = try await api.patch(
+          .configMaps, namespace: "default", name: "c", patch: patch, subresource: nil,
+          options: WriteOptions())
+      }
+      #expect(refusal.code == 422 && refusal.reason == "Invalid", "\(refusal)")
+      let cause = try #require(refusal.details["causes"]?.elements.first)
+      #expect(cause["field"] == "patch" && refusal.details["kind"] == nil, "\(refusal)")
+      let text = cause["message"]?.string ?? ""
+      #expect(text.hasPrefix("Invalid value: ") && text.contains("json: cannot unmarshal"), "\(text)")
+      #expect(text.contains(JSON.string(told).text.dropFirst().dropLast()), "\(text)")
+    }
+  }
 }

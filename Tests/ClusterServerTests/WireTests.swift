@@ -36,6 +36,13 @@ private func curl(
     }
   }
 
+  @Test func `the version is indented, for people ask for it as it is`() async throws {
+    try await withServer { server, folder in
+      let run = try await curl(server, folder, "/version")
+      #expect(run.output.hasPrefix("{\n  \"major\": \"1\",\n  \"minor\": \"37\",\n"), "\(run.output)")
+    }
+  }
+
   @Test func `a body above three mebibytes is refused`() async throws {
     try await withServer { server, folder in
       let file = try #require(fopen(folder + "/big", "w"))

@@ -182,4 +182,41 @@ private let conversation: [UInt8] =
       for index in 0..<6 { _ = try decoder.take(megabyte, isStart: index == 0, isEnd: false) }
     } throws: { ($0 as? WebSocketError)?.code == 1009 }
   }
+
+  @Test func `forwarding opens each port's two channels with its number`() throws {
+    let channels = ForwardChannels(.v4, portCount: 2)
+    #expect(
+      Array(channels.opening(1, port: 8080).readableBytesView) == [
+        0x82, 3, 2, 0x90, 0x1f, 0x82, 3, 3, 0x90, 0x1f,
+      ])
+    let coded = ForwardChannels(.v4Base64, portCount: 1)
+    #expect(String(buffer: coded.data(0, ByteBuffer(string: "hi"))).hasSuffix("0aGk="))
+    #expect(ForwardChannels.choose(["v5.channel.k8s.io", "v4.channel.k8s.io"]) == .v4)
+    #expect(ForwardChannels.choose(["v5.channel.k8s.io"]) == .v5 && ForwardChannels.choose(["v9"]) == nil)
+  }
+
+  /// Whatever comes, there is an event for a port that exists, or an error.
+  @Test func `mutated forwarding messages never name a port that is not there`() throws {
+    let samples: [(ChannelProtocol, [UInt8])] = [
+      (.v4, [0, 1, 2, 3]), (.v4, [2, 9]), (.v5, [255, 2]), (.v5, [0]), (.v4Base64, Array("2aGVsbG8=".utf8)),
+    ]
+    for (seed, (kind, sample)) in samples.enumerated() {
+      for bytes in mutations(of: sample, count: 2_000, seed: UInt64(seed)) {
+        var channels = ForwardChannels(kind, portCount: 2)
+        let parts = pieces(bytes, sizeMax: 3, seed: UInt64(bytes.count))
+        for (index, piece) in parts.enumerated() {
+          do throws(WebSocketError) {
+            switch try channels.take(piece, isStart: index == 0, isEnd: index == parts.count - 1) {
+            case .data(let port, let bytes): #expect(port < 2 && bytes.readableBytes > 0)
+            case .closed(let port): #expect(port < 2)
+            case nil: continue
+            }
+          } catch {
+            #expect([1007, 1008, 1009].contains(error.code))
+            break
+          }
+        }
+      }
+    }
+  }
 }

@@ -33,7 +33,7 @@ import Testing
   }
 
   private func officialClient(_ node: TestNode) {
-    script(node, ["\(Self.folder)/official.py", node.kubeconfig], steps: 13)
+    script(node, ["\(Self.folder)/official.py", node.kubeconfig], steps: 15)
   }
 
   /// A program that runs beside the test, in the node's network, until the test ends it.

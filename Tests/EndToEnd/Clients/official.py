@@ -5,7 +5,7 @@ import threading
 from kubernetes import client, config, dynamic, watch
 from kubernetes.leaderelection import electionconfig, leaderelection
 from kubernetes.leaderelection.resourcelock.leaselock import LeaseLock
-from kubernetes.stream import stream
+from kubernetes.stream import portforward, stream
 
 config.load_kube_config(sys.argv[1])
 core, apps = client.CoreV1Api(), client.AppsV1Api()
@@ -78,6 +78,16 @@ out = stream(core.connect_get_namespaced_pod_exec, pods[0].metadata.name, "demo"
 out.run_forever(timeout=20)
 step("exec", ("out\n", "err\n", 3), (out.read_stdout(), out.read_stderr(), out.returncode))
 step("log", True, isinstance(core.read_namespaced_pod_log(pods[0].metadata.name, "demo", tail_lines=1), str))
+
+forward = portforward(core.connect_get_namespaced_pod_portforward, pods[0].metadata.name, "demo", ports="8080,9")
+socket = forward.socket(8080)
+socket.settimeout(20)
+socket.sendall(b"GET / HTTP/1.1\r\nHost: pod\r\nConnection: close\r\n\r\n")
+answer = b""
+while part := socket.recv(65536):
+    answer += part
+step("port-forward", True, answer.startswith(b"HTTP/1.1 200") and b"pod: " + pods[0].metadata.name.encode() in answer)
+step("port-forward says why a port fails", True, "connection refused" in (forward.error(9) or ""))
 
 
 def elect(identity, order, leading, release):

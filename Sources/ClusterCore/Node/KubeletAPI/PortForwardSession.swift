@@ -163,9 +163,11 @@ final class PortForwardSession: @unchecked Sendable {
         if !self.client.isWritable { link.hold(true) }
       },
       onEnd: {
-        // The pod has said everything; the client may go on.
+        // The pod has said everything; the client may go on. No error can follow: kubectl before 1.29 waits to be told
+        // before it lets its own side go.
         pair.isTargetEnded = true
         self.send(pair.data, ByteBuffer(), isFinal: true)
+        self.send(pair.error, ByteBuffer(), isFinal: true)
         if pair.isEnded { link.close() }
       },
       onWritable: {

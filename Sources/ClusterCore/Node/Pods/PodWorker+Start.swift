@@ -72,7 +72,7 @@ extension PodWorker {
       if let duration = image.pullDuration {
         event(
           false, "Pulled", "Successfully pulled image \"\(container.image)\" in \(duration)", container: name)
-      } else if attempt == 0 {
+      } else {
         event(
           false, "Pulled", "Container image \"\(container.image)\" already present on machine",
           container: name)

@@ -64,6 +64,18 @@ public struct FieldSet: Sendable, Hashable {
     return result
   }
 
+  /// Without the maps that lost all they had since `before`: an applier owns a map through what it sets in it.
+  func withoutHollows(since before: FieldSet) -> FieldSet {
+    var result = self
+    for (name, child) in children {
+      guard let was = before.children[name] else { continue }
+      let kept = child.withoutHollows(since: was)
+      let isHollow = name.hasPrefix("f:") && kept.children.isEmpty && !was.children.isEmpty
+      result.children[name] = isHollow || kept.isEmpty ? nil : kept
+    }
+    return result
+  }
+
   /// Every owned place, as messages name it: `.spec.containers[name="c"].image`.
   public var paths: [String] {
     var result: [String] = []

@@ -75,7 +75,8 @@ extension ResourceKind {
       let common = entry.set.intersection(changed)
       guard !common.isEmpty else { continue }
       if force {
-        entries[other]?.set = entry.set.subtracting(common)
+        let left = entry.set.subtracting(common)
+        entries[other]?.set = other.operation == "Apply" ? left.withoutHollows(since: entry.set) : left
       } else {
         conflicts += common.paths.map {
           ApplyConflict(manager: other, field: $0, apiVersion: entry.apiVersion, time: entry.time)
@@ -118,7 +119,10 @@ extension ResourceKind {
     for (other, entry) in entries {
       // Fields that are gone are nobody's.
       var set = entry.set.intersection(newSet)
-      if other != manager { set = set.subtracting(changed) }
+      if other != manager {
+        let left = set.subtracting(changed)
+        set = other.operation == "Apply" ? left.withoutHollows(since: set) : left
+      }
       entries[other]?.set = set
     }
     if !changed.isEmpty {

@@ -14,6 +14,14 @@ public struct DecodeError: Error, Sendable, Hashable, CustomStringConvertible {
   public var message: String
   /// The body nests past what is read: 422 rather than 400.
   public var isTooDeep = false
+  /// Without the kind that was to be read: what is wrong alone.
+  public var reason: String {
+    let mark = " cannot be handled as a "
+    guard let start = message.firstRange(of: mark),
+      let end = message[start.upperBound...].firstRange(of: ": ")
+    else { return message }
+    return String(message[end.upperBound...])
+  }
   public init(_ message: String, isTooDeep: Bool = false) {
     self.message = message
     self.isTooDeep = isTooDeep

@@ -45,7 +45,8 @@ private enum StrategicMerge {
       }
       for (name, value) in patch where !name.hasPrefix("$") && !value.isNull {
         guard names.contains(name) else {
-          throw PatchError("the field \(name) of the patch is not in its $retainKeys")
+          throw PatchError(
+            "the field \(name) of the patch is not in its $retainKeys", isUnprocessable: true)
         }
       }
       for name in result.keys where !names.contains(name) { result.removeValue(forKey: name) }
@@ -71,8 +72,10 @@ private enum StrategicMerge {
         result[name] = try object(original, child, fieldType).map(JSON.object)
       case .array(let elements) where strategy.isMerge:
         let order = patch[order + name]?.array
-        let list = try list(result[name]?.array ?? [], elements, fieldType, strategy.mergeKey, name)
-        result[name] = .array(sorted(list, by: order, patch: elements, key: strategy.mergeKey))
+        let original = result[name]?.array ?? []
+        let list = try list(original, elements, fieldType, strategy.mergeKey, name)
+        result[name] = .array(
+          sorted(list, by: order, patch: elements, original: original, key: strategy.mergeKey))
       default: result[name] = change
       }
     }
@@ -81,7 +84,8 @@ private enum StrategicMerge {
       let field = String(name.dropFirst(order.count))
       guard patch[field] == nil, let list = result[field]?.array else { continue }
       let strategy = Self.field(field, of: type).1
-      result[field] = .array(sorted(list, by: change.array, patch: [], key: strategy.mergeKey))
+      result[field] = .array(
+        sorted(list, by: change.array, patch: [], original: list, key: strategy.mergeKey))
     }
     return result
   }
@@ -99,55 +103,71 @@ private enum StrategicMerge {
   ) throws(PatchError) -> [JSON] {
     guard let mergeKey else {
       // Scalars: united.
-      var result = original
-      for element in patch where !result.contains(element) { result.append(element) }
-      return result
+      var seen = Set(original)
+      return original + patch.filter { seen.insert($0).inserted }
     }
     guard case .list(let elementType) = type else { return patch }
     if patch.contains(where: { $0["$patch"]?.string == "replace" }) {
       return patch.filter { $0["$patch"]?.string != "replace" }
     }
-    var result = original
+    var changes: [(key: JSON, change: JSONObject)] = []
+    var deleted: Set<JSON> = []
     for element in patch {
       guard case .object(let change) = element else { throw PatchError("elements of \(name) are objects") }
       guard let key = change[mergeKey], !key.isNull else {
         throw PatchError("map: \(element.text) does not contain declared merge key: \(mergeKey)")
       }
-      let isDeletion = try directive(change) == "delete"
-      if isDeletion {
-        result.removeAll { $0[mergeKey] == key }
-      } else if let position = result.firstIndex(where: { $0[mergeKey] == key }) {
-        if let merged = try object(result[position].object ?? [:], change, elementType) {
-          result[position] = .object(merged)
-        } else {
-          result.remove(at: position)
-        }
-      } else if let new = try object([:], change, elementType) {
-        result.append(.object(new))
+      if try directive(change) == "delete" { deleted.insert(key) } else { changes.append((key, change)) }
+    }
+    var result = original.filter { element in element[mergeKey].map { !deleted.contains($0) } ?? true }
+    var places = firstPlaces(of: result) { $0[mergeKey] }
+    for (key, change) in changes {
+      let place = places[key]
+      let before = place.flatMap { result[$0].object } ?? [:]
+      guard let merged = try object(before, change, elementType) else { continue }
+      if let place {
+        result[place] = .object(merged)
+      } else {
+        places[key] = result.count
+        result.append(.object(merged))
       }
     }
     return result
   }
 
-  /// Elements named by the order come in that order; those that only the server knows stay behind the
-  /// neighbour that they followed.
-  private static func sorted(_ list: [JSON], by order: [JSON]?, patch: [JSON], key: String?) -> [JSON] {
-    guard let order, !order.isEmpty else { return list }
-    func identity(_ element: JSON) -> JSON { key.flatMap { element[$0] } ?? element }
-    let wanted = order.map(identity)
-    var ordered = wanted.compactMap { name in list.first { identity($0) == name } }
-    let known = Set(wanted)
-    var previous: JSON?
-    for element in list {
-      let name = identity(element)
-      defer { previous = name }
-      if known.contains(name) { continue }
-      if let previous, let position = ordered.firstIndex(where: { identity($0) == previous }) {
-        ordered.insert(element, at: position + 1)
-      } else {
-        ordered.insert(element, at: 0)
-      }
+  private static func firstPlaces(of list: [JSON], _ identity: (JSON) -> JSON?) -> [JSON: Int] {
+    var places: [JSON: Int] = [:]
+    for (place, element) in list.enumerated() {
+      if let name = identity(element), places[name] == nil { places[name] = place }
     }
-    return ordered
+    return places
+  }
+
+  /// Elements named by the order, or without one by the patch, come in that order. Those that only the server knows
+  /// keep theirs, and stand before a named one where they did so already: what is new goes to the front.
+  private static func sorted(
+    _ list: [JSON], by order: [JSON]?, patch: [JSON], original: [JSON], key: String?
+  ) -> [JSON] {
+    func identity(_ element: JSON) -> JSON { key.flatMap { element[$0] } ?? element }
+    let wanted = firstPlaces(of: order ?? patch, identity)
+    if wanted.isEmpty { return list }
+    let places = firstPlaces(of: original, identity)
+    // Two elements may have one name, as a Service's ports of TCP and UDP do: neither is lost.
+    let named = list.enumerated().compactMap { offset, element in
+      wanted[identity(element)].map { (element: element, rank: ($0, offset)) }
+    }.sorted { $0.rank < $1.rank }.map(\.element)
+    var result: [JSON] = []
+    result.reserveCapacity(list.count)
+    var next = 0
+    for element in list where wanted[identity(element)] == nil {
+      let place = places[identity(element)]
+      while next < named.count {
+        if let place, let other = places[identity(named[next])], place < other { break }
+        result.append(named[next])
+        next += 1
+      }
+      result.append(element)
+    }
+    return result + named[next...]
   }
 }

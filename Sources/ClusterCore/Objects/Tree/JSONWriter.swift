@@ -13,9 +13,13 @@ extension JSON {
 
   /// Four blanks a level, as kubectl prints `-o json`.
   public var prettyText: String {
+    indentedText(by: 4) + "\n"
+  }
+
+  /// With so many blanks a level, without an end of line at the end.
+  public func indentedText(by blanks: Int) -> String {
     var out: [UInt8] = []
-    writePretty(to: &out, indent: 0)
-    out.append(UInt8(ascii: "\n"))
+    writePretty(to: &out, depth: 0, blanks: blanks)
     return String(decoding: out, as: UTF8.self)
   }
 
@@ -50,31 +54,31 @@ extension JSON {
     }
   }
 
-  private func writePretty(to out: inout [UInt8], indent: Int) {
+  private func writePretty(to out: inout [UInt8], depth: Int, blanks: Int) {
     func newLine(_ depth: Int) {
       out.append(UInt8(ascii: "\n"))
-      out.append(contentsOf: repeatElement(UInt8(ascii: " "), count: depth * 4))
+      out.append(contentsOf: repeatElement(UInt8(ascii: " "), count: depth * blanks))
     }
     switch self {
     case .array(let elements) where !elements.isEmpty:
       out.append(UInt8(ascii: "["))
       for (position, element) in elements.enumerated() {
         if position > 0 { out.append(UInt8(ascii: ",")) }
-        newLine(indent + 1)
-        element.writePretty(to: &out, indent: indent + 1)
+        newLine(depth + 1)
+        element.writePretty(to: &out, depth: depth + 1, blanks: blanks)
       }
-      newLine(indent)
+      newLine(depth)
       out.append(UInt8(ascii: "]"))
     case .object(let object) where !object.isEmpty:
       out.append(UInt8(ascii: "{"))
       for (position, field) in object.fields.enumerated() {
         if position > 0 { out.append(UInt8(ascii: ",")) }
-        newLine(indent + 1)
+        newLine(depth + 1)
         Self.write(field.key, to: &out)
         out.append(contentsOf: ": ".utf8)
-        field.value.writePretty(to: &out, indent: indent + 1)
+        field.value.writePretty(to: &out, depth: depth + 1, blanks: blanks)
       }
-      newLine(indent)
+      newLine(depth)
       out.append(UInt8(ascii: "}"))
     default: write(to: &out)
     }

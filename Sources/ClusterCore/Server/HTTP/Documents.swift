@@ -46,7 +46,10 @@ final class Documents: Sendable {
   func answer(_ request: HTTPRequest) throws -> HTTPResponse {
     switch request.path.first {
     case "api", "apis": return try discovery(request)
-    case "version": return Answer.json(200, Self.version)
+    case "version":
+      // Indented, as people read it with `kubectl get --raw /version`.
+      return HTTPResponse(
+        200, contentType: "application/json", .bytes(ByteBuffer(string: Self.version.indentedText(by: 2))))
     case "healthz", "livez", "readyz": return health(request)
     case "metrics":
       return HTTPResponse(

@@ -54,6 +54,19 @@ enum Failure {
         + FieldError.summary(errors), details: details)
   }
 
+  /// A patch whose outcome cannot be read as an object of its kind. Clients say "The request is invalid".
+  static func invalidPatch(_ patch: Patch, _ outcome: JSON, _ error: DecodeError) -> APIStatusError {
+    let told =
+      switch patch {
+      case .strategicMerge(let changes): changes
+      default: outcome
+      }
+    let finding = FieldError.invalid("patch", .string(told.text), error.reason)
+    return APIStatusError(
+      code: 422, reason: "Invalid", message: " \"\" is invalid: \(finding.description)",
+      details: ["causes": [finding.cause]])
+  }
+
   /// Options that contradict each other, such as `sendInitialEvents` without its match.
   static func invalidOptions(_ errors: [FieldError]) -> APIStatusError {
     APIStatusError(

@@ -47,7 +47,7 @@ extension RESTCore {
         }
         return (object, decoded.warnings)
       } catch {
-        throw Failure.badRequest(error.message)
+        throw Failure.invalidPatch(patch, patched, error)
       }
     }
   }
