@@ -7,7 +7,7 @@ import Diagnostics
 import Glibc
 import Testing
 
-@Suite(.serialized) struct StartTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct StartTests {
   @Test func `the API answers soon after the first start, keys made on the way`() async throws {
     try await withFolder { folder in
       var settings = ServerSettings(dataFolder: folder)
