@@ -1,6 +1,7 @@
 # Every target may be run again at any time: what is there already is left as it is.
 #   make run     a one-machine cluster with its demo (Ctrl-C stops it and cleans up)
 #   make test    everything that proves it works
+#   make soak    the fault tests in their long form, an hour or more (WEFT_SOAK_ONLY=SUITE,SUITE for some of them)
 SHELL := /bin/bash
 CONFIGURATION ?= release
 BIN := .build/$(CONFIGURATION)
@@ -43,6 +44,12 @@ e2e: build
 	WEFT_BIN_DIR=$(CURDIR)/$(BIN) scripts/test.sh --skip-build --no-parallel --filter EndToEnd
 
 test: build check unit e2e
+
+# The long form of tests that are short in `unit` and `e2e`: more rounds, every call, more watchers. Not part of `test`.
+soak: build
+	@scripts/setup-tests.sh
+	swift build --build-tests
+	WEFT_BIN_DIR=$(CURDIR)/$(BIN) scripts/soak.sh
 
 bench: build
 	Benchmarks/run.sh

@@ -5,7 +5,7 @@ set -uo pipefail
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 # A test that waits forever is a failure that should say where it waits, not a run without an end.
-timeout -k 30 1800 swift test "$@" 2>&1 | tee "$log"
+timeout -k 30 "${WEFT_TEST_LIMIT:-1800}" swift test "$@" 2>&1 | tee "$log"
 status=${PIPESTATUS[0]}
 if [ "$status" -ne 0 ]; then
   echo
@@ -13,7 +13,7 @@ if [ "$status" -ne 0 ]; then
   grep -aE '^✘|recorded an issue|error:|Fatal error|^↳' "$log" | grep -av 'Test run with' | head -60
   grep -aE 'Test run with' "$log" | tail -1
   if [ "$status" -eq 124 ]; then
-    echo "Not ended after half an hour:"
+    echo "Not ended after ${WEFT_TEST_LIMIT:-1800} seconds:"
     comm -13 <(grep -aoP '^[✔✘] (Test|Suite) \K.*?(?= (with|passed|failed|recorded))' "$log" | sort -u) \
       <(grep -aoP '^◇ (Test|Suite) \K.*(?= started)' "$log" | sort -u)
   fi

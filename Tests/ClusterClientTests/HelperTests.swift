@@ -7,7 +7,7 @@ import Testing
 
 @testable import ClusterClient
 
-@Suite struct HelperTests {
+@Suite(.timeLimit(.minutes(10))) struct HelperTests {
   @Test func `one of two leads, and the other follows when it gives the lease back`() async throws {
     let api = MemoryClusterAPI()
     let leading = Names()

@@ -33,7 +33,7 @@ func testSettings() -> InformerSettings {
   return settings
 }
 
-@Suite struct InformerTests {
+@Suite(.timeLimit(.minutes(10))) struct InformerTests {
   @Test func `a snapshot is a value that later events do not change`() async throws {
     let api = MemoryClusterAPI()
     _ = try await api.create(.pods, pod("a"), options: WriteOptions())

@@ -32,7 +32,7 @@ final class Folder {
   }
 }
 
-@Suite struct YAMLTests {
+@Suite(.timeLimit(.minutes(10))) struct YAMLTests {
   @Test(
     arguments: [
       ("a: yes", ["a": true]), ("a: 'yes'", ["a": "yes"]), ("a: off", ["a": false]), ("a: ~", ["a": .null]),
@@ -64,7 +64,7 @@ final class Folder {
   }
 }
 
-@Suite struct ManifestClientTests {
+@Suite(.timeLimit(.minutes(10))) struct ManifestClientTests {
   let service = """
     apiVersion: v1
     kind: Service

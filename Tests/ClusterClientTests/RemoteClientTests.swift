@@ -142,7 +142,7 @@ final class TestServer: Sendable {
   }
 }
 
-@Suite struct RemoteClientTests {
+@Suite(.timeLimit(.minutes(10))) struct RemoteClientTests {
   private func client(_ server: TestServer) throws -> RemoteClient {
     var config = Kubeconfig(server: "http://127.0.0.1:\(server.port)")
     config.token = "secret"

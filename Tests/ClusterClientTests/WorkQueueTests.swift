@@ -5,7 +5,7 @@ import Testing
 
 @testable import ClusterClient
 
-@Suite struct WorkQueueTests {
+@Suite(.timeLimit(.minutes(10))) struct WorkQueueTests {
   func queue(capacity: Int = 100) -> WorkQueue<String> {
     WorkQueue(
       name: "test", capacity: capacity,

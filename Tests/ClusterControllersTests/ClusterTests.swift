@@ -8,7 +8,7 @@ import Testing
 
 @testable import ClusterControllers
 
-@Suite(.serialized) struct ClusterTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct ClusterTests {
   @Test func `a Deployment of two becomes two ready pods and a complete rollout`() async throws {
     let cluster = TestCluster()
     try await cluster.informers.waitForSync()

@@ -38,7 +38,7 @@ private func widget(_ name: String, owner: JSON? = nil) -> JSON {
   return object
 }
 
-@Suite struct CustomKindTests {
+@Suite(.timeLimit(.minutes(10))) struct CustomKindTests {
   @Test func `a dependent of a custom kind goes with its owner, and owns others in turn`() async throws {
     let cluster = TestCluster()
     let api = cluster.api

@@ -20,7 +20,7 @@ private func object(_ kind: String, _ name: String) -> JSON {
   ["apiVersion": "v1", "kind": JSON(kind), "metadata": ["name": JSON(name), "namespace": "demo"]]
 }
 
-@Suite(.serialized) struct ResourceQuotaTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct ResourceQuotaTests {
   @Test func `a quota's status is calculated promptly and follows creations and deletions`() async throws {
     let cluster = TestCluster()
     try await cluster.informers.waitForSync()

@@ -21,7 +21,7 @@ private func secret(
 private let account: JSON = ["metadata": ["namespace": "demo", "name": "robot", "uid": "u1"]]
 private let whole: JSON = ["token": "dA==", "ca.crt": "Y2E=", "namespace": "ZGVtbw=="]
 
-@Suite struct ServiceAccountSecretTests {
+@Suite(.timeLimit(.minutes(10))) struct ServiceAccountSecretTests {
   @Test(
     arguments: [
       (secret(), account, .fill(accountUID: "u1", needsToken: true)),

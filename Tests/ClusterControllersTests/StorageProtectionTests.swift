@@ -6,7 +6,7 @@ import Testing
 
 @testable import ClusterControllers
 
-@Suite(.serialized) struct StorageProtectionTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct StorageProtectionTests {
   private func held(_ kind: String, _ name: String, _ namespace: String, _ finalizer: String, _ more: JSON)
     -> JSON
   {

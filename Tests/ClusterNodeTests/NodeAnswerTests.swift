@@ -35,7 +35,7 @@ private func ask(
   }
 }
 
-@Suite struct NodeAnswerTests {
+@Suite(.timeLimit(.minutes(10))) struct NodeAnswerTests {
   @Test(arguments: ["/healthz", "/pods", "/exec/a/b/c?command=ls&output=1", "/logs/", "/metrics"])
   func `without a certificate of the cluster nothing is told`(uri: String) async throws {
     #expect(try await ask(agent(), uri, peer: nil).code == 401)

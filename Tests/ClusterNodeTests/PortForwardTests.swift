@@ -111,7 +111,7 @@ private func eventually(_ condition: () -> Bool) async throws -> Bool {
   return condition()
 }
 
-@Suite(.serialized) struct PortForwardTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct PortForwardTests {
   @Test func `a hundred connections at once each get their own bytes back, and their end`() async throws {
     let (echo, server) = (try await echoServer(), try await forwarder())
     let client = try await ForwardClient.connect(server.localAddress?.port ?? 0)

@@ -26,7 +26,7 @@ private func pod(_ name: String, cpu: String? = nil, spec: [String: JSON] = [:])
   return pod
 }
 
-@Suite struct DecisionTests {
+@Suite(.timeLimit(.minutes(10))) struct DecisionTests {
   @Test(arguments: [
     (pod("p", cpu: "3"), node("n1"), "0/1 nodes are available: 1 Insufficient cpu."),
     (pod("p"), node("n1", pods: 0), "0/1 nodes are available: 1 Too many pods."),
@@ -103,7 +103,7 @@ private func pod(_ name: String, cpu: String? = nil, spec: [String: JSON] = [:])
   }
 }
 
-@Suite(.serialized) struct SchedulerTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct SchedulerTests {
   private func eventually(_ body: () -> Bool) async -> Bool {
     let deadline = ContinuousClock.now + .seconds(20)
     while ContinuousClock.now < deadline {

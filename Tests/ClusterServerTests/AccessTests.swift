@@ -28,7 +28,7 @@ struct Person {
   }
 }
 
-@Suite(.serialized) struct AccessTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct AccessTests {
   @Test func `tenants see their namespace and nothing else`() async throws {
     try await withServer { server, folder in
       let admin = Kubectl(server: server, cache: folder)

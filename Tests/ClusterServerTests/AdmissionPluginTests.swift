@@ -19,7 +19,7 @@ private func pod(_ name: String, _ spec: JSON = [:], container: JSON = [:]) -> J
   return ["metadata": ["name": JSON(name), "namespace": "default"], "spec": all]
 }
 
-@Suite(.serialized) struct AdmissionPluginTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct AdmissionPluginTests {
   private func withAPI(
     _ settings: (inout ServerSettings) -> Void = { _ in },
     _ body: (InProcessClient, ClusterServer) async throws -> Void

@@ -38,7 +38,7 @@ func refusal(_ body: () async throws -> Void) async -> APIStatusError? {
   } catch { return error as? APIStatusError }
 }
 
-@Suite(.serialized) struct AdmissionWebhookTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct AdmissionWebhookTests {
   private func with(
     _ decide: @escaping WebhookServer.Decide, _ body: (InProcessClient, WebhookServer) async throws -> Void
   ) async throws {

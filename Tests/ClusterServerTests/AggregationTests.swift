@@ -60,7 +60,7 @@ private func condition(_ api: InProcessClient, _ name: String) async throws -> J
   return object.status["conditions"]?.elements.first { $0["type"] == "Available" }
 }
 
-@Suite(.serialized) struct AggregationTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct AggregationTests {
   @Test func `the API of another server is found, used and watched through this one`() async throws {
     try await withServer { server, folder in
       var settings = ServerSettings(dataFolder: folder + "/other")

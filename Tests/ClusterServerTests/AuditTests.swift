@@ -31,7 +31,7 @@ private func events(_ path: String) throws -> [JSON] {
   try Program.read(path).split(separator: "\n").map { try JSON(parsing: String($0)) }
 }
 
-@Suite(.serialized) struct AuditTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct AuditTests {
   @Test(
     arguments: [
       (["level": "Metadata"], request(), true), (["level": "Metadata"], path("/healthz"), true),

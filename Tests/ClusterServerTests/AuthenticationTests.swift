@@ -12,7 +12,7 @@ import X509
 
 @testable import ClusterServer
 
-@Suite(.serialized) struct AuthenticationTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct AuthenticationTests {
   @Test func `a token of the file is believed, and anything but it is not`() async throws {
     try await withServer { settings, folder in
       try writeText(

@@ -5,7 +5,7 @@ import ClusterObjects
 import ClusterServer
 import Testing
 
-@Suite(.serialized) struct CompressionTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct CompressionTests {
   @Test func `a large list is compressed when asked for, and reads back the same`() async throws {
     try await withServer { server, folder in
       let api = server.client(user: "test")

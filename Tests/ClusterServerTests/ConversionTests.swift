@@ -51,7 +51,7 @@ private func converted(_ object: JSON, to apiVersion: String) -> JSON {
 private let v1 = GroupVersionResource("example.com", "v1", "hosts")
 private let v2 = GroupVersionResource("example.com", "v2", "hosts")
 
-@Suite(.serialized) struct ConversionTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct ConversionTests {
   @Test func `objects are read, listed, watched and written in each version`() async throws {
     try await withServer { server, folder in
       try await WebhookServer.with(folder) { _, request in

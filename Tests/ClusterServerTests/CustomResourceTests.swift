@@ -74,7 +74,7 @@ private let one = """
 
 private let resource = GroupVersionResource("stable.example.com", "v1", "crontabs")
 
-@Suite(.serialized) struct CustomResourceTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct CustomResourceTests {
   /// A server whose `crontabs` are established.
   private func withCronTabs(
     _ body: (ClusterServer, Kubectl, InProcessClient) async throws -> Void

@@ -40,7 +40,7 @@ private func thing(_ name: String, _ data: JSON) -> JSON {
   ["metadata": ["name": JSON(name), "namespace": "default"], "data": data]
 }
 
-@Suite(.serialized) struct CustomResourceWebhookTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct CustomResourceWebhookTests {
   private func with(
     _ definition: JSON, _ decide: @escaping WebhookServer.Decide,
     _ body: (InProcessClient, WebhookServer) async throws -> Void

@@ -5,7 +5,7 @@ import ClusterObjects
 import ClusterServer
 import Testing
 
-@Suite(.serialized) struct EscalationTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct EscalationTests {
   @Test func `a tenant's admin grants what they hold and no more`() async throws {
     try await withServer { server, folder in
       let admin = Kubectl(server: server, cache: folder)

@@ -10,7 +10,7 @@ import Testing
 
 @testable import ClusterServer
 
-@Suite(.serialized) struct ForeignTokenTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct ForeignTokenTests {
   @Test func `an issuer's tokens are believed by the keys it publishes, also by a key made later`()
     async throws
   {

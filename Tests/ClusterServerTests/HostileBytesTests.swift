@@ -12,7 +12,7 @@ import Testing
 
 @testable import ClusterServer
 
-@Suite(.serialized, .timeLimit(.minutes(5))) struct HostileBytesTests {
+@Suite(.serialized, .timeLimit(.minutes(Soak.isLong ? 60 : 5))) struct HostileBytesTests {
   private static let heads = [
     "GET /api/v1/namespaces/default/configmaps?labelSelector=a%3Db,c%20in%20(d)&fieldSelector=metadata.name%3Dx&limit=2 "
       + "HTTP/1.1\r\nHost: x\r\nAccept: application/json;as=Table;v=v1;g=meta.k8s.io, */*;q=0.1\r\n"
@@ -53,7 +53,7 @@ import Testing
       let tls = try NIOSSLContext(configuration: settings)
       let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
       let corpus = [[UInt8]](texts: Self.heads)
-      let inputs = corpus + mutants(of: corpus, words: Self.words, count: 160, seed: 21)
+      let inputs = corpus + mutants(of: corpus, words: Self.words, count: Soak.rounds(160, long: 8000), seed: Soak.seed + 20)
       var answered = 0
       for start in stride(from: 0, to: inputs.count, by: 42) {
         answered += try await withThrowingTaskGroup(of: Int.self) { tasks in
@@ -67,10 +67,13 @@ import Testing
         }
       }
       // Bytes that are no TLS at all.
-      for bytes in mutants(
-        of: [Array("\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}".utf8) + corpus[0]], count: 12, seed: 22)
-      {
-        _ = try await Self.send(bytes, to: server.port, nil, group)
+      try await withThrowingTaskGroup(of: Void.self) { tasks in
+        for bytes in mutants(
+          of: [Array("\u{16}\u{3}\u{1}\u{2}\u{0}\u{1}".utf8) + corpus[0]], count: 12, seed: 22)
+        {
+          tasks.addTask { _ = try await Self.send(bytes, to: server.port, nil, group) }
+        }
+        try await tasks.waitForAll()
       }
       #expect(answered > 60, "many mutants still are requests: \(answered)")
       let health = try await ask(server, folder, "/readyz")

@@ -61,7 +61,7 @@ private let bodies: [(String, String, String, JSON)] = [
   ("policy", "v1", "poddisruptionbudgets", ["spec": ["minAvailable": 1]]),
 ]
 
-@Suite(.serialized) struct KindsTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct KindsTests {
   @Test func `every kind is made, read, listed, patched and deleted`() async throws {
     try await withServer { server, _ in
       let api = server.client(user: "test")

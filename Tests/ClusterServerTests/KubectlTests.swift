@@ -38,7 +38,7 @@ private let manifest = """
     - {name: c, image: busybox}
   """
 
-@Suite(.serialized) struct KubectlTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct KubectlTests {
   @Test func `apply creates, then finds nothing to change, then patches what changed`() async throws {
     try await withServer { server, folder in
       let kubectl = Kubectl(server: server, cache: folder)

@@ -49,7 +49,7 @@ private func asked(
   return attributes
 }
 
-@Suite(.serialized) struct NodeAuthorizerTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct NodeAuthorizerTests {
   @Test func `a pod leads its node to everything it names`() {
     func reference(_ kind: NodeReference.Kind, _ name: String) -> NodeReference {
       NodeReference(kind: kind, namespace: "shop", name: name)

@@ -36,7 +36,7 @@ private func containers(_ fields: JSON, _ names: String...) -> JSON {
     })
 }
 
-@Suite(.serialized) struct PodSecurityTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct PodSecurityTests {
   static let baseline: [(JSON, String)] = [
     (["hostNetwork": true, "hostPID": true], "host namespaces (hostNetwork=true, hostPID=true)"),
     (

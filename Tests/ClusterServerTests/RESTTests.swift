@@ -29,7 +29,7 @@ private func configMap(_ name: String) -> JSON {
   ["metadata": ["name": JSON(name), "namespace": "default"]]
 }
 
-@Suite(.serialized) struct RESTTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct RESTTests {
   private func withAPI(_ body: (InProcessClient) async throws -> Void) async throws {
     try await withServer { server, _ in try await body(server.client(user: "test")) }
   }

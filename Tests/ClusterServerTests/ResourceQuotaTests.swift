@@ -25,7 +25,7 @@ private func pod(_ name: String, _ resources: JSON = [:], _ more: JSON = [:]) ->
   return ["metadata": ["name": JSON(name), "namespace": "default"], "spec": spec]
 }
 
-@Suite(.serialized) struct ResourceQuotaTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct ResourceQuotaTests {
   private func withAPI(_ body: (InProcessClient) async throws -> Void) async throws {
     try await withServer { server, _ in try await body(server.client(user: "test")) }
   }

@@ -7,7 +7,7 @@ import Diagnostics
 import Glibc
 import Testing
 
-@Suite(.serialized) struct StartTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct StartTests {
   /// How soon is measured by Benchmarks/Startup; here only that nothing is waited for.
   @Test func `the API answers after the first start and the second, keys made on the way`() async throws {
     try await withFolder { folder in

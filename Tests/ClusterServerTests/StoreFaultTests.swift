@@ -8,7 +8,7 @@ import Glibc
 import StoreLab
 import Testing
 
-@Suite(.serialized) struct StoreFaultTests {
+@Suite(.serialized, .timeLimit(.minutes(5))) struct StoreFaultTests {
   private func configMap(_ name: String, bytes: Int) -> JSON {
     [
       "apiVersion": "v1", "kind": "ConfigMap", "metadata": ["name": JSON(name), "namespace": "default"],
@@ -48,7 +48,7 @@ import Testing
       unlink(disk.folder + "/filler")
       let freed = ContinuousClock.now
       var isBack = false
-      while !isBack, ContinuousClock.now - freed < .seconds(5) {
+      while !isBack, ContinuousClock.now - freed < .seconds(30) {
         do {
           _ = try await api.create(.configMaps, configMap("back", bytes: 200_000), options: WriteOptions())
           isBack = true

@@ -124,7 +124,7 @@ private let upgrade: HTTPHeaders = [
   "authorization": "Bearer secret", "x-remote-user": "somebody",
 ]
 
-@Suite(.serialized) struct StreamsTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct StreamsTests {
   @Test func `a log is asked of the pod's node with the client's options`() async throws {
     try await withNode { server, node, folder in
       let call = try await call(

@@ -33,7 +33,7 @@ private func claims(_ token: String) throws -> JSON {
   return try JSON(parsing: try #require(Base64.decode(String(text))))
 }
 
-@Suite(.serialized) struct TokenTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct TokenTests {
   @Test func `a requested token says who its bearer is`() async throws {
     try await withAccount { server, folder, api in
       let token = try await requestToken(server, folder, "robot")

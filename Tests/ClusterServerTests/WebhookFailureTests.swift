@@ -16,7 +16,7 @@ private func configMap(_ name: String, _ data: JSON = [:]) -> JSON {
   ["metadata": ["name": JSON(name), "namespace": "default"], "data": data]
 }
 
-@Suite(.serialized) struct WebhookFailureTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct WebhookFailureTests {
   private func with(
     _ decide: @escaping WebhookServer.Decide, _ body: (InProcessClient, WebhookServer) async throws -> Void
   ) async throws {

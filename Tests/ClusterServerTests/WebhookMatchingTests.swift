@@ -9,7 +9,7 @@ import Testing
 private let validating = GroupVersionResource(
   "admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations")
 
-@Suite(.serialized) struct WebhookMatchingTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct WebhookMatchingTests {
   private func with(
     names: [String] = ["localhost"], _ body: (InProcessClient, WebhookServer) async throws -> Void
   ) async throws {

@@ -15,7 +15,7 @@ private func curl(
   return try await Program.run("/usr/bin/curl", arguments + more + [server.address + path])
 }
 
-@Suite(.serialized) struct WireTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct WireTests {
   @Test(arguments: [("--http1.1", "200 1.1"), ("--http2", "200 2")])
   func `both versions of HTTP are spoken`(flag: String, end: String) async throws {
     try await withServer { server, folder in

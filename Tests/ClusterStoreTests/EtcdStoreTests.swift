@@ -6,7 +6,7 @@ import Diagnostics
 import StoreLab
 import Testing
 
-@Suite(.serialized) struct EtcdStoreTests {
+@Suite(.serialized, .timeLimit(.minutes(5))) struct EtcdStoreTests {
   @Test(arguments: [
     ("https://a:2379", "https://a:2379"), ("http://127.0.0.1", "http://127.0.0.1:2379"),
     ("https://[::1]:99/", "https://[::1]:99"), ("https://", ""), ("ftp://a", ""), ("https://a:0", ""),
@@ -90,7 +90,10 @@ import Testing
         _ = try await theirs.create("/\(index)", [1])
         let latest = try await ours.latestRevision()
         var seen: Revision = 0
-        while seen < latest, let events = try await watch.next() { seen = events.last?.revision ?? seen }
+        let waiting = Waiting("revision \(latest) beside other people's keys")
+        while seen < latest, let events = try await waiting.next(watch) {
+          seen = events.last?.revision ?? seen
+        }
         #expect(seen >= latest)
       }
       watch.cancel()
@@ -134,7 +137,10 @@ import Testing
     _ = try await store.create("/kept/a", [1])
     let watch = try await store.watch(prefix: "", after: made, queueMax: 100)
     var gone: StoreEvent?
-    while gone == nil, let events = try await watch.next() { gone = events.first { $0.kind == .delete } }
+    let waiting = Waiting("the end of a key with a lifetime of a second")
+    while gone == nil, let events = try await waiting.next(watch) {
+      gone = events.first { $0.kind == .delete }
+    }
     #expect(gone?.key == "/events/a")
     #expect(try await store.get("/kept/a") != nil)
     await store.shutdown()

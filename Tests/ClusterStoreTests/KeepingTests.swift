@@ -7,7 +7,7 @@ import StoreLab
 import Synchronization
 import Testing
 
-@Suite(.serialized) struct KeepingTests {
+@Suite(.serialized, .timeLimit(.minutes(10))) struct KeepingTests {
   @Test func `a copy made while sixteen write is whole, and a restored store goes on far above it`()
     async throws
   {
@@ -19,6 +19,14 @@ import Testing
       try #require(isWriting)
       let before = Faults.said(output)
       let copy = try SQLiteBackup.write(from: "\(folder)/store", to: "\(folder)/copy")
+      // A restore does not touch a store that somebody has open, nor one with something in it.
+      let inUse = #expect(throws: WeftError.self) {
+        try SQLiteBackup.restore("\(folder)/copy", into: "\(folder)/store")
+      }
+      #expect(["STO0002", "STO0022"].contains(inUse?.code), "\(inUse?.code ?? "")")
+      let later = Faults.said(output).utf8.count
+      let goesOn = try await until { Faults.said(output).utf8.count > later }
+      #expect(goesOn, "who writes is not held up by a refused restore")
       program.stop()
       var promised = History()
       promised.read(before)
@@ -135,12 +143,50 @@ import Testing
       let events = page.values.filter { $0.key.hasPrefix("/registry/events/") }.count
       #expect((360...370).contains(events), "an hour of events: \(events)")
       // The log of writes has a size of its own, whatever lives: 4 MiB.
-      Swift.print("after a day: \(live) bytes live, \(size) on disk")
+      Soak.report("after a day: \(live) bytes live, \(size) on disk")
       #expect(size <= 2 * live + (4 << 20) + (1 << 20), "\(live) bytes live, \(size) on disk")
       await store.shutdown()
       var status = stat()
       #expect(stat("\(folder)/store.db", &status) == 0)
       #expect(Int(status.st_size) <= 2 * live, "\(live) bytes live, \(status.st_size) in the file")
+    }
+  }
+
+  @Test func `a clock that jumps moves no revision, and ends only what has a lifetime`() async throws {
+    try await withScratch { folder in
+      let clock = Shared()
+      var settings = SQLiteStoreSettings(
+        folder: folder, ephemeral: [EphemeralRule(prefix: "/e/", entriesMax: 100, lifetimeSeconds: 3600)])
+      settings.now = { clock.clock.load(ordering: .relaxed) }
+      let store = try SQLiteStore(settings: settings, metrics: Metrics())
+      let watch = try await store.watch(prefix: "/", after: 0, queueMax: 1000)
+      var made: [Revision] = []
+      func round(_ name: String, _ step: Int64) async throws {
+        clock.clock.add(step, ordering: .relaxed)
+        store.expire()
+        made.append(try await store.create("/k/\(name)", [1]))
+        made.append(try await store.create("/e/\(name)", [1]))
+      }
+      func living() async throws -> [String] {
+        try await store.list(prefix: "/e/", limit: 0, after: nil, at: nil).values.map(\.key)
+      }
+      try await round("a", 0)
+      try await round("b", -3600)
+      #expect(try await living() == ["/e/a", "/e/b"], "an hour back ends nothing")
+      try await round("c", 3600 + 3599)
+      #expect(try await living() == ["/e/a", "/e/c"], "its hour by the clock, to the second")
+      for number in 0..<50 { try await round("strobe-\(number)", number % 2 == 0 ? -1800 : 1800) }
+      #expect(try await living().count == 52)
+      try await round("d", 400 * 86400)
+      #expect(try await living() == ["/e/d"])
+      #expect(try await store.list(prefix: "/k/", limit: 0, after: nil, at: nil).values.count == 54)
+      var told: [Revision] = []
+      let waiting = Waiting("every change of a clock that jumps")
+      while (told.last ?? 0) < (made.last ?? 0), let events = try await waiting.next(watch) {
+        told += events.map(\.revision)
+      }
+      #expect(told == Array(1...(made.last ?? 0)), "one sequence, without a gap")
+      await store.shutdown()
     }
   }
 

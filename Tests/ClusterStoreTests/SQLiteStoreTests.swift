@@ -6,7 +6,7 @@ import Glibc
 import StoreLab
 import Testing
 
-@Suite struct SQLiteStoreTests {
+@Suite(.timeLimit(.minutes(5))) struct SQLiteStoreTests {
   @Test func `a second process on the folder is refused with the holder's pid`() async throws {
     try await withScratch { folder in
       let first = try SQLiteStore(settings: SQLiteStoreSettings(folder: folder), metrics: Metrics())
@@ -92,7 +92,8 @@ import Testing
       let left = try await store.list(prefix: "/e/", limit: 0, after: nil, at: nil)
       #expect(left.values.map(\.key) == ["/e/1", "/e/2", "/e/3"])
       var events: [StoreEvent] = []
-      while events.count < 5, let more = try await watch.next() { events += more }
+      let waiting = Waiting("five events of the full table")
+      while events.count < 5, let more = try await waiting.next(watch) { events += more }
       #expect(events.last?.kind == .delete)
       #expect(events.last?.key == "/e/0")
     }

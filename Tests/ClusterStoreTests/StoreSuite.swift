@@ -4,7 +4,7 @@ import ClusterStore
 import StoreLab
 import Testing
 
-@Suite struct StoreSuite {
+@Suite(.timeLimit(.minutes(5))) struct StoreSuite {
   @Test(arguments: Engine.allCases)
   func `what was created is read back with its revision`(engine: Engine) async throws {
     try await engine.withStore { store in
@@ -114,7 +114,8 @@ import Testing
       }()
       let watch = try await store.watch(prefix: "/a/", after: made[9], queueMax: 1000)
       var seen: [Revision] = []
-      while seen.count < 290, let events = try await watch.next() { seen += events.map(\.revision) }
+      let waiting = Waiting("290 events")
+      while seen.count < 290, let events = try await waiting.next(watch) { seen += events.map(\.revision) }
       made += try await more
       #expect(seen == Array(made.dropFirst(10)))
       watch.cancel()
@@ -130,9 +131,12 @@ import Testing
       let quick = try await store.watch(prefix: "/a/", after: start, queueMax: 100)
       for index in 0..<20 { _ = try await store.create("/a/\(index)", [0]) }
       var seen = 0
-      while seen < 20, let events = try await quick.next() { seen += events.count }
+      let waiting = Waiting("twenty events, and the end of the one that does not listen")
+      while seen < 20, let events = try await waiting.next(quick) { seen += events.count }
       #expect(seen == 20)
-      let error = await #expect(throws: StoreError.self) { while try await slow.next() != nil {} }
+      let error = await #expect(throws: StoreError.self) {
+        while try await waiting.next(slow) != nil {}
+      }
       guard case .slowWatcher = error else {
         Issue.record("\(String(describing: error))")
         return
@@ -164,7 +168,8 @@ import Testing
       let there = try await store.list(prefix: "/a/", limit: 0, after: nil, at: mark)
       #expect(there.values.map(\.key) == ["/a/1"])
       #expect(there.values.map(\.value) == [[19]])
-      let events = try await store.watch(prefix: "/a/", after: mark, queueMax: 10).next()
+      let later = try await store.watch(prefix: "/a/", after: mark, queueMax: 10)
+      let events = try await Waiting("the write after the compaction").next(later)
       #expect(events?.map(\.revision) == [last])
     }
   }
@@ -178,7 +183,9 @@ import Testing
         for _ in 0..<writers {
           group.addTask {
             var wins = 0
+            let waiting = Waiting("three wins of a writer", .seconds(120))
             while wins < 3 {
+              try waiting.check()
               guard let now = try await store.get("/a/1") else { return wins }
               do {
                 _ = try await store.update("/a/1", now.value, expecting: now.revision)
@@ -213,7 +220,8 @@ import Testing
       await #expect(throws: StoreError.self) {
         try await second.watch(prefix: "/a/", after: one, queueMax: 10)
       }
-      let events = try await second.watch(prefix: "/a/", after: three - 1, queueMax: 10).next()
+      let later = try await second.watch(prefix: "/a/", after: three - 1, queueMax: 10)
+      let events = try await Waiting("the last write before the restart").next(later)
       #expect(events?.map(\.revision) == [three])
       #expect(try await second.create("/a/2", []) > three)
       await second.shutdown()

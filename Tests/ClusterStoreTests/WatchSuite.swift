@@ -46,19 +46,6 @@ func writeAtRandom(
   return done
 }
 
-/// SplitMix64: a run is repeated by its seed.
-struct SeededGenerator: RandomNumberGenerator {
-  var state: UInt64
-  init(seed: UInt64) { state = seed }
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var z = state
-    z = (z ^ z >> 30) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ z >> 27) &* 0x94d0_49bb_1331_11eb
-    return z ^ z >> 31
-  }
-}
-
 /// Compares what a watch of `prefix` after `after` told with what was written; through the last acknowledged write.
 func check(_ told: [StoreEvent], _ written: [Acknowledged], prefix: String, after: Revision) {
   let expected = written.filter { $0.key.hasPrefix(prefix) && $0.revision > after }.sorted {
@@ -87,7 +74,7 @@ func check(_ told: [StoreEvent], _ written: [Acknowledged], prefix: String, afte
   }
 }
 
-@Suite struct WatchSuite {
+@Suite(.timeLimit(.minutes(5))) struct WatchSuite {
   /// Collects until `last` was told, resuming on a new watch every `resumeEvery` batches (0: never).
   private static func follow(
     _ store: any Store, prefix: String, after: Revision, until last: Revision, resumeEvery: Int,
@@ -95,10 +82,11 @@ func check(_ told: [StoreEvent], _ written: [Acknowledged], prefix: String, afte
   ) async throws -> [StoreEvent] {
     var told: [StoreEvent] = []
     var from = after
+    let waiting = Waiting("\(prefix) through revision \(last)")
     while from < last {
       let watch = try await store.watch(prefix: prefix, after: from, queueMax: 100_000)
       var batches = 0
-      while from < last, let events = try await watch.next() {
+      while from < last, let events = try await waiting.next(watch) {
         told += events
         from = events.last?.revision ?? from
         batches += 1
@@ -165,10 +153,11 @@ func check(_ told: [StoreEvent], _ written: [Acknowledged], prefix: String, afte
           var told: [StoreEvent] = []
           var from = after
           let end = prefix + "z-end"
+          let waiting = Waiting("the creation of \(end)", .seconds(120))
           while told.last?.key != end, !told.contains(where: { $0.key == end }) {
             let watch = try await store.watch(prefix: prefix, after: from, queueMax: 100_000)
             var batches = 0
-            while let events = try await watch.next() {
+            while let events = try await waiting.next(watch) {
               told += events
               from = events.last?.revision ?? from
               batches += 1
@@ -194,9 +183,10 @@ func check(_ told: [StoreEvent], _ written: [Acknowledged], prefix: String, afte
         store, writer: 0, keys: ["/w/a", "/w/b", "/w/c"], count: 300, seed: 3)
       var told: [StoreEvent] = []
       var from = start
+      let waiting = Waiting("three hundred writes, each on a watch of its own", .seconds(120))
       while told.count < 300 {
         let watch = try await store.watch(prefix: "/w/", after: from, queueMax: 10_000)
-        if let events = try await watch.next() {
+        if let events = try await waiting.next(watch) {
           told += events
           from = events.last?.revision ?? from
         }
@@ -216,7 +206,10 @@ func check(_ told: [StoreEvent], _ written: [Acknowledged], prefix: String, afte
         let latest = try await store.latestRevision()
         #expect(latest >= made)
         var seen: Revision = 0
-        while seen < latest, let events = try await watch.next() { seen = events.last?.revision ?? seen }
+        let waiting = Waiting("revision \(latest) on a watch of everything")
+        while seen < latest, let events = try await waiting.next(watch) {
+          seen = events.last?.revision ?? seen
+        }
         #expect(seen >= latest)
       }
       watch.cancel()
@@ -252,7 +245,8 @@ func check(_ told: [StoreEvent], _ written: [Acknowledged], prefix: String, afte
         let watch = try await store.watch(prefix: "/w/", after: after, queueMax: 100)
         let more = try await store.update("/w/a", [99], expecting: revision)
         var told: [Revision] = []
-        while told.last != more, let events = try await watch.next() { told += events.map(\.revision) }
+        let waiting = Waiting("revision \(more)")
+        while told.last != more, let events = try await waiting.next(watch) { told += events.map(\.revision) }
         #expect(told == (all + [more]).filter { $0 > after })
         #expect([.compacted, .afterCompacted, .current].contains(start))
       } catch StoreError.compacted(let oldest) {
@@ -272,7 +266,7 @@ func check(_ told: [StoreEvent], _ written: [Acknowledged], prefix: String, afte
       let made = try await store.create("/w/a", [1])
       let watch = try await store.watch(prefix: "/w/", after: made, queueMax: 10)
       await store.shutdown()
-      #expect(try await watch.next() == nil)
+      #expect(try await Waiting("the end of a watch after shutdown").next(watch) == nil)
       await #expect(throws: StoreError.self) { try await store.create("/w/b", []) }
       await #expect(throws: StoreError.self) {
         try await store.watch(prefix: "/w/", after: made, queueMax: 10)

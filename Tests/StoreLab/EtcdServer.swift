@@ -67,6 +67,9 @@ public final class EtcdServer: Sendable {
     }
   }
 
+  /// SIGSTOP, SIGCONT.
+  public func signal(_ number: Int32) { program.withLock { $0?.signal(number) } }
+
   public func remove() {
     kill()
     _ = try? Program.run("/bin/rm", ["-rf", folder])

@@ -6,7 +6,7 @@ import Glibc
 import StoreLab
 import Testing
 
-@Suite(.serialized) struct FlipTests {
+@Suite(.serialized, .timeLimit(.minutes(Soak.isLong ? 60 : 10))) struct FlipTests {
   private func write(_ bytes: [UInt8], to path: String) throws {
     let file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
     defer { close(file) }
@@ -20,21 +20,22 @@ import Testing
     let store: SQLiteStore
     do throws(WeftError) { store = try Faults.open(folder) } catch { return .failure(error) }
     var lines: [String] = []
-    do throws(StoreError) {
+    do {
       let page = try await store.list(prefix: "/", limit: 0, after: nil, at: nil)
       lines = page.values.map { "\($0.key) \($0.revision) \($0.createRevision) \($0.value)" }
       if page.revision > 0 {
         let watch = try await store.watch(prefix: "/k/", after: 0, queueMax: 100_000)
         var latest: Revision = 0
         let newest = page.values.filter { $0.key.hasPrefix("/k/") }.map(\.revision).max() ?? 0
-        while latest < newest, let events = try await watch.next() {
+        let waiting = Waiting("the history through revision \(newest)")
+        while latest < newest, let events = try await waiting.next(watch) {
           for event in events { lines.append("\(event.kind) \(event.key) \(event.revision) \(event.value)") }
           latest = events.last?.revision ?? latest
         }
       }
     } catch {
       await store.shutdown()
-      if case .failed(let cause) = error { return .failure(cause) }
+      if case StoreError.failed(let cause) = error { return .failure(cause) }
       throw error
     }
     await store.shutdown()
@@ -67,7 +68,7 @@ import Testing
       var harmless = 0
       var torn = 0
       let size = whole[index].count
-      let flips = 150
+      let flips = Soak.rounds(150, long: 5000)
       for flip in 0..<flips {
         // Every block has its turn.
         let blocks = (size + 4095) / 4096
@@ -96,7 +97,7 @@ import Testing
         }
       }
       #expect(noticed > 0)
-      Swift.print(
+      Soak.report(
         "\(file): \(flips) bits, \(noticed) noticed, \(harmless) harmless, \(torn) in the last commit")
     }
   }

@@ -85,7 +85,8 @@ struct History {
     }
     var told: [Revision: StoreEvent] = [:]
     var latest: Revision = middle
-    while latest < newest, let events = try await watch.next() {
+    let waiting = Waiting("\(label): revision \(newest) on a watch from \(middle)")
+    while latest < newest, let events = try await waiting.next(watch) {
       for event in events {
         #expect(event.revision > latest, "\(label): events out of order")
         latest = event.revision

@@ -18,7 +18,7 @@ final class Counter: Sendable {
   var value: Int { number.load(ordering: .relaxed) }
 }
 
-@Suite(.serialized, .timeLimit(.minutes(5))) struct RegisterTests {
+@Suite(.serialized, .timeLimit(.minutes(Soak.isLong ? 60 : 5))) struct RegisterTests {
   struct Operation: Sendable {
     var key: String
     var isWrite: Bool
@@ -136,13 +136,15 @@ final class Counter: Sendable {
 
   @Test(arguments: Engine.allCases)
   func `reads and swaps of many clients have one order that agrees with time`(engine: Engine) async throws {
-    for seed in 0..<(engine.isAlone ? 20 : 4) {
+    let runs = engine.isAlone ? Soak.rounds(20, long: 1000) : Soak.rounds(4, long: 200)
+    for seed in 0..<runs {
       try await engine.withStore { store in
         let history = await Self.run([store], clients: 16, count: 25, seed: UInt64(seed))
         #expect(history.count > 100)
         #expect(Self.problem(history) == nil, "seed \(seed)")
       }
     }
+    Soak.report("\(engine): \(runs) histories of sixteen clients, each with one order that agrees with time")
   }
 
   @Test(arguments: EtcdServer.Version.allCases)
@@ -153,8 +155,8 @@ final class Counter: Sendable {
     let stores = [try await server.open(prefix: "/t"), try await server.open(prefix: "/t")]
     let watch = try await stores[0].watch(
       prefix: "/r/", after: try await stores[0].latestRevision(), queueMax: 100_000)
-    async let history = Self.run(stores, clients: 8, count: 120, seed: 77)
-    for _ in 0..<3 {
+    async let history = Self.run(stores, clients: 8, count: Soak.rounds(120, long: 1200), seed: 77)
+    for _ in 0..<Soak.rounds(3, long: 30) {
       try await Task.sleep(for: .milliseconds(300))
       server.kill()
       try server.start()
@@ -165,7 +167,8 @@ final class Counter: Sendable {
     // The watch went on through it all: every acknowledged write is told once, in order.
     let writes = found.filter(\.isWrite).compactMap(\.revision).sorted()
     var told: [Revision] = []
-    while (told.last ?? 0) < (writes.last ?? 0), let events = try await watch.next() {
+    let waiting = Waiting("the last write on a watch that went through three restarts of etcd")
+    while (told.last ?? 0) < (writes.last ?? 0), let events = try await waiting.next(watch) {
       told += events.map(\.revision)
     }
     #expect(told == told.sorted() && Set(told).count == told.count)

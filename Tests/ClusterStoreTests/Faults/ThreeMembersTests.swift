@@ -12,7 +12,7 @@ final class SharedNumber: Sendable {
   let value = Atomic<Int64>(0)
 }
 
-@Suite(.serialized, .timeLimit(.minutes(15))) struct ThreeMembersTests {
+@Suite(.serialized, .timeLimit(.minutes(Soak.isLong ? 60 : 10))) struct ThreeMembersTests {
   enum Fault: String, CaseIterable {
     case leaderKilled, followerKilled, leaderSilent, followerSilent
   }
@@ -26,7 +26,7 @@ final class SharedNumber: Sendable {
     return try #require(found, "no leader within a minute")
   }
 
-  /// Follows a watch until `end()` gives a revision and it was told. Ends at the latest a minute after that.
+  /// Follows a watch until `end` is a revision and it was told. Whoever sets `end` cancels the watch a minute later.
   private static func follow(_ watch: StoreWatch, end: SharedNumber) async throws -> [StoreEvent] {
     var told: [StoreEvent] = []
     while true {
@@ -152,7 +152,10 @@ final class SharedNumber: Sendable {
     #expect(try await store.get("/a")?.revision == made)
     // The write that was refused may have taken place or not; the one that was acknowledged is told.
     var told: Set<String> = []
-    while !told.contains("/c"), let events = try await watch.next() { told.formUnion(events.map(\.key)) }
+    let waiting = Waiting("the creation of /c")
+    while !told.contains("/c"), let events = try await waiting.next(watch) {
+      told.formUnion(events.map(\.key))
+    }
     #expect(told.isSubset(of: ["/b", "/c"]))
     await store.shutdown()
   }
