@@ -9,17 +9,22 @@ if [ -n "${WEFT_SOAK_ONLY:-}" ]; then IFS=, read -r -a suites <<<"$WEFT_SOAK_ONL
 if [ $# -gt 0 ]; then suites=("$@"); fi
 export WEFT_SOAK=1 WEFT_TEST_LIMIT=${WEFT_TEST_LIMIT:-7200}
 folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
+run=
+# Whoever stops this stops the suite that runs.
+trap '[ -z "$run" ] || pkill -TERM -P "$run"; rm -rf "$folder"' EXIT
+trap 'exit 1' INT TERM
 failed=()
 for suite in "${suites[@]}"; do
   echo "soak: $suite begins at $(date +%H:%M:%S)" >&2
   start=$SECONDS
+  : >"$folder/$suite"
   scripts/test.sh --skip-build --no-parallel --filter "$suite" >"$folder/$suite" 2>&1 &
   run=$!
   # What a suite finds is shown as it comes.
   tail -q -n +1 --pid=$run -f "$folder/$suite" 2>/dev/null | grep -a --line-buffered '^soak:\|recorded an issue' >&2
   wait "$run"
   status=$?
+  run=
   # A filter that matches nothing proves nothing.
   if grep -aq 'Test run with 0 tests' "$folder/$suite"; then status=1; fi
   if [ $status -ne 0 ]; then

@@ -53,7 +53,9 @@ import Testing
       let tls = try NIOSSLContext(configuration: settings)
       let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
       let corpus = [[UInt8]](texts: Self.heads)
-      let inputs = corpus + mutants(of: corpus, words: Self.words, count: Soak.rounds(160, long: 8000), seed: Soak.seed + 20)
+      let inputs =
+        corpus
+        + mutants(of: corpus, words: Self.words, count: Soak.rounds(160, long: 8000), seed: Soak.seed + 20)
       var answered = 0
       for start in stride(from: 0, to: inputs.count, by: 42) {
         answered += try await withThrowingTaskGroup(of: Int.self) { tasks in

@@ -22,8 +22,15 @@ import Testing
   {
     try await withScratch { folder in
       let store = try await engine.open(folder)
-      for index in 0..<700 {
-        _ = try await store.create("/k/before/\(index)", [UInt8](text: "\(index)"))
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        for writer in 0..<20 {
+          group.addTask {
+            for index in stride(from: writer, to: 700, by: 20) {
+              _ = try await store.create("/k/before/\(index)", [UInt8](text: "\(index)"))
+            }
+          }
+        }
+        try await group.waitForAll()
       }
       async let writing = withThrowingTaskGroup(of: Void.self) { group in
         for writer in 0..<8 {
@@ -102,7 +109,7 @@ import Testing
       let first = try #require(page.values.first)
       let next = try await store.update(first.key, [9], expecting: first.revision)
       #expect(next > page.revision)
-      let events = try await watch.next()
+      let events = try await Waiting("the first write after a restore").next(watch)
       #expect(events?.map(\.revision) == [next])
       #expect(events?.first?.createRevision == first.createRevision)
       let stale = await #expect(throws: StoreError.self) {

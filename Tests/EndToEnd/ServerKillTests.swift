@@ -70,7 +70,7 @@ import Testing
       }
       var random = SeededGenerator(seed: Soak.seed)
       var starts: [Duration] = []
-      let rounds = Soak.rounds(store == .sqlite ? 6 : 3, long: store == .sqlite ? 200 : 50)
+      let rounds = Soak.rounds(store == .sqlite ? 4 : 2, long: store == .sqlite ? 200 : 50)
       for round in 0..<rounds {
         let before = history.count
         try await withClients(server, history, count: 64, round: round) {

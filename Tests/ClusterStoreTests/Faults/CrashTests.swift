@@ -61,7 +61,7 @@ import Testing
       }
       let calls = byThread.values.max() ?? 0
       // Every call of a small run, thinned out to what time allows.
-      let step = Soak.isLong ? 1 : max(1, calls / 20)
+      let step = Soak.isLong ? 1 : max(1, calls / 10)
       var (tried, killed) = (0, 0)
       for number in stride(from: 1, through: max(1, calls), by: step) {
         let output = "\(folder)/said-\(number)"

@@ -68,7 +68,7 @@ import Testing
       var harmless = 0
       var torn = 0
       let size = whole[index].count
-      let flips = Soak.rounds(150, long: 5000)
+      let flips = Soak.rounds(100, long: 5000)
       for flip in 0..<flips {
         // Every block has its turn.
         let blocks = (size + 4095) / 4096

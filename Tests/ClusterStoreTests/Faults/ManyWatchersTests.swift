@@ -41,6 +41,13 @@ import Testing
     while !isOver() {
       let from = record.stretches.last?.last ?? after
       try waiting.check()
+      // Who left comes back when the compaction went over where it was.
+      while habit == .leaving, from > after, end.value.load(ordering: .acquiring) == 0,
+        store.currentRevision < from + 150
+      {
+        try waiting.check()
+        try await Task.sleep(for: .milliseconds(10))
+      }
       do {
         let watch = try await store.watch(
           prefix: prefix, after: from, queueMax: habit == .starved ? 8 : 1_000_000)
@@ -78,7 +85,7 @@ import Testing
     try await withScratch { folder in
       let store = try Faults.open(folder)
       let watchers = Soak.rounds(400, long: 5000)
-      let each = Soak.rounds(60, long: 1500)
+      let each = Soak.rounds(60, long: 300)
       let end = SharedNumber()
       let start = ContinuousClock.now
       let records = Task {
@@ -141,6 +148,7 @@ import Testing
       #expect(wrong == 0, "\(wrong) stretches do not hold what was written")
       let told = found.reduce(0) { $0 + $1.stretches.reduce(0) { $0 + $1.told.count } }
       #expect(told > written.count)
+      #expect(found.contains { $0.cutOff > 0 } && found.contains { $0.compacted > 0 })
       await store.shutdown()
       Soak.report(
         "\(watchers) watchers of one store: \(written.count) writes, \(told) events told, cut off "
