@@ -276,7 +276,16 @@ public final class ClusterServer: Sendable {
 
   /// A client of this process that acts as `user`.
   public func client(user: String, groups: [String] = ["system:masters"]) -> InProcessClient {
-    InProcessClient(core: core, identity: Identity(user: user, groups: groups + ["system:authenticated"]))
+    InProcessClient(
+      core: core, identity: Identity(user: user, groups: groups + ["system:authenticated"]), remotes: remotes)
+  }
+
+  /// What an aggregated API (`GROUP/VERSION`) serves that can be listed and deleted through `client`. Nil when the
+  /// group version is no other server's, or that server does not answer.
+  public func aggregatedResources(
+    _ groupVersion: String
+  ) -> [(resource: GroupVersionResource, kind: String, isNamespaced: Bool)]? {
+    remotes.deletable(groupVersion)
   }
 
   /// A token without end for a ServiceAccount, to be kept in the Secret `secret`: it is believed while the
