@@ -34,6 +34,8 @@ public struct ServerSettings: Sendable {
   public var automountServiceAccountTokens = true
   /// Levels of Pod Security for namespaces that say nothing, and exemptions.
   public var podSecurity = PodSecuritySettings()
+  /// How long clients may take to say what they want.
+  public var limits = ConnectionLimits()
   /// What is written down of requests.
   public var audit = AuditSettings()
 
@@ -195,7 +197,7 @@ public final class ClusterServer: Sendable {
       listener = try await HTTPListener.start(
         host: settings.host, port: settings.port, certificate: serving,
         authority: authentication.authoritiesPEM,
-        group: group, isPassedOn: { remotes.isPassedOn($0) }
+        group: group, limits: settings.limits, isPassedOn: { remotes.isPassedOn($0) }
       ) { await router.respond($0) }
     } catch {
       caches.shutdown()
