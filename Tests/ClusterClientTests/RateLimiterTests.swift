@@ -95,7 +95,9 @@ import Testing
 
   @Test func `a key that is worked on shows in the metrics before it is done`() async {
     let metrics = Metrics()
-    let queue = WorkQueue<String>(name: "slow", metrics: metrics)
+    // A retry that came due meanwhile would count as an addition.
+    let hour = ItemFastSlowRateLimiter<String>(fast: .seconds(3600), slow: .seconds(3600), fastAttempts: 0)
+    let queue = WorkQueue<String>(name: "slow", limiter: hour, metrics: metrics)
     func value(_ name: String) -> Double {
       _ = metrics.text()
       return metrics.gauge(name, "", labels: ["name"]).child("slow").current
