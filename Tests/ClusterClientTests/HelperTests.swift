@@ -26,14 +26,70 @@ import Testing
     let first = candidate("a", until: firstEnds)
     #expect(await eventually { leading.all.withLock { $0 } == ["a"] })
     let second = candidate("b", until: secondEnds)
-    var seen: (record: JSON, at: ContinuousClock.Instant)?
-    let third = LeaderElection(api: api, lease: ObjectKey("kube-system", "weft"), identity: "c")
-    #expect(await third.tryAcquire(&seen) == false)
+    var view = LeaderElection.View()
+    let third = LeaderElection(
+      api: api, lease: ObjectKey("kube-system", "weft"), identity: "c", metrics: Metrics())
+    #expect(await third.tryAcquire(&view) == false)
     firstEnds.open()
     try await first.value
     #expect(await eventually { leading.all.withLock { $0 } == ["a", "b"] })
     secondEnds.open()
     try await second.value
+  }
+
+  @Test func `a holder renews without reading, and reads again when another has written`() async throws {
+    let api = MemoryClusterAPI()
+    let metrics = Metrics()
+    let key = ObjectKey("kube-system", "weft")
+    let election = LeaderElection(api: api, lease: key, identity: "a", metrics: metrics)
+    let slow = metrics.counter("leader_election_slowpath_total", "", labels: ["name"]).child("weft")
+    var view = LeaderElection.View()
+    #expect(await election.tryAcquire(&view))
+    let first = try await api.get(.leases, namespace: key.namespace, name: key.name)
+    #expect(await election.tryAcquire(&view))
+    let second = try await api.get(.leases, namespace: key.namespace, name: key.name)
+    #expect(first.resourceVersion != second.resourceVersion)
+    #expect(slow.current == 0)
+    // Whoever annotates the lease changes its version, not its holder.
+    _ = try await api.modify(.leases, key) { current in
+      var changed = current
+      changed.set("x", at: "metadata", "annotations", "note")
+      return changed
+    }
+    #expect(await election.tryAcquire(&view))
+    #expect(slow.current == 1)
+    #expect(await election.tryAcquire(&view))
+    #expect(slow.current == 1)
+    // Another took it: the lease is not taken back before it lapses.
+    _ = try await api.modify(.leases, key) { current in
+      var changed = current
+      changed.set("b", at: "spec", "holderIdentity")
+      return changed
+    }
+    #expect(await election.tryAcquire(&view) == false)
+    #expect(slow.current == 2)
+    let lease = try await api.get(.leases, namespace: key.namespace, name: key.name)
+    #expect(lease.at("spec", "leaseTransitions")?.int == 0)
+  }
+
+  @Test func `who leads is shown by its metric`() async throws {
+    let api = MemoryClusterAPI()
+    let metrics = Metrics()
+    let election = LeaderElection(
+      api: api, lease: ObjectKey("kube-system", "weft"), identity: "a", metrics: metrics)
+    let status = metrics.gauge("leader_election_master_status", "", labels: ["name"]).child("weft")
+    let (began, ends) = (Latch(), Latch())
+    let task = Task {
+      try await election.run {
+        began.open()
+        await ends.wait()
+      }
+    }
+    await began.wait()
+    #expect(status.current == 1)
+    ends.open()
+    try await task.value
+    #expect(status.current == 0)
   }
 
   @Test func `an event repeated is counted, not written again`() async throws {

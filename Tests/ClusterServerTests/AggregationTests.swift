@@ -2,8 +2,10 @@
 // OpenAPI and the word of a front proxy are what they are in life.
 
 import ClusterClient
+import ClusterControllers
 import ClusterObjects
 import ClusterServer
+import Diagnostics
 import Testing
 
 private let flunders = """
@@ -133,6 +135,72 @@ private func condition(_ api: InProcessClient, _ name: String) async throws -> J
       try await eventually {
         try await ask(server, folder, "/apis/wardle.example.com/v1alpha1/flunders").code == 404
       }
+    }
+  }
+
+  @Test func `a namespace goes with what another server keeps in it, and stays while that server is silent`()
+    async throws
+  {
+    try await withServer { server, folder in
+      var settings = ServerSettings(dataFolder: folder + "/other")
+      settings.port = 0
+      settings.extraNames = ["remote.default.svc"]
+      settings.authentication.frontProxyAuthorityFile = folder + "/data/certificates/front-proxy/ca.crt"
+      settings.authentication.frontProxyNames = ["front-proxy-client"]
+      let other = try await ClusterServer.start(settings)
+      let (api, remote) = (server.client(user: "test"), other.client(user: "test"))
+      let remoteKubectl = Kubectl(server: other, cache: folder + "/cache2")
+      #expect(try await remoteKubectl("apply -f -", input: flunders).status == 0)
+      let group = "wardle.example.com"
+      try await register(
+        api, group, "v1alpha1", service: "remote", port: other.port,
+        caBundle: Base64.encode(Array(other.authorityPEM.utf8)))
+      try await eventually { server.aggregatedResources("\(group)/v1alpha1")?.count == 1 }
+      #expect(server.aggregatedResources("apps/v1") == nil)
+
+      let resource = GroupVersionResource(group, "v1alpha1", "flunders")
+      func name(_ number: Int) -> String { "doomed-\(number)" }
+      for number in 0..<2 {
+        let space: JSON = ["metadata": ["name": JSON(name(number))]]
+        _ = try await api.create(.namespaces, space, options: WriteOptions())
+        _ = try await remote.create(.namespaces, space, options: WriteOptions())
+        _ = try await remote.create(
+          resource,
+          [
+            "apiVersion": JSON("\(group)/v1alpha1"), "kind": "Flunder",
+            "metadata": ["name": "one", "namespace": JSON(name(number))], "spec": ["reference": "r"],
+          ], options: WriteOptions())
+      }
+      var controllers = ControllerSettings()
+      controllers.aggregatedResources = { groupVersion in
+        server.aggregatedResources(groupVersion)?.map {
+          TrackedResource($0.resource, kind: $0.kind, isNamespaced: $0.isNamespaced)
+        }
+      }
+      let informers = SharedInformers(api: api, metrics: Metrics())
+      let running = startControllers(
+        api: api, informers: informers, settings: controllers, metrics: Metrics())
+      func isGone(_ number: Int) async throws -> Bool {
+        (try? await api.get(.namespaces, namespace: "", name: name(number))) == nil
+      }
+      try await api.delete(.namespaces, namespace: "", name: name(0), options: DeleteOptions())
+      try await eventually { try await isGone(0) }
+      let left = try await remote.list(resource, namespace: "", options: ListOptions()).items
+      #expect(left.map(\.namespace) == [name(1)])
+
+      await other.shutdown()
+      try await eventually { try await condition(api, "v1alpha1.\(group)")?["status"] == "False" }
+      try await api.delete(.namespaces, namespace: "", name: name(1), options: DeleteOptions())
+      try await eventually {
+        let space = try await api.get(.namespaces, namespace: "", name: name(1))
+        let said = space.condition("NamespaceDeletionDiscoveryFailure")
+        return said?["status"] == "True" && said?["message"]?.string?.contains(group) == true
+      }
+      // Whoever gives the API up lets the namespace go.
+      try await api.delete(apiServices, namespace: "", name: "v1alpha1.\(group)", options: DeleteOptions())
+      try await eventually { try await isGone(1) }
+      await running.stop()
+      await informers.stop()
     }
   }
 

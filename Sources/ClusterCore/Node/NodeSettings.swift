@@ -28,6 +28,11 @@ public struct NodeSettings: Sendable {
   public var startsMax = 8
   /// Where the API server reaches the agent for logs, exec, attach and port-forward.
   public var kubeletPort = 10250
+  /// A stream of exec, attach or port-forward on which nothing moves is closed after this, as kubelet's
+  /// `--streaming-connection-idle-timeout`.
+  public var streamingConnectionIdleTimeout: Duration = .seconds(4 * 3600)
+  /// Time for a request's head to come, the TLS handshake included.
+  public var requestHeadTimeout: Duration = .seconds(32)
   /// PEM of the authority that signs the API server's client certificate. Nil: nothing listens.
   public var clientAuthority: String?
   public var version = "v1.37.0+weft"

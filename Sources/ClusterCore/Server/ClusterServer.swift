@@ -34,6 +34,8 @@ public struct ServerSettings: Sendable {
   public var automountServiceAccountTokens = true
   /// Levels of Pod Security for namespaces that say nothing, and exemptions.
   public var podSecurity = PodSecuritySettings()
+  /// How long clients may take to say what they want.
+  public var limits = ConnectionLimits()
   /// What is written down of requests.
   public var audit = AuditSettings()
 
@@ -195,7 +197,7 @@ public final class ClusterServer: Sendable {
       listener = try await HTTPListener.start(
         host: settings.host, port: settings.port, certificate: serving,
         authority: authentication.authoritiesPEM,
-        group: group, isPassedOn: { remotes.isPassedOn($0) }
+        group: group, limits: settings.limits, isPassedOn: { remotes.isPassedOn($0) }
       ) { await router.respond($0) }
     } catch {
       caches.shutdown()
@@ -276,7 +278,16 @@ public final class ClusterServer: Sendable {
 
   /// A client of this process that acts as `user`.
   public func client(user: String, groups: [String] = ["system:masters"]) -> InProcessClient {
-    InProcessClient(core: core, identity: Identity(user: user, groups: groups + ["system:authenticated"]))
+    InProcessClient(
+      core: core, identity: Identity(user: user, groups: groups + ["system:authenticated"]), remotes: remotes)
+  }
+
+  /// What an aggregated API (`GROUP/VERSION`) serves that can be listed and deleted through `client`. Nil when the
+  /// group version is no other server's, or that server does not answer.
+  public func aggregatedResources(
+    _ groupVersion: String
+  ) -> [(resource: GroupVersionResource, kind: String, isNamespaced: Bool)]? {
+    remotes.deletable(groupVersion)
   }
 
   /// A token without end for a ServiceAccount, to be kept in the Secret `secret`: it is believed while the

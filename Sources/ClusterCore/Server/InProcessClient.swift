@@ -9,10 +9,13 @@ import Synchronization
 public final class InProcessClient: ClusterAPI {
   private let core: RESTCore
   private let identity: Identity
+  /// Other servers' APIs, of which this client lists and deletes objects; nil for the server's own parts.
+  private let remotes: RemoteAPIs?
 
-  init(core: RESTCore, identity: Identity) {
+  init(core: RESTCore, identity: Identity, remotes: RemoteAPIs? = nil) {
     self.core = core
     self.identity = identity
+    self.remotes = remotes
   }
 
   /// Events that may wait for one reader; past that its watch ends with 410 and it lists again.
@@ -25,6 +28,9 @@ public final class InProcessClient: ClusterAPI {
   public func list(
     _ resource: GroupVersionResource, namespace: String, options: ListOptions
   ) async throws -> ObjectList {
+    if let remotes, let remote = remotes.remote(of: resource) {
+      return try await remotes.list(remote, resource, namespace: namespace, as: identity)
+    }
     let page = try await core.list(try core.kind(resource), namespace: namespace, options: options)
     return ObjectList(
       resourceVersion: String(page.revision), continueToken: page.continueToken,
@@ -130,6 +136,10 @@ public final class InProcessClient: ClusterAPI {
   public func delete(
     _ resource: GroupVersionResource, namespace: String, name: String, options: DeleteOptions
   ) async throws {
+    if let remotes, let remote = remotes.remote(of: resource) {
+      return try await remotes.delete(
+        remote, resource, namespace: namespace, name: name, options, as: identity)
+    }
     _ = try await core.delete(
       try core.kind(resource), namespace: namespace, name: name, options: options, identity: identity)
   }

@@ -48,14 +48,9 @@ actor LocalCluster {
     network = try await LocalNetwork.start(settings, informers: informers, nodeAddresses: nodeAddresses)
     log.info("api ready", metadata: ["milliseconds": "\(apiReady / .milliseconds(1))"])
 
-    var controllerSettings = ControllerSettings()
-    controllerSettings.rootCertificate = server.authorityPEM
-    controllerSettings.secretToken = { [server] namespace, account, uid, secret in
-      try server.secretToken(namespace: namespace, account: account, uid: uid, secret: secret)
-    }
     controllers = startControllers(
       api: server.client(user: "system:kube-controller-manager"), informers: informers,
-      settings: controllerSettings)
+      settings: ControllerSettings(of: server))
     scheduler = startScheduler(api: server.client(user: "system:kube-scheduler"), informers: informers)
 
     if settings.http != nil { try await Defaults.apply(server.client(user: "system:weft")) }

@@ -72,3 +72,19 @@ final class Managers: Sendable {
     await controllers?.stop()
   }
 }
+
+extension ControllerSettings {
+  /// What the controllers of a server in this process need of it.
+  init(of server: ClusterServer) {
+    self.init()
+    rootCertificate = server.authorityPEM
+    secretToken = { namespace, account, uid, secret in
+      try server.secretToken(namespace: namespace, account: account, uid: uid, secret: secret)
+    }
+    aggregatedResources = { groupVersion in
+      server.aggregatedResources(groupVersion)?.map {
+        TrackedResource($0.resource, kind: $0.kind, isNamespaced: $0.isNamespaced)
+      }
+    }
+  }
+}

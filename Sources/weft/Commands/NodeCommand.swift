@@ -6,6 +6,7 @@ import ClusterClient
 import ClusterNode
 import DataPlane
 import Diagnostics
+import Proxy
 import Glibc
 
 struct NodeCommand: AsyncParsableCommand {
@@ -25,10 +26,17 @@ struct NodeCommand: AsyncParsableCommand {
   @Option(help: "Addresses of Services. The tenth is DNS.") var serviceCidr = "10.43.0.0/16"
   @Option(help: "Where the node's metrics are served; `none` for nowhere.") var metrics = "127.0.0.1:10249"
   @Option(help: "Where the node's health is served; `none` for nowhere.") var healthz = "0.0.0.0:10256"
+  @Option(help: "A stream of exec, attach or port-forward on which nothing moves is closed after this.")
+  var streamingConnectionIdleTimeout = "4h"
 
   func run() async throws {
     logging.apply()
     let settings = try settings()
+    guard let streamIdle = GoDuration.seconds(streamingConnectionIdleTimeout), streamIdle > 0 else {
+      throw WeftError(
+        "CLI0038", object: "--streaming-connection-idle-timeout \(streamingConnectionIdleTimeout)",
+        cause: "is no duration", next: "write it as 4h or 30m")
+    }
     let config = try Kubeconfig(path: kubeconfig)
     let api = try RemoteClient(kubeconfig: config)
     // Said before anything of the machine is changed.
@@ -41,7 +49,7 @@ struct NodeCommand: AsyncParsableCommand {
     let status = try StatusPages(metrics: metrics, healthz: healthz)
     let informers = SharedInformers(api: api)
     let network = try await LocalNetwork.start(settings, informers: informers, nodeAddresses: addresses)
-    var node = agentSettings(settings, addresses)
+    var node = agentSettings(settings, addresses, streamIdle: streamIdle)
     node.clientAuthority = config.certificateAuthority.map { String(decoding: $0, as: UTF8.self) }
     let agent = NodeAgent(node, api: api) { await network.take($0) }
     var isKept = false
@@ -63,10 +71,13 @@ struct NodeCommand: AsyncParsableCommand {
     if !isKept { Folders.removeRunning(settings.dataFolder, settings.runFolder) }
   }
 
-  private func agentSettings(_ settings: LocalClusterSettings, _ addresses: [IPAddress]) -> NodeSettings {
+  private func agentSettings(
+    _ settings: LocalClusterSettings, _ addresses: [IPAddress], streamIdle: Int
+  ) -> NodeSettings {
     var node = NodeSettings(
       nodeName: settings.nodeName, addresses: addresses, dataDirectory: settings.dataFolder,
       runDirectory: settings.runFolder)
+    node.streamingConnectionIdleTimeout = .seconds(streamIdle)
     node.podCIDRs = [settings.podBlock]
     node.logDirectory = "\(settings.dataFolder)/log"
     node.dnsAddresses = ["\(settings.dnsAddress)"]

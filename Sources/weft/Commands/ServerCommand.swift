@@ -29,12 +29,7 @@ struct ServerCommand: AsyncParsableCommand {
     let signal = Task.detached { await StopSignal.wait() }
     let server = try await ClusterServer.start(settings)
     let informers = SharedInformers(api: server.client(user: "system:weft"))
-    var controllerSettings = ControllerSettings()
-    controllerSettings.rootCertificate = server.authorityPEM
-    controllerSettings.secretToken = { [server] namespace, account, uid, secret in
-      try server.secretToken(namespace: namespace, account: account, uid: uid, secret: secret)
-    }
-    let managers = Managers(server: server, informers: informers, settings: controllerSettings)
+    let managers = Managers(server: server, informers: informers, settings: ControllerSettings(of: server))
     if case .shared = settings.store { managers.startWhenLeading() } else { await managers.start() }
     Terminal.say(
       Terminal.table([

@@ -15,28 +15,50 @@ public struct LeaderElection: Sendable {
   public var retryPeriod: Duration = .seconds(2)
   private let api: any ClusterAPI
   private let logger = Logger(label: "leader-election")
+  private let isLeader: Gauge
+  private let slowPaths: Counter
 
-  public init(api: any ClusterAPI, lease: ObjectKey, identity: String) {
+  /// The metrics `leader_election_…` are labelled with the lease's name.
+  public init(api: any ClusterAPI, lease: ObjectKey, identity: String, metrics: Metrics = .shared) {
     self.api = api
     self.lease = lease
     self.identity = identity
+    isLeader = metrics.gauge(
+      "leader_election_master_status", "1 while this process holds the lease, else 0.", labels: ["name"]
+    ).child(lease.name)
+    slowPaths = metrics.counter(
+      "leader_election_slowpath_total", "Renewals that had to read the lease anew.", labels: ["name"]
+    ).child(lease.name)
+  }
+
+  /// What one candidate knows of the lease.
+  struct View {
+    /// The record last seen, and when it was first seen so.
+    var record: JSON?
+    var since = ContinuousClock.now
+    /// The lease as this candidate last wrote it.
+    var held: JSON?
   }
 
   /// Waits until this process leads, runs `lead`, and cancels it when leadership is lost. Returns when
   /// `lead` has returned; the lease is then given back. Throws `CancellationError` when cancelled before
   /// leading.
   public func run(_ lead: @escaping @Sendable () async -> Void) async throws {
-    var seen: (record: JSON, at: ContinuousClock.Instant)?
-    while !(await tryAcquire(&seen)) { try await Task.sleep(for: retryPeriod) }
+    var view = View()
+    isLeader.set(0)
+    while !(await tryAcquire(&view)) { try await Task.sleep(for: retryPeriod) }
+    isLeader.set(1)
+    defer { isLeader.set(0) }
     logger.info("leading", metadata: ["lease": "\(lease)", "identity": "\(identity)"])
+    let acquired = view
     await withTaskGroup(of: Void.self) { group in
       group.addTask { await lead() }
       group.addTask {
-        var seen: (record: JSON, at: ContinuousClock.Instant)?
+        var view = acquired
         var renewed = ContinuousClock.now
         while !Task.isCancelled, ContinuousClock.now - renewed < renewDeadline {
           try? await Task.sleep(for: retryPeriod)
-          if await tryAcquire(&seen) { renewed = .now }
+          if await tryAcquire(&view) { renewed = .now }
         }
       }
       await group.next()
@@ -45,45 +67,70 @@ public struct LeaderElection: Sendable {
     await release()
   }
 
-  /// Takes or renews the lease if it is ours, free or lapsed.
-  func tryAcquire(_ seen: inout (record: JSON, at: ContinuousClock.Instant)?) async -> Bool {
-    let now = JSON(Timestamp.nowMicroText())
-    let seconds = JSON(duration.components.seconds)
-    do {
-      var object: JSON
+  /// Takes or renews the lease if it is ours, free or lapsed. A holder writes what it wrote last with a new time; it
+  /// reads the lease again only if that is refused.
+  func tryAcquire(_ view: inout View) async -> Bool {
+    if let held = view.held, ContinuousClock.now - view.since < duration {
       do {
-        object = try await api.get(.leases, namespace: lease.namespace, name: lease.name)
-      } catch let error as APIStatusError where error.isNotFound {
-        let fresh: JSON = [
-          "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-          "metadata": ["namespace": JSON(lease.namespace), "name": JSON(lease.name)],
-          "spec": [
-            "holderIdentity": JSON(identity), "leaseDurationSeconds": seconds, "acquireTime": now,
-            "renewTime": now, "leaseTransitions": 0,
-          ],
-        ]
-        _ = try await api.create(.leases, fresh, options: WriteOptions())
+        try await write(held, &view)
         return true
+      } catch {
+        slowPaths.increment()
+        view.held = nil
+        logger.debug("lease is read again", metadata: ["lease": "\(lease)", "error": "\(error)"])
       }
-      if seen?.record != object.spec { seen = (object.spec, .now) }
-      let holder = object.at("spec", "holderIdentity")?.string ?? ""
-      if holder != identity, !holder.isEmpty, let seen, ContinuousClock.now - seen.at < duration {
-        return false
-      }
-      if holder != identity {
-        object.set(now, at: "spec", "acquireTime")
-        let transitions = object.at("spec", "leaseTransitions")?.int ?? 0
-        object.set(JSON(transitions + 1), at: "spec", "leaseTransitions")
-      }
-      object.set(JSON(identity), at: "spec", "holderIdentity")
-      object.set(seconds, at: "spec", "leaseDurationSeconds")
-      object.set(now, at: "spec", "renewTime")
-      _ = try await api.update(.leases, object, subresource: nil, options: WriteOptions())
-      return true
+    }
+    do {
+      return try await readAndAcquire(&view)
     } catch {
       logger.debug("lease not written", metadata: ["lease": "\(lease)", "error": "\(error)"])
       return false
     }
+  }
+
+  private func readAndAcquire(_ view: inout View) async throws -> Bool {
+    let object: JSON
+    do {
+      object = try await api.get(.leases, namespace: lease.namespace, name: lease.name)
+    } catch let error as APIStatusError where error.isNotFound {
+      let now = JSON(Timestamp.nowMicroText())
+      let fresh: JSON = [
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": ["namespace": JSON(lease.namespace), "name": JSON(lease.name)],
+        "spec": [
+          "holderIdentity": JSON(identity), "leaseDurationSeconds": JSON(duration.components.seconds),
+          "acquireTime": now, "renewTime": now, "leaseTransitions": 0,
+        ],
+      ]
+      view = View(held: try await api.create(.leases, fresh, options: WriteOptions()))
+      return true
+    }
+    if view.record != object.spec {
+      view.record = object.spec
+      view.since = .now
+    }
+    let holder = object.at("spec", "holderIdentity")?.string ?? ""
+    if holder != identity, !holder.isEmpty, ContinuousClock.now - view.since < duration { return false }
+    try await write(object, &view)
+    return true
+  }
+
+  /// Writes the lease as ours from now on, based on what it was.
+  private func write(_ object: JSON, _ view: inout View) async throws {
+    var object = object
+    let now = JSON(Timestamp.nowMicroText())
+    if object.at("spec", "holderIdentity")?.string != identity {
+      object.set(now, at: "spec", "acquireTime")
+      let transitions = object.at("spec", "leaseTransitions")?.int ?? 0
+      object.set(JSON(transitions + 1), at: "spec", "leaseTransitions")
+    }
+    object.set(JSON(identity), at: "spec", "holderIdentity")
+    object.set(JSON(duration.components.seconds), at: "spec", "leaseDurationSeconds")
+    object.set(now, at: "spec", "renewTime")
+    // Counted from before the write: others count from when they see it.
+    let began = ContinuousClock.now
+    let written = try await api.update(.leases, object, subresource: nil, options: WriteOptions())
+    view = View(record: written.spec, since: began, held: written)
   }
 
   private func release() async {

@@ -17,7 +17,7 @@ import Synchronization
 public final class WorkQueue<Key: Hashable & Sendable>: Sendable {
   public let name: String
   public let capacity: Int
-  private let retryPolicy: RetryPolicy
+  private let limiter: any RateLimiter<Key>
   private let state: Mutex<State>
   private let metrics: WorkQueueMetrics
 
@@ -27,7 +27,6 @@ public final class WorkQueue<Key: Hashable & Sendable>: Sendable {
     var dirty: Set<Key> = []
     var processing: [Key: ContinuousClock.Instant] = [:]
     var addedAt: [Key: ContinuousClock.Instant] = [:]
-    var failures: [Key: Int] = [:]
     var delayed = Heap<Delayed>()
     var dueAt: [Key: ContinuousClock.Instant] = [:]
     var timer: (due: ContinuousClock.Instant, task: Task<Void, Never>)?
@@ -44,17 +43,35 @@ public final class WorkQueue<Key: Hashable & Sendable>: Sendable {
     static func == (a: Self, b: Self) -> Bool { a.due == b.due }
   }
 
-  /// `name` is the label of the metrics, as upstream names its controllers.
+  /// `name` is the label of the metrics, as upstream names its controllers. Failed keys wait as `limiter` says.
   public init(
+    name: String, capacity: Int = 100_000, limiter: any RateLimiter<Key>, metrics: Metrics = .shared
+  ) {
+    self.name = name
+    self.capacity = capacity
+    self.limiter = limiter
+    state = Mutex(State())
+    self.metrics = WorkQueueMetrics(name: name, metrics: metrics)
+    // Read when somebody asks: a key that is stuck is seen before it is done.
+    metrics.onCollect { [weak self] in self?.observeWork() }
+  }
+
+  /// Failed keys wait longer each time, by `retry` and a quarter more or less.
+  public convenience init(
     name: String, capacity: Int = 100_000,
     retry: RetryPolicy = RetryPolicy(initial: .milliseconds(5), maximum: .seconds(60)),
     metrics: Metrics = .shared
   ) {
-    self.name = name
-    self.capacity = capacity
-    retryPolicy = retry
-    state = Mutex(State())
-    self.metrics = WorkQueueMetrics(name: name, metrics: metrics)
+    self.init(
+      name: name, capacity: capacity,
+      limiter: ItemExponentialFailureRateLimiter(retry, jitter: 0.75...1.25), metrics: metrics)
+  }
+
+  deinit { metrics.observe([], now: .now) }
+
+  private func observeWork() {
+    let began = state.withLock { Array($0.processing.values) }
+    metrics.observe(began, now: .now)
   }
 
   /// Keys that wait now.
@@ -88,20 +105,15 @@ public final class WorkQueue<Key: Hashable & Sendable>: Sendable {
     }
   }
 
-  /// Adds the key after a wait that doubles with each call, until `forget`.
+  /// Adds the key after the wait that the limiter says, which grows until `forget`.
   public func retry(_ key: Key) {
-    let failures = state.withLock { state in
-      let failures = state.failures[key, default: 0]
-      state.failures[key] = failures + 1
-      return failures
-    }
     metrics.retries.increment()
-    add(key, after: retryPolicy.delay(after: failures) * Double.random(in: 0.75...1.25))
+    add(key, after: limiter.delay(for: key))
   }
 
   /// The key is well again: its next retry starts from the shortest wait.
-  public func forget(_ key: Key) { state.withLock { $0.failures[key] = nil } }
-  public func failures(of key: Key) -> Int { state.withLock { $0.failures[key] ?? 0 } }
+  public func forget(_ key: Key) { limiter.forget(key) }
+  public func failures(of key: Key) -> Int { limiter.failures(of: key) }
 
   /// True once after keys were refused and the queue has room again.
   public func takeOverflow() -> Bool {
@@ -236,30 +248,5 @@ public final class WorkQueue<Key: Hashable & Sendable>: Sendable {
       return resumes
     }
     for resume in resumes { resume() }
-  }
-}
-
-/// Upstream's names, so that existing dashboards show our queues.
-struct WorkQueueMetrics: Sendable {
-  let depth: Gauge
-  let adds: Counter
-  let retries: Counter
-  let refused: Counter
-  let queueDuration: Histogram
-  let workDuration: Histogram
-
-  init(name: String, metrics: Metrics) {
-    depth = metrics.gauge("workqueue_depth", "Keys that wait.", labels: ["name"]).child(name)
-    adds = metrics.counter("workqueue_adds_total", "Keys added.", labels: ["name"]).child(name)
-    retries = metrics.counter("workqueue_retries_total", "Keys tried again.", labels: ["name"]).child(name)
-    refused = metrics.counter(
-      "weft_workqueue_refused_total", "Keys refused because the queue was full.", labels: ["name"]
-    ).child(name)
-    queueDuration = metrics.histogram(
-      "workqueue_queue_duration_seconds", "Time a key waits.", labels: ["name"]
-    ).child(name)
-    workDuration = metrics.histogram(
-      "workqueue_work_duration_seconds", "Time a key is worked on.", labels: ["name"]
-    ).child(name)
   }
 }

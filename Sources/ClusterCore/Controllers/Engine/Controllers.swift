@@ -22,6 +22,9 @@ public struct ControllerSettings: Sendable {
   public var podGarbageDelay: Duration = .seconds(40)
   /// Resources that the namespace controller empties and the garbage collector follows, beside custom ones.
   public var resources: [TrackedResource] = TrackedResource.builtin
+  /// What an aggregated API (`GROUP/VERSION`) serves that can be listed and deleted; nil when it does not say.
+  /// Without this the content of aggregated APIs is left to them.
+  public var aggregatedResources: (@Sendable (_ groupVersion: String) async -> [TrackedResource]?)?
   public init() {}
 }
 

@@ -48,22 +48,29 @@ struct NodeBody: Sendable {
 final class NodeHandler: ChannelInboundHandler, RemovableChannelHandler, @unchecked Sendable {
   typealias InboundIn = HTTPServerRequestPart
 
+  private let timer: HeadTimer
+  private let streamIdleLimit: TimeAmount
   private let respond: @Sendable (NodeRequest) async -> NodeAnswer
   private let identify: (any Channel) -> NodeRequest.Peer?
   private var head: HTTPRequestHead?
   private var task: Task<Void, Never>?
 
   init(
+    timer: HeadTimer, streamIdleLimit: TimeAmount,
     respond: @escaping @Sendable (NodeRequest) async -> NodeAnswer,
     identify: @escaping (any Channel) -> NodeRequest.Peer?
   ) {
+    self.timer = timer
+    self.streamIdleLimit = streamIdleLimit
     self.respond = respond
     self.identify = identify
   }
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
     switch unwrapInboundIn(data) {
-    case .head(let head): self.head = head
+    case .head(let head):
+      timer.headCame()
+      self.head = head
     case .body: return
     case .end:
       guard let head else { return }
@@ -118,6 +125,7 @@ final class NodeHandler: ChannelInboundHandler, RemovableChannelHandler, @unchec
         version: head.version, status: HTTPResponseStatus(statusCode: code), headers: headers)
       channel.write(HTTPServerResponsePart.head(start), promise: nil)
       if head.method != .HEAD { channel.write(HTTPServerResponsePart.body(.byteBuffer(bytes)), promise: nil) }
+      timer.answered()
       channel.writeAndFlush(HTTPServerResponsePart.end(nil)).whenComplete { _ in
         if isLast { channel.close(promise: nil) }
       }
@@ -129,7 +137,9 @@ final class NodeHandler: ChannelInboundHandler, RemovableChannelHandler, @unchec
         return channel.close(promise: nil)
       }
       removed.whenComplete { result in
-        if case .success(let link) = result { attach(link) } else { channel.close(promise: nil) }
+        guard case .success(let link) = result else { return channel.close(promise: nil) }
+        link.closeWhenIdle(after: self.streamIdleLimit)
+        attach(link)
       }
     case .body: channel.close(promise: nil)
     }

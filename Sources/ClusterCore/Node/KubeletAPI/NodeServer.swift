@@ -48,14 +48,19 @@ final class NodeServer: Sendable {
         next: "see who holds it: ss -ltnp 'sport = :\(port)'")
     }
     let open = OpenConnections()
+    let headLimit = TimeAmount(settings.requestHeadTimeout)
+    let idleLimit = TimeAmount(settings.streamingConnectionIdleTimeout)
     let channel = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
       .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
       .childChannelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
           guard open.add(channel) else { throw ChannelError.operationUnsupported }
           try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: context))
+          let timer = HeadTimer(channel: channel, limit: headLimit)
+          try channel.pipeline.syncOperations.addHandler(timer)
           try HTTPServerCodec.add(to: channel)
-          try channel.pipeline.syncOperations.addHandler(NodeHandler(respond: respond, identify: peer(of:)))
+          try channel.pipeline.syncOperations.addHandler(
+            NodeHandler(timer: timer, streamIdleLimit: idleLimit, respond: respond, identify: peer(of:)))
         }
       }
       .withBoundSocket(socket).get()

@@ -109,7 +109,15 @@ extension RemoteAPIs {
   /// One small question, asked as the aggregator itself.
   func get(_ remote: RemoteAPI, _ path: String, accept: String = "application/json") async throws -> Answered
   {
-    let target = try target(remote, uri: path, method: .GET, as: Self.own)
+    try await send(remote, .GET, path, accept: accept, as: Self.own)
+  }
+
+  /// One request with a small answer, on a connection of its own.
+  func send(
+    _ remote: RemoteAPI, _ method: HTTPMethod, _ path: String, accept: String = "application/json",
+    body bytes: [UInt8]? = nil, as identity: Identity
+  ) async throws -> Answered {
+    let target = try target(remote, uri: path, method: method, as: identity)
     let loop = MultiThreadedEventLoopGroup.singleton.next()
     let call = try await HTTPCall.connect(.address(target.host, port: target.port), on: loop, tls: target.tls)
     let timer = loop.scheduleTask(in: Self.timeout) { call.close() }
@@ -119,7 +127,12 @@ extension RemoteAPIs {
     }
     var headers = HTTPHeaders([("host", target.authority), ("accept", accept), ("connection", "close")])
     headers.add(contentsOf: target.headers)
-    call.begin(HTTPRequestHead(version: .http1_1, method: .GET, uri: path, headers: headers))
+    if let bytes {
+      headers.add(name: "content-type", value: "application/json")
+      headers.add(name: "content-length", value: String(bytes.count))
+    }
+    call.begin(HTTPRequestHead(version: .http1_1, method: method, uri: path, headers: headers))
+    if let bytes { call.send(ByteBuffer(bytes: bytes)) }
     call.finish()
     let head = try await call.answer()
     let promise = loop.makePromise(of: [UInt8].self)

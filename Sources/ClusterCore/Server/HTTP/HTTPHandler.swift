@@ -20,6 +20,9 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler, @uncheck
 
   private let respond: Responder
   private let peer: Peer
+  private let timer: HeadTimer
+  private let bodyLimit: TimeAmount
+  private var bodyTimer: Scheduled<Void>?
   private var head: HTTPRequestHead?
   private var body: [UInt8] = []
   private var isTooLarge = false
@@ -38,18 +41,21 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler, @uncheck
   private let drain: StreamDrain
 
   init(
-    respond: @escaping Responder, peer: Peer, drain: StreamDrain,
+    respond: @escaping Responder, peer: Peer, timer: HeadTimer, bodyLimit: TimeAmount, drain: StreamDrain,
     isPassedOn: @escaping @Sendable ([String]) -> Bool = { _ in false }
   ) {
     self.respond = respond
     self.drain = drain
     self.isPassedOn = isPassedOn
     self.peer = peer
+    self.timer = timer
+    self.bodyLimit = bodyLimit
   }
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
     switch unwrapInboundIn(data) {
     case .head(let head):
+      timer.headCame()
       if !isBusy, let target = HTTPRequest.split(head.uri),
         RequestStream.isWanted(head, target.path) || isPassedOn(target.path)
       {
@@ -74,6 +80,8 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler, @uncheck
       body += part.readableBytesView
     case .end:
       stream?.finish()
+      bodyTimer?.cancel()
+      bodyTimer = nil
       guard let head else { return }
       self.head = nil
       if isBusy {
@@ -87,6 +95,15 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler, @uncheck
       }
       body = []
     }
+  }
+
+  func channelReadComplete(context: ChannelHandlerContext) {
+    // Most bodies have come with their head and need no timer.
+    if head != nil, bodyTimer == nil {
+      let channel = context.channel
+      bodyTimer = context.eventLoop.scheduleTask(in: bodyLimit) { channel.close(promise: nil) }
+    }
+    context.fireChannelReadComplete()
   }
 
   private func begin(
@@ -222,6 +239,7 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler, @uncheck
 
   private func finish(_ head: HTTPRequestHead, _ channel: any Channel, isLast: Bool = false) {
     isBusy = false
+    if head.version.major == 1, waiting.isEmpty, self.head == nil { timer.answered() }
     let keepsAlive = head.version.major > 1 || (head.isKeepAlive && !isLast)
     channel.writeAndFlush(HTTPServerResponsePart.end(nil)).whenComplete { _ in
       if !keepsAlive { channel.close(promise: nil) }
@@ -242,6 +260,7 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler, @uncheck
   }
 
   func channelInactive(context: ChannelHandlerContext) {
+    bodyTimer?.cancel()
     writer?.closed()
     writer = nil
     let stream = stream

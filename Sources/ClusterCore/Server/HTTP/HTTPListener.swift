@@ -11,6 +11,15 @@ import NIOPosix
 import NIOSSL
 import Synchronization
 
+/// How long a client may take. Upstream's figures.
+public struct ConnectionLimits: Sendable {
+  /// For a request's head, the TLS handshake included: kube-apiserver's ReadHeaderTimeout.
+  public var head: Duration = .seconds(32)
+  /// For the body of a request that is answered as a whole: kube-apiserver's --request-timeout.
+  public var body: Duration = .seconds(60)
+  public init() {}
+}
+
 final class HTTPListener: Sendable {
   private let channel: any Channel
   private let group: any EventLoopGroup
@@ -27,6 +36,7 @@ final class HTTPListener: Sendable {
   /// not load.
   static func start(
     host: String, port: Int, certificate: CertifiedKey, authority: String, group: any EventLoopGroup,
+    limits: ConnectionLimits = ConnectionLimits(),
     isPassedOn: @escaping @Sendable ([String]) -> Bool = { _ in false }, respond: @escaping Responder
   ) async throws -> HTTPListener {
     var tls = TLSConfiguration.makeServerConfiguration(
@@ -52,6 +62,8 @@ final class HTTPListener: Sendable {
       .childChannelInitializer { channel in
         connections.add(channel)
         let peer = Peer()
+        let timer = HeadTimer(channel: channel, limit: TimeAmount(limits.head))
+        let bodyLimit = TimeAmount(limits.body)
         return channel.eventLoop.makeCompletedFuture {
           // Any certificate is let in and judged at the first request: one that is not ours, or too old, is
           // answered with 401 as upstream does, and a token beside it still counts.
@@ -59,7 +71,7 @@ final class HTTPListener: Sendable {
             peer.show(certificates.compactMap { try? $0.toDERBytes() })
             verdict.succeed(.certificateVerified)
           }
-          try channel.pipeline.syncOperations.addHandler(tls)
+          try channel.pipeline.syncOperations.addHandlers(tls, timer)
         }.flatMap {
           channel.configureHTTP2SecureUpgrade(
             h2ChannelConfigurator: { channel in
@@ -72,7 +84,8 @@ final class HTTPListener: Sendable {
                     try stream.pipeline.syncOperations.addHandler(HTTP2FramePayloadToHTTP1ServerCodec())
                     try stream.pipeline.syncOperations.addHandler(
                       HTTPHandler(
-                        respond: respond, peer: peer, drain: drains[stream.eventLoop], isPassedOn: isPassedOn)
+                        respond: respond, peer: peer, timer: timer, bodyLimit: bodyLimit,
+                        drain: drains[stream.eventLoop], isPassedOn: isPassedOn)
                     )
                   }
                 }
@@ -83,7 +96,8 @@ final class HTTPListener: Sendable {
                 try HTTPServerCodec.add(to: channel)
                 try channel.pipeline.syncOperations.addHandler(
                   HTTPHandler(
-                    respond: respond, peer: peer, drain: drains[channel.eventLoop], isPassedOn: isPassedOn))
+                    respond: respond, peer: peer, timer: timer, bodyLimit: bodyLimit,
+                    drain: drains[channel.eventLoop], isPassedOn: isPassedOn))
               }
             })
         }

@@ -23,6 +23,8 @@ public final class ByteLink: ChannelDuplexHandler, @unchecked Sendable {
   private var isHeld = true
   private var readWaits = false
   private var context: ChannelHandlerContext?
+  private var lastUse = NIODeadline.now()
+  private var idleTimer: Scheduled<Void>?
 
   public init(channel: any Channel) { self.channel = channel }
 
@@ -59,7 +61,23 @@ public final class ByteLink: ChannelDuplexHandler, @unchecked Sendable {
 
   public func write(_ bytes: ByteBuffer) {
     guard isOpen, bytes.readableBytes > 0 else { return }
+    lastUse = eventLoop.now
     channel.writeAndFlush(bytes, promise: nil)
+  }
+
+  /// Closes the connection once nothing has been read or written for `limit`: a client that vanished without a word
+  /// would hold a process in a pod for ever.
+  public func closeWhenIdle(after limit: TimeAmount) {
+    lastUse = eventLoop.now
+    watchIdle(limit, in: limit)
+  }
+
+  private func watchIdle(_ limit: TimeAmount, in time: TimeAmount) {
+    idleTimer = eventLoop.scheduleTask(in: time) { [weak self] in
+      guard let self, !isClosed else { return }
+      let rest = lastUse + limit - eventLoop.now
+      if rest > .zero { watchIdle(limit, in: rest) } else { close() }
+    }
   }
 
   /// No more is sent; the peer may go on.
@@ -106,6 +124,7 @@ public final class ByteLink: ChannelDuplexHandler, @unchecked Sendable {
 
   public func channelRead(context: ChannelHandlerContext, data: NIOAny) {
     let bytes = unwrapInboundIn(data)
+    lastUse = eventLoop.now
     if isClosing { return }
     if let onRead { onRead(bytes) } else if !isClosed { waiting.append(bytes) }
   }
@@ -129,6 +148,8 @@ public final class ByteLink: ChannelDuplexHandler, @unchecked Sendable {
 
   public func channelInactive(context: ChannelHandlerContext) {
     isClosed = true
+    idleTimer?.cancel()
+    idleTimer = nil
     if onClose != nil { finished() }
     context.fireChannelInactive()
   }
