@@ -33,7 +33,7 @@ public struct NetworkSettings: Sendable, Hashable {
 }
 
 /// The text of `/etc/cni/net.d/10-weft.conflist`. Version 1.0.0: containerd 1.6 accepts no newer one at ADD;
-/// newer runtimes find 1.1.0 in `cniVersions`.
+/// newer runtimes find 1.1.0 in `cniVersions`. The capabilities are what a runtime may ask for each pod.
 public func renderConflist(_ settings: NetworkSettings) -> String {
   let ranges = settings.podBlocks.map { block in
     JSONValue.array([.object([JSONValue.Member("subnet", .string("\(block)"))])])
@@ -43,7 +43,9 @@ public func renderConflist(_ settings: NetworkSettings) -> String {
   }
   let plugin = JSONValue.object([
     "type": .string("weft-cni"), "bridge": .string(settings.bridge), "isGateway": .bool(true),
-    "hairpinMode": .bool(true), "mtu": settings.mtu > 0 ? .integer(Int64(settings.mtu)) : nil,
+    "hairpinMode": .bool(true),
+    "capabilities": .object(capabilities.map { JSONValue.Member($0, .bool(true)) }),
+    "mtu": settings.mtu > 0 ? .integer(Int64(settings.mtu)) : nil,
     "nodeSocket": settings.nodeSocket.map { .string($0) },
     "requireNode": settings.requiresNode ? .bool(true) : nil,
     "ipam": .object([
@@ -57,15 +59,23 @@ public func renderConflist(_ settings: NetworkSettings) -> String {
   ]).text + "\n"
 }
 
+/// What the plugin takes from `runtimeConfig`.
+let capabilities = ["portMappings", "bandwidth", "ips", "mac"]
+
 /// The names the executable answers to beside its own.
 public let pluginNames = Plugin.names
 
-/// Puts the executable at `binary` into `folder` as `weft-cni`, and links its other names to it. What is
-/// there is replaced in one step each, so that a runtime never meets half a file; a running plugin keeps its
-/// own copy. Safe to repeat.
+/// Puts the executable at `binary` into `folder` as `weft-cni`, and links `names` to it. What is there is
+/// replaced in one step each, so that a runtime never meets half a file; a running plugin keeps its own copy.
+/// Safe to repeat.
+/// - Parameters:
+///   - names: of `pluginNames`: replaced by links, whatever they are now.
+///   - absentNames: the same, but left alone where there is such a file.
 /// - Returns: the paths written.
 @discardableResult
-public func install(binary: String, into folder: String) throws(CNIError) -> [String] {
+public func install(
+  binary: String, into folder: String, names: [String] = pluginNames, absentNames: [String] = []
+) throws(CNIError) -> [String] {
   guard let bytes = try Files.read(binary, bytesMax: 256 << 20) else {
     throw CNIError(.inputOutput, "\(binary) does not exist", details: "`make build` makes it")
   }
@@ -73,7 +83,7 @@ public func install(binary: String, into folder: String) throws(CNIError) -> [St
   let own = "\(folder)/weft-cni"
   try Files.replace(own, temporary: "\(folder)/.weft-cni.new", with: bytes, mode: 0o755)
   var paths = [own]
-  for name in pluginNames {
+  for name in names + absentNames.filter({ access("\(folder)/\($0)", F_OK) != 0 && !names.contains($0) }) {
     let temporary = "\(folder)/.\(name).new"
     unlink(temporary)
     guard symlink("weft-cni", temporary) == 0 else { throw Files.failure("link", temporary) }

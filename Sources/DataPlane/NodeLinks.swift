@@ -39,6 +39,7 @@ public struct NodeLinks: Sendable, Hashable {
         try session.createBridge(bridge, mac: hardware, mtu: mtu)
       }
       guard let link = try session.link(named: bridge) else { return }
+      if let mtu, link.mtu != mtu { try session.setLink(link.index, mtu: mtu) }
       let wanted = [
         InterfaceAddress(gateway, prefixLength: podBlock.length),
         InterfaceAddress(dnsAddress, prefixLength: dnsAddress.family.width),

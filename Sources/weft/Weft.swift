@@ -59,7 +59,7 @@ struct Weft: AsyncParsableCommand {
     version: version,
     subcommands: [
       Up.self, Down.self, ServerCommand.self, NodeCommand.self, ProxyCommand.self, DNSCommand.self,
-      ImageCommand.self, StatusCommand.self, DiffCommand.self, ExplainCommand.self,
+      ImageCommand.self, CNICommand.self, StatusCommand.self, DiffCommand.self, ExplainCommand.self,
     ])
   static let version = "0.1.0"
 }

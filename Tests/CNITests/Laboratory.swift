@@ -183,6 +183,12 @@ final class Running {
     return String(decoding: Scratch.read(output), as: UTF8.self)
   }
 
+  /// Waits for the end; what it printed and its exit code.
+  func reply() throws -> Reply {
+    let answer = try wait()
+    return Reply(code: answer.code, text: String(decoding: Scratch.read(output), as: UTF8.self))
+  }
+
   /// Waits for the end; what it printed is read as JSON where it is JSON.
   func wait() throws -> Answer {
     var status: Int32 = 0

@@ -29,6 +29,7 @@ public actor NodeAgent {
   private var socket: NodeSocket?
   private var writer: EventWriter?
   private var server: NodeServer?
+  private var upkeeping: Task<Void, Never>?
   private var isStopped = false
 
   /// An agent of a cluster. `onCNIAdd` is asked before a pod's first packet: commit its policy, then answer.
@@ -83,9 +84,17 @@ public actor NodeAgent {
       let made = try await images.ensureOwnImages(busyboxPath: settings.busyboxPath)
       if !made.isEmpty { log.info("images made", metadata: ["images": "\(made.joined(separator: ","))"]) }
       let machine = observeMachine(dataDirectory: settings.dataDirectory, runtimeVersion: "")
+      let gate = NetworkGate()
+      let upkeep = NetworkUpkeep(settings.containerd, gate: gate, metrics: metrics) {
+        try await cri.listSandboxes().map(\.id)
+      }
+      // Before the first pod: what a crash left must not hold its addresses.
+      await upkeep.round()
+      let interval = settings.networkUpkeepInterval
+      upkeeping = Task { await upkeep.run(every: interval) }
       let context = NodeContext(
-        settings: settings, cri: cri, images: images, starts: Gate(settings.startsMax), objects: objects,
-        sink: sink,
+        settings: settings, cri: cri, images: images, starts: Gate(settings.startsMax), network: gate,
+        objects: objects, sink: sink,
         record: record, metrics: NodeMetrics(metrics), capacity: machine.capacity)
       let manager = PodManager(context)
       self.manager = manager
@@ -106,6 +115,7 @@ public actor NodeAgent {
         await registrar.start()
       }
     } catch {
+      upkeeping?.cancel()
       socket.stop()
       await server?.stop()
       await containerd.stop(keepRunning: false)
@@ -117,6 +127,8 @@ public actor NodeAgent {
   public func stop(keepPods: Bool) async {
     if isStopped { return }
     isStopped = true
+    upkeeping?.cancel()
+    await upkeeping?.value
     await server?.stop()
     await registrar?.stop(leaving: false)
     await manager?.stop()

@@ -43,6 +43,8 @@ public struct NodeSettings: Sendable {
   public var crashBackoffSeconds: (initial: Int, max: Int) = (10, 300)
   public var relistInterval: Duration = .seconds(10)
   public var leaseInterval: Duration = .seconds(10)
+  /// How often the CNI plugin is told to collect garbage and asked for its status.
+  public var networkUpkeepInterval: Duration = .seconds(180)
 
   public init(
     nodeName: String, addresses: [IPAddress], dataDirectory: String = "/var/lib/weft",

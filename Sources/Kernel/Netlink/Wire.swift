@@ -73,6 +73,13 @@ public enum Wire {
     static let vlanID: UInt16 = 1
     static let portHairpin: UInt16 = 4
     static let portIsolated: UInt16 = 33
+    static let vxlanID: UInt16 = 1
+    static let vxlanLink: UInt16 = 3
+    static let vxlanLocal: UInt16 = 4
+    static let vxlanLearning: UInt16 = 7
+    static let vxlanPort: UInt16 = 15
+    static let vxlanLocal6: UInt16 = 17
+    static let vxlanDontFragment: UInt16 = 29
   }
 
   // linux/if_addr.h
@@ -113,6 +120,8 @@ public enum Wire {
   enum Neighbour {
     static let destination: UInt16 = 1
     static let linkLayerAddress: UInt16 = 2
+    static let flagSelf: UInt8 = 0x02
+    static let permanent: UInt16 = 0x80
   }
 
   // linux/pkt_sched.h

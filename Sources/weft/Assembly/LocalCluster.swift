@@ -59,7 +59,7 @@ actor LocalCluster {
   }
 
   private func startAgent(_ server: ClusterServer, _ addresses: [IPAddress]) async throws {
-    try PluginFiles.install(settings)
+    try PluginFiles.install(settings, addresses: addresses)
     let network = network
     var node = Self.nodeSettings(settings, addresses: addresses)
     node.clientAuthority = server.authorityPEM

@@ -1,6 +1,7 @@
 // What `weft up` was asked for, with every address worked out.
 
 import Addresses
+import DataPlane
 
 struct LocalClusterSettings: Sendable {
   var dataFolder: String
@@ -15,6 +16,8 @@ struct LocalClusterSettings: Sendable {
   var withDemo: Bool
   /// This node's block of pod addresses, when it is not the first of `clusterBlock`.
   var ownBlock: IPPrefix?
+  /// How pods reach those of other nodes.
+  var network = NetworkMode.auto
 
   static let bridge = "cni0"
 

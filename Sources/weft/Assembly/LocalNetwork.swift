@@ -24,7 +24,8 @@ final class LocalNetwork: Sendable {
   private let network: NodeNetwork
   private let dns: DNSServer
   private let ingress: IngressProcess?
-  private let loop: Task<Void, Never>
+  private let paths: NodePathKeeper
+  private let loops: [Task<Void, Never>]
 
   static func start(
     _ settings: LocalClusterSettings, informers: SharedInformers, nodeAddresses: [IPAddress]
@@ -32,7 +33,7 @@ final class LocalNetwork: Sendable {
     // Ports first: a taken one must be said before the machine is changed.
     let ingress = try settings.http.map { endpoint throws(WeftError) in try IngressProcess.start(endpoint) }
     do {
-      try links(settings).apply()
+      try links(settings, nodeAddresses).apply()
       return try await LocalNetwork(settings, informers, nodeAddresses, ingress)
     } catch {
       ingress?.stop()
@@ -63,6 +64,10 @@ final class LocalNetwork: Sendable {
         podNetworks: [settings.podBlock],
         clusterNetworks: [settings.clusterBlock], nodePortAddresses: nodeAddresses),
       logger: Logger(label: "proxy"))
+    let paths = NodePathKeeper(
+      NodePathSettings(
+        nodeName: settings.nodeName, mode: settings.network, podBlocks: [settings.podBlock],
+        clusterBlocks: [settings.clusterBlock]), addresses: nodeAddresses)
     let network = NodeNetwork(
       follower: follower, worker: worker, proxy: proxy,
       policy: PolicySettings(
@@ -70,8 +75,9 @@ final class LocalNetwork: Sendable {
       book: try AttachmentBook(path: settings.bookPath),
       consumers: [
         { view in dns.swapZone(planner.withLock { $0.plan(view) }) },
-        { view in await ingress?.send(view) },
+        { view in await ingress?.send(view) }, { view in await paths.take(view) },
       ])
+    self.paths = paths
     self.worker = worker
     self.follower = follower
     self.dns = dns
@@ -79,13 +85,22 @@ final class LocalNetwork: Sendable {
     try await follower.start(informers)
     // In force before the first pod can be asked for.
     try await network.synchronise()
-    loop = Task.detached { await network.run() }
+    loops = [Task.detached { await network.run() }, Task.detached { await paths.run() }]
   }
 
-  private static func links(_ settings: LocalClusterSettings) -> NodeLinks {
+  private static func links(
+    _ settings: LocalClusterSettings, _ nodeAddresses: [IPAddress]
+  ) throws(WeftError) -> NodeLinks {
     NodeLinks(
       bridge: LocalClusterSettings.bridge, podBlock: settings.podBlock, serviceBlock: settings.serviceBlock,
-      dnsAddress: settings.dnsAddress)
+      dnsAddress: settings.dnsAddress, mtu: try podMTU(settings, nodeAddresses))
+  }
+
+  /// What the way to other nodes leaves for pods; nil on a machine that has no uplink.
+  static func podMTU(
+    _ settings: LocalClusterSettings, _ nodeAddresses: [IPAddress]
+  ) throws(WeftError) -> UInt32? {
+    try Uplink.observe(nodeAddresses).map { settings.network.podMTU($0) }
   }
 
   /// On the Service address and, when nobody else has it, on loopback.
@@ -130,16 +145,21 @@ final class LocalNetwork: Sendable {
   /// Ends it. With `keepingRules` links and rules stay in force.
   func stop(keepingRules: Bool) async {
     follower.stop()
-    loop.cancel()
-    await loop.value
+    for loop in loops { loop.cancel() }
+    for loop in loops { await loop.value }
     ingress?.stop()
     dns.stop()
     worker.stop(removingTables: !keepingRules)
-    if !keepingRules { try? Self.links(settings).remove() }
+    if !keepingRules { try? Self.removeLinks(settings) }
   }
 
   static func removeLeftovers(_ settings: LocalClusterSettings) throws(WeftError) {
     try Kernel.worker(policy: true).stop(removingTables: true)
-    try links(settings).remove()
+    try removeLinks(settings)
+  }
+
+  private static func removeLinks(_ settings: LocalClusterSettings) throws(WeftError) {
+    try NodePaths.remove()
+    try links(settings, []).remove()
   }
 }

@@ -13,7 +13,7 @@ struct NodeCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "node", abstract: "This machine as a node: agent, containerd, links, rules, DNS.",
     discussion: """
-      Each node needs a block of pod addresses of its own; routes between nodes are not made here.
+      Each node needs a block of pod addresses of its own. Pods of other nodes are reached as --network says.
       Ctrl-C takes everything away, SIGTERM leaves pods and rules in force for the next start.
       """)
 
@@ -24,6 +24,7 @@ struct NodeCommand: AsyncParsableCommand {
   @Option(help: "Addresses of this node's pods.") var podCidr = "10.42.0.0/24"
   @Option(help: "Addresses of all pods.") var clusterCidr = "10.42.0.0/16"
   @Option(help: "Addresses of Services. The tenth is DNS.") var serviceCidr = "10.43.0.0/16"
+  @Option(help: NetworkMode.help) var network: NetworkMode = .auto
   @Option(help: "Where the node's metrics are served; `none` for nowhere.") var metrics = "127.0.0.1:10249"
   @Option(help: "Where the node's health is served; `none` for nowhere.") var healthz = "0.0.0.0:10256"
   @Option(help: "A stream of exec, attach or port-forward on which nothing moves is closed after this.")
@@ -54,7 +55,7 @@ struct NodeCommand: AsyncParsableCommand {
     let agent = NodeAgent(node, api: api) { await network.take($0) }
     var isKept = false
     do {
-      try PluginFiles.install(settings)
+      try PluginFiles.install(settings, addresses: addresses)
       try await agent.start()
       Terminal.say(Terminal.table([["node", settings.nodeName], ["pods", "\(settings.podBlock)"]]))
       isKept = await signal.value == .terminate
@@ -107,6 +108,7 @@ struct NodeCommand: AsyncParsableCommand {
       api: SocketEndpoint(.v4(IPv4Address(bits: 0)), 0), clusterBlock: cluster, serviceBlock: services,
       withDemo: false)
     settings.ownBlock = pods
+    settings.network = network
     return settings
   }
 }

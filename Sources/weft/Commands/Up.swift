@@ -3,6 +3,7 @@
 import Addresses
 import ArgumentParser
 import ClusterObjects
+import DataPlane
 import Diagnostics
 import Glibc
 
@@ -31,6 +32,7 @@ struct Up: AsyncParsableCommand {
   @Option(help: "Addresses of Services. The first is the API's, the tenth is DNS.") var serviceCidr =
     "10.43.0.0/16"
   @Option(help: "The node's name. Default: the machine's.") var nodeName: String?
+  @Option(help: NetworkMode.help) var network: NetworkMode = .auto
 
   func run() async throws {
     logging.apply()
@@ -85,11 +87,13 @@ struct Up: AsyncParsableCommand {
         "CLI0008", object: "--node-name \(nodeName)", cause: "is no name of a node",
         next: "use at most 63 of a-z, 0-9, '-' and '.', with a letter or digit at both ends")
     }
-    return LocalClusterSettings(
+    var settings = LocalClusterSettings(
       dataFolder: places.dataDir, runFolder: places.runDir, nodeName: nodeName ?? NodeAddress.hostName,
       api: try endpoint(listen, "--listen"), http: try optional(http, "--http"),
       metrics: try optional(metrics, "--metrics"), healthz: try optional(healthz, "--healthz"),
       clusterBlock: clusterBlock, serviceBlock: serviceBlock, withDemo: demo)
+    settings.network = network
+    return settings
   }
 
   private func optional(_ text: String, _ flag: String) throws(WeftError) -> SocketEndpoint? {

@@ -12,6 +12,7 @@ struct NodeContext: Sendable {
   let cri: CRIClient
   let images: ImageStore
   let starts: Gate
+  let network: NetworkGate
   let objects: any PodObjects
   let sink: any PodStatusSink
   let record: EventRecorder

@@ -49,7 +49,9 @@ extension PodWorker {
     try Files.makeDirectory(config.logDirectory)
     try Files.makeDirectory(context.settings.podDirectory(uid), mode: 0o750)
     do {
-      _ = try await context.starts.pass { try await context.cri.runSandbox(config) }
+      _ = try await context.starts.pass {
+        try await context.network.call { try await context.cri.runSandbox(config) }
+      }
     } catch {
       if !(error is CancellationError), !Task.isCancelled {
         event(true, "FailedCreatePodSandBox", "Failed to create pod sandbox: \(runtimeMessage(error))")

@@ -23,10 +23,12 @@ enum Subprocess {
   }
 
   /// Runs a program to its end, at most `seconds`. Returns its exit code (128 + signal when killed) and what it wrote.
-  static func run(_ arguments: [String], seconds: Int = 60) async throws -> (code: Int32, output: String) {
+  static func run(_ arguments: [String], environment: [String: String] = [:], seconds: Int = 60) async throws
+    -> (code: Int32, output: String)
+  {
     let path = "/tmp/weft-\(getpid())-\(UInt64.random(in: 0 ... .max)).out"
     defer { unlink(path) }
-    let pid = try spawn(arguments, outputPath: path)
+    let pid = try spawn(arguments, outputPath: path, environment: environment)
     let deadline = ContinuousClock.now + .seconds(seconds)
     while true {
       if let code = reap(pid) { return (code, Files.readText(path, bytesMax: 64 << 10) ?? "") }
