@@ -271,7 +271,8 @@ if wanted == nil {
 if wanted == nil || wanted!.contains("EndToEnd") {
   targets.append(
     .testTarget(
-      name: "EndToEnd", dependencies: ["ClusterObjects"], path: "Tests/EndToEnd", exclude: ["Clients", "Kubectl"],
+      name: "EndToEnd", dependencies: ["ClusterObjects"], path: "Tests/EndToEnd",
+      exclude: ["Clients", "Kubectl"],
       swiftSettings: swiftSettings))
 }
 
