@@ -9,3 +9,13 @@ has() {
 }
 # stop: ends what `follow` began.
 stop() { kill "$followed" 2>/dev/null; wait "$followed" 2>/dev/null; return 0; }
+# seen DEPLOYMENT: waits until its controller has seen the last change: each is a revision of its own then.
+seen() {
+  local generations
+  for _ in $(seq 200); do
+    generations=$(kubectl get deployment "$1" -o jsonpath='{.metadata.generation} {.status.observedGeneration}')
+    [ "${generations% *}" = "${generations#* }" ] && return
+    sleep 0.05
+  done
+  echo "the last change of $1 is not seen: $generations"; return 1
+}
