@@ -26,7 +26,9 @@ enum ObservedRuleset {
         allocation[family] = ProxyAllocation(recovering: table, family: family)
       }
     }
-    let proxy = planProxy(view, ProxyConfiguration(nodeName: nodeName), previous: allocation)
+    var configuration = ProxyConfiguration(nodeName: nodeName)
+    ClusterNetworks.assume(&configuration, from: inForce)
+    let proxy = planProxy(view, configuration, previous: allocation)
     let policy = planPolicy(view: view, attachments: [], settings: PolicySettings(nodeName: nodeName))
     return Ruleset(
       (proxy.tables + policy).compactMap { planned in
