@@ -34,7 +34,7 @@ struct ProxyChains {
       sets: sets + [
         entry, affinity, nodeAddresses, blocks("pod-net", configuration.podNetworks),
         blocks("cluster-net", configuration.clusterNetworks),
-        blocks("service-net", configuration.serviceNetworks),
+        blocks("service-net", configuration.serviceNetworks), SettingsInForce.set(configuration),
       ],
       chains: baseChains + entryChains + balancingChains(classes) + leavingChains)
   }
@@ -221,6 +221,12 @@ struct ProxyChains {
       ])
   }
 
+  private var podsLeaving: Rule {
+    Rule(
+      .lookup(saddr, set: "pod-net", negated: false), .lookup(daddr, set: "cluster-net", negated: true),
+      .masquerade(fullyRandom: true))
+  }
+
   private var leavingChains: [Chain] {
     // After DNAT a ClusterIP that is still the destination has no such port, and an address that is none is nobody's.
     let noSuchPort = Rule(
@@ -243,10 +249,7 @@ struct ProxyChains {
           Rule(
             .lookup(.concatenation([saddr, daddr]), set: "hairpin", negated: false),
             .masquerade(fullyRandom: true)),
-          Rule(
-            .lookup(saddr, set: "pod-net", negated: false), .lookup(daddr, set: "cluster-net", negated: true),
-            .masquerade(fullyRandom: true)),
-        ]),
+        ] + (configuration.masqueradesPods ? [podsLeaving] : [])),
       Chain(
         "KUBE-MASQ",
         rules: [
