@@ -34,7 +34,7 @@ struct ProxyChains {
       sets: sets + [
         entry, affinity, nodeAddresses, blocks("pod-net", configuration.podNetworks),
         blocks("cluster-net", configuration.clusterNetworks),
-        blocks("service-net", configuration.serviceNetworks),
+        blocks("service-net", configuration.serviceNetworks), SettingsInForce.set(configuration),
       ],
       chains: baseChains + entryChains + balancingChains(classes) + leavingChains)
   }
@@ -125,7 +125,7 @@ struct ProxyChains {
       Chain(
         "KUBE-BALANCE",
         rules: [
-          Rule(.vmap(.ctMark.masked(ProxyMark.classMask), map: "class")), Rule(.goto("KUBE-REJECT")),
+          lost, Rule(.vmap(.ctMark.masked(ProxyMark.classMask), map: "class")), Rule(.goto("KUBE-REJECT")),
         ]),
       Chain("KUBE-CLUSTER", rules: clusterRules + [Rule(.goto("KUBE-BALANCE"))]),
       Chain("KUBE-EXT", rules: [Rule(.jump("KUBE-MARK-MASQ")), Rule(.goto("KUBE-BALANCE"))]),
@@ -146,6 +146,15 @@ struct ProxyChains {
       Chain(
         "KUBE-REJECT", rules: [Rule(.transport(6), .reject(.tcpReset)), Rule(.reject(.portUnreachable))]),
     ]
+  }
+
+  /// A connection whose endpoint left is not known any more: it is refused before it is translated, so that the reset comes
+  /// from the address that the client knows (what br_netfilter hands on is answered past the translation).
+  private var lost: Rule {
+    let handshake = TCPFlag.fin | TCPFlag.syn | TCPFlag.rst | TCPFlag.ack
+    return Rule(
+      .transport(6), .match(.masked(.tcpFlags, .byte(handshake)), .notEqual, .byte(TCPFlag.syn)),
+      .lookup(markID, set: "reset-id", negated: false), .goto("KUBE-REJECT"))
   }
 
   /// Sources that are not of the cluster would get answers from an address they do not know, past this node.
@@ -212,6 +221,12 @@ struct ProxyChains {
       ])
   }
 
+  private var podsLeaving: Rule {
+    Rule(
+      .lookup(saddr, set: "pod-net", negated: false), .lookup(daddr, set: "cluster-net", negated: true),
+      .masquerade(fullyRandom: true))
+  }
+
   private var leavingChains: [Chain] {
     // After DNAT a ClusterIP that is still the destination has no such port, and an address that is none is nobody's.
     let noSuchPort = Rule(
@@ -219,13 +234,7 @@ struct ProxyChains {
     let noSuchService = Rule(
       .ctState(.new), .lookup(daddr, set: "service-net", negated: false),
       .match(.destinationAddressKind, .notEqual, .number(Expression.kindLocal)), .drop)
-    // A connection whose endpoint left is not known any more: what is left of it is ended for both sides.
-    let handshake = TCPFlag.fin | TCPFlag.syn | TCPFlag.rst | TCPFlag.ack
-    let lost = Rule(
-      .ctState(.new), .transport(6),
-      .match(.masked(.tcpFlags, .byte(handshake)), .notEqual, .byte(TCPFlag.syn)),
-      .lookup(markID, set: "reset-id", negated: false), .goto("KUBE-REJECT"))
-    let filters = [lost, noSuchPort, noSuchService]
+    let filters = [noSuchPort, noSuchService]
     let isMarked = Statement.match(
       .metaMark.masked(masquerade), .notEqual, .number(0))
     return [
@@ -240,10 +249,7 @@ struct ProxyChains {
           Rule(
             .lookup(.concatenation([saddr, daddr]), set: "hairpin", negated: false),
             .masquerade(fullyRandom: true)),
-          Rule(
-            .lookup(saddr, set: "pod-net", negated: false), .lookup(daddr, set: "cluster-net", negated: true),
-            .masquerade(fullyRandom: true)),
-        ]),
+        ] + (configuration.masqueradesPods ? [podsLeaving] : [])),
       Chain(
         "KUBE-MASQ",
         rules: [

@@ -24,6 +24,9 @@ public struct ProxyConfiguration: Sendable, Hashable {
   /// Which sources belong to the cluster: those of others are masqueraded on their way to a ClusterIP, and stay theirs
   /// where policy Local applies.
   public var localDetection: LocalDetection? = .clusterCIDR
+  /// Masquerades what pods of this node send to outside the cluster. For who is the cluster's network too: a proxy beside
+  /// somebody else's network leaves that to it.
+  public var masqueradesPods = true
   /// Masquerades whatever goes to a ClusterIP.
   public var masqueradesAll = false
   /// The bit of the packet mark that asks for masquerading, 0 to 31.

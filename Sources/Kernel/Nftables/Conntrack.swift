@@ -34,7 +34,11 @@ extension NftablesSocket {
 
   /// Forgets the flows that match; none matching is no error. Equals `conntrack -D -p udp -m MARK/MASK -r
   /// ADDRESS`.
+  ///
+  /// Flows of IPv6 to one endpoint are read by mark and deleted one by one: kernels compare the address of this filter the
+  /// wrong way round (seen on 6.18), and would end the flows of every other endpoint.
   public func deleteFlows(_ filter: FlowFilter) throws(NftablesError) {
+    if filter.family == .v6, filter.replySource != nil { return try deleteReadFlows(filter) }
     let sequence = takeSequence()
     let buffer = UnsafeMutableRawPointer.allocate(byteCount: 4096, alignment: 8)
     defer { buffer.deallocate() }
@@ -57,7 +61,12 @@ extension NftablesSocket {
     if filter.replySource != nil { flags |= Self.filterSource | Self.filterSourcePort }
     mnl_attr_put_u32(header, UInt16(CTA_FILTER_REPLY_FLAGS.rawValue), flags)
     mnl_attr_nest_end(header, nest)
-    try send(UnsafeRawBufferPointer(start: buffer, count: Int(header.pointee.nlmsg_len)), "delete flows")
+    try acknowledged(header, sequence)
+  }
+
+  /// Sends a deletion; that there was nothing to delete is no error.
+  func acknowledged(_ header: UnsafeMutablePointer<nlmsghdr>, _ sequence: UInt32) throws(NftablesError) {
+    try send(UnsafeRawBufferPointer(start: header, count: Int(header.pointee.nlmsg_len)), "delete flows")
     while let bytes = try receive(waiting: true) {
       for message in Messages(bytes: bytes) where message.sequence == sequence {
         let error = message.error

@@ -83,6 +83,9 @@ public struct KubeProxySettings: Sendable, Hashable {
   public var masqueradeAll = false
   public var detectLocal = DetectLocal.clusterCIDR
   public var clusterCIDRs: [IPPrefix] = []
+  /// Where ClusterIPs come from; kube-proxy reads ServiceCIDR objects instead. What goes to an address there that no Service
+  /// has is dropped.
+  public var serviceCIDRs: [IPPrefix] = []
   public var nodePortAddresses = NodePortAddresses.all
   /// The value of `service.kubernetes.io/service-proxy-name` to serve; nil serves Services without the label.
   public var serviceProxyName: String?

@@ -23,6 +23,11 @@ struct KubeProxyOptions: ParsableArguments {
     help: "Addresses of pods, one block for each family, with commas; what goes elsewhere is masqueraded.")
   var clusterCidr: String?
   @Option(
+    help:
+      "Addresses of Services, one block for each family, with commas; what goes to one that no Service has is dropped."
+  )
+  var serviceClusterIpRange: String?
+  @Option(
     name: [.customLong("nodeport-addresses"), .customLong("nodeport-address")],
     help: "Where node ports answer: blocks with commas, or `primary`. Default: all addresses of the node.")
   var nodeportAddresses: String?
@@ -71,6 +76,9 @@ struct KubeProxyOptions: ParsableArguments {
     if let master { settings.master = master }
     if let clusterCidr {
       settings.clusterCIDRs = try KubeProxySettings.blocks(clusterCidr, "--cluster-cidr \(clusterCidr)")
+    }
+    if let range = serviceClusterIpRange {
+      settings.serviceCIDRs = try KubeProxySettings.blocks(range, "--service-cluster-ip-range \(range)")
     }
     if let nodeportAddresses {
       settings.nodePortAddresses = try KubeProxySettings.nodePortAddresses(

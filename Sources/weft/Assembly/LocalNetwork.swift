@@ -57,12 +57,14 @@ final class LocalNetwork: Sendable {
     try Self.listen(dns, settings.dnsAddress)
     let planner = Mutex(
       ZonePlanner(settings: zone, firstSerial: UInt32(truncatingIfNeeded: Timestamp.now().seconds)))
+    var configuration = ProxyConfiguration(
+      nodeName: settings.nodeName, families: [settings.clusterBlock.family],
+      podNetworks: [settings.podBlock],
+      clusterNetworks: [settings.clusterBlock], nodePortAddresses: nodeAddresses)
+    configuration.serviceNetworks = [settings.serviceBlock]
     let proxy = ProxySyncer(
       worker: worker,
-      configuration: ProxyConfiguration(
-        nodeName: settings.nodeName, families: [settings.clusterBlock.family],
-        podNetworks: [settings.podBlock],
-        clusterNetworks: [settings.clusterBlock], nodePortAddresses: nodeAddresses),
+      configuration: configuration,
       logger: Logger(label: "proxy"))
     let paths = NodePathKeeper(
       NodePathSettings(

@@ -54,7 +54,7 @@ struct NodeRules {
   static func compare(_ view: ClusterView, _ source: Source) throws(WeftError) -> NodeRules {
     let inForce = try observe()
     var configuration = try proxyConfiguration(view, source)
-    ClusterNetworks.assume(&configuration, from: inForce)
+    configuration.adopt(from: inForce)
     var allocation: [IPFamily: ProxyAllocation] = [:]
     for family in configuration.families {
       if let table = inForce.tables[ProxyTables.id(family)] {
@@ -62,7 +62,7 @@ struct NodeRules {
       }
     }
     let proxy = planProxy(view, configuration, previous: allocation)
-    var tables = proxy.tables.map { ClusterNetworks.keep($0, inForce) }
+    var tables = proxy.tables
     if source.enforcesPolicy { tables += try planPolicies(view, source) }
     let wanted = Ruleset(tables)
     return NodeRules(
@@ -123,27 +123,5 @@ struct NodeRules {
       nodeName: source.nodeName, podBlocks: blocks, gateways: blocks.compactMap { $0.address(at: 1) })
     let book = try AttachmentBook(path: "\(folder)/attachments.json")
     return planPolicy(view: view, attachments: book.attachments, settings: settings)
-  }
-}
-
-/// Which addresses are pods of other nodes is a flag of the data plane that no object says: the kernel's word is taken.
-enum ClusterNetworks {
-  static let setName = "cluster-net"
-
-  /// Where the kernel knows cluster networks, the planned rules ask for them; whatever blocks they are.
-  static func assume(_ configuration: inout ProxyConfiguration, from inForce: InForce) {
-    configuration.clusterNetworks = configuration.families.compactMap { family in
-      let known = inForce.tables[ProxyTables.id(family)]?.sets[setName]?.elements ?? [:]
-      return known.isEmpty ? nil : IPPrefix(family == .v4 ? "0.0.0.0/0" : "::/0")
-    }
-  }
-
-  /// The planned table with the blocks that the kernel has.
-  static func keep(_ table: Table, _ inForce: InForce) -> Table {
-    var table = table
-    for index in table.sets.indices where table.sets[index].name == setName {
-      if let found = inForce.tables[table.id]?.sets[setName] { table.sets[index].elements = found.elements }
-    }
-    return table
   }
 }

@@ -27,7 +27,7 @@ enum ObservedRuleset {
       }
     }
     var configuration = ProxyConfiguration(nodeName: nodeName)
-    ClusterNetworks.assume(&configuration, from: inForce)
+    configuration.adopt(from: inForce)
     let proxy = planProxy(view, configuration, previous: allocation)
     let policy = planPolicy(view: view, attachments: [], settings: PolicySettings(nodeName: nodeName))
     return Ruleset(

@@ -63,6 +63,7 @@ struct ProxyRun: Sendable {
     configuration.clusterNetworks = settings.clusterCIDRs
     configuration.nodePortAddresses = settings.nodePortAddresses.choose(
       from: try NodeAddress.all(besides: ""), primary: view.nodes[nodeName]?.internalIPs ?? [])
+    configuration.apply(settings, podCIDRs: view.nodes[nodeName]?.podCIDRs ?? [])
     return configuration
   }
 
@@ -107,7 +108,7 @@ struct ProxyRun: Sendable {
     for resource in resources { _ = informers.informer(resource) }
     try await firstLists(informers)
     var view = ClusterView()
-    if settings.nodePortAddresses == .primary {
+    if settings.nodePortAddresses == .primary || settings.detectLocal == .nodeCIDR {
       for node in informers.snapshot(.nodes).values { view.apply(ClusterOptions.named(node, .nodes)) }
     }
     let events =

@@ -195,7 +195,30 @@ private func endpoint(
     endpoint["nodeName"] = JSON(node)
     if let zone = nodes(node)?.labels["topology.kubernetes.io/zone"] { endpoint["zone"] = JSON(zone) }
   }
+  if endpoint.at("conditions", "ready")?.bool == true, let hints = hints(for: endpoint, of: service) {
+    endpoint["hints"] = hints
+  }
   return endpoint
+}
+
+/// Who should use a ready endpoint, as `trafficDistribution` asks: its own zone, or its own node and else its zone. Nil for
+/// everybody; also where the older annotation asks for shares by zone, which wins over the field and is not offered here.
+private func hints(for endpoint: JSON, of service: JSON) -> JSON? {
+  let annotations = service.annotations
+  let mode =
+    annotations["service.kubernetes.io/topology-aware-hints"]
+    ?? annotations["service.kubernetes.io/topology-mode"]
+  guard mode != "Auto", mode != "auto" else { return nil }
+  var hints: JSON = [:]
+  switch service.at("spec", "trafficDistribution")?.string {
+  case "PreferSameNode":
+    if let node = endpoint["nodeName"] { hints["forNodes"] = [["name": node]] }
+    if let zone = endpoint["zone"] { hints["forZones"] = [["name": zone]] }
+  case "PreferSameZone", "PreferClose":
+    if let zone = endpoint["zone"] { hints["forZones"] = [["name": zone]] }
+  default: break
+  }
+  return hints == [:] ? nil : hints
 }
 
 /// The slice as it should be. An unchanged one comes back equal, so that nothing is written for nothing.
