@@ -43,6 +43,11 @@ struct ProxyCommand: AsyncParsableCommand {
     logging.apply(quiet: once || printsOnly || cleanup || cleanupKubeProxy)
     if cleanup || cleanupKubeProxy { return try cleanUp() }
     let settings = try options.settings()
+    guard settings.mode != .userspace else {
+      throw WeftError(
+        "PRX0018", object: "mode userspace", cause: "it is not part of this build yet",
+        next: "use --mode nftables, which needs CAP_NET_ADMIN")
+    }
     if printsOnly { return try await printRules(settings) }
     if once { return try await applyOnce(settings) }
     try ProxyRun.prepareMachine(settings)
