@@ -33,3 +33,11 @@ void weft_prepare_thread(const char *name);
 int weft_drop_privileges(void);
 /** accept4(2), whose address argument Swift sees as a transparent union. */
 int weft_accept(int descriptor, struct sockaddr *peer, socklen_t *length, int flags);
+
+/** pipe2(2), non-blocking and closed on exec, with room for `bytes` where the limits allow. Returns the room it has, or
+    -errno. */
+int weft_pipe(int descriptors[2], int bytes);
+/** splice(2) between a pipe and a socket, without waiting. Returns the bytes moved, 0 at the end, or -errno. */
+ssize_t weft_splice(int from, int to, size_t count);
+/** Lets a socket be bound to an address that is not the machine's (IP_TRANSPARENT). Returns 0 or -errno. */
+int weft_set_transparent(int descriptor, int is_v6);
