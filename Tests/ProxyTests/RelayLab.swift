@@ -144,7 +144,13 @@ final class RelayLab {
   }
 
   /// A connection that the test holds; nil when it is not taken.
-  func connect(_ host: String, _ port: UInt16) -> LabConnection? { LabConnection(host, port) }
+  func connect(_ host: String, _ port: UInt16) -> LabConnection? {
+    let connection = LabConnection(host, port)
+    connectError = connection == nil ? errno : 0
+    return connection
+  }
+  /// Why the last one was not taken.
+  private(set) var connectError: Int32 = 0
 
   func metric(_ name: String) -> Double? {
     metrics.text().split(separator: "\n").first { $0.hasPrefix(name + " ") }

@@ -50,6 +50,7 @@ actor LocalCluster {
 
     var controllerSettings = ControllerSettings()
     controllerSettings.rootCertificate = server.authorityPEM
+    controllerSettings.loadBalancerPool = settings.loadBalancerPool
     controllerSettings.secretToken = { [server] namespace, account, uid, secret in
       try server.secretToken(namespace: namespace, account: account, uid: uid, secret: secret)
     }

@@ -24,6 +24,7 @@ final class LocalNetwork: Sendable {
   private let network: NodeNetwork
   private let dns: DNSServer
   private let ingress: IngressProcess?
+  private let announcer: LoadBalancerAnnouncer
   private let loop: Task<Void, Never>
 
   static func start(
@@ -63,6 +64,10 @@ final class LocalNetwork: Sendable {
         podNetworks: [settings.podBlock],
         clusterNetworks: [settings.clusterBlock], nodePortAddresses: nodeAddresses),
       logger: Logger(label: "proxy"))
+    let announcer = LoadBalancerAnnouncer(
+      nodeName: settings.nodeName, informers: informers, pool: settings.loadBalancerPool,
+      besides: [LocalClusterSettings.bridge]
+    ) { follower.ring() }
     let network = NodeNetwork(
       follower: follower, worker: worker, proxy: proxy,
       policy: PolicySettings(
@@ -70,12 +75,13 @@ final class LocalNetwork: Sendable {
       book: try AttachmentBook(path: settings.bookPath),
       consumers: [
         { view in dns.swapZone(planner.withLock { $0.plan(view) }) },
-        { view in await ingress?.send(view) },
+        { view in await ingress?.send(view) }, { view in announcer.update(view) },
       ])
     self.worker = worker
     self.follower = follower
     self.dns = dns
     self.network = network
+    self.announcer = announcer
     try await follower.start(informers)
     // In force before the first pod can be asked for.
     try await network.synchronise()
@@ -132,6 +138,7 @@ final class LocalNetwork: Sendable {
     follower.stop()
     loop.cancel()
     await loop.value
+    await announcer.stop()
     ingress?.stop()
     dns.stop()
     worker.stop(removingTables: !keepingRules)

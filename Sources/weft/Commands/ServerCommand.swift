@@ -21,6 +21,7 @@ struct ServerCommand: AsyncParsableCommand {
   @OptionGroup var etcd: EtcdOptions
   @Option(help: "Addresses of Services. The first is the API's.") var serviceCidr = "10.43.0.0/16"
   @Option(help: "Where pods reach the API. Default: this machine's first address.") var advertise: String?
+  @OptionGroup var loadBalancer: LoadBalancerOptions
   @OptionGroup(title: "Who may ask, and what is written down of it") var authentication: AuthenticationOptions
 
   func run() async throws {
@@ -31,6 +32,7 @@ struct ServerCommand: AsyncParsableCommand {
     let informers = SharedInformers(api: server.client(user: "system:weft"))
     var controllerSettings = ControllerSettings()
     controllerSettings.rootCertificate = server.authorityPEM
+    controllerSettings.loadBalancerPool = try loadBalancer.pool()
     controllerSettings.secretToken = { [server] namespace, account, uid, secret in
       try server.secretToken(namespace: namespace, account: account, uid: uid, secret: secret)
     }

@@ -31,6 +31,7 @@ struct Up: AsyncParsableCommand {
   @Option(help: "Addresses of Services. The first is the API's, the tenth is DNS.") var serviceCidr =
     "10.43.0.0/16"
   @Option(help: "The node's name. Default: the machine's.") var nodeName: String?
+  @OptionGroup var loadBalancer: LoadBalancerOptions
 
   func run() async throws {
     logging.apply()
@@ -89,7 +90,8 @@ struct Up: AsyncParsableCommand {
       dataFolder: places.dataDir, runFolder: places.runDir, nodeName: nodeName ?? NodeAddress.hostName,
       api: try endpoint(listen, "--listen"), http: try optional(http, "--http"),
       metrics: try optional(metrics, "--metrics"), healthz: try optional(healthz, "--healthz"),
-      clusterBlock: clusterBlock, serviceBlock: serviceBlock, withDemo: demo)
+      clusterBlock: clusterBlock, serviceBlock: serviceBlock, withDemo: demo,
+      loadBalancerPool: try loadBalancer.pool())
   }
 
   private func optional(_ text: String, _ flag: String) throws(WeftError) -> SocketEndpoint? {
