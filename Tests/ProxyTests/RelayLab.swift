@@ -78,7 +78,7 @@ final class RelayLab {
         answers = []
         for _ in range(sockets):
             with socket.socket(family, socket.SOCK_DGRAM) as s:
-                s.settimeout(3)
+                s.settimeout(15)
                 s.connect((host, port))
                 for n in range(rounds):
                     sent = os.urandom(1 + n * 700)

@@ -56,20 +56,20 @@ private func inLab(_ limits: UserspaceLimits = UserspaceLimits(), _ body: @escap
       let at = Addresses(family)
       let report = lab.sync(ClusterView(objects: objects(family, serving: at.endpoints)))
       #expect(report.frontends == 4 && report.quarantined == [], "\(report)")
-      for (host, tcp, udp) in [(at.cluster, 80, 53), (at.node, 30080, 30053)] {
+      for (host, tcp) in [(at.cluster, 80), (at.node, 30080)] {
         let answers = lab.ask(.tcp, host, tcp, count: 40, size: 1000)
         #expect(Set(answers.keys) == Set(at.endpoints), "\(answers)")
         #expect(answers.values.reduce(0, +) == 40)
-        let datagrams = lab.ask(.udp, host, udp, count: 20, size: 3)
-        #expect(Set(datagrams.keys) == Set(at.endpoints), "\(datagrams)")
-        #expect(datagrams.values.allSatisfy { $0 % 3 == 0 }, "a flow stays with its endpoint: \(datagrams)")
       }
+      let datagrams = lab.ask(.udp, at.cluster, 53, count: 20, size: 3)
+      #expect(Set(datagrams.keys) == Set(at.endpoints), "\(datagrams)")
+      #expect(datagrams.values.allSatisfy { $0 % 3 == 0 }, "a flow stays with its endpoint: \(datagrams)")
       // Half-closed long before its answer has come: nothing may be lost.
-      let bulk = lab.ask(.tcp, at.cluster, 80, count: 4, size: 4 << 20)
-      #expect(bulk.values.reduce(0, +) == 4 && Set(bulk.keys).isSubset(of: at.endpoints), "\(bulk)")
+      let bulk = lab.ask(.tcp, at.cluster, 80, count: 2, size: 2 << 20)
+      #expect(bulk.values.reduce(0, +) == 2 && Set(bulk.keys).isSubset(of: at.endpoints), "\(bulk)")
 
       lab.sync(ClusterView(objects: objects(family, serving: [at.endpoints[1]])))
-      #expect(lab.ask(.tcp, at.cluster, 80, count: 10) == [at.endpoints[1]: 10])
+      for _ in 0..<5 { #expect(lab.connect(at.cluster, 80)?.greeting() == at.endpoints[1]) }
       #expect(lab.ask(.udp, at.node, 30053, count: 5, size: 2) == [at.endpoints[1]: 10])
       lab.sync(ClusterView(objects: objects(family, serving: [])))
       #expect(lab.connect(at.cluster, 80) == nil && lab.connectError == ECONNREFUSED)
@@ -100,7 +100,7 @@ private func inLab(_ limits: UserspaceLimits = UserspaceLimits(), _ body: @escap
       // Nobody listens on 10.42.0.99.
       _ = run("ip addr add 10.42.0.99/32 dev lo")
       lab.sync(ClusterView(objects: objects(.v4, serving: [at.endpoints[0], "10.42.0.99"])))
-      #expect(lab.ask(.tcp, at.cluster, 80, count: 30) == [at.endpoints[0]: 30])
+      for _ in 0..<30 { #expect(lab.connect(at.cluster, 80)?.greeting() == at.endpoints[0]) }
       lab.sync(ClusterView(objects: objects(.v4, serving: ["10.42.0.99"])))
       for _ in 0..<3 { #expect(lab.connect(at.cluster, 80)?.greeting() == nil) }
     }
@@ -112,12 +112,12 @@ private func inLab(_ limits: UserspaceLimits = UserspaceLimits(), _ body: @escap
       let sticky: [String: JSON] = ["sessionAffinity": "ClientIP"]
       lab.sync(ClusterView(objects: objects(.v4, serving: at.endpoints, sticky)))
       let chosen = try #require(lab.connect(at.cluster, 80)?.greeting())
-      #expect(lab.ask(.tcp, at.cluster, 80, count: 20) == [chosen: 20])
+      for _ in 0..<20 { #expect(lab.connect(at.cluster, 80)?.greeting() == chosen) }
       let other = try #require(at.endpoints.first { $0 != chosen })
       lab.sync(ClusterView(objects: objects(.v4, serving: [other], sticky)))
-      #expect(lab.ask(.tcp, at.cluster, 80, count: 5) == [other: 5])
+      for _ in 0..<5 { #expect(lab.connect(at.cluster, 80)?.greeting() == other) }
       lab.sync(ClusterView(objects: objects(.v4, serving: at.endpoints, sticky)))
-      #expect(lab.ask(.tcp, at.cluster, 80, count: 20) == [other: 20])
+      for _ in 0..<20 { #expect(lab.connect(at.cluster, 80)?.greeting() == other) }
     }
   }
 
@@ -177,12 +177,16 @@ private func inLab(_ limits: UserspaceLimits = UserspaceLimits(), _ body: @escap
       let slow = try #require(lab.connect(at.cluster, 80))
       #expect(slow.greeting() != nil)
       slow.wait(seconds: 0, microseconds: 300_000)
-      // Until every buffer on the way is full: the one pipe is taken now.
-      let sent = slow.send(256 << 20)
-      #expect(sent < 256 << 20, "back pressure reaches the sender")
-      let bulk = lab.ask(.tcp, at.cluster, 80, count: 4, size: 1 << 20)
-      #expect(bulk.values.reduce(0, +) == 4 && Set(bulk.keys).isSubset(of: at.endpoints), "\(bulk)")
-      #expect((lab.metric("weft_proxy_userspace_pieces_copied_total") ?? 0) > 0)
+      var sent = 0
+      func copied() -> Double { lab.metric("weft_proxy_userspace_pieces_copied_total") ?? 0 }
+      // Until every buffer on the way is full, and the one pipe with them; a slow machine takes several rounds.
+      for _ in 0..<10 where copied() == 0 {
+        sent += slow.send((256 << 20) - sent)
+        try #require(sent < 256 << 20, "back pressure reaches the sender")
+        let bulk = lab.ask(.tcp, at.cluster, 80, count: 3, size: 1 << 20)
+        #expect(bulk.values.reduce(0, +) == 3 && Set(bulk.keys).isSubset(of: at.endpoints), "\(bulk)")
+      }
+      #expect(copied() > 0)
       slow.wait(seconds: 20)
       slow.finishSending()
       #expect(slow.receive() == (sent, 0), "its echo is whole, and ends")
