@@ -143,3 +143,25 @@ int weft_drop_privileges(void) {
 int weft_accept(int descriptor, struct sockaddr *peer, socklen_t *length, int flags) {
   return accept4(descriptor, peer, length, flags);
 }
+
+int weft_pipe(int descriptors[2], int bytes) {
+  if (pipe2(descriptors, O_NONBLOCK | O_CLOEXEC) != 0) return -errno;
+  /* Refused past the user's soft limit of pipe pages: the default room is enough then. */
+  int room = fcntl(descriptors[1], F_SETPIPE_SZ, bytes);
+  if (room < 0) room = fcntl(descriptors[1], F_GETPIPE_SZ);
+  return room > 0 ? room : 4096;
+}
+
+ssize_t weft_splice(int from, int to, size_t count) {
+  ssize_t moved;
+  do { moved = splice(from, NULL, to, NULL, count, SPLICE_F_NONBLOCK | SPLICE_F_MOVE); }
+  while (moved < 0 && errno == EINTR);
+  return moved < 0 ? -errno : moved;
+}
+
+int weft_set_transparent(int descriptor, int is_v6) {
+  int one = 1;
+  int result = is_v6 ? setsockopt(descriptor, IPPROTO_IPV6, IPV6_TRANSPARENT, &one, sizeof one)
+                     : setsockopt(descriptor, IPPROTO_IP, IP_TRANSPARENT, &one, sizeof one);
+  return result == 0 ? 0 : -errno;
+}

@@ -72,4 +72,16 @@ struct ProxyMetrics: Sendable {
     bytes.increment(by: UInt64(report.netlinkBytes))
     quarantined.set(Double(report.quarantined.count))
   }
+
+  /// The same of the userspace mode.
+  func record(_ plan: UserspacePlan, leftOut: Int, duration elapsed: Duration) {
+    duration.observe(elapsed)
+    let now = Timestamp.now()
+    lastSync.set(Double(now.seconds) + Double(now.nanoseconds) * 1e-9)
+    services.set(Double(plan.services))
+    endpoints.set(Double(plan.endpoints))
+    withoutLocalInternal.set(Double(plan.withoutLocalEndpoints.internal))
+    withoutLocalExternal.set(Double(plan.withoutLocalEndpoints.external))
+    quarantined.set(Double(leftOut))
+  }
 }

@@ -48,6 +48,16 @@ public struct Channel: ~Copyable {
     .of(recv(descriptor.raw, space.baseAddress, space.count, Int32(MSG_DONTWAIT)), reading: true)
   }
 
+  /// Reads without taking: the same bytes come again until `discard`.
+  public func peek(into space: UnsafeMutableRawBufferPointer) -> Transfer {
+    .of(recv(descriptor.raw, space.baseAddress, space.count, Int32(MSG_DONTWAIT | MSG_PEEK)), reading: true)
+  }
+
+  /// Takes `count` bytes that were peeked at, without copying them (TCP). False when they are not there.
+  public func discard(_ count: Int) -> Bool {
+    recv(descriptor.raw, nil, count, Int32(MSG_DONTWAIT | MSG_TRUNC)) == count
+  }
+
   /// send(2) without waiting and without SIGPIPE.
   /// - Parameter more: more follows at once: the kernel may wait to fill a segment (MSG_MORE).
   public func send(_ bytes: UnsafeRawBufferPointer, more: Bool = false) -> Transfer {

@@ -11,11 +11,15 @@ public enum Sockets {
 
   /// A listening TCP socket. With `reusePort` several sockets share the port and the kernel spreads
   /// connections.
-  /// - Parameter v6Only: an IPv6 socket takes no IPv4 connections, so that 0.0.0.0 and :: can have one each.
+  /// - Parameters:
+  ///   - v6Only: an IPv6 socket takes no IPv4 connections, so that 0.0.0.0 and :: can have one each.
+  ///   - freely: the address need not be a link's: IPv6 asks for that where a local route makes it ours.
   public static func listenTCP(
-    _ endpoint: SocketEndpoint, reusePort: Bool = true, backlog: Int32 = backlogDefault, v6Only: Bool = false
+    _ endpoint: SocketEndpoint, reusePort: Bool = true, backlog: Int32 = backlogDefault, v6Only: Bool = false,
+    freely: Bool = false
   ) throws(SocketError) -> Descriptor {
     let descriptor = try open(endpoint, SOCK_STREAM)
+    if freely { try bindFreely(descriptor, endpoint) }
     if v6Only, endpoint.address.family == .v6 { try set(descriptor, Int32(IPPROTO_IPV6), IPV6_V6ONLY, 1) }
     try set(descriptor, SOL_SOCKET, SO_REUSEADDR, 1)
     if reusePort { try set(descriptor, SOL_SOCKET, SO_REUSEPORT, 1) }
@@ -29,9 +33,10 @@ public enum Sockets {
   /// A bound UDP socket that reports each datagram's destination address (IP_PKTINFO).
   public static func bindUDP(
     _ endpoint: SocketEndpoint, reusePort: Bool = true, receiveBufferBytes: Int32 = 4 << 20,
-    v6Only: Bool = false
+    v6Only: Bool = false, freely: Bool = false
   ) throws(SocketError) -> Descriptor {
     let descriptor = try open(endpoint, SOCK_DGRAM)
+    if freely { try bindFreely(descriptor, endpoint) }
     if v6Only, endpoint.address.family == .v6 { try set(descriptor, Int32(IPPROTO_IPV6), IPV6_V6ONLY, 1) }
     if reusePort { try set(descriptor, SOL_SOCKET, SO_REUSEPORT, 1) }
     try set(descriptor, SOL_SOCKET, SO_RCVBUF, receiveBufferBytes)
@@ -45,8 +50,15 @@ public enum Sockets {
   }
 
   /// A UDP socket of a random port, connected so that only this peer's datagrams and errors arrive.
-  public static func connectUDP(_ endpoint: SocketEndpoint) throws(SocketError) -> Descriptor {
+  /// - Parameter source: sends as this address, which need not be the machine's (IP_TRANSPARENT).
+  public static func connectUDP(_ endpoint: SocketEndpoint, from source: SocketEndpoint? = nil)
+    throws(SocketError) -> Descriptor
+  {
     let descriptor = try open(endpoint, SOCK_DGRAM)
+    if let source {
+      try set(descriptor, SOL_SOCKET, SO_REUSEADDR, 1)
+      try bindTransparently(descriptor, source)
+    }
     let raw = descriptor.raw
     guard SocketAddress(endpoint).withSockaddr({ Glibc.connect(raw, $0, $1) }) == 0 else {
       throw SocketError("connect", errno, endpoint: "\(endpoint)")
@@ -55,9 +67,17 @@ public enum Sockets {
   }
 
   /// Begins a TCP connection. Writable readiness tells the outcome: ask `Channel.socketError()` then.
-  public static func connectTCP(_ endpoint: SocketEndpoint) throws(SocketError) -> Descriptor {
+  /// - Parameter source: connects as this address, which need not be the machine's (IP_TRANSPARENT); answers to it must be
+  ///   routed back here.
+  public static func connectTCP(_ endpoint: SocketEndpoint, from source: SocketEndpoint? = nil)
+    throws(SocketError) -> Descriptor
+  {
     let descriptor = try open(endpoint, SOCK_STREAM)
     setNoDelay(descriptor)
+    if let source {
+      try set(descriptor, SOL_SOCKET, SO_REUSEADDR, 1)
+      try bindTransparently(descriptor, source)
+    }
     let raw = descriptor.raw
     let result = SocketAddress(endpoint).withSockaddr { Glibc.connect(raw, $0, $1) }
     guard result == 0 || errno == EINPROGRESS else {
@@ -86,6 +106,32 @@ public enum Sockets {
     guard flags >= 0, fcntl(descriptor.raw, F_SETFL, flags | O_NONBLOCK) == 0 else {
       throw SocketError("fcntl", errno)
     }
+  }
+
+  /// Finds out that a peer is gone without a word: probes begin after `seconds` of silence, and six in vain end it.
+  public static func keepAlive(_ descriptor: borrowing Descriptor, seconds: Int32) {
+    try? set(descriptor, SOL_SOCKET, SO_KEEPALIVE, 1)
+    try? set(descriptor, Int32(IPPROTO_TCP), TCP_KEEPIDLE, seconds)
+    try? set(descriptor, Int32(IPPROTO_TCP), TCP_KEEPINTVL, max(1, seconds / 6))
+    try? set(descriptor, Int32(IPPROTO_TCP), TCP_KEEPCNT, 6)
+  }
+
+  private static func bindFreely(
+    _ descriptor: borrowing Descriptor, _ endpoint: SocketEndpoint
+  ) throws(SocketError) {
+    if endpoint.address.family == .v6 {
+      try set(descriptor, Int32(IPPROTO_IPV6), IPV6_FREEBIND, 1)
+    } else {
+      try set(descriptor, Int32(IPPROTO_IP), IP_FREEBIND, 1)
+    }
+  }
+
+  private static func bindTransparently(
+    _ descriptor: borrowing Descriptor, _ source: SocketEndpoint
+  ) throws(SocketError) {
+    let code = weft_set_transparent(descriptor.raw, source.address.family == .v6 ? 1 : 0)
+    guard code == 0 else { throw SocketError("setsockopt IP_TRANSPARENT", -code, endpoint: "\(source)") }
+    try bind(descriptor, source)
   }
 
   private static func open(

@@ -33,3 +33,21 @@ void weft_prepare_thread(const char *name);
 int weft_drop_privileges(void);
 /** accept4(2), whose address argument Swift sees as a transparent union. */
 int weft_accept(int descriptor, struct sockaddr *peer, socklen_t *length, int flags);
+
+/** pipe2(2), non-blocking and closed on exec, with room for `bytes` where the limits allow. Returns the room it has, or
+    -errno. */
+int weft_pipe(int descriptors[2], int bytes);
+/** splice(2) between a pipe and a socket, without waiting. Returns the bytes moved, 0 at the end, or -errno. */
+ssize_t weft_splice(int from, int to, size_t count);
+/** Lets a socket be bound to an address that is not the machine's (IP_TRANSPARENT). Returns 0 or -errno. */
+int weft_set_transparent(int descriptor, int is_v6);
+
+/** A packet socket that receives nothing but ARP requests, or with `is_v6` neighbour solicitations, of any link. Does not
+    wait. Needs CAP_NET_RAW. Returns the descriptor or -errno. */
+int weft_neighbour_socket(int is_v6);
+/** Receives a frame with its Ethernet header. Returns its length or -errno; `index` is the link it came in by. */
+ssize_t weft_receive_frame(int descriptor, void *frame, size_t room, int *index);
+/** Sends a frame with its Ethernet header out of a link. Returns 0 or -errno. */
+int weft_send_frame(int descriptor, int index, const void *frame, size_t length);
+/** Joins or leaves an IPv6 multicast group on a link (MLD tells switches). Returns 0 or -errno. */
+int weft_multicast_group(int descriptor, int index, const uint8_t group[16], int joins);

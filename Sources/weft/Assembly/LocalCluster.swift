@@ -48,9 +48,11 @@ actor LocalCluster {
     network = try await LocalNetwork.start(settings, informers: informers, nodeAddresses: nodeAddresses)
     log.info("api ready", metadata: ["milliseconds": "\(apiReady / .milliseconds(1))"])
 
+    var controllerSettings = ControllerSettings(of: server)
+    controllerSettings.loadBalancerPool = settings.loadBalancerPool
     controllers = startControllers(
       api: server.client(user: "system:kube-controller-manager"), informers: informers,
-      settings: ControllerSettings(of: server))
+      settings: controllerSettings)
     scheduler = startScheduler(api: server.client(user: "system:kube-scheduler"), informers: informers)
 
     if settings.http != nil { try await Defaults.apply(server.client(user: "system:weft")) }

@@ -14,6 +14,7 @@ struct LocalClusterSettings: Sendable {
   var clusterBlock: IPPrefix
   var serviceBlock: IPPrefix
   var withDemo: Bool
+  var loadBalancerPool = AddressPool()
   /// This node's block of pod addresses, when it is not the first of `clusterBlock`.
   var ownBlock: IPPrefix?
   /// How pods reach those of other nodes.

@@ -26,6 +26,7 @@ final class LocalNetwork: Sendable {
   private let ingress: IngressProcess?
   private let paths: NodePathKeeper
   private let loops: [Task<Void, Never>]
+  private let announcer: LoadBalancerAnnouncer
 
   static func start(
     _ settings: LocalClusterSettings, informers: SharedInformers, nodeAddresses: [IPAddress]
@@ -70,6 +71,10 @@ final class LocalNetwork: Sendable {
       NodePathSettings(
         nodeName: settings.nodeName, mode: settings.network, podBlocks: [settings.podBlock],
         clusterBlocks: [settings.clusterBlock]), addresses: nodeAddresses)
+    let announcer = LoadBalancerAnnouncer(
+      nodeName: settings.nodeName, informers: informers, pool: settings.loadBalancerPool,
+      besides: [LocalClusterSettings.bridge]
+    ) { follower.ring() }
     let network = NodeNetwork(
       follower: follower, worker: worker, proxy: proxy,
       policy: PolicySettings(
@@ -78,12 +83,14 @@ final class LocalNetwork: Sendable {
       consumers: [
         { view in dns.swapZone(planner.withLock { $0.plan(view) }) },
         { view in await ingress?.send(view) }, { view in await paths.take(view) },
+        { view in announcer.update(view) },
       ])
     self.paths = paths
     self.worker = worker
     self.follower = follower
     self.dns = dns
     self.network = network
+    self.announcer = announcer
     try await follower.start(informers)
     // In force before the first pod can be asked for.
     try await network.synchronise()
@@ -149,6 +156,7 @@ final class LocalNetwork: Sendable {
     follower.stop()
     for loop in loops { loop.cancel() }
     for loop in loops { await loop.value }
+    await announcer.stop()
     ingress?.stop()
     dns.stop()
     worker.stop(removingTables: !keepingRules)

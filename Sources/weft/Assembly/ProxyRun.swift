@@ -60,7 +60,6 @@ struct ProxyRun: Sendable {
     throws(WeftError) -> ProxyConfiguration
   {
     var configuration = ProxyConfiguration(nodeName: nodeName)
-    configuration.clusterNetworks = settings.clusterCIDRs
     configuration.nodePortAddresses = settings.nodePortAddresses.choose(
       from: try NodeAddress.all(besides: ""), primary: view.nodes[nodeName]?.internalIPs ?? [])
     configuration.apply(settings, podCIDRs: view.nodes[nodeName]?.podCIDRs ?? [])
@@ -80,7 +79,8 @@ struct ProxyRun: Sendable {
   func run(api: any ClusterAPI) async throws {
     let health = ProxyHealth(
       families: IPFamily.allCases, timeout: .seconds(2 * settings.syncSeconds), nodeIsKnown: !isCluster)
-    let worker = try Kernel.worker(policy: enforcesPolicy)
+    // Without rights there is no way into the kernel's tables, and no need of one.
+    let worker = settings.mode == .nftables ? try Kernel.worker(policy: enforcesPolicy) : nil
     let status = try StatusPages(
       metrics: settings.metricsBindAddress, healthz: settings.healthzBindAddress,
       proxy: .init(health: health, mode: settings.mode, configuration: settings.json(nodeName: nodeName)),
@@ -95,12 +95,12 @@ struct ProxyRun: Sendable {
       ended.cancel()
       status.stop()
       // The rules stay, as kube-proxy's do: connections go on while it is replaced.
-      worker.stop()
+      worker?.stop()
     }
     do { try await work.value } catch is CancellationError {}
   }
 
-  private func follow(_ api: any ClusterAPI, _ worker: RulesetWorker, _ health: ProxyHealth) async throws {
+  private func follow(_ api: any ClusterAPI, _ worker: RulesetWorker?, _ health: ProxyHealth) async throws {
     let informers = SharedInformers(api: api)
     let follower = ViewFollower()
     let resources = Self.resources(policy: enforcesPolicy)
@@ -108,7 +108,7 @@ struct ProxyRun: Sendable {
     for resource in resources { _ = informers.informer(resource) }
     try await firstLists(informers)
     var view = ClusterView()
-    if settings.nodePortAddresses == .primary || settings.detectLocal == .nodeCIDR {
+    do {
       for node in informers.snapshot(.nodes).values { view.apply(ClusterOptions.named(node, .nodes)) }
     }
     let events =
@@ -117,17 +117,48 @@ struct ProxyRun: Sendable {
       nodeName: nodeName, health: health, informers: informers, addresses: try healthAddresses(view),
       events: events)
     try await follower.start(informers, resources: resources)
-    let syncer = ProxySyncer(
-      worker: worker, configuration: try Self.configuration(settings, nodeName: nodeName, view: view),
-      logger: Logger(label: "proxy"))
-    let plane = NodeNetwork(
-      follower: follower, worker: worker, proxy: syncer,
-      policy: enforcesPolicy ? PolicySettings(nodeName: nodeName) : nil, book: nil,
-      consumers: [{ view in watch.inForce(view) }])
-    await plane.run()
+    let configuration = try Self.configuration(settings, nodeName: nodeName, view: view)
+    if let worker {
+      let syncer = ProxySyncer(
+        worker: worker, configuration: configuration, logger: Logger(label: "proxy"))
+      let plane = NodeNetwork(
+        follower: follower, worker: worker, proxy: syncer,
+        policy: enforcesPolicy ? PolicySettings(nodeName: nodeName) : nil, book: nil,
+        consumers: [{ view in watch.inForce(view) }])
+      await plane.run()
+    } else {
+      try await relay(configuration, follower, watch)
+    }
     follower.stop()
     await watch.stop()
     await informers.stop()
+  }
+
+  /// The userspace mode: listeners in this process follow the view.
+  private func relay(_ configuration: ProxyConfiguration, _ follower: ViewFollower, _ watch: ProxyWatch)
+    async throws
+  {
+    let proxy: UserspaceProxy
+    do {
+      var limits = UserspaceLimits()
+      limits.workers = min(ReactorThread.processorCount, UserspaceLimits.workersMax)
+      proxy = try UserspaceProxy(configuration: configuration, limits: limits)
+    } catch {
+      throw WeftError(
+        "PRX0019", object: "userspace proxy", cause: "its threads cannot be started (\(error))",
+        next: "look at: ulimit -n; ulimit -u", underlying: error)
+    }
+    // A port that was taken may be free later, without any change of objects.
+    let retries = Task {
+      while (try? await Task.sleep(for: .seconds(settings.syncSeconds))) != nil { follower.ring() }
+    }
+    for await _ in follower.changes {
+      let view = follower.view
+      watch.unopened(await proxy.sync(view).newlyUnopened)
+      watch.inForce(view)
+    }
+    retries.cancel()
+    await proxy.stop(removingAddresses: true)
   }
 
   /// Waits for the first list of everything, however long the API server is away.

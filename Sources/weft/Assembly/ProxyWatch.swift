@@ -17,6 +17,7 @@ final class ProxyWatch: Sendable {
   private let changes = ProxyChangeMetrics()
   private let ports: ServiceHealthServer?
   private let events: EventRecorder?
+  private let services: Informer
   private let registrations = Mutex<[InformerRegistration]>([])
 
   /// - Parameters:
@@ -30,6 +31,7 @@ final class ProxyWatch: Sendable {
     self.health = health
     self.events = events
     let services = informers.informer(.services)
+    self.services = services
     do {
       ports =
         addresses.isEmpty
@@ -66,6 +68,16 @@ final class ProxyWatch: Sendable {
     health.updated()
     changes.inForce()
     ports?.update(planServiceHealth(view, nodeName: nodeName))
+  }
+
+  /// Tells users of addresses that the userspace mode cannot listen on.
+  func unopened(_ list: [UserspaceProxy.Unopened]) {
+    for each in list {
+      guard let service = services[each.service] else { continue }
+      events?.record(
+        service, "Warning", "FailedToOpenPort",
+        "node \(nodeName) cannot listen on \(each.endpoint)/\(each.transport.rawValue): \(each.reason)")
+    }
   }
 
   func stop() async {

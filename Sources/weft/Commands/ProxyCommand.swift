@@ -19,6 +19,7 @@ struct ProxyCommand: AsyncParsableCommand {
     discussion: """
       Takes kube-proxy's place on any cluster: its flags, its config file, its metrics and health pages. When the API server is
       away, at start or later, rules stay in force as they are. Rules stay, too, when it ends: remove them with --cleanup.
+      With --mode userspace it relays connections itself: without any right node ports, with CAP_NET_ADMIN ClusterIPs too.
       """)
 
   @OptionGroup var cluster: ClusterOptions
@@ -46,9 +47,13 @@ struct ProxyCommand: AsyncParsableCommand {
     if printsOnly { return try await printRules(settings) }
     if once { return try await applyOnce(settings) }
     try ProxyRun.prepareMachine(settings)
-    warnOfLeftovers()
+    let isRelay = settings.mode == .userspace
+    if isRelay, !noPolicy {
+      Logger(label: "proxy").warning("NetworkPolicy is not enforced in mode userspace: it needs nftables")
+    }
+    if !isRelay { warnOfLeftovers() }
     let run = ProxyRun(
-      settings: settings, nodeName: name(settings), enforcesPolicy: !noPolicy,
+      settings: settings, nodeName: name(settings), enforcesPolicy: !noPolicy && !isRelay,
       isCluster: cluster.manifests == nil)
     try await run.run(api: try await api(settings))
   }
@@ -73,7 +78,10 @@ struct ProxyCommand: AsyncParsableCommand {
   }
 
   private func cleanUp() throws {
-    if cleanup { try Kernel.worker(policy: true).stop(removingTables: true) }
+    if cleanup {
+      UserspaceProxy.removeAddresses()
+      try Kernel.worker(policy: true).stop(removingTables: true)
+    }
     guard cleanupKubeProxy else { return }
     let found = KubeProxyLeftovers.find()
     try found.remove()
@@ -95,17 +103,24 @@ struct ProxyCommand: AsyncParsableCommand {
   private func printRules(_ settings: KubeProxySettings) async throws {
     let view = try await view(settings)
     let configuration = try ProxyRun.configuration(settings, nodeName: name(settings), view: view)
+    for object in view.quarantined.values.map(\.description).sorted() {
+      Terminal.complain("PRX0003 \(object); left out of the rules; correct the object")
+    }
+    if settings.mode == .userspace { return Terminal.say(planUserspace(view, configuration).text) }
     let plan = planProxy(view, configuration)
     let policy =
       noPolicy
       ? [] : planPolicy(view: view, attachments: [], settings: PolicySettings(nodeName: name(settings)))
-    for object in view.quarantined.values.map(\.description).sorted() {
-      Terminal.complain("PRX0003 \(object); left out of the rules; correct the object")
-    }
     Terminal.say(Ruleset(plan.tables + policy).description)
   }
 
   private func applyOnce(_ settings: KubeProxySettings) async throws {
+    guard settings.mode == .nftables else {
+      throw WeftError(
+        "PRX0018", object: "--once",
+        cause: "mode userspace relays in this process and leaves nothing in force",
+        next: "leave --once out, or use --mode nftables")
+    }
     let worker = try Kernel.worker(policy: !noPolicy)
     let view = try await view(settings)
     let syncer = ProxySyncer(

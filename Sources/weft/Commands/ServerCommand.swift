@@ -21,6 +21,7 @@ struct ServerCommand: AsyncParsableCommand {
   @OptionGroup var etcd: EtcdOptions
   @Option(help: "Addresses of Services. The first is the API's.") var serviceCidr = "10.43.0.0/16"
   @Option(help: "Where pods reach the API. Default: this machine's first address.") var advertise: String?
+  @OptionGroup var loadBalancer: LoadBalancerOptions
   @OptionGroup(title: "Who may ask, and what is written down of it") var authentication: AuthenticationOptions
 
   func run() async throws {
@@ -29,7 +30,9 @@ struct ServerCommand: AsyncParsableCommand {
     let signal = Task.detached { await StopSignal.wait() }
     let server = try await ClusterServer.start(settings)
     let informers = SharedInformers(api: server.client(user: "system:weft"))
-    let managers = Managers(server: server, informers: informers, settings: ControllerSettings(of: server))
+    var controllerSettings = ControllerSettings(of: server)
+    controllerSettings.loadBalancerPool = try loadBalancer.pool()
+    let managers = Managers(server: server, informers: informers, settings: controllerSettings)
     if case .shared = settings.store { managers.startWhenLeading() } else { await managers.start() }
     Terminal.say(
       Terminal.table([

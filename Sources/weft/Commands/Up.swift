@@ -33,6 +33,7 @@ struct Up: AsyncParsableCommand {
     "10.43.0.0/16"
   @Option(help: "The node's name. Default: the machine's.") var nodeName: String?
   @Option(help: NetworkMode.help) var network: NetworkMode = .auto
+  @OptionGroup var loadBalancer: LoadBalancerOptions
 
   func run() async throws {
     logging.apply()
@@ -91,7 +92,8 @@ struct Up: AsyncParsableCommand {
       dataFolder: places.dataDir, runFolder: places.runDir, nodeName: nodeName ?? NodeAddress.hostName,
       api: try endpoint(listen, "--listen"), http: try optional(http, "--http"),
       metrics: try optional(metrics, "--metrics"), healthz: try optional(healthz, "--healthz"),
-      clusterBlock: clusterBlock, serviceBlock: serviceBlock, withDemo: demo)
+      clusterBlock: clusterBlock, serviceBlock: serviceBlock, withDemo: demo,
+      loadBalancerPool: try loadBalancer.pool())
     settings.network = network
     return settings
   }

@@ -2,6 +2,7 @@
 // it, and a reconcile function that makes one object what it should be: what to do is planned by a pure
 // function.
 
+import Addresses
 import ClusterClient
 import ClusterObjects
 import Diagnostics
@@ -20,6 +21,8 @@ public struct ControllerSettings: Sendable {
   public var nodeMonitorPeriod: Duration = .seconds(5)
   /// Pods bound to a node that is gone for this long are deleted.
   public var podGarbageDelay: Duration = .seconds(40)
+  /// Addresses for Services of type LoadBalancer, unless the ConfigMap kube-system/weft-load-balancer names others.
+  public var loadBalancerPool = AddressPool()
   /// Resources that the namespace controller empties and the garbage collector follows, beside custom ones.
   public var resources: [TrackedResource] = TrackedResource.builtin
   /// What an aggregated API (`GROUP/VERSION`) serves that can be listed and deleted; nil when it does not say.
@@ -117,6 +120,6 @@ public func startControllers(
       replicaController(context, of: .replicationController), endpointSliceController(context),
       garbageCollector(context), resourceQuotaController(context),
       claimProtectionController(context), volumeProtectionController(context),
-      nodeLifecycleController(context), podGarbageCollector(context),
+      nodeLifecycleController(context), podGarbageCollector(context), loadBalancerController(context),
     ] + more, events: events)
 }
