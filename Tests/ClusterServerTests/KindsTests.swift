@@ -202,6 +202,7 @@ extension KindsTests {
       #expect(
         refused?.details["causes"]?[0]?["message"]
           == "The disruption budget keep needs 2 healthy pods and has 2 currently")
+      #expect(refused?.details["retryAfterSeconds"] == nil, "kubectl would wait in silence")
       // A status allows one.
       var observed = budget
       observed["status"] = [

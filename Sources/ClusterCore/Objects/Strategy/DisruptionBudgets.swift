@@ -6,13 +6,15 @@ public enum EvictionVerdict: Sendable, Equatable {
   case free
   /// The budget allows it; this is the budget's status afterwards.
   case counted(status: JSON)
-  /// Not now. The cause is what a Status carries for people.
-  case refused(cause: String)
+  /// Not now. The cause is what a Status carries for people; `isPending` when it is a matter of moments.
+  case refused(cause: String, isPending: Bool)
 }
 
 public enum DisruptionBudgets {
   /// Evictions that a budget remembers until their pods are gone.
   public static let disruptedMax = 2000
+  /// An eviction whose pod is still there after that came to nothing.
+  public static let disruptedSecondsMax: Int64 = 120
 
   /// Pods that nobody counts on: they end without asking a budget.
   public static func isUncounted(_ pod: JSON) -> Bool {
@@ -32,12 +34,14 @@ public enum DisruptionBudgets {
     let isReady = isReady(pod)
     if !isReady, budget.spec["unhealthyPodEvictionPolicy"] == "AlwaysAllow" { return .free }
     let observed = status["observedGeneration"]?.integer ?? 0
-    if observed == 0 { return judgeByPods(budget, isReady: isReady, pods()) }
+    if observed == 0 { return judgeByPods(budget, pod: pod, now: now, pods()) }
     let healthy = status["currentHealthy"]?.integer ?? 0
     let needed = status["desiredHealthy"]?.integer ?? 0
     if !isReady, needed > 0, healthy >= needed { return .free }
     if observed < budget.generation {
-      return .refused(cause: "The disruption budget \(budget.name) is still being processed by the server.")
+      return .refused(
+        cause: "The disruption budget \(budget.name) is still being processed by the server.", isPending: true
+      )
     }
     let allowed = status["disruptionsAllowed"]?.integer ?? 0
     var disrupted = status["disruptedPods"]?.object ?? [:]
@@ -49,22 +53,43 @@ public enum DisruptionBudgets {
     return .counted(status: after)
   }
 
-  private static func judgeByPods(_ budget: JSON, isReady: Bool, _ pods: [JSON]) -> EvictionVerdict {
+  private static func judgeByPods(
+    _ budget: JSON, pod: JSON, now: KubeTime, _ pods: [JSON]
+  ) -> EvictionVerdict {
     let counted = pods.filter { !isUncounted($0) }
-    let healthy = Int64(counted.count(where: Self.isReady))
+    // Those evicted a moment ago may not show it yet: two at once must not both take the last one.
+    var disrupted: [(key: String, value: JSON)] = []
+    for pod in counted {
+      guard let since = budget.status["disruptedPods"]?[pod.name],
+        let time = since.string.flatMap({ KubeTime($0) }), now.seconds - time.seconds < disruptedSecondsMax
+      else { continue }
+      disrupted.append((pod.name, since))
+    }
+    let gone = Set(disrupted.map(\.key)).subtracting([pod.name])
+    let healthy = Int64(counted.count { isReady($0) && !gone.contains($0.name) })
     let needed: Int64
     if let most = budget.spec["maxUnavailable"] {
       needed = Int64(counted.count) - amount(most, of: counted.count)
     } else {
       needed = amount(budget.spec["minAvailable"] ?? 1, of: counted.count)
     }
-    if !isReady { return needed <= 0 || healthy >= needed ? .free : tooFew(budget, needed, healthy) }
-    return healthy > needed ? .free : tooFew(budget, needed, healthy)
+    if !isReady(pod) { return needed <= 0 || healthy >= needed ? .free : tooFew(budget, needed, healthy) }
+    guard healthy > needed, disrupted.count < disruptedMax else { return tooFew(budget, needed, healthy) }
+    var after: JSON = [
+      "currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0,
+    ]
+    for (name, value) in budget.status.object ?? [:] { after[name] = value }
+    var marks: JSONObject = [:]
+    for (name, since) in disrupted { marks[name] = since }
+    marks[pod.name] = .string(now.text)
+    after["disruptedPods"] = .object(marks)
+    return .counted(status: after)
   }
 
   private static func tooFew(_ budget: JSON, _ needed: Int64, _ healthy: Int64) -> EvictionVerdict {
     .refused(
-      cause: "The disruption budget \(budget.name) needs \(needed) healthy pods and has \(healthy) currently")
+      cause: "The disruption budget \(budget.name) needs \(needed) healthy pods and has \(healthy) currently",
+      isPending: false)
   }
 
   /// A number, or a share rounded up.

@@ -44,14 +44,14 @@ extension RESTCore {
       let verdict = DisruptionBudgets.judge(budget, pod: pod, now: .now) {
         trees(kind, namespace).filter { DisruptionBudgets.covers(budget, $0) }
       }
-      guard case .refused(let cause) = verdict else { return verdict }
+      guard case .refused(let cause, let isPending) = verdict else { return verdict }
+      var details: JSON = ["causes": [["reason": "DisruptionBudget", "message": JSON(cause)]]]
+      // client-go obeys this in silence, ten times over: kubectl drain could not say what it waits for.
+      if isPending { details["retryAfterSeconds"] = JSON(Self.retrySeconds) }
       throw APIStatusError(
         code: 429, reason: "TooManyRequests",
         message: "Cannot evict pod as it would violate the pod's disruption budget.",
-        details: [
-          "causes": [["reason": "DisruptionBudget", "message": JSON(cause)]],
-          "retryAfterSeconds": JSON(Self.retrySeconds),
-        ])
+        details: details)
     }
     guard case .counted = try verdict(budget), !dryRun else { return }
     // Judged again on what is stored at that moment: two evictions must not both take the last one.
