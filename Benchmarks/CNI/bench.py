@@ -111,16 +111,22 @@ def together(subject, verb, count, at_once=8):
     """Wall time of `count` calls, so many at once."""
     config, bridge = subject.config("together"), subject.program("bridge")
     callers = [Caller(subject.node, subject.folder or "/opt/cni/bin") for _ in range(at_once)]
+    refusals = []
     start = time.monotonic()
 
     def work_off(offset):
-        for index in range(offset, count, at_once):
-            callers[offset](bridge, "bridge", verb, f"c{index}", netns(index), config)
+        try:
+            for index in range(offset, count, at_once):
+                callers[offset](bridge, "bridge", verb, f"c{index}", netns(index), config)
+        except SystemExit as refusal:
+            refusals.append(refusal)
 
     threads = [threading.Thread(target=work_off, args=(offset,)) for offset in range(at_once)]
     [thread.start() for thread in threads], [thread.join() for thread in threads]
     subject.note(f"100 {verb}, 8 at once", ((time.monotonic() - start) * 1000, 0, 0))
     [caller.close() for caller in callers]
+    if refusals:
+        raise refusals[0]
 
 
 def p50(subject, row, column=0):
@@ -150,8 +156,8 @@ try:
         fill(subject, 5000)
     in_turn(subjects, "5,000 leases: ", many_leases)
     for _ in range(3):
-        for verb in ("ADD", "DEL"):
-            for subject in subjects:
+        for subject in subjects:
+            for verb in ("ADD", "DEL"):
                 together(subject, verb, 100)
     print(f"{'':32}{'weft-cni':>10}{'reference':>12}{'to reach':>10}")
     failed = False

@@ -117,11 +117,13 @@ private func packetLengths(_ facts: NodeFacts) -> [NodeFinding] {
   let most = min(uplink.mtu, tunnel?.mtu ?? uplink.mtu)
   var found: [NodeFinding] = []
   if bridge.mtu > most {
+    let carrier = most == uplink.mtu ? uplink.name : tunnel?.name ?? ""
+    let file = facts.configurationFile ?? "the configuration"
     found.append(
       problem(
         "CNI0120", name,
-        "has MTU \(bridge.mtu), but \(most == uplink.mtu ? uplink.name : tunnel?.name ?? "") carries \(most): long packets are lost",
-        "set \"mtu\": \(most) in \(facts.configurationFile ?? "the configuration"); ip link set \(name) mtu \(most); restart the pods"
+        "has MTU \(bridge.mtu), but \(carrier) carries \(most): long packets are lost",
+        "set \"mtu\": \(most) in \(file); ip link set \(name) mtu \(most); restart the pods"
       ))
   }
   for port in facts.links where port.master == bridge.index && port.mtu > bridge.mtu {

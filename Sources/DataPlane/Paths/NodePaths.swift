@@ -117,8 +117,8 @@ public func planPaths(nodes: [Node], uplink: Uplink, settings: NodePathSettings)
       }
     }
   }
-  // With `auto` there before the first packet from a node on another link.
-  if tunneled || settings.mode == .auto, let own = settings.podBlocks.first {
+  // Not before it is needed: a kernel without VXLAN still has direct routes.
+  if tunneled, let own = settings.podBlocks.first {
     plan.tunnel = NodePaths.Tunnel(
       block: own, mtu: uplink.mtu - min(NetworkMode.overhead(uplink.address.family), uplink.mtu))
   }

@@ -58,8 +58,8 @@ struct InstallPlugin: AsyncParsableCommand {
     commandName: "install",
     abstract: "Write the plugin and the network's configuration, each whole or not at all.",
     discussion: """
-      The configuration is 10-weft.conflist, of version 1.0.0, which every runtime reads. The plugin is weft-cni; loopback, which \
-      containerd before 2.1 needs, is a link to it where there is none. Safe to repeat, also while pods start.
+      The configuration is 10-weft.conflist, of version 1.0.0, which every runtime reads. The plugin is weft-cni; \
+      loopback, which containerd before 2.1 needs, is a link to it where there is none. Safe to repeat, also while pods start.
       """)
 
   @OptionGroup var places: PluginPlaces

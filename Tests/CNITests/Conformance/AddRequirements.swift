@@ -124,7 +124,7 @@ let addRequirements: [Requirement] = [
     try meet(address?["address"] != nil && address?["interface"] == nil, "answered \(reply.text)")
     try meet(try stand.links(pod).map(\.name) == ["lo"], "an IPAM plugin made a link")
   },
-  Requirement(id: "ADD-10", text: "two containers have two addresses, also when they come at once") {
+  Requirement(id: "ADD-10", text: "two containers have two addresses") {
     subject in
     let stand = try Stand(subject, "add10")
     let one = try stand.add("a", try stand.lab.pod("a"), input: stand.configuration())
