@@ -183,10 +183,10 @@ final class Node {
   }
 
   func tearDown() {
-    // By their own folder: `ip netns pids` does not see all of them from another mount namespace.
-    _ = run("pgrep -f '^[^ ]*python3 (-IS )?\(scripts)/' | xargs -r kill")
+    // By their own folder too; some inherit a mask that blocks SIGTERM.
+    _ = run("pgrep -f '^[^ ]*python3 (-IS )?\(scripts)/' | xargs -r kill -9")
     for place in ["a", "b", "c", "out"] {
-      _ = run("ip netns pids \(prefix)-\(place) | xargs -r kill; ip netns del \(prefix)-\(place)")
+      _ = run("ip netns pids \(prefix)-\(place) | xargs -r kill -9; ip netns del \(prefix)-\(place)")
     }
     _ = run("rm -rf \(scripts)")
   }
