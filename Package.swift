@@ -177,6 +177,10 @@ let modules: [Module] = [
     name: "DNSBenchmark", path: "Benchmarks/DNS", kind: .executable,
     on: ["DNS", "ClusterView", "ClusterObjects", "Addresses"], tests: false),
   Module(
+    name: "ProxyBenchmark", path: "Benchmarks/Proxy", kind: .executable,
+    on: ["Proxy", "ClusterView", "ClusterObjects", "KernelNftables", "Ruleset", "Addresses"], tests: false,
+    exclude: ["run.sh"]),
+  Module(
     name: "StoreBenchmark", path: "Benchmarks/Store", kind: .executable,
     on: ["ClusterStore", "ClusterStoreEtcd", "Diagnostics"], tests: false, exclude: ["run.sh"]),
   Module(

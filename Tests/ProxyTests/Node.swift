@@ -142,7 +142,7 @@ final class Node {
   /// Runs `body` again and again while attempts are made from `place`, and returns their answers.
   func attempt(_ place: String, _ word: String, while body: () throws -> Void) rethrows -> [String] {
     _ = run(
-      "(ip netns exec \(prefix)-\(place) \(Self.python) \(scripts)/client.py \(word) > \(scripts)/client.log 2>&1; "
+      "rm -f \(scripts)/done; (ip netns exec \(prefix)-\(place) \(Self.python) \(scripts)/client.py \(word) > \(scripts)/client.log 2>&1; "
         + "touch \(scripts)/done) < /dev/null > /dev/null &")
     // Each round is one transaction; a client makes some thousand attempts a second.
     for _ in 0..<100_000 where access("\(scripts)/done", F_OK) != 0 { try body() }
@@ -183,8 +183,10 @@ final class Node {
   }
 
   func tearDown() {
+    // By their own folder too; some inherit a mask that blocks SIGTERM.
+    _ = run("pgrep -f '^[^ ]*python3 (-IS )?\(scripts)/' | xargs -r kill -9")
     for place in ["a", "b", "c", "out"] {
-      _ = run("ip netns pids \(prefix)-\(place) | xargs -r kill; ip netns del \(prefix)-\(place)")
+      _ = run("ip netns pids \(prefix)-\(place) | xargs -r kill -9; ip netns del \(prefix)-\(place)")
     }
     _ = run("rm -rf \(scripts)")
   }
