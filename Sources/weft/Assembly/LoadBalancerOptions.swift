@@ -6,9 +6,10 @@ import Diagnostics
 
 struct LoadBalancerOptions: ParsableArguments {
   @Option(
-    help:
-      "Addresses for Services of type LoadBalancer: blocks, ranges A-B and addresses, with commas. The ConfigMap kube-system/weft-load-balancer goes before it."
-  )
+    help: """
+      Addresses for Services of type LoadBalancer: blocks, ranges A-B and addresses, with commas. The ConfigMap
+      kube-system/weft-load-balancer goes before it.
+      """)
   var loadBalancerPool: String?
 
   /// Empty without the flag. Throws `CLI0039`.
