@@ -28,7 +28,7 @@ struct ServerCommand: AsyncParsableCommand {
     let settings = try settings()
     let signal = Task.detached { await StopSignal.wait() }
     let server = try await ClusterServer.start(settings)
-    let informers = SharedInformers(api: server.client(user: "system:weft"))
+    let informers = server.sharedInformers()
     let managers = Managers(server: server, informers: informers, settings: ControllerSettings(of: server))
     if case .shared = settings.store { managers.startWhenLeading() } else { await managers.start() }
     Terminal.say(
