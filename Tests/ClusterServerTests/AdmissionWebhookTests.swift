@@ -44,7 +44,7 @@ func refusal(_ body: () async throws -> Void) async -> APIStatusError? {
   ) async throws {
     try await withServer { server, folder in
       try await WebhookServer.with(folder, decide) { hook in
-        try await body(server.client(user: "test", groups: ["devs"]), hook)
+        try await body(server.client(user: "test", groups: ["devs", "system:masters"]), hook)
       }
     }
   }

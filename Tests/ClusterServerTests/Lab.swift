@@ -26,6 +26,11 @@ func withServer<T>(_ body: (ClusterServer, String) async throws -> T) async thro
   }
 }
 
+extension ClusterServer {
+  /// A client that may do everything.
+  func client(user: String) -> InProcessClient { client(user: user, groups: ["system:masters"]) }
+}
+
 /// SQLite, or with WEFT_TEST_STORE=etcd a prefix of its own in a real etcd: every suite holds for both.
 func testStore(_ folder: String) throws -> ServerStore {
   guard getenv("WEFT_TEST_STORE").map({ String(cString: $0) }) == "etcd" else { return .sqlite }

@@ -22,7 +22,7 @@ private func configMap(_ name: String, _ data: JSON = [:]) -> JSON {
   ) async throws {
     try await withServer { server, folder in
       try await WebhookServer.with(folder, decide) { hook in
-        try await body(server.client(user: "test", groups: ["devs"]), hook)
+        try await body(server.client(user: "test", groups: ["devs", "system:masters"]), hook)
       }
     }
   }

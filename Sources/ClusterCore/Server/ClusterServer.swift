@@ -56,6 +56,7 @@ public final class ClusterServer: Sendable {
   private let aggregator: RoleAggregator
   private let customResources: CustomResources
   private let remotes: RemoteAPIs
+  private let access: Access
   private let isStopped = Atomic(false)
   private let log = Logger(label: "apiserver")
 
@@ -70,7 +71,7 @@ public final class ClusterServer: Sendable {
     store: OpenStore, caches: ObjectCaches, core: RESTCore, listener: HTTPListener,
     group: MultiThreadedEventLoopGroup, authority: CertificateAuthority, chores: Task<Void, Never>,
     endpoints: ServerEndpoints, aggregator: RoleAggregator, customResources: CustomResources,
-    remotes: RemoteAPIs,
+    remotes: RemoteAPIs, access: Access,
     address: String,
     kubeconfigPath: String,
     audit: Audit?
@@ -87,6 +88,7 @@ public final class ClusterServer: Sendable {
     self.aggregator = aggregator
     self.customResources = customResources
     self.remotes = remotes
+    self.access = access
     self.address = address
     self.kubeconfigPath = kubeconfigPath
     port = listener.port
@@ -226,7 +228,7 @@ public final class ClusterServer: Sendable {
         store: open, caches: caches, core: core, listener: listener, group: group, authority: authority,
         chores: chores, endpoints: endpoints, aggregator: RoleAggregator(core: core),
         customResources: customResources,
-        remotes: remotes, address: address,
+        remotes: remotes, access: access, address: address,
         kubeconfigPath: kubeconfigPath, audit: audit)
     } catch {
       await listener.shutdown(grace: .zero)
@@ -276,10 +278,19 @@ public final class ClusterServer: Sendable {
     try await Self.forget(store.store, caches, before: store.store.currentRevision)
   }
 
-  /// A client of this process that acts as `user`.
-  public func client(user: String, groups: [String] = ["system:masters"]) -> InProcessClient {
+  /// A client of this process that acts as `user` in `groups` and may do what they may, as over HTTP: refusals are
+  /// `APIStatusError` 403.
+  public func client(user: String, groups: [String]) -> InProcessClient {
     InProcessClient(
-      core: core, identity: Identity(user: user, groups: groups + ["system:authenticated"]), remotes: remotes)
+      core: core, identity: Identity(user: user, groups: groups + ["system:authenticated"]), remotes: remotes,
+      access: access)
+  }
+
+  /// A client that acts as a controller's ServiceAccount in `kube-system`, whose role is `system:controller:NAME`.
+  public func controllerClient(_ name: String) -> InProcessClient {
+    client(
+      user: "system:serviceaccount:kube-system:\(name)",
+      groups: ["system:serviceaccounts", "system:serviceaccounts:kube-system"])
   }
 
   /// What an aggregated API (`GROUP/VERSION`) serves that can be listed and deleted through `client`. Nil when the
@@ -302,7 +313,7 @@ public final class ClusterServer: Sendable {
   /// kind is served. For Weft's own kinds. Errors: `APIStatusError` for what a client would be refused,
   /// `API0040` when it is not served within ten seconds.
   public func install(crd: JSON) async throws {
-    let api = client(user: "system:apiserver")
+    let api = client(user: Identity.system.user, groups: Identity.system.groups)
     let resource = CustomResourceDefinition.resource
     do {
       _ = try await api.create(resource, crd, options: WriteOptions(fieldManager: "weft-apiserver"))

@@ -11,23 +11,46 @@ public final class InProcessClient: ClusterAPI {
   private let identity: Identity
   /// Other servers' APIs, of which this client lists and deletes objects; nil for the server's own parts.
   private let remotes: RemoteAPIs?
+  /// Whether the user may is asked of it, as for requests over HTTP; nil for the server's own parts, which may.
+  private let access: Access?
 
-  init(core: RESTCore, identity: Identity, remotes: RemoteAPIs? = nil) {
+  init(core: RESTCore, identity: Identity, remotes: RemoteAPIs? = nil, access: Access? = nil) {
     self.core = core
     self.identity = identity
     self.remotes = remotes
+    self.access = access
+  }
+
+  /// Throws 403 unless the user may.
+  private func require(
+    _ verb: String, _ resource: GroupVersionResource, _ namespace: String, _ name: String = "",
+    _ subresource: String? = nil, _ options: ListOptions? = nil
+  ) async throws {
+    guard let access else { return }
+    var asked = AccessAttributes(
+      identity: identity, verb: verb, group: resource.group, version: resource.version,
+      resource: resource.resource, subresource: subresource ?? "", namespace: namespace, name: name)
+    if resource == .namespaces { asked.namespace = name }
+    if let options {
+      asked.fieldSelector = options.fieldSelector.flatMap { try? FieldSelector(parsing: $0) }
+      asked.labelSelector = options.labelSelector.flatMap { try? LabelSelector(parsing: $0) }
+      if let one = asked.fieldSelector?.name { asked.name = one }
+    }
+    try await access.require(asked)
   }
 
   /// Events that may wait for one reader; past that its watch ends with 410 and it lists again.
   public static let watchBufferMax = 16_384
 
   public func get(_ resource: GroupVersionResource, namespace: String, name: String) async throws -> JSON {
-    try await core.get(try core.kind(resource), namespace: namespace, name: name).tree
+    try await require("get", resource, namespace, name)
+    return try await core.get(try core.kind(resource), namespace: namespace, name: name).tree
   }
 
   public func list(
     _ resource: GroupVersionResource, namespace: String, options: ListOptions
   ) async throws -> ObjectList {
+    try await require("list", resource, namespace, "", nil, options)
     if let remotes, let remote = remotes.remote(of: resource) {
       return try await remotes.list(remote, resource, namespace: namespace, as: identity)
     }
@@ -40,6 +63,7 @@ public final class InProcessClient: ClusterAPI {
   public func watch(
     _ resource: GroupVersionResource, namespace: String, options: ListOptions
   ) async throws -> AsyncThrowingStream<WatchEvent, any Error> {
+    try await require("watch", resource, namespace, "", nil, options)
     let kind = try core.kind(resource)
     let filter = try core.filter(kind, namespace: namespace, options)
     let start = try await core.watchStart(kind, namespace: namespace, filter, options)
@@ -72,6 +96,7 @@ public final class InProcessClient: ClusterAPI {
   public func create(
     _ resource: GroupVersionResource, _ object: JSON, options: WriteOptions
   ) async throws -> JSON {
+    try await require("create", resource, object.namespace)
     let kind = try core.kind(resource)
     return try await core.create(
       kind, namespace: object.namespace, try normal(object, kind), options: options, identity: identity
@@ -81,6 +106,7 @@ public final class InProcessClient: ClusterAPI {
   public func update(
     _ resource: GroupVersionResource, _ object: JSON, subresource: String?, options: WriteOptions
   ) async throws -> JSON {
+    try await require("update", resource, object.namespace, object.name, subresource)
     let kind = try core.kind(resource)
     if subresource == "scale" {
       let changed = try await core.changeScale(
@@ -98,6 +124,7 @@ public final class InProcessClient: ClusterAPI {
     _ resource: GroupVersionResource, namespace: String, name: String, patch: Patch, subresource: String?,
     options: WriteOptions
   ) async throws -> JSON {
+    try await require("patch", resource, namespace, name, subresource)
     let kind = try core.kind(resource)
     if subresource == "scale" {
       let changed = try await core.changeScale(
@@ -110,12 +137,16 @@ public final class InProcessClient: ClusterAPI {
     return try await core.patch(
       kind, namespace: namespace, name: name, patch: patch, part: try part(subresource), options: options,
       identity: identity
-    ).object.tree
+    ) {
+      // Who may patch may not thereby create.
+      try await self.require("create", resource, namespace, name)
+    }.object.tree
   }
 
   public func createSubresource(
     _ resource: GroupVersionResource, namespace: String, name: String, subresource: String, _ body: JSON
   ) async throws -> JSON {
+    try await require("create", resource, namespace, name, subresource)
     let kind = try core.kind(resource)
     switch subresource {
     case "binding":
@@ -136,6 +167,7 @@ public final class InProcessClient: ClusterAPI {
   public func delete(
     _ resource: GroupVersionResource, namespace: String, name: String, options: DeleteOptions
   ) async throws {
+    try await require("delete", resource, namespace, name)
     if let remotes, let remote = remotes.remote(of: resource) {
       return try await remotes.delete(
         remote, resource, namespace: namespace, name: name, options, as: identity)
@@ -148,7 +180,8 @@ public final class InProcessClient: ClusterAPI {
   public func connect(
     _ resource: GroupVersionResource, namespace: String, name: String, subresource: String, _ options: JSON
   ) async throws -> [String] {
-    try await core.admitConnect(
+    try await require("create", resource, namespace, name, subresource)
+    return try await core.admitConnect(
       try core.kind(resource), namespace: namespace, name: name, subresource: subresource, options: options,
       identity: identity)
   }

@@ -18,4 +18,20 @@ enum Defaults {
       return
     }
   }
+
+  /// What a node may not say of itself: that it is the control plane's. The agent registers in its own time.
+  static func label(_ node: String, _ api: any ClusterAPI) async throws {
+    let patch: JSON = ["metadata": ["labels": ["node-role.kubernetes.io/control-plane": ""]]]
+    let deadline = ContinuousClock.now + .seconds(30)
+    while true {
+      do {
+        _ = try await api.patch(
+          .nodes, namespace: "", name: node, patch: .merge(patch), subresource: nil,
+          options: WriteOptions(fieldManager: "weft"))
+        return
+      } catch let refusal as APIStatusError where refusal.isNotFound && ContinuousClock.now < deadline {
+        try await Task.sleep(for: .milliseconds(20))
+      }
+    }
+  }
 }

@@ -43,21 +43,23 @@ actor LocalCluster {
     status = try StatusPages(metrics: settings.metrics, healthz: settings.healthz)
     let apiReady = clock.now - begin
 
-    let informers = SharedInformers(api: server.client(user: "system:weft"))
+    let informers = server.sharedInformers()
     self.informers = informers
     network = try await LocalNetwork.start(settings, informers: informers, nodeAddresses: nodeAddresses)
     log.info("api ready", metadata: ["milliseconds": "\(apiReady / .milliseconds(1))"])
 
     var controllerSettings = ControllerSettings(of: server)
     controllerSettings.loadBalancerPool = settings.loadBalancerPool
-    controllers = startControllers(
-      api: server.client(user: "system:kube-controller-manager"), informers: informers,
-      settings: controllerSettings)
-    scheduler = startScheduler(api: server.client(user: "system:kube-scheduler"), informers: informers)
+    (controllers, scheduler) = server.startManagers(informers, controllerSettings)
 
-    if settings.http != nil { try await Defaults.apply(server.client(user: "system:weft")) }
+    let assembly = server.client(user: "system:weft", groups: [])
+    if settings.http != nil { try await Defaults.apply(assembly) }
     try await startAgent(server, nodeAddresses)
-    if settings.withDemo { try await Demo.apply(server.client(user: "system:weft")) }
+    try await Defaults.label(settings.nodeName, assembly)
+    // The user's objects, in the name that the user's kubeconfig has.
+    if settings.withDemo {
+      try await Demo.apply(server.client(user: "weft-admin", groups: ["system:masters"]))
+    }
   }
 
   private func startAgent(_ server: ClusterServer, _ addresses: [IPAddress]) async throws {
@@ -65,7 +67,9 @@ actor LocalCluster {
     let network = network
     var node = Self.nodeSettings(settings, addresses: addresses)
     node.clientAuthority = server.authorityPEM
-    let agent = NodeAgent(node, api: server.client(user: "system:node:\(settings.nodeName)")) { report in
+    let agent = NodeAgent(
+      node, api: server.client(user: "system:node:\(settings.nodeName)", groups: ["system:nodes"])
+    ) { report in
       await network?.take(report) ?? .refused("the network is not up")
     }
     self.agent = agent
@@ -81,7 +85,6 @@ actor LocalCluster {
     node.dnsAddresses = ["\(settings.dnsAddress)"]
     node.containerd.cniConfDirectory = settings.cniConfigFolder
     node.containerd.cniBinDirectory = settings.cniBinaryFolder
-    node.labels["node-role.kubernetes.io/control-plane"] = ""
     return node
   }
 

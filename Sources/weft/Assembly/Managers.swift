@@ -26,9 +26,7 @@ final class Managers: Sendable {
   }
 
   func start() async {
-    let controllers = startControllers(
-      api: server.client(user: "system:kube-controller-manager"), informers: informers, settings: settings)
-    let scheduler = startScheduler(api: server.client(user: "system:kube-scheduler"), informers: informers)
+    let (controllers, scheduler) = server.startManagers(informers, settings)
     state.withLock {
       $0.controllers = controllers
       $0.scheduler = scheduler
@@ -38,7 +36,7 @@ final class Managers: Sendable {
   /// Over Lease `kube-system/kube-controller-manager`, upstream's name.
   func startWhenLeading() {
     let election = LeaderElection(
-      api: server.client(user: "system:kube-controller-manager"),
+      api: server.client(user: ClusterServer.controllerManager, groups: []),
       lease: ObjectKey("kube-system", "kube-controller-manager"),
       identity: "\(NodeAddress.hostName)_\(UInt64.random(in: 0...UInt64.max))")
     let task = Task {
@@ -86,5 +84,26 @@ extension ControllerSettings {
         TrackedResource($0.resource, kind: $0.kind, isNamespaced: $0.isNamespaced)
       }
     }
+  }
+}
+
+extension ClusterServer {
+  static let controllerManager = "system:kube-controller-manager"
+
+  /// What every part of the process reads of the cluster, once. Only the controllers' role may read it all.
+  func sharedInformers() -> SharedInformers {
+    SharedInformers(api: client(user: Self.controllerManager, groups: []))
+  }
+
+  /// Each under its own name, with the role that upstream gives it.
+  func startManagers(
+    _ informers: SharedInformers, _ settings: ControllerSettings
+  ) -> (ControllersHandle, SchedulerHandle) {
+    (
+      startControllers(
+        api: client(user: Self.controllerManager, groups: []), account: { self.controllerClient($0) },
+        informers: informers, settings: settings),
+      startScheduler(api: client(user: "system:kube-scheduler", groups: []), informers: informers)
+    )
   }
 }

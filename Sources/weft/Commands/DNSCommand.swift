@@ -3,6 +3,7 @@
 import Addresses
 import ArgumentParser
 import ClusterClient
+import ClusterObjects
 import ClusterView
 import DNS
 import DataPlane
@@ -41,7 +42,8 @@ struct DNSCommand: AsyncParsableCommand {
     let signal = Task.detached { await StopSignal.wait() }
     let informers = SharedInformers(api: try await cluster.api())
     let follower = ViewFollower()
-    try await follower.start(informers)
+    try await follower.start(
+      informers, resources: [.services, .endpointSlices, .pods, .namespaces])
     var planner = ZonePlanner(
       settings: plan.zone, firstSerial: UInt32(truncatingIfNeeded: Timestamp.now().seconds))
     dns.swapZone(planner.plan(follower.view))

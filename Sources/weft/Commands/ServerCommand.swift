@@ -29,7 +29,7 @@ struct ServerCommand: AsyncParsableCommand {
     let settings = try settings()
     let signal = Task.detached { await StopSignal.wait() }
     let server = try await ClusterServer.start(settings)
-    let informers = SharedInformers(api: server.client(user: "system:weft"))
+    let informers = server.sharedInformers()
     var controllerSettings = ControllerSettings(of: server)
     controllerSettings.loadBalancerPool = try loadBalancer.pool()
     let managers = Managers(server: server, informers: informers, settings: controllerSettings)

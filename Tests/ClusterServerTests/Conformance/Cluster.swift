@@ -202,15 +202,15 @@ struct ClusterTrait: SuiteTrait, TestScoping {
   ) async throws {
     try await withServer { server, folder in
       let cluster = try Cluster(server: server, folder: folder)
-      let informers = SharedInformers(
-        api: server.client(user: "system:kube-controller-manager"), metrics: Metrics())
+      let manager = server.client(user: "system:kube-controller-manager", groups: [])
+      let informers = SharedInformers(api: manager, metrics: Metrics())
       var settings = ControllerSettings()
       settings.rootCertificate = server.authorityPEM
       // The node has no lease; nobody is to be put out for it.
       settings.nodeMonitorGracePeriod = .seconds(3600)
       settings.podGarbageDelay = .seconds(3600)
       let controllers = startControllers(
-        api: server.client(user: "system:kube-controller-manager"), informers: informers,
+        api: manager, account: { server.controllerClient($0) }, informers: informers,
         settings: settings, metrics: Metrics())
       let node = try await HollowNode.start(server.client(user: "system:hollow-node"))
       let result: Result<Void, any Error>

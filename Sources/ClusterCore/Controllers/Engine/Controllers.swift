@@ -33,13 +33,20 @@ public struct ControllerSettings: Sendable {
 
 /// What every controller works with.
 struct ControllerContext: Sendable {
-  let api: any ClusterAPI
+  var api: any ClusterAPI
   let informers: SharedInformers
   let settings: ControllerSettings
   let events: EventRecorder
   let metrics: Metrics
   let logger = Logger(label: "controllers")
   let options = WriteOptions(fieldManager: "weft-controllers")
+
+  /// The same for a controller that writes under its own name.
+  func acting(with api: any ClusterAPI) -> ControllerContext {
+    var context = self
+    context.api = api
+    return context
+  }
 
   func queue<Key>(_ name: String) -> WorkQueue<Key> { WorkQueue(name: name, metrics: metrics) }
 }
@@ -102,9 +109,13 @@ public final class ControllersHandle: Sendable {
 }
 
 /// Starts every controller. Returns at once; each begins when the informers have their first lists.
+/// - Parameters:
+///   - api: records events and fills Secrets with tokens, which upstream does as `system:kube-controller-manager`.
+///   - account: the API as the ServiceAccount of this name in `kube-system` may use it; each controller writes
+///     through its own, under upstream's name. Nil: all use `api`.
 public func startControllers(
-  api: any ClusterAPI, informers: SharedInformers, settings: ControllerSettings = .init(),
-  metrics: Metrics = .shared
+  api: any ClusterAPI, account: ((String) -> any ClusterAPI)? = nil, informers: SharedInformers,
+  settings: ControllerSettings = .init(), metrics: Metrics = .shared
 ) -> ControllersHandle {
   let events = EventRecorder(api: api, component: "weft-controllers", metrics: metrics)
   let context = ControllerContext(
@@ -113,13 +124,22 @@ public func startControllers(
   if let maker = settings.secretToken {
     more.append(serviceAccountSecretController(context, token: maker))
   }
+  func acting(as name: String) -> ControllerContext { context.acting(with: account?(name) ?? api) }
   return ControllersHandle(
     [
-      namespaceController(context), serviceAccountController(context), rootCertificateController(context),
-      deploymentController(context), replicaController(context, of: .replicaSet),
-      replicaController(context, of: .replicationController), endpointSliceController(context),
-      garbageCollector(context), resourceQuotaController(context),
-      claimProtectionController(context), volumeProtectionController(context),
-      nodeLifecycleController(context), podGarbageCollector(context), loadBalancerController(context),
+      namespaceController(acting(as: "namespace-controller")),
+      serviceAccountController(acting(as: "service-account-controller")),
+      rootCertificateController(acting(as: "root-ca-cert-publisher")),
+      deploymentController(acting(as: "deployment-controller")),
+      replicaController(acting(as: "replicaset-controller"), of: .replicaSet),
+      replicaController(acting(as: "replication-controller"), of: .replicationController),
+      endpointSliceController(acting(as: "endpointslice-controller")),
+      garbageCollector(acting(as: "generic-garbage-collector")),
+      resourceQuotaController(acting(as: "resourcequota-controller")),
+      claimProtectionController(acting(as: "pvc-protection-controller")),
+      volumeProtectionController(acting(as: "pv-protection-controller")),
+      nodeLifecycleController(acting(as: "node-controller")),
+      podGarbageCollector(acting(as: "pod-garbage-collector")),
+      loadBalancerController(acting(as: "service-controller")),
     ] + more, events: events)
 }

@@ -141,12 +141,19 @@ private struct ReplicaSetReconciler: Sendable {
   }
 
   private func changeOwner(_ pod: JSON, of set: JSON, adopts: Bool) async throws {
-    var changed = pod
     let others = pod.ownerReferences.filter { $0["uid"]?.string != set.uid }
     let owners = adopts ? others + [set.controllerReferenceToThis] : others
-    changed.set(owners.isEmpty ? nil : .array(owners), at: "metadata", "ownerReferences")
+    // The pod as it was seen, and no other of its name.
+    let patch: JSON = [
+      "metadata": [
+        "uid": JSON(pod.uid), "resourceVersion": JSON(pod.resourceVersion),
+        "ownerReferences": owners.isEmpty ? .null : .array(owners),
+      ]
+    ]
     do {
-      _ = try await context.api.update(.pods, changed, subresource: nil, options: context.options)
+      _ = try await context.api.patch(
+        .pods, namespace: pod.namespace, name: pod.name, patch: .merge(patch), subresource: nil,
+        options: context.options)
     } catch let error as APIStatusError where error.isNotFound {}
   }
 

@@ -233,9 +233,20 @@ enum DefaultRoles {
       list,watch discovery.k8s.io endpointslices
       list,watch networking.k8s.io servicecidrs
     role system:weft:network
-      read core namespaces,nodes,pods,services
-      read discovery.k8s.io endpointslices
-      read networking.k8s.io ingressclasses,ingresses,networkpolicies
+      list,watch core namespaces,nodes,pods,services
+      list,watch discovery.k8s.io endpointslices
+      list,watch networking.k8s.io ingressclasses,ingresses,networkpolicies
+    role system:weft:proxy
+      list,watch core namespaces,pods
+      list,watch networking.k8s.io networkpolicies
+    role system:weft:dns
+      list,watch core namespaces,pods,services
+      list,watch discovery.k8s.io endpointslices
+    role system:weft:cluster
+      patch core nodes
+      create networking.k8s.io ingressclasses
+    role system:weft:resourcequota-controller
+      get core resourcequotas
     role system:kubelet-api-admin
       read core nodes
       proxy core nodes
@@ -305,8 +316,11 @@ enum DefaultRoles {
       approve certificates.k8s.io signers kubernetes.io/legacy-unknown
     bind system:node
     bind system:node-proxier user:system:kube-proxy
-    bind system:weft:network group:system:nodes user:system:kube-proxy sa:kube-system/kube-proxy \
-    sa:kube-system/kube-dns
+    bind system:weft:network group:system:nodes
+    bind system:weft:proxy user:system:kube-proxy sa:kube-system/kube-proxy
+    bind system:weft:dns sa:kube-system/kube-dns
+    bind system:weft:cluster user:system:weft
+    bind system:weft:resourcequota-controller sa:kube-system/resourcequota-controller
     bind system:kube-dns sa:kube-system/kube-dns
     bind system:kube-controller-manager user:system:kube-controller-manager
     bind system:kube-scheduler user:system:kube-scheduler
