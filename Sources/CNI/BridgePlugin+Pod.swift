@@ -7,14 +7,18 @@ extension BridgePlugin {
   /// Raises the pod's end, gives it its addresses and routes. An address that is used again must be
   /// announced: who remembers its former owner would send into the void for 17–18 s.
   func configurePod(_ pod: inout RouteSession, _ index: Int32, _ lease: Lease) throws -> [CNIResult.Path] {
-    if lease.addresses.contains(where: { $0.address.family == .v6 }) {
-      try runInNamespace(call.namespacePath) {
-        try? Sysctl.write("net/ipv6/conf/\(call.interfaceName)/disable_ipv6", "0")
-        try? Sysctl.write("net/ipv6/conf/\(call.interfaceName)/ndisc_notify", "1")
-        if !settings.detectsDuplicates {
-          try? Sysctl.write("net/ipv6/conf/\(call.interfaceName)/accept_dad", "0")
-        }
-      }
+    let hasIPv6 = lease.addresses.contains { $0.address.family == .v6 }
+    try runInNamespace(call.namespacePath) {
+      let four = "net/ipv4/conf"
+      let six = "net/ipv6/conf/\(call.interfaceName)"
+      // A node whose Service addresses are routed to this link says of a refused port that the Service is on the link
+      // too: who believes it loses the Service.
+      for name in ["all", call.interfaceName] { try? Sysctl.write("\(four)/\(name)/accept_redirects", "0") }
+      guard hasIPv6 else { return }
+      try? Sysctl.write("\(six)/accept_redirects", "0")
+      try? Sysctl.write("\(six)/disable_ipv6", "0")
+      try? Sysctl.write("\(six)/ndisc_notify", "1")
+      if !settings.detectsDuplicates { try? Sysctl.write("\(six)/accept_dad", "0") }
     }
     try pod.setLink(index, isUp: true, arpNotify: true)
     for (address, gateway) in zip(lease.addresses, lease.gateways) {

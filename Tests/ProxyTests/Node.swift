@@ -111,7 +111,10 @@ final class Node {
       commands += [
         "ip netns add \(prefix)-\(pod)",
         "ip link add vp\(pod) type veth peer name eth0 netns \(prefix)-\(pod)",
-        "ip netns exec \(prefix)-\(pod) sysctl -qw net.ipv6.conf.eth0.accept_dad=0",
+        // As the CNI plugin does: a node redirects who asks a Service for a wrong port.
+        "ip netns exec \(prefix)-\(pod) sysctl -qw net.ipv6.conf.eth0.accept_dad=0 "
+          + "net.ipv6.conf.eth0.accept_redirects=0 net.ipv4.conf.all.accept_redirects=0 "
+          + "net.ipv4.conf.eth0.accept_redirects=0",
         "ip link set vp\(pod) master cni0 up", "bridge link set dev vp\(pod) hairpin on",
         "ip -n \(prefix)-\(pod) addr add 10.42.0.1\(index + 1)/24 dev eth0",
         "ip -n \(prefix)-\(pod) addr add fd00:42::1\(index + 1)/64 dev eth0 nodad",
