@@ -23,6 +23,8 @@ struct MemoryState {
   var watchers: [Int: Watcher] = [:]
   private var nextWatcher = 0
   private var nextUID = 0
+  /// Namespaces that are gone. Those that never were hold objects all the same: most tests need none.
+  private var goneNamespaces: Set<String> = []
 
   func existing(_ resource: GroupVersionResource, _ key: ObjectKey) throws -> JSON {
     guard let object = objects[resource]?[key] else { throw APIStatusError.notFound(resource, key.name) }
@@ -41,15 +43,29 @@ struct MemoryState {
       throw APIStatusError(
         code: 409, reason: "AlreadyExists", message: "\(resource) \"\(object.name)\" already exists")
     }
+    try refuseWithoutNamespace(resource, object)
     if object.uid.isEmpty { object.set(JSON("uid-\(nextUID)"), at: "metadata", "uid") }
     object.set(JSON(Timestamp.nowText()), at: "metadata", "creationTimestamp")
     object.set(1, at: "metadata", "generation")
     if resource == .namespaces {
+      goneNamespaces.remove(object.name)
       if object.at("spec", "finalizers") == nil { object.set(["kubernetes"], at: "spec", "finalizers") }
       object.set("Active", at: "status", "phase")
     }
     if resource == .pods, object.at("status", "phase") == nil { object.set("Pending", at: "status", "phase") }
     return store(resource, object)
+  }
+
+  /// As admission does: nothing new comes into a namespace that goes, or is gone.
+  private func refuseWithoutNamespace(_ resource: GroupVersionResource, _ object: JSON) throws {
+    let namespace = object.namespace
+    guard !namespace.isEmpty else { return }
+    if goneNamespaces.contains(namespace) { throw APIStatusError.notFound(.namespaces, namespace) }
+    guard objects[.namespaces]?[ObjectKey("", namespace)]?.isTerminating == true else { return }
+    throw APIStatusError(
+      code: 403, reason: "Forbidden",
+      message: "\(resource) \"\(object.name)\" is forbidden: unable to create new content in namespace "
+        + "\(namespace) because it is being terminated")
   }
 
   mutating func update(_ resource: GroupVersionResource, _ input: JSON, subresource: String?) throws -> JSON {
@@ -138,6 +154,7 @@ struct MemoryState {
   }
 
   mutating func remove(_ resource: GroupVersionResource, _ key: ObjectKey) {
+    if resource == .namespaces { goneNamespaces.insert(key.name) }
     guard var old = objects[resource]?.removeValue(forKey: key) else { return }
     revision += 1
     old.set(JSON("\(revision)"), at: "metadata", "resourceVersion")
