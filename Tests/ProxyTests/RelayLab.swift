@@ -121,7 +121,7 @@ final class RelayLab {
   func tearDown() {
     let proxy = proxy
     waitFor { await proxy.stop(removingAddresses: true) }
-    _ = run("kill $(cat \(folder)/pid); rm -rf \(folder)")
+    _ = run("kill -9 $(cat \(folder)/pid); rm -rf \(folder)")
   }
 
   @discardableResult func sync(_ view: ClusterView) -> UserspaceProxy.Report {
