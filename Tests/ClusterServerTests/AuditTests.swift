@@ -228,6 +228,20 @@ private func events(_ path: String) throws -> [JSON] {
     #expect(failures.current - before == 30_000)
   }
 
+  @Test func `losses are told at most once a minute, and none is left out`() {
+    var report = LossReport()
+    let start = ContinuousClock.now
+    #expect(report.add(0, at: start) == nil)
+    #expect(report.add(5, at: start) == 5)
+    for second in 1..<60 { #expect(report.add(2, at: start + .seconds(second)) == nil) }
+    #expect(report.add(0, at: start + .seconds(60)) == 118)
+    #expect(report.add(0, at: start + .seconds(200)) == nil)
+    #expect(report.add(1, at: start + .seconds(200)) == 1)
+    #expect(report.add(3, at: start + .seconds(201)) == nil)
+    #expect(report.rest() == 3)
+    #expect(report.rest() == nil)
+  }
+
   @Test func `a log without a policy is refused`() {
     var settings = AuditSettings()
     settings.logPath = "/tmp/x"

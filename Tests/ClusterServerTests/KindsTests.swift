@@ -4,6 +4,7 @@
 import ClusterClient
 import ClusterObjects
 import ClusterServer
+import Diagnostics
 import Testing
 
 private let template: JSON = [
@@ -215,6 +216,103 @@ extension KindsTests {
       #expect(after.at("status", "disruptionsAllowed") == 0)
       #expect(after.at("status", "disruptedPods", "a") != nil)
       #expect(await evict("b")?.code == 429)
+    }
+  }
+
+  @Test(arguments: [true, false])
+  func `of evictions that race for a budget's only unit exactly one succeeds`(hasStatus: Bool) async throws {
+    try await withServer { server, _ in
+      let api = server.client(user: "test")
+      let budgets = GroupVersionResource("policy", "v1", "poddisruptionbudgets")
+      for round in 0..<10 {
+        let names = (0..<4).map { "r\(round)-\($0)" }
+        let label = JSON("r\(round)")
+        for name in names {
+          var pod = try await api.create(
+            .pods,
+            [
+              "metadata": ["name": JSON(name), "namespace": "default", "labels": ["app": label]],
+              "spec": ["containers": [["name": "c", "image": "x"]]],
+            ], options: WriteOptions())
+          pod["status"] = ["phase": "Running", "conditions": [["type": "Ready", "status": "True"]]]
+          _ = try await api.update(.pods, pod, subresource: "status", options: WriteOptions())
+        }
+        var budget = try await api.create(
+          budgets,
+          [
+            "metadata": ["name": label, "namespace": "default"],
+            "spec": ["minAvailable": 3, "selector": ["matchLabels": ["app": label]]],
+          ], options: WriteOptions())
+        if hasStatus {
+          budget["status"] = [
+            "observedGeneration": 1, "disruptionsAllowed": 1, "currentHealthy": 4, "desiredHealthy": 3,
+            "expectedPods": 4,
+          ]
+          _ = try await api.update(budgets, budget, subresource: "status", options: WriteOptions())
+        }
+        let answers = await withTaskGroup(of: Int.self) { group in
+          for name in names {
+            group.addTask {
+              let error = await refusal {
+                _ = try await api.createSubresource(
+                  .pods, namespace: "default", name: name, subresource: "eviction",
+                  ["metadata": ["name": JSON(name), "namespace": "default"]])
+              }
+              return error?.code ?? 201
+            }
+          }
+          return await group.reduce(into: []) { $0.append($1) }
+        }
+        #expect(answers.sorted() == [201, 429, 429, 429], "round \(round)")
+        let left = try await api.list(
+          .pods, namespace: "default", options: ListOptions(labelSelector: "app=r\(round)"))
+        #expect(left.items.count { !$0.isTerminating } == 3, "round \(round)")
+      }
+    }
+  }
+
+  @Test func `componentstatuses tell how the parts of the control plane stand now`() async throws {
+    try await withServer { server, folder in
+      let kubectl = Kubectl(server: server, cache: folder)
+      func lines() async throws -> [[Substring]] {
+        try await kubectl("get cs").output.split(separator: "\n").map { $0.split(separator: " ") }
+      }
+      var seen = try await lines()
+      #expect(seen.map { $0.first ?? "" } == ["NAME", "controller-manager", "etcd-0", "scheduler"])
+      #expect(seen.map { $0.dropFirst().first ?? "" } == ["STATUS", "Unhealthy", "Healthy", "Unhealthy"])
+      server.setRunning(["scheduler", "controller-manager"])
+      seen = try await lines()
+      #expect(
+        seen == [
+          ["NAME", "STATUS", "MESSAGE", "ERROR"], ["controller-manager", "Healthy", "ok"],
+          ["etcd-0", "Healthy", "ok"], ["scheduler", "Healthy", "ok"],
+        ])
+      let told = try await kubectl("get componentstatus scheduler")
+      #expect(told.errors == "Warning: v1 ComponentStatus is deprecated in v1.19+\n")
+      let missing = try await kubectl("get cs nothing")
+      #expect(missing.status == 1)
+      #expect(
+        missing.errors.hasSuffix("Error from server (NotFound): componentstatuses \"nothing\" not found\n"))
+      // In another process: who holds the Lease counts.
+      server.setRunning([])
+      let api = server.client(user: "test")
+      _ = try await api.create(
+        .leases,
+        [
+          "metadata": ["name": "kube-controller-manager", "namespace": "kube-system"],
+          "spec": [
+            "holderIdentity": "elsewhere", "leaseDurationSeconds": 3600,
+            "renewTime": JSON(Timestamp.nowMicroText()),
+          ],
+        ], options: WriteOptions())
+      #expect(try await lines().map { $0.dropFirst().first } == ["STATUS", "Healthy", "Healthy", "Healthy"])
+      let answer = try await ask(server, folder, "/api/v1/componentstatuses/etcd-0")
+      #expect(
+        answer.json == [
+          "apiVersion": "v1", "kind": "ComponentStatus", "metadata": ["name": "etcd-0"],
+          "conditions": [["type": "Healthy", "status": "True", "message": "ok"]],
+        ])
+      #expect(try await ask(server, folder, "/api/v1/componentstatuses", "POST", body: [:]).code == 405)
     }
   }
 

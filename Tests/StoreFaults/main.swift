@@ -21,7 +21,7 @@ struct SplitMix: RandomNumberGenerator {
   }
 }
 
-func writeOn(_ store: any Store, writer: Int, seed: UInt64, count: Int, pause: Int) async {
+func writeOn(_ store: any Store, writer: Int, seed: UInt64, count: Int, pause: Int, reads: Bool) async {
   var random = SplitMix(state: seed &* 1000 &+ UInt64(writer))
   var live: [String: Revision] = [:]
   if let page = try? await store.list(prefix: "/k/\(writer)/", limit: 0, after: nil, at: nil) {
@@ -55,7 +55,9 @@ func writeOn(_ store: any Store, writer: Int, seed: UInt64, count: Int, pause: I
       }
     } catch {
       switch error {
-      case .failed(let cause): say("F \(cause.code)")
+      case .failed(let cause):
+        say("F \(cause.code)")
+        if reads { await readOn(store, writer: writer) }
       case .conflict(let current), .exists(let current): live[key] = current.revision
       case .notFound: live[key] = nil
       default: say("F \(error)")
@@ -65,17 +67,34 @@ func writeOn(_ store: any Store, writer: Int, seed: UInt64, count: Int, pause: I
   }
 }
 
+/// What a refused writer still reads.
+func readOn(_ store: any Store, writer: Int) async {
+  do throws(StoreError) {
+    let page = try await store.list(prefix: "/k/\(writer)/", limit: 0, after: nil, at: nil)
+    say("L \(page.values.count)")
+  } catch {
+    say("X \(error)")
+  }
+}
+
 let words = Array(CommandLine.arguments.dropFirst())
 guard words.count >= 5, words[0] == "load", let seed = UInt64(words[2]), let writers = Int(words[3]),
   let count = Int(words[4])
 else {
-  say("StoreFaults load FOLDER SEED WRITERS COUNT [compact] [abort] [pause=MS]", to: 2)
+  say(
+    "StoreFaults load FOLDER SEED WRITERS COUNT [compact] [read] [abort] [pause=MS] [checkpoint=PAGES]", to: 2
+  )
   exit(2)
 }
-let pause = words.first { $0.hasPrefix("pause=") }.flatMap { Int($0.dropFirst(6)) } ?? 0
+func number(_ name: String) -> Int? {
+  words.first { $0.hasPrefix(name + "=") }.flatMap { Int($0.dropFirst(name.utf8.count + 1)) }
+}
+let pause = number("pause") ?? 0
 let store: SQLiteStore
 do {
-  store = try SQLiteStore(settings: SQLiteStoreSettings(folder: words[1]), metrics: Metrics())
+  var settings = SQLiteStoreSettings(folder: words[1])
+  if let pages = number("checkpoint") { settings.checkpointPages = pages }
+  store = try SQLiteStore(settings: settings, metrics: Metrics())
 } catch {
   say("\(error)", to: 2)
   exit(9)
@@ -83,7 +102,10 @@ do {
 say("R \(store.currentRevision)")
 await withTaskGroup(of: Void.self) { group in
   for writer in 0..<writers {
-    group.addTask { await writeOn(store, writer: writer, seed: seed, count: count, pause: pause) }
+    group.addTask {
+      await writeOn(
+        store, writer: writer, seed: seed, count: count, pause: pause, reads: words.contains("read"))
+    }
   }
   if words.contains("compact") {
     group.addTask {

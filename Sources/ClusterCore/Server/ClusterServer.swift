@@ -278,6 +278,10 @@ public final class ClusterServer: Sendable {
     try await Self.forget(store.store, caches, before: store.store.currentRevision)
   }
 
+  /// Says which parts of the control plane run in this process now, by the names of `kubectl get componentstatuses`:
+  /// `scheduler`, `controller-manager`. Others count as well while they hold their Lease.
+  public func setRunning(_ components: Set<String>) { core.components.set(components) }
+
   /// A client of this process that acts as `user` in `groups` and may do what they may, as over HTTP: refusals are
   /// `APIStatusError` 403.
   public func client(user: String, groups: [String]) -> InProcessClient {

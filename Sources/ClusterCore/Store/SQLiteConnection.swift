@@ -13,6 +13,8 @@ struct SQLiteFailure: Error {
 /// One connection. Not thread-safe: its owner is one thread, or holds a lock.
 final class SQLiteConnection {
   private let handle: OpaquePointer
+  /// Pages in the write-ahead log after the last commit of this connection, once they are counted.
+  private(set) var logPages = 0
 
   init(path: String, readOnly: Bool, creates: Bool = true) throws(SQLiteFailure) {
     var opened: OpaquePointer?
@@ -31,6 +33,19 @@ final class SQLiteConnection {
   }
 
   deinit { sqlite3_close_v2(handle) }
+
+  /// From now on `logPages` is kept, and SQLite copies nothing from the log by itself.
+  func countLogPages() {
+    // The connection outlives the calls: they come from its own commits.
+    let context = Unmanaged.passUnretained(self).toOpaque()
+    sqlite3_wal_hook(
+      handle,
+      { context, _, _, pages in
+        guard let context else { return SQLITE_OK }
+        Unmanaged<SQLiteConnection>.fromOpaque(context).takeUnretainedValue().logPages = Int(pages)
+        return SQLITE_OK
+      }, context)
+  }
 
   /// Runs statements that give no rows.
   func run(_ sql: String) throws(SQLiteFailure) {

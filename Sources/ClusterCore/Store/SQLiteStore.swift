@@ -11,6 +11,8 @@ public struct SQLiteStoreSettings: Sendable {
   public var pendingMax = 20_000
   /// Reads that may wait for a reader thread.
   public var readsMax = 4096
+  /// Pages of 4 KiB in the write-ahead log from which on they are copied into the database.
+  public var checkpointPages = 1000
   /// Seconds since 1970, for lifetimes; replaced in tests.
   public var now: @Sendable () -> Int64 = { Timestamp.now().seconds }
 
@@ -51,7 +53,8 @@ public final class SQLiteStore: Store {
     do throws(SQLiteFailure) {
       if let damage = WALCheck.damage(in: file + "-wal") { throw SQLiteCheck.damaged(damage) }
       let writer = try SQLiteWriter(
-        path: file, rules: settings.ephemeral, metrics: metrics, log: log, now: settings.now)
+        path: file, rules: settings.ephemeral, metrics: metrics, log: log,
+        checkpointPages: settings.checkpointPages, now: settings.now)
       try Self.check(file: file)
       let reader = try SQLiteReader(path: file, ephemeralPrefixes: settings.ephemeral.map(\.prefix))
       hub = WatchHub(revision: writer.revision)
@@ -118,7 +121,7 @@ public final class SQLiteStore: Store {
             }, explain: { $0.explained(file: file) })
         }
       }
-      try? writer.checkpoint()
+      try? writer.finish()
     }
   }
 

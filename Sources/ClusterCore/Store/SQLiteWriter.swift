@@ -32,10 +32,11 @@ final class SQLiteWriter {
   static let batchMax = 200
   private static let compactSlice: Int64 = 500
 
-  private let connection: SQLiteConnection
+  let connection: SQLiteConnection
+  let checkpointer: Checkpointer
   private let rules: [EphemeralRule]
   private let metrics: StoreMetrics
-  private let log: Logger
+  let log: Logger
   private(set) var revision: Revision
   private var compacted: Revision
   private var compactCursor: Revision
@@ -43,8 +44,8 @@ final class SQLiteWriter {
   private var digest: Int64
   private var currentDigest: Int64
   /// After a failed write or sync nothing is accepted until everything before it was written to the database and synced.
-  private var isSick = false
-  private var lastCure: ContinuousClock.Instant?
+  var isInDoubt = false
+  var lastSettling: ContinuousClock.Instant?
   private let now: @Sendable () -> Int64
   private var ephemeralCounts: [Int]
   private var statements: Statements
@@ -57,6 +58,7 @@ final class SQLiteWriter {
 
   init(
     path: String, rules: [EphemeralRule], metrics: StoreMetrics, log: Logger,
+    checkpointPages: Int = Checkpointer.pagesDefault,
     now: @escaping @Sendable () -> Int64 = { Timestamp.now().seconds }
   ) throws(SQLiteFailure) {
     connection = try SQLiteConnection(path: path, readOnly: false)
@@ -67,6 +69,10 @@ final class SQLiteWriter {
     try connection.run(SQLiteSchema.setup)
     try Self.upgrade(connection)
     try connection.run(SQLiteSchema.tables)
+    let copying = try SQLiteConnection(path: path, readOnly: false)
+    try copying.run("PRAGMA synchronous = FULL")
+    checkpointer = Checkpointer(copying, pages: checkpointPages)
+    connection.countLogPages()
     let db = connection
     statements = Statements(
       current: try db.prepare("SELECT rev, create_rev FROM cur WHERE key = ?"),
@@ -138,7 +144,7 @@ final class SQLiteWriter {
     let start = ContinuousClock.now
     let before = (revision, compacted, ephemeralCounts, digest, currentDigest)
     do throws(SQLiteFailure) {
-      try cure()
+      try settleDoubt()
       try connection.run("BEGIN IMMEDIATE")
       for request in batch {
         switch request {
@@ -159,8 +165,7 @@ final class SQLiteWriter {
     } catch {
       if connection.isInTransaction { try? connection.run("ROLLBACK") }
       (revision, compacted, ephemeralCounts, digest, currentDigest) = before
-      // A failed sync may have dropped pages that the next sync will not mention.
-      if error.code & 0xff == SQLITE_IOERR { isSick = true }
+      doubt(after: error)
       let failure = StoreError.failed(explain(error))
       log.error("write failed", metadata: ["error": "\(failure)"])
       for case .change(_, let answer) in batch { answer(.failure(failure)) }
@@ -170,23 +175,7 @@ final class SQLiteWriter {
     metrics.batch(count: batch.count, revision: revision, took: ContinuousClock.now - start)
     if !events.isEmpty { publish(events, revision) }
     for (answer, result) in answers { answer(result) }
-  }
-
-  /// Writes everything committed into the database, syncs it and empties the log: what a failed write or sync left in
-  /// doubt is gone then. Throws as long as that fails. Tried at most twice a second.
-  private func cure() throws(SQLiteFailure) {
-    guard isSick else { return }
-    if let lastCure, ContinuousClock.now - lastCure < .milliseconds(500) {
-      throw SQLiteFailure(code: SQLITE_IOERR, text: "an earlier write failed", doing: "curing")
-    }
-    lastCure = .now
-    let checkpoint = try connection.prepare("PRAGMA wal_checkpoint(TRUNCATE)")
-    guard try checkpoint.step(), checkpoint.int(0) == 0 else {
-      throw SQLiteFailure(
-        code: SQLITE_IOERR, text: "an earlier write failed, and readers are at work", doing: "curing")
-    }
-    isSick = false
-    log.notice("the disk works again; writes are accepted")
+    copyLog()
   }
 
   /// A store of an earlier version, made what this one expects.
@@ -369,7 +358,7 @@ final class SQLiteWriter {
     let through = min(compactCursor + Self.compactSlice, compacted)
     let before = digest
     do throws(SQLiteFailure) {
-      try cure()
+      try settleDoubt()
       try connection.run("BEGIN IMMEDIATE")
       for statement in [statements.compactUpdates, statements.compactDeletes] {
         statement.bind(1, compactCursor)
@@ -383,10 +372,11 @@ final class SQLiteWriter {
     } catch {
       if connection.isInTransaction { try? connection.run("ROLLBACK") }
       digest = before
-      if error.code & 0xff == SQLITE_IOERR { isSick = true }
+      doubt(after: error)
       throw error
     }
     compactCursor = through
+    copyLog()
     if compactCursor == compacted { try giveBack() }
   }
 
@@ -398,6 +388,4 @@ final class SQLiteWriter {
     let surplus = free - all / 8
     if surplus > 0 { try connection.run("PRAGMA incremental_vacuum(\(min(surplus, 2000)))") }
   }
-
-  func checkpoint() throws(SQLiteFailure) { try connection.run("PRAGMA wal_checkpoint(TRUNCATE)") }
 }

@@ -9,6 +9,7 @@ final class WorkerThread<Item: Sendable>: @unchecked Sendable {
   private var items: [Item] = []
   private var isStopping = false
   private var hasStopped = false
+  private var isIdle = false
   private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
   private let changed = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
   private let pendingMax: Int
@@ -55,7 +56,8 @@ final class WorkerThread<Item: Sendable>: @unchecked Sendable {
       items.append(item)
       return nil
     }
-    if refusal == nil { pthread_cond_signal(changed) }
+    // The thread is not the only one that may wait.
+    if refusal == nil { pthread_cond_broadcast(changed) }
     return refusal
   }
 
@@ -66,8 +68,13 @@ final class WorkerThread<Item: Sendable>: @unchecked Sendable {
       while items.isEmpty {
         if isStopping { return nil }
         if !wait { return [] }
+        if !isIdle {
+          isIdle = true
+          pthread_cond_broadcast(changed)
+        }
         pthread_cond_wait(changed, mutex)
       }
+      isIdle = false
       if items.count <= max {
         defer { items = [] }
         return items
@@ -75,6 +82,13 @@ final class WorkerThread<Item: Sendable>: @unchecked Sendable {
       defer { items.removeFirst(max) }
       return Array(items.prefix(max))
     }
+  }
+
+  /// Waits until everything queued is done.
+  func waitUntilIdle() {
+    pthread_mutex_lock(mutex)
+    while !hasStopped, !(isIdle && items.isEmpty) { pthread_cond_wait(changed, mutex) }
+    pthread_mutex_unlock(mutex)
   }
 
   /// Refuses new items, lets the thread finish those queued, and waits for its end.

@@ -31,6 +31,7 @@ final class Managers: Sendable {
       $0.controllers = controllers
       $0.scheduler = scheduler
     }
+    server.setRunning(["controller-manager", "scheduler"])
   }
 
   /// Over Lease `kube-system/kube-controller-manager`, upstream's name.
@@ -66,6 +67,7 @@ final class Managers: Sendable {
       }
       return (state.controllers, state.scheduler)
     }
+    server.setRunning([])
     await scheduler?.stop()
     await controllers?.stop()
   }

@@ -103,6 +103,13 @@ private final class EndpointSliceReconciler: Sendable {
       try await apply(plan, key)
     } catch {
       if let triggerTime { triggers.withLock { $0[key] = triggerTime } }
+      // A conflict is nobody's trouble: the next try sees the newer slice.
+      if let status = error as? APIStatusError, !status.isConflict {
+        context.events.record(
+          service, "Warning", "FailedToUpdateEndpointSlices",
+          "Error updating Endpoint Slices for Service \(key): \(status.message)",
+          from: "endpoint-slice-controller")
+      }
       throw error
     }
     return nil
@@ -114,9 +121,7 @@ private final class EndpointSliceReconciler: Sendable {
       do {
         let made = try await context.api.create(.endpointSlices, slice, options: context.options)
         expectations.expect(key, made.uid) { slices[made.key] != nil }
-      } catch let error as APIStatusError where error.reason == "Forbidden" {
-        guard error.message.contains("being terminated") else { throw error }
-      }
+      } catch let error as APIStatusError where error.isOfEndingNamespace {}
     }
     for slice in plan.update {
       do {

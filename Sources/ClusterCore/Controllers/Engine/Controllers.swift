@@ -81,6 +81,11 @@ struct Controller: Sendable {
   }
 }
 
+extension APIStatusError {
+  /// A namespace on its way out takes nothing new: nothing is wrong, and trying again would not help.
+  var isOfEndingNamespace: Bool { reason == "Forbidden" && message.contains("being terminated") }
+}
+
 /// Running controllers.
 public final class ControllersHandle: Sendable {
   private let controllers: [Controller]

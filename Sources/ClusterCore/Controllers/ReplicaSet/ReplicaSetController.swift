@@ -116,7 +116,7 @@ private struct ReplicaSetReconciler: Sendable {
         set, "Normal", "SuccessfulCreate", "Created pod: \(pod.name)", from: "replicaset-controller")
     } catch let error as APIStatusError {
       // A namespace on its way out takes no new pods; nothing is wrong with the set.
-      if error.reason == "Forbidden", error.message.contains("being terminated") { return }
+      if error.isOfEndingNamespace { return }
       context.events.record(
         set, "Warning", "FailedCreate", "Error creating: \(error.message)", from: "replicaset-controller")
       throw error

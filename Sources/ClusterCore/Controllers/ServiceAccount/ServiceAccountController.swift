@@ -74,8 +74,8 @@ private func perNamespace(
       } else {
         _ = try await context.api.update(resource, wanted, subresource: nil, options: context.options)
       }
-    } catch let error as APIStatusError where error.isAlreadyExists || error.reason == "Forbidden" {
-      // Made by someone else meanwhile, or the namespace has begun to go.
+    } catch let error as APIStatusError where error.isAlreadyExists || error.isOfEndingNamespace {
+      // Made by someone else meanwhile, or the namespace has begun to go. Any other refusal is told and tried again.
     }
     return nil
   }

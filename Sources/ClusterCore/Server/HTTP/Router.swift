@@ -88,6 +88,9 @@ final class Router: Sendable {
       var response = try await serve(request, target)
       let kind = core.registry[GroupVersionResource(target.group, target.version, target.resource)]
       if let text = kind?.custom?.deprecation { response.headers += Answer.warnings([text]) }
+      if let kind, RESTCore.isComputed(kind) {
+        response.headers += Answer.warnings([RESTCore.componentStatusWarning])
+      }
       return response
     }
     guard request.method == .GET || request.method == .HEAD else { throw Failure.notServed }
@@ -101,6 +104,9 @@ final class Router: Sendable {
     if let subresource = target.subresource {
       guard let name = target.name, kind.subresource(subresource) != nil else { throw Failure.notServed }
       return try await serve(request, kind, target.namespace, name, subresource)
+    }
+    if RESTCore.isComputed(kind), request.method != .GET && request.method != .HEAD || request.flag("watch") {
+      throw Failure.methodNotAllowed
     }
     if let name = target.name {
       guard kind.isStored else { throw Failure.notServed }

@@ -23,6 +23,7 @@ final class RESTCore: Sendable {
   let webhooks: WebhookCaller?
   let log = Logger(label: "apiserver")
   let turns = WriteTurns()
+  let components = LocalComponents()
 
   init(
     store: any Store, caches: ObjectCaches, kinds: ServedKinds, services: ServiceAllocator,
@@ -70,6 +71,12 @@ final class RESTCore: Sendable {
     } else {
       try await caches.requireCaughtUp()
     }
+    if Self.isComputed(kind) {
+      guard let found = await componentStatuses(kind).first(where: { $0.name == name }) else {
+        throw Failure.notFound(kind, name)
+      }
+      return found
+    }
     guard let found = cache(kind)[Self.key(kind, namespace, name)] else {
       throw Failure.notFound(kind, name)
     }
@@ -111,6 +118,10 @@ final class RESTCore: Sendable {
     let limit = options.limit ?? 0
     if limit < 0 { throw Failure.badRequest("limit must not be negative") }
     let prefix = Self.prefix(kind, namespace: namespace)
+    if Self.isComputed(kind) {
+      return Page(
+        objects: await componentStatuses(kind).filter { filter.matches($0) }, revision: caches.revision)
+    }
     let cache = cache(kind)
     var after: String?
     let objects: SortedObjects

@@ -23,7 +23,8 @@ final class CachedObject: Sendable {
 
   init(key: String, revision: Revision, tree: JSON) {
     var tree = tree
-    tree.set(JSON(String(revision)), at: "metadata", "resourceVersion")
+    // What is computed has none.
+    if revision > 0 { tree.set(JSON(String(revision)), at: "metadata", "resourceVersion") }
     self.key = key
     self.revision = revision
     self.tree = tree

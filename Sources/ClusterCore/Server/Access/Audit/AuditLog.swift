@@ -3,7 +3,7 @@
 //   requests ─► bounded queue ─► one writer ─► audit.log ─► audit-2026-11-21T08-00-00.000.log …
 //
 // A request never waits for the file. When the queue is full, or the file cannot be written, events are
-// dropped and counted; the first of a row is told in the server's log.
+// dropped and counted; the server's log tells it at most once a minute, with how many they were.
 
 import Diagnostics
 import Glibc
@@ -31,7 +31,9 @@ final class AuditLog: Sendable {
     var queue: [[UInt8]] = []
     var queuedBytes = 0
     var isScheduled = false
-    var isDropping = false
+    /// Events that found the queue full, and those that could not be written.
+    var dropped = LossReport()
+    var lost = LossReport()
   }
   private let state = Mutex(State())
   private let file: Mutex<RotatedFile>
@@ -50,22 +52,20 @@ final class AuditLog: Sendable {
 
   /// Takes one line, without its end. Never waits.
   func write(_ line: [UInt8]) {
-    let (schedule, isFirstLoss): (Bool, Bool) = state.withLock { state in
+    let (schedule, told): (Bool, Int?) = state.withLock { state in
       guard state.queue.count < Self.queuedEventsMax,
         state.queuedBytes + line.count <= Self.queuedBytesMax
       else {
         failures.increment()
-        defer { state.isDropping = true }
-        return (false, !state.isDropping)
+        return (false, state.dropped.add(1, at: .now))
       }
-      state.isDropping = false
       state.queue.append(line)
       state.queuedBytes += line.count
       queued.child().set(Double(state.queue.count))
       defer { state.isScheduled = true }
-      return (!state.isScheduled, false)
+      return (!state.isScheduled, state.dropped.add(0, at: .now))
     }
-    if isFirstLoss { log.error("audit events are dropped: the queue before the file is full") }
+    if let told { tellDropped(told) }
     if schedule { threads.submit { _ in self.drain() } }
   }
 
@@ -76,14 +76,22 @@ final class AuditLog: Sendable {
         let lines = take()
         if lines.isEmpty { return }
         let lost = file.append(lines)
-        if lost.count > 0 {
-          failures.increment(by: UInt64(lost.count))
-          log.error(
-            "audit events are lost: the file cannot be written",
-            metadata: ["events": "\(lost.count)", "error": "\(String(cString: strerror(lost.error)))"])
-        }
+        failures.increment(by: UInt64(lost.count))
+        let told = state.withLock { $0.lost.add(lost.count, at: .now) }
+        if let told { tellLost(told, lost.count > 0 ? lost.error : nil) }
       }
     }
+  }
+
+  private func tellDropped(_ count: Int) {
+    log.error(
+      "audit events are dropped: the queue before the file is full", metadata: ["events": "\(count)"])
+  }
+
+  private func tellLost(_ count: Int, _ error: Int32?) {
+    var metadata: Logger.Metadata = ["events": "\(count)"]
+    if let error { metadata["error"] = "\(String(cString: strerror(error)))" }
+    log.error("audit events are lost: the file cannot be written", metadata: metadata)
   }
 
   private func take() -> [[UInt8]] {
@@ -104,9 +112,36 @@ final class AuditLog: Sendable {
       threads.submit { _ in
         self.drain()
         self.file.withLock { $0.close() }
+        let (dropped, lost) = self.state.withLock { ($0.dropped.rest(), $0.lost.rest()) }
+        if let dropped { self.tellDropped(dropped) }
+        if let lost { self.tellLost(lost, nil) }
         done.resume()
       }
     }
+  }
+}
+
+/// Losses that people are told of at most once a minute: at the first, then all since.
+struct LossReport {
+  static let interval = Duration.seconds(60)
+  private var untold = 0
+  private var last: ContinuousClock.Instant?
+
+  /// How many to tell of now; nil when there are none, or the last time is less than a minute ago. Asked with 0 as well: what
+  /// came late in a minute is told after it.
+  mutating func add(_ count: Int, at now: @autoclosure () -> ContinuousClock.Instant) -> Int? {
+    untold += count
+    if untold == 0 { return nil }
+    let now = now()
+    if let last, now - last < Self.interval { return nil }
+    last = now
+    return rest()
+  }
+
+  /// Those not told of yet, at the end; nil when there are none.
+  mutating func rest() -> Int? {
+    defer { untold = 0 }
+    return untold > 0 ? untold : nil
   }
 }
 
