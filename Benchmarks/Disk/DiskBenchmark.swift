@@ -84,26 +84,37 @@ struct Day {
     let store = store
     let known = keys.map { ($0.key, $0.bytes, live.revisions[$0.key]) }
     let seed = writes
-    let written = try await withThrowingTaskGroup(of: (String, Revision).self) { group in
+    let written = try await withThrowingTaskGroup(of: Placed.self) { group in
       for (key, bytes, revision) in known {
         let value = value(bytes, seed)
-        group.addTask {
-          if let revision {
-            do throws(StoreError) {
-              return (key, try await store.update(key, value, expecting: revision))
-            } catch {
-              guard case .notFound = error else { throw error }
-            }
-          }
-          return (key, try await store.create(key, value))
-        }
+        group.addTask { try await Self.place(store, key, value, after: revision) }
       }
-      var all: [(String, Revision)] = []
+      var all: [Placed] = []
       for try await one in group { all.append(one) }
       return all
     }
-    for (key, revision) in written { live.revisions[key] = revision }
+    for one in written { live.revisions[one.key] = one.revision }
     writes += written.count
+  }
+
+  private struct Placed: Sendable {
+    var key: String
+    var revision: Revision
+  }
+
+  /// Apart from the group's closure: with typed errors inside that closure, Swift 6.3 gives release builds whose results are
+  /// not there.
+  private static func place(
+    _ store: SQLiteStore, _ key: String, _ value: [UInt8], after revision: Revision?
+  ) async throws -> Placed {
+    if let revision {
+      do throws(StoreError) {
+        return Placed(key: key, revision: try await store.update(key, value, expecting: revision))
+      } catch {
+        guard case .notFound = error else { throw error }
+      }
+    }
+    return Placed(key: key, revision: try await store.create(key, value))
   }
 
   private func pod(_ number: Int) -> String { "/registry/pods/demo/web-\(number)" }
