@@ -63,7 +63,8 @@ let modules: [Module] = [
   Module(name: "Ruleset", path: "Sources/Kernel/Ruleset", on: ["Addresses"]),
   Module(
     name: "KernelNftables", path: "Sources/Kernel/Nftables",
-    on: ["Addresses", "Ruleset", "KernelNetlink", "Diagnostics", "CNetfilter", "CLinux"]),
+    on: ["Addresses", "Ruleset", "KernelNetlink", "Diagnostics", "CNetfilter", "CLinux"],
+    testsOn: ["NamespaceLab", "SoakLab"]),
   Module(
     name: "Reactor", path: "Sources/Reactor", on: ["Addresses", "CLinux", "Diagnostics"],
     packages: ["Logging"]),
@@ -128,8 +129,14 @@ let modules: [Module] = [
     name: "StoreFaults", path: "Tests/StoreFaults", kind: .executable, on: ["ClusterStore", "Diagnostics"],
     tests: false),
   Module(name: "FuzzLab", path: "Tests/FuzzLab", tests: false),
+  Module(name: "SoakLab", path: "Tests/SoakLab", tests: false),
+  Module(name: "NamespaceLab", path: "Tests/NamespaceLab", on: ["CLinux"], tests: false),
   Module(
-    name: "StoreLab", path: "Tests/StoreLab", on: ["ClusterStore", "ClusterStoreEtcd", "Diagnostics"],
+    name: "ProxyFaults", path: "Tests/ProxyFaults", kind: .executable,
+    on: ["Proxy", "ClusterView", "ClusterObjects", "KernelNftables", "Ruleset", "Addresses"], tests: false),
+  Module(
+    name: "StoreLab", path: "Tests/StoreLab",
+    on: ["SoakLab", "ClusterStore", "ClusterStoreEtcd", "Diagnostics"],
     tests: false),
 
   // The network: each a plan (pure) and a thin edge; none knows another.
@@ -139,7 +146,7 @@ let modules: [Module] = [
       "ClusterView", "ClusterObjects", "Ruleset", "KernelNftables", "KernelNetlink", "Reactor", "Addresses",
       "CLinux", "Diagnostics",
     ],
-    packages: ["Logging"]),
+    packages: ["Logging"], testsOn: ["NamespaceLab", "SoakLab", "ProxyFaults"]),
   Module(
     name: "Policy", path: "Sources/Policy", on: ["ClusterView", "Ruleset", "Addresses", "Diagnostics"],
     packages: ["Logging"]),
@@ -157,7 +164,7 @@ let modules: [Module] = [
       "ClusterObjects", "ClusterClient", "ClusterView", "Proxy", "Policy", "Ruleset", "KernelNftables",
       "KernelNetlink",
       "Addresses", "Diagnostics",
-    ], packages: ["Logging"]),
+    ], packages: ["Logging"], testsOn: ["NamespaceLab"]),
   Module(
     name: "Observe", path: "Sources/Observe",
     on: ["ClusterObjects", "ClusterView", "Ruleset", "Policy", "Addresses", "Diagnostics"]),
@@ -179,7 +186,10 @@ let modules: [Module] = [
   Module(
     name: "ProxyBenchmark", path: "Benchmarks/Proxy", kind: .executable,
     on: ["Proxy", "ClusterView", "ClusterObjects", "KernelNftables", "Ruleset", "Addresses"], tests: false,
-    exclude: ["run.sh"]),
+    exclude: ["run.sh", "written.sh", "Written"]),
+  Module(
+    name: "ProxyWriteBenchmark", path: "Benchmarks/Proxy/Written", kind: .executable,
+    on: ["Proxy", "ClusterClient", "ClusterObjects", "KernelNftables", "Ruleset"], tests: false),
   Module(
     name: "StoreBenchmark", path: "Benchmarks/Store", kind: .executable,
     on: ["ClusterStore", "ClusterStoreEtcd", "Diagnostics"], tests: false, exclude: ["run.sh"]),

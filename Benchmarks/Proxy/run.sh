@@ -72,4 +72,6 @@ done <<'TABLE'
 10000 2 130 60 peer
 10000 10 500 130 -
 TABLE
+echo "-- from a write to the API to the kernel"
+Benchmarks/Proxy/written.sh || failures=$((failures + 1))
 exit $((failures > 0))

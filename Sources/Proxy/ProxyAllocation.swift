@@ -2,6 +2,7 @@
 // slots, endpoint numbers. They are read back from the kernel's own maps, so no file is needed.
 
 import Addresses
+import ClusterObjects
 import Ruleset
 
 /// What the next plan keeps of the last one, for one address family.
@@ -13,17 +14,33 @@ public struct ProxyAllocation: Sendable, Hashable {
     public var transport: TransportProtocol
     public var isLocal: Bool
     public init(_ name: String, _ transport: TransportProtocol, isLocal: Bool = false) {
-      self.name = Self.shortened(name)
+      self.name = name
       self.transport = transport
       self.isLocal = isLocal
     }
 
-    /// Names longer than a comment has room for end in a number of the whole name, so that a restart recognises them.
-    static func shortened(_ name: String) -> String {
-      guard name.utf8.count > nameMax else { return name }
+    /// The name of a service port: `demo/web:http`. Names that are too long for a comment, or that no API server lets through (a
+    /// folder of manifests may hold anything), end in a number of the whole name: no two are alike, a restart recognises
+    /// them, and nothing in them means anything to who reads the table.
+    static func name(of service: ObjectKey, port: String) -> String {
+      let name = "\(service):\(port)"
+      let parts = [service.namespace, service.name, port]
+      if name.utf8.count <= nameMax, parts.allSatisfy({ $0.utf8.allSatisfy(isPlain) }) { return name }
       var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-      for byte in name.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
-      return name.prefix(nameMax - 17) + "~" + String(hash, radix: 16)
+      for part in parts {
+        for byte in part.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
+        hash = (hash ^ UInt64(part.utf8.count)) &* 0x100_0000_01b3
+      }
+      let kept = name.utf8.prefix(nameMax - 17).map { isPlain($0) || $0 == 47 || $0 == 58 ? $0 : 39 }
+      return String(decoding: kept, as: UTF8.self) + "~" + String(hash, radix: 16)
+    }
+
+    /// Letters, digits, `-`, `.` and `_`.
+    private static func isPlain(_ byte: UInt8) -> Bool {
+      switch byte {
+      case 45, 46, 48...57, 65...90, 95, 97...122: true
+      default: false
+      }
     }
 
     /// Leaves room for ` local` and for a protocol in the 127 bytes of a comment.

@@ -36,9 +36,10 @@ struct ServicePlanner {
     var plan = ServicePlan(creationTime: service.creationTime, clusterIPs: own)
     let balancing = ServiceBalancing(service, &plan.problems)
     for port in service.ports {
-      let name = port.name.isEmpty ? "\(service.key):\(port.port)" : "\(service.key):\(port.name)"
+      let name = ProxyAllocation.PortKey.name(
+        of: service.key, port: port.name.isEmpty ? "\(port.port)" : port.name)
       let planned = Port(
-        name: ProxyAllocation.PortKey.shortened(name), port: port, service: service, balancing: balancing)
+        name: name, port: port, service: service, balancing: balancing)
       let isFed = add(
         planned, state.slices, own: own, balancers: balancers, external: external, &plan, &allocation)
       if !isFed {

@@ -3,6 +3,7 @@
 
 import Addresses
 import KernelNftables
+import NamespaceLab
 import Ruleset
 import Testing
 

@@ -2,6 +2,7 @@
 
 import Addresses
 import KernelNftables
+import NamespaceLab
 import Ruleset
 import Synchronization
 import Testing

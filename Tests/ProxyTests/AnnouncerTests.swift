@@ -7,11 +7,11 @@ import Diagnostics
 import Glibc
 import KernelNetlink
 import KernelNftables
+import NamespaceLab
+@testable import Proxy
 import Reactor
 import Ruleset
 import Testing
-
-@testable import Proxy
 
 private let mac = MACAddress(text: "02:00:00:00:00:01")!
 private let asker: [UInt8] = [2, 0, 0, 0, 0, 9]

@@ -7,6 +7,7 @@ import ClusterView
 import Diagnostics
 import KernelNftables
 import Logging
+import NamespaceLab
 import Proxy
 import Ruleset
 import Testing

@@ -5,6 +5,7 @@ import Addresses
 import ClusterObjects
 import ClusterView
 import KernelNftables
+import NamespaceLab
 import Proxy
 import Ruleset
 import Testing

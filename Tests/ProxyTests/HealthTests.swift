@@ -5,10 +5,10 @@ import ClusterObjects
 import ClusterView
 import Diagnostics
 import Glibc
+import NamespaceLab
+@testable import Proxy
 import Synchronization
 import Testing
-
-@testable import Proxy
 
 private final class FakeClock: Sendable {
   private let elapsed = Mutex<Duration>(.zero)

@@ -1,20 +1,23 @@
 // Goal: a planner that keeps its plan is always where a plan of the whole would be, and what it sends depends on the change
 // alone. Method: random changes against a plan of the whole and an oracle; counted bytes and operations.
-// `WEFT_PROXY_OPERATIONS=100000 swift test -c release --filter IncrementalTests` runs the long walk.
+// `make soak` walks 100,000 operations; WEFT_PROXY_OPERATIONS sets another number, WEFT_SOAK_SEED another walk.
 
 import Addresses
 import ClusterObjects
 import ClusterView
 import Glibc
 import KernelNftables
+import NamespaceLab
 import Proxy
 import Ruleset
+import SoakLab
 import Testing
 
-@Suite(.serialized, .timeLimit(.minutes(5))) struct IncrementalTests {
+@Suite(.serialized, .timeLimit(.minutes(Soak.isLong ? 120 : 10))) struct IncrementalTests {
   @Test func `after every change the kept plan is the plan of the whole and what the API promises`() throws {
-    let operations = getenv("WEFT_PROXY_OPERATIONS").flatMap { Int(String(cString: $0)) } ?? 2500
-    var random = SplitMix(state: 20_261_121)
+    let given = getenv("WEFT_PROXY_OPERATIONS").flatMap { Int(String(cString: $0)) }
+    let operations = given ?? Soak.rounds(2500, long: 100_000)
+    var random = SplitMix(state: 20_261_120 &+ Soak.seed)
     var model = ModelCluster()
     var view = ClusterView(objects: [model.nodeObject])
     var planner = ProxyPlanner(clusterConfiguration)
@@ -56,6 +59,9 @@ import Testing
       #expect(Ruleset(again.tables).operations(from: inForce).map(\.description) == [])
       if !difference.isEmpty { return }
     }
+    Soak.report(
+      "proxy: \(operations) random operations agree with the oracle (\(planner.services) Services at the end)"
+    )
   }
 
   @Test func `what one change sends is the same among a hundred Services and among five thousand`() throws {

@@ -4,6 +4,7 @@
 // 10.42.1.21
 
 import Glibc
+import NamespaceLab
 import Proxy
 
 /// Lives within `inFreshNamespace`; the thread's namespace is the node. `tearDown` must be called.
@@ -175,8 +176,11 @@ final class Node {
 
   /// Runs a command in a place.
   @discardableResult
-  func execute(in place: String, _ command: String) -> String {
-    run("ip netns exec \(prefix)-\(place) \(command)").output
+  func execute(in place: String, _ command: String) -> String { run(self.command(in: place, command)).output }
+
+  /// The shell command that runs another one in a place.
+  func command(in place: String, _ command: String) -> String {
+    "ip netns exec \(prefix)-\(place) \(command)"
   }
 
   /// A file of its own, gone with the node.
@@ -193,13 +197,4 @@ final class Node {
     }
     _ = run("rm -rf \(scripts)")
   }
-}
-
-/// Polls until `condition` holds, at most ten seconds.
-func becomesTrue(_ condition: () -> Bool) -> Bool {
-  for _ in 0..<200 {
-    if condition() { return true }
-    usleep(50_000)
-  }
-  return false
 }

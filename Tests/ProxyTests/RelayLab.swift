@@ -5,10 +5,10 @@ import ClusterObjects
 import ClusterView
 import Diagnostics
 import Glibc
+import NamespaceLab
+@testable import Proxy
 import Reactor
 import Synchronization
-
-@testable import Proxy
 
 /// Lives within `inFreshNamespace`. `tearDown` must be called.
 final class RelayLab {

@@ -7,6 +7,7 @@ import ClusterObjects
 import ClusterView
 import Glibc
 import KernelNftables
+import NamespaceLab
 import Proxy
 import Ruleset
 import Testing

@@ -4,6 +4,7 @@ import Addresses
 import ClusterObjects
 import ClusterView
 import KernelNftables
+import NamespaceLab
 import Proxy
 import Ruleset
 import Testing

@@ -5,10 +5,10 @@ import ClusterObjects
 import ClusterView
 import Diagnostics
 import Glibc
+import NamespaceLab
+@testable import Proxy
 import Reactor
 import Testing
-
-@testable import Proxy
 
 private struct Addresses {
   var cluster: String

@@ -36,6 +36,7 @@ extension NftablesSocket {
     batch.end()
     _ = takeSequence(batch.nextSequence &- batch.firstSequence)
     report.netlinkBytes = batch.count
+    drain()
     try send(batch.bytes, "a transaction")
     try confirm(batch, operations)
     report.commitMilliseconds = (clock.now - start).milliseconds

@@ -14,6 +14,8 @@ public final class NftablesSocket {
   private(set) var descriptor: Int32
   private var sequence: UInt32 = 1
   private let receiveMax = 256 * 1024
+  /// The kernel answers at once; an answer that it dropped for want of room never comes.
+  private static let answerSeconds = 10
   private let received: UnsafeMutableRawPointer
 
   /// Opens the socket. Throws when the process lacks CAP_NET_ADMIN or the kernel lacks nf_tables.
@@ -33,6 +35,8 @@ public final class NftablesSocket {
     option(SOL_NETLINK, NETLINK_CAP_ACK, 1)
     // Many acknowledgements of one refused batch must fit.
     option(SOL_SOCKET, SO_RCVBUFFORCE, 4 << 20)
+    var patience = timeval(tv_sec: Self.answerSeconds, tv_usec: 0)
+    _ = setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
   }
 
   deinit {
@@ -63,7 +67,15 @@ public final class NftablesSocket {
     }
   }
 
-  /// Messages that are there now; nil when there are none left.
+  /// Takes out what earlier calls left unread after an error: it would take the room of the next answer.
+  func drain() {
+    while true {
+      let count = recv(descriptor, received, receiveMax, Int32(MSG_DONTWAIT))
+      if count < 0, errno != EINTR, errno != ENOBUFS { return }
+    }
+  }
+
+  /// Messages that are there now; nil when there are none left. Waiting ends after `answerSeconds` with EAGAIN.
   func receive(waiting: Bool) throws(NftablesError) -> UnsafeRawBufferPointer? {
     while true {
       let count = recv(descriptor, received, receiveMax, waiting ? 0 : Int32(MSG_DONTWAIT))
@@ -92,6 +104,7 @@ public final class NftablesSocket {
   ) throws(NftablesError) {
     let sequence = takeSequence()
     var wasInterrupted = false
+    drain()
     let buffer = UnsafeMutableRawPointer.allocate(byteCount: 4096, alignment: 8)
     defer { buffer.deallocate() }
     guard

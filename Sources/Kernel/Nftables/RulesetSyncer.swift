@@ -42,6 +42,8 @@ public final class RulesetSyncer {
   /// Chains and counters as they were last put in force: with the elements of `inForce` they make the tables again.
   private var skeletons: [Table.ID: Table] = [:]
   private let metrics: RulesetMetrics
+  /// Told of each foreign change of our tables that has been put right; on the thread that synchronises.
+  public var onRepair: ((RulesetRepair) -> Void)?
   /// What a repair that failed was to put in force.
   private var unrepaired: [Table] = []
   private var readMilliseconds = 0.0
@@ -98,18 +100,22 @@ public final class RulesetSyncer {
   ) throws(NftablesError) -> SyncReport {
     if deltas.isEmpty { return try syncWhole(tables, keeping: kept) }
     let changed = Set(deltas.map(\.id))
+    // Damaged by another program, and not yet put right: a change alone would be lost with the damage.
+    if let damaged = unrepaired.first(where: { changed.contains($0.id) }) { throw Self.stale(damaged.id) }
     if let report = try syncQuickly(tables, deltas, keeping: kept.union(changed)) { return report }
     var whole = tables
     for delta in deltas {
-      guard var table = rebuilt(delta.id) else {
-        throw NftablesError(
-          operation: "change table \(delta.id), which is not known any more", errno: ESTALE, table: delta.id)
-      }
+      guard var table = rebuilt(delta.id) else { throw Self.stale(delta.id) }
       table.apply(delta)
       whole.append(table)
     }
+    let believed = believed
     forget()
-    return try syncWhole(whole, keeping: kept.subtracting(changed))
+    return try syncWhole(whole, keeping: kept.subtracting(changed), believed: believed)
+  }
+
+  private static func stale(_ id: Table.ID) -> NftablesError {
+    NftablesError(operation: "change table \(id), which is not known any more", errno: ESTALE, table: id)
   }
 
   /// The way of deltas; nil when it has to go the long way.
@@ -143,16 +149,24 @@ public final class RulesetSyncer {
     return report
   }
 
-  private func syncWhole(_ tables: [Table], keeping kept: Set<Table.ID>) throws(NftablesError) -> SyncReport {
+  /// - Parameter believed: what was believed to be in force, when there is reason to doubt it.
+  private func syncWhole(
+    _ tables: [Table], keeping kept: Set<Table.ID>, believed doubted: [Table] = []
+  ) throws(NftablesError) -> SyncReport {
     var report = SyncReport()
     var wanted = tables.filter { !kept.contains($0.id) }
     let clock = ContinuousClock()
+    var doubted = doubted
     if inForce != nil, try hasForeignChange() {
       metrics.foreignChanges.increment()
+      doubted = believed
       forget()
     }
+    var repair: RulesetRepair?
     for attempt in 0... {
-      _ = try observed()
+      let found = try observed()
+      if !doubted.isEmpty { repair = Self.repair(from: found, to: doubted) }
+      doubted = []
       report.readMilliseconds += readMilliseconds
       readMilliseconds = 0
       let start = clock.now
@@ -161,6 +175,7 @@ public final class RulesetSyncer {
       do throws(NftablesError) {
         if !operations.isEmpty { try commit(operations, &report) }
         settle(wanted, keeping: kept)
+        if let repair { noteRepair(repair) }
         return report
       } catch {
         if report.quarantined.count < Self.quarantineMax,
@@ -195,6 +210,8 @@ public final class RulesetSyncer {
 
   /// Notes that `tables` are in force, and of the others only the kept ones.
   private func settle(_ tables: [Table], keeping kept: Set<Table.ID>) {
+    // What is put in force now is newer than what a repair that failed was to put back.
+    unrepaired.removeAll { !kept.contains($0.id) }
     for id in owned where !kept.contains(id) {
       inForce?.tables[id] = nil
       skeletons[id] = nil
@@ -232,19 +249,35 @@ public final class RulesetSyncer {
     return table
   }
 
+  /// Our tables as they were last put in force, as far as that is known.
+  private var believed: [Table] { skeletons.keys.sorted().compactMap { rebuilt($0) } }
+
   /// Reads our tables again when another program has committed since our last transaction, and puts back what it took or
   /// changed. Nil when nobody has. After a failure the next call tries again.
   public func repair() throws(NftablesError) -> SyncReport? {
     if unrepaired.isEmpty, try !hasForeignChange() { return nil }
     metrics.foreignChanges.increment()
-    if unrepaired.isEmpty { unrepaired = skeletons.keys.compactMap { rebuilt($0) } }
+    if unrepaired.isEmpty { unrepaired = believed }
     guard !unrepaired.isEmpty else { return nil }
     forget()
     // Tables that no planner has handed in yet are not ours to judge.
+    let repair = Self.repair(from: try observed(), to: unrepaired)
     let report = try syncWhole(unrepaired, keeping: Set(owned).subtracting(unrepaired.map(\.id)))
-    unrepaired = []
-    metrics.repairs.increment(by: UInt64(report.operations))
+    if report.operations > 0, let repair { noteRepair(repair) }
     return report
+  }
+
+  private func noteRepair(_ repair: RulesetRepair) {
+    metrics.repairs.increment(by: UInt64(repair.operations))
+    onRepair?(repair)
+  }
+
+  /// What was found instead of `tables`; nil when they are as they were.
+  private static func repair(from found: InForce, to tables: [Table]) -> RulesetRepair? {
+    var ours = InForce()
+    for table in tables { ours.tables[table.id] = found.tables[table.id] }
+    let operations = tables.isEmpty ? [] : Ruleset(tables).operations(from: ours)
+    return operations.isEmpty ? nil : RulesetRepair(operations)
   }
 
   /// Whether another program has committed since our last transaction. Its change need not touch our tables.

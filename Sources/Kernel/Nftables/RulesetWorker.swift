@@ -15,7 +15,8 @@ import Synchronization
 public final class RulesetWorker: Sendable {
   public static let waitersMax = 4096
   /// How often the kernel is asked whether another program has changed something (one small message).
-  public static let checkSeconds: Int32 = 1
+  public static let checkPause: Duration = .seconds(1)
+  private let checkPause: Duration
 
   private struct Waiter {
     var planner: String
@@ -72,13 +73,20 @@ public final class RulesetWorker: Sendable {
   private let settled: Int32
   /// What was in force when the worker started: planners recover their numbers from it.
   public let initially: InForce
+  /// Foreign changes of our tables that have been put right, the newest `repairsMax`. For one consumer.
+  public let repairs: AsyncStream<RulesetRepair>
+  public static let repairsMax = 16
+  private let found: AsyncStream<RulesetRepair>.Continuation
 
   /// Starts the thread in the network namespace of the calling thread and reads what is in force of `owned`.
   /// - Parameter expecting: planners that all must have handed in their tables before the first transaction.
   /// After a
   ///   restart the first to speak would otherwise take the tables of the others out of force.
-  public init(owned: [Table.ID], expecting: Set<String> = []) throws {
+  public init(
+    owned: [Table.ID], expecting: Set<String> = [], checkPause: Duration = RulesetWorker.checkPause
+  ) throws {
     expected = expecting
+    self.checkPause = checkPause
     // A semaphore descriptor counts wake-ups; the thread blocks in read.
     wakeUp = eventfd(0, Int32(EFD_CLOEXEC))
     settled = eventfd(0, Int32(EFD_CLOEXEC))
@@ -88,6 +96,9 @@ public final class RulesetWorker: Sendable {
     // The socket keeps the namespace it was opened in, whichever thread uses it.
     nonisolated(unsafe) let syncer = try RulesetSyncer(owned: owned)
     initially = try syncer.observed()
+    (repairs, found) = AsyncStream.makeStream(
+      of: RulesetRepair.self, bufferingPolicy: .bufferingNewest(Self.repairsMax))
+    syncer.onRepair = { [found] in found.yield($0) }
     let box = ThreadStart { [self] in work(syncer) }
     var thread = pthread_t()
     let status = pthread_create(
@@ -203,10 +214,10 @@ public final class RulesetWorker: Sendable {
     _ = withUnsafeBytes(of: &one) { write(descriptor, $0.baseAddress, 8) }
   }
 
-  /// False when `checkSeconds` passed without a signal.
+  /// False when `checkPause` passed without a signal.
   private func waitBriefly(_ descriptor: Int32) -> Bool {
     var poll = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
-    guard Glibc.poll(&poll, 1, Self.checkSeconds * 1000) > 0 else { return false }
+    guard Glibc.poll(&poll, 1, Int32(clamping: Int64(checkPause.milliseconds))) > 0 else { return false }
     wait(descriptor)
     return true
   }
@@ -254,12 +265,16 @@ public final class RulesetWorker: Sendable {
   private func work(_ syncer: RulesetSyncer) {
     /// Tables by planner, as far as handed in.
     var tables: [String: Set<Table.ID>] = [:]
+    let clock = ContinuousClock()
+    var lastLook = clock.now
     while true {
-      guard waitBriefly(wakeUp) else {
-        // Another program may have committed. A repair that fails is tried again at the next look.
+      let isCalled = waitBriefly(wakeUp)
+      // Another program may have committed, whether there is work or not. A repair that fails is tried again at the next look.
+      if !isCalled || clock.now - lastLook >= checkPause {
         _ = try? syncer.repair()
-        continue
+        lastLook = clock.now
       }
+      guard isCalled else { continue }
       let (wishes, waiters, tasks, isStopping) = pending.withLock {
         pending -> ([String: Wish], [Waiter], [@Sendable (RulesetSyncer) -> Void], Bool) in
         let isComplete = expected.isSubset(of: pending.planners)
@@ -278,6 +293,7 @@ public final class RulesetWorker: Sendable {
       for waiter in waiters { waiter.done(results[waiter.planner] ?? .failure(stopped)) }
       for task in tasks { task(syncer) }
       if isStopping {
+        found.finish()
         signal(settled)
         return
       }

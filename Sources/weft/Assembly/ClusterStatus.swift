@@ -28,6 +28,8 @@ enum KernelState {
   case absent
   /// The cluster is elsewhere.
   case notANode
+  /// A node's rules are in force, and nobody says where its data directory is.
+  case unknownNode
   case unreadable(String)
 
   init(_ rules: NodeRules, isNode: Bool) {
@@ -36,6 +38,8 @@ enum KernelState {
       self = .notANode
     } else if rules.isAbsent {
       self = .absent
+    } else if rules.needsDataFolder {
+      self = .unknownNode
     } else if rules.operations.isEmpty {
       self = .equal(tables: tables)
     } else {
@@ -45,7 +49,7 @@ enum KernelState {
 
   var isWell: Bool {
     switch self {
-    case .equal, .notANode, .unreadable: true
+    case .equal, .notANode, .unknownNode, .unreadable: true
     case .differs, .absent: false
     }
   }
@@ -56,7 +60,7 @@ enum KernelState {
     case .differs: "differs"
     case .absent: "absent"
     case .notANode: "not-a-node"
-    case .unreadable: "unknown"
+    case .unknownNode, .unreadable: "unknown"
     }
   }
 
@@ -67,6 +71,7 @@ enum KernelState {
       "\(tables) tables, \(changes) changes from the plan; see: weft diff"
     case .absent: "no table of ours is in force; start weft up or weft proxy"
     case .notANode: "this machine is not a node of the cluster"
+    case .unknownNode: "unknown: a node's rules are in force; name its data directory with --data-dir"
     case .unreadable(let reason): "unknown: \(reason)"
     }
   }

@@ -27,6 +27,7 @@ final class LocalNetwork: Sendable {
   private let paths: NodePathKeeper
   private let loops: [Task<Void, Never>]
   private let announcer: LoadBalancerAnnouncer
+  private let events: EventRecorder
 
   static func start(
     _ settings: LocalClusterSettings, informers: SharedInformers, nodeAddresses: [IPAddress]
@@ -94,7 +95,14 @@ final class LocalNetwork: Sendable {
     try await follower.start(informers)
     // In force before the first pod can be asked for.
     try await network.synchronise()
-    loops = [Task.detached { await network.run() }, Task.detached { await paths.run() }]
+    NodeNote(dataFolder: settings.dataFolder, nodeName: settings.nodeName).write()
+    let events = EventRecorder(api: informers.api, component: "kube-proxy", host: settings.nodeName)
+    self.events = events
+    let repairs = RepairReport(nodeName: settings.nodeName, events: events)
+    loops = [
+      Task.detached { await network.run() }, Task.detached { await paths.run() },
+      Task.detached { await repairs.run(worker.repairs) },
+    ]
   }
 
   private static func links(
@@ -157,14 +165,19 @@ final class LocalNetwork: Sendable {
     for loop in loops { loop.cancel() }
     for loop in loops { await loop.value }
     await announcer.stop()
+    await events.stop()
     ingress?.stop()
     dns.stop()
     worker.stop(removingTables: !keepingRules)
-    if !keepingRules { try? Self.removeLinks(settings) }
+    if !keepingRules {
+      NodeNote.remove()
+      try? Self.removeLinks(settings)
+    }
   }
 
   static func removeLeftovers(_ settings: LocalClusterSettings) throws(WeftError) {
     try Kernel.worker(policy: true).stop(removingTables: true)
+    NodeNote.remove()
     try removeLinks(settings)
   }
 

@@ -18,11 +18,12 @@ struct NodeRules {
   var operations: [Operation]
   /// Left out of the plan, with reasons.
   var quarantined: [QuarantinedObject]
+  private var hasDataFolder: Bool
 
   /// Where the data plane of this node has its settings from.
   struct Source {
     var nodeName: String
-    /// The data directory of a `weft up` on this machine; nil when `weft proxy` runs here.
+    /// The data directory of a `weft up` or `weft node` on this machine; nil when `weft proxy` runs here.
     var dataFolder: String?
     var enforcesPolicy = true
     /// False when nothing says that this machine is a node of the cluster.
@@ -36,14 +37,21 @@ struct NodeRules {
     ///   - dataFolder: that directory, when it is elsewhere.
     init(nodeName: String?, kubeconfig: String?, view: ClusterView, policy: Bool, dataFolder given: String?) {
       let host = NodeAddress.hostName
+      // Who runs in this network namespace has said where its files are. Its node may be one of another cluster.
+      let note = NodeNote.read().flatMap { note in
+        view.nodes[note.nodeName] != nil && nodeName ?? note.nodeName == note.nodeName ? note : nil
+      }
       let only = view.nodes.count == 1 ? view.nodes.keys.first : nil
-      self.nodeName = nodeName ?? (view.nodes[host] == nil ? only : nil) ?? host
+      self.nodeName = nodeName ?? note?.nodeName ?? (view.nodes[host] == nil ? only : nil) ?? host
       enforcesPolicy = policy
-      isOfThisMachine = nodeName != nil || view.nodes[host] != nil
+      isOfThisMachine = nodeName != nil || note != nil || view.nodes[host] != nil
       var beside = (kubeconfig ?? "")[...]
       while !beside.isEmpty, beside.last != "/" { beside.removeLast() }
-      let folder = given ?? (beside.isEmpty ? "." : String(beside.dropLast()))
-      if given != nil || (kubeconfig != nil && access("\(folder)/cni", F_OK) == 0) {
+      let folder = beside.isEmpty ? "." : String(beside.dropLast())
+      if let given = given ?? note?.dataFolder {
+        dataFolder = given
+        isOfThisMachine = true
+      } else if kubeconfig != nil, access("\(folder)/cni", F_OK) == 0 {
         dataFolder = folder
         isOfThisMachine = true
       }
@@ -67,7 +75,7 @@ struct NodeRules {
     let wanted = Ruleset(tables)
     return NodeRules(
       wanted: wanted, inForce: inForce, operations: wanted.operations(from: inForce),
-      quarantined: proxy.quarantined)
+      quarantined: proxy.quarantined, hasDataFolder: source.dataFolder != nil)
   }
 
   /// Looks again while there are differences: a change may just be on its way from the API to the kernel.
@@ -78,10 +86,17 @@ struct NodeRules {
     while true {
       let now = try await view()
       let rules = try compare(now, source)
-      if rules.operations.isEmpty || rules.isAbsent || look >= Source.looksMax { return (rules, now) }
+      if rules.operations.isEmpty || rules.isAbsent || rules.needsDataFolder || look >= Source.looksMax {
+        return (rules, now)
+      }
       look += 1
       try await Task.sleep(for: Source.lookPause)
     }
+  }
+
+  /// What is in force was planned with what stands in a data directory that nobody has named: pods' own links and addresses.
+  var needsDataFolder: Bool {
+    !hasDataFolder && inForce.tables[Table.ID(.bridge, PolicyNames.guardTable)] != nil
   }
 
   /// None of our tables is there.

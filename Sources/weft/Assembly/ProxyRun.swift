@@ -125,6 +125,9 @@ struct ProxyRun: Sendable {
         follower: follower, worker: worker, proxy: syncer,
         policy: enforcesPolicy ? PolicySettings(nodeName: nodeName) : nil, book: nil,
         consumers: [{ view in watch.inForce(view) }])
+      let repairs = RepairReport(nodeName: nodeName, events: events)
+      let reports = Task { await repairs.run(worker.repairs) }
+      defer { reports.cancel() }
       await plane.run()
     } else {
       try await relay(configuration, follower, watch)

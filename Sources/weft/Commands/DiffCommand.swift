@@ -31,6 +31,13 @@ struct DiffCommand: AsyncParsableCommand {
     let source = NodeRules.Source(
       nodeName: nodeName, kubeconfig: path, view: view, policy: !noPolicy, dataFolder: dataDir)
     let (rules, _) = try await NodeRules.settled(source) { try await cluster.view() }
+    guard !rules.needsDataFolder else {
+      throw WeftError(
+        "CLI0047", object: "node \(source.nodeName)",
+        cause:
+          "its rules were planned with what stands in its data directory, and nothing says where that is",
+        next: "name it: --data-dir DIR, as `weft up` or `weft node` was given it", exit: .unreachable)
+    }
     switch output {
     case .json:
       Terminal.say(

@@ -5,7 +5,7 @@ import CLinux
 import Glibc
 
 /// Runs `body` in a new network namespace with loopback up. Child processes started by `run` are in it too.
-func inFreshNamespace<Result>(_ body: @escaping () throws -> Result) throws -> Result {
+public func inFreshNamespace<Result>(_ body: @escaping () throws -> Result) throws -> Result {
   let box = ThreadBody()
   nonisolated(unsafe) var outcome: Swift.Result<Result, any Error>?
   box.body = {
@@ -33,11 +33,15 @@ private final class ThreadBody {
   var body: () -> Void = {}
 }
 
-struct NamespaceError: Error { var text: String }
+/// Why a namespace could not be made, in words.
+public struct NamespaceError: Error {
+  public var text: String
+  public init(text: String) { self.text = text }
+}
 
 /// Runs a shell command and returns its exit status and output (both streams).
 @discardableResult
-func run(_ command: String) -> (status: Int32, output: String) {
+public func run(_ command: String) -> (status: Int32, output: String) {
   guard let pipe = popen(command + " 2>&1", "r") else { return (-1, "popen failed") }
   var output: [UInt8] = []
   var chunk = [UInt8](repeating: 0, count: 65536)
@@ -50,8 +54,8 @@ func run(_ command: String) -> (status: Int32, output: String) {
   return (status >> 8 & 0xff, String(decoding: output, as: UTF8.self))
 }
 
-/// Feeds text to a command's standard input through a temporary file.
-func run(_ command: String, input: String) -> (status: Int32, output: String) {
+/// Feeds text to a shell command's standard input through a temporary file.
+public func run(_ command: String, input: String) -> (status: Int32, output: String) {
   var template = Array("/tmp/weft-test-XXXXXX".utf8CString)
   let descriptor = mkstemp(&template)
   let path = template.withUnsafeBufferPointer { String(cString: $0.baseAddress!) }
@@ -64,4 +68,13 @@ func run(_ command: String, input: String) -> (status: Int32, output: String) {
   }
   close(descriptor)
   return run("\(command) < \(path)")
+}
+
+/// Polls until `condition` holds, at most ten seconds.
+public func becomesTrue(_ condition: () -> Bool) -> Bool {
+  for _ in 0..<200 {
+    if condition() { return true }
+    usleep(50_000)
+  }
+  return false
 }
