@@ -132,8 +132,7 @@ import Testing
       let answered = eventually(within: 30) {
         let output = run(
           [
-            "nsenter", "--net=\(place)", "--", "busybox", "wget", "-q", "-T", "5", "-O", "-",
-            "http://\(address)/",
+            "nsenter", "--net=\(place)", "--", "curl", "-s", "-m", "5", "http://\(address)/",
           ])
         last = output
         return output.lines.first?.contains("pod-b") == true
@@ -173,7 +172,8 @@ import Testing
     let deleted = pair.kubectl("delete", "node", "b")
     #expect(deleted.status == 0, "\(deleted)")
     let gone = try eventually(within: 30) { try ways().isEmpty }
-    #expect(gone != nil, "\(try ways())\n\(pair.logs)")
+    let left = try ways()
+    #expect(gone != nil, "\(left)\n\(pair.logs)")
     // What SIGINT of the other left: nothing but its machine.
     let links = run(["ip", "-n", pair.namespace(1), "-o", "link"]).lines.compactMap {
       $0.split(separator: ":").dropFirst().first.map { $0.trimmingCharacters(in: .whitespaces) }
