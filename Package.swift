@@ -285,7 +285,10 @@ if wanted == nil {
 if wanted == nil || wanted!.contains("EndToEnd") {
   targets.append(
     .testTarget(
-      name: "EndToEnd", dependencies: ["ClusterObjects", "ClusterClient", "Diagnostics", "StoreLab"],
+      name: "EndToEnd",
+      dependencies: [
+        "ClusterObjects", "ClusterClient", "Diagnostics", "StoreLab", "Addresses", "KernelNetlink", "CLinux",
+      ],
       path: "Tests/EndToEnd", exclude: ["Clients", "Kubectl"],
       swiftSettings: swiftSettings))
 }

@@ -9,24 +9,30 @@ import KernelNetlink
 /// What the node's links look like.
 public struct NodeLinks: Sendable, Hashable {
   public var bridge: String
-  /// The bridge's address in the node's pod block, such as 10.42.0.1 of 10.42.0.0/24.
-  public var gateway: IPAddress
-  public var podBlock: IPPrefix
+  /// The node's blocks of pod addresses, one a family. The bridge has the first address of each, such as 10.42.0.1 of
+  /// 10.42.0.0/24.
+  public var podBlocks: [IPPrefix]
   public var serviceBlock: IPPrefix
   /// Where cluster DNS listens; the bridge holds it as an address of one.
   public var dnsAddress: IPAddress
   public var mtu: UInt32?
 
   public init(
-    bridge: String = "cni0", podBlock: IPPrefix, serviceBlock: IPPrefix, dnsAddress: IPAddress,
+    bridge: String = "cni0", podBlocks: [IPPrefix], serviceBlock: IPPrefix, dnsAddress: IPAddress,
     mtu: UInt32? = nil
   ) {
     self.bridge = bridge
-    self.podBlock = podBlock
+    self.podBlocks = podBlocks
     self.serviceBlock = serviceBlock
     self.dnsAddress = dnsAddress
     self.mtu = mtu
-    gateway = podBlock.address(at: 1) ?? podBlock.address
+  }
+
+  /// The bridge's address in a block.
+  static func gateway(_ block: IPPrefix) -> IPAddress { block.address(at: 1) ?? block.address }
+
+  private func gateway(_ family: IPFamily) -> IPAddress? {
+    podBlocks.first { $0.family == family }.map(Self.gateway)
   }
 
   /// Makes what is missing. Throws `NET0001` when the kernel refuses.
@@ -35,19 +41,19 @@ public struct NodeLinks: Sendable, Hashable {
       var session = try RouteSession()
       if try session.link(named: bridge) == nil {
         var hardware: MACAddress?
-        if case .v4(let four) = gateway { hardware = MACAddress(derivedFrom: four) }
+        if case .v4(let four)? = gateway(.v4) { hardware = MACAddress(derivedFrom: four) }
         try session.createBridge(bridge, mac: hardware, mtu: mtu)
       }
       guard let link = try session.link(named: bridge) else { return }
       if let mtu, link.mtu != mtu { try session.setLink(link.index, mtu: mtu) }
-      let wanted = [
-        InterfaceAddress(gateway, prefixLength: podBlock.length),
-        InterfaceAddress(dnsAddress, prefixLength: dnsAddress.family.width),
-      ].compactMap { $0 }
+      let wanted =
+        podBlocks.compactMap { InterfaceAddress(Self.gateway($0), prefixLength: $0.length) }
+        + [InterfaceAddress(dnsAddress, prefixLength: dnsAddress.family.width)].compactMap(\.self)
       for address in wanted { try session.addAddress(address, to: link.index, replace: true) }
       // Without a route that covers them the node's own packets to Services end before they meet any rule.
       try session.addRoute(
-        Route(serviceBlock, interface: link.index, preferredSource: gateway), replace: true)
+        Route(serviceBlock, interface: link.index, preferredSource: gateway(serviceBlock.family)),
+        replace: true)
     } catch {
       throw WeftError(
         "NET0001", object: "bridge \(bridge)", cause: "the kernel refused (\(error))",
@@ -71,10 +77,14 @@ public struct NodeLinks: Sendable, Hashable {
 
   /// Forwarding between pods; bridged packets through the rules; replies by the way the questions came.
   var switches: [(String, String)] {
-    [
+    var switches = [
       ("net/ipv4/ip_forward", "1"), ("net/bridge/bridge-nf-call-iptables", "1"),
       ("net/bridge/bridge-nf-call-ip6tables", "1"), ("net/ipv4/conf/\(bridge)/rp_filter", "0"),
     ]
+    if podBlocks.contains(where: { $0.family == .v6 }) {
+      switches.append(("net/ipv6/conf/all/forwarding", "1"))
+    }
+    return switches
   }
 
   private func set(_ name: String, _ value: String) throws(WeftError) {

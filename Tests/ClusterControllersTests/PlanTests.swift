@@ -104,20 +104,6 @@ import Testing
       rankedForDeletion(pods, now: 0).map(\.name) == ["unbound", "pending", "unready", "cheap", "ready"])
   }
 
-  @Test func `a stale lease taints the node and a fresh one heals it`() {
-    var node: JSON = ["kind": "Node", "metadata": ["name": "n1"], "spec": [:]]
-    node.setCondition("Ready", "True", reason: "KubeletReady", message: "")
-    func lease(_ seconds: Int64) -> JSON { ["spec": ["renewTime": JSON(Timestamp.text(seconds: seconds))]] }
-    let stale = planNodeHealth(node, lease: lease(1000), now: 1100, grace: 40)
-    #expect(stale.condition("Ready")?["status"] == "Unknown")
-    #expect(stale.at("spec", "taints")?.elements.count == 2)
-    #expect(planNodeHealth(stale, lease: lease(1000), now: 1100, grace: 40) == stale)
-    var back = stale
-    back.setCondition("Ready", "True", reason: "KubeletReady", message: "")
-    #expect(planNodeHealth(back, lease: lease(1100), now: 1101, grace: 40).at("spec", "taints") == nil)
-    #expect(planNodeHealth(node, lease: lease(1000), now: 1010, grace: 40) == node)
-  }
-
   @Test func `an object is garbage when its last owner is gone, not before`() {
     var object = podObject("p")
     object.set([["uid": "a"], ["uid": "b"]], at: "metadata", "ownerReferences")

@@ -144,3 +144,15 @@ func podObject(
   if let ip { pod.set(JSON(ip), at: "status", "podIP") }
   return pod
 }
+
+/// So many calls fail.
+final class FaultCount: Sendable {
+  private let left: Mutex<Int>
+  init(left: Int) { self.left = Mutex(left) }
+  func take() -> Bool {
+    left.withLock { left in
+      defer { left = max(left - 1, 0) }
+      return left > 0
+    }
+  }
+}

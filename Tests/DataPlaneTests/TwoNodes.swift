@@ -66,7 +66,7 @@ final class TwoNodes {
       let uplink = try #require(found)
       mtu = mode.podMTU(uplink)
       let links = NodeLinks(
-        podBlock: try #require(IPPrefix("10.42.\(index).0/24")),
+        podBlocks: [try #require(IPPrefix("10.42.\(index).0/24"))],
         serviceBlock: try #require(IPPrefix("10.43.0.0/16")),
         dnsAddress: try #require(IPAddress("10.43.0.10")), mtu: mtu)
       try runInNamespace(node) { try links.apply() }

@@ -95,20 +95,6 @@ public struct NodeAffinity: FilterPlugin {
   }
 }
 
-enum Tolerations {
-  static func tolerate(_ taint: JSON, _ pod: JSON) -> Bool {
-    (pod.at("spec", "tolerations")?.elements ?? []).contains { toleration in
-      let effect = toleration["effect"]?.string ?? ""
-      if !effect.isEmpty, effect != taint["effect"]?.string { return false }
-      let key = toleration["key"]?.string ?? ""
-      if key.isEmpty { return toleration["operator"]?.string == "Exists" }
-      guard key == taint["key"]?.string else { return false }
-      if toleration["operator"]?.string == "Exists" { return true }
-      return (toleration["value"]?.string ?? "") == (taint["value"]?.string ?? "")
-    }
-  }
-}
-
 public struct TaintToleration: FilterPlugin {
   public let name = "TaintToleration"
   public init() {}

@@ -1,6 +1,6 @@
 // The whole cluster in one process, put together in the order in which its parts need each other, and taken apart in reverse.
 //
-//   programs, ports, lock -> API server -> links, rules, DNS, ingress -> controllers, scheduler -> node agent -> demo
+//   programs, ports, lock -> API server -> controllers, scheduler -> pod CIDRs -> links, rules, DNS, ingress -> node agent -> demo
 
 import Addresses
 import ClusterClient
@@ -26,6 +26,8 @@ actor LocalCluster {
   private var controllers: ControllersHandle?
   private var scheduler: SchedulerHandle?
   private var agent: NodeAgent?
+  /// How long the first start may take to give this node its pod CIDRs; milliseconds, unless none is left.
+  private static let blocksTimeout: Duration = .seconds(30)
   /// An earlier run's containerd, pods and rules were there when this one began.
   private var hadPods = false
 
@@ -45,16 +47,21 @@ actor LocalCluster {
 
     let informers = server.sharedInformers()
     self.informers = informers
-    network = try await LocalNetwork.start(settings, informers: informers, nodeAddresses: nodeAddresses)
     log.info("api ready", metadata: ["milliseconds": "\(apiReady / .milliseconds(1))"])
 
     var controllerSettings = ControllerSettings(of: server)
     controllerSettings.loadBalancerPool = settings.loadBalancerPool
+    controllerSettings.nodeIPAM = settings.nodeIPAM
     (controllers, scheduler) = server.startManagers(informers, controllerSettings)
+    let blocks = try await NodeAgent.podBlocks(
+      settings.nodeSettings(nodeAddresses), api: nodeClient(server), timeout: Self.blocksTimeout)
+    var settings = settings
+    try settings.take(podBlocks: blocks)
+    network = try await LocalNetwork.start(settings, informers: informers, nodeAddresses: nodeAddresses)
 
     let assembly = server.client(user: "system:weft", groups: [])
     if settings.http != nil { try await Defaults.apply(assembly) }
-    try await startAgent(server, nodeAddresses)
+    try await startAgent(settings, server, nodeAddresses)
     try await Defaults.label(settings.nodeName, assembly)
     // The user's objects, in the name that the user's kubeconfig has.
     if settings.withDemo {
@@ -62,37 +69,30 @@ actor LocalCluster {
     }
   }
 
-  private func startAgent(_ server: ClusterServer, _ addresses: [IPAddress]) async throws {
+  private func startAgent(
+    _ settings: LocalClusterSettings, _ server: ClusterServer, _ addresses: [IPAddress]
+  ) async throws {
     try PluginFiles.install(settings, addresses: addresses)
     let network = network
-    var node = Self.nodeSettings(settings, addresses: addresses)
+    var node = settings.nodeSettings(addresses)
     node.clientAuthority = server.authorityPEM
-    let agent = NodeAgent(
-      node, api: server.client(user: "system:node:\(settings.nodeName)", groups: ["system:nodes"])
-    ) { report in
+    let agent = NodeAgent(node, api: nodeClient(server)) { report in
       await network?.take(report) ?? .refused("the network is not up")
     }
     self.agent = agent
     try await agent.start()
   }
 
-  private static func nodeSettings(_ settings: LocalClusterSettings, addresses: [IPAddress]) -> NodeSettings {
-    var node = NodeSettings(
-      nodeName: settings.nodeName, addresses: addresses, dataDirectory: settings.dataFolder,
-      runDirectory: settings.runFolder)
-    node.podCIDRs = [settings.podBlock]
-    node.logDirectory = "\(settings.dataFolder)/log"
-    node.dnsAddresses = ["\(settings.dnsAddress)"]
-    node.containerd.cniConfDirectory = settings.cniConfigFolder
-    node.containerd.cniBinDirectory = settings.cniBinaryFolder
-    return node
+  /// The API as this machine's node may use it.
+  private func nodeClient(_ server: ClusterServer) -> InProcessClient {
+    server.client(user: "system:node:\(settings.nodeName)", groups: ["system:nodes"])
   }
 
   private func serverSettings(_ addresses: [IPAddress]) -> ServerSettings {
     var server = ServerSettings(dataFolder: settings.dataFolder)
     server.host = "\(settings.api.address)"
     server.port = Int(settings.api.port)
-    server.advertiseAddress = "\(addresses.first { $0.family == .v4 } ?? settings.gateway)"
+    server.advertiseAddress = "\(addresses.first { $0.family == .v4 } ?? settings.gateways[0])"
     server.extraAddresses = addresses.map(\.description)
     server.extraNames = [settings.nodeName]
     server.serviceRange = ("\(settings.serviceBlock.address)", settings.serviceBlock.length)
@@ -102,7 +102,7 @@ actor LocalCluster {
   /// The node's addresses; a machine without any is known by its bridge.
   private func machineAddresses() throws(WeftError) -> [IPAddress] {
     let found = try NodeAddress.all(besides: LocalClusterSettings.bridge)
-    return found.isEmpty ? [settings.gateway] : found
+    return found.isEmpty ? settings.gateways : found
   }
 
   /// After a refused start: nothing of ours stays, and nothing of an earlier or another run goes. Pods that run are taken over
@@ -130,7 +130,7 @@ actor LocalCluster {
     let settings = LocalClusterSettings.leftBehind(dataFolder: dataFolder, runFolder: runFolder)
     // Refuses while a `weft up` runs here.
     _ = try DataFolderLock(folder: dataFolder)
-    try await NodeAgent.removeLeftovers(nodeSettings(settings, addresses: []))
+    try await NodeAgent.removeLeftovers(settings.nodeSettings([]))
     try LocalNetwork.removeLeftovers(settings)
     Folders.removeRunning(dataFolder, runFolder)
   }

@@ -1,7 +1,10 @@
-// What `weft up` was asked for, with every address worked out.
+// What `weft up` or `weft node` was asked for, with every address worked out.
 
 import Addresses
+import ClusterControllers
+import ClusterNode
 import DataPlane
+import Diagnostics
 
 struct LocalClusterSettings: Sendable {
   var dataFolder: String
@@ -11,24 +14,24 @@ struct LocalClusterSettings: Sendable {
   var http: SocketEndpoint?
   var metrics: SocketEndpoint?
   var healthz: SocketEndpoint?
-  var clusterBlock: IPPrefix
+  /// Addresses of all pods: one block, or one of each family.
+  var clusterBlocks: [IPPrefix]
   var serviceBlock: IPPrefix
   var withDemo: Bool
   var loadBalancerPool = AddressPool()
-  /// This node's block of pod addresses, when it is not the first of `clusterBlock`.
-  var ownBlock: IPPrefix?
+  /// This node's blocks of pod addresses, as its Node object says them; empty until the control plane has given them.
+  var podBlocks: [IPPrefix] = []
+  /// How the control plane of a `weft up` gives nodes their blocks.
+  var nodeIPAM: NodeIPAMSettings?
   /// How pods reach those of other nodes.
   var network = NetworkMode.auto
 
   static let bridge = "cni0"
 
-  /// The machine of a `weft up` is the first node: it has the first /24 (or /64) of the pods' block.
-  var podBlock: IPPrefix {
-    if let ownBlock { return ownBlock }
-    let length = max(clusterBlock.length, clusterBlock.family == .v4 ? 24 : 64)
-    return IPPrefix(clusterBlock.address, length: length) ?? clusterBlock
+  /// The bridge's address in each block. Before there are blocks: in the first of the cluster's, which a first node gets.
+  var gateways: [IPAddress] {
+    (podBlocks.isEmpty ? clusterBlocks : podBlocks).map { $0.address(at: 1) ?? $0.address }
   }
-  var gateway: IPAddress { podBlock.address(at: 1) ?? podBlock.address }
   var kubernetesAddress: IPAddress { serviceBlock.address(at: 1) ?? serviceBlock.address }
   var dnsAddress: IPAddress { serviceBlock.address(at: 10) ?? serviceBlock.address }
 
@@ -45,7 +48,34 @@ struct LocalClusterSettings: Sendable {
     let services = IPPrefix(.v4(IPv4Address(10, 43, 0, 0)), length: 16)
     return LocalClusterSettings(
       dataFolder: dataFolder, runFolder: runFolder, nodeName: NodeAddress.hostName, api: nothing,
-      clusterBlock: block!,
+      clusterBlocks: [block!],
       serviceBlock: services!, withDemo: false)
   }
+}
+
+extension LocalClusterSettings {
+  /// What the node agent is told.
+  func nodeSettings(_ addresses: [IPAddress]) -> NodeSettings {
+    var node = NodeSettings(
+      nodeName: nodeName, addresses: addresses, dataDirectory: dataFolder, runDirectory: runFolder)
+    node.podCIDRs = podBlocks
+    node.logDirectory = "\(dataFolder)/log"
+    node.dnsAddresses = ["\(dnsAddress)"]
+    node.containerd.cniConfDirectory = cniConfigFolder
+    node.containerd.cniBinDirectory = cniBinaryFolder
+    return node
+  }
+
+  /// The blocks that the control plane gave must be of the cluster as this node knows it: no way would lead to its pods.
+  mutating func take(podBlocks blocks: [IPPrefix]) throws(WeftError) {
+    for block in blocks where !clusterBlocks.contains(where: { $0.contains(block) }) {
+      throw WeftError(
+        "NOD0015", object: "node \(nodeName)",
+        cause: "has the pod CIDR \(block), which is not within --cluster-cidr \(clusterText)",
+        next: "start with the cluster's --cluster-cidr, or first: kubectl delete node \(nodeName)")
+    }
+    podBlocks = blocks
+  }
+
+  var clusterText: String { clusterBlocks.map(\.description).joined(separator: ",") }
 }

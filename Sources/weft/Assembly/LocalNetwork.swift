@@ -60,9 +60,9 @@ final class LocalNetwork: Sendable {
     let planner = Mutex(
       ZonePlanner(settings: zone, firstSerial: UInt32(truncatingIfNeeded: Timestamp.now().seconds)))
     var configuration = ProxyConfiguration(
-      nodeName: settings.nodeName, families: [settings.clusterBlock.family],
-      podNetworks: [settings.podBlock],
-      clusterNetworks: [settings.clusterBlock], nodePortAddresses: nodeAddresses)
+      nodeName: settings.nodeName, families: settings.clusterBlocks.map(\.family),
+      podNetworks: settings.podBlocks, clusterNetworks: settings.clusterBlocks,
+      nodePortAddresses: nodeAddresses)
     configuration.serviceNetworks = [settings.serviceBlock]
     let proxy = ProxySyncer(
       worker: worker,
@@ -70,8 +70,8 @@ final class LocalNetwork: Sendable {
       logger: Logger(label: "proxy"))
     let paths = NodePathKeeper(
       NodePathSettings(
-        nodeName: settings.nodeName, mode: settings.network, podBlocks: [settings.podBlock],
-        clusterBlocks: [settings.clusterBlock]), addresses: nodeAddresses)
+        nodeName: settings.nodeName, mode: settings.network, podBlocks: settings.podBlocks,
+        clusterBlocks: settings.clusterBlocks), addresses: nodeAddresses)
     let announcer = LoadBalancerAnnouncer(
       nodeName: settings.nodeName, informers: informers, pool: settings.loadBalancerPool,
       besides: [LocalClusterSettings.bridge]
@@ -79,7 +79,7 @@ final class LocalNetwork: Sendable {
     let network = NodeNetwork(
       follower: follower, worker: worker, proxy: proxy,
       policy: PolicySettings(
-        nodeName: settings.nodeName, podBlocks: [settings.podBlock], gateways: [settings.gateway]),
+        nodeName: settings.nodeName, podBlocks: settings.podBlocks, gateways: settings.gateways),
       book: try AttachmentBook(path: settings.bookPath),
       consumers: [
         { view in dns.swapZone(planner.withLock { $0.plan(view) }) },
@@ -109,7 +109,7 @@ final class LocalNetwork: Sendable {
     _ settings: LocalClusterSettings, _ nodeAddresses: [IPAddress]
   ) throws(WeftError) -> NodeLinks {
     NodeLinks(
-      bridge: LocalClusterSettings.bridge, podBlock: settings.podBlock, serviceBlock: settings.serviceBlock,
+      bridge: LocalClusterSettings.bridge, podBlocks: settings.podBlocks, serviceBlock: settings.serviceBlock,
       dnsAddress: settings.dnsAddress, mtu: try podMTU(settings, nodeAddresses))
   }
 

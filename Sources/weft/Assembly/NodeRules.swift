@@ -122,7 +122,7 @@ struct NodeRules {
       return configuration
     }
     let blocks = view.nodes[source.nodeName]?.podCIDRs ?? []
-    if let family = blocks.first?.family { configuration.families = [family] }
+    if !blocks.isEmpty { configuration.families = blocks.map(\.family) }
     configuration.podNetworks = blocks
     let own = try NodeAddress.all(besides: LocalClusterSettings.bridge)
     configuration.nodePortAddresses = own.isEmpty ? blocks.compactMap { $0.address(at: 1) } : own

@@ -11,7 +11,7 @@ enum PluginFiles {
     do {
       try CNI.install(binary: Programs.plugin, into: settings.cniBinaryFolder)
       let network = NetworkSettings(
-        podBlocks: [settings.podBlock], bridge: LocalClusterSettings.bridge, mtu: mtu,
+        podBlocks: settings.podBlocks, bridge: LocalClusterSettings.bridge, mtu: mtu,
         dataDirectory: settings.cniStateFolder,
         nodeSocket: "\(settings.runFolder)/node.sock", requiresNode: true)
       try installConflist(renderConflist(network), at: "\(settings.cniConfigFolder)/10-weft.conflist")

@@ -13,7 +13,8 @@ struct NodeCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "node", abstract: "This machine as a node: agent, containerd, links, rules, DNS.",
     discussion: """
-      Each node needs a block of pod addresses of its own. Pods of other nodes are reached as --network says.
+      The control plane gives each node its block of pod addresses; nothing of the machine is changed before that. Pods of
+      other nodes are reached as --network says.
       Ctrl-C takes everything away, SIGTERM leaves pods and rules in force for the next start.
       """)
 
@@ -21,8 +22,9 @@ struct NodeCommand: AsyncParsableCommand {
   @OptionGroup var places: ClusterPlaces
   @OptionGroup var logging: LogOptions
   @Option(help: "The node's name. Default: the machine's.") var nodeName: String?
-  @Option(help: "Addresses of this node's pods.") var podCidr = "10.42.0.0/24"
-  @Option(help: "Addresses of all pods.") var clusterCidr = "10.42.0.0/16"
+  @Option(help: "Addresses of this node's pods, one block a family. Default: what the control plane gives.")
+  var podCidr: String?
+  @Option(help: "Addresses of all pods, as the control plane has them.") var clusterCidr = "10.42.0.0/16"
   @Option(help: "Addresses of Services. The tenth is DNS.") var serviceCidr = "10.43.0.0/16"
   @Option(help: NetworkMode.help) var network: NetworkMode = .auto
   @Option(help: "Where the node's metrics are served; `none` for nowhere.") var metrics = "127.0.0.1:10249"
@@ -32,7 +34,7 @@ struct NodeCommand: AsyncParsableCommand {
 
   func run() async throws {
     logging.apply()
-    let settings = try settings()
+    var settings = try settings()
     guard let streamIdle = GoDuration.seconds(streamingConnectionIdleTimeout), streamIdle > 0 else {
       throw WeftError(
         "CLI0038", object: "--streaming-connection-idle-timeout \(streamingConnectionIdleTimeout)",
@@ -43,21 +45,31 @@ struct NodeCommand: AsyncParsableCommand {
     // Said before anything of the machine is changed.
     _ = try await api.raw("/readyz")
     try Programs.check()
-    try Folders.make(settings)
     let found = try NodeAddress.all(besides: LocalClusterSettings.bridge)
-    let addresses = found.isEmpty ? [settings.gateway] : found
     let signal = Task.detached { await StopSignal.wait() }
+    guard let blocks = try await podBlocks(settings, found, api, signal) else {
+      Terminal.complain("stopping; nothing was changed")
+      return
+    }
+    try settings.take(podBlocks: blocks)
+    let addresses = found.isEmpty ? settings.gateways : found
+    try Folders.make(settings)
     let status = try StatusPages(metrics: metrics, healthz: healthz)
     let informers = SharedInformers(api: api)
     let network = try await LocalNetwork.start(settings, informers: informers, nodeAddresses: addresses)
-    var node = agentSettings(settings, addresses, streamIdle: streamIdle)
+    var node = settings.nodeSettings(addresses)
+    node.streamingConnectionIdleTimeout = .seconds(streamIdle)
     node.clientAuthority = config.certificateAuthority.map { String(decoding: $0, as: UTF8.self) }
     let agent = NodeAgent(node, api: api) { await network.take($0) }
     var isKept = false
     do {
       try PluginFiles.install(settings, addresses: addresses)
       try await agent.start()
-      Terminal.say(Terminal.table([["node", settings.nodeName], ["pods", "\(settings.podBlock)"]]))
+      Terminal.say(
+        Terminal.table([
+          ["node", settings.nodeName],
+          ["pods", settings.podBlocks.map(\.description).joined(separator: ",")],
+        ]))
       isKept = await signal.value == .terminate
     } catch {
       await agent.stop(keepPods: false)
@@ -72,19 +84,23 @@ struct NodeCommand: AsyncParsableCommand {
     if !isKept { Folders.removeRunning(settings.dataFolder, settings.runFolder) }
   }
 
-  private func agentSettings(
-    _ settings: LocalClusterSettings, _ addresses: [IPAddress], streamIdle: Int
-  ) -> NodeSettings {
-    var node = NodeSettings(
-      nodeName: settings.nodeName, addresses: addresses, dataDirectory: settings.dataFolder,
-      runDirectory: settings.runFolder)
-    node.streamingConnectionIdleTimeout = .seconds(streamIdle)
-    node.podCIDRs = [settings.podBlock]
-    node.logDirectory = "\(settings.dataFolder)/log"
-    node.dnsAddresses = ["\(settings.dnsAddress)"]
-    node.containerd.cniConfDirectory = settings.cniConfigFolder
-    node.containerd.cniBinDirectory = settings.cniBinaryFolder
-    return node
+  /// Waits for them; nil when told to stop meanwhile.
+  private func podBlocks(
+    _ settings: LocalClusterSettings, _ addresses: [IPAddress], _ api: RemoteClient,
+    _ signal: Task<StopSignal, Never>
+  ) async throws -> [IPPrefix]? {
+    let node = settings.nodeSettings(addresses)
+    let waiting = Task { try await NodeAgent.podBlocks(node, api: api) }
+    let stopper = Task {
+      _ = await signal.value
+      waiting.cancel()
+    }
+    defer { stopper.cancel() }
+    do {
+      return try await waiting.value
+    } catch is CancellationError {
+      return nil
+    }
   }
 
   private func settings() throws(WeftError) -> LocalClusterSettings {
@@ -93,22 +109,32 @@ struct NodeCommand: AsyncParsableCommand {
         "CLI0001", object: "weft node", cause: "needs root to make links, rules and containers",
         next: "run it with sudo")
     }
-    guard let pods = IPPrefix(podCidr), let cluster = IPPrefix(clusterCidr),
-      let services = IPPrefix(serviceCidr),
-      cluster.contains(pods), pods.family == services.family, !cluster.contains(services)
+    let clusters = Self.blocks(clusterCidr)
+    let pods = podCidr.map(Self.blocks) ?? []
+    guard let first = clusters?.first, let clusters, let pods, let services = IPPrefix(serviceCidr),
+      pods.allSatisfy({ pod in clusters.contains { $0.contains(pod) } }),
+      Set(clusters.map(\.family)).count == clusters.count, Set(pods.map(\.family)).count == pods.count,
+      first.family == services.family, !first.contains(services)
     else {
       throw WeftError(
         "CLI0035",
-        object: "--pod-cidr \(podCidr), --cluster-cidr \(clusterCidr), --service-cidr \(serviceCidr)",
+        object: "--pod-cidr \(podCidr ?? "-"), --cluster-cidr \(clusterCidr), --service-cidr \(serviceCidr)",
         cause: "the first must be a block within the second, and the third apart from both",
         next: "write them as 10.42.1.0/24, 10.42.0.0/16 and 10.43.0.0/16")
     }
     var settings = LocalClusterSettings(
       dataFolder: places.dataDir, runFolder: places.runDir, nodeName: nodeName ?? NodeAddress.hostName,
-      api: SocketEndpoint(.v4(IPv4Address(bits: 0)), 0), clusterBlock: cluster, serviceBlock: services,
+      api: SocketEndpoint(.v4(IPv4Address(bits: 0)), 0), clusterBlocks: clusters, serviceBlock: services,
       withDemo: false)
-    settings.ownBlock = pods
+    settings.podBlocks = pods
     settings.network = network
     return settings
+  }
+
+  /// Blocks with commas between; nil when one is none.
+  private static func blocks(_ text: String) -> [IPPrefix]? {
+    let parts = text.split(separator: ",", omittingEmptySubsequences: false)
+    let blocks = parts.compactMap { IPPrefix($0) }
+    return blocks.count == parts.count ? blocks : nil
   }
 }

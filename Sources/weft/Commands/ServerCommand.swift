@@ -21,17 +21,22 @@ struct ServerCommand: AsyncParsableCommand {
   @OptionGroup var etcd: EtcdOptions
   @Option(help: "Addresses of Services. The first is the API's.") var serviceCidr = "10.43.0.0/16"
   @Option(help: "Where pods reach the API. Default: this machine's first address.") var advertise: String?
+  @Flag(inversion: .prefixedNo, help: "Whether nodes get their blocks of pod addresses from here.")
+  var allocateNodeCidrs = true
+  @OptionGroup var pods: PodNetworkOptions
   @OptionGroup var loadBalancer: LoadBalancerOptions
   @OptionGroup(title: "Who may ask, and what is written down of it") var authentication: AuthenticationOptions
 
   func run() async throws {
     logging.apply()
     let settings = try settings()
+    let nodeIPAM = try nodeIPAM()
     let signal = Task.detached { await StopSignal.wait() }
     let server = try await ClusterServer.start(settings)
     let informers = server.sharedInformers()
     var controllerSettings = ControllerSettings(of: server)
     controllerSettings.loadBalancerPool = try loadBalancer.pool()
+    controllerSettings.nodeIPAM = nodeIPAM
     let managers = Managers(server: server, informers: informers, settings: controllerSettings)
     if case .shared = settings.store { managers.startWhenLeading() } else { await managers.start() }
     Terminal.say(
@@ -44,6 +49,10 @@ struct ServerCommand: AsyncParsableCommand {
     await managers.stop()
     await informers.stop()
     await server.shutdown()
+  }
+
+  private func nodeIPAM() throws(WeftError) -> NodeIPAMSettings? {
+    try allocateNodeCidrs ? pods.nodeIPAM(services: [serviceCidr].compactMap { IPPrefix($0) }) : nil
   }
 
   private func settings() throws(WeftError) -> ServerSettings {

@@ -28,7 +28,7 @@ struct Up: AsyncParsableCommand {
   @Option(help: "Where the ingress listens for HTTP; `none` for no ingress.") var http = "0.0.0.0:80"
   @Option(help: "Where the node's metrics are served; `none` for nowhere.") var metrics = "127.0.0.1:10249"
   @Option(help: "Where the node's health is served; `none` for nowhere.") var healthz = "0.0.0.0:10256"
-  @Option(help: "Addresses of all pods.") var clusterCidr = "10.42.0.0/16"
+  @OptionGroup var pods: PodNetworkOptions
   @Option(help: "Addresses of Services. The first is the API's, the tenth is DNS.") var serviceCidr =
     "10.43.0.0/16"
   @Option(help: "The node's name. Default: the machine's.") var nodeName: String?
@@ -60,7 +60,9 @@ struct Up: AsyncParsableCommand {
         "CLI0001", object: "weft up", cause: "needs root to make links, rules and containers",
         next: "run it with sudo")
     }
-    guard let clusterBlock = IPPrefix(clusterCidr), let serviceBlock = IPPrefix(serviceCidr),
+    let clusterCidr = pods.clusterCidr
+    let blocks = pods.blocks
+    guard let clusterBlock = blocks?.first, let serviceBlock = IPPrefix(serviceCidr),
       clusterBlock.family == serviceBlock.family
     else {
       throw WeftError(
@@ -71,7 +73,8 @@ struct Up: AsyncParsableCommand {
     guard clusterBlock.family == .v4 else {
       throw WeftError(
         "CLI0007", object: "--cluster-cidr \(clusterCidr), --service-cidr \(serviceCidr)",
-        cause: "are IPv6 blocks, and the local cluster has IPv4 only", next: "choose IPv4 blocks")
+        cause: "are IPv6 blocks, and the local cluster has IPv4 first",
+        next: "choose IPv4 blocks; pods get both with --cluster-cidr 10.42.0.0/16,fd00:42::/56")
     }
     guard !clusterBlock.contains(serviceBlock), !serviceBlock.contains(clusterBlock),
       serviceBlock.length <= 28,
@@ -82,6 +85,7 @@ struct Up: AsyncParsableCommand {
         cause: "overlap or are too small", next: "choose blocks that do not overlap, a /24 or larger for pods"
       )
     }
+    let nodeIPAM = try pods.nodeIPAM(services: [serviceBlock])
     // The node carries its name as the label kubernetes.io/hostname too.
     if let nodeName, (Names.subdomainProblem(nodeName) ?? Names.labelValueProblem(nodeName)) != nil {
       throw WeftError(
@@ -92,8 +96,9 @@ struct Up: AsyncParsableCommand {
       dataFolder: places.dataDir, runFolder: places.runDir, nodeName: nodeName ?? NodeAddress.hostName,
       api: try endpoint(listen, "--listen"), http: try optional(http, "--http"),
       metrics: try optional(metrics, "--metrics"), healthz: try optional(healthz, "--healthz"),
-      clusterBlock: clusterBlock, serviceBlock: serviceBlock, withDemo: demo,
+      clusterBlocks: blocks ?? [], serviceBlock: serviceBlock, withDemo: demo,
       loadBalancerPool: try loadBalancer.pool())
+    settings.nodeIPAM = nodeIPAM
     settings.network = network
     return settings
   }

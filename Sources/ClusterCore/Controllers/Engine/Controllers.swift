@@ -17,10 +17,22 @@ public struct ControllerSettings: Sendable {
   public var workersPerController = 4
   /// A node whose Lease was not renewed for this long is not ready.
   public var nodeMonitorGracePeriod: Duration = .seconds(40)
+  /// The same for a node that has never said anything.
+  public var nodeStartupGracePeriod: Duration = .seconds(60)
+  /// How fast pods of nodes that are not ready are evicted.
+  public var nodeEviction = NodeEvictionSettings()
   /// How often Leases are compared with the clock.
   public var nodeMonitorPeriod: Duration = .seconds(5)
   /// Pods bound to a node that is gone for this long are deleted.
   public var podGarbageDelay: Duration = .seconds(40)
+  /// How often pods that nobody else removes are looked for.
+  public var podGarbagePeriod: Duration = .seconds(20)
+  /// Finished pods kept in the cluster; the oldest above that go. 0 keeps all.
+  public var terminatedPodsMax = 12_500
+  var clock = ControllerClock.system
+  /// Blocks of pod addresses for nodes; nil leaves them to somebody else (kube-controller-manager's
+  /// `--allocate-node-cidrs=false`).
+  public var nodeIPAM: NodeIPAMSettings?
   /// Addresses for Services of type LoadBalancer, unless the ConfigMap kube-system/weft-load-balancer names others.
   public var loadBalancerPool = AddressPool()
   /// Resources that the namespace controller empties and the garbage collector follows, beside custom ones.
@@ -130,6 +142,9 @@ public func startControllers(
     more.append(serviceAccountSecretController(context, token: maker))
   }
   func acting(as name: String) -> ControllerContext { context.acting(with: account?(name) ?? api) }
+  if let nodeIPAM = settings.nodeIPAM {
+    more.append(nodeIPAMController(acting(as: "node-controller"), nodeIPAM))
+  }
   return ControllersHandle(
     [
       namespaceController(acting(as: "namespace-controller")),
@@ -144,6 +159,7 @@ public func startControllers(
       claimProtectionController(acting(as: "pvc-protection-controller")),
       volumeProtectionController(acting(as: "pv-protection-controller")),
       nodeLifecycleController(acting(as: "node-controller")),
+      taintEvictionController(acting(as: "node-controller")),
       podGarbageCollector(acting(as: "pod-garbage-collector")),
       loadBalancerController(acting(as: "service-controller")),
     ] + more, events: events)

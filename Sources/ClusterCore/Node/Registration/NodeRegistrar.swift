@@ -9,7 +9,8 @@ import Logging
 actor NodeRegistrar {
   private let api: any ClusterAPI
   private let settings: NodeSettings
-  private let cri: CRIClient
+  /// Nil while the node waits for its pod CIDRs and nothing can run.
+  private let cri: CRIClient?
   private let log = Logger(label: "node")
   private var task: Task<Void, Never>?
   private var lastWritten: JSON = .null
@@ -20,12 +21,17 @@ actor NodeRegistrar {
   /// What the API server compares the agent's certificate with.
   private let certificateDigest: String?
 
-  init(_ api: any ClusterAPI, _ settings: NodeSettings, _ cri: CRIClient, certificateDigest: String?) {
+  init(_ api: any ClusterAPI, _ settings: NodeSettings, _ cri: CRIClient?, certificateDigest: String?) {
     self.api = api
     self.certificateDigest = certificateDigest
     self.settings = settings
     self.cri = cri
   }
+
+  /// What a node says of itself as long as nobody has given it pod CIDRs: kubelet's words around ours.
+  static let withoutBlocks =
+    "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady "
+    + "message:Network plugin returns error: the node has no pod CIDR yet"
 
   func start() { task = Task { await self.run() } }
 
@@ -56,18 +62,20 @@ actor NodeRegistrar {
     }
   }
 
-  private func register() async throws {
+  /// - Returns: the Node object, as far as it is known after this.
+  @discardableResult func register() async throws -> JSON {
     let wanted = planNode(settings, certificateDigest: certificateDigest)
     let current: JSON
     do {
       current = try await api.get(.nodes, namespace: "", name: settings.nodeName)
     } catch let error as APIStatusError where error.isNotFound {
       do {
-        _ = try await api.create(.nodes, wanted, options: WriteOptions(fieldManager: "weft-node"))
+        let made = try await api.create(.nodes, wanted, options: WriteOptions(fieldManager: "weft-node"))
         log.info("node registered", metadata: ["node": "\(settings.nodeName)"])
+        return made
       } catch let error as APIStatusError where error.isAlreadyExists {
+        return try await api.get(.nodes, namespace: "", name: settings.nodeName)
       }
-      return
     }
     var patch: JSON = [:]
     for (key, value) in wanted.labels where current.labels[key] != value {
@@ -80,14 +88,13 @@ actor NodeRegistrar {
       patch.set(cidr, at: "spec", "podCIDR")
       patch.set(wanted.at("spec", "podCIDRs"), at: "spec", "podCIDRs")
     }
-    if patch.object?.isEmpty == false {
-      _ = try await api.patch(
-        .nodes, namespace: "", name: settings.nodeName, patch: .merge(patch), subresource: nil,
-        options: WriteOptions(fieldManager: "weft-node"))
-    }
+    guard patch.object?.isEmpty == false else { return current }
+    return try await api.patch(
+      .nodes, namespace: "", name: settings.nodeName, patch: .merge(patch), subresource: nil,
+      options: WriteOptions(fieldManager: "weft-node"))
   }
 
-  private func renewLease() async throws {
+  func renewLease() async throws {
     let now = Timestamp.nowMicroText()
     let patch: JSON = ["spec": ["renewTime": JSON(now), "holderIdentity": JSON(settings.nodeName)]]
     do {
@@ -114,6 +121,7 @@ actor NodeRegistrar {
 
   /// Why pods cannot run here now; nil when they can.
   private func runtimeFailure() async -> String? {
+    guard let cri else { return Self.withoutBlocks }
     guard let conditions = try? await cri.runtimeConditions() else { return "container runtime is down" }
     let bad = conditions.first { !$0.status }
     return bad.map {
@@ -121,10 +129,10 @@ actor NodeRegistrar {
     }
   }
 
-  private func writeStatus(failure: String?, force: Bool) async throws {
-    if runtimeVersion.isEmpty { runtimeVersion = (try? await cri.version().runtimeVersion) ?? "" }
+  func writeStatus(failure: String?, force: Bool) async throws {
+    if runtimeVersion.isEmpty { runtimeVersion = (try? await cri?.version().runtimeVersion) ?? "" }
     let machine = observeMachine(dataDirectory: settings.dataDirectory, runtimeVersion: runtimeVersion)
-    let images = ((try? await cri.listImages()) ?? []).prefix(50).map { image -> JSON in
+    let images = ((try? await cri?.listImages()) ?? []).prefix(50).map { image -> JSON in
       ["names": JSON(image.repoDigests + image.repoTags), "sizeBytes": JSON(image.size)]
     }
     let old = try await api.get(.nodes, namespace: "", name: settings.nodeName).status
@@ -135,7 +143,9 @@ actor NodeRegistrar {
     let essence = status.withoutHeartbeats
     let isDue = ContinuousClock.now - lastWrite > .seconds(300)
     wasReady = health.isReady
-    guard force || isDue || essence != lastWritten else { return }
+    // The control plane turned it Unknown while we were silent.
+    let isOverruled = old.readyStatus != status.readyStatus
+    guard force || isDue || isOverruled || essence != lastWritten else { return }
     _ = try await api.patch(
       .nodes, namespace: "", name: settings.nodeName, patch: .merge(["status": status]),
       subresource: "status",
@@ -146,6 +156,10 @@ actor NodeRegistrar {
 }
 
 extension JSON {
+  fileprivate var readyStatus: String? {
+    self["conditions"]?.elements.first { $0["type"]?.string == "Ready" }?["status"]?.string
+  }
+
   /// A node's status without what changes on every look.
   fileprivate var withoutHeartbeats: JSON {
     var copy = self
