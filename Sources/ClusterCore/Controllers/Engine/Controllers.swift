@@ -28,6 +28,8 @@ public struct ControllerSettings: Sendable {
   /// What an aggregated API (`GROUP/VERSION`) serves that can be listed and deleted; nil when it does not say.
   /// Without this the content of aggregated APIs is left to them.
   public var aggregatedResources: (@Sendable (_ groupVersion: String) async -> [TrackedResource]?)?
+  /// Seconds since 1970 by which workloads count deadlines and schedules.
+  var clock: @Sendable () -> Int64 = { Timestamp.now().seconds }
   public init() {}
 }
 
@@ -47,6 +49,8 @@ struct ControllerContext: Sendable {
     context.api = api
     return context
   }
+
+  var now: Int64 { settings.clock() }
 
   func queue<Key>(_ name: String) -> WorkQueue<Key> { WorkQueue(name: name, metrics: metrics) }
 }
@@ -133,6 +137,12 @@ public func startControllers(
       deploymentController(acting(as: "deployment-controller")),
       replicaController(acting(as: "replicaset-controller"), of: .replicaSet),
       replicaController(acting(as: "replication-controller"), of: .replicationController),
+      statefulSetController(acting(as: "statefulset-controller")),
+      daemonSetController(acting(as: "daemon-set-controller")),
+      jobController(acting(as: "job-controller")),
+      orphanedJobPodController(acting(as: "job-controller")),
+      finishedJobController(acting(as: "ttl-after-finished-controller")),
+      cronJobController(acting(as: "cronjob-controller")),
       endpointSliceController(acting(as: "endpointslice-controller")),
       garbageCollector(acting(as: "generic-garbage-collector")),
       resourceQuotaController(acting(as: "resourcequota-controller")),
