@@ -14,6 +14,8 @@ public struct ControllerSettings: Sendable {
   public var rootCertificate = ""
   /// Makes the tokens that Secrets ask for; without it they stay empty.
   public var secretToken: SecretTokenMaker?
+  /// Approves and signs requests for certificates; without it nobody does.
+  public var certificateSigner: CertificateSigner?
   public var workersPerController = 4
   /// A node whose Lease was not renewed for this long is not ready.
   public var nodeMonitorGracePeriod: Duration = .seconds(40)
@@ -128,6 +130,9 @@ public func startControllers(
   if let maker = settings.secretToken {
     more.append(serviceAccountSecretController(context, token: maker))
   }
+  if let signer = settings.certificateSigner {
+    more.append(certificateController(acting(as: "certificate-controller"), signer: signer))
+  }
   func acting(as name: String) -> ControllerContext { context.acting(with: account?(name) ?? api) }
   return ControllersHandle(
     [
@@ -143,7 +148,10 @@ public func startControllers(
       orphanedJobPodController(acting(as: "job-controller")),
       finishedJobController(acting(as: "ttl-after-finished-controller")),
       cronJobController(acting(as: "cronjob-controller")),
+      disruptionController(acting(as: "disruption-controller")),
       endpointSliceController(acting(as: "endpointslice-controller")),
+      endpointsController(acting(as: "endpoint-controller")),
+      endpointSliceMirroringController(acting(as: "endpointslicemirroring-controller")),
       garbageCollector(acting(as: "generic-garbage-collector")),
       resourceQuotaController(acting(as: "resourcequota-controller")),
       claimProtectionController(acting(as: "pvc-protection-controller")),
