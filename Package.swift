@@ -108,7 +108,8 @@ let modules: [Module] = [
   Module(name: "ClusterView", path: "Sources/ClusterCore/View", on: ["ClusterObjects", "Addresses"]),
   Module(
     name: "ClusterControllers", path: "Sources/ClusterCore/Controllers",
-    on: ["ClusterObjects", "ClusterClient", "Diagnostics", "Addresses"], packages: ["Logging"]),
+    on: ["ClusterObjects", "ClusterClient", "Diagnostics", "Addresses"], packages: ["Logging"],
+    testsOn: ["FuzzLab"]),
   Module(
     name: "ClusterScheduler", path: "Sources/ClusterCore/Scheduler",
     on: ["ClusterObjects", "ClusterClient", "Diagnostics"], packages: ["Logging"]),

@@ -79,7 +79,7 @@ struct MemoryState {
     }
     var new = input
     switch subresource {
-    case "status":
+    case "status", "approval":
       new = old
       new["status"] = input["status"]
     case "finalize":

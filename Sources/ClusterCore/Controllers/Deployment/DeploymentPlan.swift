@@ -44,21 +44,12 @@ struct RolloutBounds: Equatable {
     wanted = deployment.at("spec", "replicas")?.int ?? 1
     isRecreate = deployment.at("spec", "strategy", "type")?.string == "Recreate"
     let rolling = deployment.at("spec", "strategy", "rollingUpdate")
-    maxSurge = Self.share(rolling?["maxSurge"] ?? "25%", of: wanted, roundsUp: true)
+    maxSurge = scaledShare(rolling?["maxSurge"] ?? "25%", of: wanted, roundsUp: true)
     maxUnavailable = min(
-      wanted, Self.share(rolling?["maxUnavailable"] ?? "25%", of: wanted, roundsUp: false))
+      wanted, scaledShare(rolling?["maxUnavailable"] ?? "25%", of: wanted, roundsUp: false))
     // Both zero would never move.
     if maxSurge == 0, maxUnavailable == 0 { maxUnavailable = 1 }
     if isRecreate { maxSurge = 0 }
-  }
-
-  /// A number, or a percentage of `whole`.
-  static func share(_ value: JSON, of whole: Int, roundsUp: Bool) -> Int {
-    if let number = value.int { return max(0, number) }
-    guard let text = value.string, text.hasSuffix("%"), let percent = Int(text.dropLast()), percent >= 0,
-      percent <= 1_000_000
-    else { return 0 }
-    return (percent * whole + (roundsUp ? 99 : 0)) / 100
   }
 }
 
@@ -71,25 +62,8 @@ func comparableTemplate(_ object: JSON) -> JSON {
   return template
 }
 
-/// FNV-1a of the canonical template, in letters and digits that spell no words.
 func templateHash(_ deployment: JSON) -> String {
-  func canonical(_ value: JSON) -> JSON {
-    switch value {
-    case .object(let object): .object(object.mapValues(canonical).sortedByKey())
-    case .array(let elements): .array(elements.map(canonical))
-    default: value
-    }
-  }
-  var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-  var bytes = canonical(comparableTemplate(deployment)).bytes
-  if let collisions = deployment.at("status", "collisionCount")?.int { bytes += Array("\(collisions)".utf8) }
-  for byte in bytes { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01b3 }
-  let alphabet = Array("bcdfghjklmnpqrstvwxz2456789")
-  return String(
-    (0..<10).map { _ in
-      defer { hash /= UInt64(alphabet.count) }
-      return alphabet[Int(hash % UInt64(alphabet.count))]
-    })
+  stableHash(comparableTemplate(deployment), collisions: deployment.at("status", "collisionCount")?.int)
 }
 
 extension JSON {

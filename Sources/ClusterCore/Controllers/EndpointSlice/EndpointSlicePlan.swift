@@ -27,7 +27,7 @@ enum SliceNames {
 }
 
 /// One group of endpoints: same family, same ports.
-private struct SliceGroup: Hashable {
+struct SliceGroup: Hashable {
   var family: String
   var ports: [JSON]
 }
@@ -41,7 +41,7 @@ func planEndpointSlices(
   let families = addressFamilies(service)
   for family in families {
     for pod in pods.sorted(by: { $0.key < $1.key }) {
-      guard let endpoint = endpoint(for: pod, of: service, family: family, nodes: nodes) else { continue }
+      guard let endpoint = podEndpoint(pod, of: service, family: family, nodes: nodes) else { continue }
       let group = SliceGroup(family: family, ports: resolvedPorts(service, pod))
       if wanted[group] == nil { order.append(group) }
       wanted[group, default: []].append(endpoint)
@@ -53,6 +53,17 @@ func planEndpointSlices(
       wanted[group] = []
     }
   }
+  return planSlices(wanted, order, slices: slices) {
+    sliceObject(service, $0, $1, from: $2, triggerTime: triggerTime)
+  }
+}
+
+/// The slices of some groups, given what there is. `make` writes one: for a group, with these endpoints, from the slice
+/// that there is.
+func planSlices(
+  _ wanted: [SliceGroup: [JSON]], _ order: [SliceGroup], slices: [JSON],
+  make: (SliceGroup, [JSON], JSON?) -> JSON
+) -> EndpointSlicePlan {
   var plan = EndpointSlicePlan()
   let owned = slices.filter { !$0.isTerminating }
   for group in order {
@@ -63,11 +74,11 @@ func planEndpointSlices(
         plan.delete.append(slice)
         continue
       }
-      let changed = sliceObject(service, group, endpoints, from: slice, triggerTime: triggerTime)
+      let changed = make(group, endpoints, slice)
       if changed != slice { plan.update.append(changed) }
     }
     for endpoints in placed.new {
-      plan.create.append(sliceObject(service, group, endpoints, from: nil, triggerTime: triggerTime))
+      plan.create.append(make(group, endpoints, nil))
     }
   }
   plan.delete += owned.filter { !order.contains(sliceGroup($0)) }
@@ -78,13 +89,13 @@ private func sliceGroup(_ slice: JSON) -> SliceGroup {
   SliceGroup(
     family: slice["addressType"]?.string ?? "",
     ports: (slice["ports"]?.elements ?? []).map {
-      portObject(
+      slicePort(
         name: $0["name"]?.string ?? "", number: $0["port"]?.int ?? 0,
         transport: $0["protocol"]?.string ?? "TCP", application: $0["appProtocol"]?.string)
     })
 }
 
-private func portObject(name: String, number: Int, transport: String, application: String?) -> JSON {
+func slicePort(name: String, number: Int, transport: String, application: String?) -> JSON {
   var port: JSON = ["name": JSON(name), "protocol": JSON(transport), "port": JSON(number)]
   if let application { port["appProtocol"] = JSON(application) }
   return port
@@ -130,14 +141,14 @@ private func endpointIdentity(_ endpoint: JSON) -> String {
 }
 
 /// `IPv4` and/or `IPv6`, as the Service says or its address shows.
-private func addressFamilies(_ service: JSON) -> [String] {
+func addressFamilies(_ service: JSON) -> [String] {
   let said = service.at("spec", "ipFamilies")?.elements.compactMap(\.string) ?? []
   if !said.isEmpty { return said }
   return service.at("spec", "clusterIP")?.string?.contains(":") == true ? ["IPv6"] : ["IPv4"]
 }
 
 /// The Service's ports as this pod serves them; named target ports are looked up in its containers.
-private func resolvedPorts(_ service: JSON, _ pod: JSON) -> [JSON] {
+func resolvedPorts(_ service: JSON, _ pod: JSON) -> [JSON] {
   (service.at("spec", "ports")?.elements ?? []).compactMap { port in
     let transport = port["protocol"]?.string ?? "TCP"
     let number: Int?
@@ -147,7 +158,7 @@ private func resolvedPorts(_ service: JSON, _ pod: JSON) -> [JSON] {
     default: number = port["port"]?.int
     }
     guard let number else { return nil }
-    return portObject(
+    return slicePort(
       name: port["name"]?.string ?? "", number: number, transport: transport,
       application: port["appProtocol"]?.string)
   }.sorted { ($0["name"]?.string ?? "") < ($1["name"]?.string ?? "") }
@@ -165,8 +176,8 @@ private func containerPort(_ pod: JSON, _ name: String, _ transport: String) -> 
 }
 
 /// The endpoint of a pod, or nil while it has no address of this family or will never serve again.
-private func endpoint(
-  for pod: JSON, of service: JSON, family: String, nodes: (String) -> JSON?
+func podEndpoint(
+  _ pod: JSON, of service: JSON, family: String, nodes: (String) -> JSON?
 ) -> JSON? {
   guard !PodState.isFinished(pod) else { return nil }
   var addresses = (pod.at("status", "podIPs")?.elements ?? []).compactMap { $0["ip"]?.string }

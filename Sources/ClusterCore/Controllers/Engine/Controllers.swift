@@ -14,6 +14,8 @@ public struct ControllerSettings: Sendable {
   public var rootCertificate = ""
   /// Makes the tokens that Secrets ask for; without it they stay empty.
   public var secretToken: SecretTokenMaker?
+  /// Approves and signs requests for certificates; without it nobody does.
+  public var certificateSigner: CertificateSigner?
   public var workersPerController = 4
   /// A node whose Lease was not renewed for this long is not ready.
   public var nodeMonitorGracePeriod: Duration = .seconds(40)
@@ -40,6 +42,8 @@ public struct ControllerSettings: Sendable {
   /// What an aggregated API (`GROUP/VERSION`) serves that can be listed and deleted; nil when it does not say.
   /// Without this the content of aggregated APIs is left to them.
   public var aggregatedResources: (@Sendable (_ groupVersion: String) async -> [TrackedResource]?)?
+  /// Seconds since 1970 by which workloads count deadlines and schedules.
+  var clock: @Sendable () -> Int64 = { Timestamp.now().seconds }
   public init() {}
 }
 
@@ -59,6 +63,8 @@ struct ControllerContext: Sendable {
     context.api = api
     return context
   }
+
+  var now: Int64 { settings.clock() }
 
   func queue<Key>(_ name: String) -> WorkQueue<Key> { WorkQueue(name: name, metrics: metrics) }
 }
@@ -141,6 +147,9 @@ public func startControllers(
   if let maker = settings.secretToken {
     more.append(serviceAccountSecretController(context, token: maker))
   }
+  if let signer = settings.certificateSigner {
+    more.append(certificateController(acting(as: "certificate-controller"), signer: signer))
+  }
   func acting(as name: String) -> ControllerContext { context.acting(with: account?(name) ?? api) }
   if let nodeIPAM = settings.nodeIPAM {
     more.append(nodeIPAMController(acting(as: "node-controller"), nodeIPAM))
@@ -153,7 +162,16 @@ public func startControllers(
       deploymentController(acting(as: "deployment-controller")),
       replicaController(acting(as: "replicaset-controller"), of: .replicaSet),
       replicaController(acting(as: "replication-controller"), of: .replicationController),
+      statefulSetController(acting(as: "statefulset-controller")),
+      daemonSetController(acting(as: "daemon-set-controller")),
+      jobController(acting(as: "job-controller")),
+      orphanedJobPodController(acting(as: "job-controller")),
+      finishedJobController(acting(as: "ttl-after-finished-controller")),
+      cronJobController(acting(as: "cronjob-controller")),
+      disruptionController(acting(as: "disruption-controller")),
       endpointSliceController(acting(as: "endpointslice-controller")),
+      endpointsController(acting(as: "endpoint-controller")),
+      endpointSliceMirroringController(acting(as: "endpointslicemirroring-controller")),
       garbageCollector(acting(as: "generic-garbage-collector")),
       resourceQuotaController(acting(as: "resourcequota-controller")),
       claimProtectionController(acting(as: "pvc-protection-controller")),

@@ -13,11 +13,14 @@ struct ReplicaKind: Sendable {
   var kind: String
   /// The queue's and the controller's name, upstream's.
   var name: String
+  /// What its events name as their source.
+  var source: String
 
-  static let replicaSet = ReplicaKind(resource: .replicaSets, kind: "ReplicaSet", name: "replicaset")
+  static let replicaSet = ReplicaKind(
+    resource: .replicaSets, kind: "ReplicaSet", name: "replicaset", source: "replicaset-controller")
   static let replicationController = ReplicaKind(
-    resource: GroupVersionResource("", "v1", "replicationcontrollers"), kind: "ReplicationController",
-    name: "replicationmanager")
+    resource: .replicationControllers, kind: "ReplicationController", name: "replicationmanager",
+    source: "replication-controller")
 }
 
 func replicaController(_ context: ControllerContext, of kind: ReplicaKind) -> Controller {
@@ -26,40 +29,12 @@ func replicaController(_ context: ControllerContext, of kind: ReplicaKind) -> Co
   let pods = context.informers.informer(.pods)
   let expectations = Expectations()
 
-  /// The sets that a pod concerns: its owner, or those whose selector would adopt it.
-  @Sendable func concerned(_ pod: JSON) -> [ObjectKey] {
-    if let owner = pod.controllerReference {
-      guard owner["kind"]?.string == kind.kind, let name = owner["name"]?.string else { return [] }
-      return [ObjectKey(pod.namespace, name)]
-    }
-    return sets.objects(.namespace, pod.namespace).filter {
-      SelectorMatch.matches($0.podSelector, pod.labels)
-    }.map(\.key)
-  }
-
-  let registrations = [
-    sets.onChange { changes in
-      for change in changes {
-        if change.isDeletion { expectations.forget(change.key) }
-        queue.add(change.key)
-      }
-    },
-    pods.onChange { changes in
-      for change in changes {
-        for state in [change.old, change.new].compactMap(\.self) {
-          for key in concerned(state) {
-            expectations.see(key, "+" + state.uid)
-            if change.isDeletion || change.new?.isTerminating == true {
-              expectations.see(key, "-" + state.uid)
-            }
-            queue.add(key)
-          }
-        }
-      }
-    },
-  ]
+  let registrations = followOwners(
+    kind.kind, sets, pods: pods, expectations: expectations, queue: queue, selector: \.podSelector)
+  let control = PodControl(
+    context: context, pods: pods, expectations: expectations, source: kind.source)
   let controller = ReplicaSetReconciler(
-    context: context, kind: kind, sets: sets, pods: pods, expectations: expectations)
+    context: context, kind: kind, sets: sets, pods: pods, expectations: expectations, control: control)
   return Controller(
     kind.name, context, queue: queue, registrations: registrations,
     resync: { for key in sets.snapshot.keys { queue.add(key) } }
@@ -72,6 +47,7 @@ private struct ReplicaSetReconciler: Sendable {
   let sets: Informer
   let pods: Informer
   let expectations: Expectations
+  let control: PodControl
 
   func reconcile(_ key: ObjectKey) async throws -> Duration? {
     if let wait = expectations.wait(key) { return wait }
@@ -81,80 +57,17 @@ private struct ReplicaSetReconciler: Sendable {
       $0.isControlled(by: set) || SelectorMatch.matches(selector, $0.labels)
     }
     let plan = planReplicaSet(set, pods: candidates)
-    for pod in plan.adopt { try await changeOwner(pod, of: set, adopts: true) }
-    for pod in plan.release { try await changeOwner(pod, of: set, adopts: false) }
+    for pod in plan.adopt { try await control.changeOwner(pod, of: set, adopts: true) }
+    for pod in plan.release { try await control.changeOwner(pod, of: set, adopts: false) }
     var failure: (any Error)?
     do {
-      try await create(min(plan.create, burstMax), for: set)
-      try await delete(Array(plan.delete.prefix(burstMax)), of: set)
+      let made = min(plan.create, burstMax)
+      try await control.create(Array(repeating: podFromTemplate(of: set), count: made), for: set)
+      try await control.delete(Array(plan.delete.prefix(burstMax)), of: set)
     } catch { failure = error }
     try await writeStatus(set, plan, failure: failure)
     if let failure { throw failure }
     return plan.availableIn.map { .seconds($0) }
-  }
-
-  /// In batches of 1, 2, 4, …: a quota or a bad template is met once, not five hundred times.
-  private func create(_ count: Int, for set: JSON) async throws {
-    var remaining = count
-    var batch = 1
-    while remaining > 0 {
-      let size = min(batch, remaining)
-      try await withThrowingTaskGroup(of: Void.self) { group in
-        for _ in 0..<size { group.addTask { try await createOne(for: set) } }
-        try await group.waitForAll()
-      }
-      remaining -= size
-      batch *= 2
-    }
-  }
-
-  private func createOne(for set: JSON) async throws {
-    do {
-      let pod = try await context.api.create(.pods, podFromTemplate(of: set), options: context.options)
-      expectations.expect(set.key, "+" + pod.uid) { pods[pod.key] != nil }
-      context.events.record(
-        set, "Normal", "SuccessfulCreate", "Created pod: \(pod.name)", from: "replicaset-controller")
-    } catch let error as APIStatusError {
-      // A namespace on its way out takes no new pods; nothing is wrong with the set.
-      if error.isOfEndingNamespace { return }
-      context.events.record(
-        set, "Warning", "FailedCreate", "Error creating: \(error.message)", from: "replicaset-controller")
-      throw error
-    }
-  }
-
-  private func delete(_ doomed: [JSON], of set: JSON) async throws {
-    for pod in doomed {
-      expectations.expect(set.key, "-" + pod.uid) { pods[pod.key]?.isTerminating ?? true }
-      do {
-        try await context.api.delete(
-          .pods, namespace: pod.namespace, name: pod.name, options: DeleteOptions(uid: pod.uid))
-        context.events.record(
-          set, "Normal", "SuccessfulDelete", "Deleted pod: \(pod.name)", from: "replicaset-controller")
-      } catch let error as APIStatusError where error.isNotFound || error.isConflict {
-        expectations.see(set.key, "-" + pod.uid)
-      } catch {
-        expectations.see(set.key, "-" + pod.uid)
-        throw error
-      }
-    }
-  }
-
-  private func changeOwner(_ pod: JSON, of set: JSON, adopts: Bool) async throws {
-    let others = pod.ownerReferences.filter { $0["uid"]?.string != set.uid }
-    let owners = adopts ? others + [set.controllerReferenceToThis] : others
-    // The pod as it was seen, and no other of its name.
-    let patch: JSON = [
-      "metadata": [
-        "uid": JSON(pod.uid), "resourceVersion": JSON(pod.resourceVersion),
-        "ownerReferences": owners.isEmpty ? .null : .array(owners),
-      ]
-    ]
-    do {
-      _ = try await context.api.patch(
-        .pods, namespace: pod.namespace, name: pod.name, patch: .merge(patch), subresource: nil,
-        options: context.options)
-    } catch let error as APIStatusError where error.isNotFound {}
   }
 
   private func writeStatus(_ set: JSON, _ plan: ReplicaSetPlan, failure: (any Error)?) async throws {

@@ -1,0 +1,146 @@
+// Making, deleting and adopting pods for an owner, as every workload controller does it: in batches that grow,
+// with upstream's events, remembering what the informer has not shown yet.
+
+import ClusterClient
+import ClusterObjects
+import Diagnostics
+
+/// The pods of one kind of owner.
+struct PodControl: Sendable {
+  let context: ControllerContext
+  let pods: Informer
+  let expectations: Expectations
+  /// What events name as their source.
+  let source: String
+
+  /// In batches of 1, 2, 4, …: a quota or a bad template is met once, not five hundred times. The first failure
+  /// ends it, after its batch.
+  func create(_ wanted: [JSON], for owner: JSON) async throws {
+    var rest = wanted[...]
+    var batch = 1
+    while !rest.isEmpty {
+      let now = rest.prefix(batch)
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        for pod in now { group.addTask { try await createOne(pod, for: owner) } }
+        try await group.waitForAll()
+      }
+      rest = rest.dropFirst(batch)
+      batch *= 2
+    }
+  }
+
+  private func createOne(_ wanted: JSON, for owner: JSON) async throws {
+    do {
+      let pod = try await context.api.create(.pods, wanted, options: context.options)
+      expectations.expect(owner.key, "+" + pod.uid) { pods[pod.key] != nil }
+      record(owner, .normal("SuccessfulCreate", "Created pod: \(pod.name)"))
+    } catch let error as APIStatusError {
+      // A namespace on its way out takes no new pods; nothing is wrong with the owner.
+      if error.isNamespaceTerminating { return }
+      record(owner, .warning("FailedCreate", "Error creating: \(error.message)"))
+      throw error
+    }
+  }
+
+  func delete(_ doomed: [JSON], of owner: JSON) async throws {
+    for pod in doomed {
+      expectations.expect(owner.key, "-" + pod.uid) { pods[pod.key]?.isTerminating ?? true }
+      do {
+        try await context.api.delete(
+          .pods, namespace: pod.namespace, name: pod.name, options: DeleteOptions(uid: pod.uid))
+        record(owner, .normal("SuccessfulDelete", "Deleted pod: \(pod.name)"))
+      } catch let error as APIStatusError where error.isNotFound || error.isConflict {
+        expectations.see(owner.key, "-" + pod.uid)
+      } catch {
+        expectations.see(owner.key, "-" + pod.uid)
+        throw error
+      }
+    }
+  }
+
+  func changeOwner(_ pod: JSON, of owner: JSON, adopts: Bool) async throws {
+    let others = pod.ownerReferences.filter { $0["uid"]?.string != owner.uid }
+    let owners = adopts ? others + [owner.controllerReferenceToThis] : others
+    try await patch(pod, ["ownerReferences": owners.isEmpty ? .null : .array(owners)])
+  }
+
+  /// Changes the metadata of the pod as it was seen, and of no other of its name.
+  func patch(_ pod: JSON, _ metadata: JSON) async throws {
+    var metadata = metadata
+    metadata["uid"] = JSON(pod.uid)
+    metadata["resourceVersion"] = JSON(pod.resourceVersion)
+    do {
+      _ = try await context.api.patch(
+        .pods, namespace: pod.namespace, name: pod.name, patch: .merge(["metadata": metadata]),
+        subresource: nil, options: context.options)
+    } catch let error as APIStatusError where error.isNotFound {}
+  }
+
+  func record(_ owner: JSON, _ event: PlannedEvent) {
+    context.events.record(owner, event.type, event.reason, event.message, from: source)
+  }
+}
+
+extension APIStatusError {
+  /// Refused because the namespace goes: not a fault of what was to be created.
+  var isNamespaceTerminating: Bool { reason == "Forbidden" && message.contains("being terminated") }
+}
+
+/// Which of the pods around an owner are its own: adopted, released, or as they were.
+struct PodClaims: Equatable {
+  var owned: [JSON] = []
+  var adopt: [JSON] = []
+  var release: [JSON] = []
+
+  /// `isMember` says which names may be adopted at all.
+  init(
+    _ owner: JSON, pods: [JSON], selector: JSON?, isMember: (JSON) -> Bool = { _ in true }
+  ) {
+    for pod in pods {
+      let matches = SelectorMatch.matches(selector, pod.labels) && isMember(pod)
+      if pod.isControlled(by: owner) {
+        if matches { owned.append(pod) } else if !owner.isTerminating { release.append(pod) }
+      } else if pod.controllerReference == nil, matches, !pod.isTerminating, !owner.isTerminating {
+        adopt.append(pod)
+        owned.append(pod)
+      }
+    }
+  }
+}
+
+/// Keeps a queue informed of the owners of one kind and of the pods that concern them.
+func followOwners(
+  _ kind: String, _ owners: Informer, pods: Informer, expectations: Expectations, queue: WorkQueue<ObjectKey>,
+  selector: @escaping @Sendable (JSON) -> JSON? = { $0.at("spec", "selector") }
+) -> [InformerRegistration] {
+  @Sendable func concerned(_ pod: JSON) -> [ObjectKey] {
+    if let owner = pod.controllerReference {
+      guard owner["kind"]?.string == kind, let name = owner["name"]?.string else { return [] }
+      return [ObjectKey(pod.namespace, name)]
+    }
+    return owners.objects(.namespace, pod.namespace).filter {
+      SelectorMatch.matches(selector($0), pod.labels)
+    }.map(\.key)
+  }
+  return [
+    owners.onChange { changes in
+      for change in changes {
+        if change.isDeletion { expectations.forget(change.key) }
+        queue.add(change.key)
+      }
+    },
+    pods.onChange { changes in
+      for change in changes {
+        for state in [change.old, change.new].compactMap(\.self) {
+          for key in concerned(state) {
+            expectations.see(key, "+" + state.uid)
+            if change.isDeletion || change.new?.isTerminating == true {
+              expectations.see(key, "-" + state.uid)
+            }
+            queue.add(key)
+          }
+        }
+      }
+    },
+  ]
+}
