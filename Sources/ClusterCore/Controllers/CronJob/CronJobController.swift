@@ -100,7 +100,7 @@ private struct CronJobReconciler: Sendable {
         .warning("FailedCreate", "Error creating job: \(error.message)"))
       return nil
     } catch let error as APIStatusError {
-      if error.isNamespaceTerminating { return nil }
+      if error.isOfEndingNamespace { return nil }
       record(cron, .warning("FailedCreate", "Error creating job: \(error.message)"))
       throw error
     }

@@ -55,7 +55,7 @@ func endpointsController(_ context: ControllerContext) -> Controller {
       _ = try await context.api.create(.endpoints, wanted, options: context.options)
     } catch let error as APIStatusError {
       // Made before, and the informer is behind: its change will come.
-      if error.isAlreadyExists || error.isNamespaceTerminating { return nil }
+      if error.isAlreadyExists || error.isOfEndingNamespace { return nil }
       throw error
     }
     return nil
@@ -102,7 +102,7 @@ func endpointSliceMirroringController(_ context: ControllerContext) -> Controlle
       do {
         let made = try await context.api.create(.endpointSlices, slice, options: context.options)
         expectations.expect(key, made.uid) { slices[made.key] != nil }
-      } catch let error as APIStatusError where error.isNamespaceTerminating { return nil }
+      } catch let error as APIStatusError where error.isOfEndingNamespace { return nil }
     }
     for slice in plan.update {
       _ = try await context.api.update(.endpointSlices, slice, subresource: nil, options: context.options)

@@ -87,7 +87,7 @@ private struct StatefulSetReconciler: Sendable {
       control.record(set, .normal("SuccessfulCreate", "\(words) successful"))
     } catch let error as APIStatusError {
       // Made before, and the informer is behind; or the last of this name has not gone yet.
-      if error.isAlreadyExists || error.isNamespaceTerminating { return }
+      if error.isAlreadyExists || error.isOfEndingNamespace { return }
       control.record(set, .warning("FailedCreate", "\(words) failed error: \(error.message)"))
       throw error
     } catch let error as ClaimFailure {

@@ -36,7 +36,7 @@ struct PodControl: Sendable {
       record(owner, .normal("SuccessfulCreate", "Created pod: \(pod.name)"))
     } catch let error as APIStatusError {
       // A namespace on its way out takes no new pods; nothing is wrong with the owner.
-      if error.isNamespaceTerminating { return }
+      if error.isOfEndingNamespace { return }
       record(owner, .warning("FailedCreate", "Error creating: \(error.message)"))
       throw error
     }
@@ -79,11 +79,6 @@ struct PodControl: Sendable {
   func record(_ owner: JSON, _ event: PlannedEvent) {
     context.events.record(owner, event.type, event.reason, event.message, from: source)
   }
-}
-
-extension APIStatusError {
-  /// Refused because the namespace goes: not a fault of what was to be created.
-  var isNamespaceTerminating: Bool { reason == "Forbidden" && message.contains("being terminated") }
 }
 
 /// Which of the pods around an owner are its own: adopted, released, or as they were.
