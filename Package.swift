@@ -63,7 +63,8 @@ let modules: [Module] = [
   Module(name: "Ruleset", path: "Sources/Kernel/Ruleset", on: ["Addresses"]),
   Module(
     name: "KernelNftables", path: "Sources/Kernel/Nftables",
-    on: ["Addresses", "Ruleset", "KernelNetlink", "Diagnostics", "CNetfilter", "CLinux"]),
+    on: ["Addresses", "Ruleset", "KernelNetlink", "Diagnostics", "CNetfilter", "CLinux"],
+    testsOn: ["FuzzLab"]),
   Module(
     name: "Reactor", path: "Sources/Reactor", on: ["Addresses", "CLinux", "Diagnostics"],
     packages: ["Logging"]),
