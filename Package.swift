@@ -64,7 +64,7 @@ let modules: [Module] = [
   Module(
     name: "KernelNftables", path: "Sources/Kernel/Nftables",
     on: ["Addresses", "Ruleset", "KernelNetlink", "Diagnostics", "CNetfilter", "CLinux"],
-    testsOn: ["NamespaceLab", "SoakLab"]),
+    testsOn: ["NamespaceLab", "SoakLab", "FuzzLab"]),
   Module(
     name: "Reactor", path: "Sources/Reactor", on: ["Addresses", "CLinux", "Diagnostics"],
     packages: ["Logging"]),

@@ -75,7 +75,12 @@ public actor NodeNetwork {
     let comparison = Task { [weak self, comparisonPeriod] in
       while (try? await Task.sleep(for: comparisonPeriod)) != nil { await self?.compare() }
     }
-    defer { comparison.cancel() }
+    // A refused change of shares leaves rules that are not known: the ring brings the whole.
+    let balancing = Task { [proxy, follower] in await proxy.followOpenConnections { follower.ring() } }
+    defer {
+      comparison.cancel()
+      balancing.cancel()
+    }
     for await _ in follower.changes {
       do {
         try await synchronise()

@@ -12,6 +12,8 @@ public struct BalancingClass: Hashable, Sendable, Comparable {
     case maglev
     /// At random for the first connection of a client, then the same for as long as it comes back within these seconds.
     case affinity(seconds: UInt32)
+    /// At random over slots that are shared out anew as connections come and go.
+    case leastConnections
   }
 
   public var transport: TransportProtocol
@@ -24,11 +26,12 @@ public struct BalancingClass: Hashable, Sendable, Comparable {
     self.method = method
   }
 
-  /// `KUBE-LB-TCP-3`, `KUBE-AFF-TCP-3-10800`, `KUBE-MAGLEV-TCP-251`.
+  /// `KUBE-LB-TCP-3`, `KUBE-AFF-TCP-3-10800`, `KUBE-MAGLEV-TCP-251`, `KUBE-LEAST-TCP-32`.
   public var chain: String {
     switch method {
     case .random: "KUBE-LB-\(transport.rawValue)-\(slots)"
     case .maglev: "KUBE-MAGLEV-\(transport.rawValue)-\(slots)"
+    case .leastConnections: "KUBE-LEAST-\(transport.rawValue)-\(slots)"
     case .affinity(let seconds): "KUBE-AFF-\(transport.rawValue)-\(slots)-\(seconds)"
     }
   }
@@ -42,6 +45,7 @@ public struct BalancingClass: Hashable, Sendable, Comparable {
     switch (parts[1], parts.count) {
     case ("LB", 4): self.init(transport, slots: slots)
     case ("MAGLEV", 4): self.init(transport, slots: slots, .maglev)
+    case ("LEAST", 4): self.init(transport, slots: slots, .leastConnections)
     case ("AFF", 5):
       guard let seconds = UInt32(parts[4]) else { return nil }
       self.init(transport, slots: slots, .affinity(seconds: seconds))
@@ -49,11 +53,18 @@ public struct BalancingClass: Hashable, Sendable, Comparable {
     }
   }
 
+  /// Numbers for it: those of counted classes have `ProxyMark.countedBit`.
+  var numbers: ClosedRange<UInt32> {
+    let counted = ProxyMark.countedBit >> 18
+    return method == .leastConnections ? counted...ProxyMark.classMax : 1...(counted - 1)
+  }
+
   private var order: UInt64 {
     switch method {
     case .random: 0
     case .maglev: 1
-    case .affinity(let seconds): 2 + UInt64(seconds)
+    case .leastConnections: 2
+    case .affinity(let seconds): 3 + UInt64(seconds)
     }
   }
 

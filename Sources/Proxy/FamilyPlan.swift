@@ -4,6 +4,7 @@
 import Addresses
 import ClusterObjects
 import ClusterView
+import KernelNftables
 import Ruleset
 
 /// State of one table; `replace` is its only change.
@@ -79,6 +80,9 @@ struct FamilyPlan: Sendable {
     mark(key, new?.isStarved ?? false, in: &starved)
     mark(key, !(new?.problems.isEmpty ?? true), in: &troubled)
   }
+
+  /// What slots of Services with least connections are shared out by from the next plan on.
+  mutating func take(_ open: OpenConnections) { allocation.openConnections = open }
 
   /// To be called when every Service there is has been planned: forgets numbers of those that an earlier process served.
   mutating func finishWhole(_ flows: inout [FlowChange]) {

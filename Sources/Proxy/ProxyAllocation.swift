@@ -3,6 +3,7 @@
 
 import Addresses
 import ClusterObjects
+import KernelNftables
 import Ruleset
 
 /// What the next plan keeps of the last one, for one address family.
@@ -54,6 +55,9 @@ public struct ProxyAllocation: Sendable, Hashable {
   /// Numbers of endpoints of services with affinity, by service-port id: they are stored in packet-path
   /// entries.
   public var affinityNumbers: [UInt32: [SocketEndpoint: UInt32]] = [:]
+  /// Connections to each endpoint at the last count; nil before the first. What slots are shared out by must stay from plan to
+  /// plan as well.
+  var openConnections: OpenConnections?
   private var nextID: UInt32 = 1
   private var usedIDs: Set<UInt32> = []
 
@@ -69,12 +73,10 @@ public struct ProxyAllocation: Sendable, Hashable {
     return nextID
   }
 
-  /// The number of a class; nil when all 2,047 are taken.
+  /// The number of a class; nil when all 1,023 (of least connections 1,024) are taken.
   mutating func number(of balancing: BalancingClass) -> UInt32? {
     if let number = classes[balancing] { return number }
-    guard let number = (1...ProxyMark.classMax).first(where: { !usedClasses.contains($0) }) else {
-      return nil
-    }
+    guard let number = balancing.numbers.first(where: { !usedClasses.contains($0) }) else { return nil }
     classes[balancing] = number
     usedClasses.insert(number)
     return number

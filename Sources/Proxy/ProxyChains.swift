@@ -176,7 +176,7 @@ struct ProxyChains {
   /// The chain of a class.
   func balancing(_ balancing: BalancingClass) -> Chain {
     switch balancing.method {
-    case .random: plainChain(balancing, .random(modulus: UInt32(balancing.slots)))
+    case .random, .leastConnections: plainChain(balancing, .random(modulus: UInt32(balancing.slots)))
     case .maglev: plainChain(balancing, .hashed(saddr, modulus: UInt32(balancing.slots), seed: Self.hashSeed))
     case .affinity(let seconds): affinityChain(balancing, seconds)
     }

@@ -16,6 +16,8 @@ public enum ProxyMark {
   public static let classMask: UInt32 = 0x1ffc_0000
   public static let idMask: UInt32 = 0x0003_ffff
   public static let classMax: UInt32 = 0x7ff
+  /// The highest bit of a class's number: connections of these classes are counted, by a look at this bit alone.
+  public static let countedBit: UInt32 = 1 << 28
   public static let idMax: UInt32 = 0x3ffff
 
   /// How a packet entered.

@@ -1,6 +1,7 @@
 // kube-proxy's metric names, so that its dashboards work unchanged.
 
 import Diagnostics
+import KernelNftables
 
 struct ProxyMetrics: Sendable {
   let duration: Histogram
@@ -9,6 +10,10 @@ struct ProxyMetrics: Sendable {
   let failures: Counter
   let deletedFlows: Counter
   let differences: Counter
+  let countFailures: Counter
+  private let countSeconds: Histogram
+  private let counted: Gauge
+  private let shareOperations: Counter
   private let services: Gauge
   private let endpoints: Gauge
   private let withoutLocalInternal: Gauge
@@ -46,6 +51,22 @@ struct ProxyMetrics: Sendable {
         "weft_proxy_plan_differences_total",
         "Elements and chains in which the kept plan differed from one made anew. Should stay 0."
       ).child()
+    countSeconds =
+      metrics.histogram(
+        "weft_proxy_least_connections_count_duration_seconds", "Counts of open connections."
+      ).child()
+    counted =
+      metrics.gauge(
+        "weft_proxy_least_connections_flows", "Flows of Services with least connections at the last count."
+      ).child()
+    shareOperations =
+      metrics.counter(
+        "weft_proxy_least_connections_operations_total", "Elements changed to follow open connections."
+      ).child()
+    countFailures =
+      metrics.counter(
+        "weft_proxy_least_connections_failures_total", "Counts or changes of shares that failed."
+      ).child()
     services = metrics.gauge("weft_proxy_services", "Services that the proxy serves.").child()
     endpoints = metrics.gauge("weft_proxy_endpoints", "Endpoints in slots.").child()
     let noLocal = metrics.gauge(
@@ -71,6 +92,17 @@ struct ProxyMetrics: Sendable {
     operations.increment(by: UInt64(report.operations))
     bytes.increment(by: UInt64(report.netlinkBytes))
     quarantined.set(Double(report.quarantined.count))
+  }
+
+  func counted(_ open: OpenConnections, in duration: Duration) {
+    countSeconds.observe(duration)
+    counted.set(Double(open.flows))
+  }
+
+  func shared(_ report: ProxyReport) {
+    shareOperations.increment(by: UInt64(report.operations))
+    operations.increment(by: UInt64(report.operations))
+    bytes.increment(by: UInt64(report.netlinkBytes))
   }
 
   /// The same of the userspace mode.

@@ -8,6 +8,7 @@
 import Addresses
 import ClusterObjects
 import ClusterView
+import KernelNftables
 import Ruleset
 
 /// Endpoints behind a service-port id changed, and flows to those that left are stale.
@@ -37,6 +38,8 @@ public struct ProxyPlanner: Sendable {
   private var served: Set<ObjectKey> = []
   /// Services whose slices have hints: what they come to depends on this node's labels.
   private var hinted: [ObjectKey: ServiceState] = [:]
+  /// Services whose slots are shared out by open connections.
+  private var counted: [ObjectKey: ServiceState] = [:]
   private var place: NodePlace
   private var unreadable: [QuarantinedObject] = []
 
@@ -79,13 +82,31 @@ public struct ProxyPlanner: Sendable {
     return delta
   }
 
+  public var countsConnections: Bool { !counted.isEmpty }
+
+  /// Takes in how many connections are open. Costs the Services that ask for it, and those alone.
+  public mutating func apply(_ open: OpenConnections) -> ProxyDelta {
+    var delta = ProxyDelta()
+    for index in families.indices {
+      families[index].take(open)
+      var table = TableDelta(ProxyTables.id(families[index].family))
+      for (key, state) in counted.sorted(by: { $0.key < $1.key }) {
+        families[index].replace(key, state, at: place, &table, &delta.flows)
+      }
+      if !table.isEmpty { delta.tables.append(table) }
+    }
+    return delta
+  }
+
   private mutating func note(_ key: ObjectKey, _ state: ServiceState?) {
     guard let state, state.service.isProxied else {
       served.remove(key)
       hinted[key] = nil
+      counted[key] = nil
       return
     }
     served.insert(key)
+    counted[key] = ServiceBalancing.countsConnections(state.service) ? state : nil
     let hasHints = state.slices.values.contains { slice in
       slice.endpoints.contains { !$0.hintedZones.isEmpty || !$0.hintedNodes.isEmpty }
     }

@@ -29,7 +29,7 @@ public struct ProxyReport: Sendable {
 public actor ProxySyncer {
   private let worker: RulesetWorker
   private let configuration: ProxyConfiguration
-  private let logger: Logger
+  let logger: Logger
   private let metrics: ProxyMetrics
   private var planner: ProxyPlanner
   /// What is in force is not known to be the plan: the next synchronisation hands the tables in whole.
@@ -157,6 +157,42 @@ public actor ProxySyncer {
     }
     return report
   }
+
+  // MARK: - Least connections
+
+  /// Whether any Service shares connections out by how many are open.
+  var countsConnections: Bool { hasPlan && planner.countsConnections }
+
+  func connectionCounter() async throws -> ConnectionCounter {
+    try await ConnectionCounter(beside: worker, mark: ProxyMark.countedBit, mask: ProxyMark.countedBit) {
+      // Of a flow with affinity the bit belongs to its endpoint's number.
+      ProxyMark.kind(of: $0) != .affinityFlow
+    }
+  }
+
+  /// Shares slots out by what is open now; returns when that is in force. Nothing is written while shares are about right.
+  /// Throws when the kernel refuses; hand the view in again then.
+  @discardableResult
+  public func balance(_ open: OpenConnections, duration: Duration = .zero) async throws -> ProxyReport {
+    await takeTurn()
+    defer { giveTurn() }
+    metrics.counted(open, in: duration)
+    var report = ProxyReport()
+    // What is in force is not known: the next changes tell.
+    guard hasPlan, !needsWhole else { return report }
+    let delta = planner.apply(open)
+    guard !delta.tables.isEmpty else { return report }
+    needsWhole = true
+    let commit = try await commitDelta(delta)
+    needsWhole = !commit.quarantined.isEmpty
+    report.operations = commit.operations
+    report.netlinkBytes = commit.netlinkBytes
+    metrics.shared(report)
+    logger.debug("shares follow open connections", metadata: ["operations": "\(report.operations)"])
+    return report
+  }
+
+  func countingFailed() { metrics.countFailures.increment() }
 
   /// Says once what is left out, and again when it comes back after it was gone.
   private func warn(_ quarantined: [QuarantinedObject]) {

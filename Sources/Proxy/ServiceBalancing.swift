@@ -1,6 +1,7 @@
 // How a Service spreads connections over its endpoints: session affinity, and what its annotations ask for.
 //
 //   weft.dev/balancing: maglev                     the same client goes to the same endpoint, on every node
+//   weft.dev/balancing: least-connections          who has more open connections is given fewer new ones
 //   weft.dev/endpoint-weights: web-1=3,zone-b=0    shares, by pod, node, zone or address; others weigh 1
 //   weft.dev/reset-connections: "true"             connections to an endpoint that leaves are ended
 
@@ -32,8 +33,10 @@ struct ServiceBalancing: Sendable, Hashable {
       case Self.balancing:
         switch value {
         case "maglev": method = .maglev
+        case "least-connections": method = .leastConnections
         case "random": break
-        default: problems.append("annotation \(name) is not random or maglev: random is used")
+        default:
+          problems.append("annotation \(name) is not random, maglev or least-connections: random is used")
         }
       case Self.weights:
         guard let read = Self.read(value) else {
@@ -49,6 +52,11 @@ struct ServiceBalancing: Sendable, Hashable {
     if let seconds = service.affinitySeconds {
       method = .affinity(seconds: UInt32(clamping: max(1, seconds)))
     }
+  }
+
+  /// Whether plans of the Service depend on open connections. Costs no reading of weights.
+  static func countsConnections(_ service: Service) -> Bool {
+    service.affinitySeconds == nil && service.annotations[balancing] == "least-connections"
   }
 
   private static func read(_ text: String) -> [Weight]? {
@@ -70,8 +78,14 @@ struct ServiceBalancing: Sendable, Hashable {
     return weighted.flatMap { Array(repeating: $0.target, count: $0.weight) }
   }
 
+  /// How many slots there are, without filling them where that takes long.
+  func slotCount(of list: [ServiceEndpoint]) -> Int {
+    method == .leastConnections
+      ? LeastConnections.slots(endpoints: shares(of: list).count) : slots(of: list).count
+  }
+
   /// Weights in lowest terms. When all are zero, nothing is asked for.
-  private func shares(of list: [ServiceEndpoint]) -> [(target: SocketEndpoint, weight: Int)] {
+  func shares(of list: [ServiceEndpoint]) -> [(target: SocketEndpoint, weight: Int)] {
     guard !names.isEmpty else { return list.map { ($0.target, 1) } }
     var shares = list.map { endpoint in
       (target: endpoint.target, weight: names.first { endpoint.isNamed($0.name) }?.weight ?? 1)

@@ -4,6 +4,7 @@
 import Addresses
 import ClusterObjects
 import ClusterView
+import KernelNftables
 import Ruleset
 
 /// Plans Services of one family, one by one.
@@ -183,7 +184,9 @@ struct ServicePlanner {
     }
     if port.balancing.resetsConnections, transport == .tcp { plan.add(.resets, .number(id), .present) }
     guard !list.isEmpty else { return Slots(id: id, classNumber: 0) }
-    let wanted = port.balancing.slots(of: list)
+    let wanted =
+      port.balancing.method == .leastConnections
+      ? leastConnections(port, list, allocation, id: id) : port.balancing.slots(of: list)
     let arranged =
       port.balancing.method == .maglev ? wanted : allocation.arrange(wanted, id: id)
     let balancing = BalancingClass(transport, slots: arranged.count, port.balancing.method)
@@ -210,12 +213,24 @@ struct ServicePlanner {
     return Slots(id: id, classNumber: number)
   }
 
+  private func leastConnections(
+    _ port: Port, _ list: [ServiceEndpoint], _ allocation: ProxyAllocation, id: UInt32
+  ) -> [SocketEndpoint] {
+    let shares = port.balancing.shares(of: list)
+    let open = allocation.openConnections.map { open in
+      shares.map { open[port.port.transport, $0.target] }
+    }
+    return LeastConnections.slots(
+      shares, open: open,
+      inForce: allocation.slots[id] ?? [])
+  }
+
   /// The slots of an id that this plan has filled already: internal and external policy Local share them.
   private func known(
     _ id: UInt32, _ list: [ServiceEndpoint], _ port: Port, _ allocation: ProxyAllocation
   ) -> Slots? {
     guard !list.isEmpty else { return Slots(id: id, classNumber: 0) }
-    let count = port.balancing.slots(of: list).count
+    let count = port.balancing.slotCount(of: list)
     let balancing = BalancingClass(port.port.transport, slots: count, port.balancing.method)
     return allocation.classes[balancing].map { Slots(id: id, classNumber: $0) }
   }

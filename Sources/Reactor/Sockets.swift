@@ -55,10 +55,8 @@ public enum Sockets {
     throws(SocketError) -> Descriptor
   {
     let descriptor = try open(endpoint, SOCK_DGRAM)
-    if let source {
-      try set(descriptor, SOL_SOCKET, SO_REUSEADDR, 1)
-      try bindTransparently(descriptor, source)
-    }
+    // Alone on its port: answers of two sockets that shared it could not be told apart.
+    if let source { try bindTransparently(descriptor, source) }
     let raw = descriptor.raw
     guard SocketAddress(endpoint).withSockaddr({ Glibc.connect(raw, $0, $1) }) == 0 else {
       throw SocketError("connect", errno, endpoint: "\(endpoint)")
@@ -114,6 +112,18 @@ public enum Sockets {
     try? set(descriptor, Int32(IPPROTO_TCP), TCP_KEEPIDLE, seconds)
     try? set(descriptor, Int32(IPPROTO_TCP), TCP_KEEPINTVL, max(1, seconds / 6))
     try? set(descriptor, Int32(IPPROTO_TCP), TCP_KEEPCNT, 6)
+  }
+
+  /// Why sockets may not send as addresses that are not the machine's; nil when they may. EPERM means that the process lacks
+  /// CAP_NET_ADMIN and CAP_NET_RAW.
+  public static func transparencyRefusal() -> SocketError? {
+    do throws(SocketError) {
+      let descriptor = try open(SocketEndpoint(.v4(IPv4Address(bits: 0)), 0), SOCK_DGRAM)
+      let code = weft_set_transparent(descriptor.raw, 0)
+      return code == 0 ? nil : SocketError("setsockopt IP_TRANSPARENT", -code)
+    } catch {
+      return error
+    }
   }
 
   private static func bindFreely(

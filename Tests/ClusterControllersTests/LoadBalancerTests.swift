@@ -69,6 +69,26 @@ private func given(_ addresses: String...) -> LoadBalancerPlan {
     #expect(plan(service("a", ["type": "ClusterIP"])) == LoadBalancerPlan())
   }
 
+  @Test func `an address of the pool that nodes do not know to be theirs is told again`() {
+    let pool = AddressPool("192.0.2.1-192.0.2.3")!
+    var given = service("a")
+    given.set([["ip": "192.0.2.1"]], at: "status", "loadBalancer", "ingress")
+    #expect(unannouncedAddresses(given, pool: pool) == [IPAddress("192.0.2.1")!], "a version before wrote it")
+    #expect(unannouncedAddresses(service("a"), pool: pool) == nil)
+    var foreign = given
+    foreign.set("example.com/lb", at: "spec", "loadBalancerClass")
+    #expect(unannouncedAddresses(foreign, pool: pool) == nil)
+    #expect(unannouncedAddresses(given, pool: AddressPool("203.0.113.0/30")!) == nil, "another's")
+    for (status, isAnnounced) in [("True", true), ("False", false)] {
+      given.set(
+        [["type": JSON(JSON.announcedCondition), "status": JSON(status)]], at: "status", "conditions")
+      #expect(given.isAnnouncedByNodes == isAnnounced)
+      #expect((unannouncedAddresses(given, pool: pool) == nil) == isAnnounced)
+    }
+    foreign.set([["type": JSON(JSON.announcedCondition), "status": "True"]], at: "status", "conditions")
+    #expect(!foreign.isAnnouncedByNodes)
+  }
+
   @Test(.timeLimit(.minutes(2)))
   func `addresses are given once, run out with an event, and go to who waits when they are free`()
     async throws
@@ -87,6 +107,8 @@ private func given(_ addresses: String...) -> LoadBalancerPlan {
     }
     #expect(await eventually { addresses().count == 5 })
     #expect(Set(addresses().values).count == 5, "\(addresses())")
+    #expect(
+      cluster.api.objects(.services).allSatisfy { $0.isAnnouncedByNodes != $0.loadBalancerAddresses.isEmpty })
     func reasons() -> Set<String> { Set(cluster.api.objects(.events).compactMap { $0["reason"]?.string }) }
     #expect(await eventually { reasons().isSuperset(of: ["EnsuredLoadBalancer", "SyncLoadBalancerFailed"]) })
 

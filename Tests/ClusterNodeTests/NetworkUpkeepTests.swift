@@ -40,7 +40,7 @@ private final class PluginFolder {
     return settings
   }
 
-  func upkeep(_ gate: NetworkGate = NetworkGate(), _ ids: [String] = ["b", "a"]) -> NetworkUpkeep {
+  func upkeep(_ gate: Gate = Gate(), _ ids: [String] = ["b", "a"]) -> NetworkUpkeep {
     NetworkUpkeep(settings, gate: gate, metrics: Metrics()) { ids }
   }
 }
@@ -90,7 +90,7 @@ private let list = """
   @Test func `nothing is garbage while containerd cannot say what runs`() async throws {
     struct Refusal: Error {}
     let folder = try PluginFolder(list)
-    let upkeep = NetworkUpkeep(folder.settings, gate: NetworkGate(), metrics: Metrics()) { throw Refusal() }
+    let upkeep = NetworkUpkeep(folder.settings, gate: Gate(), metrics: Metrics()) { throw Refusal() }
     guard case .failed(verb: "GC", _) = await upkeep.round() else {
       Issue.record("a round without sandboxes went on")
       return
@@ -112,25 +112,25 @@ private let list = """
   }
 
   @Test func `a sweep waits for no call and no call runs beside a sweep`() async throws {
-    let gate = NetworkGate()
+    let gate = Gate()
     let (inside, entered) = AsyncStream.makeStream(of: Void.self)
     let (leave, left) = AsyncStream.makeStream(of: Void.self)
     let call = Task {
-      await gate.call {
+      await gate.pass {
         entered.yield()
         for await _ in leave { break }
       }
     }
     for await _ in inside { break }
-    #expect(await gate.sweep { true } == nil)
+    #expect(await gate.alone { true } == nil)
     left.yield()
     await call.value
     let seen = Seen()
-    let swept = await gate.sweep {
+    let swept = await gate.alone {
       seen.isSweeping.withLock { $0 = true }
       let waiting = (0..<8).map { _ in
         Task {
-          await gate.call {
+          await gate.pass {
             #expect(!seen.isSweeping.withLock { $0 })
             seen.calls.withLock { $0 += 1 }
           }
@@ -143,6 +143,6 @@ private let list = """
     }
     for task in try #require(swept) { await task.value }
     #expect(seen.calls.withLock { $0 } == 8)
-    #expect(await gate.sweep { true } == true)
+    #expect(await gate.alone { true } == true)
   }
 }

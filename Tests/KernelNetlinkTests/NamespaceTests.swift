@@ -83,6 +83,27 @@ final class TestNamespace {
   #expect(try !session.deleteRule(rule))
 }
 
+@Test func `a rule for one endpoint's answers is listed as it was set, and routes say what is local`() throws
+{
+  let node = try TestNamespace("ports")
+  var session = try RouteSession(inNamespace: node.path)
+  let loopback = try #require(try session.link(named: "lo")).index
+  try session.setLink(loopback, isUp: true)
+  for (family, text) in [(IPFamily.v4, "10.42.0.11/32"), (.v6, "fd00:42::11/128")] {
+    let rule = RoutingRule(
+      family: family, priority: 87, table: 87, source: IPPrefix(text), transport: .tcp,
+      sourcePorts: 8080...8080, destinationPorts: 61_000...65_534, origin: 87)
+    try session.addRule(rule)
+    #expect(try session.rules(family: family).filter { $0.origin == 87 } == [rule])
+    #expect(try session.deleteRule(rule))
+    #expect(try session.rules(family: family).allSatisfy { $0.origin != 87 })
+    let block = try #require(IPPrefix(text))
+    #expect(try !session.isLocal(block.address))
+    try session.addRoute(Route(block, interface: loopback, table: 255, kind: .local))
+    #expect(try session.isLocal(block.address))
+  }
+}
+
 @Test func `an error names the command and keeps the kernel's number`() throws {
   let node = try TestNamespace("error")
   var session = try RouteSession(inNamespace: node.path)

@@ -105,15 +105,16 @@ private func node(_ name: String, ready: Bool = true, labels: JSON = [:]) -> JSO
 }
 
 @Test func `every address has one announcer, and few move when a node goes`() throws {
-  let pool = try #require(AddressPool("203.0.113.0/24"))
   let services = (1...90).map {
-    service("s\($0)", "10.43.1.\($0)", [["port": 80]], ["type": "LoadBalancer"], ingress: ["203.0.113.\($0)"])
+    service(
+      "s\($0)", "10.43.1.\($0)", [["port": 80]], ["type": "LoadBalancer"], ingress: ["203.0.113.\($0)"],
+      isAnnounced: true)
   }
   func holders(_ nodes: [JSON]) -> [IPAddress: [String]] {
     let view = ClusterView(objects: services + nodes)
     var holders: [IPAddress: [String]] = [:]
     for name in nodes.map(\.name) {
-      for address in planAnnouncements(view, nodeName: name, pool: pool) {
+      for address in planAnnouncements(view, nodeName: name) {
         holders[address, default: []].append(name)
       }
     }
@@ -132,17 +133,18 @@ private func node(_ name: String, ready: Bool = true, labels: JSON = [:]) -> JSO
 }
 
 @Test func `policy Local is announced where an endpoint is, and foreign addresses nowhere`() throws {
-  let pool = try #require(AddressPool("203.0.113.0/28"))
   let local: [String: JSON] = ["type": "LoadBalancer", "externalTrafficPolicy": "Local"]
   let view = ClusterView(objects: [
-    service("local", "10.43.0.1", [["name": "http", "port": 80]], local, ingress: ["203.0.113.1"]),
+    service(
+      "local", "10.43.0.1", [["name": "http", "port": 80]], local, ingress: ["203.0.113.1"], isAnnounced: true
+    ),
     endpointSlice("local", [("10.42.1.21", "n2")]),
-    service("none", "10.43.0.2", [["port": 80]], local, ingress: ["203.0.113.2"]),
+    service("none", "10.43.0.2", [["port": 80]], local, ingress: ["203.0.113.2"], isAnnounced: true),
     service("cloud", "10.43.0.3", [["port": 80]], ["type": "LoadBalancer"], ingress: ["198.51.100.1"]),
     node("n1"), node("n2"),
   ])
-  #expect(planAnnouncements(view, nodeName: "n1", pool: pool) == [])
-  #expect(planAnnouncements(view, nodeName: "n2", pool: pool) == [IPAddress("203.0.113.1")!])
+  #expect(planAnnouncements(view, nodeName: "n1") == [])
+  #expect(planAnnouncements(view, nodeName: "n2") == [IPAddress("203.0.113.1")!])
 }
 
 @Suite(.serialized) struct AnnouncerTests {
@@ -173,11 +175,11 @@ private func node(_ name: String, ready: Bool = true, labels: JSON = [:]) -> JSO
       let view = ClusterView(objects: [
         service(
           "lb", "10.43.0.40", [["name": "http", "port": 80]], ["type": "LoadBalancer"],
-          ingress: ["192.168.50.200"]),
+          ingress: ["192.168.50.200"], isAnnounced: true),
         endpointSlice("lb", [podA]),
         service(
           "six", "fd00:43::40", [["name": "http", "port": 80]], ["type": "LoadBalancer"],
-          ingress: ["fd00:50::200"]),
+          ingress: ["fd00:50::200"], isAnnounced: true),
         endpointSlice("six", [("fd00:42::11", "n1")], family: "IPv6"), node("n1"),
       ])
       var configuration = clusterConfiguration
@@ -200,8 +202,7 @@ private func node(_ name: String, ready: Bool = true, labels: JSON = [:]) -> JSO
           MACAddress(text: $0) != nil
         })
 
-      let pool = try #require(AddressPool("192.168.50.200-192.168.50.210,fd00:50::200"))
-      announcer.update(planAnnouncements(view, nodeName: "n1", pool: pool))
+      announcer.update(planAnnouncements(view, nodeName: "n1"))
       for address in ["192.168.50.200", "fd00:50::200"] {
         #expect(becomesTrue { neighbour(address).contains(mine) }, "unasked: \(neighbour(address))")
         #expect(connects(address), "\(address)")

@@ -9,16 +9,17 @@ import Ruleset
 func service(
   _ name: String, _ ip: String, _ ports: [JSON] = [["name": "http", "port": 80]],
   _ extra: [String: JSON] = [:],
-  ingress: [String] = []
+  ingress: [String] = [], isAnnounced: Bool = false
 ) -> JSON {
   var fields: [(String, JSON)] = [("clusterIP", JSON(ip)), ("ports", .array(ports))]
   for (key, value) in extra { fields.append((key, value)) }
   var spec = JSONObject()
   for (key, value) in fields { spec[key] = value }
   let balancer: [JSON] = ingress.map { ["ip": JSON($0)] }
+  let conditions: [JSON] = isAnnounced ? [["type": JSON(JSON.announcedCondition), "status": "True"]] : []
   return [
     "kind": "Service", "metadata": ["name": JSON(name), "namespace": "demo"], "spec": .object(spec),
-    "status": ["loadBalancer": ["ingress": .array(balancer)]],
+    "status": ["loadBalancer": ["ingress": .array(balancer)], "conditions": .array(conditions)],
   ]
 }
 

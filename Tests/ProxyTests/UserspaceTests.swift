@@ -260,6 +260,69 @@ private func inLab(_ limits: UserspaceLimits = UserspaceLimits(), _ body: @escap
   }
 
   @Test(.timeLimit(.minutes(2)))
+  func `with least connections each new one goes where fewest are open, to the very number`() throws {
+    try inLab { lab in
+      let at = Addresses(.v4)
+      func view(_ weights: String?) -> ClusterView {
+        var all = objects(.v4, serving: at.endpoints)
+        var annotations: JSON = ["weft.dev/balancing": "least-connections"]
+        if let weights { annotations.set(JSON(weights), at: "weft.dev/endpoint-weights") }
+        all[0].set(annotations, at: "metadata", "annotations")
+        return ClusterView(objects: all)
+      }
+      lab.sync(view(nil))
+      var held: [String: [LabConnection]] = [:]
+      /// Opens so many, and says how many went where.
+      func open(_ count: Int) throws -> [Int] {
+        var met = at.endpoints.map { _ in 0 }
+        for _ in 0..<count {
+          let connection = try #require(lab.connect(at.cluster, 80))
+          let name = try #require(connection.greeting())
+          held[name, default: []].append(connection)
+          met[try #require(at.endpoints.firstIndex(of: name))] += 1
+        }
+        return met
+      }
+      func expect(_ count: Int, _ wanted: [Int], _ why: Comment? = nil) throws {
+        let met = try open(count)
+        #expect(met == wanted, why)
+      }
+      func close(_ endpoint: Int, _ count: Int, leaving left: Double) {
+        held[at.endpoints[endpoint]]?.removeLast(count)
+        #expect(becomesTrue { lab.metric("weft_proxy_userspace_connections") == left })
+      }
+      try expect(20, [10, 10])
+      close(0, 8, leaving: 12)
+      try expect(8, [8, 0])
+      try expect(2, [1, 1])
+      // Three to one from now on: 11 and 11 open, 12 and 4 for every 16.
+      lab.sync(view("\(at.endpoints[0])=3"))
+      try expect(22, [22, 0])
+      try expect(4, [3, 1])
+      held = [:]
+      #expect(becomesTrue { lab.metric("weft_proxy_userspace_connections") == 0 })
+      lab.sync(view(nil))
+      try expect(10, [5, 5], "all were given back")
+
+      let flows = lab.ask(.udp, at.cluster, 53, count: 12, size: 1)
+      #expect(flows == [at.endpoints[0]: 6, at.endpoints[1]: 6])
+    }
+  }
+
+  @Test(.timeLimit(.minutes(2))) func `bytes of TCP pass through pipes, and none is copied here`() throws {
+    try inLab { lab in
+      let at = Addresses(.v4)
+      lab.sync(ClusterView(objects: objects(.v4, serving: at.endpoints)))
+      let bulk = lab.ask(.tcp, at.cluster, 80, count: 2, size: 3 << 20)
+      #expect(bulk.values.reduce(0, +) == 2 && Set(bulk.keys).isSubset(of: at.endpoints), "\(bulk)")
+      // There and back, and two greetings with their line's end.
+      let greetings = bulk.reduce(0) { $0 + ($1.key.utf8.count + 1) * $1.value }
+      #expect(lab.metric("weft_proxy_userspace_spliced_bytes_total") == Double(2 * 2 * (3 << 20) + greetings))
+      #expect(lab.metric("weft_proxy_userspace_pieces_copied_total") == 0)
+    }
+  }
+
+  @Test(.timeLimit(.minutes(2)))
   func `addresses of Services are local while they are Services, and go on request`()
     throws
   {

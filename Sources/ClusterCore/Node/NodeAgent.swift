@@ -84,7 +84,7 @@ public actor NodeAgent {
       let made = try await images.ensureOwnImages(busyboxPath: settings.busyboxPath)
       if !made.isEmpty { log.info("images made", metadata: ["images": "\(made.joined(separator: ","))"]) }
       let machine = observeMachine(dataDirectory: settings.dataDirectory, runtimeVersion: "")
-      let gate = NetworkGate()
+      let gate = Gate()
       let upkeep = NetworkUpkeep(settings.containerd, gate: gate, metrics: metrics) {
         try await cri.listSandboxes().map(\.id)
       }

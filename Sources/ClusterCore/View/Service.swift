@@ -40,6 +40,8 @@ public struct Service: Sendable, Hashable {
   public var externalIPs: [IPAddress]
   /// From status.loadBalancer.ingress with ipMode VIP or none.
   public var loadBalancerIPs: [IPAddress]
+  /// `loadBalancerIPs` are of the cluster's own pool: one node announces each.
+  public var isAnnouncedByNodes: Bool
   public var loadBalancerSourceRanges: [IPPrefix]
   public var externalName: String
   public var ports: [Port]
@@ -74,6 +76,7 @@ public struct Service: Sendable, Hashable {
         (tree.at("status", "loadBalancer", "ingress")?.elements ?? [])
           .filter { ($0["ipMode"]?.string ?? "VIP") == "VIP" }.compactMap { $0["ip"] }),
       "status.loadBalancer.ingress")
+    isAnnouncedByNodes = tree.isAnnouncedByNodes
     loadBalancerSourceRanges = try reader.prefixes(
       tree.at("spec", "loadBalancerSourceRanges"), "spec.loadBalancerSourceRanges")
     externalName = tree.at("spec", "externalName")?.string ?? ""

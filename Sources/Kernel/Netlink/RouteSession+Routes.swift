@@ -1,4 +1,4 @@
-// Routes and routing rules.
+// Routes. Rules, which choose the table, stand in +Rules.
 import Addresses
 import Glibc
 
@@ -83,28 +83,6 @@ extension Route: CustomStringConvertible {
   }
 }
 
-/// A routing rule: which table a packet is looked up in.
-public struct RoutingRule: Sendable, Hashable {
-  public var family: IPFamily
-  public var priority: UInt32
-  public var table: UInt32
-  public var mark: UInt32?
-  public var markMask: UInt32?
-  public var source: IPPrefix?
-
-  public init(
-    family: IPFamily = .v4, priority: UInt32, table: UInt32, mark: UInt32? = nil, markMask: UInt32? = nil,
-    source: IPPrefix? = nil
-  ) {
-    self.family = family
-    self.priority = priority
-    self.table = table
-    self.mark = mark
-    self.markMask = markMask
-    self.source = source
-  }
-}
-
 extension RouteSession {
   /// `ip route add|replace …`
   public mutating func addRoute(_ route: Route, replace: Bool = false) throws(NetlinkError) {
@@ -136,27 +114,21 @@ extension RouteSession {
     }
   }
 
-  /// `ip rule add …`; one that is there already is success.
-  public mutating func addRule(_ rule: RoutingRule) throws(NetlinkError) {
+  /// Whether packets to `address` end on this machine, as its routes say now. Needs no rights.
+  public mutating func isLocal(_ address: IPAddress) throws(NetlinkError) -> Bool {
+    var message = NetlinkMessage(type: Wire.getRoute, flags: 0)
+    message.append(address.family.wire)
+    message.append(UInt8(address.family.width))
+    message.append(bytes: [UInt8](repeating: 0, count: 10))
+    message.attribute(Wire.Route.destination, bytes: address.bytes)
     do throws(NetlinkError) {
-      try perform(
-        Self.message(Wire.newRule, flags: Wire.create | Wire.exclusive, rule),
-        command: "ip rule add priority \(rule.priority) table \(rule.table)")
-    } catch  where error.isExisting {
-      return
-    }
-  }
-
-  /// `ip rule del …`
-  /// - Returns: false when there was none.
-  @discardableResult
-  public mutating func deleteRule(_ rule: RoutingRule) throws(NetlinkError) -> Bool {
-    do throws(NetlinkError) {
-      try perform(
-        Self.message(Wire.deleteRule, flags: 0, rule),
-        command: "ip rule del priority \(rule.priority) table \(rule.table)")
-      return true
-    } catch  where error.isMissing {
+      let answers = try ask(message, command: "ip route get \(address)")
+      return answers.contains { Route($0)?.kind == .local }
+    } catch
+      where error.errno == ENETUNREACH || error.errno == EHOSTUNREACH || error.errno == EACCES
+      || error.errno == EINVAL
+    {
+      // No route, or one that refuses.
       return false
     }
   }
@@ -190,23 +162,6 @@ extension RouteSession {
       message.nest(Wire.Route.metrics) { $0.attribute(Wire.Route.metricMTU, mtu) }
     }
     if route.table >= 256 { message.attribute(Wire.Route.table, route.table) }
-    return message
-  }
-
-  static func message(_ type: UInt16, flags: UInt16, _ rule: RoutingRule) -> NetlinkMessage {
-    var message = NetlinkMessage(type: type, flags: flags)
-    message.append(rule.family.wire)
-    message.append(UInt8(0))
-    message.append(UInt8(rule.source?.length ?? 0))
-    message.append(UInt8(0))
-    message.append(UInt8(rule.table < 256 ? rule.table : 0))
-    message.append(bytes: [0, 0, Wire.Rule.actionTable])
-    message.append(UInt32(0))
-    message.attribute(Wire.Rule.priority, rule.priority)
-    message.attribute(Wire.Rule.table, rule.table)
-    if let mark = rule.mark { message.attribute(Wire.Rule.mark, mark) }
-    if let mask = rule.markMask { message.attribute(Wire.Rule.markMask, mask) }
-    if let source = rule.source { message.attribute(Wire.Rule.source, bytes: source.address.bytes) }
     return message
   }
 }

@@ -113,6 +113,10 @@ public enum Wire {
     static let mark: UInt16 = 10
     static let table: UInt16 = 15
     static let markMask: UInt16 = 16
+    static let origin: UInt16 = 21
+    static let transport: UInt16 = 22
+    static let sourcePorts: UInt16 = 23
+    static let destinationPorts: UInt16 = 24
     static let actionTable: UInt8 = 1
   }
 

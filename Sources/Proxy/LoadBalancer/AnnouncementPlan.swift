@@ -7,16 +7,18 @@ import ClusterView
 /// The label that keeps a node out of load balancing (kube-controller-manager's).
 private let excluded = "node.kubernetes.io/exclude-from-external-load-balancers"
 
-/// Addresses of Services of type LoadBalancer that are in `pool` and `nodeName` shall announce.
+/// Addresses of Services of type LoadBalancer that `nodeName` shall announce: of those whose status says that they come from the
+/// cluster's own pool. What a cloud gave is the cloud's to announce.
 ///
 /// One ready node is chosen for each address by rendezvous hashing: a node that comes or goes moves its own addresses only. With
 /// externalTrafficPolicy Local the choice is among nodes that have a ready endpoint. Costs Services times nodes.
-public func planAnnouncements(_ view: ClusterView, nodeName: String, pool: AddressPool) -> Set<IPAddress> {
+public func planAnnouncements(_ view: ClusterView, nodeName: String) -> Set<IPAddress> {
   let ready = Set(view.nodes.values.filter { $0.isReady && $0.labels[excluded] == nil }.map(\.name))
-  guard ready.contains(nodeName), !pool.isEmpty else { return [] }
+  guard ready.contains(nodeName) else { return [] }
   var mine: Set<IPAddress> = []
-  for service in view.services.values where service.kind == .loadBalancer && service.isProxied {
-    let addresses = service.loadBalancerIPs.filter { pool.contains($0) }
+  for service in view.services.values
+  where service.kind == .loadBalancer && service.isAnnouncedByNodes && service.isProxied {
+    let addresses = service.loadBalancerIPs
     guard !addresses.isEmpty else { continue }
     var candidates = ready
     if service.externalTrafficPolicy == .local {

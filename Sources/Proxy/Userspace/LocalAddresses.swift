@@ -29,6 +29,9 @@ struct LocalAddresses: ~Copyable {
     }
   }
 
+  /// Whether packets to an address end here. Needs no rights.
+  mutating func isLocal(_ address: IPAddress) throws(NetlinkError) -> Bool { try session.isLocal(address) }
+
   private mutating func routes() throws(NetlinkError) -> [IPAddress: Route] {
     var found: [IPAddress: Route] = [:]
     for route in try session.routes(table: Self.localTable)

@@ -63,8 +63,7 @@ final class TCPRelay: TimerHandler {
     while attempts < worker.limits.attemptsMax {
       attempts += 1
       if begin() { return }
-      guard let other = worker.choose(frontend, for: peer, besides: target) else { break }
-      target = other
+      guard takeOther() else { break }
     }
     worker.metrics.refusedEndpoint.increment()
     reset()
@@ -87,9 +86,12 @@ final class TCPRelay: TimerHandler {
   }
 
   private func open() -> Descriptor? {
-    if frontend.keepsSource, worker.keepsSources {
-      if let descriptor = try? Sockets.connectTCP(target, from: peer) { return descriptor }
-      worker.metrics.transparencyRefused.increment()
+    if let address = worker.keptSource(of: peer, frontend, target) {
+      let target = target
+      let opened = worker.open(as: address) { source throws(SocketError) in
+        try Sockets.connectTCP(target, from: source)
+      }
+      if let opened { return opened }
     }
     return try? Sockets.connectTCP(target)
   }
@@ -103,14 +105,18 @@ final class TCPRelay: TimerHandler {
   private func tryNext() {
     worker.reactor.cancelTimer(timer)
     endpoint.close()
-    guard attempts < worker.limits.attemptsMax,
-      let other = worker.choose(frontend, for: peer, besides: target)
-    else {
+    guard attempts < worker.limits.attemptsMax, takeOther() else {
       worker.metrics.refusedEndpoint.increment()
       return reset()
     }
-    target = other
     connect()
+  }
+
+  private func takeOther() -> Bool {
+    guard let other = worker.choose(frontend, for: peer, besides: target) else { return false }
+    worker.release(target, frontend)
+    target = other
+    return true
   }
 
   // MARK: Relaying
@@ -231,7 +237,9 @@ final class TCPRelay: TimerHandler {
   private func push(_ pipe: inout Pipe, _ sink: RelaySide) -> Step {
     guard sink.mayWrite else { return .waits }
     switch pipe.drain(to: sink.channel) {
-    case .bytes: return .again
+    case .bytes(let count):
+      worker.metrics.spliced.increment(by: UInt64(count))
+      return .again
     case .wouldBlock:
       sink.mayWrite = false
       return .waits

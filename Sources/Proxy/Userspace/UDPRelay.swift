@@ -42,6 +42,8 @@ final class UDPFlow: ReadinessHandler {
   private let local: SocketAddress?
   let frontend: UDPFrontend
   let target: SocketEndpoint
+  /// It stands in the counts of least connections.
+  fileprivate var isCounted = false
   fileprivate(set) var isAnswered = false
   fileprivate var lastUse: UInt64
   fileprivate unowned(unsafe) var next: UDPFlow?
@@ -103,13 +105,17 @@ final class UDPFlowTable: TimerHandler {
   let reactor: Reactor
   let metrics: UserspaceMetrics
   private let limits: UserspaceLimits
+  private let connections: RelayedConnections
   private var flows: [UDPFlowKey: UDPFlow] = [:]
   private var silent = Line()
   private var answered = Line()
   private var timer = TimerToken.none
 
-  init(reactor: Reactor, limits: UserspaceLimits, metrics: UserspaceMetrics) {
+  init(
+    reactor: Reactor, limits: UserspaceLimits, metrics: UserspaceMetrics, connections: RelayedConnections
+  ) {
     self.reactor = reactor
+    self.connections = connections
     self.limits = limits
     self.metrics = metrics
   }
@@ -121,24 +127,19 @@ final class UDPFlowTable: TimerHandler {
   /// Begins a flow. When the table is full the flow that was silent longest ends for it.
   func begin(
     _ key: UDPFlowKey, peer: SocketAddress, local: SocketAddress?, frontend: UDPFrontend,
-    target: SocketEndpoint, from source: SocketEndpoint?
+    target: SocketEndpoint, open: (SocketEndpoint) -> Descriptor?
   ) -> UDPFlow? {
     if flows.count >= limits.flowsMax {
       guard let oldest = silent.first ?? answered.first else { return nil }
       metrics.flowsEvicted.increment()
       remove(oldest)
     }
-    var opened: Descriptor?
-    if let source {
-      opened = try? Sockets.connectUDP(target, from: source)
-      if opened == nil { metrics.transparencyRefused.increment() }
-    }
-    if opened == nil { opened = try? Sockets.connectUDP(target) }
-    guard let descriptor = opened.take() else { return nil }
+    guard let descriptor = open(target) else { return nil }
     let flow = UDPFlow(
       table: self, key: key, peer: peer, local: local, frontend: frontend, target: target, now: reactor.now)
     guard let channel = try? reactor.register(descriptor, handler: flow) else { return nil }
     flow.channel = channel
+    flow.isCounted = frontend.frontend.choosesByLoad
     flows[key] = flow
     append(flow, to: &silent)
     metrics.flows.add(1)
@@ -152,6 +153,7 @@ final class UDPFlowTable: TimerHandler {
     flows[flow.key] = nil
     flow.channel.close()
     metrics.flows.add(-1)
+    if flow.isCounted { connections.release(flow.target, .udp) }
   }
 
   /// Ends flows that may not go on, such as those to an endpoint that is gone.
@@ -234,6 +236,16 @@ final class UDPFrontend: DatagramHandler {
     socket = nil
   }
 
+  private func open(_ target: SocketEndpoint, for peer: SocketEndpoint) -> Descriptor? {
+    if let address = worker.keptSource(of: peer, frontend, target) {
+      let opened = worker.open(as: address) { source throws(SocketError) in
+        try Sockets.connectUDP(target, from: source)
+      }
+      if let opened { return opened }
+    }
+    return try? Sockets.connectUDP(target)
+  }
+
   func send(_ payload: UnsafeRawBufferPointer, to peer: SocketAddress, from local: SocketAddress?) -> Bool {
     socket?.send(payload, to: peer, from: local) ?? false
   }
@@ -246,11 +258,17 @@ final class UDPFrontend: DatagramHandler {
       return 0
     }
     guard let peer = datagram.peer.endpoint, worker.mayEnter(frontend, peer.address),
-      let target = worker.choose(frontend, for: peer),
+      let target = worker.choose(frontend, for: peer)
+    else {
+      worker.metrics.datagramsDropped.increment()
+      return 0
+    }
+    guard
       let flow = table.begin(
         key, peer: datagram.peer, local: datagram.local, frontend: self, target: target,
-        from: frontend.keepsSource && worker.keepsSources ? peer : nil)
+        open: { open($0, for: peer) })
     else {
+      worker.release(target, frontend)
       worker.metrics.datagramsDropped.increment()
       return 0
     }

@@ -21,6 +21,8 @@ public struct UserspaceLimits: Sendable {
   /// How long an endpoint may take to accept; then the next one is tried, at most `attemptsMax`.
   public var connectSeconds: UInt64 = 5
   public var attemptsMax = 3
+  /// Source ports that are tried for a connection that keeps its client's address; then it goes out as this host's.
+  public var portAttemptsMax = 16
   /// Silence after which a UDP flow ends: one that was never answered, one that was.
   public var silentFlowSeconds: UInt64 = 30
   public var answeredFlowSeconds: UInt64 = 180
@@ -39,6 +41,7 @@ struct UserspaceMetrics: Sendable {
   let flowsEvicted: Counter
   let datagramsDropped: Counter
   let copied: Counter
+  let spliced: Counter
   let resetOrphans: Counter
   let frontends: Gauge
   let frontendFailures: Counter
@@ -62,6 +65,9 @@ struct UserspaceMetrics: Sendable {
       metrics.counter(prefix + "datagrams_dropped_total", "Datagrams that could not be sent on.").child()
     copied =
       metrics.counter(prefix + "pieces_copied_total", "Pieces copied because no pipe was free.").child()
+    spliced =
+      metrics.counter(prefix + "spliced_bytes_total", "Bytes passed on without a copy in this process.")
+      .child()
     resetOrphans =
       metrics.counter(
         prefix + "connections_reset_total", "TCP connections reset because their endpoint left."

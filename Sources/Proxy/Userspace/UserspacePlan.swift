@@ -19,12 +19,17 @@ public struct UserspaceFrontend: Sendable, Hashable {
   public var affinitySeconds: UInt32?
   /// Maglev: the client's address chooses the slot.
   public var choosesByClient: Bool
+  /// Least connections: endpoints with their weights, beside `targets` and `targetsOfPods`; empty otherwise.
+  public var shares: [UserspaceShare] = []
+  public var sharesOfPods: [UserspaceShare] = []
   /// Connections to an endpoint that leaves are reset.
   public var resetsConnections: Bool
   /// Who may connect; empty: everybody.
   public var sourceRanges: [IPPrefix]
   /// The endpoint should see the client's address.
   public var keepsSource: Bool
+
+  var choosesByLoad: Bool { !shares.isEmpty || !sharesOfPods.isEmpty }
 
   func serves(_ target: SocketEndpoint) -> Bool {
     targets.contains(target) || targetsOfPods.contains(target)
@@ -48,6 +53,8 @@ public struct UserspacePlan: Sendable {
   /// Service ports whose Local policy finds no endpoint on this node.
   public var withoutLocalEndpoints = (internal: 0, external: 0)
   public var podNetworks: [IPPrefix] = []
+  /// Answers to connections that go out as their client come back here.
+  public var keepsSources = false
   public init() {}
 
   /// One line for each frontend: `TCP 10.43.0.10:80 demo/web:http -> 10.42.0.11:8080 10.42.0.12:8080`.
@@ -123,6 +130,8 @@ private struct UserspacePlanner {
       if local.isEmpty, isLocal, hasExternal, !cluster.isEmpty { plan.withoutLocalEndpoints.external += 1 }
       let allSlots = balancing.slots(of: cluster)
       let localSlots = balancing.slots(of: local)
+      let allShares = shares(balancing, cluster)
+      let localShares = shares(balancing, local)
       var frontend = UserspaceFrontend(
         transport: port.transport, endpoint: SocketEndpoint(.v4(IPv4Address(bits: 0)), port.port),
         key: service.key,
@@ -130,11 +139,14 @@ private struct UserspacePlanner {
         targets: service.internalTrafficPolicy == .local ? localSlots : allSlots, targetsOfPods: [],
         affinitySeconds: nil, choosesByClient: balancing.method == .maglev,
         resetsConnections: balancing.resetsConnections, sourceRanges: [], keepsSource: false)
+      frontend.shares = service.internalTrafficPolicy == .local ? localShares : allShares
       if case .affinity(let seconds) = balancing.method { frontend.affinitySeconds = seconds }
       for address in own { claim(.own, frontend, SocketEndpoint(address, port.port)) }
 
       frontend.targets = isLocal ? localSlots : allSlots
       frontend.targetsOfPods = isLocal ? allSlots : []
+      frontend.shares = isLocal ? localShares : allShares
+      frontend.sharesOfPods = isLocal ? allShares : []
       frontend.keepsSource = isLocal
       if nodePort != 0 {
         for address in configuration.nodePortAddresses where address.family == family {
@@ -145,6 +157,11 @@ private struct UserspacePlanner {
       frontend.sourceRanges = service.loadBalancerSourceRanges
       for address in balancers { claim(.balancer, frontend, SocketEndpoint(address, port.port)) }
     }
+  }
+
+  private func shares(_ balancing: ServiceBalancing, _ list: [ServiceEndpoint]) -> [UserspaceShare] {
+    guard balancing.method == .leastConnections else { return [] }
+    return balancing.shares(of: list).map { UserspaceShare(target: $0.target, weight: $0.weight) }
   }
 
   private mutating func endpoints(of service: Service, _ port: Service.Port, _ family: IPFamily)

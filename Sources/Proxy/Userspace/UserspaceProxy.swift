@@ -20,8 +20,13 @@ public actor UserspaceProxy {
   private let workers: [UserspaceWorker]
   private let metrics: UserspaceMetrics
   private let logger = Logger(label: "proxy")
-  /// Opened in the namespace that the workers are in; nil without the right.
+  /// Opened in the namespace that the workers are in.
   private var addresses: LocalAddresses?
+  /// Nil when sources are not to be kept, or may not be.
+  private var transparency: TransparentRoutes?
+  private var mayTakeAddresses = true
+  /// What cannot be done for want of rights, told once each.
+  public private(set) var lacks: [WeftError] = []
   private var complained: Set<QuarantinedObject> = []
   private var unopened: Set<Unopened> = []
   private let common: ProxyMetrics
@@ -34,6 +39,8 @@ public actor UserspaceProxy {
     public var transport: TransportProtocol
     public var endpoint: SocketEndpoint
     public var reason: String
+    /// For want of rights: ports below 1024, usually.
+    public var isForbidden = false
   }
 
   /// What one synchronisation came to.
@@ -56,19 +63,28 @@ public actor UserspaceProxy {
   ) throws(SocketError) {
     self.configuration = configuration
     addresses = try? LocalAddresses()
+    if keepsSources {
+      do {
+        transparency = try Self.transparentRoutes()
+      } catch {
+        lacks.append(Self.lacksTransparency(error))
+      }
+    }
     Self.raiseDescriptorLimit()
     let counted = UserspaceMetrics(metrics)
     self.metrics = counted
     common = ProxyMetrics(metrics)
     let affinity = AffinityTable(entriesMax: limits.affinityMax, metrics: metrics)
+    let connections = RelayedConnections()
     var threads: [ReactorThread] = []
     for index in 0..<max(1, limits.workers) {
       threads.append(try ReactorThread(name: "relay-\(index)"))
     }
+    for lack in lacks { Self.say(lack) }
     self.threads = threads
     workers = threads.map {
       UserspaceWorker(
-        reactor: $0.reactor, limits: limits, metrics: counted, affinity: affinity, keepsSources: keepsSources)
+        reactor: $0.reactor, limits: limits, metrics: counted, affinity: affinity, connections: connections)
     }
   }
 
@@ -79,6 +95,7 @@ public actor UserspaceProxy {
     let start = clock.now
     var plan = planUserspace(view, configuration)
     takeAddresses(&plan)
+    routeAnswers(&plan)
     var failed: Set<Unopened> = []
     for worker in workers {
       let refused = await withCheckedContinuation { continuation in
@@ -99,6 +116,13 @@ public actor UserspaceProxy {
         ])
     }
     unopened = failed
+    if let first = newly.first(where: \.isForbidden), !lacks.contains(where: { $0.code == "PRX0023" }) {
+      lack(
+        WeftError(
+          "PRX0023", object: "\(first.endpoint)/\(first.transport.rawValue) of Service \(first.service)",
+          cause: "may not be listened on (\(first.reason)): ports below 1024 need CAP_NET_BIND_SERVICE",
+          next: "give the process the capability, or lower net.ipv4.ip_unprivileged_port_start"))
+    }
     for left in plan.quarantined where !complained.contains(left) {
       logger.warning("left out", metadata: ["object": "\(left.object)", "reason": "\(left.reason)"])
     }
@@ -132,10 +156,40 @@ public actor UserspaceProxy {
     triggerTimes = seen
   }
 
-  /// Without the right to take addresses in, what is not the node's own is left out of the plan.
+  /// Ends the workers; connections that run have `duration` to end by themselves. Addresses stay for the next start unless
+  /// they are to be removed.
+  public func stop(draining duration: Duration = .zero, removingAddresses: Bool = false) {
+    for thread in threads { thread.reactor.stop(draining: duration) }
+    for thread in threads { thread.join() }
+    if removingAddresses {
+      try? addresses?.apply([])
+      try? transparency?.apply([])
+    }
+  }
+
+  /// Takes away the addresses that an earlier run took in, in the namespace of the calling thread. False without the right.
+  @discardableResult
+  public static func removeAddresses() -> Bool {
+    guard var addresses = try? LocalAddresses(), var routes = try? TransparentRoutes() else { return false }
+    return (try? addresses.apply([])) != nil && (try? routes.apply([])) != nil
+  }
+
+  /// A connection takes two descriptors and while bytes wait two more; the soft limit of 1,024 is for select(2).
+  static func raiseDescriptorLimit() {
+    var limit = rlimit()
+    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < limit.rlim_max
+    else { return }
+    limit.rlim_cur = limit.rlim_max
+    _ = setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+  }
+
+  // MARK: - Rights
+
+  /// Without the right to take addresses in, those that are not local are left out of the plan.
   private func takeAddresses(_ plan: inout UserspacePlan) {
-    if addresses != nil {
+    if mayTakeAddresses {
       do throws(NetlinkError) {
+        guard addresses != nil else { throw NetlinkError(errno: EPERM, command: "open a netlink socket") }
         try addresses?.apply(plan.addresses)
         return
       } catch {
@@ -143,36 +197,55 @@ public actor UserspaceProxy {
           logger.error("addresses of services not taken in", metadata: ["error": "\(error)"])
           return
         }
-        addresses = nil
-        logger.warning(
-          "only node ports are served: ClusterIPs need CAP_NET_ADMIN", metadata: ["error": "\(error)"])
+        mayTakeAddresses = false
+        lack(
+          WeftError(
+            "PRX0021", object: "addresses of Services",
+            cause:
+              "cannot be taken in without CAP_NET_ADMIN (\(error)): node ports are served, and addresses "
+              + "that are local already",
+            next:
+              "run: ip route add local SERVICE-NETWORK dev lo, as root, or give the process the capability"))
       }
     }
-    let foreign = plan.addresses
+    // Somebody else may have made them local, all at once.
+    let foreign = plan.addresses.filter { ((try? addresses?.isLocal($0)) ?? false) == false }
     plan.frontends = plan.frontends.filter { !foreign.contains($0.key.endpoint.address) }
   }
 
-  /// Ends the workers; connections that run have `duration` to end by themselves. Addresses stay for the next start unless
-  /// they are to be removed.
-  public func stop(draining duration: Duration = .zero, removingAddresses: Bool = false) {
-    for thread in threads { thread.reactor.stop(draining: duration) }
-    for thread in threads { thread.join() }
-    if removingAddresses { try? addresses?.apply([]) }
+  /// Answers to connections that go out as their client must come back here before the first one is made.
+  private func routeAnswers(_ plan: inout UserspacePlan) {
+    guard transparency != nil else { return }
+    var backends: Set<TransparentRoutes.Backend> = []
+    for (key, frontend) in plan.frontends where frontend.keepsSource {
+      for target in frontend.targets { backends.insert(.init(transport: key.transport, endpoint: target)) }
+    }
+    do throws(NetlinkError) {
+      try transparency?.apply(backends)
+      plan.keepsSources = true
+    } catch {
+      logger.error("sources are not kept", metadata: ["error": "\(error)"])
+    }
   }
 
-  /// Takes away the addresses that an earlier run took in, in the namespace of the calling thread. False without the right.
-  @discardableResult
-  public static func removeAddresses() -> Bool {
-    guard var addresses = try? LocalAddresses() else { return false }
-    return (try? addresses.apply([])) != nil
+  private static func transparentRoutes() throws -> TransparentRoutes {
+    if let refusal = Sockets.transparencyRefusal() { throw refusal }
+    var routes = try TransparentRoutes()
+    try routes.probe()
+    return routes
   }
 
-  /// A connection takes two descriptors and while bytes wait two more; the soft limit of 1,024 is for select(2).
-  private static func raiseDescriptorLimit() {
-    var limit = rlimit()
-    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < limit.rlim_max
-    else { return }
-    limit.rlim_cur = limit.rlim_max
-    _ = setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+  private static func lacksTransparency(_ error: any Error) -> WeftError {
+    WeftError(
+      "PRX0022", object: "the transparent source",
+      cause: "is not to be had without CAP_NET_ADMIN (\(error)): endpoints see this host's address",
+      next: "give the process the capability, or leave --transparent-source out")
   }
+
+  private func lack(_ error: WeftError) {
+    lacks.append(error)
+    Self.say(error)
+  }
+
+  private static func say(_ error: WeftError) { Logger(label: "proxy").warning("\(error)") }
 }

@@ -13,8 +13,9 @@ final class UserspaceWorker: @unchecked Sendable {
   let pipes: PipePool
   let flows: UDPFlowTable
   /// Local policies ask for the client's address at the endpoint, and it is allowed here.
-  let keepsSources: Bool
+  private var keepsSources = false
   private let affinity: AffinityTable
+  private let connections: RelayedConnections
   private var tcp: [UserspaceFrontendKey: TCPFrontend] = [:]
   private var udp: [UserspaceFrontendKey: UDPFrontend] = [:]
   private var podNetworks: [IPPrefix] = []
@@ -24,15 +25,15 @@ final class UserspaceWorker: @unchecked Sendable {
 
   init(
     reactor: Reactor, limits: UserspaceLimits, metrics: UserspaceMetrics, affinity: AffinityTable,
-    keepsSources: Bool
+    connections: RelayedConnections
   ) {
     self.reactor = reactor
     self.limits = limits
     self.metrics = metrics
     self.affinity = affinity
-    self.keepsSources = keepsSources
+    self.connections = connections
     pipes = PipePool(pipesMax: limits.pipesMax)
-    flows = UDPFlowTable(reactor: reactor, limits: limits, metrics: metrics)
+    flows = UDPFlowTable(reactor: reactor, limits: limits, metrics: metrics, connections: connections)
     random = UInt64.random(in: 1...UInt64.max)
   }
 
@@ -41,6 +42,7 @@ final class UserspaceWorker: @unchecked Sendable {
   /// Opens what is new, closes what is gone; connections that run go on. Returns what could not be opened.
   func update(_ plan: UserspacePlan) -> [UserspaceProxy.Unopened] {
     podNetworks = plan.podNetworks
+    keepsSources = plan.keepsSources
     for (key, listener) in tcp where plan.frontends[key] == nil {
       listener.close()
       tcp[key] = nil
@@ -57,7 +59,9 @@ final class UserspaceWorker: @unchecked Sendable {
         open.frontend = frontend
       } else if let reason = open(key, frontend) {
         failed.append(
-          .init(service: frontend.key, transport: key.transport, endpoint: key.endpoint, reason: reason))
+          .init(
+            service: frontend.key, transport: key.transport, endpoint: key.endpoint, reason: reason.text,
+            isForbidden: reason.isForbidden))
       }
     }
     // Datagrams to an endpoint that is gone would vanish; a TCP client finds out by itself.
@@ -82,10 +86,12 @@ final class UserspaceWorker: @unchecked Sendable {
     }
   }
 
-  private func open(_ key: UserspaceFrontendKey, _ frontend: UserspaceFrontend) -> String? {
+  private func open(_ key: UserspaceFrontendKey, _ frontend: UserspaceFrontend) -> (
+    text: String, isForbidden: Bool
+  )? {
     guard tcp.count + udp.count < limits.frontendsMax else {
       metrics.frontendFailures.increment()
-      return "more than \(limits.frontendsMax) addresses and ports"
+      return ("more than \(limits.frontendsMax) addresses and ports", false)
     }
     do throws(SocketError) {
       switch key.transport {
@@ -97,7 +103,7 @@ final class UserspaceWorker: @unchecked Sendable {
       return nil
     } catch {
       metrics.frontendFailures.increment()
-      return "\(error)"
+      return ("\(error)", error.errno == EACCES || error.errno == EPERM)
     }
   }
 
@@ -120,7 +126,9 @@ final class UserspaceWorker: @unchecked Sendable {
       return Self.reset(descriptor)
     }
     // The relay keeps itself until its sockets close.
-    _ = TCPRelay(descriptor, from: peer, frontend: frontend, target: target, worker: self)
+    if TCPRelay(descriptor, from: peer, frontend: frontend, target: target, worker: self) == nil {
+      release(target, frontend)
+    }
   }
 
   /// Closes with a reset: the client knows at once, and nothing stays behind here.
@@ -137,6 +145,7 @@ final class UserspaceWorker: @unchecked Sendable {
   func ended(_ relay: TCPRelay) {
     guard relays.removeValue(forKey: ObjectIdentifier(relay)) != nil else { return }
     metrics.connections.add(-1)
+    release(relay.target, relay.frontend)
   }
 
   // MARK: Choosing
@@ -145,7 +154,7 @@ final class UserspaceWorker: @unchecked Sendable {
     frontend.sourceRanges.isEmpty || frontend.sourceRanges.contains { $0.contains(client) }
   }
 
-  /// An endpoint for a client: the one it had, with affinity, else any.
+  /// An endpoint for a client: the one it had, with affinity, else any. To be released when what it was chosen for has ended.
   /// - Parameter failed: one that was tried in vain.
   func choose(
     _ frontend: UserspaceFrontend, for client: SocketEndpoint, besides failed: SocketEndpoint? = nil
@@ -156,6 +165,11 @@ final class UserspaceWorker: @unchecked Sendable {
       !frontend.targetsOfPods.isEmpty && podNetworks.contains { $0.contains(client.address) }
     let slots = isPod ? frontend.targetsOfPods : frontend.targets
     guard !slots.isEmpty else { return nil }
+    if frontend.choosesByLoad {
+      let shares = isPod ? frontend.sharesOfPods : frontend.shares
+      return connections.take(
+        shares, frontend.transport, besides: failed, first: Int(draw(UInt32(shares.count))))
+    }
     if failed == nil, let seconds = frontend.affinitySeconds,
       let known = affinity.target(
         of: client.address, service: frontend.service, seconds: seconds, among: slots, now: reactor.now)
@@ -172,6 +186,43 @@ final class UserspaceWorker: @unchecked Sendable {
       if other != failed { return other }
     }
     return failed
+  }
+
+  // MARK: Sources
+
+  /// The client's address, when the endpoint is to see it and its answers come back here: those of local endpoints do.
+  func keptSource(of client: SocketEndpoint, _ frontend: UserspaceFrontend, _ target: SocketEndpoint)
+    -> IPAddress?
+  {
+    guard keepsSources, frontend.keepsSource, frontend.targets.contains(target),
+      client.address.family == target.address.family,
+      !podNetworks.contains(where: { $0.contains(client.address) })
+    else { return nil }
+    return client.address
+  }
+
+  /// Opens a socket as a client's address, from one of the ports whose answers are routed here. Nil when none of
+  /// `portAttemptsMax` is free, or it is not allowed: counted.
+  func open(
+    as address: IPAddress, _ body: (SocketEndpoint) throws(SocketError) -> Descriptor
+  ) -> Descriptor? {
+    let ports = TransparentRoutes.ports
+    let first = draw(UInt32(ports.count))
+    for step in 0..<UInt32(limits.portAttemptsMax) {
+      let port = ports.lowerBound + UInt16((first + step) % UInt32(ports.count))
+      do throws(SocketError) {
+        return try body(SocketEndpoint(address, port))
+      } catch {
+        guard error.errno == EADDRINUSE || error.errno == EADDRNOTAVAIL else { break }
+      }
+    }
+    metrics.transparencyRefused.increment()
+    return nil
+  }
+
+  /// A connection to an endpoint that was chosen has ended, or did not come about.
+  func release(_ target: SocketEndpoint, _ frontend: UserspaceFrontend) {
+    if frontend.choosesByLoad { connections.release(target, frontend.transport) }
   }
 
   /// FNV-1a: the same on every node, whatever the process.

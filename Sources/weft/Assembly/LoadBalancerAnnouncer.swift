@@ -1,47 +1,53 @@
-// Announces load balancer addresses from one node: pool, view and packet sockets put together.
+// Announces load balancer addresses from one node: view and packet sockets put together.
 
 import Addresses
-import ClusterClient
-import ClusterControllers
 import ClusterView
 import Logging
 import Proxy
+import Reactor
+import Synchronization
 
-/// Follows a view until `stop`. Without CAP_NET_RAW it says so once and announces nothing.
+/// Follows a view until `stop`. Opens its sockets when there is something to announce for the first time; without CAP_NET_RAW it
+/// says so once and announces nothing.
 final class LoadBalancerAnnouncer: Sendable {
-  private let nodeName: String
-  private let pool: LoadBalancerPool
-  /// Apart from the node's: who may not read the ConfigMap goes without it, and nothing else waits for it.
-  private let informers: SharedInformers
-  private let announcer: AddressAnnouncer?
-  private let registration: InformerRegistration
+  private enum State: Sendable {
+    case idle
+    case open(AddressAnnouncer)
+    case refused
+  }
 
-  /// - Parameters:
-  ///   - besides: names of links that lead to pods.
-  ///   - changed: called when the pool may be another one: bring `update` the view again.
-  init(
-    nodeName: String, informers: SharedInformers, pool fallback: AddressPool, besides: Set<String>,
-    changed: @escaping @Sendable () -> Void
-  ) {
+  private let nodeName: String
+  private let besides: Set<String>
+  private let state = Mutex(State.idle)
+
+  /// - Parameter besides: names of links that lead to pods.
+  init(nodeName: String, besides: Set<String>) {
     self.nodeName = nodeName
-    self.informers = SharedInformers(api: informers.api)
-    pool = LoadBalancerPool(informers: self.informers, fallback: fallback)
-    registration = pool.onChange { _ in changed() }
-    do {
-      announcer = try AddressAnnouncer(besides: besides)
-    } catch {
-      Logger(label: "load-balancer").warning(
-        "addresses are not announced: packet sockets need CAP_NET_RAW", metadata: ["error": "\(error)"])
-      announcer = nil
-    }
+    self.besides = besides
   }
 
   func update(_ view: ClusterView) {
-    announcer?.update(planAnnouncements(view, nodeName: nodeName, pool: pool.pool))
+    let addresses = planAnnouncements(view, nodeName: nodeName)
+    state.withLock { state in
+      if case .idle = state, !addresses.isEmpty { state = open() }
+      if case .open(let announcer) = state { announcer.update(addresses) }
+    }
   }
 
-  func stop() async {
-    announcer?.stop()
-    await informers.stop()
+  private func open() -> State {
+    do throws(SocketError) {
+      return .open(try AddressAnnouncer(besides: besides))
+    } catch {
+      Logger(label: "load-balancer").warning(
+        "addresses are not announced: packet sockets need CAP_NET_RAW", metadata: ["error": "\(error)"])
+      return .refused
+    }
+  }
+
+  func stop() {
+    state.withLock { state in
+      if case .open(let announcer) = state { announcer.stop() }
+      state = .refused
+    }
   }
 }

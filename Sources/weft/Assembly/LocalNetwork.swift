@@ -73,9 +73,7 @@ final class LocalNetwork: Sendable {
         nodeName: settings.nodeName, mode: settings.network, podBlocks: settings.podBlocks,
         clusterBlocks: settings.clusterBlocks), addresses: nodeAddresses)
     let announcer = LoadBalancerAnnouncer(
-      nodeName: settings.nodeName, informers: informers, pool: settings.loadBalancerPool,
-      besides: [LocalClusterSettings.bridge]
-    ) { follower.ring() }
+      nodeName: settings.nodeName, besides: [LocalClusterSettings.bridge])
     let network = NodeNetwork(
       follower: follower, worker: worker, proxy: proxy,
       policy: PolicySettings(
@@ -164,7 +162,7 @@ final class LocalNetwork: Sendable {
     follower.stop()
     for loop in loops { loop.cancel() }
     for loop in loops { await loop.value }
-    await announcer.stop()
+    announcer.stop()
     await events.stop()
     ingress?.stop()
     dns.stop()

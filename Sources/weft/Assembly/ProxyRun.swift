@@ -21,6 +21,8 @@ struct ProxyRun: Sendable {
   var enforcesPolicy: Bool
   /// False for a folder of manifests, which need not hold a Node.
   var isCluster: Bool
+  /// The userspace mode goes out as its clients where it may.
+  var keepsSources = false
   /// How long the first list may take before it is said what is missing; it is waited for all the same.
   static let firstListPatience: Duration = .seconds(30)
 
@@ -121,10 +123,12 @@ struct ProxyRun: Sendable {
     if let worker {
       let syncer = ProxySyncer(
         worker: worker, configuration: configuration, logger: Logger(label: "proxy"))
+      let announcer = LoadBalancerAnnouncer(nodeName: nodeName, besides: [])
+      defer { announcer.stop() }
       let plane = NodeNetwork(
         follower: follower, worker: worker, proxy: syncer,
         policy: enforcesPolicy ? PolicySettings(nodeName: nodeName) : nil, book: nil,
-        consumers: [{ view in watch.inForce(view) }])
+        consumers: [{ view in watch.inForce(view) }, { view in announcer.update(view) }])
       let repairs = RepairReport(nodeName: nodeName, events: events)
       let reports = Task { await repairs.run(worker.repairs) }
       defer { reports.cancel() }
@@ -145,7 +149,8 @@ struct ProxyRun: Sendable {
     do {
       var limits = UserspaceLimits()
       limits.workers = min(ReactorThread.processorCount, UserspaceLimits.workersMax)
-      proxy = try UserspaceProxy(configuration: configuration, limits: limits)
+      proxy = try UserspaceProxy(
+        configuration: configuration, limits: limits, keepsSources: keepsSources)
     } catch {
       throw WeftError(
         "PRX0019", object: "userspace proxy", cause: "its threads cannot be started (\(error))",

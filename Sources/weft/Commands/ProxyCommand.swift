@@ -33,6 +33,11 @@ struct ProxyCommand: AsyncParsableCommand {
   var printsOnly = false
   @Flag(help: "Do not enforce NetworkPolicy: the API rights of kube-proxy are enough then.") var noPolicy =
     false
+  @Flag(
+    help: """
+      With --mode userspace: local endpoints behind a Local policy see the client's address. Needs CAP_NET_ADMIN.
+      """)
+  var transparentSource = false
   @Flag(help: "Remove the tables that earlier runs left in force, and exit.") var cleanup = false
   @Flag(help: "Remove the rules that a kube-proxy left in force (iptables, nftables, IPVS link), and exit.")
   var cleanupKubeProxy = false
@@ -52,9 +57,12 @@ struct ProxyCommand: AsyncParsableCommand {
       Logger(label: "proxy").warning("NetworkPolicy is not enforced in mode userspace: it needs nftables")
     }
     if !isRelay { warnOfLeftovers() }
+    if !isRelay, transparentSource {
+      Logger(label: "proxy").warning("--transparent-source has no effect: rules keep sources by themselves")
+    }
     let run = ProxyRun(
       settings: settings, nodeName: name(settings), enforcesPolicy: !noPolicy && !isRelay,
-      isCluster: cluster.manifests == nil)
+      isCluster: cluster.manifests == nil, keepsSources: transparentSource)
     try await run.run(api: try await api(settings))
   }
 

@@ -6,26 +6,26 @@ import ClusterObjects
 import Diagnostics
 import Synchronization
 
-/// The pool in force: the ConfigMap's, else what the process was told.
-public final class LoadBalancerPool: Sendable {
+/// The pool in force: the ConfigMap's, else what the process was told. Nodes need not know it.
+final class LoadBalancerPool: Sendable {
   private let configMaps: Informer
   private let fallback: AddressPool
 
   /// - Parameter informers: follows `kube-system/weft-load-balancer`, whose key `pool` goes before `fallback`.
-  public init(informers: SharedInformers, fallback: AddressPool) {
+  init(informers: SharedInformers, fallback: AddressPool) {
     configMaps = informers.informer(.configMaps, namespace: LoadBalancerNames.configMap.namespace)
     self.fallback = fallback
   }
 
   /// The pool now. An unreadable ConfigMap is as none.
-  public var pool: AddressPool { text.flatMap { AddressPool($0) } ?? fallback }
+  var pool: AddressPool { text.flatMap { AddressPool($0) } ?? fallback }
 
   var text: String? {
     configMaps[LoadBalancerNames.configMap]?.at("data", LoadBalancerNames.poolKey)?.string
   }
 
   /// Calls `changed` when another pool may be in force.
-  public func onChange(_ changed: @escaping @Sendable (JSON?) -> Void) -> InformerRegistration {
+  func onChange(_ changed: @escaping @Sendable (JSON?) -> Void) -> InformerRegistration {
     configMaps.onChange { changes in
       for change in changes where change.key == LoadBalancerNames.configMap { changed(change.new) }
     }
@@ -72,11 +72,21 @@ func loadBalancerController(_ context: ControllerContext) -> Controller {
         service, "Warning", "SyncLoadBalancerFailed", "Error syncing load balancer: \(problem)",
         from: "service-controller")
     }
-    guard let addresses = plan.addresses else { return nil }
+    guard
+      let addresses = plan.addresses
+        ?? (plan.problem == nil ? unannouncedAddresses(service, pool: pool.pool) : nil)
+    else { return nil }
     ledger.reserve(addresses, for: service)
     var changed = service
     let ingress = addresses.map { address -> JSON in ["ip": JSON("\(address)"), "ipMode": "VIP"] }
     changed.set(addresses.isEmpty ? [:] : ["ingress": .array(ingress)], at: "status", "loadBalancer")
+    if addresses.isEmpty {
+      changed.removeCondition(JSON.announcedCondition)
+    } else {
+      changed.setCondition(
+        JSON.announcedCondition, "True", reason: "AddressFromPool",
+        message: "the addresses are of the cluster's pool; one ready node answers for each")
+    }
     do {
       _ = try await context.api.update(.services, changed, subresource: "status", options: context.options)
     } catch {

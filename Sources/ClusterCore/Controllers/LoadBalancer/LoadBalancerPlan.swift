@@ -6,8 +6,6 @@ import ClusterObjects
 
 /// Names of this load balancer.
 enum LoadBalancerNames {
-  /// `spec.loadBalancerClass` that means it; Services without a class are served too.
-  static let loadBalancerClass = "weft.dev/load-balancer"
   /// Wanted addresses, with commas; goes before `spec.loadBalancerIP`, which knows one.
   static let addresses = "weft.dev/load-balancer-ips"
   /// The pool, when it is not given by flag: key `pool` of a ConfigMap.
@@ -33,8 +31,17 @@ extension JSON {
   var wantsLoadBalancer: Bool {
     guard at("spec", "type")?.string == "LoadBalancer", !isTerminating else { return false }
     let name = at("spec", "loadBalancerClass")?.string
-    return name == nil || name == LoadBalancerNames.loadBalancerClass
+    return name == nil || name == JSON.poolClass
   }
+}
+
+/// The addresses of a Service that nodes do not know to be theirs: given before the status said so.
+func unannouncedAddresses(_ service: JSON, pool: AddressPool) -> [IPAddress]? {
+  let current = service.loadBalancerAddresses
+  guard service.wantsLoadBalancer, !current.isEmpty, !service.isAnnouncedByNodes,
+    current.allSatisfy({ pool.contains($0) })
+  else { return nil }
+  return current
 }
 
 /// - Parameter isFree: nobody else has the address, or nobody with an older right to it.

@@ -21,12 +21,13 @@ final class ChannelForwardSession: @unchecked Sendable {
   private let client: ByteLink
   private let pod: ForwardedPod
   private var ports: [Port]
-  private var messages = WebSocketDecoder(isServer: true)
+  private let messages: WebSocketReader
   private var channels: ForwardChannels
   private var isOver = false
 
   init(client: ByteLink, pod: ForwardedPod, kind: ChannelProtocol, ports: [UInt16]) {
     self.client = client
+    messages = WebSocketReader(client)
     self.pod = pod
     self.ports = ports.map { Port(number: $0) }
     channels = ForwardChannels(kind, portCount: ports.count)
@@ -46,30 +47,14 @@ final class ChannelForwardSession: @unchecked Sendable {
   // MARK: From the client
 
   private func fromClient(_ bytes: ByteBuffer) {
-    messages.append(bytes)
-    do throws(WebSocketError) {
-      while let event = try messages.next() {
-        switch event {
-        case .data(_, let piece, let isStart, let isEnd):
-          if isOver { continue }
-          switch try channels.take(piece, isStart: isStart, isEnd: isEnd) {
-          case .data(let port, let bytes): deliver(port, bytes)
-          case .closed(let port): endInput(port)
-          case nil: continue
-          }
-        case .ping(let payload): client.write(WebSocketEncoder.frame(.pong, payload))
-        case .pong: continue
-        case .close(let code):
-          if !isOver { client.write(WebSocketEncoder.close(code ?? 1000)) }
-          client.close()
-          return end()
-        }
+    let goesOn = messages.take(bytes, isOver: { isOver }) { piece, isStart, isEnd in
+      switch try channels.take(piece, isStart: isStart, isEnd: isEnd) {
+      case .data(let port, let bytes): deliver(port, bytes)
+      case .closed(let port): endInput(port)
+      case nil: break
       }
-    } catch {
-      if !isOver { client.write(WebSocketEncoder.close(error.code)) }
-      client.close()
-      return end()
     }
+    guard goesOn else { return end() }
     holdClient()
   }
 

@@ -21,7 +21,7 @@ final class ExecBridge: @unchecked Sendable {
   private let streams: NodeAgent.Streams
   private let kind: ChannelProtocol
   private let encoder: ChannelEncoder
-  private var messages = WebSocketDecoder(isServer: true)
+  private let messages: WebSocketReader
   private var channels: ChannelDecoder
   private let spdy: SPDYSession
   private var ids: [StreamChannel: UInt32] = [:]
@@ -36,6 +36,7 @@ final class ExecBridge: @unchecked Sendable {
     throws(SPDYError)
   {
     self.client = client
+    messages = WebSocketReader(client)
     self.runtime = runtime
     self.kind = kind
     self.streams = streams
@@ -80,30 +81,14 @@ final class ExecBridge: @unchecked Sendable {
   // MARK: From the client
 
   private func fromClient(_ bytes: ByteBuffer) {
-    messages.append(bytes)
-    do throws(WebSocketError) {
-      while let event = try messages.next() {
-        switch event {
-        case .data(_, let piece, let isStart, let isEnd):
-          if isOver { continue }
-          guard let event = try channels.take(piece, isStart: isStart, isEnd: isEnd) else { continue }
-          switch event {
-          case .data(let channel, let bytes): send(channel, bytes, isFinal: false)
-          case .closed(let channel): send(channel, ByteBuffer(), isFinal: true)
-          }
-        case .ping(let payload): client.write(WebSocketEncoder.frame(.pong, payload))
-        case .pong: continue
-        case .close(let code):
-          if !isOver { client.write(WebSocketEncoder.close(code ?? 1000)) }
-          client.close()
-          return end()
-        }
+    let goesOn = messages.take(bytes, isOver: { isOver }) { piece, isStart, isEnd in
+      switch try channels.take(piece, isStart: isStart, isEnd: isEnd) {
+      case .data(let channel, let bytes): send(channel, bytes, isFinal: false)
+      case .closed(let channel): send(channel, ByteBuffer(), isFinal: true)
+      case nil: break
       }
-    } catch {
-      client.write(WebSocketEncoder.close(error.code))
-      client.close()
-      return end()
     }
+    guard goesOn else { return end() }
     flush()
     holdClient()
   }

@@ -27,7 +27,7 @@ final class PortForwardSession: @unchecked Sendable {
   private let pod: ForwardedPod
   private let carrier: Carrier
   private let spdy: SPDYSession
-  private var messages = WebSocketDecoder(isServer: true)
+  private let messages: WebSocketReader
   private var pairs: [String: Pair] = [:]
   private var keys: [UInt32: String] = [:]
   /// Pairs whose pod takes no more now: the client is not read while there are any.
@@ -36,6 +36,7 @@ final class PortForwardSession: @unchecked Sendable {
 
   init(client: ByteLink, pod: ForwardedPod, carrier: Carrier) throws(SPDYError) {
     self.client = client
+    messages = WebSocketReader(client)
     self.pod = pod
     self.carrier = carrier
     spdy = try SPDYSession(.server)
@@ -63,28 +64,17 @@ final class PortForwardSession: @unchecked Sendable {
 
   private func fromClient(_ bytes: ByteBuffer) {
     if isOver { return }
-    do {
-      switch carrier {
-      case .plain: try take(bytes)
-      case .webSocket:
-        messages.append(bytes)
-        while let event = try messages.next() {
-          switch event {
-          case .data(_, let piece, _, _): try take(piece)
-          case .ping(let payload): client.write(WebSocketEncoder.frame(.pong, payload))
-          case .pong: continue
-          case .close(let code):
-            flush()
-            client.write(WebSocketEncoder.close(code ?? 1000))
-            client.close()
-            return end()
-          }
-        }
+    switch carrier {
+    case .plain:
+      do { try take(bytes) } catch {
+        flush()
+        client.close()
+        return end()
       }
-    } catch {
-      flush()
-      client.close()
-      return end()
+    case .webSocket:
+      guard messages.take(bytes, closing: { flush() }, { piece, _, _ in try take(piece) }) else {
+        return end()
+      }
     }
     flush()
     client.hold(!blocked.isEmpty)

@@ -21,7 +21,7 @@ actor NetworkUpkeep {
   }
 
   private let settings: ContainerdSettings
-  private let gate: NetworkGate
+  private let gate: Gate
   private let sandboxes: @Sendable () async throws -> [String]
   private let log = Logger(label: "network-upkeep")
   private let rounds: MetricFamily<Counter>
@@ -35,7 +35,7 @@ actor NetworkUpkeep {
 
   /// - Parameter sandboxes: the ids of all of containerd's, running or not.
   init(
-    _ settings: ContainerdSettings, gate: NetworkGate, metrics: Metrics,
+    _ settings: ContainerdSettings, gate: Gate, metrics: Metrics,
     sandboxes: @escaping @Sendable () async throws -> [String]
   ) {
     self.settings = settings
@@ -58,7 +58,7 @@ actor NetworkUpkeep {
     for attempt in 0..<Self.attemptsMax {
       if attempt > 0, (try? await Task.sleep(for: .seconds(1))) == nil { break }
       do {
-        if let done = try await gate.sweep({ try await self.sweep() }) {
+        if let done = try await gate.alone({ try await self.sweep() }) {
           outcome = done
           break
         }

@@ -12,7 +12,9 @@ struct NodeContext: Sendable {
   let cri: CRIClient
   let images: ImageStore
   let starts: Gate
-  let network: NetworkGate
+  /// Keeps the CNI's GC and its ADD apart, as the specification asks of a runtime: an ADD under way has no sandbox yet that GC
+  /// could know it by.
+  let network: Gate
   let objects: any PodObjects
   let sink: any PodStatusSink
   let record: EventRecorder
@@ -43,38 +45,6 @@ struct NodeMetrics: Sendable {
       "prober_probe_total", "Probes by kind and result.", labels: ["probe_type", "result"])
     relist = metrics.histogram("kubelet_pleg_relist_duration_seconds", "Listing of sandboxes and containers.")
       .child()
-  }
-}
-
-/// Lets so many in at once; the others wait in order.
-actor Gate {
-  private var free: Int
-  private var queue: [CheckedContinuation<Void, Never>] = []
-
-  init(_ count: Int) { free = max(count, 1) }
-
-  func enter() async {
-    if free > 0 {
-      free -= 1
-      return
-    }
-    await withCheckedContinuation { queue.append($0) }
-  }
-
-  func leave() {
-    if queue.isEmpty { free += 1 } else { queue.removeFirst().resume() }
-  }
-
-  nonisolated func pass<Result>(_ body: () async throws -> Result) async rethrows -> Result {
-    await enter()
-    do {
-      let result = try await body()
-      await leave()
-      return result
-    } catch {
-      await leave()
-      throw error
-    }
   }
 }
 

@@ -50,7 +50,7 @@ extension PodWorker {
     try Files.makeDirectory(context.settings.podDirectory(uid), mode: 0o750)
     do {
       _ = try await context.starts.pass {
-        try await context.network.call { try await context.cri.runSandbox(config) }
+        try await context.network.pass { try await context.cri.runSandbox(config) }
       }
     } catch {
       if !(error is CancellationError), !Task.isCancelled {

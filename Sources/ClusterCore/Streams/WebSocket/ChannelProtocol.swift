@@ -2,7 +2,6 @@
 //
 //   | 0 stdin | 1 stdout | 2 stderr | 3 error: a Status | 4 resize: {"Width":…,"Height":…} | 255 close (v5): a channel |
 
-import ClusterObjects
 import NIOCore
 
 public enum StreamChannel: UInt8, Sendable, CaseIterable { case stdin = 0, stdout, stderr, error, resize }
@@ -33,48 +32,27 @@ public struct ChannelDecoder: Sendable {
     /// The client sends no more on this channel.
     case closed(StreamChannel)
   }
-  /// A message that must be whole to be understood: Base64, or a close.
-  static let gatheredBytesMax = 4 << 20
+  private var messages: ChannelMessages
 
-  private let kind: ChannelProtocol
-  private var channel: UInt8?
-  private var gathered = ByteBuffer()
-  private static let close: UInt8 = 255
-
-  public init(_ kind: ChannelProtocol) { self.kind = kind }
+  public init(_ kind: ChannelProtocol) { messages = ChannelMessages(kind) }
 
   /// Takes a piece of a message. Throws for what this subprotocol has not.
   public mutating func take(_ piece: ByteBuffer, isStart: Bool, isEnd: Bool) throws(WebSocketError) -> Event?
   {
-    var piece = piece
-    if isStart { channel = nil }
-    if kind.isBase64 {
-      gathered.writeImmutableBuffer(piece)
-      guard gathered.readableBytes <= Self.gatheredBytesMax else {
-        throw WebSocketError(code: 1009, description: "a Base64 message over \(Self.gatheredBytesMax) bytes")
-      }
-      guard isEnd else { return nil }
-      defer { gathered.clear() }
-      guard let digit = gathered.readInteger(as: UInt8.self) else { return nil }
-      let text = String(decoding: gathered.readableBytesView, as: UTF8.self)
-      guard let channel = StreamChannel(rawValue: digit &- 48), let bytes = Base64.decode(text) else {
-        throw WebSocketError(code: 1007, description: "no channel, or no Base64")
-      }
-      return bytes.isEmpty ? nil : .data(channel, ByteBuffer(bytes: bytes))
+    switch try messages.take(piece, isStart: isStart, isEnd: isEnd) {
+    case .data(let number, let bytes):
+      let channel = try channel(number)
+      return bytes.readableBytes > 0 ? .data(channel, bytes) : nil
+    case .closed(let number): return .closed(try channel(number))
+    case nil: return nil
     }
-    if channel == nil { channel = piece.readInteger() }
-    guard let number = channel else { return nil }
-    if number == Self.close, kind == .v5 {
-      guard let closed = piece.readInteger(as: UInt8.self) else { return nil }
-      guard let closed = StreamChannel(rawValue: closed) else {
-        throw WebSocketError(code: 1008, description: "close of an unknown channel \(closed)")
-      }
-      return .closed(closed)
-    }
+  }
+
+  private func channel(_ number: UInt8) throws(WebSocketError) -> StreamChannel {
     guard let channel = StreamChannel(rawValue: number) else {
       throw WebSocketError(code: 1008, description: "unknown channel \(number)")
     }
-    return piece.readableBytes > 0 ? .data(channel, piece) : nil
+    return channel
   }
 }
 
@@ -84,18 +62,6 @@ public struct ChannelEncoder: Sendable {
 
   /// One message.
   public func encode(_ channel: StreamChannel, _ bytes: ByteBuffer) -> ByteBuffer {
-    var out = ByteBuffer()
-    if kind.isBase64 {
-      let text = Base64.encode(Array(bytes.readableBytesView))
-      WebSocketEncoder.head(.text, length: text.utf8.count + 1, into: &out)
-      out.writeInteger(channel.rawValue + 48)
-      out.writeString(text)
-    } else {
-      out.reserveCapacity(bytes.readableBytes + 11)
-      WebSocketEncoder.head(.binary, length: bytes.readableBytes + 1, into: &out)
-      out.writeInteger(channel.rawValue)
-      out.writeImmutableBuffer(bytes)
-    }
-    return out
+    ChannelMessages.encode(kind, channel.rawValue, bytes)
   }
 }

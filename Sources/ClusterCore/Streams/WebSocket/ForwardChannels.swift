@@ -4,7 +4,6 @@
 //   the first message of each, from the server: the port's number, two bytes, the low one first
 //   | 255 close (v5 only): a channel |
 
-import ClusterObjects
 import NIOCore
 
 /// Messages of one forwarding WebSocket, from bytes and to bytes.
@@ -17,17 +16,13 @@ public struct ForwardChannels: Sendable {
   }
   /// Channels are one byte, of which the last means closing.
   public static let portsMax = 127
-  static let gatheredBytesMax = 4 << 20
-  private static let close: UInt8 = 255
 
-  private let kind: ChannelProtocol
+  private var messages: ChannelMessages
   private let portCount: Int
-  private var channel: UInt8?
-  private var gathered = ByteBuffer()
 
   /// `portCount` is 1 to `portsMax`.
   public init(_ kind: ChannelProtocol, portCount: Int) {
-    self.kind = kind
+    messages = ChannelMessages(kind)
     self.portCount = portCount
   }
 
@@ -41,33 +36,13 @@ public struct ForwardChannels: Sendable {
   /// Takes a piece of a message. Throws for channels that are not the client's to write.
   public mutating func take(_ piece: ByteBuffer, isStart: Bool, isEnd: Bool) throws(WebSocketError) -> Event?
   {
-    var piece = piece
-    if isStart { channel = nil }
-    if kind.isBase64 {
-      gathered.writeImmutableBuffer(piece)
-      guard gathered.readableBytes <= Self.gatheredBytesMax else {
-        throw WebSocketError(code: 1009, description: "a Base64 message over \(Self.gatheredBytesMax) bytes")
-      }
-      guard isEnd else { return nil }
-      defer { gathered.clear() }
-      guard let digit = gathered.readInteger(as: UInt8.self) else { return nil }
-      guard digit >= 48,
-        let bytes = Base64.decode(String(decoding: gathered.readableBytesView, as: UTF8.self))
-      else { throw WebSocketError(code: 1007, description: "no channel, or no Base64") }
-      return try data(digit - 48, ByteBuffer(bytes: bytes))
+    switch try messages.take(piece, isStart: isStart, isEnd: isEnd) {
+    case .data(let channel, let bytes):
+      let port = try port(channel)
+      return bytes.readableBytes > 0 ? .data(port: port, bytes) : nil
+    case .closed(let channel): return .closed(port: try port(channel))
+    case nil: return nil
     }
-    if channel == nil { channel = piece.readInteger() }
-    guard let number = channel else { return nil }
-    if number == Self.close, kind == .v5 {
-      guard let closed = piece.readInteger(as: UInt8.self) else { return nil }
-      return .closed(port: try port(closed))
-    }
-    return try data(number, piece)
-  }
-
-  private func data(_ channel: UInt8, _ bytes: ByteBuffer) throws(WebSocketError) -> Event? {
-    let port = try port(channel)
-    return bytes.readableBytes > 0 ? .data(port: port, bytes) : nil
   }
 
   private func port(_ channel: UInt8) throws(WebSocketError) -> Int {
@@ -92,18 +67,6 @@ public struct ForwardChannels: Sendable {
   }
 
   private func encode(_ channel: UInt8, _ bytes: ByteBuffer) -> ByteBuffer {
-    var out = ByteBuffer()
-    if kind.isBase64 {
-      let text = Base64.encode(Array(bytes.readableBytesView))
-      WebSocketEncoder.head(.text, length: text.utf8.count + 1, into: &out)
-      out.writeInteger(channel &+ 48)
-      out.writeString(text)
-    } else {
-      out.reserveCapacity(bytes.readableBytes + 11)
-      WebSocketEncoder.head(.binary, length: bytes.readableBytes + 1, into: &out)
-      out.writeInteger(channel)
-      out.writeImmutableBuffer(bytes)
-    }
-    return out
+    ChannelMessages.encode(messages.kind, channel, bytes)
   }
 }
