@@ -85,6 +85,29 @@ private let owned: [Table.ID] = [.init(.ip, "ONE"), .init(.ip, "TWO")]
     worker.stop(removingTables: true)
   }
 
+  @Test
+  func
+    `a planner that changes elements of one table keeps its others while another planner hands in whole tables`()
+    async throws
+  {
+    let three = Table.ID(.ip, "THREE")
+    let worker = try inFreshNamespace { try RulesetWorker(owned: owned + [three]) }
+    _ = try await worker.commit("one", [members("ONE", [1]), members("THREE", [1])])
+    _ = try await worker.commit("two", [members("TWO", [1])])
+    // Handed in on the worker's own thread, so that both are one transaction.
+    _ = try await worker.perform { _ in
+      var delta = TableDelta(owned[0])
+      delta.setElement("m", .ipv4(IPv4Address(10, 0, 0, 2)), Element(.present))
+      worker.submit("one", deltas: [delta])
+      worker.submit("two", [members("TWO", [1, 2])])
+    }
+    let tables = try await worker.perform { try $0.socket.observe(owned + [three]).tables }
+    #expect(tables[owned[0]]?.sets["m"]?.elements.count == 2)
+    #expect(tables[owned[1]]?.sets["m"]?.elements.count == 2)
+    #expect(tables[three]?.sets["m"]?.elements.count == 1)
+    worker.stop(removingTables: true)
+  }
+
   @Test func `planners share a worker and each waits for its own tables`() async throws {
     let worker = try inFreshNamespace { try RulesetWorker(owned: owned) }
     async let one = worker.commit("one", [members("ONE", [1])])

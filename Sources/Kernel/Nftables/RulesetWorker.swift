@@ -243,7 +243,9 @@ public final class RulesetWorker: Sendable {
         case .deltas(let changes): deltas += changes
         }
       }
-      let kept = tables.filter { wishes[$0.key] == nil || results[$0.key] != nil }.values
+      // Of a planner that changes elements all tables stay, also those that it does not change.
+      let replaced = Set(rest.filter { if case .whole = $0.value { true } else { false } }.map(\.key))
+      let kept = tables.filter { !replaced.contains($0.key) }.values
         .reduce(into: Set<Table.ID>()) { $0.formUnion($1) }
       do {
         let report = try syncer.sync(whole, deltas: deltas, keeping: kept)
