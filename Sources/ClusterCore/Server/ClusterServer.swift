@@ -49,14 +49,14 @@ public final class ClusterServer: Sendable {
   private let core: RESTCore
   private let listener: HTTPListener
   private let group: MultiThreadedEventLoopGroup
-  private let authority: CertificateAuthority
+  let authority: CertificateAuthority
   private let audit: Audit?
   private let chores: Task<Void, Never>
   private let endpoints: ServerEndpoints
   private let aggregator: RoleAggregator
   private let customResources: CustomResources
   private let remotes: RemoteAPIs
-  private let access: Access
+  let access: Access
   private let isStopped = Atomic(false)
   private let log = Logger(label: "apiserver")
 

@@ -81,6 +81,15 @@ extension ControllerSettings {
     secretToken = { namespace, account, uid, secret in
       try server.secretToken(namespace: namespace, account: account, uid: uid, secret: secret)
     }
+    certificateSigner = CertificateSigner(
+      inspect: { request in
+        let content = try CertificateAuthority.inspect(request: request)
+        return RequestedCertificate(
+          commonName: content.commonName, organizations: content.organizations, dnsNames: content.dnsNames,
+          addresses: content.addresses, hasOtherNames: content.hasOtherNames)
+      },
+      sign: { try server.sign(request: $0, usages: $1, seconds: $2) },
+      isPermitted: { await server.mayRequest($0, $1) })
     aggregatedResources = { groupVersion in
       server.aggregatedResources(groupVersion)?.map {
         TrackedResource($0.resource, kind: $0.kind, isNamespaced: $0.isNamespaced)

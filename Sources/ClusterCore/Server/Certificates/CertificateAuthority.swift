@@ -132,14 +132,24 @@ public struct CertificateAuthority: Sendable {
       SubjectKeyIdentifier(hash: fresh.publicKey)
       if !names.isEmpty { SubjectAlternativeNames(names) }
     }
+    let made = try issue(
+      key: fresh.publicKey, subject: subject, from: now - 3600, until: now + Self.year, extensions: extensions
+    )
+    return CertifiedKey(certificate: made, key: try fresh.serializeAsPEM().pemString + "\n")
+  }
+
+  /// A certificate in PEM for a key; times are seconds since 1970.
+  func issue(
+    key subjectKey: Certificate.PublicKey, subject: DistinguishedName, from start: Int64, until end: Int64,
+    extensions: Certificate.Extensions
+  ) throws -> String {
+    // Nothing outlives the authority.
+    let last = min(Self.date(end), certificate.notValidAfter)
     let made = try Certificate(
-      version: .v3, serialNumber: Certificate.SerialNumber(), publicKey: fresh.publicKey,
-      notValidBefore: Self.date(now - 3600), notValidAfter: Self.date(now + Self.year),
-      issuer: certificate.subject, subject: subject, signatureAlgorithm: .ecdsaWithSHA256,
-      extensions: extensions, issuerPrivateKey: key)
-    return CertifiedKey(
-      certificate: try made.serializeAsPEM().pemString + "\n",
-      key: try fresh.serializeAsPEM().pemString + "\n")
+      version: .v3, serialNumber: Certificate.SerialNumber(), publicKey: subjectKey,
+      notValidBefore: Self.date(start), notValidAfter: last, issuer: certificate.subject, subject: subject,
+      signatureAlgorithm: .ecdsaWithSHA256, extensions: extensions, issuerPrivateKey: key)
+    return try made.serializeAsPEM().pemString + "\n"
   }
 
   private static func failed(_ object: String, _ error: any Error) -> WeftError {
