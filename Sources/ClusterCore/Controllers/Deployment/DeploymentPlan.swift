@@ -93,8 +93,9 @@ func planDeployment(
   var created: Int?
 
   if isPaused {
-    if let current, old.allSatisfy({ $0.replicas == 0 }) { sizes[current.uid] = bounds.wanted }
-    scaleProportionally(deployment, bounds, sets, &sizes)
+    scaleProportionally(deployment, bounds, current: current, sets, &sizes)
+  } else if isResized(bounds, sets), !bounds.isRecreate || old.allSatisfy({ $0.replicas == 0 }) {
+    scaleProportionally(deployment, bounds, current: current, sets, &sizes)
   } else if bounds.isRecreate {
     for set in old { sizes[set.uid] = 0 }
     if !hasOldPods, old.allSatisfy({ $0.replicas == 0 && $0.actual == 0 }) {
@@ -179,28 +180,54 @@ private func planRollingUpdate(
   return nil
 }
 
-/// A Deployment resized while paused in mid-rollout: every ReplicaSet by its share, the largest takes the
-/// remainder.
+/// Whether the Deployment was resized since its ReplicaSets were written.
+private func isResized(_ bounds: RolloutBounds, _ sets: [JSON]) -> Bool {
+  sets.contains { set in
+    guard set.replicas > 0, let before = set.annotations[DeploymentNames.desired].flatMap({ Int($0) }) else {
+      return false
+    }
+    return before != bounds.wanted
+  }
+}
+
+/// A Deployment resized in mid-rollout, or paused there: every ReplicaSet grows or shrinks by its share, so that as much
+/// as before is of the old template. The largest takes what rounding leaves.
 private func scaleProportionally(
-  _ deployment: JSON, _ bounds: RolloutBounds, _ sets: [JSON], _ sizes: inout [String: Int]
+  _ deployment: JSON, _ bounds: RolloutBounds, current: JSON?, _ sets: [JSON], _ sizes: inout [String: Int]
 ) {
-  let active = sets.filter { (sizes[$0.uid] ?? 0) > 0 }
+  let active = sets.filter { $0.replicas > 0 }
   guard active.count > 1 else {
-    if let only = active.first { sizes[only.uid] = bounds.wanted }
+    if let only = active.first ?? current ?? sets.max(by: { $0.revision < $1.revision }) {
+      sizes[only.uid] = bounds.wanted
+    }
     return
   }
-  let before = active.compactMap { $0.annotations[DeploymentNames.desired].flatMap { Int($0) } }.max()
-  guard let before, before > 0, before != bounds.wanted else { return }
-  let total = active.map(\.replicas).reduce(0, +)
-  let goal = bounds.wanted + min(bounds.maxSurge, max(0, total - before))
-  var given = 0
-  let largestFirst = active.sorted { $0.replicas > $1.replicas }
-  for set in largestFirst {
-    let size = set.replicas * goal / max(1, total)
-    sizes[set.uid] = size
-    given += size
+  // The rollout is over but for the old pods.
+  if let current, current.replicas == bounds.wanted, current.available == bounds.wanted {
+    for set in active where set.uid != current.uid { sizes[set.uid] = 0 }
+    return
   }
-  if let largest = largestFirst.first { sizes[largest.uid, default: 0] += max(0, goal - given) }
+  guard !bounds.isRecreate, isResized(bounds, sets) else { return }
+  let allowed = bounds.wanted > 0 ? bounds.wanted + bounds.maxSurge : 0
+  let toAdd = allowed - active.map(\.replicas).reduce(0, +)
+  let growing = toAdd > 0
+  let largestFirst = active.sorted { a, b in
+    if a.replicas != b.replicas { return a.replicas > b.replicas }
+    return growing ? a.createdAt > b.createdAt : a.createdAt < b.createdAt
+  }
+  var added = 0
+  for set in largestFirst where toAdd != 0 {
+    let before = set.annotations[DeploymentNames.maximum].flatMap { Int($0) } ?? 0
+    let total = before > 0 ? before : max(1, deployment.at("status", "replicas")?.int ?? 0)
+    // To the nearest.
+    let share = (2 * set.replicas * allowed + total) / (2 * total) - set.replicas
+    let step = growing ? min(max(0, share), toAdd - added) : max(min(0, share), toAdd - added)
+    sizes[set.uid] = set.replicas + step
+    added += step
+  }
+  if let largest = largestFirst.first {
+    sizes[largest.uid] = max(0, (sizes[largest.uid] ?? largest.replicas) + toAdd - added)
+  }
 }
 
 private func newReplicaSet(_ deployment: JSON, _ bounds: RolloutBounds, replicas: Int, revision: Int) -> JSON

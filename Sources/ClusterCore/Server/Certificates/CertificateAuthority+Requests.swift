@@ -48,13 +48,12 @@ extension CertificateAuthority {
     var extended: [ExtendedKeyUsage.Usage] = []
     if usages.contains("client auth") { extended.append(.clientAuth) }
     if usages.contains("server auth") { extended.append(.serverAuth) }
+    let (signs, wraps) = (usages.contains("digital signature"), usages.contains("key encipherment"))
     let now = Timestamp.now().seconds
     let extensions = try Certificate.Extensions {
       Critical(BasicConstraints.notCertificateAuthority)
-      Critical(
-        KeyUsage(
-          digitalSignature: usages.contains("digital signature"),
-          keyEncipherment: usages.contains("key encipherment")))
+      // Without a bit set it would be no key usage at all, and Go's readers refuse the certificate.
+      if signs || wraps { Critical(KeyUsage(digitalSignature: signs, keyEncipherment: wraps)) }
       try ExtendedKeyUsage(extended)
       SubjectKeyIdentifier(hash: request.publicKey)
       if !names.isEmpty { SubjectAlternativeNames(names) }
