@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# scripts/soak.sh [SUITE...]: the long form of the fault tests, one suite after the other, and a verdict. Progress is on
+# scripts/soak.sh [SUITE|SCRIPT.sh...]: the long form of the fault tests, one suite after the other, and a verdict. Progress is on
 # standard error in lines that begin with "soak:". WEFT_SOAK_SEED repeats a run, WEFT_SOAK_ONLY=A,B picks suites.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 suites=(CrashTests DiskTests FlipTests RegisterTests ManyWatchersTests ThreeMembersTests KeepingTests ServerKillTests
-  HostileBytesTests ProxyKillTests ChurnTests ManyFlowsTests HostileNameTests IncrementalTests)
+  HostileBytesTests ProxyKillTests ChurnTests ManyFlowsTests HostileNameTests IncrementalTests Crashes CNIFaults
+  scripts/podman.sh)
 if [ -n "${WEFT_SOAK_ONLY:-}" ]; then IFS=, read -r -a suites <<<"$WEFT_SOAK_ONLY"; fi
 if [ $# -gt 0 ]; then suites=("$@"); fi
 export WEFT_SOAK=1 WEFT_TEST_LIMIT=${WEFT_TEST_LIMIT:-7200}
@@ -17,19 +18,23 @@ failed=()
 for suite in "${suites[@]}"; do
   echo "soak: $suite begins at $(date +%H:%M:%S)" >&2
   start=$SECONDS
-  : >"$folder/$suite"
-  scripts/test.sh --skip-build --no-parallel --filter "$suite" >"$folder/$suite" 2>&1 &
+  log=$folder/${suite##*/}
+  : >"$log"
+  case $suite in
+    *.sh) "$suite" >"$log" 2>&1 & ;;
+    *) scripts/test.sh --skip-build --no-parallel --filter "$suite" >"$log" 2>&1 & ;;
+  esac
   run=$!
   # What a suite finds is shown as it comes.
-  tail -q -n +1 --pid=$run -f "$folder/$suite" 2>/dev/null | grep -a --line-buffered '^soak:\|recorded an issue' >&2
+  tail -q -n +1 --pid=$run -f "$log" 2>/dev/null | grep -a --line-buffered '^soak:\|recorded an issue' >&2
   wait "$run"
   status=$?
   run=
   # A filter that matches nothing proves nothing.
-  if grep -aq 'Test run with 0 tests' "$folder/$suite"; then status=1; fi
+  if grep -aq 'Test run with 0 tests' "$log"; then status=1; fi
   if [ $status -ne 0 ]; then
     failed+=("$suite")
-    sed -n '/^What failed:/,$p' "$folder/$suite" >&2
+    sed -n '/^What failed:/,$p; /^NO /p' "$log" >&2
   fi
   echo "soak: $suite $([ $status -eq 0 ] && echo holds || echo FAILED) after $((SECONDS - start)) s" >&2
 done

@@ -3,9 +3,16 @@
 
 #include <signal.h>
 #include <spawn.h>
+#include <sys/vfs.h>
 
 int weft_setns(int descriptor, int kind) { return setns(descriptor, kind) == 0 ? 0 : -errno; }
 int weft_unshare(int flags) { return unshare(flags) == 0 ? 0 : -errno; }
+
+int weft_is_namespace(int descriptor) {
+  struct statfs system;
+  // NSFS_MAGIC of linux/magic.h.
+  return fstatfs(descriptor, &system) == 0 && system.f_type == 0x6e736673;
+}
 
 int weft_stat(const char *path, int follow, struct weft_file_info *info) {
   struct stat found;

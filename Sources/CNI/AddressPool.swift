@@ -1,13 +1,16 @@
 // Which addresses of a range set are free, answered in constant time whatever the number of leases.
 //
 // The file is an index, not the truth: the lease files are. It says of itself when it may be wrong (dirty,
-// another boot, another shape) and is then rebuilt from them. Read and written with pread and pwrite: a full
-// disk is an error.
+// another boot, another shape, a folder of leases that was changed since) and is then rebuilt from them. Read and
+// written with pread and pwrite: a full disk is an error.
 //
-//   0     8       12    16      32    40       48   56   64   72       4096
-//   +-----+-------+-----+-------+-----+--------+----+----+----+----+---+--------+-----------------------+
-//   | tag | vers. |dirty|boot id|shape|capacity|next|head|tail|used|...| bitmap | ring of released, u32 |
-//   +-----+-------+-----+-------+-----+--------+----+----+----+----+---+--------+-----------------------+
+//   0     8       12    16      32    40       48   56   64   72   80           4096
+//   +-----+-------+-----+-------+-----+--------+----+----+----+----+--------+---+--------+-----------------------+
+//   | tag | vers. |dirty|boot id|shape|capacity|next|head|tail|used|changed |...| bitmap | ring of released, u32 |
+//   +-----+-------+-----+-------+-----+--------+----+----+----+----+--------+---+--------+-----------------------+
+//
+// `changed` is when the folder of leases was changed last, as the file system has it. It is not synced: after a power
+// cut under a process that lives on (a disk that went away and came back) the folder is newer than its index.
 import Addresses
 import Glibc
 
@@ -16,6 +19,7 @@ final class AddressPool {
   let space: AddressSpace
   private let descriptor: Int32
   private let path: String
+  private let leaseFolder: String
   private var next = 0
   private var head = 0
   private var tail = 0
@@ -27,16 +31,19 @@ final class AddressPool {
   }
 
   private static let name: [UInt8] = Array("WEFTIPAM".utf8)
-  private static let formatVersion: UInt32 = 1
+  private static let formatVersion: UInt32 = 2
+  private static let headerBytes = 88
   private static let bitmapOffset = 4096
   private var ringOffset: Int { Self.bitmapOffset + (space.capacity + 63) / 64 * 8 }
 
   /// Opens the index at `path`; `leased` is asked for the truth only when the index cannot be trusted.
-  init(_ path: String, space: AddressSpace, bootID: [UInt8], leased: () throws(CNIError) -> [IPAddress])
-    throws(CNIError)
-  {
+  init(
+    _ path: String, space: AddressSpace, bootID: [UInt8], leaseFolder: String,
+    leased: () throws(CNIError) -> [IPAddress]
+  ) throws(CNIError) {
     self.space = space
     self.path = path
+    self.leaseFolder = leaseFolder
     let opened = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
     guard opened >= 0 else { throw Files.failure("open", path) }
     descriptor = opened
@@ -135,16 +142,16 @@ final class AddressPool {
   /// Reads the header; false when the index may not be trusted.
   private func load(bootID: [UInt8]) throws(CNIError) -> Bool {
     guard lseek(descriptor, 0, SEEK_END) == off_t(ringOffset + space.capacity * 4) else { return false }
-    let header = try read(80, at: 0)
-    guard header.count == 80, Array(header[0..<8]) == Self.name, Array(header[16..<32]) == bootID else {
-      return false
-    }
+    let header = try read(Self.headerBytes, at: 0)
+    guard header.count == Self.headerBytes, header[0..<8].elementsEqual(Self.name),
+      header[16..<32].elementsEqual(bootID)
+    else { return false }
     func word(_ offset: Int) -> UInt64 {
       header.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: offset, as: UInt64.self) }
     }
     let formatAndDirt = word(8)
     guard formatAndDirt == UInt64(Self.formatVersion), word(32) == space.shape,
-      word(40) == UInt64(space.capacity)
+      word(40) == UInt64(space.capacity), word(80) == Files.changed(leaseFolder)
     else { return false }
     guard let next = Int(exactly: word(48)), let head = Int(exactly: word(56)),
       let tail = Int(exactly: word(64)),
@@ -157,8 +164,8 @@ final class AddressPool {
 
   private func writeCounters() throws(CNIError) {
     var bytes: [UInt8] = []
-    for value in [next, head, tail, used] {
-      withUnsafeBytes(of: UInt64(value)) { bytes.append(contentsOf: $0) }
+    for value in [UInt64(next), UInt64(head), UInt64(tail), UInt64(used), Files.changed(leaseFolder)] {
+      withUnsafeBytes(of: value) { bytes.append(contentsOf: $0) }
     }
     try write(bytes, at: 48)
   }

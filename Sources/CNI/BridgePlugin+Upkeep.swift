@@ -83,6 +83,21 @@ extension BridgePlugin {
   func collectGarbage() throws(CNIError) {
     let valid = Self.keys(configuration.validAttachments ?? [])
     var failures: [CNIError] = []
+    // Links first and all at once: the leases that follow find theirs gone and do not wait for each.
+    do {
+      var node = try RouteSession()
+      let prefix = "weft:\(configuration.name)/"
+      let stale = try node.links().filter { link in
+        guard link.name.hasPrefix("vp") || link.kind == "ifb", link.alias.hasPrefix(prefix) else {
+          return false
+        }
+        let parts = link.alias.dropFirst(prefix.utf8.count).split(separator: "/", maxSplits: 1)
+        return parts.count == 2 && !valid.contains("\(parts[0]):\(parts[1])")
+      }
+      try node.deleteLinks(stale.map(\.index))
+    } catch {
+      failures.append(CNIError.wrapping(error, "cannot remove links of network \(configuration.name)"))
+    }
     for lease in try leases.all() where !valid.contains(lease.key) {
       do throws(CNIError) { try plugin(lease.containerID, lease.interfaceName).del() } catch {
         failures.append(error)
@@ -92,18 +107,6 @@ extension BridgePlugin {
       try HostPorts.collectGarbage(network: configuration.name, valid: valid)
     } catch {
       failures.append(error)
-    }
-    do {
-      var node = try RouteSession()
-      let prefix = "weft:\(configuration.name)/"
-      for link in try node.links()
-      where (link.name.hasPrefix("vp") || link.kind == "ifb") && link.alias.hasPrefix(prefix) {
-        let parts = link.alias.dropFirst(prefix.utf8.count).split(separator: "/", maxSplits: 1)
-        guard parts.count == 2, !valid.contains("\(parts[0]):\(parts[1])") else { continue }
-        try node.deleteLink(named: link.name)
-      }
-    } catch {
-      failures.append(CNIError.wrapping(error, "cannot remove links of network \(configuration.name)"))
     }
     guard var first = failures.first else { return }
     if failures.count > 1 { first.details += " (and \(failures.count - 1) more)" }

@@ -67,6 +67,9 @@ struct BridgePlugin {
           details: "nothing was changed; host-network pods need no ADD")
       }
       return namespace
+    } catch let error as NetlinkError where error.errno == EINVAL {
+      throw CNIError(
+        .invalidEnvironment, "CNI_NETNS=\(call.namespacePath) is no network namespace", details: "\(error)")
     } catch {
       throw CNIError.wrapping(error, "cannot open the network namespace \(call.namespacePath)")
     }

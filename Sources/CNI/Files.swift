@@ -43,25 +43,56 @@ enum Files {
     }
   }
 
-  /// Writes a file so that it is there whole or not at all: beside it, synced, renamed.
+  /// Writes a new file so that whoever reads sees all of it or none, also when the writer is killed: beside its place, then
+  /// renamed. Returns it open and not synced. A power cut before its sync may leave it short.
+  static func place(_ path: String, temporary: String, with bytes: [UInt8], mode: mode_t = 0o600)
+    throws(CNIError) -> Int32
+  {
+    let descriptor = try create(temporary, with: bytes, mode: mode)
+    guard rename(temporary, path) == 0 else {
+      let error = failure("rename", path)
+      close(descriptor)
+      unlink(temporary)
+      throw error
+    }
+    return descriptor
+  }
+
+  /// Writes a file that may replace another, or that others start as a program: beside its place, synced, closed, renamed. A
+  /// power cut leaves the one or the other.
   static func replace(_ path: String, temporary: String, with bytes: [UInt8], mode: mode_t = 0o600)
     throws(CNIError)
   {
-    let descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode)
-    guard descriptor >= 0 else { throw failure("create", temporary) }
-    do throws(CNIError) {
-      defer { close(descriptor) }
-      try writeAll(descriptor, bytes, name: temporary)
-      guard fsync(descriptor) == 0 else { throw failure("sync", temporary) }
-    } catch {
+    let descriptor = try create(temporary, with: bytes, mode: mode)
+    let isSynced = fsync(descriptor) == 0
+    let cause = errno
+    close(descriptor)
+    errno = cause
+    guard isSynced, rename(temporary, path) == 0 else {
+      let error = failure(isSynced ? "rename" : "sync", path)
       unlink(temporary)
       throw error
     }
-    guard rename(temporary, path) == 0 else {
-      let error = failure("rename", path)
-      unlink(temporary)
+  }
+
+  /// A new file, open for writing, with everything in it.
+  private static func create(_ path: String, with bytes: [UInt8], mode: mode_t) throws(CNIError) -> Int32 {
+    let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode)
+    guard descriptor >= 0 else { throw failure("create", path) }
+    do throws(CNIError) { try writeAll(descriptor, bytes, name: path) } catch {
+      close(descriptor)
+      unlink(path)
       throw error
     }
+    return descriptor
+  }
+
+  /// When something in the folder was added, renamed or removed last, in nanoseconds; 0 when it cannot be said.
+  static func changed(_ folder: String) -> UInt64 {
+    var status = stat()
+    guard stat(folder, &status) == 0 else { return 0 }
+    return UInt64(truncatingIfNeeded: status.st_mtim.tv_sec) &* 1_000_000_000
+      &+ UInt64(truncatingIfNeeded: status.st_mtim.tv_nsec)
   }
 
   /// Makes a folder and those above it.
@@ -103,13 +134,14 @@ enum Files {
 struct FileLock: ~Copyable {
   private let descriptor: Int32
 
-  /// Waiting for others ends after this long; the holder needs well under a millisecond.
+  /// Waiting for others ends after this long.
   static let waitMillisecondsMax = 10_000
 
   init(_ path: String) throws(CNIError) {
     let opened = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
     guard opened >= 0 else { throw Files.failure("open", path) }
-    var waited = 0
+    // Short waits first: the holder needs a tenth of a millisecond.
+    var (waited, pause) = (0, 50)
     while flock(opened, LOCK_EX | LOCK_NB) != 0 {
       guard errno == EWOULDBLOCK || errno == EINTR else {
         let error = Files.failure("lock", path)
@@ -122,8 +154,9 @@ struct FileLock: ~Copyable {
           .tryAgainLater, "\(path) is locked by another call",
           details: "`fuser -v \(path)` shows by which process")
       }
-      usleep(200)
-      waited += 200
+      usleep(UInt32(pause))
+      waited += pause
+      pause = min(pause * 2, 1000)
     }
     descriptor = opened
   }

@@ -24,10 +24,17 @@ public indirect enum JSONValue: Sendable, Hashable {
   /// where the specification says `hostPort`. Null reads as absent.
   public subscript(name: String) -> JSONValue? {
     guard case .object(let members) = self else { return nil }
-    let found =
-      members.last { $0.name == name } ?? members.last { $0.name.lowercased() == name.lowercased() }
-    guard let value = found?.value, value != .null else { return nil }
+    let found = members.last { $0.name == name } ?? members.last { Self.isSame($0.name, name) }
+    guard let value = found?.value else { return nil }
+    if case .null = value { return nil }
     return value
+  }
+
+  /// Equal but for the case of ASCII letters. Most look-ups find nothing, so this one allocates nothing.
+  private static func isSame(_ one: String, _ other: String) -> Bool {
+    func small(_ byte: UInt8) -> UInt8 { (0x41...0x5a).contains(byte) ? byte | 0x20 : byte }
+    guard one.utf8.count == other.utf8.count else { return false }
+    return zip(one.utf8, other.utf8).allSatisfy { small($0) == small($1) }
   }
 
   public var string: String? { if case .string(let value) = self { value } else { nil } }
@@ -44,54 +51,59 @@ public indirect enum JSONValue: Sendable, Hashable {
 
 extension JSONValue {
   /// Compact JSON text on one line.
-  public var text: String {
-    var text = ""
-    write(to: &text)
-    return text
+  public var text: String { String(decoding: bytes, as: UTF8.self) }
+
+  /// The same as UTF-8.
+  var bytes: [UInt8] {
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(1024)
+    write(to: &bytes)
+    return bytes
   }
 
-  private func write(to text: inout String) {
+  private func write(to bytes: inout [UInt8]) {
     switch self {
-    case .null: text += "null"
-    case .bool(let value): text += value ? "true" : "false"
-    case .integer(let value): text += String(value)
-    case .number(let value): text += value.isFinite ? "\(value)" : "null"
-    case .string(let value): Self.write(value, to: &text)
+    case .null: bytes += "null".utf8
+    case .bool(let value): bytes += (value ? "true" : "false").utf8
+    case .integer(let value): bytes += String(value).utf8
+    case .number(let value): bytes += (value.isFinite ? "\(value)" : "null").utf8
+    case .string(let value): Self.write(value, to: &bytes)
     case .array(let values):
-      text += "["
+      bytes.append(UInt8(ascii: "["))
       for (index, value) in values.enumerated() {
-        if index > 0 { text += "," }
-        value.write(to: &text)
+        if index > 0 { bytes.append(UInt8(ascii: ",")) }
+        value.write(to: &bytes)
       }
-      text += "]"
+      bytes.append(UInt8(ascii: "]"))
     case .object(let members):
-      text += "{"
+      bytes.append(UInt8(ascii: "{"))
       for (index, member) in members.enumerated() {
-        if index > 0 { text += "," }
-        Self.write(member.name, to: &text)
-        text += ":"
-        member.value.write(to: &text)
+        if index > 0 { bytes.append(UInt8(ascii: ",")) }
+        Self.write(member.name, to: &bytes)
+        bytes.append(UInt8(ascii: ":"))
+        member.value.write(to: &bytes)
       }
-      text += "}"
+      bytes.append(UInt8(ascii: "}"))
     }
   }
 
-  private static func write(_ value: String, to text: inout String) {
-    text += "\""
-    for scalar in value.unicodeScalars {
-      switch scalar {
-      case "\"": text += "\\\""
-      case "\\": text += "\\\\"
-      case "\n": text += "\\n"
-      case "\t": text += "\\t"
-      case "\r": text += "\\r"
-      case "\u{0}"..."\u{1f}":
-        let code = String(scalar.value, radix: 16)
-        text += "\\u" + String(repeating: "0", count: 4 - code.utf8.count) + code
-      default: text.unicodeScalars.append(scalar)
+  private static func write(_ value: String, to bytes: inout [UInt8]) {
+    bytes.append(UInt8(ascii: "\""))
+    for byte in value.utf8 {
+      switch byte {
+      case UInt8(ascii: "\""), UInt8(ascii: "\\"):
+        bytes.append(UInt8(ascii: "\\"))
+        bytes.append(byte)
+      case UInt8(ascii: "\n"): bytes += "\\n".utf8
+      case UInt8(ascii: "\t"): bytes += "\\t".utf8
+      case UInt8(ascii: "\r"): bytes += "\\r".utf8
+      case 0..<0x20:
+        bytes += (byte < 0x10 ? "\\u000" : "\\u00").utf8
+        bytes += String(byte, radix: 16).utf8
+      default: bytes.append(byte)
       }
     }
-    text += "\""
+    bytes.append(UInt8(ascii: "\""))
   }
 }
 
@@ -194,18 +206,23 @@ struct JSONReader {
   private mutating func number() throws(JSONError) -> JSONValue {
     let start = position
     var isInteger = true
-    while let byte = next, Self.numberBytes.contains(byte) {
-      if Self.fractionBytes.contains(byte) { isInteger = false }
+    while let byte = next {
+      switch byte {
+      case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "+"): break
+      case UInt8(ascii: "."), UInt8(ascii: "e"), UInt8(ascii: "E"): isInteger = false
+      default: return try number(from: start, isInteger: isInteger)
+      }
       position += 1
     }
+    return try number(from: start, isInteger: isInteger)
+  }
+
+  private func number(from start: Int, isInteger: Bool) throws(JSONError) -> JSONValue {
     let text = String(decoding: bytes[start..<position], as: UTF8.self)
     if isInteger, let value = Int64(text), !text.hasPrefix("+") { return .integer(value) }
     guard let value = Double(text), value.isFinite else { throw fault("malformed number") }
     return .number(value)
   }
-
-  private static let numberBytes = Set("0123456789-+.eE".utf8)
-  private static let fractionBytes = Set(".eE".utf8)
 
   private mutating func string() throws(JSONError) -> String {
     position += 1

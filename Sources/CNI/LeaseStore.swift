@@ -91,6 +91,20 @@ public struct LeaseStore: Sendable {
   /// address is taken.
   func acquire(_ wanted: Lease, requested: [IPAddress] = []) throws(CNIError) -> Lease {
     try Files.makeFolder("\(folder)/leases")
+    let (lease, file) = try take(wanted, requested)
+    defer { close(file) }
+    // Not under the lock: calls that run at once share one flush of the disk. The sync comes after the rename, so that a
+    // journal (ext4, XFS, Btrfs) writes file and name with one flush.
+    guard fsync(file) == 0 else {
+      let failure = Files.failure("sync", "\(folder)/leases/\(lease.key)")
+      try release(lease.key)
+      throw failure
+    }
+    return lease
+  }
+
+  /// The part of `acquire` under the lock. Returns the lease and its file, open and not yet synced.
+  private func take(_ wanted: Lease, _ requested: [IPAddress]) throws(CNIError) -> (Lease, Int32) {
     let lock = try FileLock("\(folder)/lock")
     defer { lock.release() }
     if let existing = try find(wanted.key), existing.bootID == Self.bootID {
@@ -111,6 +125,7 @@ public struct LeaseStore: Sendable {
     for pool in pools { try pool.begin() }
     var lease = wanted
     var taken: [(pool: AddressPool, offset: Int)] = []
+    let file: Int32
     do throws(CNIError) {
       for pool in pools {
         guard let offset = try choose(from: pool, requested: requested) else {
@@ -124,7 +139,7 @@ public struct LeaseStore: Sendable {
         lease.gateways.append(found.range.gateway)
       }
       // Killed before the rename: no lease. Killed after it: a lease, and an index that says it is dirty.
-      try Files.replace(
+      file = try Files.place(
         "\(folder)/leases/\(lease.key)", temporary: "\(folder)/lease.tmp",
         with: Array((lease.json.text + "\n").utf8))
     } catch {
@@ -133,7 +148,7 @@ public struct LeaseStore: Sendable {
       throw error
     }
     for pool in pools { try pool.commit() }
-    return lease
+    return (lease, file)
   }
 
   /// Opens the index of each range set; the first of them that cannot be trusted makes the leases be read.
@@ -146,7 +161,9 @@ public struct LeaseStore: Sendable {
     var pools: [AddressPool] = []
     for (index, space) in spaces.enumerated() {
       pools.append(
-        try AddressPool("\(folder)/index.\(index)", space: space, bootID: name) { () throws(CNIError) in
+        try AddressPool(
+          "\(folder)/index.\(index)", space: space, bootID: name, leaseFolder: "\(folder)/leases"
+        ) { () throws(CNIError) in
           try sweep().flatMap { $0.addresses.map(\.address) }
         })
     }

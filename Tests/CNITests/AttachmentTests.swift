@@ -3,6 +3,7 @@ import Addresses
 import CNI
 import Glibc
 import KernelNetlink
+import StoreLab
 import Testing
 
 @Suite struct Attachments {

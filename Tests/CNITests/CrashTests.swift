@@ -4,6 +4,7 @@
 import CNI
 import Glibc
 import KernelNetlink
+import StoreLab
 import Testing
 
 private let isSoak = getenv("WEFT_SOAK").map { String(cString: $0) } == "1"

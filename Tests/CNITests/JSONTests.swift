@@ -1,4 +1,5 @@
 // The bounded JSON reader: what it reads, what it refuses, and that no bytes trap it.
+import StoreLab
 import Testing
 
 @testable import CNI
@@ -59,18 +60,5 @@ func `a malformed document is refused with its position`(source: String) {
       #expect(configuration.rangeSets.allSatisfy { !$0.isEmpty })
     }
     _ = try? CNIResult(json, version: "1.0.0")
-  }
-}
-
-/// SplitMix64: small, seeded, the same everywhere.
-struct SeededGenerator: RandomNumberGenerator {
-  var state: UInt64
-  init(seed: UInt64) { state = seed }
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-    return z ^ (z >> 31)
   }
 }

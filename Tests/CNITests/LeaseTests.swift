@@ -3,6 +3,7 @@
 import Addresses
 import Glibc
 import KernelNetlink
+import StoreLab
 import Testing
 
 @testable import CNI

@@ -18,6 +18,7 @@ private final class PluginFolder {
     for name in ["first", "second"] {
       let script = """
         #!/bin/sh
+        [ "$CNI_PATH" = "\(path)/bin" ] || { echo no CNI_PATH; exit 1; }
         { printf '\(name) %s ' "$CNI_COMMAND"; cat; echo; } >>\(path)/calls
         [ -e "\(path)/\(name).$CNI_COMMAND" ] || exit 0
         cat "\(path)/\(name).$CNI_COMMAND"

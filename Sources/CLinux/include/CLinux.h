@@ -28,6 +28,8 @@
 int weft_setns(int descriptor, int kind);
 /** unshare(2) for the calling thread. Returns 0 or -errno. */
 int weft_unshare(int flags);
+/* Whether a descriptor is of a namespace of any kind. */
+int weft_is_namespace(int descriptor);
 
 #include "CLinuxSockets.h"
 

@@ -109,11 +109,7 @@ public struct NetlinkReader: Sendable {
 
   /// The attributes found here, by type without the nested and byte-order bits; the last of a type wins.
   /// Reading ends at the first attribute whose length is impossible.
-  public func attributes() -> [UInt16: NetlinkReader] {
-    var found: [UInt16: NetlinkReader] = [:]
-    forEachAttribute { type, value in found[type] = value }
-    return found
-  }
+  public func attributes() -> NetlinkAttributes { NetlinkAttributes(self) }
 
   public func forEachAttribute(_ body: (UInt16, NetlinkReader) -> Void) {
     var offset = 0
@@ -125,6 +121,30 @@ public struct NetlinkReader: Sendable {
       body(type & 0x3fff, NetlinkReader(bytes, start + 4..<start + Int(length)))
       offset += (Int(length) + 3) & ~3
     }
+  }
+}
+
+/// Attributes by type. Not a dictionary: a message has a few dozen, and finding one costs less than building a table of all.
+public struct NetlinkAttributes: Sendable {
+  private let whole: NetlinkReader
+
+  init(_ whole: NetlinkReader) { self.whole = whole }
+
+  /// The last attribute of that type.
+  public subscript(type: UInt16) -> NetlinkReader? {
+    var found: Range<Int>?
+    whole.bytes.withUnsafeBytes { bytes in
+      var start = whole.range.lowerBound
+      while whole.range.upperBound - start >= 4 {
+        let length = Int(bytes.loadUnaligned(fromByteOffset: start, as: UInt16.self))
+        guard length >= 4, length <= whole.range.upperBound - start else { return }
+        if bytes.loadUnaligned(fromByteOffset: start + 2, as: UInt16.self) & 0x3fff == type {
+          found = start + 4..<start + length
+        }
+        start += (length + 3) & ~3
+      }
+    }
+    return found.map { NetlinkReader(whole.bytes, $0) }
   }
 }
 

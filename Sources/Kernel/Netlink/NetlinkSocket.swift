@@ -11,7 +11,6 @@ public protocol NetlinkTransport: ~Copyable {
 /// it is used. Closed when the value ends.
 public struct NetlinkSocket: NetlinkTransport, ~Copyable {
   let descriptor: Int32
-  private var buffer: [UInt8]
 
   /// Bytes of the largest datagram read at once. The kernel fills dumps up to 32 KiB.
   static let datagramBytesMax = 65536
@@ -23,7 +22,6 @@ public struct NetlinkSocket: NetlinkTransport, ~Copyable {
   public init(family: Int32 = 0) throws(NetlinkError) {
     descriptor = socket(
       Int32(Wire.familyNetlink), Int32(SOCK_RAW.rawValue) | Int32(SOCK_CLOEXEC.rawValue), family)
-    buffer = []
     guard descriptor >= 0 else { throw NetlinkError(errno: errno, command: "socket(AF_NETLINK)") }
     var one: Int32 = 1
     for option in [Wire.optionCapAck, Wire.optionExtendedAck, Wire.optionStrictCheck] {
@@ -53,12 +51,17 @@ public struct NetlinkSocket: NetlinkTransport, ~Copyable {
   }
 
   public mutating func receive() throws(NetlinkError) -> [UInt8] {
-    if buffer.isEmpty { buffer = [UInt8](repeating: 0, count: Self.datagramBytesMax) }
     while true {
-      let count = buffer.withUnsafeMutableBytes { recv(descriptor, $0.baseAddress, $0.count, 0) }
-      if count >= 0 { return Array(buffer[0..<count]) }
-      if errno == EINTR { continue }
-      throw NetlinkError(errno: errno == EAGAIN ? ETIMEDOUT : errno, command: "recv(AF_NETLINK)")
+      var (received, code): (Int, Int32) = (0, 0)
+      // Not filled with zeros first: of 64 KiB an answer touches one page.
+      let datagram = [UInt8](unsafeUninitializedCapacity: Self.datagramBytesMax) { buffer, count in
+        received = recv(descriptor, buffer.baseAddress, buffer.count, 0)
+        code = errno
+        count = max(received, 0)
+      }
+      if received >= 0 { return datagram }
+      if code == EINTR { continue }
+      throw NetlinkError(errno: code == EAGAIN ? ETIMEDOUT : code, command: "recv(AF_NETLINK)")
     }
   }
 }

@@ -1,4 +1,5 @@
 // Network namespaces: made, named, entered, identified. A namespace is entered only on a thread made for it.
+import CLinux
 import Glibc
 
 /// An open handle on a network namespace; keeps the namespace alive while it exists.
@@ -11,11 +12,15 @@ public struct NetworkNamespace: ~Copyable {
   /// Where persistent namespaces have their names, as `ip netns` has it.
   public static let directory = "/run/netns"
 
-  /// Opens the namespace behind `path` (`/run/netns/NAME`, `/proc/PID/ns/net`).
+  /// Opens the namespace behind `path` (`/run/netns/NAME`, `/proc/PID/ns/net`). Throws `EINVAL` for what is no namespace;
+  /// a pipe or a device is not waited for.
   public init(path: String) throws(NetlinkError) {
-    let opened = open(path, O_RDONLY | O_CLOEXEC)
+    let opened = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     guard opened >= 0 else { throw NetlinkError(errno: errno, command: "open \(path)") }
     do throws(NetlinkError) {
+      guard weft_is_namespace(opened) != 0 else {
+        throw NetlinkError(errno: EINVAL, command: "open \(path)", explanation: "it is no namespace")
+      }
       identity = try NamespaceIdentity(descriptor: opened, path: path)
     } catch {
       close(opened)

@@ -159,6 +159,32 @@ extension RouteSession {
     }
   }
 
+  /// Deletes all of these at once; those that are gone are passed over. One wait of 16 ms instead of one for each: they are
+  /// put into a group of their own, and the group is deleted.
+  /// `ip link set dev INDEX group GROUP`, …, `ip link del group GROUP`
+  public mutating func deleteLinks(_ indices: [Int32]) throws(NetlinkError) {
+    var marked = 0
+    for index in indices {
+      var message = NetlinkMessage(type: Wire.newLink, flags: 0)
+      message.appendLinkHeader(index: index)
+      message.attribute(Wire.Link.group, Self.deletionGroup)
+      do throws(NetlinkError) {
+        try perform(message, command: "ip link set dev if\(index) group \(Self.deletionGroup)")
+        marked += 1
+      } catch  where error.errno == ENODEV {}
+    }
+    guard marked > 0 else { return }
+    var message = NetlinkMessage(type: Wire.deleteLink, flags: 0)
+    message.appendLinkHeader()
+    message.attribute(Wire.Link.group, Self.deletionGroup)
+    do throws(NetlinkError) {
+      try perform(message, command: "ip link del group \(Self.deletionGroup)")
+    } catch  where error.errno == ENODEV {}
+  }
+
+  /// A group that nobody else has: "weft" in ASCII.
+  private static var deletionGroup: UInt32 { 0x7765_6674 }
+
   /// `ip link set dev INDEX up|down name … mtu … address … master … alias …`, in one request. What is nil
   /// stays.
   ///

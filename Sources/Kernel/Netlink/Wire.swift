@@ -57,6 +57,7 @@ public enum Wire {
     static let info: UInt16 = 18
     static let alias: UInt16 = 20
     static let familySpecific: UInt16 = 26
+    static let group: UInt16 = 27
     static let namespaceDescriptor: UInt16 = 28
     static let inetSettings: UInt16 = 1
     static let inetARPNotify: UInt16 = 22

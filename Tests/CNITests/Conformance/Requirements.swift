@@ -7,15 +7,38 @@ import KernelNetlink
 import Testing
 
 struct Requirement: Sendable, CustomTestStringConvertible {
-  /// Chapter of the specification and a number of ours.
+  /// What it is about, and a number of ours.
   var id: String
   var text: String
   var check: @Sendable (Subject) throws -> Void
   var testDescription: String { "\(id): \(text)" }
+  /// Where the specification asks for it.
+  var chapter: String { chapters[id] ?? "" }
 }
 
 let requirements: [Requirement] =
-  parameterRequirements + addRequirements + undoRequirements + otherVerbRequirements
+  parameterRequirements + configurationRequirements + addRequirements + undoRequirements
+  + otherVerbRequirements + delegationRequirements
+
+/// Section of the specification 1.1.0 and the heading in it; MUST where it says must, else should.
+private let chapters: [String: String] = [
+  "CFG-1": "1 `name`, MUST", "CFG-2": "1 `ipam.type`, MUST", "PAR-1": "2 ADD required, 5 code 4, MUST",
+  "PAR-2": "2 `CNI_CONTAINERID`, MUST", "PAR-3": "2 `CNI_IFNAME`, MUST", "PAR-4": "5 Error, should",
+  "PAR-5": "5 code 6", "PAR-6": "5 code 1", "PAR-7": "5 code 7", "PAR-8": "1 other keys, should",
+  "PAR-9": "2 Errors, MUST", "PAR-10": "2 DEL and CHECK required, 5 code 4, MUST",
+  "PAR-11": "2 optional parameters", "PAR-12": "2 VERSION required", "ERR-1": "5 code 2, MUST",
+  "ERR-2": "5 reserved codes", "ADD-1": "2 ADD, MUST", "ADD-2": "2 ADD, MUST", "ADD-3": "5 ADD success, MUST",
+  "ADD-4": "5 `cniVersion`, MUST", "ADD-5": "5 ADD success, MUST", "ADD-6": "4 procedure, should",
+  "ADD-7": "2 ADD", "ADD-8": "2 `prevResult`, 5, MUST", "ADD-9": "5 delegated, MUST",
+  "ADD-10": "4 IPAM, MUST", "ADD-11": "2 ADD", "ADD-12": "2 `prevResult`, 5, MUST", "IPAM-1": "4 IPAM, MUST",
+  "DEL-1": "2 DEL, 4 procedure, MUST", "DEL-2": "2 DEL, MUST", "DEL-3": "2 DEL, should",
+  "DEL-4": "2 DEL, should", "DEL-5": "2 DEL", "DEL-6": "2 DEL, MUST", "CHK-1": "2 CHECK, MUST",
+  "CHK-2": "2 CHECK, should", "CHK-3": "2 CHECK, MUST", "CHK-4": "2 versions", "CHK-5": "2 CHECK, MUST",
+  "CHK-6": "4 procedure, MUST", "VER-1": "5 VERSION success, MUST", "VER-2": "1 versions, MUST",
+  "VER-3": "5 VERSION success, MUST", "GC-1": "2 GC, SHOULD", "GC-2": "2 GC",
+  "GC-3": "2 GC, 4 procedure, MUST", "ST-1": "2 STATUS, MUST", "ST-2": "2 STATUS, MUST",
+  "ST-3": "2 STATUS, MUST", "ST-4": "2 STATUS, MUST NOT", "CON-1": "3 lifecycle, MUST",
+]
 
 private let parameterRequirements: [Requirement] = [
   Requirement(id: "PAR-1", text: "a missing variable is error 4, named in the message") { subject in

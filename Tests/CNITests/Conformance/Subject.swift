@@ -49,11 +49,21 @@ final class Stand {
     """
   }
 
-  /// One call with exactly these variables; `nil` removes one of the usual.
+  /// One call with exactly these variables; `without` leaves some of the usual out.
   func call(
     _ verb: String, _ id: String, _ namespace: String = "", input: String, program: String = "bridge",
     variables: [String: String] = [:], without: [String] = []
   ) throws -> Reply {
+    try start(
+      verb, id, namespace, input: input, program: program, variables: variables, without: without
+    ).reply()
+  }
+
+  /// The same without waiting for its end.
+  func start(
+    _ verb: String, _ id: String, _ namespace: String = "", input: String, program: String = "bridge",
+    variables: [String: String] = [:], without: [String] = []
+  ) throws -> Running {
     var environment: [String: String] = [
       "CNI_COMMAND": verb, "CNI_CONTAINERID": id, "CNI_NETNS": namespace, "CNI_IFNAME": "eth0",
       "CNI_PATH": subject.folder ?? "/opt/cni/bin", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
@@ -61,10 +71,9 @@ final class Stand {
     for (name, value) in variables { environment[name] = value }
     for name in without { environment[name] = nil }
     let executable = try subject.folder.map { "\($0)/\(program)" } ?? Laboratory.plugin()
-    let running = try Running.start(
+    return try Running.start(
       [program], executable: executable, environment: environment.map { "\($0)=\($1)" }, input: input,
       in: lab.node)
-    return try running.reply()
   }
 
   /// An ADD that must work for what comes after it.

@@ -22,6 +22,7 @@ final class TestNode {
   let outsideAddress = "172.31.99.2"
   private(set) var weft: Process?
   private(set) var logPath: String
+  private var linkedNamespaces: Set<String> = []
 
   /// Makes the namespaces. Names are short: interface names have fifteen characters.
   init() throws {
@@ -71,6 +72,7 @@ final class TestNode {
   /// Sends a signal to `weft up` and waits for its end. Nil when it did not end in time (it is then killed).
   func stop(_ signal: Int32 = SIGINT, seconds: Double = 30) -> Int32? {
     guard let process = weft else { return nil }
+    noteNamespaces()
     weft = nil
     kill(process.processIdentifier, signal)
     let ended = eventually(within: seconds) { !process.isRunning } != nil
@@ -164,12 +166,33 @@ final class TestNode {
     return found
   }
 
-  /// Pod namespaces whose processes or mounts could be ours: those made since this node was.
-  private let namespacesBefore = Set(
-    (try? FileManager.default.contentsOfDirectory(atPath: "/run/netns")) ?? [])
+  /// Pod namespaces of this node alone: another cluster on the machine has its own. Those that its links led to when it was
+  /// stopped, and those that its containerd wrote down.
   private func netnsNames() -> [String] {
-    ((try? FileManager.default.contentsOfDirectory(atPath: "/run/netns")) ?? [])
-      .filter { $0.hasPrefix("cni-") && !namespacesBefore.contains($0) }
+    let present = (try? FileManager.default.contentsOfDirectory(atPath: "/run/netns")) ?? []
+    let ours = linkedNamespaces.union(writtenNamespaces())
+    return present.filter { ours.contains($0) }.sorted()
+  }
+
+  private func noteNamespaces() {
+    let words = run(["ip", "-n", name, "-o", "link", "show", "type", "veth"]).standardOutput
+      .split(whereSeparator: { $0 == " " || $0 == "\n" || $0 == "\\" })
+    for (mark, name) in zip(words, words.dropFirst()) where mark == "link-netns" && name.hasPrefix("cni-") {
+      linkedNamespaces.insert(String(name))
+    }
+  }
+
+  /// Names of the form `cni-UUID` in containerd's database, which keeps the path of each sandbox's namespace as text.
+  private func writtenNamespaces() -> Set<String> {
+    let files = FileManager.default.enumerator(atPath: dataFolder)?.compactMap { $0 as? String } ?? []
+    var names: Set<String> = []
+    for file in files where file.hasSuffix("/meta.db") {
+      let found = run([
+        "grep", "-aoE", "cni-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "\(dataFolder)/\(file)",
+      ])
+      names.formUnion(found.lines)
+    }
+    return names
   }
 
   /// Stops and removes everything, whatever state it is in.
