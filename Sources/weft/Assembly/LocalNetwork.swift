@@ -14,7 +14,6 @@ import KernelNftables
 import Logging
 import Policy
 import Proxy
-import Synchronization
 
 /// Started once; `stop` ends it.
 final class LocalNetwork: Sendable {
@@ -56,8 +55,6 @@ final class LocalNetwork: Sendable {
     server.routes = Self.upstreams().map { [ForwardRoute(upstreams: $0)] } ?? []
     let dns = DNSServer(settings: server, zone: .unready(zone))
     try Self.listen(dns, settings.dnsAddress)
-    let planner = Mutex(
-      ZonePlanner(settings: zone, firstSerial: UInt32(truncatingIfNeeded: Timestamp.now().seconds)))
     var configuration = ProxyConfiguration(
       nodeName: settings.nodeName, families: [settings.clusterBlock.family],
       podNetworks: [settings.podBlock],
@@ -81,7 +78,6 @@ final class LocalNetwork: Sendable {
         nodeName: settings.nodeName, podBlocks: [settings.podBlock], gateways: [settings.gateway]),
       book: try AttachmentBook(path: settings.bookPath),
       consumers: [
-        { view in dns.swapZone(planner.withLock { $0.plan(view) }) },
         { view in await ingress?.send(view) }, { view in await paths.take(view) },
         { view in announcer.update(view) },
       ])
@@ -92,9 +88,14 @@ final class LocalNetwork: Sendable {
     self.network = network
     self.announcer = announcer
     try await follower.start(informers)
+    let keeper = ZoneKeeper(dns, settings: zone, follower: follower, informers: informers)
+    await keeper.swap()
     // In force before the first pod can be asked for.
     try await network.synchronise()
-    loops = [Task.detached { await network.run() }, Task.detached { await paths.run() }]
+    loops = [
+      Task.detached { await network.run() }, Task.detached { await paths.run() },
+      Task.detached { await keeper.run() },
+    ]
   }
 
   private static func links(
