@@ -12,6 +12,7 @@ public final class ViewFollower: Sendable {
     var view = ClusterView()
     var registrations: [InformerRegistration] = []
     var generation: UInt64 = 0
+    var bells: [AsyncStream<Void>.Continuation] = []
   }
   private let state = Mutex(State())
   private let bell: AsyncStream<Void>.Continuation
@@ -45,8 +46,38 @@ public final class ViewFollower: Sendable {
   }
 
   public func stop() {
-    state.withLock { $0.registrations = [] }
-    bell.finish()
+    let bells = state.withLock { state in
+      state.registrations = []
+      return state.bells
+    }
+    for bell in [bell] + bells { bell.finish() }
+  }
+
+  /// Changes for one more consumer, with a bell and notes of its own: it waits for nobody else's work.
+  /// - Parameter withPods: whether the changes name pods; they change often.
+  public func subscribe(withPods: Bool = false) -> Subscription {
+    let (changes, bell) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+    let consumer = state.withLock { state in
+      state.bells.append(bell)
+      return state.view.addConsumer(withPods: withPods)
+    }
+    bell.yield()
+    return Subscription(changes: changes) { [weak self] in
+      self?.state.withLock { $0.view.takeChanges(of: consumer) } ?? ViewChanges()
+    }
+  }
+
+  /// One consumer's changes.
+  public struct Subscription: Sendable {
+    /// One element after any number of changes, and one at the beginning.
+    public let changes: AsyncStream<Void>
+    fileprivate let body: @Sendable () -> ViewChanges
+    /// What changed since the last call; the first call gives everything. Costs what changed.
+    public func take() -> ViewChanges { body() }
+    fileprivate init(changes: AsyncStream<Void>, _ body: @escaping @Sendable () -> ViewChanges) {
+      self.changes = changes
+      self.body = body
+    }
   }
 
   public var view: ClusterView { state.withLock { $0.view } }
@@ -60,7 +91,10 @@ public final class ViewFollower: Sendable {
   }
 
   /// Rings without a change of objects, for what is planned from other things too.
-  public func ring() { bell.yield() }
+  public func ring() {
+    bell.yield()
+    for bell in state.withLock({ $0.bells }) { bell.yield() }
+  }
 
   private func take(_ changes: [ObjectChange], kind: String) {
     state.withLock { state in

@@ -57,7 +57,7 @@ enum Fixture {
   }
 
   static var settings: ZoneSettings {
-    ZoneSettings(nameServerAddresses: [.v4(IPv4Address(10, 43, 0, 10))])
+    ZoneSettings(compatibility: [], nameServerAddresses: [.v4(IPv4Address(10, 43, 0, 10))])
   }
 
   static var zone: Zone { planZone(view: ClusterView(objects: objects), settings: settings) }

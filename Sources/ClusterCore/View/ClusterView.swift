@@ -21,8 +21,9 @@ public struct ClusterView: Sendable {
   public private(set) var quarantined: [QuarantineKey: UnreadableObject] = [:]
   /// The Service of each EndpointSlice, so that one that changes its label leaves the old place.
   private var serviceOfSlice: [ObjectKey: ObjectKey] = [:]
-  /// What changed since somebody asked; nil as long as nobody has.
-  var notes: ChangeNotes?
+  /// What changed since each consumer asked; nil as long as it has not. Consumer 0 is always there.
+  var notes: [ChangeNotes?] = [nil]
+  var consumersOfPods: Set<Int> = []
 
   public struct QuarantineKey: Hashable, Sendable {
     public var kind: String
@@ -58,7 +59,7 @@ public struct ClusterView: Sendable {
         let slice = try EndpointSlice(tree)
         removeSlice(key)
         if let service = slice.service {
-          notes?.services.insert(service)
+          note(service: service)
           endpointSlices[service, default: [:]][key] = slice
           serviceOfSlice[key] = service
         }
@@ -95,15 +96,25 @@ public struct ClusterView: Sendable {
   }
 
   private mutating func note(_ kind: String, _ key: ObjectKey) {
-    guard notes != nil else { return }
-    notes?.kinds.insert(kind)
-    if kind == "Service" { notes?.services.insert(key) }
-    if kind == "Node" { notes?.nodes.insert(key.name) }
+    for index in notes.indices where notes[index] != nil {
+      notes[index]?.kinds.insert(kind)
+      switch kind {
+      case "Service": notes[index]?.services.insert(key)
+      case "Node": notes[index]?.nodes.insert(key.name)
+      case "Namespace": notes[index]?.namespaces.insert(key.name)
+      case "Pod" where notes[index]?.areWithPods == true: notes[index]?.pods.insert(key)
+      default: break
+      }
+    }
+  }
+
+  private mutating func note(service: ObjectKey) {
+    for index in notes.indices { notes[index]?.services.insert(service) }
   }
 
   private mutating func removeSlice(_ key: ObjectKey) {
     guard let service = serviceOfSlice.removeValue(forKey: key) else { return }
-    notes?.services.insert(service)
+    note(service: service)
     endpointSlices[service]?[key] = nil
     if endpointSlices[service]?.isEmpty == true { endpointSlices[service] = nil }
   }

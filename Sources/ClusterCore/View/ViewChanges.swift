@@ -20,6 +20,10 @@ public struct ViewChanges: Sendable {
   public var services: [ObjectKey: ServiceState?] = [:]
   /// Nodes that changed; nil: gone.
   public var nodes: [String: Node?] = [:]
+  /// Namespaces that changed; nil: gone.
+  public var namespaces: [String: Namespace?] = [:]
+  /// Pods that changed, for consumers that asked for pods; nil: gone.
+  public var pods: [ObjectKey: Pod?] = [:]
   /// The kinds of all objects that changed, those above among them.
   public var kinds: Set<String> = []
   /// Every Service of the view is in `services`, and a Service that is not there is gone.
@@ -42,6 +46,10 @@ public struct ViewChanges: Sendable {
 struct ChangeNotes: Sendable {
   var services: Set<ObjectKey> = []
   var nodes: Set<String> = []
+  var namespaces: Set<String> = []
+  /// Pods change often: they are noted for those who want them.
+  var areWithPods = false
+  var pods: Set<ObjectKey> = []
   var kinds: Set<String> = []
 }
 
@@ -51,23 +59,36 @@ extension ClusterView {
     services[service].map { ServiceState(service: $0, slices: endpointSlices[service] ?? [:]) }
   }
 
-  /// What changed since the last call; the first call hands out the whole view. Costs what changed, not what there is.
-  public mutating func takeChanges() -> ViewChanges {
-    guard let noted = notes else {
-      notes = ChangeNotes()
+  /// One more consumer of changes besides consumer 0; each has its own notes. Cheap, and for as long as the view lives.
+  /// - Parameter withPods: whether its changes name pods.
+  public mutating func addConsumer(withPods: Bool = false) -> Int {
+    notes.append(nil)
+    if withPods { consumersOfPods.insert(notes.count - 1) }
+    return notes.count - 1
+  }
+
+  /// What changed since the consumer's last call; the first call hands out the whole view. Costs what changed, not what
+  /// there is.
+  public mutating func takeChanges(of consumer: Int = 0) -> ViewChanges {
+    var fresh = ChangeNotes()
+    fresh.areWithPods = consumersOfPods.contains(consumer)
+    guard let noted = notes[consumer] else {
+      notes[consumer] = fresh
       return allChanges
     }
-    notes = ChangeNotes()
+    notes[consumer] = fresh
     var changes = ViewChanges()
     for key in noted.services { changes.services[key] = .some(state(of: key)) }
     for name in noted.nodes { changes.nodes[name] = .some(nodes[name]) }
+    for name in noted.namespaces { changes.namespaces[name] = .some(namespaces[name]) }
+    for key in noted.pods { changes.pods[key] = .some(pods[key]) }
     changes.kinds = noted.kinds
     changes.quarantined = quarantined
     return changes
   }
 
-  /// Whether the next `takeChanges` has something to hand out.
-  public var hasChanges: Bool { notes.map { !$0.kinds.isEmpty } ?? true }
+  /// Whether the next `takeChanges` of consumer 0 has something to hand out.
+  public var hasChanges: Bool { notes[0].map { !$0.kinds.isEmpty } ?? true }
 
   /// The whole view as one change set: what a planner that knows nothing yet needs, and what a comparison starts from.
   public var allChanges: ViewChanges {
@@ -77,6 +98,8 @@ extension ClusterView {
       changes.services[key] = ServiceState(service: service, slices: endpointSlices[key] ?? [:])
     }
     for (name, node) in nodes { changes.nodes[name] = node }
+    for (name, namespace) in namespaces { changes.namespaces[name] = namespace }
+    for (key, pod) in pods { changes.pods[key] = pod }
     changes.isWhole = true
     changes.quarantined = quarantined
     return changes

@@ -1,122 +1,255 @@
-// The two plugins with many options: `kubernetes` and `forward`.
+// Plugins by name. Each line of a server block is read here or in one of the files beside this one.
 
 import Addresses
 import Diagnostics
 
 extension CorefileReader {
-  func readKubernetes(
-    _ directive: CorefileDirective, _ zones: [DomainName], _ warnings: inout [Corefile.Warning]
-  ) throws(WeftError) -> ZoneSettings {
-    var names: [DomainName] = []
-    for text in directive.arguments {
-      guard let name = zoneName(text) else { throw fail(directive, "\(text) is not a zone") }
-      names.append(name)
-    }
-    if names.isEmpty { names = zones }
-    let arpa = DomainName("arpa") ?? .root
-    let forward = names.filter { !$0.isWithin(arpa) }
-    guard let zone = forward.first else { throw fail(directive, "no zone of cluster names is given") }
-    for other in forward.dropFirst() {
-      warnings.append(
-        .init(
-          line: directive.line, subject: "kubernetes \(other)", text: "one cluster zone is served, \(zone)"))
-    }
-    // CoreDNS falls back to 5 seconds and to no pod names; whoever has a Corefile expects just that.
-    var settings = ZoneSettings(
-      zone: zone, reverseZones: names.filter { $0.isWithin(arpa) }, fallthroughZones: [], ttl: 5,
-      pods: .disabled,
-      compatibility: .coreDNS)
-    for option in directive.block {
-      let arguments = Array(option.arguments)
-      switch option.name {
-      case "pods":
-        guard let pods = arguments.first.flatMap(ZoneSettings.PodNames.init) else {
-          throw fail(option, "one of disabled, insecure, verified is needed")
-        }
-        settings.pods = pods
-      case "ttl":
-        guard let ttl = arguments.first.flatMap(UInt32.init), ttl <= 3600 else {
-          throw fail(option, "a number of seconds from 0 to 3600 is needed")
-        }
-        settings.ttl = ttl
-      case "fallthrough":
-        settings.fallthroughZones = []
-        for text in arguments.isEmpty ? ["."] : arguments {
-          guard let name = zoneName(text) else { throw fail(option, "\(text) is not a zone") }
-          settings.fallthroughZones.append(name.lowercased)
-        }
-      case "namespaces": settings.namespaces = Set(arguments)
-      case "endpoint_pod_names": settings.endpointPodNames = true
-      case "noendpoints": settings.isWithoutEndpoints = true
-      case "endpoint", "tls", "kubeconfig", "apiserver_qps", "apiserver_burst", "apiserver_max_inflight",
-        "startup_timeout":
-        warnings.append(
-          .init(
-            line: option.line, subject: "kubernetes \(option.name)",
-            text: "how the API server is reached is decided by --kubeconfig"))
-      default:
-        warnings.append(
-          .init(line: option.line, subject: "kubernetes \(option.name)", text: "this option is not supported")
-        )
+  mutating func read(_ directive: CorefileDirective) throws(WeftError) {
+    let first = directive.arguments.first
+    switch directive.name {
+    case "kubernetes": try readKubernetes(directive)
+    case "forward": try readForward(directive)
+    case "cache": try readCache(directive)
+    case "hosts": try readHosts(directive)
+    case "file": try readFile(directive)
+    case "rewrite": try readRewrite(directive)
+    case "template": try readTemplate(directive)
+    case "acl": try readAccess(directive)
+    case "view": try readView(directive)
+    case "dns64": try readDNS64(directive)
+    case "autopath": try readAutopath(directive)
+    case "transfer": try readTransfer(directive)
+    case "rrl": try readLimit(directive)
+    case "log": try readLog(directive)
+    case "any": block.isAnyRefused = true
+    case "minimal": block.isMinimal = true
+    case "loadbalance":
+      if let first, first != "round_robin" {
+        warn(directive, "loadbalance \(first)", "addresses are turned round instead")
       }
+      block.isRotating = true
+    case "errors": block.isLoggingErrors = true
+    case "nsid":
+      block.nsid = Array(
+        (directive.arguments.isEmpty ? "weft" : directive.arguments.joined(separator: " ")).utf8.prefix(128))
+    case "bufsize":
+      guard let bytes = first.map({ Int($0) }) ?? 1232, (512...4096).contains(bytes) else {
+        throw fail(directive, "a size from 512 to 4096 is needed")
+      }
+      block.udpBytesMax = bytes
+    case "bind":
+      for text in directive.arguments {
+        guard let address = IPAddress(text) else { throw fail(directive, "\(text) is not an address") }
+        block.bind.append(address)
+      }
+    case "prometheus": corefile.metricsAddress = first ?? "localhost:9153"
+    case "ready": corefile.readyAddress = first ?? ":8181"
+    case "health":
+      corefile.healthAddress = first ?? ":8080"
+      for option in directive.block {
+        guard option.name == "lameduck", let seconds = option.arguments.first.flatMap(Self.seconds) else {
+          throw fail(
+            directive, "\(option.words.joined(separator: " ")): lameduck and a duration are all there is")
+        }
+        corefile.lameduckSeconds = seconds
+      }
+    case "reload":
+      guard first != "off", first != "0" else { break }
+      guard let seconds = Self.seconds(first ?? "30s"), seconds >= 2 else {
+        throw fail(directive, "a duration of two seconds at least is needed")
+      }
+      corefile.reloadSeconds = seconds
+    case "loop": corefile.isLoopChecked = true
+    case "tls":
+      guard directive.words.count >= 3 else { throw fail(directive, "a certificate and a key are needed") }
+      corefile.tls = (path(directive.words[1]), path(directive.words[2]))
+    case "chaos":
+      warn(directive, "chaos", "questions about the server itself are refused")
+    case "root": break
+    case let name where Corefile.accepted.contains(name): break
+    case let name where Corefile.withoutEffect.contains(name):
+      warn(directive, name, "this plugin has no effect here")
+    case let name where Corefile.unsupported.contains(name):
+      throw fail(
+        directive, "this plugin of CoreDNS is not supported; remove the line, or keep CoreDNS for these names"
+      )
+    default: throw fail(directive, "there is no plugin of this name")
     }
-    return settings
   }
 
-  func readForward(_ directive: CorefileDirective, _ warnings: inout [Corefile.Warning]) throws(WeftError)
-    -> ForwardRoute
+  func number<N: FixedWidthInteger>(_ option: CorefileDirective, _ range: ClosedRange<N>, at index: Int = 1)
+    throws(WeftError) -> N
   {
-    guard let from = directive.arguments.first, let zone = zoneName(from) else {
-      throw fail(directive, "the zone to forward is missing")
+    guard option.words.count > index, let number = N(option.words[index]), range.contains(number) else {
+      throw fail(option, "a number from \(range.lowerBound) to \(range.upperBound) is needed")
     }
-    var upstreams: [SocketEndpoint] = []
-    for text in directive.arguments.dropFirst() {
-      if text.hasPrefix("/") {
-        guard let content = resolvConf(text) else { throw fail(directive, "\(text) cannot be read") }
-        upstreams += nameServers(resolvConf: content)
-      } else if text.hasPrefix("tls://") || text.hasPrefix("https://") {
-        throw fail(directive, "\(text): only plain DNS upstreams are supported")
-      } else if let endpoint = SocketEndpoint(text.hasPrefix("dns://") ? text.dropFirst(6) : text[...]) {
-        upstreams.append(endpoint)
-      } else if let address = IPAddress(text.hasPrefix("dns://") ? text.dropFirst(6) : text[...]) {
-        upstreams.append(SocketEndpoint(address, 53))
-      } else {
-        throw fail(directive, "\(text) is neither an address nor a resolv.conf")
+    return number
+  }
+
+  func duration(_ option: CorefileDirective, _ range: ClosedRange<Double>, at index: Int = 1)
+    throws(WeftError) -> Double
+  {
+    guard option.words.count > index, let seconds = Self.seconds(option.words[index]), range.contains(seconds)
+    else {
+      throw fail(option, "a duration from \(range.lowerBound)s to \(range.upperBound)s is needed")
+    }
+    return seconds
+  }
+
+  func pattern(_ text: String, _ directive: CorefileDirective) throws(WeftError) -> NamePattern {
+    do throws(NamePatternError) { return try NamePattern(text) } catch {
+      throw fail(directive, "\(text): \(error)")
+    }
+  }
+
+  // MARK: - Small plugins
+
+  private mutating func readAccess(_ directive: CorefileDirective) throws(WeftError) {
+    let zones = try zones(directive.arguments, directive)
+    for option in directive.block {
+      guard let action = AccessRule.Action(rawValue: option.name) else {
+        throw fail(option, "one of allow, block, filter, drop is needed")
+      }
+      var rule = AccessRule(zones: zones, action: action, types: [], networks: [])
+      var field = ""
+      for word in option.arguments {
+        if word == "type" || word == "net" {
+          field = word
+          continue
+        }
+        switch field {
+        case "type":
+          if word == "*" || word.uppercased() == "ANY" && option.arguments.count == 2 { continue }
+          guard let type = RecordType(word) else { throw fail(option, "\(word) is not a record type") }
+          rule.types.insert(type)
+        case "net":
+          if word == "*" { continue }
+          guard
+            let network = IPPrefix(word) ?? IPAddress(word).map({ IPPrefix($0, length: $0.family.width) })
+              ?? nil
+          else {
+            throw fail(option, "\(word) is not a block of addresses")
+          }
+          rule.networks.append(network)
+        default: throw fail(option, "type or net is needed before \(word)")
+        }
+      }
+      block.accessRules.append(rule)
+    }
+  }
+
+  private mutating func readView(_ directive: CorefileDirective) throws(WeftError) {
+    guard let name = directive.arguments.first else { throw fail(directive, "a view needs a name") }
+    var view = ViewRule(name: name, conditions: [])
+    for option in directive.block {
+      guard option.name == "expr", !option.arguments.isEmpty else {
+        throw fail(option, "expr and an expression are all there is")
+      }
+      let text = option.arguments.joined(separator: " ")
+      do throws(NamePatternError) {
+        view.conditions.append(try ViewParser.parse(text))
+      } catch {
+        throw fail(option, "\(text): \(error)")
       }
     }
-    guard upstreams.count <= Corefile.forwardUpstreamsMax else {
-      throw fail(directive, "at most \(Corefile.forwardUpstreamsMax) upstream servers")
-    }
-    var route = ForwardRoute(zone: zone, upstreams: upstreams)
+    block.view = view
+  }
+
+  private mutating func readDNS64(_ directive: CorefileDirective) throws(WeftError) {
+    var text = directive.arguments.first ?? "64:ff9b::/96"
+    var dns64: DNS64?
+    var isAll = false
+    var isFour = false
     for option in directive.block {
       switch option.name {
-      case "policy":
-        guard let policy = option.arguments.first.flatMap(ForwardRoute.Policy.init) else {
-          throw fail(option, "one of random, round_robin, sequential is needed")
-        }
-        route.policy = policy
-      case "except":
-        for text in option.arguments {
-          guard let name = zoneName(text) else { throw fail(option, "\(text) is not a zone") }
-          route.except.append(name)
-        }
-      case "force_tcp": route.isTCPForced = true
-      case "prefer_udp", "max_concurrent", "expire", "health_check": break
-      case "max_fails":
-        guard let count = option.arguments.first.flatMap(Int.init), count >= 0 else {
-          throw fail(option, "not a number")
-        }
-        route.failuresMax = count == 0 ? .max : count
-      case "read_timeout":
-        guard let seconds = option.arguments.first.flatMap(Self.seconds), seconds > 0, seconds < 60 else {
-          throw fail(option, "not a duration")
-        }
-        route.timeoutMilliseconds = Int(seconds * 1000)
-      default:
-        warnings.append(
-          .init(line: option.line, subject: "forward \(option.name)", text: "this option is not supported"))
+      case "prefix": text = option.arguments.first ?? ""
+      case "translate_all": isAll = true
+      case "allow_ipv4": isFour = true
+      default: throw fail(option, "prefix, translate_all and allow_ipv4 are all there is")
       }
     }
-    return route
+    if let prefix = IPPrefix(text), prefix.family == .v6, DNS64.lengths.contains(prefix.length) {
+      dns64 = DNS64(prefix: prefix)
+    }
+    guard var dns64 else {
+      throw fail(directive, "\(text) is not an IPv6 prefix of 32, 40, 48, 56, 64 or 96 bits")
+    }
+    dns64.translatesAll = isAll
+    dns64.allowsIPv4 = isFour
+    block.dns64 = dns64
+  }
+
+  private mutating func readAutopath(_ directive: CorefileDirective) throws(WeftError) {
+    guard let source = directive.arguments.last else {
+      throw fail(directive, "@kubernetes or a resolv.conf is needed")
+    }
+    let zones = try zones(directive.arguments.dropLast(), directive)
+    if source == "@kubernetes" {
+      let own = files("/etc/resolv.conf").map(searchPath(resolvConf:)) ?? []
+      block.autopath = Autopath(zones: zones, source: .cluster(besides: own))
+    } else {
+      guard let text = files(path(source)) else { throw fail(directive, "\(source) cannot be read") }
+      block.autopath = Autopath(zones: zones, source: .path(searchPath(resolvConf: text)))
+    }
+  }
+
+  private mutating func readTransfer(_ directive: CorefileDirective) throws(WeftError) {
+    var rule = TransferRule(zones: try zones(directive.arguments, directive), clients: [])
+    var isOpen = false
+    var hasClients = false
+    for option in directive.block {
+      guard option.name == "to", !option.arguments.isEmpty else {
+        throw fail(option, "to and addresses are all there is")
+      }
+      for word in option.arguments {
+        hasClients = true
+        if word == "*" {
+          isOpen = true
+        } else if let network = IPPrefix(word) {
+          rule.clients.append(network)
+        } else if let address = IPAddress(word) ?? SocketEndpoint(word)?.address {
+          if let network = IPPrefix(address, length: address.family.width) { rule.clients.append(network) }
+        } else {
+          throw fail(option, "\(word) is not an address")
+        }
+      }
+    }
+    guard hasClients else { throw fail(directive, "to and addresses are needed") }
+    if isOpen { rule.clients = [] }
+    block.transfers.append(rule)
+  }
+
+  private mutating func readLimit(_ directive: CorefileDirective) throws(WeftError) {
+    for option in directive.block {
+      switch option.name {
+      case "responses-per-second": corefile.server.responsesPerSecondMax = try number(option, 0...1_000_000)
+      case "slip-ratio": corefile.server.responseSlip = try number(option, 0...10)
+      default: warn(option, "rrl \(option.name)", "this option has no effect here")
+      }
+    }
+  }
+
+  private mutating func readLog(_ directive: CorefileDirective) throws(WeftError) {
+    var words = Array(directive.arguments)
+    var format: String?
+    if let last = words.last, last.contains("{") {
+      let named = ["{common}": nil, "{combined}": nil] as [String: String?]
+      format = named[last] ?? last
+      words.removeLast()
+    }
+    var classes: Set<LogRule.Class> = [.all]
+    for option in directive.block {
+      guard option.name == "class" else { throw fail(option, "class is all there is") }
+      classes = []
+      for word in option.arguments {
+        guard let kind = LogRule.Class(rawValue: word) else {
+          throw fail(option, "one of success, denial, error, all is needed")
+        }
+        classes.insert(kind)
+      }
+    }
+    for zone in try zones(words, directive) {
+      block.logs.append(LogRule(zone: zone, classes: classes, format: format))
+    }
   }
 }

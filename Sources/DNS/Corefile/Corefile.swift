@@ -1,5 +1,5 @@
-// A CoreDNS configuration, read into our settings. What we do not have is named in a warning, never passed over in
-// silence.
+// A CoreDNS configuration, read into server blocks. What cannot mean anything is an error with file and line, an unknown
+// plugin too; what is known and has no effect here is named in a warning, never passed over in silence.
 
 import Addresses
 import Diagnostics
@@ -16,191 +16,205 @@ public struct Corefile: Sendable {
 
   /// The cluster's zone; nil without a `kubernetes` plugin.
   public var zone: ZoneSettings?
+  /// Settings whose `blocks` are the file's server blocks.
   public var server = DNSServerSettings()
-  /// Ports to listen on, each once, in order of appearance.
-  public var ports: [UInt16] = []
-  /// Addresses of `bind`; empty means all.
-  public var bindAddresses: [IPAddress] = []
   /// Addresses to serve metrics, health and readiness on; nil when not asked for.
   public var metricsAddress: String?
   public var healthAddress: String?
   public var readyAddress: String?
   public var lameduckSeconds = 0.0
-  public var isReloading = false
+  /// Seconds between two looks at the file; nil when it is read once.
+  public var reloadSeconds: Double?
   public var isLoopChecked = false
-  public var isLoggingQueries = false
   public var warnings: [Warning] = []
+  /// Certificate and key of `tls`, by their paths.
+  public var tls: (certificate: String, key: String)?
+
+  public var blocks: [ServerBlock] { server.blocks }
+  /// Ports of plain DNS, each once, in order of appearance.
+  public var ports: [UInt16] { ports(.dns) }
+
+  public func ports(_ transport: ServerBlock.Transport) -> [UInt16] {
+    var seen: [UInt16] = []
+    for key in blocks.flatMap(\.keys) where key.transport == transport && !seen.contains(key.port) {
+      seen.append(key.port)
+    }
+    return seen
+  }
+
+  /// Addresses of `bind` for a port; empty means all.
+  public func bindAddresses(_ port: UInt16) -> [IPAddress] {
+    let ours = blocks.filter { $0.keys.contains { $0.port == port } }
+    if ours.contains(where: { $0.bind.isEmpty }) { return [] }
+    return Array(Set(ours.flatMap(\.bind))).sorted()
+  }
 
   /// Plugins that ask for nothing we would do differently.
-  static let accepted: Set<String> = ["errors", "debug", "bufsize", "minimal", "cancel", "any"]
+  static let accepted: Set<String> = ["cancel", "debug"]
+  /// Plugins about the process of CoreDNS: they have no effect here, and that is said.
+  static let withoutEffect: Set<String> = ["metadata", "multisocket", "pprof", "timeouts", "trace"]
+  /// Plugins of CoreDNS that are not here: whoever asks for them would miss them.
+  static let unsupported: Set<String> = [
+    "auto", "azure", "clouddns", "dnssec", "dnstap", "erratic", "etcd", "geoip", "grpc", "grpc_server",
+    "header", "https3",
+    "k8s_external", "local", "nomad", "on", "proxyproto", "quic", "route53", "secondary", "sign", "tsig",
+    "whoami",
+  ]
   static let forwardUpstreamsMax = 15
 
   /// Reads a Corefile.
   /// - Parameters:
-  ///   - resolvConf: the text of the resolv.conf files `forward` names, by path.
-  /// - Throws: `DNS0010` with file and line for text that cannot be read, and for values out of range.
+  ///   - files: the text of a file by its path as it is written in the Corefile: what `import`, `hosts`, `file` and
+  ///     `forward` name. Nil when there is none.
+  /// - Throws: `DNS0010` with file and line for text that cannot be read, for unknown plugins, and for values out of range.
   public static func read(
     _ text: String, file: String = "Corefile", environment: [String: String] = [:],
-    resolvConf: @escaping (String) -> String? = { _ in nil }
+    files: @escaping (String) -> String? = { _ in nil }
   ) throws(WeftError) -> Corefile {
-    let lines = try CorefileSyntax.read(text, file: file, environment: environment)
+    var syntax = CorefileSyntax(environment: environment, files: files)
+    let lines = try syntax.read(text, file: file)
     var corefile = Corefile()
-    corefile.server.cache.entriesMax = 0
-    var snippets: [String: [CorefileDirective]] = [:]
-    for block in lines {
-      if block.words.count == 1, block.name.hasPrefix("("), block.name.hasSuffix(")") {
-        snippets[String(block.name.dropFirst().dropLast())] = block.block
-        continue
-      }
-      var reader = CorefileReader(file: file, resolvConf: resolvConf, snippets: snippets)
-      try reader.readBlock(block, &corefile)
+    for line in lines {
+      var reader = CorefileReader(files: files, corefile: corefile)
+      try reader.readBlock(line)
+      corefile = reader.corefile
     }
-    if corefile.ports.isEmpty { corefile.ports = [53] }
+    try checkOverlaps(corefile.blocks, file)
     return corefile
+  }
+
+  /// Two blocks for the same zone and port are an error unless views tell them apart.
+  private static func checkOverlaps(_ blocks: [ServerBlock], _ file: String) throws(WeftError) {
+    for (index, block) in blocks.enumerated() {
+      for other in blocks[..<index] where block.view == nil && other.view == nil {
+        let binds =
+          Set(block.bind).isDisjoint(with: other.bind) && !(block.bind.isEmpty || other.bind.isEmpty)
+        guard !binds, let key = block.keys.first(where: { other.keys.contains($0) }) else { continue }
+        throw corefileError(
+          file, block.line,
+          "\(key.zone) on port \(key.port) is served by the block of line \(other.line) already")
+      }
+    }
   }
 }
 
 /// Reads one server block.
 struct CorefileReader {
-  let file: String
-  let resolvConf: (String) -> String?
-  let snippets: [String: [CorefileDirective]]
+  let files: (String) -> String?
+  var corefile: Corefile
+  var block = ServerBlock(keys: [])
+  /// Folder that relative paths begin at (`root`).
+  var root = ""
 
   func fail(_ directive: CorefileDirective, _ cause: String) -> WeftError {
-    corefileError(file, directive.line, "\(directive.name): \(cause)")
+    corefileError(directive.file, directive.line, "\(directive.name): \(cause)")
   }
 
-  mutating func readBlock(_ block: CorefileDirective, _ corefile: inout Corefile) throws(WeftError) {
-    var zones: [DomainName] = []
-    for key in block.words.flatMap({ $0.split(separator: ",") }) {
-      let (name, port) = try readKey(String(key), block)
-      zones.append(name)
-      if !corefile.ports.contains(port) { corefile.ports.append(port) }
+  mutating func warn(_ directive: CorefileDirective, _ subject: String, _ text: String) {
+    corefile.warnings.append(.init(line: directive.line, subject: subject, text: text))
+  }
+
+  mutating func readBlock(_ line: CorefileDirective) throws(WeftError) {
+    block.line = line.line
+    for word in line.words.flatMap({ $0.split(separator: ",") }) {
+      block.keys += try readKeys(String(word), line)
     }
-    for directive in block.block { try read(directive, zones, &corefile, depth: 0) }
+    for directive in line.block where directive.name == "root" { root = directive.arguments.first ?? "" }
+    for directive in line.block { try read(directive) }
+    // A block of one zone is asked for that zone alone: `forward .` in the block of acme.test means acme.test.
+    corefile.server.blocks.append(block)
   }
 
-  private func readKey(_ key: String, _ block: CorefileDirective) throws(WeftError) -> (DomainName, UInt16) {
-    var rest = key[...]
+  private func readKeys(_ word: String, _ line: CorefileDirective) throws(WeftError) -> [ServerBlock.Key] {
+    var rest = word[...]
+    var transport = ServerBlock.Transport.dns
     if let scheme = rest.firstRange(of: "://") {
-      guard rest[..<scheme.lowerBound] == "dns" else {
+      guard let known = ServerBlock.Transport(rawValue: String(rest[..<scheme.lowerBound])) else {
         throw corefileError(
-          file, block.line, "\(key): only plain DNS is served, not \(rest[..<scheme.lowerBound])")
+          line.file, line.line, "\(word): \(rest[..<scheme.lowerBound]) is not served; dns, tls and https are"
+        )
       }
+      transport = known
       rest = rest[scheme.upperBound...]
     }
-    var port: UInt16 = 53
-    if let colon = rest.lastIndex(of: ":"), !rest.contains("/") || rest[colon...].count < 7 {
+    var port: UInt16 = transport == .tls ? 853 : transport == .https ? 443 : 53
+    if let colon = rest.lastIndex(of: ":"), !rest.contains("/") || rest[colon...].count < 7,
+      IPPrefix(String(rest)) == nil
+    {
       guard let number = UInt16(rest[rest.index(after: colon)...]), number > 0 else {
-        throw corefileError(file, block.line, "\(key): not a port")
+        throw corefileError(line.file, line.line, "\(word): not a port")
       }
       port = number
       rest = rest[..<colon]
     }
-    guard let name = zoneName(String(rest)) else {
-      throw corefileError(file, block.line, "\(key): not a zone")
+    guard let names = zoneNames(String(rest)) else {
+      throw corefileError(line.file, line.line, "\(word): not a zone")
     }
-    return (name, port)
+    return names.map { ServerBlock.Key(zone: $0, transport: transport, port: port) }
   }
 
-  /// A zone by name, or by address block as `10.43.0.0/16` (whole octets or nibbles).
-  func zoneName(_ text: String) -> DomainName? {
-    if text.contains("/"), let block = IPPrefix(text) {
-      let step = block.family == .v4 ? 8 : 4
-      let labels = DomainName.reverse(of: block.address).labels
-      return DomainName(
-        labels: labels.dropFirst((block.family.width - block.length + step - 1) / step).map(Array.init))
+  /// A zone by name, or the reverse zones of an address block as `10.43.0.0/16`. A block that does not end with an octet (a
+  /// nibble for IPv6) is several zones.
+  func zoneNames(_ text: String) -> [DomainName]? {
+    guard text.contains("/") else { return DomainName(text).map { [$0.lowercased] } }
+    guard let block = IPPrefix(text) else { return nil }
+    let step = block.family == .v4 ? 8 : 4
+    let whole = (block.length + step - 1) / step * step
+    let width = block.family.width
+    guard whole - block.length < 8 else { return nil }
+    var names: [DomainName] = []
+    for part in 0..<(1 << (whole - block.length)) {
+      let address: IPAddress
+      switch block.address {
+      case .v4(let four):
+        address = .v4(IPv4Address(bits: four.bits | (whole == 0 ? 0 : UInt32(part) << UInt32(width - whole))))
+      case .v6(let six):
+        address = .v6(
+          IPv6Address(bits: six.bits | (whole == 0 ? 0 : UInt128(part) << UInt128(width - whole))))
+      }
+      let labels = DomainName.reverse(of: address).labels
+      guard let name = DomainName(labels: labels.dropFirst((width - whole) / step).map(Array.init)) else {
+        return nil
+      }
+      names.append(name)
     }
-    return DomainName(text)
+    return names
   }
 
-  private mutating func read(
-    _ directive: CorefileDirective, _ zones: [DomainName], _ corefile: inout Corefile, depth: Int
-  ) throws(WeftError) {
-    let first = directive.arguments.first
-    switch directive.name {
-    case "kubernetes":
-      if corefile.zone != nil { throw fail(directive, "the cluster's zone is configured twice") }
-      corefile.zone = try readKubernetes(directive, zones, &corefile.warnings)
-    case "forward":
-      let route = try readForward(directive, &corefile.warnings)
-      // A server block is only asked for its own zones: `forward .` in the block of acme.test means acme.test.
-      for zone in zones.isEmpty ? [.root] : zones {
-        var own = route
-        if !route.zone.isWithin(zone) {
-          guard zone.isWithin(route.zone) else { continue }
-          own.zone = zone.lowercased
-        }
-        corefile.server.routes.append(own)
-      }
-      for option in directive.block where option.name == "max_concurrent" {
-        guard let count = option.arguments.first.flatMap({ Int($0) }), count > 0 else {
-          throw fail(option, "not a number")
-        }
-        corefile.server.forwardsMax = count
-      }
-    case "cache": try readCache(directive, &corefile)
-    case "prometheus": corefile.metricsAddress = first ?? "localhost:9153"
-    case "health":
-      corefile.healthAddress = first ?? ":8080"
-      for option in directive.block where option.name == "lameduck" {
-        guard let seconds = option.arguments.first.flatMap(Self.seconds) else {
-          throw fail(option, "not a duration")
-        }
-        corefile.lameduckSeconds = seconds
-      }
-    case "ready": corefile.readyAddress = first ?? ":8181"
-    case "loadbalance": corefile.server.isRotating = true
-    case "reload": corefile.isReloading = first != "0" && first != "off"
-    case "loop": corefile.isLoopChecked = true
-    case "log": corefile.isLoggingQueries = true
-    case "bind":
-      for text in directive.arguments {
-        guard let address = IPAddress(text) else { throw fail(directive, "\(text) is not an address") }
-        corefile.bindAddresses.append(address)
-      }
-    case "import":
-      guard let first, let snippet = snippets[first], depth < 4 else {
-        throw fail(directive, "no snippet of this name stands above; files are not imported")
-      }
-      for line in snippet { try read(line, zones, &corefile, depth: depth + 1) }
-    case let name where Corefile.accepted.contains(name): break
-    default:
-      corefile.warnings.append(
-        .init(
-          line: directive.line, subject: directive.name,
-          text: "this plugin is not supported; the line has no effect"))
+  /// Zones as arguments; none means those of the block.
+  func zones(_ words: some Sequence<String>, _ directive: CorefileDirective) throws(WeftError) -> [DomainName]
+  {
+    var names: [DomainName] = []
+    for word in words {
+      guard let more = zoneNames(word) else { throw fail(directive, "\(word) is not a zone") }
+      names += more
     }
+    return names.isEmpty ? block.keys.map(\.zone) : names
   }
 
-  private func readCache(_ directive: CorefileDirective, _ corefile: inout Corefile) throws(WeftError) {
-    corefile.server.cache.entriesMax = 9984
-    for argument in directive.arguments.prefix(1) {
-      if let seconds = UInt32(argument) {
-        corefile.server.cache.positiveSecondsMax = seconds
-        corefile.server.cache.negativeSecondsMax = min(seconds, 1800)
-      }
-    }
-    for option in directive.block {
-      let numbers = option.arguments.compactMap { UInt32($0) }
-      switch option.name {
-      case "success" where numbers.count >= 1:
-        corefile.server.cache.entriesMax = Int(min(numbers[0], 1_000_000))
-        if numbers.count > 1 { corefile.server.cache.positiveSecondsMax = numbers[1] }
-      case "denial" where numbers.count >= 1:
-        if numbers.count > 1 { corefile.server.cache.negativeSecondsMax = numbers[1] }
-      default:
-        corefile.warnings.append(
-          .init(line: option.line, subject: "cache \(option.name)", text: "this option is not supported"))
-      }
-    }
-  }
+  /// A path as it is to be opened.
+  func path(_ text: String) -> String { text.hasPrefix("/") || root.isEmpty ? text : root + "/" + text }
 
-  /// `5s`, `250ms`, `1m`, `5`.
-  static func seconds(_ text: String) -> Double? {
-    for (unit, factor) in [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)] where text.hasSuffix(unit) {
-      return Double(text.dropLast(unit.count)).map { $0 * factor }
+  /// `5s`, `250ms`, `1m30s`, `5`.
+  static func seconds(_ text: some StringProtocol) -> Double? {
+    var rest = text[...]
+    if rest.isEmpty { return nil }
+    var total = 0.0
+    while !rest.isEmpty {
+      let digits = rest.prefix { $0.isASCII && ($0.isNumber || $0 == ".") }
+      guard let number = Double(digits) else { return nil }
+      rest = rest[digits.endIndex...]
+      if rest.hasPrefix("ms") {
+        total += number * 0.001
+        rest = rest.dropFirst(2)
+      } else if let unit = rest.first {
+        guard let factor = ["s": 1.0, "m": 60.0, "h": 3600.0][String(unit)] else { return nil }
+        total += number * factor
+        rest = rest.dropFirst()
+      } else {
+        total += number
+      }
     }
-    return Double(text)
+    return total
   }
 }

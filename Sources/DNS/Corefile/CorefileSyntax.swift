@@ -1,5 +1,6 @@
-// The Corefile's grammar: tokens, lines, braces. What the words mean is decided in `Corefile`.
+// The Corefile's grammar: tokens, lines, braces, snippets and imports. What the words mean is decided in `Corefile`.
 //
+//   (NAME) { LINES }        a snippet, put in wherever `import NAME` stands
 //   KEY [KEY...] {          a server block: zones and ports
 //     PLUGIN [ARG...] {     a directive, with or without a block of its own
 //       WORD [ARG...]
@@ -10,6 +11,7 @@ import Diagnostics
 
 /// One directive: a line and, for some, the lines in braces after it.
 struct CorefileDirective: Sendable {
+  var file: String
   var line: Int
   var words: [String]
   var block: [CorefileDirective] = []
@@ -21,6 +23,7 @@ struct CorefileDirective: Sendable {
 /// replaced from `environment`.
 struct CorefileSyntax {
   private struct Token {
+    var file: String
     var text: String
     var line: Int
     var isQuoted: Bool
@@ -29,24 +32,133 @@ struct CorefileSyntax {
 
   static let tokensMax = 100_000
   static let depthMax = 8
+  /// Imports inside imports.
+  static let importsMax = 8
+  private let environment: [String: String]
+  private let files: (String) -> String?
+  private var snippets: [String: [CorefileDirective]] = [:]
   private var tokens: [Token] = []
   private var at = 0
-  private let file: String
+  private var importDepth = 0
+  private var directives = 0
 
-  /// The top-level lines: server blocks, and snippets as blocks named `(name)`.
-  static func read(_ text: String, file: String, environment: [String: String]) throws(WeftError)
-    -> [CorefileDirective]
-  {
-    var syntax = try CorefileSyntax(text, file: file, environment: environment)
-    let blocks = try syntax.lines(depth: 0)
-    guard syntax.at == syntax.tokens.count else {
-      throw corefileError(file, syntax.tokens[syntax.at].line, "closing brace without an opening one")
-    }
-    return blocks
+  init(environment: [String: String], files: @escaping (String) -> String?) {
+    self.environment = environment
+    self.files = files
   }
 
-  private init(_ text: String, file: String, environment: [String: String]) throws(WeftError) {
-    self.file = file
+  /// The server blocks of a text, imports put in and snippets taken out.
+  mutating func read(_ text: String, file: String) throws(WeftError) -> [CorefileDirective] {
+    let outer = (tokens, at)
+    tokens = try tokenized(text, file)
+    at = 0
+    defer { (tokens, at) = outer }
+    let lines = try lines(depth: 0)
+    guard at == tokens.count else {
+      throw corefileError(file, tokens[at].line, "closing brace without an opening one")
+    }
+    return lines
+  }
+
+  // MARK: - Lines
+
+  /// Lines until a closing brace or the end.
+  private mutating func lines(depth: Int) throws(WeftError) -> [CorefileDirective] {
+    guard depth < Self.depthMax else {
+      let token = at < tokens.count ? tokens[at] : nil
+      throw corefileError(token?.file ?? "Corefile", token?.line ?? 0, "braces are nested too deeply")
+    }
+    var result: [CorefileDirective] = []
+    while at < tokens.count, !isBrace("}", tokens[at]) {
+      var directive = CorefileDirective(file: tokens[at].file, line: tokens[at].line, words: [])
+      while at < tokens.count {
+        let token = tokens[at]
+        if isBrace("}", token) { break }
+        at += 1
+        if isBrace("{", token) {
+          guard !directive.words.isEmpty else {
+            throw corefileError(token.file, token.line, "an opening brace needs a name before it")
+          }
+          directive.block = try lines(depth: depth + 1)
+          guard at < tokens.count else {
+            throw corefileError(token.file, token.line, "this brace is not closed")
+          }
+          at += 1
+          break
+        }
+        directive.words.append(token.text)
+        // Keys of a server block may go on after a comma.
+        if token.endsLine, !(depth == 0 && token.text.hasSuffix(",")) { break }
+      }
+      guard !directive.words.isEmpty else { continue }
+      directives += 1
+      guard directives <= Self.tokensMax else {
+        throw corefileError(directive.file, directive.line, "imports make the file too long")
+      }
+      if directive.name == "import" {
+        result += try imported(directive)
+      } else if depth == 0, directive.words.count == 1, directive.name.hasPrefix("("),
+        directive.name.hasSuffix(")")
+      {
+        let name = String(directive.name.dropFirst().dropLast())
+        guard snippets.updateValue(directive.block, forKey: name) == nil else {
+          throw corefileError(directive.file, directive.line, "the snippet \(name) is there twice")
+        }
+      } else {
+        result.append(directive)
+      }
+    }
+    return result
+  }
+
+  /// The lines of a snippet or a file.
+  private mutating func imported(_ directive: CorefileDirective) throws(WeftError) -> [CorefileDirective] {
+    guard directive.words.count == 2 else {
+      throw corefileError(directive.file, directive.line, "import: one name of a snippet or file is needed")
+    }
+    let name = directive.words[1]
+    if let snippet = snippets[name] {
+      directives += snippet.count
+      return snippet
+    }
+    guard importDepth < Self.importsMax else {
+      throw corefileError(directive.file, directive.line, "import \(name): imports are nested too deeply")
+    }
+    guard let text = files(name) else {
+      throw corefileError(
+        directive.file, directive.line,
+        "import \(name): no snippet of this name stands above, and no such file is there")
+    }
+    importDepth += 1
+    defer { importDepth -= 1 }
+    return try read(text, file: name)
+  }
+
+  private func isBrace(_ text: String, _ token: Token) -> Bool { token.text == text && !token.isQuoted }
+
+  // MARK: - Words
+
+  private func expanded(_ word: String) -> String {
+    guard word.contains("{") else { return word }
+    var result = ""
+    var rest = word[...]
+    while let start = rest.firstRange(of: "{") {
+      let after = rest[start.upperBound...]
+      let closing = after.hasPrefix("$") ? "}" : after.hasPrefix("%") ? "%}" : nil
+      if let closing, let end = after.dropFirst().firstRange(of: closing) {
+        result += rest[..<start.lowerBound]
+        result += environment[String(after.dropFirst()[..<end.lowerBound])] ?? ""
+        rest = rest[end.upperBound...]
+      } else {
+        result += rest[..<start.upperBound]
+        rest = after
+      }
+    }
+    return result + rest
+  }
+
+  private func tokenized(_ text: String, _ file: String) throws(WeftError) -> [Token] {
+    var tokens: [Token] = []
     var line = 1
     var word = ""
     var isQuoted = false
@@ -55,20 +167,9 @@ struct CorefileSyntax {
     var inComment = false
     var isEscaped = false
     var quoteLine = 1
-    func expanded(_ word: String) -> String {
-      var out = word
-      for (open, close) in [("{$", "}"), ("{%", "%}")] {
-        while let start = out.firstRange(of: open), let end = out[start.upperBound...].firstRange(of: close) {
-          out.replaceSubrange(
-            start.lowerBound..<end.upperBound,
-            with: environment[String(out[start.upperBound..<end.lowerBound])] ?? "")
-        }
-      }
-      return out
-    }
-    func flush(_ tokens: inout [Token]) {
+    func flush() {
       if hasWord {
-        tokens.append(Token(text: isQuoted ? word : expanded(word), line: line, isQuoted: isQuoted))
+        tokens.append(Token(file: file, text: expanded(word), line: quoteLine, isQuoted: isQuoted))
       }
       word = ""
       hasWord = false
@@ -76,12 +177,12 @@ struct CorefileSyntax {
     }
     for character in text {
       if character.isNewline {
-        if !inQuotes {
-          flush(&tokens)
+        if inQuotes {
+          word.append(character)
+        } else {
+          flush()
           inComment = false
           if !tokens.isEmpty { tokens[tokens.count - 1].endsLine = true }
-        } else {
-          word.append(character)
         }
         line += 1
         continue
@@ -96,16 +197,19 @@ struct CorefileSyntax {
           isEscaped = true
         } else if character == "\"" {
           inQuotes = false
+          flush()
         } else {
           word.append(character)
         }
-      } else if character == "\"", !hasWord {
+        continue
+      }
+      if !hasWord { quoteLine = line }
+      if character == "\"", !hasWord {
         inQuotes = true
         isQuoted = true
         hasWord = true
-        quoteLine = line
       } else if character == " " || character == "\t" {
-        flush(&tokens)
+        flush()
       } else if character == "#", !hasWord {
         inComment = true
       } else {
@@ -115,45 +219,14 @@ struct CorefileSyntax {
       guard tokens.count < Self.tokensMax else { throw corefileError(file, line, "the file is too long") }
     }
     if inQuotes { throw corefileError(file, quoteLine, "a quote is not closed") }
-    flush(&tokens)
+    flush()
     if !tokens.isEmpty { tokens[tokens.count - 1].endsLine = true }
-  }
-
-  private func isBrace(_ text: String, _ token: Token) -> Bool { token.text == text && !token.isQuoted }
-
-  /// Lines until a closing brace or the end.
-  private mutating func lines(depth: Int) throws(WeftError) -> [CorefileDirective] {
-    guard depth < Self.depthMax else {
-      throw corefileError(file, at < tokens.count ? tokens[at].line : 0, "braces are nested too deeply")
-    }
-    var result: [CorefileDirective] = []
-    while at < tokens.count, !isBrace("}", tokens[at]) {
-      var directive = CorefileDirective(line: tokens[at].line, words: [])
-      while at < tokens.count {
-        let token = tokens[at]
-        if isBrace("}", token) { break }
-        at += 1
-        if isBrace("{", token) {
-          guard !directive.words.isEmpty else {
-            throw corefileError(file, token.line, "an opening brace needs a name before it")
-          }
-          directive.block = try lines(depth: depth + 1)
-          guard at < tokens.count else { throw corefileError(file, token.line, "this brace is not closed") }
-          at += 1
-          break
-        }
-        directive.words.append(token.text)
-        // Keys of a server block may go on after a comma.
-        if token.endsLine, !(depth == 0 && token.text.hasSuffix(",")) { break }
-      }
-      if !directive.words.isEmpty { result.append(directive) }
-    }
-    return result
+    return tokens
   }
 }
 
 func corefileError(_ file: String, _ line: Int, _ cause: String) -> WeftError {
   WeftError(
     "DNS0010", object: "\(file):\(line)", cause: cause,
-    next: "correct the line; the configuration in force stays")
+    next: "correct the line, then look again: weft dns --check \(file)")
 }

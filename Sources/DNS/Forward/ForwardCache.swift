@@ -1,75 +1,149 @@
 // Answers of upstream servers, kept for their time. One a thread, so nothing is locked; never in front of our own zone.
 
-/// A fixed number of places in sets of four. A new answer takes the place in its set that ends first.
+/// A fixed number of places in sets of four, for answers and for denials apart. A new answer takes the place in its set that
+/// ends first.
 struct ForwardCache {
+  /// What the cache has for a question.
+  struct Hit {
+    var answer: UpstreamAnswer
+    /// Seconds it has been kept.
+    var age: UInt32
+    /// Its time is over; it is given all the same (RFC 8767).
+    var isStale: Bool
+    /// It is asked for often and ends soon, or is stale: fetch it again. Said once for each time.
+    var mustRefresh: Bool
+  }
+
   private struct Place {
     var hash: UInt64 = 0
     var answer: UpstreamAnswer?
     var isDNSSECWanted = false
+    /// Milliseconds.
     var keptAt: UInt64 = 0
     var endsAt: UInt64 = 0
+    var usedAt: UInt64 = 0
+    var uses: UInt32 = 0
+    var refreshedAt: UInt64 = 0
   }
 
   static let ways = 4
+  /// Milliseconds until a refresh that brought nothing is tried again.
+  static let refreshPause: UInt64 = 2000
+  let settings: ForwardCacheSettings
   private var places: [Place]
-  private let sets: Int
+  private let positiveSets: Int
+  private let negativeSets: Int
   private let seed = UInt64.random(in: .min ... .max)
   private(set) var count = 0
 
-  /// Room for about `entries` answers; none for 0.
-  init(entries: Int) {
-    sets = entries / Self.ways
-    places = Array(repeating: Place(), count: sets * Self.ways)
+  /// Room for a thread's share of the answers.
+  init(_ settings: ForwardCacheSettings, threads: Int) {
+    self.settings = settings
+    positiveSets = settings.entriesMax / max(1, threads) / Self.ways
+    negativeSets = (settings.entriesMax == 0 ? 0 : settings.denialsMax) / max(1, threads) / Self.ways
+    places = Array(repeating: Place(), count: (positiveSets + negativeSets) * Self.ways)
   }
 
   private func hash(_ packet: RawSpan, _ head: borrowing QueryHead) -> UInt64 {
     packet.foldedHash(at: Header.byteCount, count: head.nameLength, seed: seed ^ UInt64(head.type.rawValue))
   }
 
-  /// The answer to a question and the seconds it has been kept. `now` in milliseconds of any steady clock.
-  func find(_ packet: RawSpan, _ head: borrowing QueryHead, now: UInt64) -> (
-    answer: UpstreamAnswer, age: UInt32
-  )? {
-    guard sets > 0, head.flags & Header.checkingDisabled == 0 else { return nil }
+  private func first(_ hash: UInt64, isNegative: Bool) -> Int? {
+    if isNegative {
+      return negativeSets == 0 ? nil : (positiveSets + Int(hash % UInt64(negativeSets))) * Self.ways
+    }
+    return positiveSets == 0 ? nil : Int(hash % UInt64(positiveSets)) * Self.ways
+  }
+
+  /// What is known of a question. `now` in milliseconds of any steady clock.
+  /// - Parameter isLastResort: nobody upstream has answered: a stale answer is better than none.
+  mutating func find(_ packet: RawSpan, _ head: borrowing QueryHead, now: UInt64, isLastResort: Bool = false)
+    -> Hit?
+  {
+    guard !places.isEmpty, head.flags & Header.checkingDisabled == 0 else { return nil }
     let hash = hash(packet, head)
-    let first = Int(hash % UInt64(sets)) * Self.ways
-    for index in first..<first + Self.ways where places[index].hash == hash && places[index].endsAt > now {
-      guard let answer = places[index].answer, answer.questionEnd == head.questionEnd,
-        places[index].isDNSSECWanted == head.isDNSSECWanted, Self.matches(answer, packet, head)
-      else { continue }
-      return (answer, UInt32(truncatingIfNeeded: (now - places[index].keptAt) / 1000))
+    for isNegative in [false, true] {
+      guard let first = first(hash, isNegative: isNegative) else { continue }
+      for index in first..<first + Self.ways where places[index].hash == hash {
+        guard let answer = places[index].answer, answer.questionEnd == head.questionEnd,
+          places[index].isDNSSECWanted == head.isDNSSECWanted,
+          Self.matches(answer, packet, head.nameLength, head.type)
+        else { continue }
+        let age = UInt32(truncatingIfNeeded: (now &- places[index].keptAt) / 1000)
+        if places[index].endsAt > now {
+          return Hit(answer: answer, age: age, isStale: false, mustRefresh: isWorthRefreshing(index, now))
+        }
+        guard settings.staleSeconds > 0, now &- places[index].endsAt < UInt64(settings.staleSeconds) * 1000,
+          isLastResort || !settings.isStaleVerified, answer.code != .serverFailure
+        else { continue }
+        return Hit(answer: answer, age: age, isStale: true, mustRefresh: noteRefresh(index, now))
+      }
     }
     return nil
   }
 
-  private static func matches(_ answer: UpstreamAnswer, _ packet: RawSpan, _ head: borrowing QueryHead)
+  private mutating func isWorthRefreshing(_ index: Int, _ now: UInt64) -> Bool {
+    guard settings.prefetchQueries > 0 else { return false }
+    if now &- places[index].usedAt >= UInt64(settings.prefetchSeconds) * 1000 { places[index].uses = 0 }
+    places[index].usedAt = now
+    places[index].uses &+= 1
+    let left = places[index].endsAt - now
+    let whole = places[index].endsAt - places[index].keptAt
+    guard places[index].uses >= settings.prefetchQueries,
+      left * 100 <= whole * UInt64(settings.prefetchPercent)
+    else {
+      return false
+    }
+    return noteRefresh(index, now)
+  }
+
+  private mutating func noteRefresh(_ index: Int, _ now: UInt64) -> Bool {
+    guard places[index].refreshedAt == 0 || now &- places[index].refreshedAt > Self.refreshPause else {
+      return false
+    }
+    places[index].refreshedAt = max(1, now)
+    return true
+  }
+
+  private static func matches(_ answer: UpstreamAnswer, _ packet: RawSpan, _ length: Int, _ type: RecordType)
     -> Bool
   {
-    let length = head.nameLength
-    let type = head.type.rawValue
-    return answer.bytes.withUnsafeBytes { bytes in
-      bytes.bytes.uint16(at: Header.byteCount + length) == type
+    answer.bytes.withUnsafeBytes { bytes in
+      bytes.bytes.uint16(at: Header.byteCount + length) == type.rawValue
         && packet.foldedEquals(at: Header.byteCount, count: length, bytes.baseAddress! + Header.byteCount)
     }
   }
 
   mutating func keep(_ answer: UpstreamAnswer, _ packet: RawSpan, _ head: borrowing QueryHead, now: UInt64) {
-    guard sets > 0, answer.ttl > 0, head.flags & Header.checkingDisabled == 0 else { return }
+    guard !places.isEmpty, answer.ttl > 0, head.flags & Header.checkingDisabled == 0 else { return }
+    for zone in answer.isNegative ? settings.disabledNegative : settings.disabledPositive
+    where head.isWithin(zone, packet) { return }
     let hash = hash(packet, head)
-    let first = Int(hash % UInt64(sets)) * Self.ways
-    var chosen = first
-    for index in first..<first + Self.ways {
-      if let old = places[index].answer, places[index].hash == hash,
-        places[index].isDNSSECWanted == head.isDNSSECWanted, Self.matches(old, packet, head)
-      {
-        chosen = index
-        break
+    var uses: UInt32 = 0
+    for isNegative in [answer.isNegative, !answer.isNegative] {
+      guard let first = first(hash, isNegative: isNegative) else { continue }
+      var own: Int?
+      for index in first..<first + Self.ways where places[index].hash == hash {
+        guard places[index].isDNSSECWanted == head.isDNSSECWanted, let old = places[index].answer,
+          old.questionEnd == head.questionEnd,
+          Self.matches(old, packet, head.nameLength, head.type)
+        else { continue }
+        own = index
       }
-      if places[index].endsAt < places[chosen].endsAt { chosen = index }
+      if isNegative != answer.isNegative {
+        // A name that has come or gone must not be answered from the other half.
+        if let own {
+          places[own] = Place()
+          count -= 1
+        }
+        continue
+      }
+      let chosen = own ?? (first..<first + Self.ways).min { places[$0].endsAt < places[$1].endsAt } ?? first
+      if own != nil { uses = places[chosen].uses }
+      if places[chosen].answer == nil { count += 1 }
+      places[chosen] = Place(
+        hash: hash, answer: answer, isDNSSECWanted: head.isDNSSECWanted, keptAt: now,
+        endsAt: now + UInt64(answer.ttl) * 1000, usedAt: now, uses: uses)
     }
-    if places[chosen].answer == nil { count += 1 }
-    places[chosen] = Place(
-      hash: hash, answer: answer, isDNSSECWanted: head.isDNSSECWanted, keptAt: now,
-      endsAt: now + UInt64(answer.ttl) * 1000)
   }
 }

@@ -6,11 +6,41 @@ import Diagnostics
 import Reactor
 
 final class ForwardExchange: ReadinessHandler, TimerHandler {
+  /// Who waits for a reply, and what its reply needs besides records.
+  struct Waiting {
+    var path: ClientPath
+    var bytesMax: Int
+    var cookie: ServerCookie?
+    var nsid: [UInt8]?
+  }
+
   /// An ExternalName's alias: the records written so far, and the client's own question.
   struct Alias {
     var question: [UInt8]
     var head: QueryHead
     var records: [ResourceRecord]
+    var waiting: Waiting
+  }
+
+  /// What the answer is for.
+  enum Goal {
+    case client(Waiting)
+    case alias(Alias)
+    /// A chain of plugins goes on with it; nil when nobody answered.
+    case chain((UpstreamAnswer?) -> Void)
+    /// Nobody waits: it is for the cache.
+    case cacheOnly
+    /// Nobody waits: whether it comes back to us is the question.
+    case probe
+  }
+
+  /// Others who asked the same meanwhile: one question upstream serves them all, which also leaves a forger one chance
+  /// instead of many (RFC 5452 section 5).
+  private struct Follower {
+    var question: [UInt8]
+    var head: QueryHead
+    var start: UInt64
+    var waiting: Waiting
   }
 
   /// Servers asked for one query at most, and milliseconds for all of them together.
@@ -18,15 +48,15 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
   static let totalNanoseconds: UInt64 = 5_000_000_000
 
   private let worker: DNSWorker
+  private let block: SiteBlock
   private let target: ForwardTarget
   /// Header and question as the client sent them; for an alias, the question for its target.
   private let question: [UInt8]
   private let head: QueryHead
-  private let bytesMax: Int
-  private let alias: Alias?
   private let start: UInt64
-  /// Nil for our own loop probe: nobody waits for its reply.
-  private let path: ClientPath?
+  private let goal: Goal
+  private let key: [UInt8]
+  private var followers: [Follower] = []
   private var channel = Channel()
   private var timer = TimerToken.none
   private var upstream = 0
@@ -38,37 +68,47 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
   private var input: [UInt8] = []
 
   private init(
-    _ worker: DNSWorker, _ target: ForwardTarget, question: [UInt8], head: QueryHead, bytesMax: Int,
-    alias: Alias?,
-    start: UInt64, path: ClientPath?
+    _ worker: DNSWorker, _ block: SiteBlock, _ target: ForwardTarget, question: [UInt8], head: QueryHead,
+    start: UInt64, goal: Goal, key: [UInt8]
   ) {
     self.worker = worker
+    self.block = block
     self.target = target
     self.question = question
     self.head = head
-    self.bytesMax = bytesMax
-    self.alias = alias
     self.start = start
-    self.path = path
+    self.goal = goal
+    self.key = key
+  }
+
+  private var isProbe: Bool {
+    if case .probe = goal { return true }
+    return false
   }
 
   static func begin(
-    _ worker: DNSWorker, _ target: ForwardTarget, question: [UInt8], head: QueryHead, bytesMax: Int,
-    alias: Alias?,
-    start: UInt64, path: ClientPath?
+    _ worker: DNSWorker, _ block: SiteBlock, _ target: ForwardTarget, question: [UInt8], head: QueryHead,
+    start: UInt64, goal: Goal
   ) {
+    block.waiting += 1
+    var key = question[Header.byteCount..<head.questionEnd].map(foldedByte)
+    key.append((head.isDNSSECWanted ? 1 : 0) | (head.flags & Header.checkingDisabled != 0 ? 2 : 0))
+    if case .client(let waiting) = goal, let running = block.inFlight[key] {
+      running.followers.append(Follower(question: question, head: head, start: start, waiting: waiting))
+      return
+    }
     let exchange = ForwardExchange(
-      worker, target, question: question, head: head, bytesMax: bytesMax, alias: alias, start: start,
-      path: path)
-    worker.exchangeCount += 1
+      worker, block, target, question: question, head: head, start: start, goal: goal, key: key)
     // A target's answer may be known already from an earlier alias or a plain query.
-    if alias != nil, let (answer, age) = worker.cache.find(question.span.bytes, head, now: start / 1_000_000)
+    if case .alias = goal, let hit = block.cache.find(question.span.bytes, head, now: start / 1_000_000),
+      !hit.isStale
     {
-      worker.tally.count(answer.isNegative ? .cacheDenialHit : .cacheHit)
-      return exchange.finish(answer, age: age)
+      worker.tally.count(hit.answer.isNegative ? .cacheDenialHit : .cacheHit)
+      return exchange.finish(hit.answer, age: hit.age)
     }
     guard let (index, isHealthy) = target.first(now: worker.reactor.now) else { return exchange.finish(nil) }
     if !isHealthy { worker.metrics.healthcheckBroken.increment() }
+    if !exchange.isProbe { block.inFlight[key] = exchange }
     exchange.upstream = index
     exchange.ask(stream: target.route.isTCPForced)
   }
@@ -122,10 +162,10 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
 
   /// The server failed: ask the next one, or give up.
   private func next() {
-    target.note(upstream, failed: true, now: worker.reactor.now)
+    target.note(upstream, failed: true, now: worker.reactor.now, reactor: worker.reactor)
     channel.close()
     guard attempts < Self.attemptsMax, worker.reactor.now &- start < Self.totalNanoseconds,
-      !worker.reactor.isDraining, path != nil
+      !worker.reactor.isDraining, !isProbe
     else { return finish(nil) }
     upstream = (upstream + 1) % target.route.upstreams.count
     ask(stream: target.route.isTCPForced)
@@ -140,7 +180,12 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
   func cancel() {
     guard channel.isOpen else { return }
     channel.close()
-    worker.exchangeCount -= 1
+    leave()
+  }
+
+  private func leave() {
+    block.waiting -= 1 + followers.count
+    if block.inFlight[key] === self { block.inFlight[key] = nil }
   }
 
   // MARK: - The reply
@@ -200,43 +245,80 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
       attempts -= 1
       return ask(stream: true)
     }
-    guard let answer = try? UpstreamAnswer.read(packet, worker.settings.cache) else { return next() }
-    target.note(upstream, failed: false, now: worker.reactor.now)
+    guard let answer = try? UpstreamAnswer.read(packet, block.cache.settings) else { return next() }
+    target.note(upstream, failed: false, now: worker.reactor.now, reactor: worker.reactor)
     let endpoint = "\(target.route.upstreams[upstream])"
     worker.metrics.forwardResponses.child(endpoint, "\(answer.code)").increment()
     worker.metrics.forwardDuration.child(endpoint).observe(Double(worker.reactor.now &- askedAt) * 1e-9)
     let now = worker.reactor.now / 1_000_000
-    question.withUnsafeBytes { worker.cache.keep(answer, $0.bytes, head, now: now) }
-    worker.tally.set(.cacheEntries, UInt64(worker.cache.count))
+    question.withUnsafeBytes { block.cache.keep(answer, $0.bytes, head, now: now) }
+    worker.noteCacheEntries()
     finish(answer)
   }
 
-  /// Answers the client: with the upstream's reply, or SERVFAIL when there was none.
+  /// Answers whoever waits: with the upstream's reply, else with what the cache still has, else SERVFAIL.
   private func finish(_ answer: UpstreamAnswer?, age: UInt32 = 0) {
     channel.close()
     worker.reactor.cancelTimer(timer)
-    worker.exchangeCount -= 1
-    guard let path else { return }
-    var reply = Reply(worker.space)
-    let count: Int
-    if let alias {
-      alias.question.withUnsafeBytes { reply.begin($0.bytes, alias.head, bytesMax: bytesMax) }
-      // The alias holds whatever its target is: NXDOMAIN of the target is no NXDOMAIN of the Service.
-      reply.flags |= Header.authoritative | Header.recursionAvailable
-      writeAlias(alias, answer, &reply)
-      count = reply.finish(alias.head, udpBytesMax: worker.settings.udpBytesMax)
-    } else {
-      question.withUnsafeBytes { reply.begin($0.bytes, head, bytesMax: bytesMax) }
-      if let answer {
-        answer.write(head, age: age, &reply)
-      } else {
-        reply.flags |= Header.recursionAvailable | ResponseCode.serverFailure.rawValue
-      }
-      count = reply.finish(head, udpBytesMax: worker.settings.udpBytesMax)
+    leave()
+    switch goal {
+    case .probe, .cacheOnly: break
+    case .chain(let then): then(answer)
+    case .client(let waiting): reply(answer, age, question, head, start, waiting)
+    case .alias(let alias): replyAlias(alias, answer)
     }
-    worker.tally.response(
-      reply.code, isOurs: alias != nil, nanoseconds: Reactor.monotonicNanoseconds() &- start)
-    worker.send(count, path)
+    for follower in followers {
+      reply(answer, age, follower.question, follower.head, follower.start, follower.waiting)
+    }
+    followers = []
+  }
+
+  private func reply(
+    _ answer: UpstreamAnswer?, _ age: UInt32, _ question: [UInt8], _ head: QueryHead, _ start: UInt64,
+    _ waiting: Waiting
+  ) {
+    var reply = Reply(worker.space)
+    reply.cookie = waiting.cookie
+    reply.nsid = waiting.nsid
+    if waiting.path.handOver != nil { reply.paddingBlock = 468 }
+    question.withUnsafeBytes { reply.begin($0.bytes, head, bytesMax: waiting.bytesMax) }
+    let now = worker.reactor.now / 1_000_000
+    if let answer {
+      answer.write(head, age: age, &reply)
+    } else if let hit = block.cache.find(question.span.bytes, head, now: now, isLastResort: true) {
+      worker.tally.count(.cacheStale)
+      hit.answer.write(head, age: hit.age, staleTTL: 0, &reply)
+      reply.extendedError = hit.answer.code == .nameError ? .staleDenial : .staleAnswer
+    } else {
+      reply.flags |= Header.recursionAvailable | ResponseCode.serverFailure.rawValue
+      reply.extendedError = target.route.upstreams.isEmpty ? .noReachableAuthority : .networkError
+      if block.block.isLoggingErrors {
+        worker.logger.failure(head.question(question.span.bytes), target.route)
+      }
+    }
+    let count = reply.finish(head, udpBytesMax: block.block.udpBytesMax)
+    let took = Reactor.monotonicNanoseconds() &- start
+    worker.tally.response(reply.code, isOurs: false, nanoseconds: took)
+    if !block.block.logs.isEmpty {
+      worker.log(
+        reply, count, block, waiting.path.peer, isTCP: waiting.path.socket == nil, took, head,
+        question.span.bytes)
+    }
+    worker.send(count, waiting.path)
+  }
+
+  private func replyAlias(_ alias: Alias, _ answer: UpstreamAnswer?) {
+    var reply = Reply(worker.space)
+    reply.cookie = alias.waiting.cookie
+    reply.nsid = alias.waiting.nsid
+    if alias.waiting.path.handOver != nil { reply.paddingBlock = 468 }
+    alias.question.withUnsafeBytes { reply.begin($0.bytes, alias.head, bytesMax: alias.waiting.bytesMax) }
+    // The alias holds whatever its target is: NXDOMAIN of the target is no NXDOMAIN of the Service.
+    reply.flags |= Header.authoritative | Header.recursionAvailable
+    writeAlias(alias, answer, &reply)
+    let count = reply.finish(alias.head, udpBytesMax: block.block.udpBytesMax)
+    worker.tally.response(reply.code, isOurs: true, nanoseconds: Reactor.monotonicNanoseconds() &- start)
+    worker.send(count, alias.waiting.path)
   }
 
   private func writeAlias(_ alias: Alias, _ answer: UpstreamAnswer?, _ reply: inout Reply) {
@@ -257,13 +339,11 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
 
 extension ForwardExchange {
   /// Asks a name nobody else knows: when we are asked for it ourselves, queries go round in a circle.
-  static func probe(_ worker: DNSWorker, _ target: ForwardTarget) {
+  static func probe(_ worker: DNSWorker, _ block: SiteBlock, _ target: ForwardTarget) {
     let query = [0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0] + target.probe.name + [0, 13, 0, 1]
     var head = QueryHead()
     guard head.read(query.span.bytes) == .query else { return }
-    begin(
-      worker, target, question: query, head: head, bytesMax: 512, alias: nil, start: worker.reactor.now,
-      path: nil)
+    begin(worker, block, target, question: query, head: head, start: worker.reactor.now, goal: .probe)
   }
 }
 

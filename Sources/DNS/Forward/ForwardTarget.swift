@@ -26,6 +26,7 @@ final class ForwardTarget {
   private let exceptions: [(wire: [UInt8], labels: Int)]
   private var failures: [Int]
   private var failedAt: [UInt64]
+  private var checks: [HealthCheck?]
   private var next = 0
   /// How long a failing server is passed over.
   static let pauseNanoseconds: UInt64 = 1_000_000_000
@@ -37,6 +38,7 @@ final class ForwardTarget {
     exceptions = route.except.map { ($0.lowercased.wire, $0.labels.count) }
     failures = route.upstreams.map { _ in 0 }
     failedAt = route.upstreams.map { _ in 0 }
+    checks = route.upstreams.map { _ in nil }
   }
 
   var isLooping: Bool { probe.seen.load(ordering: .relaxed) > 0 }
@@ -88,15 +90,70 @@ final class ForwardTarget {
     }
     for offset in 0..<count {
       let index = (start + offset) % count
-      if failures[index] < route.failuresMax || now &- failedAt[index] > Self.pauseNanoseconds {
-        return (index, true)
-      }
+      let mayBeBack = route.healthCheckMilliseconds == 0 && now &- failedAt[index] > Self.pauseNanoseconds
+      if failures[index] < route.failuresMax || mayBeBack { return (index, true) }
     }
     return (start, false)
   }
 
-  func note(_ index: Int, failed: Bool, now: UInt64) {
+  func note(_ index: Int, failed: Bool, now: UInt64, reactor: Reactor) {
     failures[index] = failed ? failures[index] + 1 : 0
-    if failed { failedAt[index] = now }
+    guard failed else { return }
+    failedAt[index] = now
+    guard route.healthCheckMilliseconds > 0, checks[index] == nil, !reactor.isDraining else { return }
+    checks[index] = HealthCheck(route, index, reactor) { [weak self] in
+      self?.failures[index] = 0
+      self?.checks[index] = nil
+    }
+  }
+}
+
+/// Asks a failing server again and again whether it is back. Any reply says yes.
+final class HealthCheck: ReadinessHandler, TimerHandler {
+  private let route: ForwardRoute
+  private let index: Int
+  private let reactor: Reactor
+  private let isBack: () -> Void
+  private var channel = Channel()
+  private var timer = TimerToken.none
+
+  init(_ route: ForwardRoute, _ index: Int, _ reactor: Reactor, isBack: @escaping () -> Void) {
+    self.route = route
+    self.index = index
+    self.reactor = reactor
+    self.isBack = isBack
+    setTimer()
+  }
+
+  private func setTimer() {
+    timer = reactor.setTimer(after: UInt64(route.healthCheckMilliseconds) * 1_000_000, handler: self)
+  }
+
+  func timerEnded(tag: Int) {
+    guard !reactor.isDraining else { return }
+    channel.close()
+    let id = UInt16.random(in: 0...UInt16.max)
+    let query = Message(query: route.healthCheckName, .ns, id: id).encoded
+    if let opened = try? reactor.register(Sockets.connectUDP(route.upstreams[index]), handler: self) {
+      channel = opened
+      _ = query.withUnsafeBytes { channel.send($0) }
+    }
+    setTimer()
+  }
+
+  func ready(_ readiness: Readiness) {
+    let space = UnsafeMutableRawBufferPointer(rebasing: reactor.scratch[..<DNSLimits.messageBytesMax])
+    guard channel.isOpen, readiness.contains(.readable),
+      case .bytes(let count) = channel.receive(into: space),
+      count >= Header.byteCount
+    else { return }
+    channel.close()
+    reactor.cancelTimer(timer)
+    isBack()
+  }
+
+  func cancel() {
+    channel.close()
+    reactor.cancelTimer(timer)
   }
 }

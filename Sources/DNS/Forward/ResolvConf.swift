@@ -16,3 +16,14 @@ public func nameServers(resolvConf text: String) -> [SocketEndpoint] {
   }
   return servers
 }
+
+/// The search path of a resolv.conf; the last line that says one counts.
+func searchPath(resolvConf text: String) -> [DomainName] {
+  var names: [DomainName] = []
+  for line in text.split(whereSeparator: \.isNewline) {
+    let words = line.split(whereSeparator: { $0 == " " || $0 == "\t" })
+    guard let first = words.first, first == "search" || first == "domain" else { continue }
+    names = words.dropFirst().compactMap { DomainName($0)?.lowercased }
+  }
+  return names
+}

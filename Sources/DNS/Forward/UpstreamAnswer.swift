@@ -46,12 +46,14 @@ final class UpstreamAnswer: Sendable {
     let code = walk.code
     let isNegative = code == .nameError || (code == .noError && walk.answers == 0)
     var ttl: UInt32 = 0
-    if kept.count <= settings.messageBytesMax, code == .noError || code == .nameError {
+    if kept.count <= settings.messageBytesMax, code == .serverFailure {
+      ttl = settings.failureSeconds
+    } else if kept.count <= settings.messageBytesMax, code == .noError || code == .nameError {
       if isNegative {
         // Without an SOA nobody said how long the absence lasts (RFC 2308 section 5).
-        ttl = min(walk.soaTTL ?? 0, settings.negativeSecondsMax)
+        ttl = walk.soaTTL.map { min(max($0, settings.negativeSecondsMin), settings.negativeSecondsMax) } ?? 0
       } else {
-        ttl = min(walk.ttlMin, settings.positiveSecondsMax)
+        ttl = min(max(walk.ttlMin, settings.positiveSecondsMin), settings.positiveSecondsMax)
       }
     }
     return UpstreamAnswer(
@@ -117,7 +119,7 @@ final class UpstreamAnswer: Sendable {
 
   /// Writes the answer for a client: its ID, its spelling of the question, TTLs less the seconds the answer has
   /// been kept. Too large for the client: the header alone, with TC.
-  func write(_ head: borrowing QueryHead, age: UInt32, _ reply: inout Reply) {
+  func write(_ head: borrowing QueryHead, age: UInt32, staleTTL: UInt32? = nil, _ reply: inout Reply) {
     reply.flags |= Header.recursionAvailable
     reply.flags |= code.rawValue & Header.codeMask
     reply.extendedCode = UInt8(truncatingIfNeeded: code.rawValue >> 4)
@@ -130,15 +132,31 @@ final class UpstreamAnswer: Sendable {
     reply.answers = counts.answers
     reply.authorities = counts.authorities
     reply.additional = counts.additional
-    guard age > 0 else { return }
+    guard age > 0 || staleTTL != nil else { return }
     for offset in ttlOffsets {
       let at = Int(offset)
       let old =
         UInt32(bytes[at]) << 24 | UInt32(bytes[at + 1]) << 16 | UInt32(bytes[at + 2]) << 8
         | UInt32(bytes[at + 3])
-      let new = old > age ? old - age : 0
+      let new = staleTTL ?? (old > age ? old - age : 0)
       reply.patch(uint16: UInt16(truncatingIfNeeded: new >> 16), at: at)
       reply.patch(uint16: UInt16(truncatingIfNeeded: new), at: at + 2)
     }
+  }
+
+  /// The answer as a value, for plugins that change it.
+  func message(age: UInt32) -> Message? {
+    guard var message = bytes.withUnsafeBytes({ try? Message($0.bytes) }) else { return nil }
+    message.flags &= ~Header.authoritative
+    if age > 0 {
+      for path in [\Message.answer, \Message.authority, \Message.additional] {
+        message[keyPath: path] = message[keyPath: path].map { record in
+          var record = record
+          record.ttl = record.ttl > age ? record.ttl - age : 0
+          return record
+        }
+      }
+    }
+    return message
   }
 }

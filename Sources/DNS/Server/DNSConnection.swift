@@ -13,7 +13,8 @@ final class DNSConnection: ReadinessHandler, TimerHandler {
 
   private var channel = Channel()
   private let worker: DNSWorker
-  private let isSix: Bool
+  private let site: Site
+  private let peer: SocketAddress
   private var input: [UInt8] = []
   private var output: [UInt8] = []
   private var written = 0
@@ -23,14 +24,17 @@ final class DNSConnection: ReadinessHandler, TimerHandler {
   /// Queries that wait for an upstream server.
   var pending = 0
 
-  private init(_ worker: DNSWorker, isSix: Bool) {
+  private init(_ worker: DNSWorker, _ site: Site, _ peer: SocketAddress) {
     self.worker = worker
-    self.isSix = isSix
+    self.site = site
+    self.peer = peer
     activeAt = worker.reactor.now
   }
 
-  static func begin(_ descriptor: consuming Descriptor, _ peer: SocketEndpoint, _ worker: DNSWorker) {
-    let connection = DNSConnection(worker, isSix: peer.address.family == .v6)
+  static func begin(
+    _ descriptor: consuming Descriptor, _ peer: SocketEndpoint, _ worker: DNSWorker, _ site: Site
+  ) {
+    let connection = DNSConnection(worker, site, SocketAddress(peer))
     guard let channel = try? worker.reactor.register(descriptor, handler: connection) else { return }
     connection.channel = channel
     worker.connectionCount += 1
@@ -93,9 +97,9 @@ final class DNSConnection: ReadinessHandler, TimerHandler {
       pending += 1
       let count = input.withUnsafeBytes { bytes in
         worker.serve(
-          UnsafeRawBufferPointer(rebasing: bytes[range]).bytes, worker.space, isTCP: true, isSix: isSix
+          UnsafeRawBufferPointer(rebasing: bytes[range]).bytes, worker.space, site, isTCP: true, peer: peer
         ) {
-          ClientPath(socket: nil, connection: self)
+          ClientPath(socket: nil, connection: self, peer: peer)
         }
       }
       if count > 0 {

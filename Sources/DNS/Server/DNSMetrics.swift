@@ -98,6 +98,15 @@ final class DNSMetrics: Sendable {
     metrics.counter(
       "coredns_forward_max_concurrent_rejects_total", "Queries refused since too many waited for upstream."
     ).child().increment(by: other(.forwardReject))
+    metrics.counter(
+      "coredns_cache_served_stale_total", "Answers given after their time.", labels: ["server"]
+    ).child(server).increment(by: other(.cacheStale))
+    metrics.counter(
+      "coredns_cache_prefetch_total", "Answers fetched again before their time.", labels: ["server"]
+    ).child(server).increment(by: other(.cachePrefetch))
+    metrics.counter(
+      "weft_dns_rate_limited_total", "Replies held back, or sent cut, since their network got too many."
+    ).child().increment(by: other(.limited))
     metrics.counter("weft_dns_dropped_total", "Datagrams that were no query.").child()
       .increment(by: other(.dropped))
     metrics.counter("weft_dns_connection_rejects_total", "TCP connections closed since too many were open.")

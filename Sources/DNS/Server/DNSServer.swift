@@ -16,6 +16,8 @@ public final class DNSServer: Sendable {
   private let settings: DNSServerSettings
   private let holder: ZoneHolder
   private let metrics: Metrics
+  private let namespaceOf: (@Sendable (IPAddress) -> String?)?
+  private let secret = CookieSecret()
   private let logger: Logger
   private struct State {
     var threads: [ReactorThread] = []
@@ -25,8 +27,14 @@ public final class DNSServer: Sendable {
   }
   private let state = Mutex(State())
 
-  public init(settings: DNSServerSettings, zone: Zone, metrics: Metrics = .shared) {
+  /// - Parameter namespaceOf: the namespace of the pod with an address, for `autopath @kubernetes`; called on the server's
+  ///   threads, for each query such a block takes.
+  public init(
+    settings: DNSServerSettings, zone: Zone, metrics: Metrics = .shared,
+    namespaceOf: (@Sendable (IPAddress) -> String?)? = nil
+  ) {
     self.settings = settings
+    self.namespaceOf = namespaceOf
     holder = ZoneHolder(zone)
     self.metrics = metrics
     logger = Logger(label: "dns")
@@ -72,14 +80,22 @@ public final class DNSServer: Sendable {
     }
     let name = local.first.map { "dns://:\($0.port)" } ?? "dns://"
     let numbers = DNSMetrics(metrics, tallies: tallies, server: name, zone: holder.current.settings.zone)
-    let routes = settings.routes.sorted { $0.zone.wire.count > $1.zone.wire.count }
-    let probes = routes.map { ForwardTarget.Probe($0.zone) }
-    for route in routes where route.upstreams.contains(where: { local.contains($0) }) {
-      for raw in datagrams + listeners { _ = Descriptor(owning: raw) }
-      throw WeftError(
-        "DNS0002", object: "forward \(route.zone)", cause: "an upstream server is this server itself",
-        next: "name another server; a resolv.conf that points to 127.0.0.53 often has its origin elsewhere")
+    let plans = settings.allBlocks.flatMap { block in
+      Set(block.keys.map(\.zone)).map {
+        SitePlan(block: block, zone: $0, ports: block.keys, namespaceOf: namespaceOf)
+      }
     }
+    let probes = plans.flatMap(\.probes)
+    for plan in plans {
+      for route in plan.routes where route.upstreams.contains(where: { local.contains($0) }) {
+        for raw in datagrams + listeners { _ = Descriptor(owning: raw) }
+        throw WeftError(
+          "DNS0002", object: "forward \(route.zone)", cause: "an upstream server is this server itself",
+          next: "name another server; a resolv.conf that points to 127.0.0.53 often has its origin elsewhere")
+      }
+    }
+    let secret = secret
+    let queryLogger = QueryLogger()
     var threads: [ReactorThread] = []
     for index in 0..<count {
       let mine = datagrams.indices.filter { $0 % count == index }.map { datagrams[$0] }
@@ -90,17 +106,35 @@ public final class DNSServer: Sendable {
       let tally = tallies[index]
       do throws(SocketError) {
         let thread = try ReactorThread(name: "dns-\(index)") { reactor in
-          let targets = zip(routes, probes).map { ForwardTarget($0, probe: $1) }
           let worker = DNSWorker(
             reactor: reactor, settings: settings, tally: tally, metrics: numbers, holder: holder,
-            routes: targets)
+            secret: secret,
+            logger: queryLogger)
+          let blocks = plans.map { $0.block(threads: count) }
+          worker.blocks = blocks
+          func site(_ descriptor: borrowing Descriptor) -> Site {
+            let endpoint = Sockets.localEndpoint(descriptor)
+            return Site(worker, SitePlan.choose(plans, blocks, endpoint), local: endpoint)
+          }
           do throws(SocketError) {
-            for raw in mine { try worker.open(datagrams: Descriptor(owning: raw)) }
-            for raw in listening { try worker.open(listener: Descriptor(owning: raw)) }
+            for raw in mine {
+              let descriptor = Descriptor(owning: raw)
+              let site = site(descriptor)
+              try worker.open(datagrams: descriptor, site)
+            }
+            for raw in listening {
+              let descriptor = Descriptor(owning: raw)
+              let site = site(descriptor)
+              try worker.open(listener: descriptor, site)
+            }
           } catch {
             logger.error("socket not served", metadata: ["cause": "\(error)"])
           }
-          if index == 0 { for target in targets { ForwardExchange.probe(worker, target) } }
+          if index == 0 {
+            for block in blocks {
+              for target in block.routes { ForwardExchange.probe(worker, block, target) }
+            }
+          }
         }
         threads.append(thread)
       } catch {

@@ -28,132 +28,195 @@ struct ClientPath {
   var connection: DNSConnection?
   var peer = SocketAddress(storage: .init(), length: 0)
   var local: SocketAddress?
+  /// For queries that came some other way, over TLS for example: takes the reply.
+  var handOver: (@Sendable ([UInt8]) -> Void)?
 }
 
-final class DNSWorker: DatagramHandler {
+final class DNSWorker {
+  /// echo, discard, daytime, quote of the day, chargen, time.
+  static let portsRefused: Set<UInt16> = [7, 9, 13, 17, 19, 37]
+
   let reactor: Reactor
   let settings: DNSServerSettings
   let tally: Tally
   let metrics: DNSMetrics
   let holder: ZoneHolder
+  let logger: QueryLogger
   private var zone: Zone
   private var zoneVersion: Int
-  var cache: ForwardCache
-  let routes: [ForwardTarget]
   private var head = QueryHead()
-  private var rotation: UInt32 = .random(in: 0...UInt32.max)
+  private(set) var rotation: UInt32 = .random(in: 0...UInt32.max)
   /// Space for one TCP reply, and for replies that come later.
   let space: UnsafeMutableRawBufferPointer
   var connectionCount = 0
-  var exchangeCount = 0
-  let exchangesMax: Int
+  /// Every block of this thread.
+  var blocks: [SiteBlock] = []
+  private let secret: CookieSecret
+  private var limiter: ResponseLimiter
+  private let limiterSeed = UInt64.random(in: .min ... .max)
 
   init(
     reactor: Reactor, settings: DNSServerSettings, tally: Tally, metrics: DNSMetrics, holder: ZoneHolder,
-    routes: [ForwardTarget]
+    secret: CookieSecret, logger: QueryLogger
   ) {
     self.reactor = reactor
     self.settings = settings
     self.tally = tally
     self.metrics = metrics
     self.holder = holder
-    self.routes = routes
+    self.secret = secret
+    self.logger = logger
     zoneVersion = holder.version.load(ordering: .acquiring)
     zone = holder.current
-    cache = ForwardCache(entries: settings.cache.entriesMax / max(1, settings.threads))
-    exchangesMax = max(1, settings.forwardsMax / max(1, settings.threads))
+    limiter = ResponseLimiter(rate: settings.responsesPerSecondMax, slip: settings.responseSlip)
     space = .allocate(byteCount: DNSLimits.messageBytesMax, alignment: 16)
   }
 
   deinit { space.deallocate() }
 
-  func open(datagrams descriptor: consuming Descriptor) throws(SocketError) {
+  func open(datagrams descriptor: consuming Descriptor, _ site: Site) throws(SocketError) {
     // The reactor keeps the socket, and the socket its handler.
-    _ = try UDPSocket(descriptor, reactor: reactor, handler: self)
+    _ = try UDPSocket(descriptor, reactor: reactor, handler: site)
   }
 
-  func open(listener descriptor: consuming Descriptor) throws(SocketError) {
+  func open(listener descriptor: consuming Descriptor, _ site: Site) throws(SocketError) {
     _ = try Listener(descriptor, reactor: reactor) { [self] descriptor, peer in
       guard connectionCount < settings.connectionsMax else {
         tally.count(.connectionReject)
         return
       }
-      DNSConnection.begin(descriptor, peer, self)
+      DNSConnection.begin(descriptor, peer, self, site)
     }
   }
 
-  func received(_ datagram: Datagram, reply: UnsafeMutableRawBufferPointer, on socket: UDPSocket) -> Int {
-    guard !datagram.isTruncated else {
-      tally.count(.dropped)
-      return 0
-    }
-    let isSix = datagram.peer.length > 16
-    return serve(datagram.payload.bytes, reply, isTCP: false, isSix: isSix) {
-      ClientPath(socket: socket, connection: nil, peer: datagram.peer, local: datagram.local)
-    }
-  }
-
-  /// Octets of the reply in `space`; 0 when there is none now.
-  func serve(
-    _ packet: RawSpan, _ space: UnsafeMutableRawBufferPointer, isTCP: Bool, isSix: Bool,
-    path: () -> ClientPath
-  ) -> Int {
-    let start = Reactor.monotonicNanoseconds()
+  /// The zone in force. Cheap while it has not been swapped.
+  @inline(__always)
+  func currentZone() -> Zone {
     let version = holder.version.load(ordering: .acquiring)
     if version != zoneVersion {
       zone = holder.current
       zoneVersion = version
     }
+    return zone
+  }
+
+  /// Octets of the reply in `space`; 0 when there is none now.
+  func serve(
+    _ packet: RawSpan, _ space: UnsafeMutableRawBufferPointer, _ site: Site, isTCP: Bool,
+    isEncrypted: Bool = false,
+    peer: SocketAddress, path: () -> ClientPath
+  ) -> Int {
+    let start = Reactor.monotonicNanoseconds()
+    let zone = currentZone()
+    let isSix = peer.length > 16
     let verdict = head.read(packet)
     if verdict == .drop {
       tally.count(.dropped)
       return 0
     }
     var reply = Reply(space)
-    let bytesMax = isTCP ? DNSLimits.messageBytesMax : min(head.udpBytesMax, settings.udpBytesMax)
+    var isKnownClient = isTCP
+    if head.cookieLength > 0 {
+      let answer = secret.answer(
+        packet, at: head.cookieAt, length: head.cookieLength, address: peer.addressBits, isSix: isSix,
+        now: UInt32(truncatingIfNeeded: Int(time(nil))))
+      reply.cookie = answer.cookie
+      if answer.isKnown { isKnownClient = true }
+    }
+    if isEncrypted { reply.paddingBlock = 468 }
+    let block =
+      verdict == .query || verdict == .transfer
+      ? site.block(packet, head, peer.endpoint.map { Client(endpoint: $0, local: site.local, isTCP: isTCP) })
+      : nil
+    if head.wantsNSID { reply.nsid = block?.block.nsid }
+    let udpBytesMax = block?.block.udpBytesMax ?? settings.udpBytesMax
+    let bytesMax = isTCP ? DNSLimits.messageBytesMax : min(head.udpBytesMax, udpBytesMax)
     reply.begin(packet, head, bytesMax: bytesMax)
-    if verdict != .query {
+    guard verdict == .query, let block else {
+      if verdict == .transfer, isTCP, let block, beginTransfer(packet, block, zone, peer, path) { return 0 }
       refuse(verdict, &reply)
-      return finish(&reply, start, isOurs: false, isTCP: isTCP, isSix: isSix)
+      return finish(&reply, start, nil, isOurs: false, isTCP: isTCP, peer, isKnownClient)
     }
     rotation &+= 1
-    if !routes.isEmpty { reply.flags |= Header.recursionAvailable }
-    switch zone.answer(packet, head, &reply, rotation: settings.isRotating ? rotation : 0) {
-    case .answered: return finish(&reply, start, isOurs: true, isTCP: isTCP, isSix: isSix)
-    case .elsewhere: break
-    case .alias(let at, let count):
-      if let sent = forwardAlias(packet, reply, at, count, isTCP, start, path) { return sent }
-      return finish(&reply, start, isOurs: true, isTCP: isTCP, isSix: isSix)
+    if !block.routes.isEmpty { reply.flags |= Header.recursionAvailable }
+    reply.isMinimal = block.block.isMinimal
+    guard block.isPlain || block.chain.passesCluster(packet, head, peer.endpoint?.address) else {
+      return serveChain(packet, reply, block, zone, bytesMax, start, isTCP: isTCP, peer, isKnownClient, path)
     }
-    guard let route = ForwardTarget.find(routes, packet, head) else {
+    if block.block.isServingCluster {
+      switch zone.answer(packet, head, &reply, rotation: block.block.isRotating ? rotation : 0) {
+      case .answered:
+        if block.block.autopath != nil, reply.answers == 0, zone.isReady {
+          reply.restart(head)
+          return serveChain(
+            packet, reply, block, zone, bytesMax, start, isTCP: isTCP, peer, isKnownClient, path)
+        }
+        return finish(&reply, start, block, isOurs: true, isTCP: isTCP, peer, isKnownClient)
+      case .elsewhere: break
+      case .alias(let at, let count):
+        if block.isPlain {
+          if let sent = forwardAlias(packet, reply, block, at, count, isTCP, start, path) { return sent }
+          return finish(&reply, start, block, isOurs: true, isTCP: isTCP, peer, isKnownClient)
+        }
+        reply.restart(head)
+      }
+    }
+    guard block.isPlain else {
+      return serveChain(packet, reply, block, zone, bytesMax, start, isTCP: isTCP, peer, isKnownClient, path)
+    }
+    guard let route = ForwardTarget.find(block.routes, packet, head) else {
       reply.flags |= ResponseCode.refused.rawValue
-      return finish(&reply, start, isOurs: false, isTCP: isTCP, isSix: isSix)
+      reply.extendedError = .notAuthoritative
+      return finish(&reply, start, block, isOurs: false, isTCP: isTCP, peer, isKnownClient)
     }
-    if let (answer, age) = cache.find(packet, head, now: start / 1_000_000) {
-      tally.count(answer.isNegative ? .cacheDenialHit : .cacheHit)
-      answer.write(head, age: age, &reply)
-      return finish(&reply, start, isOurs: false, isTCP: isTCP, isSix: isSix)
+    if let hit = block.cache.find(packet, head, now: start / 1_000_000) {
+      tally.count(hit.answer.isNegative ? .cacheDenialHit : .cacheHit)
+      hit.answer.write(head, age: hit.age, staleTTL: hit.isStale ? 0 : nil, &reply)
+      if hit.isStale {
+        reply.extendedError = hit.answer.code == .nameError ? .staleDenial : .staleAnswer
+        tally.count(.cacheStale)
+      }
+      if hit.mustRefresh { refresh(packet, block, route, start) }
+      return finish(&reply, start, block, isOurs: false, isTCP: isTCP, peer, isKnownClient)
     }
     tally.count(.cacheMiss)
     if route.isOwnProbe(packet, head) {
       // The question came back to us: an upstream server sends its queries here.
       route.noteLoop()
       reply.flags |= ResponseCode.serverFailure.rawValue
-      return finish(&reply, start, isOurs: false, isTCP: isTCP, isSix: isSix)
+      return finish(&reply, start, block, isOurs: false, isTCP: isTCP, peer, isKnownClient)
     }
-    guard exchangeCount < exchangesMax, !route.isLooping else {
-      if exchangeCount >= exchangesMax { tally.count(.forwardReject) }
+    guard block.waiting < block.forwardsMax, !route.isLooping else {
+      if block.waiting >= block.forwardsMax { tally.count(.forwardReject) }
       reply.flags |= ResponseCode.serverFailure.rawValue
-      return finish(&reply, start, isOurs: false, isTCP: isTCP, isSix: isSix)
+      return finish(&reply, start, block, isOurs: false, isTCP: isTCP, peer, isKnownClient)
     }
-    let question = copyQuestion(packet)
     tally.request(head.type, isOurs: false, isTCP: isTCP, isSix: isSix)
+    let goal = ForwardExchange.Goal.client(
+      ForwardExchange.Waiting(path: path(), bytesMax: bytesMax, cookie: reply.cookie, nsid: reply.nsid))
     ForwardExchange.begin(
-      self, route, question: question, head: head, bytesMax: bytesMax, alias: nil, start: start, path: path())
+      self, block, route, question: copyQuestion(packet), head: head, start: start, goal: goal)
     return 0
   }
 
-  private func copyQuestion(_ packet: RawSpan) -> [UInt8] {
+  /// The chain of plugins: allocates, and is for queries that need it.
+  private func serveChain(
+    _ packet: RawSpan, _ reply: Reply, _ block: SiteBlock, _ zone: Zone, _ bytesMax: Int, _ start: UInt64,
+    isTCP: Bool,
+    _ peer: SocketAddress, _ isKnownClient: Bool, _ path: () -> ClientPath
+  ) -> Int {
+    guard let endpoint = peer.endpoint, let question = head.question(packet) else { return 0 }
+    let client = Client(endpoint: endpoint, local: nil, isTCP: isTCP)
+    let waiting = ForwardExchange.Waiting(
+      path: path(), bytesMax: bytesMax, cookie: reply.cookie, nsid: reply.nsid)
+    let query = ChainQuery(
+      question: copyQuestion(packet), head: head, client: client, start: start, waiting: waiting,
+      block: block,
+      isKnownClient: isKnownClient)
+    return run(block.chain.answer(question, client, zone, rotation: rotation), query, space: reply.space)
+  }
+
+  func copyQuestion(_ packet: RawSpan) -> [UInt8] {
     var question = packet.withUnsafeBytes { Array($0[..<head.questionEnd]) }
     // Only the question is kept, so the header must not count records behind it.
     for index in 6..<Header.byteCount { question[index] = 0 }
@@ -162,26 +225,38 @@ final class DNSWorker: DatagramHandler {
 
   /// Asks upstream for the target of an ExternalName. Nil when nobody can be asked: the alias alone is the answer.
   private func forwardAlias(
-    _ packet: RawSpan, _ reply: Reply, _ at: Int, _ count: Int, _ isTCP: Bool, _ start: UInt64,
+    _ packet: RawSpan, _ reply: Reply, _ block: SiteBlock, _ at: Int, _ count: Int, _ isTCP: Bool,
+    _ start: UInt64,
     _ path: () -> ClientPath
   ) -> Int? {
     let wire = Array(UnsafeRawBufferPointer(start: reply.base + at, count: count))
     let query = Message(query: DomainName(uncheckedWire: wire), head.type, id: 0).encoded
     var target = QueryHead()
-    guard target.read(query.span.bytes) == .query, exchangeCount < exchangesMax,
-      let route = ForwardTarget.find(routes, query.span.bytes, target), !route.isLooping
+    guard target.read(query.span.bytes) == .query, block.waiting < block.forwardsMax,
+      let route = ForwardTarget.find(block.routes, query.span.bytes, target), !route.isLooping
     else { return nil }
     let soFar =
       (try? Message(
         UnsafeRawBufferPointer(start: reply.base, count: reply.count).bytes, answers: reply.answers))?.answer
+    let bytesMax = isTCP ? DNSLimits.messageBytesMax : min(head.udpBytesMax, block.block.udpBytesMax)
+    let waiting = ForwardExchange.Waiting(
+      path: path(), bytesMax: bytesMax, cookie: reply.cookie, nsid: reply.nsid)
     let alias = ForwardExchange.Alias(
-      question: copyQuestion(packet), head: head, records: soFar ?? [])
+      question: copyQuestion(packet), head: head, records: soFar ?? [], waiting: waiting)
     tally.request(head.type, isOurs: true, isTCP: isTCP, isSix: false)
-    let bytesMax = isTCP ? DNSLimits.messageBytesMax : min(head.udpBytesMax, settings.udpBytesMax)
     ForwardExchange.begin(
-      self, route, question: query, head: target, bytesMax: bytesMax, alias: alias, start: start, path: path()
-    )
+      self, block, route, question: query, head: target, start: start, goal: .alias(alias))
     return 0
+  }
+
+  func noteCacheEntries() { tally.set(.cacheEntries, UInt64(blocks.reduce(0) { $0 + $1.cache.count })) }
+
+  /// Asks again for what the cache holds but soon will not: nobody waits for it.
+  private func refresh(_ packet: RawSpan, _ block: SiteBlock, _ route: ForwardTarget, _ start: UInt64) {
+    guard block.waiting < block.forwardsMax, !route.isLooping else { return }
+    tally.count(.cachePrefetch)
+    ForwardExchange.begin(
+      self, block, route, question: copyQuestion(packet), head: head, start: start, goal: .cacheOnly)
   }
 
   private func refuse(_ verdict: QueryHead.Verdict, _ reply: inout Reply) {
@@ -189,19 +264,51 @@ final class DNSWorker: DatagramHandler {
     case .formatError:
       reply.flags |= ResponseCode.formatError.rawValue
     case .notImplemented: reply.flags |= ResponseCode.notImplemented.rawValue
-    case .refused: reply.flags |= ResponseCode.refused.rawValue
+    case .refused, .transfer, .query:
+      reply.flags |= ResponseCode.refused.rawValue
+      reply.extendedError = .notAuthoritative
     case .badVersion: reply.extendedCode = 1
-    case .query, .drop: break
+    case .drop: break
     }
   }
 
   @inline(__always)
-  private func finish(_ reply: inout Reply, _ start: UInt64, isOurs: Bool, isTCP: Bool, isSix: Bool) -> Int {
-    tally.request(head.type, isOurs: isOurs, isTCP: isTCP, isSix: isSix)
+  private func finish(
+    _ reply: inout Reply, _ start: UInt64, _ block: SiteBlock?, isOurs: Bool, isTCP: Bool,
+    _ peer: SocketAddress,
+    _ isKnownClient: Bool
+  ) -> Int {
+    tally.request(head.type, isOurs: isOurs, isTCP: isTCP, isSix: peer.length > 16)
     let code = reply.code
-    let count = reply.finish(head, udpBytesMax: settings.udpBytesMax)
-    tally.response(code, isOurs: isOurs, nanoseconds: Reactor.monotonicNanoseconds() &- start)
+    if limiter.isOn, !isKnownClient, !mayLeave(&reply, peer) { return 0 }
+    let count = reply.finish(head, udpBytesMax: block?.block.udpBytesMax ?? settings.udpBytesMax)
+    let took = Reactor.monotonicNanoseconds() &- start
+    tally.response(code, isOurs: isOurs, nanoseconds: took)
+    if let block, !block.block.logs.isEmpty { log(reply, count, block, peer, isTCP: isTCP, took) }
     return count
+  }
+
+  /// Limits how often one network gets one reply. False when nothing is sent.
+  func mayLeave(_ reply: inout Reply, _ peer: SocketAddress) -> Bool {
+    let network = peer.length > 16 ? peer.addressBits >> 72 : peer.addressBits >> 8
+    var key = limiterSeed ^ UInt64(truncatingIfNeeded: network) &* 0x9e37_79b9_7f4a_7c15
+    key ^= UInt64(reply.code.rawValue) << 48
+    if reply.code == .noError, reply.count > Header.byteCount {
+      let name = UnsafeRawBufferPointer(
+        start: reply.base + Header.byteCount, count: reply.count - Header.byteCount)
+      key ^= name.bytes.foldedHash(at: 0, count: min(name.count, max(1, head.nameLength)), seed: limiterSeed)
+    }
+    switch limiter.verdict(key, second: UInt32(truncatingIfNeeded: reactor.now / 1_000_000_000)) {
+    case .send: return true
+    case .drop:
+      tally.count(.limited)
+      return false
+    case .cut:
+      tally.count(.limited)
+      reply.restart(head)
+      reply.flags |= Header.truncated
+      return true
+    }
   }
 
   /// Sends a reply that was waited for.
@@ -209,11 +316,21 @@ final class DNSWorker: DatagramHandler {
     let bytes = UnsafeRawBufferPointer(start: space.baseAddress, count: count)
     if let connection = path.connection {
       connection.pending -= 1
-      connection.append(bytes)
+      if count > 0 { connection.append(bytes) }
       connection.flush()
-    } else {
+    } else if let handOver = path.handOver {
+      handOver(Array(bytes))
+    } else if count > 0 {
       path.socket?.send(bytes, to: path.peer, from: path.local)
     }
+  }
+}
+
+extension SocketAddress {
+  /// The address as a number, an IPv4 one in the low 32 bits.
+  var addressBits: UInt128 {
+    if length <= 16 { return UInt128(UInt32(bigEndian: storage.sin6_flowinfo)) }
+    return withUnsafeBytes(of: storage.sin6_addr) { UInt128(bigEndian: $0.loadUnaligned(as: UInt128.self)) }
   }
 }
 

@@ -3,7 +3,7 @@
 import Addresses
 
 /// How the server behaves. Every limit has a default that a node can afford.
-public struct DNSServerSettings: Sendable, Hashable {
+public struct DNSServerSettings: Sendable {
   /// Threads, each with its own sockets (SO_REUSEPORT), connections and cache.
   public var threads = 1
   /// Octets sent over UDP at most, whatever the client says it takes.
@@ -21,7 +21,27 @@ public struct DNSServerSettings: Sendable, Hashable {
   /// Queries that wait for upstream servers, of all threads; more get SERVFAIL.
   public var forwardsMax = 1000
   public var cache = ForwardCacheSettings()
+  /// Replies of one kind a second to one network of clients (/24, /56) over UDP, of each thread; 0 for no limit. Clients that
+  /// show a cookie of ours are not limited.
+  public var responsesPerSecondMax = 0
+  /// Every how many held replies a cut one is sent, so that a real client comes back over TCP.
+  public var responseSlip = 2
+  /// Server blocks, as a Corefile has them. Empty: one block of all names, made of the fields above.
+  public var blocks: [ServerBlock] = []
   public init() {}
+
+  /// The blocks to serve.
+  var allBlocks: [ServerBlock] {
+    if !blocks.isEmpty { return blocks }
+    var block = ServerBlock()
+    block.isServingCluster = true
+    block.routes = routes
+    block.cache = cache
+    block.forwardsMax = forwardsMax
+    block.isRotating = isRotating
+    block.udpBytesMax = udpBytesMax
+    return [block]
+  }
 }
 
 /// The upstream servers of a zone.
@@ -38,6 +58,10 @@ public struct ForwardRoute: Sendable, Hashable {
   public var timeoutMilliseconds: Int
   /// Failures in a row after which a server is passed over for a second.
   public var failuresMax: Int
+  /// Milliseconds between questions to a failing server whether it is back; 0 asks none, and it is tried again after a second.
+  public var healthCheckMilliseconds = 500
+  /// The name those questions are about.
+  public var healthCheckName = DomainName.root
   /// Mixes capitals into the question and wants them back: harder to forge, but some servers do not keep them.
   public var isCaseRandomized: Bool
 
@@ -62,10 +86,36 @@ public struct ForwardRoute: Sendable, Hashable {
 public struct ForwardCacheSettings: Sendable, Hashable {
   /// Answers kept, of all threads. 0 turns the cache off.
   public var entriesMax = 9984
-  /// Seconds an answer is kept at most, and a denial.
+  /// Denials kept; they have places of their own, so that a flood of made-up names does not drive answers out.
+  public var denialsMax = 9984
+  /// Seconds an answer is kept at most and at least, and a denial.
   public var positiveSecondsMax: UInt32 = 3600
+  public var positiveSecondsMin: UInt32 = 0
   public var negativeSecondsMax: UInt32 = 1800
+  public var negativeSecondsMin: UInt32 = 0
+  /// Seconds that SERVFAIL of an upstream server is kept.
+  public var failureSeconds: UInt32 = 0
   /// Larger messages are not kept.
   public var messageBytesMax = 4096
+  /// An answer asked for this often is fetched again before it ends; 0 for never.
+  public var prefetchQueries = 0
+  /// Seconds between two questions after which counting starts anew.
+  public var prefetchSeconds: UInt32 = 60
+  /// Percent of its time that must be left at most.
+  public var prefetchPercent: UInt32 = 10
+  /// Seconds an answer is still given after its time, with TTL 0 (RFC 8767); 0 for never.
+  public var staleSeconds: UInt32 = 0
+  /// Ask upstream before a stale answer is given, not after.
+  public var isStaleVerified = false
+  /// Zones whose names are not kept.
+  public var disabledPositive: [DomainName] = []
+  public var disabledNegative: [DomainName] = []
   public init() {}
+
+  static let off: ForwardCacheSettings = {
+    var settings = ForwardCacheSettings()
+    settings.entriesMax = 0
+    settings.denialsMax = 0
+    return settings
+  }()
 }

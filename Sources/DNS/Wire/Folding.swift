@@ -36,6 +36,11 @@ extension RawSpan {
     UInt32(bigEndian: unsafeLoadUnaligned(fromByteOffset: offset, as: UInt32.self))
   }
 
+  @inline(__always)
+  func uint64(at offset: Int) -> UInt64 {
+    UInt64(bigEndian: unsafeLoadUnaligned(fromByteOffset: offset, as: UInt64.self))
+  }
+
   /// Fewer than eight octets as one word.
   @inline(__always)
   private func shortWord(at offset: Int, count: Int) -> UInt64 {

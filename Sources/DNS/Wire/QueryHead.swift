@@ -5,7 +5,7 @@
 
 /// The small value a query is reduced to. The name stays in the packet, at octet 12.
 struct QueryHead {
-  enum Verdict { case query, drop, formatError, notImplemented, badVersion, refused }
+  enum Verdict { case query, drop, formatError, notImplemented, badVersion, refused, transfer }
 
   var id: UInt16 = 0
   var flags: UInt16 = 0
@@ -19,6 +19,13 @@ struct QueryHead {
   var isDNSSECWanted = false
   /// What the client says it takes over UDP; 512 without EDNS.
   var udpBytesMax = DNSLimits.plainUDPBytesMax
+  /// Where the COOKIE option's octets stand in the packet and how many there are; 0 for none (RFC 7873).
+  var cookieAt = 0
+  var cookieLength = 0
+  /// The client asks who answers (RFC 5001).
+  var wantsNSID = false
+  /// Class CH: questions about the server itself.
+  var isChaos = false
   /// Where each label starts, counted from octet 12. Kept between queries: only the first `labelCount` are valid.
   var labels = InlineArray<128, UInt8>(repeating: 0)
 
@@ -33,6 +40,10 @@ struct QueryHead {
     hasEDNS = false
     isDNSSECWanted = false
     udpBytesMax = DNSLimits.plainUDPBytesMax
+    cookieAt = 0
+    cookieLength = 0
+    wantsNSID = false
+    isChaos = false
     let count = packet.byteCount
     guard count >= Header.byteCount else { return .drop }
     id = packet.uint16(at: 0)
@@ -67,8 +78,9 @@ struct QueryHead {
       let verdict = readRecords(packet, records, beforeAdditional: records &- Int(packet.uint16(at: 10)))
       if verdict != .query { return verdict }
     }
+    isChaos = rrClass == 3
     if rrClass != Header.internet { return .refused }
-    if type == .axfr || type == .ixfr { return .refused }
+    if type == .axfr || type == .ixfr { return .transfer }
     if type == .opt { return .formatError }
     return .query
   }
@@ -85,17 +97,51 @@ struct QueryHead {
         let type = try reader.uint16()
         let rrClass = try reader.uint16()
         let ttl = try reader.uint32()
-        try reader.skip(Int(try reader.uint16()))
+        let length = Int(try reader.uint16())
+        let dataAt = reader.offset
+        try reader.skip(length)
         guard type == RecordType.opt.rawValue else { continue }
         guard index >= beforeAdditional, isRoot, !hasEDNS else { return .formatError }
         hasEDNS = true
         udpBytesMax = max(DNSLimits.plainUDPBytesMax, Int(rrClass))
         isDNSSECWanted = ttl & 0x8000 != 0
         version = UInt8(truncatingIfNeeded: ttl >> 16)
+        if length > 0, !readOptions(packet, dataAt, dataAt &+ length) { return .formatError }
       }
     } catch {
       return .formatError
     }
     return version == 0 ? .query : .badVersion
   }
+
+  /// Notes the options we answer; others are passed over. False when they do not fit their record.
+  private mutating func readOptions(_ packet: RawSpan, _ start: Int, _ end: Int) -> Bool {
+    var at = start
+    while at < end {
+      guard at &+ 4 <= end else { return false }
+      let code = packet.uint16(at: at)
+      let length = Int(packet.uint16(at: at &+ 2))
+      at &+= 4
+      guard at &+ length <= end else { return false }
+      switch code {
+      case EDNSOption.nsid: wantsNSID = true
+      case EDNSOption.cookie:
+        // RFC 7873 section 5.2.2: eight octets, or with the server's part sixteen to forty.
+        guard length == 8 || (16...40).contains(length) else { return false }
+        cookieAt = at
+        cookieLength = length
+      default: break
+      }
+      at &+= length
+    }
+    return true
+  }
+}
+
+/// Codes of EDNS options (IANA).
+enum EDNSOption {
+  static let nsid: UInt16 = 3
+  static let cookie: UInt16 = 10
+  static let padding: UInt16 = 12
+  static let extendedError: UInt16 = 15
 }

@@ -25,7 +25,8 @@ func planService(_ service: Service, _ slices: [EndpointSlice], _ settings: Zone
   } else if service.isHeadless {
     guard !settings.isWithoutEndpoints, plan.addEndpoints(slices, isHeadless: true) else { return nil }
   } else {
-    guard plan.addClusterIPs() else { return nil }
+    let isEmpty = !slices.contains { $0.endpoints.contains(where: \.isReady) }
+    guard !(settings.ignoresEmptyServices && isEmpty), plan.addClusterIPs() else { return nil }
     if settings.compatibility.contains(.endpointNamesOfClusterIPs), !settings.isWithoutEndpoints {
       _ = plan.addEndpoints(slices, isHeadless: false)
     }
@@ -55,7 +56,7 @@ private struct ServicePlan {
     let additional = addresses.map { (owner: name, data: $0) }
     for port in service.ports {
       let record = RecordData.srv(priority: 0, weight: 100, port: port.port, name)
-      if !port.name.isEmpty {
+      if !port.name.isEmpty || settings.compatibility.contains(.namesOfUnnamedPorts) {
         names.add(labels(port.name, port.transport), record, additional: additional)
         if settings.compatibility.contains(.addressesAtPortNames) {
           for address in addresses { names.add(labels(port.name, port.transport), address) }
@@ -70,16 +71,17 @@ private struct ServicePlan {
 
   /// One name an endpoint, one SRV a named port and endpoint. False when nothing is ready.
   mutating func addEndpoints(_ slices: [EndpointSlice], isHeadless: Bool) -> Bool {
-    var seen: Set<IPAddress> = []
+    var seen: Set<String> = []
     var ready: [(label: String, address: IPAddress, slice: Int)] = []
     for (index, slice) in slices.enumerated() {
       for endpoint in slice.endpoints where endpoint.isReady || service.publishNotReadyAddresses {
         ready.append((label(of: endpoint), endpoint.address, index))
+        if let zone = endpoint.zone, settings.isZonal, isHeadless { addZonal(zone, endpoint.address) }
       }
     }
     guard !ready.isEmpty else { return false }
     var addressesOf: [String: [RecordData]] = [:]
-    for (label, address, _) in ready where seen.insert(address).inserted {
+    for (label, address, _) in ready where seen.insert("\(label) \(address)").inserted {
       let record = addressRecord(address)
       if isHeadless { names.add([], record) }
       names.add([label], record)
@@ -97,7 +99,7 @@ private struct ServicePlan {
         guard placed.insert("\(label) \(port.name) \(port.transport) \(number)").inserted else { continue }
         let record = RecordData.srv(priority: 0, weight: weight, port: number, target)
         let additional = (addressesOf[label] ?? []).map { (owner: target, data: $0) }
-        if !port.name.isEmpty {
+        if !port.name.isEmpty || settings.compatibility.contains(.namesOfUnnamedPorts) {
           names.add(labels(port.name, port.transport), record, additional: additional)
           if settings.compatibility.contains(.addressesAtPortNames) {
             for address in addressesOf[label] ?? [] { names.add(labels(port.name, port.transport), address) }
@@ -109,6 +111,12 @@ private struct ServicePlan {
       }
     }
     return true
+  }
+
+  /// CoreDNS's `zonal`: only this zone's endpoints, or this zone's rather than others.
+  private mutating func addZonal(_ zone: String, _ address: IPAddress) {
+    names.add([zone, "pin", "_zone"], addressRecord(address))
+    names.add([zone, "prefer", "_zone"], addressRecord(address))
   }
 
   private func labels(_ port: String, _ transport: TransportProtocol) -> [String] {

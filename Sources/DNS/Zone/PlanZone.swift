@@ -10,161 +10,133 @@ public func planZone(view: ClusterView, settings: ZoneSettings) -> Zone {
   return planner.plan(view)
 }
 
-/// Plans zones one after another and encodes again only what changed. A value: whoever follows the cluster owns one.
+/// Plans zones one after another. A plan costs what changed since the one before, however many Services there are: blocks
+/// and tries of what stayed are shared. A value: whoever follows the cluster owns one.
 public struct ZonePlanner: Sendable {
   public let settings: ZoneSettings
   public private(set) var serial: UInt32
-  private let seed = UInt64.random(in: .min ... .max)
-  private var planned: [ObjectKey: PlannedService] = [:]
-  private var fixed: [ZoneGroup] = []
-  private var fixedNamespaces: Set<String>?
+  /// What the last plan had to do.
+  public internal(set) var work = Work()
+  /// Endpoint changes of the last plan: the kind of Service as CoreDNS's metric says it, and when the change began (RFC 3339).
+  public internal(set) var triggers: [(serviceKind: String, time: String)] = []
+
+  /// Work of one plan, in things that were made anew.
+  public struct Work: Sendable, Hashable {
+    /// Services whose names were planned and encoded.
+    public var services = 0
+    /// Blocks of names that were put in or taken out.
+    public var groups = 0
+    /// Nodes of the zone's tries that were copied.
+    public var nodes = 0
+  }
+
+  let seed = UInt64.random(in: .min ... .max)
+  var planned: [ObjectKey: PlannedService] = [:]
+  var fixed: [ZoneGroup] = []
+  var apexes: [ZoneGroup] = []
+  var namespaces: [String: PlannedNamespace] = [:]
+  var pods: [ObjectKey: [PodEntry]] = [:]
+  var podUses: [PodEntry: Int] = [:]
+  private var names = NameIndex()
   private var reverse4 = ReverseIndex()
   private var reverse6 = ReverseIndex()
+  private var verifiedPods = Trie<PodEntry>()
+  private var current: Zone?
 
   struct PlannedService: Sendable {
-    var service: Service
-    var slices: [ObjectKey: EndpointSlice]
+    var state: ServiceState
+    var isServed: Bool
     /// Nil when the Service has no name now: headless without a ready endpoint.
     var group: ZoneGroup?
   }
 
-  /// The serial of the SOA grows by one with each plan; start it from the clock to grow across restarts.
+  struct PlannedNamespace: Sendable {
+    /// Nil when only Services say that it exists.
+    var object: Namespace?
+    var services = 0
+    var groups: [ZoneGroup] = []
+  }
+
+  /// What one plan takes out and puts in. Blocks taken out stay allocated until its end: a new one must not get the address
+  /// of one to be removed.
+  struct Step {
+    var retired: [ZoneGroup] = []
+    var retiredKeys4: [UInt128] = []
+    var retiredKeys6: [UInt128] = []
+    var added: [ZoneGroup] = []
+    var added4: [ReverseEntry] = []
+    var added6: [ReverseEntry] = []
+    /// 1 for an address that came, -1 for one that went, 0 for one that did both.
+    var addedPods: [PodEntry: Int] = [:]
+    var isEmpty: Bool { retired.isEmpty && added.isEmpty && addedPods.allSatisfy { $0.value == 0 } }
+  }
+
+  /// The serial of the SOA grows by one with each zone that differs; start it from the clock to grow across restarts.
   public init(settings: ZoneSettings, firstSerial: UInt32 = 1) {
     self.settings = settings
     serial = firstSerial &- 1
   }
 
   /// The zone of `view`. With `changed`, only those Services are looked at: the caller vouches for the others. Without,
-  /// all are compared with what was planned before. Namespaces and pods are always looked at.
+  /// all are compared with what was planned before. Costs the whole view; see `plan(_:)` of changes.
   public mutating func plan(_ view: ClusterView, changed: Set<ObjectKey>? = nil) -> Zone {
+    guard let changed else { return plan(view.allChanges) }
+    var changes = ViewChanges()
+    for key in changed { changes.services[key] = .some(view.state(of: key)) }
+    for name in namespaces.keys { changes.namespaces[name] = .some(view.namespaces[name]) }
+    for (name, namespace) in view.namespaces { changes.namespaces[name] = .some(namespace) }
+    return plan(changes)
+  }
+
+  /// The zone after `changes`. Costs what they hold.
+  public mutating func plan(_ changes: ViewChanges) -> Zone {
+    work = Work()
+    triggers = []
+    var step = Step()
+    if fixed.isEmpty {
+      fixed = planFixedNames(settings).map { $0.build(seed: seed) }
+      step.added += fixed
+    }
+    for (name, namespace) in changes.namespaces { take(name, namespace, &step) }
+    if changes.isWhole {
+      for name in namespaces.keys where changes.namespaces[name] == nil { take(name, nil, &step) }
+      for key in planned.keys where changes.services[key] == nil { take(key, nil, &step) }
+      for key in pods.keys where changes.pods[key] == nil { take(pod: key, nil, &step) }
+    }
+    for (key, state) in changes.services { take(key, state, &step) }
+    if settings.pods == .verified { for (key, pod) in changes.pods { take(pod: key, pod, &step) } }
+    if step.isEmpty, let current { return current }
     serial &+= 1
-    var removed: Set<UInt> = []
-    var added4: [ReverseIndex.Entry] = []
-    var added6: [ReverseIndex.Entry] = []
-    func forget(_ group: ZoneGroup?) {
-      if let group { removed.insert(UInt(bitPattern: group.base)) }
-    }
-    // Old blocks stay allocated until the end: a new one must not get the address of one to be removed.
-    var retired: [ZoneGroup] = []
-    if changed == nil {
-      for (key, old) in planned where view.services[key] == nil {
-        forget(old.group)
-        if let group = old.group { retired.append(group) }
-        planned[key] = nil
-      }
-    }
-    let keys = changed.map(Array.init) ?? Array(view.services.keys)
-    for key in keys {
-      let old = planned[key]
-      guard let service = view.services[key], isServed(key) else {
-        forget(old?.group)
-        if let group = old?.group { retired.append(group) }
-        planned[key] = nil
-        continue
-      }
-      let slices = view.endpointSlices[key] ?? [:]
-      if let old, old.service == service, old.slices == slices { continue }
-      forget(old?.group)
-      if let group = old?.group { retired.append(group) }
-      let plan = planService(service, slices.sorted { $0.key < $1.key }.map(\.value), settings)
-      let group = plan?.names.build(seed: seed)
-      if let group, let plan {
-        for pointer in plan.pointers {
-          guard let entry = entry(pointer, group) else { continue }
-          if pointer.address.family == .v4 { added4.append(entry) } else { added6.append(entry) }
-        }
-      }
-      planned[key] = PlannedService(service: service, slices: slices, group: group)
-    }
-    reverse4.update(removed: removed, added: added4)
-    reverse6.update(removed: removed, added: added6)
-    withExtendedLifetime(retired) {}
-    var namespaces = Set(view.namespaces.keys.filter(isServed(namespace:)))
-    for key in planned.keys { namespaces.insert(key.namespace) }
-    fixed = planFixedNames(settings, namespaces: namespaces, serial: serial).map { $0.build(seed: seed) }
+    step.retired += apexes
+    apexes = planApexes(settings, serial: serial).map { $0.build(seed: seed) }
+    step.added += apexes
+    let zone = apply(step)
+    current = zone
+    return zone
+  }
+
+  private mutating func apply(_ step: Step) -> Zone {
+    let retired = Set(step.retired.map { UInt(bitPattern: $0.base) })
+    // What this very step put in and took out again was never seen.
+    let added = step.added.filter { !retired.contains(UInt(bitPattern: $0.base)) }
+    let nodes = names.nodesMade + reverse4.nodesMade + reverse6.nodesMade + verifiedPods.nodesMade
+    names.update(
+      removed: step.retired.map { UInt128($0.hash) << 64 },
+      where: { retired.contains(UInt(bitPattern: $0.base)) },
+      added: added.map { (NameEntry(hash: $0.hash, base: $0.base), $0) })
+    let isRetired = { (entry: ReverseEntry) in retired.contains(entry.group) }
+    let added4 = step.added4.filter { !isRetired($0) }
+    reverse4.update(removed: step.retiredKeys4, where: isRetired, added: added4.map { ($0, nil) })
+    let added6 = step.added6.filter { !isRetired($0) }
+    reverse6.update(removed: step.retiredKeys6, where: isRetired, added: added6.map { ($0, nil) })
+    let gone = Set(step.addedPods.filter { $0.value < 0 }.keys)
+    verifiedPods.update(
+      removed: gone.map(\.key), where: { gone.contains($0) },
+      added: step.addedPods.filter { $0.value > 0 }.map { ($0.key, nil) })
+    work.groups = added.count + step.retired.count
+    work.nodes = names.nodesMade + reverse4.nodesMade + reverse6.nodesMade + verifiedPods.nodesMade - nodes
     return Zone(
-      settings: settings, serial: serial, seed: seed, groups: fixed + planned.values.compactMap(\.group),
-      reverse4: reverse4, reverse6: reverse6, verifiedPods: verifiedPods(view), isReady: true)
-  }
-
-  private func isServed(_ key: ObjectKey) -> Bool { isServed(namespace: key.namespace) }
-  private func isServed(namespace: String) -> Bool {
-    settings.namespaces.isEmpty || settings.namespaces.contains(namespace)
-  }
-
-  private func entry(_ pointer: PlannedPointer, _ group: ZoneGroup) -> ReverseIndex.Entry? {
-    let prefix = pointer.labels.reversed().reduce(into: [UInt8]()) { prefix, label in
-      prefix = [UInt8(truncatingIfNeeded: label.utf8.count)] + label.utf8.map(foldedByte) + prefix
-    }
-    let hash = prefixHash(prefix, seed: seed)
-    let node = prefix.withUnsafeBytes { group.view.find($0.bytes, at: 0, count: $0.count, hash: hash) }
-    guard let node else { return nil }
-    return ReverseIndex.Entry(
-      bits: pointer.address.v4.map { UInt128($0.bits) } ?? pointer.address.v6?.bits ?? 0, rank: pointer.rank,
-      prefixLength: UInt16(truncatingIfNeeded: node.prefixLength),
-      prefixAt: UInt32(truncatingIfNeeded: node.prefix - group.base), group: UInt(bitPattern: group.base),
-      keyLength: UInt16(truncatingIfNeeded: group.view.keyLength))
-  }
-
-  private func verifiedPods(_ view: ClusterView) -> Set<Zone.PodAddress> {
-    guard settings.pods == .verified else { return [] }
-    var pods: Set<Zone.PodAddress> = []
-    for pod in view.pods.values where !pod.hasEnded && isServed(pod.key) {
-      let labels = [Array(pod.key.namespace.utf8), Array("pod".utf8)] + settings.zone.labels.map(Array.init)
-      guard let name = DomainName(labels: labels) else { continue }
-      let hash = name.lowercased.wire.withUnsafeBytes {
-        $0.bytes.foldedHash(at: 0, count: $0.count, seed: seed)
-      }
-      for address in pod.addresses {
-        pods.insert(
-          Zone.PodAddress(
-            namespace: hash, bits: address.v4.map { UInt128($0.bits) } ?? address.v6?.bits ?? 0,
-            family: address.family))
-      }
-    }
-    return pods
-  }
-}
-
-/// Names that do not depend on a Service: the apexes, `dns-version`, `svc`, `pod` and one of each a namespace.
-func planFixedNames(_ settings: ZoneSettings, namespaces: Set<String>, serial: UInt32) -> [ZoneGroupBuilder] {
-  var groups: [ZoneGroupBuilder] = []
-  func group(_ labels: [String]) -> ZoneGroupBuilder? {
-    let all = labels.map { Array($0.utf8) } + settings.zone.labels.map(Array.init)
-    return DomainName(labels: all).map { ZoneGroupBuilder(key: $0, ttl: settings.ttl) }
-  }
-  guard let server = settings.zone.child("dns")?.child("ns") else { return [] }
-  for zone in [settings.zone] + settings.reverseZones {
-    guard zone == settings.zone || !settings.fallthroughZones.contains(where: { zone.isWithin($0) }) else {
-      continue
-    }
-    var apex = ZoneGroupBuilder(key: zone, ttl: settings.ttl)
-    let mailbox = settings.zone.child("hostmaster") ?? settings.zone
-    apex.add(
-      [],
-      .soa(StartOfAuthority(primary: server, mailbox: mailbox, serial: serial, minimum: settings.negativeTTL))
-    )
-    apex.add([], .ns(server), additional: settings.nameServerAddresses.map { (server, addressRecord($0)) })
-    groups.append(apex)
-  }
-  if var version = group(["dns-version"]) {
-    version.add([], .txt([Array("1.1.0".utf8)]))
-    groups.append(version)
-  }
-  if var names = group(["ns", "dns"]) {
-    for address in settings.nameServerAddresses { names.add([], addressRecord(address)) }
-    groups.append(names)
-  }
-  let kinds = settings.pods == .disabled ? ["svc"] : ["svc", "pod"]
-  for labels in [["dns"]] + kinds.flatMap({ kind in [[kind]] + namespaces.map { [$0, kind] } }) {
-    if let empty = group(labels) { groups.append(empty) }
-  }
-  return groups
-}
-
-func addressRecord(_ address: IPAddress) -> RecordData {
-  switch address {
-  case .v4(let four): .a(four)
-  case .v6(let six): .aaaa(six)
+      settings: settings, serial: serial, seed: seed, names: names, reverse4: reverse4, reverse6: reverse6,
+      verifiedPods: verifiedPods, isReady: true)
   }
 }

@@ -12,6 +12,16 @@ struct Reply {
   var authorities: UInt16 = 0
   var additional: UInt16 = 0
   var extendedCode: UInt8 = 0
+  /// Why it failed (RFC 8914).
+  var extendedError: ExtendedError?
+  /// Only what was asked for: no authority, no additional records beside an answer.
+  var isMinimal = false
+  /// The cookie to send: the client's half and ours. Only when the client sent one.
+  var cookie: ServerCookie?
+  /// Who we are, when the client asked. The array is the server's: nothing is copied.
+  var nsid: [UInt8]?
+  /// Fills up to a multiple of this many octets, on encrypted transports (RFC 7830, RFC 8467).
+  var paddingBlock = 0
 
   init(_ buffer: UnsafeMutableRawBufferPointer) {
     // A buffer always has memory: the server allocates them once, at start.
@@ -22,10 +32,17 @@ struct Reply {
   static let optBytes = 11
   var room: Int { limit - count }
 
+  /// Octets that OPT takes at the end.
+  @inline(__always)
+  private var optionBytes: Int {
+    Self.optBytes &+ (cookie == nil ? 0 : ServerCookie.optionBytes) &+ (nsid.map { 4 &+ $0.count } ?? 0)
+  }
+
   /// Copies the header's identity and the question, spelled as the client spelled it.
   @inline(__always)
   mutating func begin(_ packet: RawSpan, _ head: borrowing QueryHead, bytesMax: Int) {
-    limit = min(bytesMax, capacity) &- (head.hasEDNS ? Self.optBytes : 0)
+    limit = min(bytesMax, capacity)
+    if head.hasEDNS { limit &-= optionBytes }
     flags =
       Header.response | head.flags & (Header.recursionDesired | Header.opcodeMask | Header.checkingDisabled)
     answers = 0
@@ -41,7 +58,19 @@ struct Reply {
     }
   }
 
-  mutating func rewind(to count: Int) { self.count = count }
+  /// The whole buffer.
+  var space: UnsafeMutableRawBufferPointer { UnsafeMutableRawBufferPointer(start: base, count: capacity) }
+
+  /// Takes back all but the question.
+  mutating func restart(_ head: borrowing QueryHead) {
+    count = head.questionEnd > 0 ? head.questionEnd : Header.byteCount
+    flags &= ~(Header.codeMask | Header.authoritative | Header.truncated)
+    answers = 0
+    authorities = 0
+    additional = 0
+    extendedCode = 0
+    extendedError = nil
+  }
 
   @inline(__always)
   mutating func append(_ from: UnsafeRawPointer, _ bytes: Int) {
@@ -79,18 +108,67 @@ struct Reply {
     patch(uint16: authorities, at: 8)
     patch(uint16: additional &+ (head.hasEDNS ? 1 : 0), at: 10)
     if head.hasEDNS {
-      limit &+= Self.optBytes
-      precondition(limit &- count >= Self.optBytes, "room for OPT was left")
+      limit &+= optionBytes
+      precondition(limit &- count >= optionBytes, "room for OPT was left")
       base.storeBytes(of: 0, toByteOffset: count, as: UInt8.self)
       count &+= 1
       uint16(RecordType.opt.rawValue)
       uint16(UInt16(truncatingIfNeeded: udpBytesMax))
       uint16(UInt16(extendedCode) << 8)
       uint16(head.isDNSSECWanted ? 0x8000 : 0)
+      let lengthAt = count
       uint16(0)
+      writeOptions()
+      if count &- lengthAt &- 2 > 0 {
+        patch(uint16: UInt16(truncatingIfNeeded: count &- lengthAt &- 2), at: lengthAt)
+      }
     }
     return count
   }
 
+  private mutating func writeOptions() {
+    if let cookie {
+      uint16(EDNSOption.cookie)
+      uint16(24)
+      uint32(UInt32(truncatingIfNeeded: cookie.client >> 32))
+      uint32(UInt32(truncatingIfNeeded: cookie.client))
+      uint32(UInt32(truncatingIfNeeded: cookie.server.0 >> 32))
+      uint32(UInt32(truncatingIfNeeded: cookie.server.0))
+      uint32(UInt32(truncatingIfNeeded: cookie.server.1 >> 32))
+      uint32(UInt32(truncatingIfNeeded: cookie.server.1))
+    }
+    if let nsid {
+      uint16(EDNSOption.nsid)
+      uint16(UInt16(truncatingIfNeeded: nsid.count))
+      nsid.withUnsafeBytes { if let from = $0.baseAddress { append(from, $0.count) } }
+    }
+    if let extendedError, limit &- count >= 6 {
+      uint16(EDNSOption.extendedError)
+      uint16(2)
+      uint16(extendedError.rawValue)
+    }
+    if paddingBlock > 0, limit &- count >= 4 {
+      let wanted = (paddingBlock &- (count &+ 4) % paddingBlock) % paddingBlock
+      let octets = min(wanted, limit &- count &- 4)
+      uint16(EDNSOption.padding)
+      uint16(UInt16(truncatingIfNeeded: octets))
+      (base + count).initializeMemory(as: UInt8.self, repeating: 0, count: octets)
+      count &+= octets
+    }
+  }
+
   var code: ResponseCode { ResponseCode(rawValue: flags & Header.codeMask | UInt16(extendedCode) << 4) }
+}
+
+/// Why a reply is not what the client hoped for (RFC 8914 section 4).
+enum ExtendedError: UInt16 {
+  case other = 0
+  case staleAnswer = 3
+  case staleDenial = 19
+  case notReady = 14
+  case blocked = 15
+  case prohibited = 18
+  case notAuthoritative = 20
+  case noReachableAuthority = 22
+  case networkError = 23
 }

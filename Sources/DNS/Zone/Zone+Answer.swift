@@ -25,6 +25,7 @@ extension Zone {
     guard let index = authority(packet, head) else { return .elsewhere }
     if !isReady {
       reply.flags |= ResponseCode.serverFailure.rawValue
+      reply.extendedError = .notReady
       return .answered
     }
     switch find(packet, head, authority: index) {
@@ -35,7 +36,11 @@ extension Zone {
     case .emptyName: writeDenial(head, index, &reply)
     case .node(let group, let node):
       guard let answer = group.answer(node, head.type) else {
-        writeDenial(head, index, &reply)
+        if head.type == .any, node.answers > 0 {
+          Self.writeAnyRefusal(settings.ttl, &reply)
+        } else {
+          writeDenial(head, index, &reply)
+        }
         break
       }
       write(answer, &reply, rotation)
@@ -55,12 +60,12 @@ extension Zone {
         }
       default: writeDenial(head, index, &reply)
       }
-    case .reverse(let family, let range):
+    case .reverse(let entries):
       guard head.type == .ptr else {
         writeDenial(head, index, &reply)
         break
       }
-      writePointers((family == .v4 ? reverse4 : reverse6).entries[range], &reply)
+      writePointers(entries, &reply)
     }
     reply.flags |= Header.authoritative
     return .answered
@@ -84,7 +89,9 @@ extension Zone {
       reply.append(answer.octets, answer.answerBytes)
     }
     reply.answers &+= UInt16(truncatingIfNeeded: records)
-    if answer.additional > 0, records == answer.records, answer.allBytes &- answer.answerBytes <= reply.room {
+    if answer.additional > 0, !reply.isMinimal, records == answer.records,
+      answer.allBytes &- answer.answerBytes <= reply.room
+    {
       reply.append(answer.octets + answer.answerBytes, answer.allBytes &- answer.answerBytes)
       reply.additional &+= UInt16(truncatingIfNeeded: answer.additional)
     }
@@ -105,6 +112,19 @@ extension Zone {
     reply.authorities = 1
   }
 
+  /// One small record for "anything you have" (RFC 8482 section 4.2): nothing to amplify.
+  static func writeAnyRefusal(_ ttl: UInt32, _ reply: inout Reply) {
+    guard reply.room >= 12 + 9 else { return }
+    reply.uint16(0xc00c)
+    reply.uint16(RecordType.hinfo.rawValue)
+    reply.uint16(Header.internet)
+    reply.uint32(ttl)
+    reply.uint16(9)
+    let text: StaticString = "\u{7}RFC8482\0"
+    reply.append(text.utf8Start, 9)
+    reply.answers &+= 1
+  }
+
   private func writeHead(_ type: RecordType, _ length: Int, _ ttl: UInt32, _ reply: inout Reply) {
     reply.uint16(0xc00c)
     reply.uint16(type.rawValue)
@@ -114,7 +134,7 @@ extension Zone {
     reply.answers &+= 1
   }
 
-  private func writePointers(_ entries: ArraySlice<ReverseIndex.Entry>, _ reply: inout Reply) {
+  private func writePointers(_ entries: Slice<UnsafeBufferPointer<ReverseEntry>>, _ reply: inout Reply) {
     for entry in entries {
       let length = Int(entry.prefixLength) + Int(entry.keyLength)
       guard reply.room >= 12 + length, let base = UnsafeRawPointer(bitPattern: entry.group) else {

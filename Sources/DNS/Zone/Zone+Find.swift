@@ -13,8 +13,8 @@ extension Zone {
     case node(GroupView, GroupView.Node)
     /// A pod's name, made up from its own text.
     case pod(IPAddress)
-    /// PTR records: entries of the family's index.
-    case reverse(IPFamily, Range<Int>)
+    /// PTR records, which the zone keeps.
+    case reverse(Slice<UnsafeBufferPointer<ReverseEntry>>)
   }
 
   /// The authority a name belongs to, as index into `authorities`; nil when it is not ours.
@@ -55,10 +55,44 @@ extension Zone {
       if let node = group.find(packet, at: Header.byteCount, count: keyStart, hash: prefix) {
         return .node(group, node)
       }
+      if let found = findSpelledOtherwise(packet, head, group, prefixLabels: keyLabel) { return found }
     } else if below == 3, settings.pods != .disabled, let pod = findPod(packet, head) {
       return .pod(pod)
     }
     return authority.fallsThrough ? .elsewhere : .nameError
+  }
+
+  /// Names CoreDNS knows besides those that are stored: ports without underscores, and zones nobody is in. Few ask for them,
+  /// so this may allocate.
+  private func findSpelledOtherwise(
+    _ packet: RawSpan, _ head: borrowing QueryHead, _ group: GroupView, prefixLabels: Int
+  ) -> Found? {
+    func label(_ index: Int) -> [UInt8] {
+      let at = Header.byteCount + Int(head.labels[index])
+      return (1...Int(packet.byte(at: at))).map { foldedByte(packet.byte(at: at + $0)) }
+    }
+    if prefixLabels == 2, settings.compatibility.contains(.portNamesWithoutUnderscore) {
+      var prefix: [UInt8] = []
+      for index in 0..<2 {
+        let text = label(index)
+        let isMarked = text.first == UInt8(ascii: "_")
+        guard text.count + (isMarked ? 0 : 1) <= DNSLimits.labelBytesMax else { return nil }
+        prefix.append(UInt8(text.count + (isMarked ? 0 : 1)))
+        prefix += (isMarked ? [] : [UInt8(ascii: "_")]) + text
+      }
+      let hash = prefixHash(prefix, seed: seed)
+      let node = prefix.withUnsafeBytes { group.find($0.bytes, at: 0, count: $0.count, hash: hash) }
+      return node.map { .node(group, $0) }
+    }
+    if prefixLabels == 3, settings.isZonal, label(2).elementsEqual("_zone".utf8) {
+      let none = [UInt8]()
+      guard let service = none.withUnsafeBytes({ group.find($0.bytes, at: 0, count: 0, hash: 0) }) else {
+        return nil
+      }
+      if label(1).elementsEqual("pin".utf8) { return .emptyName }
+      if label(1).elementsEqual("prefer".utf8) { return .node(group, service) }
+    }
+    return nil
   }
 
   /// Reads `10-42-0-7.demo.pod.<zone>` when the namespace exists.
@@ -77,9 +111,8 @@ extension Zone {
     else { return nil }
     if settings.pods == .verified {
       let bits = address.v4.map { UInt128($0.bits) } ?? address.v6?.bits ?? 0
-      guard verifiedPods.contains(PodAddress(namespace: hash, bits: bits, family: address.family)) else {
-        return nil
-      }
+      let entry = PodEntry(namespace: hash, bits: bits, isSix: address.family == .v6)
+      guard verifiedPods.view.candidates(entry.key).contains(entry) else { return nil }
     }
     return address
   }
@@ -94,23 +127,16 @@ extension Zone {
       }
     }
     guard let name = ReverseName(packet, head, family: family) else { return .nameError }
-    let index = family == .v4 ? reverse4 : reverse6
-    let start = index.start(of: name.bits)
-    guard start < index.entries.count else { return below == 0 ? .emptyName : .nameError }
-    let first = index.entries[start]
-    if name.knownBits == family.width {
-      guard first.bits == name.bits else { return .nameError }
-      var end = start
-      while end < index.entries.count, index.entries[end].bits == name.bits,
-        index.entries[end].rank == first.rank
-      {
-        end += 1
-      }
-      return .reverse(family, start..<end)
+    let index = (family == .v4 ? reverse4 : reverse6).view
+    let key = family == .v4 ? name.bits << 96 : name.bits
+    guard name.knownBits == family.width else {
+      return below == 0 || index.hasPrefix(key, bits: name.knownBits) ? .emptyName : .nameError
     }
-    let unknown = UInt128(family.width - name.knownBits)
-    let isBelow = name.knownBits == 0 || first.bits >> unknown == name.bits >> unknown
-    return isBelow || below == 0 ? .emptyName : .nameError
+    let entries = index.candidates(key)
+    guard let start = entries.firstIndex(where: { $0.key == key }) else { return .nameError }
+    var end = start
+    while end < entries.count, entries[end].key == key, entries[end].rank == entries[start].rank { end += 1 }
+    return .reverse(entries[start..<end])
   }
 }
 

@@ -95,8 +95,8 @@ extension Zone {
       if answer.type == .cname { return "\(object) is an alias (ExternalName)" }
       return "\(object) has \(answer.records) \(type) record\(answer.records == 1 ? "" : "s")"
     case .pod(let address): return "the name spells the pod address \(address), and its namespace exists"
-    case .reverse(_, let range):
-      return "the address belongs to \(range.count) name\(range.count == 1 ? "" : "s")"
+    case .reverse(let entries):
+      return "the address belongs to \(entries.count) name\(entries.count == 1 ? "" : "s")"
     }
   }
 }

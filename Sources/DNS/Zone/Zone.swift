@@ -24,48 +24,30 @@ public final class Zone: @unchecked Sendable {
     var soaLength: Int
   }
 
-  struct Slot {
-    var hash: UInt64
-    var base: UnsafeRawPointer?
-  }
-
   let seed: UInt64
-  let groups: [ZoneGroup]
-  let slots: UnsafeMutableBufferPointer<Slot>
+  private let index: NameIndex
+  /// Readers go along addresses; `index` keeps them valid.
+  let names: TrieView<NameEntry>
   let authorities: UnsafeMutableBufferPointer<Authority>
   private let texts: UnsafeMutableRawBufferPointer
   let reverse4: ReverseIndex
   let reverse6: ReverseIndex
-  let verifiedPods: Set<PodAddress>
+  let verifiedPods: Trie<PodEntry>
 
-  /// A pod's address in a namespace, the namespace as the hash of `<namespace>.pod.<zone>`.
-  struct PodAddress: Hashable, Sendable {
-    var namespace: UInt64
-    var bits: UInt128
-    var family: IPFamily
-  }
-
+  /// Costs the same however many names there are: the tries are shared with the zone before.
   init(
-    settings: ZoneSettings, serial: UInt32, seed: UInt64, groups: [ZoneGroup], reverse4: ReverseIndex,
-    reverse6: ReverseIndex, verifiedPods: Set<PodAddress>, isReady: Bool
+    settings: ZoneSettings, serial: UInt32, seed: UInt64, names: NameIndex, reverse4: ReverseIndex,
+    reverse6: ReverseIndex, verifiedPods: Trie<PodEntry>, isReady: Bool
   ) {
     self.settings = settings
     self.serial = serial
     self.seed = seed
-    self.groups = groups
+    index = names
+    self.names = names.view
     self.reverse4 = reverse4
     self.reverse6 = reverse6
     self.verifiedPods = verifiedPods
     self.isReady = isReady
-    var capacity = 16
-    while capacity < groups.count * 2 { capacity *= 2 }
-    slots = .allocate(capacity: capacity)
-    slots.initialize(repeating: Slot(hash: 0, base: nil))
-    for group in groups {
-      var index = Int(truncatingIfNeeded: group.hash) & (capacity - 1)
-      while slots[index].base != nil { index = (index + 1) & (capacity - 1) }
-      slots[index] = Slot(hash: group.hash, base: group.base)
-    }
     let names = [settings.zone] + settings.reverseZones
     let soa = Self.soaTemplate(settings, serial)
     texts = .allocate(byteCount: names.reduce(soa.count) { $0 + $1.wire.count + 8 }, alignment: 8)
@@ -88,16 +70,19 @@ public final class Zone: @unchecked Sendable {
   }
 
   deinit {
-    slots.deallocate()
     authorities.deallocate()
     texts.deallocate()
   }
 
+  /// Every group, in no order that means anything. Costs all.
+  var allGroups: [GroupView] { index.all.map { GroupView(base: $0.base) } }
+
   /// A zone that knows nothing yet and says so.
   public static func unready(_ settings: ZoneSettings) -> Zone {
     Zone(
-      settings: settings, serial: 0, seed: 0, groups: [], reverse4: ReverseIndex(), reverse6: ReverseIndex(),
-      verifiedPods: [], isReady: false)
+      settings: settings, serial: 0, seed: 0, names: NameIndex(), reverse4: ReverseIndex(),
+      reverse6: ReverseIndex(),
+      verifiedPods: Trie(), isReady: false)
   }
 
   /// Octets of an SOA record after its owner, with two pointers at fixed places (`soaPointers`).
@@ -119,14 +104,9 @@ public final class Zone: @unchecked Sendable {
   /// The group whose key has this hash and these octets.
   @inline(__always)
   func group(_ packet: RawSpan, at offset: Int, count: Int, hash: UInt64) -> GroupView? {
-    let mask = slots.count &- 1
-    var index = Int(truncatingIfNeeded: hash) & mask
-    while let base = slots[index].base {
-      if slots[index].hash == hash {
-        let view = GroupView(base: base)
-        if view.keyLength == count, packet.foldedEquals(at: offset, count: count, view.key) { return view }
-      }
-      index = (index &+ 1) & mask
+    for entry in names.candidates(hash: hash) where entry.hash == hash {
+      let view = GroupView(base: entry.base)
+      if view.keyLength == count, packet.foldedEquals(at: offset, count: count, view.key) { return view }
     }
     return nil
   }

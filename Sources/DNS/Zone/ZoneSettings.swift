@@ -1,6 +1,7 @@
 // What an operator decides about the cluster's zone. The names follow CoreDNS's `kubernetes` plugin.
 
 import Addresses
+import ClusterObjects
 
 /// How the cluster's names are served.
 public struct ZoneSettings: Sendable, Hashable {
@@ -23,8 +24,13 @@ public struct ZoneSettings: Sendable, Hashable {
     public static let addressesAtPortNames = Self(rawValue: 2)
     /// Names and PTR records for the endpoints of Services that have a cluster IP.
     public static let endpointNamesOfClusterIPs = Self(rawValue: 4)
+    /// `_._tcp.web.demo.svc...` for a port without a name.
+    public static let namesOfUnnamedPorts = Self(rawValue: 8)
+    /// `http.tcp.web.demo.svc...` as `_http._tcp.web.demo.svc...`.
+    public static let portNamesWithoutUnderscore = Self(rawValue: 16)
     public static let coreDNS: Self = [
-      .serviceRecordsAtServiceName, .addressesAtPortNames, .endpointNamesOfClusterIPs,
+      .serviceRecordsAtServiceName, .addressesAtPortNames, .endpointNamesOfClusterIPs, .namesOfUnnamedPorts,
+      .portNamesWithoutUnderscore,
     ]
   }
 
@@ -43,6 +49,14 @@ public struct ZoneSettings: Sendable, Hashable {
   public var endpointPodNames: Bool
   /// Only Services of these namespaces are served; empty means all.
   public var namespaces: Set<String>
+  /// Only Services of namespaces with these labels are served; nil means all.
+  public var namespaceSelector: LabelSelector?
+  /// Only Services with these labels are served; nil means all.
+  public var serviceSelector: LabelSelector?
+  /// A Service whose endpoints are all unready has no name, whatever its address.
+  public var ignoresEmptyServices = false
+  /// `<zone>.pin._zone.<service>` and `<zone>.prefer._zone.<service>` for headless Services.
+  public var isZonal = false
   /// Headless records are left out.
   public var isWithoutEndpoints: Bool
   public var compatibility: Compatibility
@@ -53,7 +67,7 @@ public struct ZoneSettings: Sendable, Hashable {
     zone: DomainName = ZoneSettings.clusterLocal, reverseZones: [DomainName] = ZoneSettings.allReverse,
     fallthroughZones: [DomainName] = ZoneSettings.allReverse, ttl: UInt32 = 30, negativeTTL: UInt32 = 5,
     pods: PodNames = .insecure, endpointPodNames: Bool = false, namespaces: Set<String> = [],
-    isWithoutEndpoints: Bool = false, compatibility: Compatibility = [],
+    isWithoutEndpoints: Bool = false, compatibility: Compatibility = .coreDNS,
     nameServerAddresses: [IPAddress] = []
   ) {
     self.zone = zone.lowercased

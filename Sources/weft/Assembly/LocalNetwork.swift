@@ -14,7 +14,6 @@ import KernelNftables
 import Logging
 import Policy
 import Proxy
-import Synchronization
 
 /// Started once; `stop` ends it.
 final class LocalNetwork: Sendable {
@@ -57,8 +56,6 @@ final class LocalNetwork: Sendable {
     server.routes = Self.upstreams().map { [ForwardRoute(upstreams: $0)] } ?? []
     let dns = DNSServer(settings: server, zone: .unready(zone))
     try Self.listen(dns, settings.dnsAddress)
-    let planner = Mutex(
-      ZonePlanner(settings: zone, firstSerial: UInt32(truncatingIfNeeded: Timestamp.now().seconds)))
     var configuration = ProxyConfiguration(
       nodeName: settings.nodeName, families: settings.clusterBlocks.map(\.family),
       podNetworks: settings.podBlocks, clusterNetworks: settings.clusterBlocks,
@@ -80,7 +77,6 @@ final class LocalNetwork: Sendable {
         nodeName: settings.nodeName, podBlocks: settings.podBlocks, gateways: settings.gateways),
       book: try AttachmentBook(path: settings.bookPath),
       consumers: [
-        { view in dns.swapZone(planner.withLock { $0.plan(view) }) },
         { view in await ingress?.send(view) }, { view in await paths.take(view) },
         { view in announcer.update(view) },
       ])
@@ -91,6 +87,8 @@ final class LocalNetwork: Sendable {
     self.network = network
     self.announcer = announcer
     try await follower.start(informers)
+    let keeper = ZoneKeeper(dns, settings: zone, follower: follower, informers: informers)
+    await keeper.swap()
     // In force before the first pod can be asked for.
     try await network.synchronise()
     NodeNote(dataFolder: settings.dataFolder, nodeName: settings.nodeName).write()
@@ -100,6 +98,7 @@ final class LocalNetwork: Sendable {
     loops = [
       Task.detached { await network.run() }, Task.detached { await paths.run() },
       Task.detached { await repairs.run(worker.repairs) },
+      Task.detached { await keeper.run() },
     ]
   }
 

@@ -28,15 +28,20 @@ struct DNSCommand: AsyncParsableCommand {
   @Option(help: "A CoreDNS configuration. What it asks for and has no effect here is said on standard error.")
   var corefile: String?
   @Option(
+    help:
+      "Only reads this CoreDNS configuration and says what is wrong with it: exit code 0, or 1 with file and line."
+  )
+  var check: String?
+  @Option(
     help: "Where metrics are served; `none` for nowhere. Default: the Corefile's `prometheus`, else none.")
   var metrics: String?
 
   func run() async throws {
     logging.apply()
+    if let check { return try Self.check(check) }
     let plan = try plan()
     let dns = DNSServer(settings: plan.server, zone: .unready(plan.zone))
     try dns.start(listen: plan.listen)
-    defer { dns.stop() }
     let pages = try StatusPages(metrics: plan.metrics, healthz: plan.health)
     defer { pages.stop() }
     let signal = Task.detached { await StopSignal.wait() }
@@ -44,9 +49,8 @@ struct DNSCommand: AsyncParsableCommand {
     let follower = ViewFollower()
     try await follower.start(
       informers, resources: [.services, .endpointSlices, .pods, .namespaces])
-    var planner = ZonePlanner(
-      settings: plan.zone, firstSerial: UInt32(truncatingIfNeeded: Timestamp.now().seconds))
-    dns.swapZone(planner.plan(follower.view))
+    let keeper = ZoneKeeper(dns, settings: plan.zone, follower: follower, informers: informers)
+    await keeper.swap()
     let ready = try StatusPages(metrics: nil, healthz: plan.ready)
     let view = follower.view
     Logger(label: "dns").info(
@@ -56,16 +60,56 @@ struct DNSCommand: AsyncParsableCommand {
         "listen": "\(plan.listen.map(\.description).joined(separator: ", "))",
       ])
     if cluster.manifests != nil { Self.complain(of: view) }
-    let loop = Task.detached { [planner] in
-      var planner = planner
-      for await _ in follower.changes { dns.swapZone(planner.plan(follower.view)) }
-    }
+    let loop = Task.detached { await keeper.run() }
+    let reload = Task.detached { await self.reload(plan, keeper) }
     _ = await signal.value
+    reload.cancel()
+    await reload.value
     ready.stop()
     follower.stop()
     loop.cancel()
     await loop.value
+    await keeper.stop()
     await informers.stop()
+  }
+
+  /// Looks at a Corefile and says what came of it.
+  private static func check(_ path: String) throws {
+    do throws(WeftError) {
+      let plan = try CorefilePlan.read(path)
+      for warning in plan.warnings { Terminal.complain(warning) }
+      let ports = Set(plan.listen.map(\.port)).sorted().map(String.init).joined(separator: ", ")
+      print(
+        "\(path): read; zone \(plan.zone.zone), \(plan.server.blocks.count) server blocks, ports \(ports)")
+    } catch {
+      Terminal.complain("\(error)")
+      throw ExitCode(1)
+    }
+  }
+
+  /// `reload`: looks at the Corefile from time to time. A file that cannot be read changes nothing.
+  private func reload(_ first: DNSPlan, _ keeper: ZoneKeeper) async {
+    guard let corefile, let seconds = first.reloadSeconds else { return }
+    let log = Logger(label: "dns")
+    let failures = Metrics.shared.counter(
+      "coredns_reload_failed_total", "Changed configurations that could not be taken."
+    ).child()
+    var source = first.source
+    // Servers that look together would also stop together: each waits a time of its own.
+    while (try? await Task.sleep(for: .seconds(seconds + .random(in: 0...seconds / 2)))) != nil {
+      do throws(WeftError) {
+        let read = try CorefilePlan.read(corefile)
+        guard read.source != source else { continue }
+        source = read.source
+        let plan = try plan(read)
+        try await keeper.replace(plan)
+        for warning in plan.warnings { log.warning("\(warning)") }
+        log.info("configuration reloaded", metadata: ["file": "\(corefile)"])
+      } catch {
+        failures.increment()
+        log.error("configuration not reloaded", metadata: ["error": "\(error)"])
+      }
+    }
   }
 
   /// An API server gives every Service an address; where a manifest says none, there is nothing to answer.
@@ -79,65 +123,26 @@ struct DNSCommand: AsyncParsableCommand {
   }
 
   /// Everything the flags and the Corefile decide.
-  private struct Plan {
-    var zone = ZoneSettings()
-    var server = DNSServerSettings()
-    var listen: [SocketEndpoint] = []
-    var metrics: SocketEndpoint?
-    var health: SocketEndpoint?
-    var ready: SocketEndpoint?
+  private func plan() throws(WeftError) -> DNSPlan {
+    let read = try corefile.map { path throws(WeftError) in try CorefilePlan.read(path) }
+    for warning in read?.warnings ?? [] { Terminal.complain(warning) }
+    return try plan(read)
   }
 
-  private func plan() throws(WeftError) -> Plan {
-    var plan = Plan()
-    if let corefile {
-      let file = try read(corefile)
-      guard let zone = file.zone else {
-        throw WeftError(
-          "CLI0031", object: corefile, cause: "no `kubernetes` line says which zone is the cluster's",
-          next: "add: kubernetes cluster.local in-addr.arpa ip6.arpa")
-      }
-      plan.zone = zone
-      plan.server = file.server
-      let addresses = file.bindAddresses.isEmpty ? [IPAddress.v4(IPv4Address(bits: 0))] : file.bindAddresses
-      plan.listen = file.ports.flatMap { port in addresses.map { SocketEndpoint($0, port) } }
-      plan.metrics = try file.metricsAddress.map { text throws(WeftError) in try page(text, corefile) }
-      plan.health = try file.healthAddress.map { text throws(WeftError) in try page(text, corefile) }
-      plan.ready = try file.readyAddress.map { text throws(WeftError) in try page(text, corefile) }
-    }
+  private func plan(_ read: DNSPlan?) throws(WeftError) -> DNSPlan {
+    var plan = read ?? DNSPlan()
     if !listen.isEmpty {
-      plan.listen = try listen.map { text throws(WeftError) in try endpoint(text, "--listen") }
+      plan.listen = try listen.map { text throws(WeftError) in try CorefilePlan.endpoint(text, "--listen") }
     }
     if plan.listen.isEmpty { plan.listen = [SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 53)] }
-    if let metrics { plan.metrics = metrics == "none" ? nil : try endpoint(metrics, "--metrics") }
-    if corefile == nil, let upstreams = upstreams(besides: plan.listen) {
+    if let metrics {
+      plan.metrics = metrics == "none" ? nil : try CorefilePlan.endpoint(metrics, "--metrics")
+    }
+    if read == nil, let upstreams = upstreams(besides: plan.listen) {
       plan.server.routes = [ForwardRoute(upstreams: upstreams)]
     }
     plan.zone.nameServerAddresses = plan.listen.map(\.address).filter { !$0.isUnspecified }
     return plan
-  }
-
-  private func read(_ path: String) throws(WeftError) -> Corefile {
-    guard access(path, R_OK) == 0 else {
-      throw WeftError(
-        "CLI0030", object: path, cause: String(cString: strerror(errno)),
-        next: "check the path: ls -l \(path)")
-    }
-    var environment: [String: String] = [:]
-    for name in [
-      "HOSTNAME", "NODE_NAME", "POD_NAME", "POD_IP", "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT",
-    ] {
-      environment[name] = getenv(name).map { String(cString: $0) }
-    }
-    let file = try Corefile.read(ResolverFile.text(path), file: path, environment: environment) { resolver in
-      access(resolver, R_OK) == 0 ? ResolverFile.text(resolver) : nil
-    }
-    for warning in file.warnings { Terminal.complain("\(path): \(warning)") }
-    for (isAsked, line) in [
-      (file.isReloading, "reload: the file is read at start only; restart to apply a change"),
-      (file.isLoggingQueries, "log: queries are not logged; they are counted in the metrics"),
-    ] where isAsked { Terminal.complain("\(path): \(line)") }
-    return file
   }
 
   /// The machine's own name servers, never ourselves.
@@ -148,22 +153,6 @@ struct DNSCommand: AsyncParsableCommand {
       }
     }
     return servers.isEmpty ? nil : servers
-  }
-
-  /// An address as CoreDNS writes them: `:9153` means every address, `localhost:8080` loopback.
-  private func page(_ text: String, _ file: String) throws(WeftError) -> SocketEndpoint {
-    if text.hasPrefix(":") { return try endpoint("0.0.0.0\(text)", file) }
-    if text.hasPrefix("localhost:") { return try endpoint("127.0.0.1\(text.dropFirst(9))", file) }
-    return try endpoint(text, file)
-  }
-
-  private func endpoint(_ text: String, _ flag: String) throws(WeftError) -> SocketEndpoint {
-    guard let endpoint = SocketEndpoint(text) else {
-      throw WeftError(
-        "CLI0004", object: "\(flag) \(text)", cause: "is no address and port",
-        next: "write it as 127.0.0.1:53")
-    }
-    return endpoint
   }
 }
 

@@ -30,50 +30,75 @@ private let kubeadm = """
   """
 
 @Test func `the default Corefile of kubeadm is read without a warning`() throws {
-  let corefile = try Corefile.read(
-    kubeadm, resolvConf: { _ in "nameserver 192.0.2.1\nnameserver 192.0.2.2\n" })
+  let corefile = try Corefile.read(kubeadm, files: { _ in "nameserver 192.0.2.1\nnameserver 192.0.2.2\n" })
+  let block = try #require(corefile.blocks.first)
   #expect(corefile.warnings == [])
   #expect(corefile.ports == [53])
   #expect(corefile.zone?.ttl == 30)
   #expect(corefile.zone?.pods == .insecure)
   #expect(corefile.zone?.fallthroughZones.map(\.description) == ["in-addr.arpa.", "ip6.arpa."])
-  #expect(
-    corefile.server.routes.map { $0.upstreams.map(\.description) } == [["192.0.2.1:53", "192.0.2.2:53"]])
-  #expect(corefile.server.forwardsMax == 1000)
-  #expect(corefile.server.cache.positiveSecondsMax == 30)
+  #expect(block.routes.map { $0.upstreams.map(\.description) } == [["192.0.2.1:53", "192.0.2.2:53"]])
+  #expect(block.forwardsMax == 1000)
+  #expect(block.cache?.positiveSecondsMax == 30)
+  #expect(block.isServingCluster && block.isRotating && block.isLoggingErrors)
+  #expect(block.isPlain)
   #expect(corefile.metricsAddress == ":9153")
   #expect(corefile.lameduckSeconds == 5)
+  #expect(corefile.reloadSeconds == 30)
 }
 
-@Test func `an unknown plugin is a warning with its line`() throws {
-  let corefile = try Corefile.read(
-    ".:1053 {\n  autopath @kubernetes # comment\n  import common\n}\n(x) { errors }".replacing(
-      "  import common\n", with: ""))
-  #expect(corefile.warnings.map(\.line) == [2])
-  #expect(corefile.warnings.map(\.subject) == ["autopath"])
-  #expect(corefile.ports == [1053])
+@Test(arguments: [("frobnicate", "there is no plugin"), ("etcd", "not supported")])
+func `a plugin that is not here is an error with its line`(_ name: String, _ cause: String) {
+  let error = #expect(throws: WeftError.self) { try Corefile.read(".:1053 {\n  errors\n  \(name)\n}") }
+  #expect(error?.object == "Corefile:3")
+  #expect(error?.cause.contains(cause) == true)
 }
 
 @Test func `stub domains and snippets and environment are understood`() throws {
   let text =
     "(base) {\n cache 5\n}\n.:53 {\n import base\n forward . {$UP}\n}\nacme.test:53 {\n forward . 192.0.2.9:5353\n}\n"
   let corefile = try Corefile.read(text, environment: ["UP": "192.0.2.1"])
-  #expect(corefile.server.cache.positiveSecondsMax == 5)
+  #expect(corefile.blocks[0].cache?.positiveSecondsMax == 5)
   #expect(
-    corefile.server.routes.map { "\($0.zone) \($0.upstreams[0])" } == [
+    corefile.blocks.map { "\($0.keys[0].zone) \($0.routes[0].upstreams[0])" } == [
       ". 192.0.2.1:53", "acme.test. 192.0.2.9:5353",
     ])
+}
+
+@Test func `imported files name their own lines, and imports that never end are an error`() throws {
+  let error = #expect(throws: WeftError.self) {
+    try Corefile.read(".:53 {\n import other\n}", files: { $0 == "other" ? "errors\nnonsense\n" : nil })
+  }
+  #expect(error?.object == "other:2")
+  let endless = #expect(throws: WeftError.self) {
+    try Corefile.read(".:53 {\n import self\n}", files: { _ in "import self" })
+  }
+  #expect(endless?.cause.contains("nested too deeply") == true)
 }
 
 @Test(arguments: [
   (".:53 {\n kubernetes cluster.local {\n  ttl 99999\n }\n}", 3), (".:53 {\n forward . nonsense\n}", 2),
   (".:99999 {\n}", 1), (".:53 {\n errors", 1), (".:53 {\n}\n}", 3), (".:53 {\n log \"open\n}", 2),
-  (".:53 {\n import missing\n}", 2),
+  (".:53 {\n import missing\n}", 2), (".:53 {\n}\n. {\n}", 3), (".:53 {\n kubernetes {\n  frob\n }\n}", 3),
+  (".:53 {\n rewrite name regex ( x\n}", 2), (".:53 {\n rewrite\n}", 2),
+  (".:53 {\n acl {\n  permit\n }\n}", 3),
+  (".:53 {\n template IN A {\n  answer \"{{ .Nothing }}\"\n }\n}", 3),
+  (".:53 {\n view v {\n  expr type( == 1\n }\n}", 3),
+  (".:53 {\n file missing.db acme.test\n}", 2), (".:53 {\n cache {\n  success many\n }\n}", 3),
+  (".:53 {\n dns64 10.0.0.0/8\n}", 2), ("quic://. {\n}", 1), (".:53 {\n bufsize 100\n}", 2),
 ])
 func `a Corefile that cannot mean anything names the line`(_ text: String, _ line: Int) {
   let error = #expect(throws: WeftError.self) { try Corefile.read(text, file: "Corefile") }
   #expect(error?.code == "DNS0010")
   #expect(error?.object == "Corefile:\(line)")
+}
+
+@Test func `a block of addresses is as many reverse zones as it needs`() throws {
+  let corefile = try Corefile.read("10.43.0.0/15 {\n errors\n}\nfd00:43::/32 {\n}")
+  #expect(
+    corefile.blocks[0].keys.map { "\($0.zone)" } == ["43.10.in-addr.arpa.", "42.10.in-addr.arpa."]
+      || corefile.blocks[0].keys.map { "\($0.zone)" } == ["42.10.in-addr.arpa.", "43.10.in-addr.arpa."])
+  #expect(corefile.blocks[1].keys.map { "\($0.zone)" } == ["3.4.0.0.0.0.d.f.ip6.arpa."])
 }
 
 @Test func `resolv.conf gives its servers`() {

@@ -54,7 +54,7 @@ func `a name of the specification has its records`(_ expected: Expectation) {
 
 @Test(arguments: [
   ("web.demo.svc.cluster.local", RecordType.aaaa), ("web.demo.svc.cluster.local", .mx),
-  ("web.demo.svc.cluster.local", .https), ("web.demo.svc.cluster.local", .any), ("svc.cluster.local", .a),
+  ("web.demo.svc.cluster.local", .https), ("empty.svc.cluster.local", .any), ("svc.cluster.local", .a),
   ("demo.svc.cluster.local", .a), ("empty.svc.cluster.local", .a), ("pod.cluster.local", .a),
   ("demo.pod.cluster.local", .a), ("_tcp.web.demo.svc.cluster.local", .srv), ("dns.cluster.local", .a),
   ("dns-version.cluster.local", .a), ("six.demo.svc.cluster.local", .a),

@@ -1,0 +1,134 @@
+// `file`: a zone from a master file, answered as RFC 1034 section 4.3.2 says: delegations, aliases, wildcards, denials.
+
+import Addresses
+
+/// A zone read from a file. Immutable.
+public struct ServedZone: Sendable {
+  public let zone: DomainName
+  public let soa: ResourceRecord
+  /// Every record in the order of the file, the SOA first.
+  let records: [ResourceRecord]
+  private let nodes: [DomainName: [ResourceRecord]]
+  public var fallthroughZones: [DomainName] = []
+  /// Where it was read, to be read again when it changes.
+  public var path = ""
+
+  static let aliasesMax = 8
+
+  /// Reads a zone's text.
+  /// - Throws: the line and what is wrong with it; a zone needs exactly one SOA, at its own name.
+  init(_ text: String, zone: DomainName) throws(ZoneTextError) {
+    self.zone = zone.lowercased
+    let all = try ZoneText.records(text, origin: zone)
+    let soas = all.filter { $0.data.type == .soa }
+    guard soas.count == 1, soas[0].owner == zone else {
+      throw ZoneTextError(line: 1, description: "the zone needs one SOA record, at \(zone)")
+    }
+    soa = soas[0]
+    let own = all.filter { $0.owner.isWithin(zone) }
+    records = [soas[0]] + own.filter { $0.data.type != .soa }
+    var nodes: [DomainName: [ResourceRecord]] = [:]
+    for record in own {
+      nodes[record.owner, default: []].append(record)
+      // Names between exist too, without records (RFC 8020).
+      var parent = record.owner.parent
+      while let name = parent, name.isWithin(zone), nodes[name] == nil {
+        nodes[name] = []
+        parent = name.parent
+      }
+    }
+    self.nodes = nodes
+  }
+
+  /// Nil when the name is asked further on.
+  func answer(_ question: Message.Question) -> Message? {
+    var reply = Message.reply(question)
+    var name = question.name
+    for _ in 0..<Self.aliasesMax {
+      guard name.isWithin(zone) else { return reply }
+      if let cut = delegation(of: name), !(cut.name == name && question.type == .ds) {
+        // The child's servers know more: a referral is not authoritative.
+        if reply.answer.isEmpty { reply.flags &= ~Header.authoritative }
+        reply.authority = cut.records
+        reply.additional = glue(cut.records)
+        return reply
+      }
+      guard let found = records(of: name) else {
+        if reply.answer.isEmpty, fallthroughZones.contains(where: { name.isWithin($0) }) { return nil }
+        reply.set(.nameError)
+        deny(&reply)
+        return reply
+      }
+      let matching = found.filter { $0.data.type == question.type }
+      if question.type == .any, let first = found.first {
+        let hinfo = RecordData.other(.hinfo, [7] + Array("RFC8482".utf8) + [0])
+        reply.answer.append(ResourceRecord(owner: name, ttl: first.ttl, data: hinfo))
+        return reply
+      }
+      if !matching.isEmpty {
+        reply.answer += matching
+        reply.additional = glue(matching)
+        return reply
+      }
+      guard let alias = found.first(where: { $0.data.type == .cname }), case .cname(let target) = alias.data
+      else {
+        deny(&reply)
+        return reply
+      }
+      if reply.answer.contains(alias) { return reply }
+      reply.answer.append(alias)
+      name = target
+    }
+    return reply
+  }
+
+  private func deny(_ reply: inout Message) {
+    var record = soa
+    if case .soa(let data) = soa.data { record.ttl = min(soa.ttl, data.minimum) }
+    reply.authority = [record]
+  }
+
+  /// The records at a name, from a wildcard if need be (RFC 4592); nil when the name does not exist.
+  private func records(of name: DomainName) -> [ResourceRecord]? {
+    if let found = nodes[name] { return found }
+    var encloser = name.parent
+    while let candidate = encloser, candidate.isWithin(zone) {
+      if nodes[candidate] != nil {
+        guard let wildcard = candidate.child("*").flatMap({ nodes[$0] }) else { return nil }
+        return wildcard.map { ResourceRecord(owner: name, ttl: $0.ttl, data: $0.data) }
+      }
+      encloser = candidate.parent
+    }
+    return nil
+  }
+
+  /// The topmost cut between the zone's apex and a name.
+  private func delegation(of name: DomainName) -> (name: DomainName, records: [ResourceRecord])? {
+    var found: (name: DomainName, records: [ResourceRecord])?
+    var at: DomainName? = name
+    while let candidate = at, candidate != zone, candidate.isWithin(zone) {
+      let servers = (nodes[candidate] ?? []).filter { $0.data.type == .ns }
+      if !servers.isEmpty { found = (candidate, servers) }
+      at = candidate.parent
+    }
+    return found
+  }
+
+  /// Addresses of the names that records point to.
+  private func glue(_ records: [ResourceRecord]) -> [ResourceRecord] {
+    var result: [ResourceRecord] = []
+    for record in records {
+      let target: DomainName?
+      switch record.data {
+      case .ns(let name), .mx(_, let name), .srv(_, _, _, let name): target = name
+      default: target = nil
+      }
+      guard let target, let found = nodes[target] else { continue }
+      result += found.filter { $0.data.type == .a || $0.data.type == .aaaa }
+    }
+    return result
+  }
+
+  /// The zone as AXFR sends it: the SOA, everything else, the SOA (RFC 5936).
+  var transfer: [ResourceRecord] { records + [soa] }
+}

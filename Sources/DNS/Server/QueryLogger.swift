@@ -1,0 +1,102 @@
+// What is written down of queries: a line each where `log` asks for it, and upstream failures where `errors` does.
+
+import Addresses
+import Diagnostics
+import Logging
+import Reactor
+import Synchronization
+
+/// Writes lines. `log` is the operator's choice and has no limit; failures are at most one line a second, with a count.
+final class QueryLogger: Sendable {
+  private let queries = Logger(label: "dns.query")
+  private let failures = Logger(label: "dns.errors")
+  private struct Held {
+    var second: UInt64 = .max
+    var count = 0
+  }
+  private let held = Mutex(Held())
+
+  func query(_ line: String) { queries.info("\(line)") }
+
+  func failure(_ question: Message.Question?, _ route: ForwardRoute) {
+    let second = Reactor.monotonicNanoseconds() / 1_000_000_000
+    let passedOver: Int? = held.withLock { held in
+      guard held.second != second else {
+        held.count += 1
+        return nil
+      }
+      defer { held = Held(second: second, count: 0) }
+      return held.count
+    }
+    guard let passedOver else { return }
+    failures.error(
+      "no upstream server answered",
+      metadata: [
+        "name": "\(question?.name.description ?? "")", "type": "\(question?.type.description ?? "")",
+        "upstreams": "\(route.upstreams)", "more": "\(passedOver)",
+      ])
+  }
+}
+
+extension DNSWorker {
+  /// Writes a query down when a rule of `log` covers it.
+  func log(
+    _ reply: Reply, _ count: Int, _ block: SiteBlock, _ peer: SocketAddress, isTCP: Bool,
+    _ nanoseconds: UInt64
+  ) {
+    let question = UnsafeRawBufferPointer(start: reply.base, count: count)
+    var head = QueryHead()
+    var copy = Array(question)
+    guard copy.count >= Header.byteCount else { return }
+    copy[2] &= 0x7f
+    // Only the question is of interest, and the reply begins with it.
+    for index in 6..<Header.byteCount { copy[index] = 0 }
+    _ = head.read(copy.span.bytes)
+    log(reply, count, block, peer, isTCP: isTCP, nanoseconds, head, copy.span.bytes)
+  }
+
+  func log(
+    _ reply: Reply, _ count: Int, _ block: SiteBlock, _ peer: SocketAddress, isTCP: Bool,
+    _ nanoseconds: UInt64,
+    _ head: borrowing QueryHead, _ packet: RawSpan
+  ) {
+    let code = reply.code
+    let kind: LogRule.Class =
+      code == .nameError || (code == .noError && reply.answers == 0)
+      ? .denial : code == .noError ? .success : .error
+    guard let question = head.question(packet),
+      let rule = block.block.logs.first(where: { question.name.isWithin($0.zone) }),
+      rule.classes.contains(.all) || rule.classes.contains(kind)
+    else { return }
+    let values = [
+      "remote": peer.endpoint.map { "\($0.address)" } ?? "-", "port": "\(peer.port)",
+      "type": "\(question.type)",
+      "class": "IN", "name": "\(question.name)", "proto": isTCP ? "tcp" : "udp",
+      "size": "\(head.questionEnd)",
+      ">id": "\(head.id)", ">do": "\(head.isDNSSECWanted)", ">bufsize": "\(head.udpBytesMax)",
+      "rcode": "\(code)",
+      ">rflags": Self.flags(reply.flags), "rsize": "\(count)", "duration": Self.seconds(nanoseconds),
+    ]
+    let common =
+      "{remote}:{port} - {>id} \"{type} {class} {name} {proto} {size} {>do} {>bufsize}\" {rcode} {>rflags} {rsize} {duration}"
+    var line = rule.format ?? common
+    for (key, value) in values { line = line.replacing("{\(key)}", with: value) }
+    logger.query(line)
+  }
+
+  private static func flags(_ flags: UInt16) -> String {
+    var names = ["qr"]
+    for (bit, name) in [
+      (Header.authoritative, "aa"), (Header.truncated, "tc"), (Header.recursionDesired, "rd"),
+      (Header.recursionAvailable, "ra"), (Header.authenticData, "ad"), (Header.checkingDisabled, "cd"),
+    ] where flags & bit != 0 { names.append(name) }
+    return names.joined(separator: ",")
+  }
+
+  /// `0.000123456s`.
+  static func seconds(_ nanoseconds: UInt64) -> String {
+    let digits = String(nanoseconds % 1_000_000_000)
+    return "\(nanoseconds / 1_000_000_000)." + String(repeating: "0", count: 9 - digits.utf8.count) + digits
+      + "s"
+  }
+}

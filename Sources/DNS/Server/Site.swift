@@ -1,0 +1,129 @@
+// What one thread serves on one socket: the server blocks of its port, made ready.
+
+import Addresses
+import Reactor
+
+/// A server block of one thread, with what it keeps between queries.
+final class SiteBlock {
+  let block: ServerBlock
+  let chain: BlockChain
+  let zone: DomainName
+  let routes: [ForwardTarget]
+  var cache: ForwardCache
+  let forwardsMax: Int
+  /// Queries that wait for upstream servers.
+  var waiting = 0
+  /// By question: those who ask the same wait together.
+  var inFlight: [[UInt8]: ForwardExchange] = [:]
+  let isPlain: Bool
+
+  init(
+    _ block: ServerBlock, zone: DomainName, routes: [ForwardTarget], threads: Int,
+    namespaceOf: (@Sendable (IPAddress) -> String?)?
+  ) {
+    self.block = block
+    self.zone = zone
+    self.routes = routes
+    chain = BlockChain(block, namespaceOf: namespaceOf)
+    cache = ForwardCache(block.cache ?? .off, threads: threads)
+    forwardsMax = max(1, block.forwardsMax / max(1, threads))
+    isPlain = block.isPlain
+  }
+}
+
+/// A block under one of its zones, as every thread makes it for itself.
+struct SitePlan: Sendable {
+  let block: ServerBlock
+  let zone: DomainName
+  let ports: [ServerBlock.Key]
+  let namespaceOf: (@Sendable (IPAddress) -> String?)?
+  /// The longest zone first.
+  let routes: [ForwardRoute]
+  let probes: [ForwardTarget.Probe]
+
+  init(
+    block: ServerBlock, zone: DomainName, ports: [ServerBlock.Key],
+    namespaceOf: (@Sendable (IPAddress) -> String?)?
+  ) {
+    self.block = block
+    self.zone = zone
+    self.ports = ports.filter { $0.zone == zone }
+    self.namespaceOf = namespaceOf
+    routes = block.routes.sorted { $0.zone.wire.count > $1.zone.wire.count }
+    probes = routes.map { ForwardTarget.Probe($0.zone) }
+  }
+
+  func block(threads: Int) -> SiteBlock {
+    SiteBlock(
+      block, zone: zone, routes: zip(routes, probes).map { ForwardTarget($0, probe: $1) }, threads: threads,
+      namespaceOf: namespaceOf)
+  }
+
+  /// The blocks for a socket: those of its port and address. A port that no block names was given by hand, and gets the
+  /// blocks of the first.
+  static func choose(_ plans: [SitePlan], _ blocks: [SiteBlock], _ endpoint: SocketEndpoint?) -> [SiteBlock] {
+    guard let port = endpoint?.port, let first = plans.first?.ports.first?.port else { return blocks }
+    let wanted = plans.contains { $0.ports.contains { $0.port == port } } ? port : first
+    return zip(plans, blocks).filter { plan, _ in
+      plan.ports.contains { $0.port == wanted }
+        && (plan.block.bind.isEmpty || endpoint.map { plan.block.bind.contains($0.address) } ?? true)
+    }.map(\.1)
+  }
+}
+
+/// The blocks behind one socket, the longest zone first.
+final class Site: DatagramHandler {
+  private let worker: DNSWorker
+  private let blocks: [SiteBlock]
+  /// Nearly always: one block for every name.
+  private let only: SiteBlock?
+  let local: SocketEndpoint?
+
+  init(_ worker: DNSWorker, _ blocks: [SiteBlock], local: SocketEndpoint?) {
+    self.worker = worker
+    self.blocks = blocks.enumerated().sorted {
+      ($0.element.zone.wire.count, -$0.offset) > ($1.element.zone.wire.count, -$1.offset)
+    }.map(\.element)
+    self.local = local
+    only = blocks.count == 1 && blocks[0].zone == .root && blocks[0].block.view == nil ? blocks[0] : nil
+  }
+
+  /// The block that takes a query: of the longest zone, and of those the first whose view takes it.
+  @inline(__always)
+  func block(_ packet: RawSpan, _ head: borrowing QueryHead, _ client: @autoclosure () -> Client?)
+    -> SiteBlock?
+  {
+    if let only { return only }
+    return choose(packet, head, client())
+  }
+
+  private func choose(_ packet: RawSpan, _ head: borrowing QueryHead, _ client: Client?) -> SiteBlock? {
+    for candidate in blocks where head.isWithin(candidate.zone, packet) {
+      guard let view = candidate.block.view else { return candidate }
+      guard let client, let question = head.question(packet) else { continue }
+      if view.takes(question, client, head) { return candidate }
+    }
+    return nil
+  }
+
+  func received(_ datagram: Datagram, reply: UnsafeMutableRawBufferPointer, on socket: UDPSocket) -> Int {
+    // Ports of services that answer whatever they are sent: a forged query would start a loop (T-D4).
+    let port = datagram.peer.port
+    guard !datagram.isTruncated, port != 0, !DNSWorker.portsRefused.contains(port) else {
+      worker.tally.count(.dropped)
+      return 0
+    }
+    return worker.serve(datagram.payload.bytes, reply, self, isTCP: false, peer: datagram.peer) {
+      ClientPath(socket: socket, connection: nil, peer: datagram.peer, local: datagram.local)
+    }
+  }
+}
+
+extension QueryHead {
+  /// The question as a value.
+  func question(_ packet: RawSpan) -> Message.Question? {
+    guard questionEnd > 0, nameLength > 0 else { return nil }
+    let wire = (0..<nameLength).map { packet.byte(at: Header.byteCount + $0) }
+    return Message.Question(name: DomainName(uncheckedWire: wire), type: type, rrClass: isChaos ? 3 : 1)
+  }
+}

@@ -1,0 +1,58 @@
+// Names that stand whatever Services there are: apexes, `dns-version`, `svc`, `pod`, and one of each a namespace.
+
+import Addresses
+
+/// The apex of each zone we deny names of. Its SOA carries the serial, so it is planned with every zone.
+func planApexes(_ settings: ZoneSettings, serial: UInt32) -> [ZoneGroupBuilder] {
+  guard let server = settings.zone.child("dns")?.child("ns") else { return [] }
+  var groups: [ZoneGroupBuilder] = []
+  for zone in [settings.zone] + settings.reverseZones {
+    guard zone == settings.zone || !settings.fallthroughZones.contains(where: { zone.isWithin($0) }) else {
+      continue
+    }
+    var apex = ZoneGroupBuilder(key: zone, ttl: settings.ttl)
+    let mailbox = settings.zone.child("hostmaster") ?? settings.zone
+    apex.add(
+      [],
+      .soa(StartOfAuthority(primary: server, mailbox: mailbox, serial: serial, minimum: settings.negativeTTL))
+    )
+    apex.add([], .ns(server), additional: settings.nameServerAddresses.map { (server, addressRecord($0)) })
+    groups.append(apex)
+  }
+  return groups
+}
+
+/// Names that never change: the version of the schema, the name server, and those between it and Services.
+func planFixedNames(_ settings: ZoneSettings) -> [ZoneGroupBuilder] {
+  var groups: [ZoneGroupBuilder] = []
+  if var version = group(["dns-version"], settings) {
+    version.add([], .txt([Array("1.1.0".utf8)]))
+    groups.append(version)
+  }
+  if var names = group(["ns", "dns"], settings) {
+    for address in settings.nameServerAddresses { names.add([], addressRecord(address)) }
+    groups.append(names)
+  }
+  return groups + (["dns"] + kinds(settings)).compactMap { group([$0], settings) }
+}
+
+/// A namespace's names: they exist and have no records.
+func planNamespace(_ name: String, _ settings: ZoneSettings) -> [ZoneGroupBuilder] {
+  kinds(settings).compactMap { group([name, $0], settings) }
+}
+
+private func kinds(_ settings: ZoneSettings) -> [String] {
+  settings.pods == .disabled ? ["svc"] : ["svc", "pod"]
+}
+
+private func group(_ labels: [String], _ settings: ZoneSettings) -> ZoneGroupBuilder? {
+  let all = labels.map { Array($0.utf8) } + settings.zone.labels.map(Array.init)
+  return DomainName(labels: all).map { ZoneGroupBuilder(key: $0, ttl: settings.ttl) }
+}
+
+func addressRecord(_ address: IPAddress) -> RecordData {
+  switch address {
+  case .v4(let four): .a(four)
+  case .v6(let six): .aaaa(six)
+  }
+}
