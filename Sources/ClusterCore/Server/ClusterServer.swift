@@ -45,7 +45,7 @@ public struct ServerSettings: Sendable {
 /// A running API server.
 public final class ClusterServer: Sendable {
   private let store: OpenStore
-  private let caches: ObjectCaches
+  let caches: ObjectCaches
   private let core: RESTCore
   private let listener: HTTPListener
   private let group: MultiThreadedEventLoopGroup

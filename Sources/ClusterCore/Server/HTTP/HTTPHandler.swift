@@ -29,6 +29,8 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler, @uncheck
   private var isBusy = false
   private var waiting: [(HTTPRequestHead, [UInt8], Bool)] = []
   private var writer: StreamWriter?
+  private var streamed = Ending()
+  private var context: ChannelHandlerContext?
   private var stream: RequestStream?
   private var bodyWriter: BodyWriter?
   private var readWaits = false
@@ -50,6 +52,14 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler, @uncheck
     self.peer = peer
     self.timer = timer
     self.bodyLimit = bodyLimit
+  }
+
+  func handlerAdded(context: ChannelHandlerContext) { self.context = context }
+
+  func handlerRemoved(context: ChannelHandlerContext) {
+    self.context = nil
+    writer?.closed()
+    writer = nil
   }
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
@@ -188,6 +198,7 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler, @uncheck
         channel.close(promise: nil)
       }
     case .relay(let attach):
+      let ending = Ending(head)
       if isLast { headers.replaceOrAdd(name: "connection", value: "close") }
       let hasBody = !isHead && response.status != .noContent && response.status != .notModified
       if head.version == .http1_1, hasBody, headers.first(name: "content-length") == nil {
@@ -202,7 +213,7 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler, @uncheck
         guard let self, self.bodyWriter != nil, channel.isActive else { return }
         self.bodyWriter = nil
         // What broke off must not look whole.
-        if isWhole { self.finish(head, channel, isLast: isLast) } else { channel.close(promise: nil) }
+        if isWhole { self.finish(ending, channel, isLast: isLast) } else { channel.close(promise: nil) }
       }
       bodyWriter = writer
       attach(writer)
@@ -211,24 +222,14 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler, @uncheck
       if isLast { headers.add(name: "connection", value: "close") }
       send(.head(HTTPResponseHead(version: head.version, status: response.status, headers: headers)), channel)
       if !isHead, bytes.readableBytes > 0 { send(.body(.byteBuffer(bytes)), channel) }
-      finish(head, channel, isLast: isLast)
+      finish(Ending(head), channel, isLast: isLast)
     case .stream(let attach):
       if head.version.major == 1 { headers.add(name: "transfer-encoding", value: "chunked") }
       send(.head(HTTPResponseHead(version: head.version, status: response.status, headers: headers)), channel)
       channel.flush()
-      let writer = StreamWriter(
-        loop: channel.eventLoop, drain: drain, isWritable: { channel.isWritable }
-      ) { [weak self] buffers, isEnd in
-        guard let self, channel.isActive else { return }
-        for buffer in buffers { self.send(.body(.byteBuffer(buffer)), channel) }
-        if isEnd {
-          self.writer = nil
-          self.finish(head, channel)
-        } else {
-          channel.flush()
-        }
-      }
+      let writer = StreamWriter(drain: drain, sink: self)
       self.writer = writer
+      streamed = Ending(head)
       attach(writer)
     }
   }
@@ -237,10 +238,10 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler, @uncheck
     channel.write(part, promise: nil)
   }
 
-  private func finish(_ head: HTTPRequestHead, _ channel: any Channel, isLast: Bool = false) {
+  private func finish(_ answered: Ending, _ channel: any Channel, isLast: Bool = false) {
     isBusy = false
-    if head.version.major == 1, waiting.isEmpty, self.head == nil { timer.answered() }
-    let keepsAlive = head.version.major > 1 || (head.isKeepAlive && !isLast)
+    if answered.isHTTP1, waiting.isEmpty, self.head == nil { timer.answered() }
+    let keepsAlive = !answered.isHTTP1 || (answered.isKeepAlive && !isLast)
     channel.writeAndFlush(HTTPServerResponsePart.end(nil)).whenComplete { _ in
       if !keepsAlive { channel.close(promise: nil) }
     }
@@ -274,5 +275,32 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler, @uncheck
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {
     context.close(promise: nil)
+  }
+}
+
+/// What is to be known of a request when its answer ends. A watch keeps no more of it: its headers may be a kilobyte.
+private struct Ending {
+  var isHTTP1 = false
+  var isKeepAlive = true
+  init() {}
+  init(_ head: HTTPRequestHead) {
+    isHTTP1 = head.version.major == 1
+    isKeepAlive = head.isKeepAlive
+  }
+}
+
+extension HTTPHandler: StreamSink {
+  var takesMore: Bool { context?.channel.isWritable ?? false }
+
+  func write(_ bytes: ByteBuffer) {
+    context?.write(wrapOutboundOut(.body(.byteBuffer(bytes))), promise: nil)
+  }
+
+  func flush() { context?.flush() }
+
+  func end() {
+    writer = nil
+    guard let channel = context?.channel, channel.isActive else { return }
+    finish(streamed, channel)
   }
 }

@@ -76,6 +76,9 @@ final class HTTPListener: Sendable {
           channel.configureHTTP2SecureUpgrade(
             h2ChannelConfigurator: { channel in
               channel.eventLoop.makeCompletedFuture {
+                // An event for all watches of a connection fits, so that each of its streams is not told of every
+                // write to the socket.
+                try channel.syncOptions?.setOption(.writeBufferWaterMark, value: Self.connectionBytes)
                 try channel.pipeline.syncOperations.addHandler(WriteGatherer())
                 _ = try channel.pipeline.syncOperations.configureHTTP2Pipeline(
                   mode: .server, connectionConfiguration: http2.connection, streamConfiguration: http2.stream
@@ -109,6 +112,10 @@ final class HTTPListener: Sendable {
       throw unbound(host: host, port: port, error)
     }
   }
+
+  /// Bytes that wait for one HTTP/2 connection's socket before its streams are asked to wait.
+  private static let connectionBytes = ChannelOptions.Types.WriteBufferWaterMark(
+    low: 256 << 10, high: 1 << 20)
 
   private static var http2:
     (connection: NIOHTTP2Handler.ConnectionConfiguration, stream: NIOHTTP2Handler.StreamConfiguration)

@@ -3,9 +3,14 @@
 import ClusterClient
 import ClusterObjects
 import ClusterStore
+import Diagnostics
 import NIOCore
 
 extension Router {
+  private static let cutOff = Metrics.shared.counter(
+    "apiserver_terminated_watchers_total", "Watches ended because their reader was too slow.",
+    labels: ["group", "resource"])
+
   func watch(
     _ kind: ResourceKind, _ namespace: String, _ options: ListOptions, _ form: Form, _ request: HTTPRequest
   ) async throws -> HTTPResponse {
@@ -38,18 +43,19 @@ extension Router {
     return HTTPResponse(
       200, contentType: form.contentType, headers: [],
       .stream { writer in
-        let watcher = StreamWatcher(
-          writer: writer, kind: kind, filter: filter, representation: form.representation,
-          wantsBookmarks: options.allowBookmarks)
+        let view = WatchView(
+          filter: filter, representation: form.representation, wantsBookmarks: options.allowBookmarks)
+        let watcher = StreamWatcher(writer: writer, view: caches[resource].shared(view))
         let subscriber: any WatchSubscriber =
           kind.custom?.conversionWebhook == nil ? watcher : ConvertingWatcher(watcher, kind, core)
-        let timeout = writer.schedule(after: .seconds(Int64(seconds))) {
+        writer.limit(to: .seconds(Int64(seconds))) {
           // The last revision first, so that the client resumes from here and not from its last event.
-          watcher.bookmark(caches.revision)
-          watcher.finish()
+          caches.bookmark(subscriber)
+          subscriber.finish()
         }
         writer.onClose {
-          timeout.cancel()
+          let kind = watcher.view.kind
+          if writer.isCutOff { Self.cutOff.child(kind.group, kind.plural).increment() }
           caches[resource].unsubscribe(subscriber)
           if subscriber !== watcher { subscriber.finish() }
         }

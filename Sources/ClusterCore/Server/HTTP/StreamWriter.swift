@@ -1,144 +1,197 @@
-// The bytes of one long answer on their way to a connection: filled from any thread, drained on the event
-// loop.
+// The bytes of one long answer on their way to a connection: what is its own waits here, what it shares with other
+// watches waits in their feed.
+//
+//   own queue (initial state, a table's rows, the last bookmark) ─┐
+//                                                                 ├─► HTTPHandler ─► connection
+//   WatchFeed (shared by all watches that see the same) ──────────┘
 
 import NIOCore
-import Synchronization
 
-/// A bounded queue of shared byte buffers in front of one HTTP stream. `offer` never blocks; a client that
-/// reads too slowly is cut off, as watches demand: it resumes from where it was.
-final class StreamWriter: Sendable {
-  private struct State {
-    var queue: [ByteBuffer] = []
-    var queuedBytes = 0
-    var isScheduled = false
-    var isEnded = false
-    var isCutOff = false
-    var onClose: [@Sendable () -> Void] = []
-    var isClosed = false
-  }
-  /// Bytes that may wait for one slow reader. A list of initial events may be larger: it is let through
-  /// whole.
+/// Where a writer's bytes go: one HTTP/1.1 connection or one HTTP/2 stream. Used on its event loop.
+protocol StreamSink: AnyObject {
+  /// Whether the client keeps up: neither the stream nor its connection holds more than its watermark.
+  var takesMore: Bool { get }
+  func write(_ bytes: ByteBuffer)
+  func flush()
+  /// The answer is whole.
+  func end()
+}
+
+/// Feeds one stream. `offer` and `end` may be called from any thread and never block: they post to the event loop, where
+/// everything else happens. A client that reads too slowly is cut off, as watches demand: it resumes from where it was.
+final class StreamWriter: @unchecked Sendable {
+  /// Bytes that may wait for one slow reader. A list of initial events may be larger: it is let through whole.
   static let queuedBytesMax = 64 << 20
+  /// Bytes that one stream may write before others have their turn.
+  static let turnBytesMax = 256 << 10
 
-  private let state = Mutex(State())
-  fileprivate let loop: any EventLoop
-  private let drain: StreamDrain
-  private let write: @Sendable ([ByteBuffer], _ isEnd: Bool) -> Void
+  let drain: StreamDrain
 
-  private let isWritable: @Sendable () -> Bool
+  // From here on: the event loop's alone.
+  private var sink: (any StreamSink)?
+  private var queue: [ByteBuffer] = []
+  private var queueFrom = 0
+  private var queuedBytes = 0
+  private var onClose: [@Sendable () -> Void] = []
+  private var onLimit: (@Sendable () -> Void)?
+  private var limit: NIOScheduledCallback?
+  /// What it shares with others, once the state at its beginning was queued.
+  private(set) var feed: WatchFeed?
+  /// The next entry of the feed; and where in the feed's list of members it stands.
+  var position = 0
+  var slot = 0
+  /// It stands in its drain's queue.
+  var isReady = false
+  private var isEnding = false
+  private(set) var isCutOff = false
+  private(set) var isClosed = false
 
-  init(
-    loop: any EventLoop, drain: StreamDrain, isWritable: @escaping @Sendable () -> Bool,
-    write: @escaping @Sendable ([ByteBuffer], Bool) -> Void
-  ) {
-    self.loop = loop
+  init(drain: StreamDrain, sink: any StreamSink) {
     self.drain = drain
-    self.isWritable = isWritable
-    self.write = write
+    self.sink = sink
   }
 
-  /// Called once when the client went away or the stream ended. May be asked for several times.
+  /// From any thread. `isInitial`: the state at the beginning, which may be of any size.
+  func offer(_ buffers: [ByteBuffer], isInitial: Bool = false) {
+    if !buffers.isEmpty { drain.post(.bytes(self, buffers, isInitial: isInitial)) }
+  }
+
+  /// From any thread: the stream ends after what was offered.
+  func end() { drain.post(.end(self)) }
+
+  /// On the event loop. Called once when the client went away or the stream ended. May be asked for several times.
   func onClose(_ body: @escaping @Sendable () -> Void) {
-    let now = state.withLock { state in
-      if state.isClosed { return true }
-      state.onClose.append(body)
-      return false
-    }
-    if now { body() }
+    if isClosed { body() } else { onClose.append(body) }
   }
 
-  /// Queues bytes; false when the stream is over or was cut off.
-  @discardableResult func offer(_ buffers: [ByteBuffer]) -> Bool {
-    let verdict: (isAlive: Bool, schedule: Bool) = state.withLock { state in
-      if state.isEnded || state.isClosed { return (false, false) }
-      if state.queuedBytes > Self.queuedBytesMax {
-        state.isEnded = true
-        state.isCutOff = true
-        state.queue = []
-        defer { state.isScheduled = true }
-        return (false, !state.isScheduled)
-      }
-      // Most of the time nothing waits, and what all watchers are sent is shared by them.
-      if state.queue.isEmpty { state.queue = buffers } else { state.queue += buffers }
-      for buffer in buffers { state.queuedBytes += buffer.readableBytes }
-      defer { state.isScheduled = true }
-      return (true, !state.isScheduled)
-    }
-    if verdict.schedule { drain.add(self) }
-    return verdict.isAlive
+  /// On the event loop, once: `body` is run there when the stream is still open after `delay`.
+  func limit(to delay: TimeAmount, _ body: @escaping @Sendable () -> Void) {
+    onLimit = body
+    limit = try? drain.loop.scheduleCallback(in: delay, handler: self)
   }
 
-  func end() {
-    let schedule = state.withLock { state in
-      state.isEnded = true
-      defer { state.isScheduled = true }
-      return !state.isScheduled
-    }
-    if schedule { drain.add(self) }
+  // MARK: On the event loop
+
+  func take(_ buffers: [ByteBuffer], isInitial: Bool) {
+    if isClosed || isEnding { return }
+    if !isInitial, queuedBytes > Self.queuedBytesMax { return cutOff() }
+    leaveFeed()
+    if queue.isEmpty { queue = buffers } else { queue += buffers }
+    if !isInitial { queuedBytes += buffers.reduce(0) { $0 + $1.readableBytes } }
+    drain.wake(self)
   }
 
-  /// On the event loop: the connection takes bytes again.
-  func resume() { flush() }
+  func join(_ feed: WatchFeed) {
+    if isClosed || isEnding { return }
+    self.feed = feed
+    feed.add(self)
+  }
 
-  /// On the event loop: passes on what waits.
+  func finish() {
+    if isClosed || isEnding { return }
+    leaveFeed()
+    isEnding = true
+    drain.wake(self)
+  }
+
+  /// What waits is dropped and the stream ends.
+  func cutOff() {
+    if isClosed || isCutOff { return }
+    feed?.remove(self)
+    feed = nil
+    queue = []
+    queueFrom = 0
+    isCutOff = true
+    isEnding = true
+    drain.wake(self)
+  }
+
+  /// The connection takes bytes again.
+  func resume() {
+    if !isClosed, hasMore || isEnding { drain.wake(self) }
+  }
+
+  /// What is left of the feed becomes its own, so that what follows comes after it.
+  private func leaveFeed() {
+    guard let feed else { return }
+    self.feed = nil
+    let rest = feed.rest(from: position)
+    feed.remove(self)
+    queue += rest
+    queuedBytes += rest.reduce(0) { $0 + $1.readableBytes }
+  }
+
+  private var hasMore: Bool { queueFrom < queue.count || (feed.map { position < $0.end } ?? false) }
+
+  /// Passes on what waits, as far as the client takes it.
   func flush() {
-    // What the connection does not take stays here, where it is counted.
-    let takes = isWritable()
-    let taken: (buffers: [ByteBuffer], isEnd: Bool, isClosed: Bool)? = state.withLock { state in
-      state.isScheduled = false
-      guard takes || state.isCutOff || state.isClosed else { return nil }
-      defer {
-        state.queue = []
-        state.queuedBytes = 0
-      }
-      return (state.queue, state.isEnded, state.isClosed)
+    guard let sink, !isClosed else { return }
+    var written = 0
+    while written < Self.turnBytesMax, sink.takesMore, let bytes = next() {
+      written += bytes.readableBytes
+      sink.write(bytes)
     }
-    guard let taken else { return }
-    if !taken.isClosed, !taken.buffers.isEmpty || taken.isEnd {
-      write(Self.joined(taken.buffers), taken.isEnd)
+    if isEnding, isCutOff || !hasMore {
+      sink.end()
+      closed()
+      return
     }
-    if taken.isEnd { closed() }
+    guard written > 0 else { return }
+    sink.flush()
+    if hasMore, sink.takesMore { drain.wake(self) }
   }
 
-  /// Buffers that are joined are at most this large together.
-  private static let joinedMax = 64 << 10
-
-  /// Small neighbours become one: each buffer would be a frame of its own, which costs more than the copy.
-  static func joined(_ buffers: [ByteBuffer]) -> [ByteBuffer] {
-    guard buffers.count > 1 else { return buffers }
-    var result: [ByteBuffer] = []
-    var open = ByteBuffer()
-    for buffer in buffers {
-      if open.readableBytes + buffer.readableBytes > joinedMax {
-        if open.readableBytes > 0 { result.append(open) }
-        open = ByteBuffer()
-        if buffer.readableBytes > joinedMax / 2 {
-          result.append(buffer)
-          continue
-        }
+  private func next() -> ByteBuffer? {
+    if queueFrom < queue.count {
+      let (bytes, to) = Self.joined(queue, from: queueFrom)
+      queueFrom = to
+      if queueFrom == queue.count {
+        queue = []
+        queueFrom = 0
+        queuedBytes = 0
       }
-      open.writeImmutableBuffer(buffer)
+      return bytes
     }
-    if open.readableBytes > 0 { result.append(open) }
-    return result
+    return feed?.next(&position)
   }
 
-  /// The connection is gone.
+  /// Small neighbours become one up to this size: each would be a frame of its own, which costs more than the copy.
+  static let joinedMax = 64 << 10
+
+  /// The buffers from `start` on as one, and where the next begin.
+  static func joined(_ buffers: [ByteBuffer], from start: Int) -> (ByteBuffer, next: Int) {
+    var end = start + 1
+    var size = buffers[start].readableBytes
+    while end < buffers.count, size + buffers[end].readableBytes <= joinedMax {
+      size += buffers[end].readableBytes
+      end += 1
+    }
+    if end == start + 1 { return (buffers[start], end) }
+    var out = ByteBufferAllocator().buffer(capacity: size)
+    for buffer in buffers[start..<end] { out.writeImmutableBuffer(buffer) }
+    return (out, end)
+  }
+
+  /// The connection is gone, or the answer is whole.
   func closed() {
-    let onClose = state.withLock { state -> [@Sendable () -> Void] in
-      if state.isClosed { return [] }
-      state.isClosed = true
-      state.queue = []
-      defer { state.onClose = [] }
-      return state.onClose
-    }
-    for body in onClose { body() }
+    if isClosed { return }
+    isClosed = true
+    feed?.remove(self)
+    feed = nil
+    queue = []
+    sink = nil
+    onLimit = nil
+    limit?.cancel()
+    limit = nil
+    let bodies = onClose
+    onClose = []
+    for body in bodies { body() }
   }
 }
 
-extension StreamWriter {
-  /// Runs `body` later on the stream's event loop.
-  func schedule(after delay: TimeAmount, _ body: @escaping @Sendable () -> Void) -> Scheduled<Void> {
-    loop.scheduleTask(in: delay, body)
+extension StreamWriter: NIOScheduledCallbackHandler {
+  func handleScheduledCallback(eventLoop: some EventLoop) {
+    limit = nil
+    onLimit?()
   }
 }

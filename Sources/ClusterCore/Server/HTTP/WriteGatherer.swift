@@ -18,20 +18,28 @@ final class WriteGatherer: ChannelDuplexHandler {
 
   private var gathered = ByteBuffer()
   private var promise: EventLoopPromise<Void>?
+  /// Bytes since the last flush.
+  private var unflushed = 0
   private var isScheduled = false
 
   func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
     var part = unwrapOutboundIn(data)
+    unflushed += part.readableBytes
     if part.readableBytes > Self.smallMax {
       passOn(context)
       context.write(wrapOutboundOut(part), promise: promise)
-      return
+    } else {
+      gathered.writeBuffer(&part)
+      if let promise {
+        if let first = self.promise {
+          first.futureResult.cascade(to: promise)
+        } else {
+          self.promise = promise
+        }
+      }
     }
-    gathered.writeBuffer(&part)
-    if let promise {
-      if let first = self.promise { first.futureResult.cascade(to: promise) } else { self.promise = promise }
-    }
-    if gathered.readableBytes > Self.gatheredMax {
+    if unflushed > Self.gatheredMax {
+      unflushed = 0
       passOn(context)
       context.flush()
     }
@@ -42,6 +50,7 @@ final class WriteGatherer: ChannelDuplexHandler {
     isScheduled = true
     context.eventLoop.assumeIsolated().execute {
       self.isScheduled = false
+      self.unflushed = 0
       guard context.channel.isActive else { return }
       self.passOn(context)
       context.flush()

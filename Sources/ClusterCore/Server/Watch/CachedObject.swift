@@ -124,9 +124,12 @@ protocol WatchSubscriber: AnyObject, Sendable {
   func bookmark(_ revision: Revision)
   /// The server is stopping, or history was lost.
   func finish()
+  /// Set for a stream that may be told together with others that see the same, once it was told the beginning.
+  var stream: StreamWatcher? { get }
 }
 
 extension WatchSubscriber {
+  var stream: StreamWatcher? { nil }
   func offer(_ events: [CacheEvent], shared: SharedLines) { offer(events) }
 }
 

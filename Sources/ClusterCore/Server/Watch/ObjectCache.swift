@@ -12,8 +12,18 @@ final class ObjectCache: Sendable {
     var recent: [CacheEvent] = []
     var recentFrom: Revision = 0
     var subscribers: [ObjectIdentifier: any WatchSubscriber] = [:]
+    /// Watches on the network, by what they see.
+    var audiences: [WatchView.Key: Audience] = [:]
     /// What pages of a list are cut from, by revision, oldest first.
     var snapshots: [(revision: Revision, objects: SortedObjects)] = []
+
+    /// Ends all streams; gives the other subscribers, which are to be told.
+    mutating func dismiss() -> [any WatchSubscriber] {
+      for audience in audiences.values { audience.finish() }
+      audiences = [:]
+      defer { subscribers = [:] }
+      return Array(subscribers.values)
+    }
   }
   /// Changes remembered for watches that resume.
   static let recentMax = 4096
@@ -25,7 +35,11 @@ final class ObjectCache: Sendable {
   private let reading = Mutex<(@Sendable (JSON) -> JSON)?>(nil)
 
   var count: Int { state.withLock { $0.objects.count } }
-  var watchCount: Int { state.withLock { $0.subscribers.count } }
+  var watchCount: Int {
+    state.withLock { state in
+      state.subscribers.count + state.audiences.values.reduce(0) { $0 + $1.count }
+    }
+  }
 
   func load(_ objects: [CachedObject], revision: Revision) {
     let orphans = state.withLock { state in
@@ -34,8 +48,7 @@ final class ObjectCache: Sendable {
       state.recent = []
       state.recentFrom = revision
       state.snapshots = []
-      defer { state.subscribers = [:] }
-      return Array(state.subscribers.values)
+      return state.dismiss()
     }
     for orphan in orphans { orphan.finish() }
   }
@@ -61,8 +74,7 @@ final class ObjectCache: Sendable {
           previous: event.previous.map(again))
       }
       state.snapshots = []
-      defer { state.subscribers = [:] }
-      return Array(state.subscribers.values)
+      return state.dismiss()
     }
     for orphan in orphans { orphan.finish() }
   }
@@ -101,6 +113,7 @@ final class ObjectCache: Sendable {
       }
       let shared = SharedLines()
       for subscriber in state.subscribers.values { subscriber.offer(changes, shared: shared) }
+      for audience in state.audiences.values { audience.offer(changes, shared: shared) }
     }
   }
 
@@ -153,26 +166,41 @@ final class ObjectCache: Sendable {
         }
         if low < state.recent.count { subscriber.offer(Array(state.recent[low...])) }
       }
-      state.subscribers[ObjectIdentifier(subscriber)] = subscriber
+      if let stream = subscriber.stream, let key = stream.view.key {
+        state.audiences[key, default: Audience(stream.view)].join(stream.writer)
+      } else {
+        state.subscribers[ObjectIdentifier(subscriber)] = subscriber
+      }
       return nil
     }
   }
 
+  /// For a stream: on its event loop.
   func unsubscribe(_ subscriber: any WatchSubscriber) {
-    state.withLock { _ = $0.subscribers.removeValue(forKey: ObjectIdentifier(subscriber)) }
+    state.withLock { state in
+      if let stream = subscriber.stream, let key = stream.view.key {
+        state.audiences[key]?.leave(stream.writer)
+        if state.audiences[key]?.count == 0 { state.audiences[key] = nil }
+      } else {
+        state.subscribers.removeValue(forKey: ObjectIdentifier(subscriber))
+      }
+    }
+  }
+
+  /// The view that watches with an equal one share.
+  func shared(_ view: WatchView) -> WatchView {
+    guard let key = view.key else { return view }
+    return state.withLock { $0.audiences[key]?.view ?? view }
   }
 
   func bookmark(_ revision: Revision) {
     state.withLock { state in
       for subscriber in state.subscribers.values { subscriber.bookmark(revision) }
+      for audience in state.audiences.values { audience.bookmark(revision) }
     }
   }
 
   func finishAll() {
-    let subscribers = state.withLock { state in
-      defer { state.subscribers = [:] }
-      return Array(state.subscribers.values)
-    }
-    for subscriber in subscribers { subscriber.finish() }
+    for orphan in state.withLock({ $0.dismiss() }) { orphan.finish() }
   }
 }

@@ -211,6 +211,9 @@ final class ObjectCaches: Sendable {
     }
   }
 
+  /// Tells one watcher, in order with the changes it is told.
+  func bookmark(_ subscriber: any WatchSubscriber) { applied.withLock { subscriber.bookmark($0) } }
+
   func shutdown() {
     feed.withLock { $0?.cancel() }
     let waiters = state.withLock { state in

@@ -1,5 +1,5 @@
-// The lines of one batch of changes, made for the first watcher that needs them and shared by all others: ten thousand
-// watches of a resource cost one encoding a change.
+// The lines of one batch of changes, made for the first that needs them and shared by all others that want objects to look the
+// same, whatever they select.
 
 import ClusterObjects
 import NIOCore
@@ -17,33 +17,17 @@ final class SharedLines: Sendable {
     var object: ObjectIdentifier
     var kind: CacheEvent.Kind
   }
-  private struct BatchKey: Hashable {
-    var form: Form
-    var namespace: String
-  }
-  private struct State {
-    var lines: [LineKey: ByteBuffer] = [:]
-    var batches: [BatchKey: [ByteBuffer]] = [:]
-  }
-  private let state = Mutex(State())
+  /// Objects are kept while their lines are: an identity must not be given to another.
+  private let lines = Mutex<[LineKey: (object: CachedObject, line: ByteBuffer)]>([:])
 
   /// One object's line.
   func line(_ form: Form, _ object: CachedObject, _ kind: CacheEvent.Kind, make: () -> ByteBuffer)
     -> ByteBuffer
   {
     let key = LineKey(form: form, object: ObjectIdentifier(object), kind: kind)
-    if let line = state.withLock({ $0.lines[key] }) { return line }
+    if let made = lines.withLock({ $0[key] }) { return made.line }
     let line = make()
-    state.withLock { $0.lines[key] = line }
+    lines.withLock { $0[key] = (object, line) }
     return line
-  }
-
-  /// All that a watcher without selectors sees of the batch.
-  func batch(_ form: Form, namespace: String, make: () -> [ByteBuffer]) -> [ByteBuffer] {
-    let key = BatchKey(form: form, namespace: namespace)
-    if let batch = state.withLock({ $0.batches[key] }) { return batch }
-    let batch = make()
-    state.withLock { $0.batches[key] = batch }
-    return batch
   }
 }
