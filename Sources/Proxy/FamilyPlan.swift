@@ -14,7 +14,7 @@ struct FamilyPlan: Sendable {
   private(set) var allocation: ProxyAllocation
   private(set) var plans: [ObjectKey: ServicePlan] = [:]
   /// Who holds an address and port, and of contested ones everybody who claims it.
-  private var holders: [ProxySet: [Datum: ObjectKey]] = [.services: [:], .nodePorts: [:]]
+  private var holders = Holders()
   private var contested: [ProxySet: [Datum: Set<ObjectKey>]] = [:]
   private var clusterIPs: [IPAddress: Int] = [:]
   private var hairpins: [IPAddress: Int] = [:]
@@ -29,6 +29,19 @@ struct FamilyPlan: Sendable {
 
   /// Unused classes that stay, so that a Service which grows and shrinks does not change verdict maps all the time.
   static let idleClassesMax = 64
+
+  /// Who holds an address and port, by the map that it stands in.
+  private struct Holders: Sendable {
+    var services: [Datum: ObjectKey] = [:]
+    var nodePorts: [Datum: ObjectKey] = [:]
+
+    subscript(_ claim: ClaimKey) -> ObjectKey? {
+      get { claim.set == .nodePorts ? nodePorts[claim.key] : services[claim.key] }
+      set {
+        if claim.set == .nodePorts { nodePorts[claim.key] = newValue } else { services[claim.key] = newValue }
+      }
+    }
+  }
 
   struct Totals: Sendable {
     var servicePorts = 0
@@ -54,25 +67,41 @@ struct FamilyPlan: Sendable {
 
   // MARK: - Change
 
+  /// Makes room for as many Services.
+  mutating func reserve(_ count: Int) {
+    plans.reserveCapacity(count)
+    holders.services.reserveCapacity(count)
+  }
+
   /// Plans a Service anew, or takes it out.
+  /// - Parameter delta: nil when the table is asked for as a whole afterwards.
   mutating func replace(
-    _ key: ObjectKey, _ state: ServiceState?, at place: NodePlace, _ delta: inout TableDelta,
+    _ key: ObjectKey, _ state: ServiceState?, at place: NodePlace, _ delta: inout TableDelta?,
     _ flows: inout [FlowChange]
   ) {
     let old = plans[key]
     let planner = ServicePlanner(configuration: configuration, family: family, place: place)
     let new = state.flatMap { planner.plan($0, &allocation) }
     guard old != nil || new != nil else { return }
-    changeElements(old, new, &delta)
+    if delta != nil { changeElements(old, new, &delta) }
     changeCounted(old, new, &delta)
     changeFlows(old, new, &flows)
-    let claimed = Set((old?.claims ?? []).map(ClaimKey.init) + (new?.claims ?? []).map(ClaimKey.init))
-    let before = claimed.map { ($0, effective($0)) }
-    plans[key] = new
-    for (claim, element) in before {
-      settle(claim, key, isClaimed: new?.claims.contains { ClaimKey($0) == claim } ?? false)
-      let now = effective(claim)
-      if now != element { delta.setElement(claim.set.name, claim.key, now) }
+    if delta != nil {
+      let claimed = Set((old?.claims ?? []).map(ClaimKey.init) + (new?.claims ?? []).map(ClaimKey.init))
+      let before = claimed.map { ($0, effective($0)) }
+      plans[key] = new
+      for (claim, element) in before {
+        settle(claim, key, isClaimed: new?.claims.contains { ClaimKey($0) == claim } ?? false)
+        let now = effective(claim)
+        if now != element { delta?.setElement(claim.set.name, claim.key, now) }
+      }
+    } else {
+      plans[key] = new
+      for claim in old?.claims ?? []
+      where !(new?.claims.contains { ClaimKey($0) == ClaimKey(claim) } ?? false) {
+        settle(ClaimKey(claim), key, isClaimed: false)
+      }
+      for claim in new?.claims ?? [] { settle(ClaimKey(claim), key, isClaimed: true) }
     }
     for (port, _) in old?.ids ?? [:] where new?.ids[port] == nil { allocation.release(port) }
     if let old { totals.add(old, -1) }
@@ -97,7 +126,7 @@ struct FamilyPlan: Sendable {
   }
 
   /// Takes out classes that nobody has used for long; chains of a constant number stay for later.
-  mutating func dropIdleClasses(_ delta: inout TableDelta) {
+  mutating func dropIdleClasses(_ delta: inout TableDelta?) {
     let idle = installed.count - classUse.count
     guard idle > Self.idleClassesMax else { return }
     let unused = installed.filter { classUse[$0] == nil }.sorted()
@@ -105,8 +134,8 @@ struct FamilyPlan: Sendable {
       guard let number = allocation.classes[balancing] else { continue }
       installed.remove(balancing)
       allocation.release(balancing)
-      delta.setElement(ProxySet.classes.name, .number(number << 18), nil)
-      if !ProxyChains.isRetry(balancing) { delta.setChain(balancing.chain, nil) }
+      delta?.setElement(ProxySet.classes.name, .number(number << 18), nil)
+      if !ProxyChains.isRetry(balancing) { delta?.setChain(balancing.chain, nil) }
     }
   }
 
@@ -114,47 +143,47 @@ struct FamilyPlan: Sendable {
     if isIn { set.insert(key) } else { set.remove(key) }
   }
 
-  private func changeElements(_ old: ServicePlan?, _ new: ServicePlan?, _ delta: inout TableDelta) {
+  private func changeElements(_ old: ServicePlan?, _ new: ServicePlan?, _ delta: inout TableDelta?) {
     let unchanged = Set(old?.elements ?? []).intersection(new?.elements ?? [])
     for element in old?.elements ?? [] where !unchanged.contains(element) {
-      delta.setElement(element.set.name, element.key, nil)
+      delta?.setElement(element.set.name, element.key, nil)
     }
     for element in new?.elements ?? [] where !unchanged.contains(element) {
-      delta.setElement(element.set.name, element.key, element.element)
+      delta?.setElement(element.set.name, element.key, element.element)
     }
   }
 
-  private mutating func changeCounted(_ old: ServicePlan?, _ new: ServicePlan?, _ delta: inout TableDelta) {
+  private mutating func changeCounted(_ old: ServicePlan?, _ new: ServicePlan?, _ delta: inout TableDelta?) {
     func count<Value: Hashable>(_ list: [Value], _ sign: Int, _ counts: inout [Value: Int]) {
       for value in list {
-        let now = counts[value, default: 0] + sign
-        counts[value] = now == 0 ? nil : now
+        counts[value, default: 0] += sign
+        if sign < 0, counts[value] == 0 { counts[value] = nil }
       }
     }
     if old?.clusterIPs ?? [] != new?.clusterIPs ?? [] {
       count(new?.clusterIPs ?? [], 1, &clusterIPs)
       count(old?.clusterIPs ?? [], -1, &clusterIPs)
-      for address in Set((old?.clusterIPs ?? []) + (new?.clusterIPs ?? [])) {
+      for address in delta == nil ? [] : Set((old?.clusterIPs ?? []) + (new?.clusterIPs ?? [])) {
         let element = clusterIPs[address].map { _ in Element(.present) }
-        delta.setElement(ProxySet.clusterIPs.name, .address(address), element)
+        delta?.setElement(ProxySet.clusterIPs.name, .address(address), element)
       }
     }
     if old?.hairpins ?? [] != new?.hairpins ?? [] {
       count(new?.hairpins ?? [], 1, &hairpins)
       count(old?.hairpins ?? [], -1, &hairpins)
-      for address in Set(old?.hairpins ?? []).symmetricDifference(new?.hairpins ?? []) {
+      for address in delta == nil ? [] : Set(old?.hairpins ?? []).symmetricDifference(new?.hairpins ?? []) {
         let element = hairpins[address].map { _ in Element(.present) }
-        delta.setElement(ProxySet.hairpin.name, Self.pair(address), element)
+        delta?.setElement(ProxySet.hairpin.name, Self.pair(address), element)
       }
     }
     guard old?.classes ?? [] != new?.classes ?? [] else { return }
     count(new?.classes ?? [], 1, &classUse)
     count(old?.classes ?? [], -1, &classUse)
     for balancing in new?.classes ?? [] where installed.insert(balancing).inserted {
-      guard let number = allocation.classes[balancing] else { continue }
-      delta.setElement(
+      guard delta != nil, let number = allocation.classes[balancing] else { continue }
+      delta?.setElement(
         ProxySet.classes.name, .number(number << 18), Element(.verdict(.goto(balancing.chain))))
-      delta.setChain(balancing.chain, chains.balancing(balancing))
+      delta?.setChain(balancing.chain, chains.balancing(balancing))
     }
   }
 
@@ -195,20 +224,20 @@ struct FamilyPlan: Sendable {
 
   /// The element that stands in the map: that of the holder.
   private func effective(_ claim: ClaimKey) -> Element? {
-    guard let holder = holders[claim.set]?[claim.key] else { return nil }
+    guard let holder = holders[claim] else { return nil }
     return self.claim(of: holder, claim)?.entry.element
   }
 
   private mutating func settle(_ claim: ClaimKey, _ service: ObjectKey, isClaimed: Bool) {
-    let holder = holders[claim.set]?[claim.key]
-    if contested[claim.set]?[claim.key] == nil, holder == nil || holder == service {
-      holders[claim.set]?[claim.key] = isClaimed ? service : nil
+    let holder = holders[claim]
+    if holder == nil || holder == service, contested[claim.set]?[claim.key] == nil {
+      if isClaimed != (holder != nil) { holders[claim] = isClaimed ? service : nil }
       return
     }
     var claimants = contested[claim.set]?[claim.key] ?? Set([holder].compactMap(\.self))
     if isClaimed { claimants.insert(service) } else { claimants.remove(service) }
     let winner = claimants.min { order($0, claim) < order($1, claim) }
-    holders[claim.set]?[claim.key] = winner
+    holders[claim] = winner
     contested[claim.set, default: [:]][claim.key] = claimants.count > 1 ? claimants : nil
   }
 
@@ -226,27 +255,30 @@ struct FamilyPlan: Sendable {
 
   /// The table as a whole: costs all elements.
   var table: Table {
-    var elements: [ProxySet: [Datum: Element]] = [:]
-    for set in ProxySet.allCases { elements[set] = [:] }
-    elements[.services]?.reserveCapacity(plans.count)
-    elements[.backends]?.reserveCapacity(totals.endpoints)
+    // By the number of the set: looking sets up for each element would cost more than the elements.
+    var sets = ProxySet.allCases.map { $0.declaration(family) }
+    func index(_ set: ProxySet) -> Int { Int(set.rawValue) }
+    sets[index(.services)].elements.reserveCapacity(holders.services.count)
+    sets[index(.backends)].elements.reserveCapacity(totals.endpoints)
+    sets[index(.clusterIPs)].elements.reserveCapacity(clusterIPs.count)
+    sets[index(.hairpin)].elements.reserveCapacity(hairpins.count)
     for (service, plan) in plans {
-      for planned in plan.elements { elements[planned.set]?[planned.key] = planned.element }
-      for claim in plan.claims where holders[claim.entry.set]?[claim.entry.key] == service {
-        elements[claim.entry.set]?[claim.entry.key] = claim.entry.element
+      for planned in plan.elements { sets[index(planned.set)].elements[planned.key] = planned.element }
+      // Without rivals a claim is its Service's own.
+      for claim in plan.claims where contested.isEmpty || holders[ClaimKey(claim)] == service {
+        sets[index(claim.entry.set)].elements[claim.entry.key] = claim.entry.element
       }
     }
-    for address in clusterIPs.keys { elements[.clusterIPs]?[.address(address)] = Element(.present) }
-    for address in hairpins.keys { elements[.hairpin]?[Self.pair(address)] = Element(.present) }
-    elements[.classes]?[.number(0)] = Element(.verdict(.drop))
+    for address in clusterIPs.keys {
+      sets[index(.clusterIPs)].elements[.address(address)] = Element(.present)
+    }
+    for address in hairpins.keys {
+      sets[index(.hairpin)].elements[Self.pair(address)] = Element(.present)
+    }
+    sets[index(.classes)].elements[.number(0)] = Element(.verdict(.drop))
     for balancing in installed {
       guard let number = allocation.classes[balancing] else { continue }
-      elements[.classes]?[.number(number << 18)] = Element(.verdict(.goto(balancing.chain)))
-    }
-    let sets = ProxySet.allCases.map { set in
-      var declared = set.declaration(family)
-      declared.elements = elements[set] ?? [:]
-      return declared
+      sets[index(.classes)].elements[.number(number << 18)] = Element(.verdict(.goto(balancing.chain)))
     }
     return chains.table(sets: sets, classes: installed)
   }
@@ -258,7 +290,7 @@ struct FamilyPlan: Sendable {
     }
     for (set, claims) in contested {
       for (key, claimants) in claims {
-        let holder = holders[set]?[key]
+        let holder = holders[ClaimKey(set, key)]
         for loser in claimants where loser != holder {
           result.append(
             QuarantinedObject(

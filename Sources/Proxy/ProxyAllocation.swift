@@ -24,9 +24,18 @@ public struct ProxyAllocation: Sendable, Hashable {
     /// folder of manifests may hold anything), end in a number of the whole name: no two are alike, a restart recognises
     /// them, and nothing in them means anything to who reads the table.
     static func name(of service: ObjectKey, port: String) -> String {
-      let name = "\(service):\(port)"
+      var name = service.namespace
+      name.reserveCapacity(service.namespace.utf8.count + service.name.utf8.count + port.utf8.count + 2)
+      if !name.isEmpty { name += "/" }
+      name += service.name
+      name += ":"
+      name += port
+      if name.utf8.count <= nameMax, service.namespace.utf8.allSatisfy(isPlain),
+        service.name.utf8.allSatisfy(isPlain), port.utf8.allSatisfy(isPlain)
+      {
+        return name
+      }
       let parts = [service.namespace, service.name, port]
-      if name.utf8.count <= nameMax, parts.allSatisfy({ $0.utf8.allSatisfy(isPlain) }) { return name }
       var hash: UInt64 = 0xcbf2_9ce4_8422_2325
       for part in parts {
         for byte in part.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }

@@ -24,7 +24,7 @@ public struct FlowChange: Sendable, Hashable {
 
 /// What one change set changes.
 public struct ProxyDelta: Sendable {
-  /// One for each family whose table changes.
+  /// One for each family whose table changes; none after a whole view, whose `tables` are handed in whole.
   public var tables: [TableDelta] = []
   public var flows: [FlowChange] = []
   public var isEmpty: Bool { tables.isEmpty && flows.isEmpty }
@@ -52,7 +52,7 @@ public struct ProxyPlanner: Sendable {
     }
   }
 
-  /// Takes changes in.
+  /// Takes changes in. What a whole view changes is not told element by element: ask for `tables` then.
   public mutating func apply(_ changes: ViewChanges) -> ProxyDelta {
     var states = changes.services
     if changes.isWhole {
@@ -66,18 +66,23 @@ public struct ProxyPlanner: Sendable {
     unreadable = changes.quarantined.filter { $0.key.kind == "Service" || $0.key.kind == "EndpointSlice" }
       .map { QuarantinedObject(object: "\($0.key.kind) \($0.key.key)", reason: $0.value.description) }
     var delta = ProxyDelta()
-    // Those that go make room for those that come.
-    let order = states.sorted { ($0.value == nil ? 0 : 1, $0.key) < ($1.value == nil ? 0 : 1, $1.key) }
-    for (key, state) in order { note(key, state) }
+    // Those that go make room for those that come. Names are put in order, not what stands behind them.
+    var order = states.indices.map { (key: states[$0].key, index: $0) }
+    order.sort { $0.key < $1.key }
+    order =
+      order.filter { states[$0.index].value == nil } + order.filter { states[$0.index].value != nil }
+    if changes.isWhole { for index in families.indices { families[index].reserve(order.count) } }
+    for (key, index) in order { note(key, states[index].value) }
     for index in families.indices {
-      var table = TableDelta(ProxyTables.id(families[index].family))
-      for (key, state) in order {
-        let proxied = state.flatMap { $0.service.isProxied ? $0 : nil }
-        families[index].replace(key, proxied, at: place, &table, &delta.flows)
+      var table = changes.isWhole ? nil : TableDelta(ProxyTables.id(families[index].family))
+      for (key, at) in order {
+        let state = states[at].value
+        families[index].replace(
+          key, state?.service.isProxied == true ? state : nil, at: place, &table, &delta.flows)
       }
       if changes.isWhole { families[index].finishWhole(&delta.flows) }
       families[index].dropIdleClasses(&table)
-      if !table.isEmpty { delta.tables.append(table) }
+      if let table, !table.isEmpty { delta.tables.append(table) }
     }
     return delta
   }

@@ -73,6 +73,7 @@ struct ServiceBalancing: Sendable, Hashable {
 
   /// The endpoint of each slot, endpoints in their order. Not empty when `list` is not.
   func slots(of list: [ServiceEndpoint]) -> [SocketEndpoint] {
+    if names.isEmpty, method != .maglev { return list.map(\.target) }
     let weighted = shares(of: list)
     if method == .maglev { return MaglevTable(weighted).slots }
     return weighted.flatMap { Array(repeating: $0.target, count: $0.weight) }

@@ -60,8 +60,10 @@ struct ServicePlanner {
     let (cluster, local) = endpoints(of: port, slices, &plan)
     plan.servicePorts += 1
     plan.endpoints += cluster.count
-    for endpoint in cluster + local where endpoint.isLocal || endpoint.nodeName == nil || place.name == nil {
-      if !plan.hairpins.contains(endpoint.target.address) { plan.hairpins.append(endpoint.target.address) }
+    for list in [cluster, local] {
+      for endpoint in list where endpoint.isLocal || endpoint.nodeName == nil || place.name == nil {
+        if !plan.hairpins.contains(endpoint.target.address) { plan.hairpins.append(endpoint.target.address) }
+      }
     }
     let isRejected = cluster.isEmpty
     let nodePort = service.kind != .clusterIP && !own.isEmpty ? port.port.nodePort : 0
@@ -151,8 +153,13 @@ struct ServicePlanner {
     of port: Port, _ slices: [ObjectKey: EndpointSlice], _ plan: inout ServicePlan
   ) -> (cluster: [ServiceEndpoint], local: [ServiceEndpoint]) {
     var choice = slices.values.choice(of: port.port, family: family, at: place)
+    // Local ones need not be among those that hints leave.
+    if choice.cluster.allSatisfy({ $0.target.address.mayBeEndpoint }),
+      choice.local.allSatisfy({ $0.target.address.mayBeEndpoint })
+    {
+      return (choice.cluster, choice.local)
+    }
     let bad = (choice.cluster + choice.local).filter { !$0.target.address.mayBeEndpoint }
-    guard !bad.isEmpty else { return (choice.cluster, choice.local) }
     for address in Set(bad.map(\.target.address)).sorted() {
       let problem = "endpoint \(address) is no address that packets may be sent to"
       if !plan.problems.contains(problem) { plan.problems.append(problem) }
@@ -244,13 +251,12 @@ extension IPAddress {
   /// False for loopback, link-local, multicast and unspecified addresses: whoever may write EndpointSlices must not turn a
   /// Service into a way to the node's own sockets (CVE-2021-25737).
   var mayBeEndpoint: Bool {
-    let bytes = self.bytes
-    if isLoopback || bytes.allSatisfy({ $0 == 0 }) { return false }
-    switch family {
-    case .v4: return !(bytes[0] == 169 && bytes[1] == 254) && bytes[0] < 224
-    case .v6:
-      let isMapped = bytes[..<10].allSatisfy { $0 == 0 } && bytes[10] == 255 && bytes[11] == 255
-      return !(bytes[0] == 0xfe && bytes[1] & 0xc0 == 0x80) && bytes[0] != 0xff && !isMapped
+    if isLoopback { return false }
+    switch self {
+    case .v4(let four): return four.bits != 0 && four.bits >> 16 != 0xa9fe && four.bits >> 24 < 224
+    case .v6(let six):
+      let isMapped = six.bits >> 32 == 0xffff
+      return six.bits != 0 && six.bits >> 118 != 0x3fa && six.bits >> 120 != 0xff && !isMapped
     }
   }
 }

@@ -48,7 +48,7 @@ private final class ManyEndpoints {
               word, address = line.split()
               if word == "open":
                   s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                  s.bind((address, 8080)); s.listen(128); s.setblocking(False)
+                  s.bind((address, 8088)); s.listen(128); s.setblocking(False)
                   open_[address] = s; by_number[s.fileno()] = s; poll.register(s, select.EPOLLIN)
               else:
                   # Who is in the queue already is served.
@@ -90,7 +90,9 @@ private final class ManyEndpoints {
       let server = try ManyEndpoints(node)
       defer { server.end() }
       func address(_ number: Int) -> String { "10.42.7.\(number + 1)" }
-      func slice(_ members: [Int]) -> JSON { endpointSlice("rolling", members.map { (address($0), "n1") }) }
+      func slice(_ members: [Int]) -> JSON {
+        endpointSlice("rolling", members.map { (address($0), "n1") }, port: 8088)
+      }
       // Some are always away: the next to come.
       var members = Array(0..<endpoints - Self.away)
       var away = Array(endpoints - Self.away..<endpoints)

@@ -24,6 +24,7 @@ import Testing
     _ = planner.apply(view.takeChanges())
     var inForce = InForce(Ruleset(planner.tables))
     let id = ProxyTables.id(.v4)
+    let names = TableReading.ChainNames()
     for operation in 1...operations {
       for _ in 0..<Int.random(in: 1...3, using: &random) {
         let (object, gone) = model.step(&random)
@@ -35,7 +36,7 @@ import Testing
         _ = try #require(inForce.tables[id]?.operations(table))
         inForce.tables[id]?.apply(table)
       }
-      let reading = TableReading(table: try #require(inForce.tables[id])).expectations
+      let reading = TableReading(table: try #require(inForce.tables[id]), names: names).expectations
       let expected = model.expectations
       if reading != expected {
         let keys = Set(reading.keys).union(expected.keys).filter { reading[$0] != expected[$0] }.sorted()

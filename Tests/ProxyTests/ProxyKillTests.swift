@@ -107,8 +107,8 @@ import Testing
     try inFreshNamespace {
       let node = try Node()
       defer { node.tearDown() }
-      let count = Soak.rounds(300, long: 10_000)
-      let rounds = Soak.rounds(10, long: 200)
+      let count = Soak.rounds(100, long: 10_000)
+      let rounds = Soak.rounds(6, long: 200)
       var random = SeededGenerator(seed: Soak.seed)
       let first = run("\(Self.program) once 0 \(count)")
       try #require(first.status == 0, "\(first.output)")
@@ -122,7 +122,7 @@ import Testing
         try #require(id > 1)
         // At least one version is in force; the next transaction is on its way.
         _ = fgets(&line, 256, output)
-        usleep(UInt32.random(in: 0...UInt32(count) * 40, using: &random))
+        usleep(UInt32.random(in: 0...UInt32(count) * 600, using: &random))
         kill(id, SIGKILL)
         pclose(output)
         let after = run("\(Self.program) which \(count)").output.trimmed

@@ -66,6 +66,18 @@ struct ModelCluster {
   var endpoints: [String: [ModelEndpoint]] = [:]
   var zone: String? = nil
   private var clock = 1000
+  private let memory = Memory()
+
+  /// What a Service came to when it was last asked for, by all that it depends on: most of them do not change.
+  private final class Memory {
+    struct Known {
+      var service: ModelService
+      var endpoints: [ModelEndpoint]
+      var zone: String?
+      var ports: [(port: ModelPort, inside: Expectation, outside: Expectation)]
+    }
+    var known: [String: Known] = [:]
+  }
 
   static let addresses = (11...22).map { "10.42.0.\($0)" }
   static let shared = ["203.0.113.1", "203.0.113.2"]
@@ -171,8 +183,8 @@ struct ModelCluster {
   var expectations: [String: Expectation] {
     var claims: [String: [(rank: Int, created: Int, name: String, is: Expectation)]] = [:]
     for service in services.values where !service.isLeftToAnother {
-      for port in service.ports {
-        let mine = expectations(of: service, port)
+      for (port, inside, outside) in remembered(service) {
+        let mine = (inside: inside, outside: outside)
         func claim(_ host: String, _ number: Int, _ rank: Int, _ expectation: Expectation) {
           claims["\(host) \(port.transport) \(number)", default: []].append(
             (rank, service.created, service.name, expectation))
@@ -186,6 +198,23 @@ struct ModelCluster {
     return claims.compactMapValues { list in
       list.min { ($0.rank, $0.created, $0.name) < ($1.rank, $1.created, $1.name) }?.is
     }
+  }
+
+  private func remembered(_ service: ModelService) -> [(
+    port: ModelPort, inside: Expectation, outside: Expectation
+  )] {
+    let endpoints = endpoints[service.name] ?? []
+    if let known = memory.known[service.name], known.endpoints == endpoints, known.service == service,
+      known.zone == zone
+    {
+      return known.ports
+    }
+    let ports = service.ports.map { port in
+      let result = expectations(of: service, port)
+      return (port: port, inside: result.inside, outside: result.outside)
+    }
+    memory.known[service.name] = .init(service: service, endpoints: endpoints, zone: zone, ports: ports)
+    return ports
   }
 
   private func expectations(of service: ModelService, _ port: ModelPort) -> (

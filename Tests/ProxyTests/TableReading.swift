@@ -6,6 +6,24 @@ import Ruleset
 
 struct TableReading {
   let table: InForce.TableInForce
+  private let names: ChainNames
+
+  init(table: InForce.TableInForce, names: ChainNames = ChainNames()) {
+    self.table = table
+    self.names = names
+  }
+
+  /// Names of chains that have been read.
+  final class ChainNames {
+    private var known: [String: BalancingClass?] = [:]
+
+    func balancing(_ chain: String) -> BalancingClass? {
+      if let seen = known[chain] { return seen }
+      let read = BalancingClass(chain: chain)
+      known[chain] = .some(read)
+      return read
+    }
+  }
 
   private func elements(_ set: String) -> [Datum: Element] { table.sets[set]?.elements ?? [:] }
 
@@ -44,7 +62,7 @@ struct TableReading {
   private func targets(_ mark: UInt32) -> [String: Int] {
     let id = ProxyMark.id(of: mark)
     guard case .verdict(.goto(let chain))? = elements("class")[.number(mark & ProxyMark.classMask)]?.value,
-      let balancing = BalancingClass(chain: chain), table.chains[chain] != nil
+      let balancing = names.balancing(chain), table.chains[chain] != nil
     else { return ["no class": 1] }
     var counts: [String: Int] = [:]
     for slot in 0..<balancing.slots {

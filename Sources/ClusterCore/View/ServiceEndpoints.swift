@@ -43,25 +43,23 @@ extension Sequence<EndpointSlice> {
   /// Every endpoint that the slices list for a Service port and family, sorted and each target once, whatever its
   /// state. Slices name their ports as the Service does.
   public func endpoints(of port: Service.Port, family: IPFamily, on nodeName: String?) -> [ServiceEndpoint] {
-    var byTarget: [SocketEndpoint: ServiceEndpoint] = [:]
+    var all: [ServiceEndpoint] = []
     for slice in self where slice.family == family {
       for slicePort in slice.ports where slicePort.name == port.name && slicePort.transport == port.transport
       {
         guard let number = slicePort.port else { continue }
         for endpoint in slice.endpoints {
-          let candidate = ServiceEndpoint(
-            target: SocketEndpoint(endpoint.address, number),
-            isLocal: nodeName != nil && endpoint.nodeName == nodeName, isReady: endpoint.isReady,
-            isServing: endpoint.isServing, isTerminating: endpoint.isTerminating, nodeName: endpoint.nodeName,
-            zone: endpoint.zone, hintedZones: endpoint.hintedZones, hintedNodes: endpoint.hintedNodes,
-            pod: endpoint.pod)
-          // The same address may stand in two slices while the controller moves it: the ready one counts.
-          if let seen = byTarget[candidate.target], seen.isReady || !candidate.isReady { continue }
-          byTarget[candidate.target] = candidate
+          all.append(
+            ServiceEndpoint(
+              target: SocketEndpoint(endpoint.address, number),
+              isLocal: nodeName != nil && endpoint.nodeName == nodeName, isReady: endpoint.isReady,
+              isServing: endpoint.isServing, isTerminating: endpoint.isTerminating,
+              nodeName: endpoint.nodeName, zone: endpoint.zone, hintedZones: endpoint.hintedZones,
+              hintedNodes: endpoint.hintedNodes, pod: endpoint.pod))
         }
       }
     }
-    return byTarget.values.sorted()
+    return all.eachTargetOnce()
   }
 
   /// The endpoints a Service port uses on a node: those of the cluster that its hints allow, and the local ones.
@@ -70,7 +68,29 @@ extension Sequence<EndpointSlice> {
     let all = endpoints(of: port, family: family, on: place.name)
     return EndpointChoice(
       cluster: ClusterView.hinted(ClusterView.usable(all), at: place),
-      local: place.name == nil ? [] : ClusterView.usable(all.filter(\.isLocal)))
+      local: place.name == nil ? [] : ClusterView.usable(all.filter { $0.isLocal }))
+  }
+}
+
+extension [ServiceEndpoint] {
+  /// Sorted. The same address may stand in two slices while the controller moves it: the first ready one counts.
+  fileprivate func eachTargetOnce() -> [ServiceEndpoint] {
+    let isInOrder = indices.dropFirst().allSatisfy { self[$0 - 1].target < self[$0].target }
+    if isInOrder { return self }
+    let order = indices.sorted {
+      self[$0].target == self[$1].target ? $0 < $1 : self[$0].target < self[$1].target
+    }
+    var result: [ServiceEndpoint] = []
+    result.reserveCapacity(count)
+    for index in order {
+      let candidate = self[index]
+      guard let seen = result.last, seen.target == candidate.target else {
+        result.append(candidate)
+        continue
+      }
+      if !seen.isReady, candidate.isReady { result[result.count - 1] = candidate }
+    }
+    return result
   }
 }
 
@@ -85,6 +105,7 @@ extension ClusterView {
   /// The endpoints that take traffic: the ready ones; when there are none, those that still serve while they
   /// terminate (KEP-1669).
   public static func usable(_ endpoints: [ServiceEndpoint]) -> [ServiceEndpoint] {
+    if endpoints.allSatisfy({ $0.isReady && !$0.isTerminating }) { return endpoints }
     let ready = endpoints.filter { $0.isReady && !$0.isTerminating }
     if !ready.isEmpty { return ready }
     let readyAnyhow = endpoints.filter(\.isReady)

@@ -212,14 +212,24 @@ extension NamedSet {
         mnl_attr_nest_end(header, data)
       }
       if let comment = element.comment {
-        var notes = UserData()
-        notes.put(UInt8(NFTNL_UDATA_SET_ELEM_COMMENT.rawValue), Rule.quotable(comment))
-        notes.bytes.withUnsafeBytes {
-          mnl_attr_put(header, UInt16(NFTA_SET_ELEM_USERDATA.rawValue), $0.count, $0.baseAddress)
-        }
+        putComment(header, Rule.quotable(comment))
       }
     }
     mnl_attr_nest_end(header, nest)
+  }
+
+  /// User data of one note, without a heap allocation: there may be one for each element. At most 127 bytes of text.
+  private func putComment(_ header: UnsafeMutablePointer<nlmsghdr>, _ comment: String) {
+    var comment = comment
+    comment.withUTF8 { text in
+      withUnsafeTemporaryAllocation(byteCount: text.count + 3, alignment: 1) { note in
+        note[0] = UInt8(NFTNL_UDATA_SET_ELEM_COMMENT.rawValue)
+        note[1] = UInt8(clamping: text.count + 1)
+        UnsafeMutableRawBufferPointer(rebasing: note[2...]).copyMemory(from: UnsafeRawBufferPointer(text))
+        note[text.count + 2] = 0
+        mnl_attr_put(header, UInt16(NFTA_SET_ELEM_USERDATA.rawValue), note.count, note.baseAddress)
+      }
+    }
   }
 
   private func putEnd(_ header: UnsafeMutablePointer<nlmsghdr>, _ key: Datum) {

@@ -32,20 +32,52 @@ public struct Datum: Hashable, Sendable {
     for byte in bytes { append(byte) }
   }
 
-  /// Members side by side, each padded to four bytes. One member alone keeps its length.
-  public init(_ members: Datum...) { self.init(joining: members) }
+  /// The same from memory, in one go.
+  public init?(bytes: UnsafeRawBufferPointer) {
+    guard bytes.count <= Self.countMax else { return nil }
+    withUnsafeMutableBytes(of: &self) { $0.copyMemory(from: bytes) }
+    count = UInt8(bytes.count)
+  }
 
+  /// Two members side by side, each padded to four bytes.
+  public init(_ first: Datum, _ second: Datum) {
+    self = first
+    pad()
+    append(padding: second)
+  }
+
+  /// Three of them.
+  public init(_ first: Datum, _ second: Datum, _ third: Datum) {
+    self.init(first, second)
+    append(padding: third)
+  }
+
+  /// As many as there are.
+  public init(
+    _ first: Datum, _ second: Datum, _ third: Datum, _ fourth: Datum, _ others: Datum...
+  ) {
+    self.init(joining: [first, second, third, fourth] + others)
+  }
+
+  /// Members side by side, each padded to four bytes. One member alone keeps its length.
   public init(joining members: [Datum]) {
     if members.count == 1 {
       self = members[0]
       return
     }
-    for member in members {
-      member.withBytes { bytes in
-        for byte in bytes { append(byte) }
-      }
-      while count % 4 != 0 { append(0) }
+    for member in members { append(padding: member) }
+  }
+
+  private mutating func pad() { while count % 4 != 0 { append(0) } }
+
+  private mutating func append(padding member: Datum) {
+    let start = Int(count)
+    precondition(start + Int(member.count) <= Self.countMax, "a register value has at most 40 bytes")
+    withUnsafeMutableBytes(of: &self) { own in
+      member.withBytes { UnsafeMutableRawBufferPointer(rebasing: own[start...]).copyMemory(from: $0) }
     }
+    count += member.count
+    pad()
   }
 
   public static func ipv4(_ address: IPv4Address) -> Datum {
@@ -134,7 +166,9 @@ public struct Datum: Hashable, Sendable {
   public subscript(_ index: Int) -> UInt8 { withBytes { $0[index] } }
 
   /// A part, for example one member of a concatenation. `range` must lie within `count`.
-  public func slice(_ range: Range<Int>) -> Datum { withBytes { Datum(bytes: $0[range]) ?? Datum() } }
+  public func slice(_ range: Range<Int>) -> Datum {
+    withBytes { Datum(bytes: UnsafeRawBufferPointer(rebasing: $0[range])) ?? Datum() }
+  }
 
   func combined(with other: Datum, _ operation: (UInt64, UInt64) -> UInt64) -> Datum {
     var out = self

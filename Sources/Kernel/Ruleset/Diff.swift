@@ -95,7 +95,7 @@ extension NamedSet {
     deleted: (replaced: [Operation.ElementChange], gone: [Operation.ElementChange])
   ) {
     guard let old, !old.elements.isEmpty else {
-      return (elements.sorted { $0.key < $1.key }.map { .init($0.key, $0.value) }, ([], []))
+      return (ordered(elements.map { .init($0.key, $0.value) }), ([], []))
     }
     if elements == old.elements { return ([], ([], [])) }
     var added: [Operation.ElementChange] = []
@@ -111,9 +111,14 @@ extension NamedSet {
     for (key, element) in old.elements where elements[key] == nil {
       if isInterval { replaced.append(.init(key, element)) } else { gone.append(.init(key, element)) }
     }
-    added.sort { $0.key < $1.key }
-    replaced.sort { $0.key < $1.key }
-    gone.sort { $0.key < $1.key }
-    return (added, (replaced, gone))
+    return (ordered(added), (ordered(replaced), ordered(gone)))
   }
+
+  /// Order is for people, who do not read thousands; the kernel keeps its own. Ranges are told in theirs.
+  private func ordered(_ changes: [Operation.ElementChange]) -> [Operation.ElementChange] {
+    changes.count > Self.orderedMax && !isInterval ? changes : changes.sorted { $0.key < $1.key }
+  }
+
+  /// Bound on changes of one set that are put in order.
+  static let orderedMax = 2048
 }
