@@ -33,7 +33,7 @@ failures=0
 in_node() { nsenter --net="/run/netns/$node" -- "$@"; }
 podman() { in_node "$tools/usr/bin/podman" "$@"; }
 leftovers() {
-  ip -n $node -o link | grep -oE '(vp|ifb|veth)[^:@]*' || true
+  ip -n $node -o link 2>/dev/null | grep -oE '(vp|ifb|veth)[^:@]*' || true
   find "$work/leases" $podman_leases -path '*/leases/*' -type f 2>/dev/null || true
   in_node nft list ruleset | grep -E 'dnat to|CNI-DN' || true
 }
@@ -71,6 +71,8 @@ cat >"$work/containers.conf" <<CONF
 [containers]
 seccomp_profile = "$tools/usr/share/containers/seccomp.json"
 log_driver = "k8s-file"
+# podman would raise them, which not every machine lets even root do.
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
 init = false
 [engine]
 cgroup_manager = "cgroupfs"

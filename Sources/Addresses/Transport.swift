@@ -70,11 +70,12 @@ public struct MACAddress: Hashable, Sendable, CustomStringConvertible {
   public init(bytes: [6 of UInt8]) { self.bytes = bytes }
 
   /// Reads exactly six bytes.
-  public init?(_ source: some Collection<UInt8>) {
+  public init?(_ source: some Collection<UInt8>) { self.init([UInt8](source)) }
+
+  /// The same. Not generic: the CNI plugin would spend a sixth of its instructions on working out what it is given.
+  public init?(_ source: [UInt8]) {
     guard source.count == 6 else { return nil }
-    var bytes: [6 of UInt8] = .init(repeating: 0)
-    for (index, byte) in source.enumerated() { bytes[index] = byte }
-    self.bytes = bytes
+    bytes = [source[0], source[1], source[2], source[3], source[4], source[5]]
   }
 
   /// Reads `0a:58:0a:2a:00:02`.
@@ -92,10 +93,18 @@ public struct MACAddress: Hashable, Sendable, CustomStringConvertible {
     bytes = [0x0a, 0x58, four[0], four[1], four[2], four[3]]
   }
 
-  public var array: [UInt8] { (0..<6).map { bytes[$0] } }
+  public var array: [UInt8] { [bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5]] }
 
   public var description: String {
-    array.map { $0 < 16 ? "0" + String($0, radix: 16) : String($0, radix: 16) }.joined(separator: ":")
+    String(unsafeUninitializedCapacity: 17) { text in
+      func digit(_ value: UInt8) -> UInt8 { value < 10 ? 0x30 + value : 0x57 + value }
+      for index in 0..<6 {
+        text[index * 3] = digit(bytes[index] >> 4)
+        text[index * 3 + 1] = digit(bytes[index] & 0xf)
+        if index < 5 { text[index * 3 + 2] = UInt8(ascii: ":") }
+      }
+      return 17
+    }
   }
 
   public static func == (a: Self, b: Self) -> Bool { a.array == b.array }

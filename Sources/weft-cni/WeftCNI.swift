@@ -10,6 +10,7 @@ import KernelNetlink
 @_cdecl("weft_cni_main")
 func start(_ count: Int32, _ words: UnsafePointer<UnsafePointer<CChar>?>) -> Int32 {
   NamespaceEntry.movesCaller = true
+  LateClosing.isWanted = true
   let answer = Plugin.main(program: words[0].map { String(cString: $0) } ?? "weft-cni")
   var output = answer.output
   output.withUTF8 { bytes in
@@ -20,6 +21,7 @@ func start(_ count: Int32, _ words: UnsafePointer<UnsafePointer<CChar>?>) -> Int
       written += count
     }
   }
+  LateClosing.leave()
   // Not by returning: there is nothing to flush, and the libraries' own endings take their time.
   _exit(answer.exitCode)
 }

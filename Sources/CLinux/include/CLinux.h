@@ -28,8 +28,11 @@
 int weft_setns(int descriptor, int kind);
 /** unshare(2) for the calling thread. Returns 0 or -errno. */
 int weft_unshare(int flags);
-/* Whether a descriptor is of a namespace of any kind. */
+/** Whether a descriptor is of a namespace of any kind. */
 int weft_is_namespace(int descriptor);
+/** Starts a process that holds this one's descriptors, standard ones excepted, and ends at once: closing them, however long it
+    takes, is then nobody's wait. For the last moment of a program of one thread. Returns 0 or -errno. */
+int weft_leave_closing(void);
 
 #include "CLinuxSockets.h"
 

@@ -1,4 +1,5 @@
 // The edge to the kernel: one owned netlink socket. Tests put a scripted twin behind the same protocol.
+import CLinux
 import Glibc
 
 /// Sends one request datagram and receives one answer datagram at a time.
@@ -7,10 +8,22 @@ public protocol NetlinkTransport: ~Copyable {
   mutating func receive() throws(NetlinkError) -> [UInt8]
 }
 
+/// Sockets that take long to close, left to the end of a program of one thread that ends soon, and there to a process of its own.
+public enum LateClosing {
+  /// Set before anything else is done; never in a program of several threads or of long life.
+  nonisolated(unsafe) public static var isWanted = false
+  nonisolated(unsafe) static var isNeeded = false
+
+  /// To be called last. The runtime that waits for this process does not wait for the closing.
+  public static func leave() { if isNeeded { _ = weft_leave_closing() } }
+}
+
 /// A netlink socket of the network namespace its thread was in when it was opened; it stays there wherever
 /// it is used. Closed when the value ends.
 public struct NetlinkSocket: NetlinkTransport, ~Copyable {
   let descriptor: Int32
+  /// Something was changed in nf_tables: the kernel makes whoever closes the socket wait until what was removed is freed, 10 ms.
+  var isSlowToClose = false
 
   /// Bytes of the largest datagram read at once. The kernel fills dumps up to 32 KiB.
   static let datagramBytesMax = 65536
@@ -39,7 +52,10 @@ public struct NetlinkSocket: NetlinkTransport, ~Copyable {
     guard bound == 0 else { throw NetlinkError(errno: errno, command: "bind(AF_NETLINK)") }
   }
 
-  deinit { if descriptor >= 0 { close(descriptor) } }
+  deinit {
+    guard descriptor >= 0 else { return }
+    if isSlowToClose, LateClosing.isWanted { LateClosing.isNeeded = true } else { close(descriptor) }
+  }
 
   public mutating func send(_ datagram: [UInt8]) throws(NetlinkError) {
     while true {

@@ -28,6 +28,7 @@ public struct NetfilterSession: ~Copyable {
     }
     datagram += Self.frame(Netfilter.batchEnd).finished(sequence: last &+ 1)
     sequence = last &+ 2
+    socket.isSlowToClose = true
     do throws(NetlinkError) {
       try socket.send(datagram)
       var refusal: NetlinkError? = nil
