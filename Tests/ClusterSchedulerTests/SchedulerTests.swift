@@ -42,6 +42,11 @@ private func pod(_ name: String, cpu: String? = nil, spec: [String: JSON] = [:])
       pod("p"), node("n1", spec: ["taints": [["key": "k", "value": "v", "effect": "NoSchedule"]]]),
       "0/1 nodes are available: 1 node(s) had untolerated taint {k: v}."
     ),
+    (
+      pod("p"),
+      node("n1", spec: ["taints": [["key": "node.kubernetes.io/unreachable", "effect": "NoExecute"]]]),
+      "0/1 nodes are available: 1 node(s) had untolerated taint {node.kubernetes.io/unreachable: }."
+    ),
   ])
   func `a node that does not fit is counted by its reason`(pod: JSON, node: JSON, message: String) {
     #expect(planScheduling(pod, nodes: [NodeState(node: node, pods: [])]) == .none(message))
@@ -138,6 +143,32 @@ private func pod(_ name: String, cpu: String? = nil, spec: [String: JSON] = [:])
     latencies.sort()
     print("pod to bound: p50 \(latencies[25]) p98 \(latencies[48])")
     #expect(latencies[25] < .milliseconds(250))
+    await scheduler.stop()
+    await informers.stop()
+  }
+
+  @Test func `a node that is not ready takes only pods that tolerate it, and the others when it is`()
+    async throws
+  {
+    let api = MemoryClusterAPI()
+    let (informers, scheduler) = try await start(api)
+    let taints = JSON.array(
+      ["NoSchedule", "NoExecute"].map { ["key": "node.kubernetes.io/not-ready", "effect": JSON($0)] })
+    api.put(.nodes, node("n1", spec: ["taints": taints]))
+    let tolerations: JSON = [["key": "node.kubernetes.io/not-ready", "operator": "Exists"]]
+    for made in [pod("tolerant", spec: ["tolerations": tolerations]), pod("other")] {
+      _ = try await api.create(.pods, made, options: WriteOptions())
+    }
+    #expect(await eventually { nodeName(api, "tolerant") == "n1" })
+    #expect(
+      await eventually {
+        api.objects(.events).contains {
+          $0["message"]?.string?.contains("untolerated taint {node.kubernetes.io/not-ready: }") == true
+        }
+      })
+    #expect((nodeName(api, "other") ?? "").isEmpty)
+    api.put(.nodes, node("n1"))
+    #expect(await eventually { nodeName(api, "other") == "n1" })
     await scheduler.stop()
     await informers.stop()
   }

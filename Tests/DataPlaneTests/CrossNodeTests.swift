@@ -33,6 +33,24 @@ import Testing
     for index in 0..<2 { #expect(try lab.fragments(index) == []) }
   }
 
+  @Test(arguments: [NetworkMode.vxlan, .auto])
+  func `nodes that have IPv6 addresses alone carry IPv4 pods by the tunnel, at exactly its MTU`(
+    mode: NetworkMode
+  ) async throws {
+    let lab = try TwoNodes("\(mode.rawValue)6", isRouted: false, hasV6: true)
+    let mtu = Int(try lab.addPods(mode))
+    #expect(mtu == 1430)
+    for index in 0..<2 { try await lab.keeper(index, mode).take(nodes: Array(lab.objects.values)) }
+    var node = try RouteSession(inNamespace: lab.nodes[0])
+    let tunnel = try #require(try node.link(named: NodePaths.link))
+    #expect(try node.forwarding(on: tunnel.index).map(\.address.description) == ["2001:db8::2"])
+    for from in 0..<2 {
+      #expect(try lab.send(mtu, from: from) == TwoNodes.podAddresses[from])
+      #expect(try lab.send(mtu + 1, from: from) == nil)
+    }
+    for index in 0..<2 { #expect(try lab.fragments(index) == []) }
+  }
+
   @Test func `what others break is repaired, a node that leaves loses its way, and remove leaves nothing`()
     async throws
   {

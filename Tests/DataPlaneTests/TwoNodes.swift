@@ -18,10 +18,13 @@ final class TwoNodes {
   let nodeAddresses: [String]
   private(set) var objects: [String: Node] = [:]
 
-  /// - Parameter isRouted: the nodes are on links of their own, with a router between.
-  init(_ label: String, isRouted: Bool) throws {
+  /// - Parameters:
+  ///   - isRouted: the nodes are on links of their own, with a router between.
+  ///   - hasV6: the nodes have IPv6 addresses and no others.
+  init(_ label: String, isRouted: Bool, hasV6: Bool = false) throws {
     self.label = "weft-dp-\(getpid())-\(label)"
-    nodeAddresses = ["192.0.2.1", isRouted ? "198.51.100.2" : "192.0.2.2"]
+    nodeAddresses =
+      hasV6 ? ["2001:db8::1", "2001:db8::2"] : ["192.0.2.1", isRouted ? "198.51.100.2" : "192.0.2.2"]
     var made: [String] = []
     func namespace(_ name: String) throws -> String {
       let full = "weft-dp-\(getpid())-\(label)-\(name)"
@@ -42,7 +45,9 @@ final class TwoNodes {
         try session.addRoute(try Self.everything(by: gateway))
       }
     } else {
-      try Self.pair(nodes[0], "eth0", "192.0.2.1/24", nodes[1], "eth0", "192.0.2.2/24")
+      let length = hasV6 ? 64 : 24
+      try Self.pair(
+        nodes[0], "eth0", "\(nodeAddresses[0])/\(length)", nodes[1], "eth0", "\(nodeAddresses[1])/\(length)")
     }
     for (index, name) in ["a", "b"].enumerated() {
       objects[name] = try clusterNode(name, ["10.42.\(index).0/24"], [nodeAddresses[index]])

@@ -77,6 +77,10 @@ extension ControllerSettings {
   /// What the controllers of a server in this process need of it.
   init(of server: ClusterServer) {
     self.init()
+    take(server)
+  }
+
+  mutating func take(_ server: ClusterServer) {
     rootCertificate = server.authorityPEM
     secretToken = { namespace, account, uid, secret in
       try server.secretToken(namespace: namespace, account: account, uid: uid, secret: secret)

@@ -24,19 +24,21 @@ struct ServerCommand: AsyncParsableCommand {
   @Flag(inversion: .prefixedNo, help: "Whether nodes get their blocks of pod addresses from here.")
   var allocateNodeCidrs = true
   @OptionGroup var pods: PodNetworkOptions
+  @OptionGroup(title: "Nodes that fall silent") var lifecycle: NodeLifecycleOptions
   @OptionGroup var loadBalancer: LoadBalancerOptions
   @OptionGroup(title: "Who may ask, and what is written down of it") var authentication: AuthenticationOptions
 
   func run() async throws {
     logging.apply()
     let settings = try settings()
-    let nodeIPAM = try nodeIPAM()
+    var controllerSettings = ControllerSettings()
+    try lifecycle.apply(to: &controllerSettings)
+    controllerSettings.nodeIPAM = try nodeIPAM()
     let signal = Task.detached { await StopSignal.wait() }
     let server = try await ClusterServer.start(settings)
     let informers = server.sharedInformers()
-    var controllerSettings = ControllerSettings(of: server)
+    controllerSettings.take(server)
     controllerSettings.loadBalancerPool = try loadBalancer.pool()
-    controllerSettings.nodeIPAM = nodeIPAM
     let managers = Managers(server: server, informers: informers, settings: controllerSettings)
     if case .shared = settings.store { managers.startWhenLeading() } else { await managers.start() }
     Terminal.say(
