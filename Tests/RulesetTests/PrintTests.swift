@@ -87,6 +87,6 @@ func `a rule prints as nft writes it`(rule: Rule, text: String) {
 @Test func `a value of forty-one bytes is refused and members of a concatenation are padded`() {
   #expect(Datum(bytes: [UInt8](repeating: 1, count: 41)) == nil)
   #expect(Datum(.byte(6), .port(80)).bytes == [6, 0, 0, 0, 0, 80, 0, 0])
-  #expect(Datum(.port(80)).bytes == [0, 80])
+  #expect(Datum(joining: [.port(80)]).bytes == [0, 80])
   #expect(Datum.interface("a-name-of-16-byte") == nil)
 }

@@ -26,7 +26,7 @@ final class LocalNetwork: Sendable {
   private let paths: NodePathKeeper
   private let loops: [Task<Void, Never>]
   private let announcer: LoadBalancerAnnouncer
-  private let events: EventRecorder
+  private let events: ClusterClient.EventRecorder
 
   static func start(
     _ settings: LocalClusterSettings, informers: SharedInformers, nodeAddresses: [IPAddress]
@@ -92,7 +92,8 @@ final class LocalNetwork: Sendable {
     // In force before the first pod can be asked for.
     try await network.synchronise()
     NodeNote(dataFolder: settings.dataFolder, nodeName: settings.nodeName).write()
-    let events = EventRecorder(api: informers.api, component: "kube-proxy", host: settings.nodeName)
+    let events = ClusterClient.EventRecorder(
+      api: informers.api, component: "kube-proxy", host: settings.nodeName)
     self.events = events
     let repairs = RepairReport(nodeName: settings.nodeName, events: events)
     loops = [
