@@ -250,7 +250,7 @@ private func zoneFile(_ rule: String) -> [UInt8] {
 @Suite(.serialized, .timeLimit(.minutes(10))) struct CronJobClusterTests {
   @Test func `a CronJob makes its Job, whose pods run, and remembers when`() async throws {
     var settings = ControllerSettings()
-    settings.clock = { workloadEpoch + 301 }
+    settings.clock = ControllerClock { .init(steady: workloadEpoch + 301, wall: workloadEpoch + 301) }
     let cluster = TestCluster(settings: settings, runsPods: false)
     let finishing = JobClusterTests.finishing(cluster, "Succeeded")
     var cron = CronJobTests().cronJob()

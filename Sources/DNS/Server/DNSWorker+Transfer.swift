@@ -15,7 +15,7 @@ extension DNSWorker {
     var head = QueryHead()
     guard head.read(packet) == .transfer, let question = head.question(packet),
       let client = peer.endpoint?.address,
-      let rule = block.block.transfers.first(where: { $0.zones.contains(question.name) }),
+      let rule = block.block.transfers.first(where: { $0.zones.contains { question.name.isWithin($0) } }),
       rule.clients.isEmpty || rule.clients.contains(where: { $0.contains(client) })
     else { return false }
     let records: [ResourceRecord]

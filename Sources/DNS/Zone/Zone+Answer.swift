@@ -28,13 +28,15 @@ extension Zone {
       reply.extendedError = .notReady
       return .answered
     }
-    switch find(packet, head, authority: index) {
+    let found = find(packet, head, authority: index)
+    if case .respelled = found { reply.isMinimal = true }
+    switch found {
     case .elsewhere: return .elsewhere
     case .nameError:
       reply.flags |= ResponseCode.nameError.rawValue
       writeDenial(head, index, &reply)
     case .emptyName: writeDenial(head, index, &reply)
-    case .node(let group, let node):
+    case .node(let group, let node), .respelled(let group, let node):
       guard let answer = group.answer(node, head.type) else {
         if head.type == .any, node.answers > 0 {
           Self.writeAnyRefusal(settings.ttl, &reply)

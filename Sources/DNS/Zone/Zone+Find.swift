@@ -11,6 +11,8 @@ extension Zone {
     /// The name exists and has no records: names below it do, or it is a namespace.
     case emptyName
     case node(GroupView, GroupView.Node)
+    /// The same under another spelling: additional records point to places in the usual one, and stay out.
+    case respelled(GroupView, GroupView.Node)
     /// A pod's name, made up from its own text.
     case pod(IPAddress)
     /// PTR records, which the zone keeps.
@@ -82,7 +84,7 @@ extension Zone {
       }
       let hash = prefixHash(prefix, seed: seed)
       let node = prefix.withUnsafeBytes { group.find($0.bytes, at: 0, count: $0.count, hash: hash) }
-      return node.map { .node(group, $0) }
+      return node.map { .respelled(group, $0) }
     }
     if prefixLabels == 3, settings.isZonal, label(2).elementsEqual("_zone".utf8) {
       let none = [UInt8]()
@@ -90,7 +92,7 @@ extension Zone {
         return nil
       }
       if label(1).elementsEqual("pin".utf8) { return .emptyName }
-      if label(1).elementsEqual("prefer".utf8) { return .node(group, service) }
+      if label(1).elementsEqual("prefer".utf8) { return .respelled(group, service) }
     }
     return nil
   }

@@ -90,7 +90,7 @@ extension Zone {
       }
       return "\(object) does not exist in \(settings.zone)"
     case .emptyName: return "\(object) exists for the names below it and has no records"
-    case .node(let group, let node):
+    case .node(let group, let node), .respelled(let group, let node):
       guard let answer = group.answer(node, type) else { return "\(object) has no \(type) records" }
       if answer.type == .cname { return "\(object) is an alias (ExternalName)" }
       return "\(object) has \(answer.records) \(type) record\(answer.records == 1 ? "" : "s")"

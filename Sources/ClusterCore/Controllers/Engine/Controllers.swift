@@ -31,6 +31,7 @@ public struct ControllerSettings: Sendable {
   public var podGarbagePeriod: Duration = .seconds(20)
   /// Finished pods kept in the cluster; the oldest above that go. 0 keeps all.
   public var terminatedPodsMax = 12_500
+  /// By which workloads count deadlines and schedules, and silent nodes are judged.
   var clock = ControllerClock.system
   /// Blocks of pod addresses for nodes; nil leaves them to somebody else (kube-controller-manager's
   /// `--allocate-node-cidrs=false`).
@@ -42,8 +43,6 @@ public struct ControllerSettings: Sendable {
   /// What an aggregated API (`GROUP/VERSION`) serves that can be listed and deleted; nil when it does not say.
   /// Without this the content of aggregated APIs is left to them.
   public var aggregatedResources: (@Sendable (_ groupVersion: String) async -> [TrackedResource]?)?
-  /// Seconds since 1970 by which workloads count deadlines and schedules.
-  var clock: @Sendable () -> Int64 = { Timestamp.now().seconds }
   public init() {}
 }
 
@@ -64,7 +63,7 @@ struct ControllerContext: Sendable {
     return context
   }
 
-  var now: Int64 { settings.clock() }
+  var now: Int64 { settings.clock.read().wall }
 
   func queue<Key>(_ name: String) -> WorkQueue<Key> { WorkQueue(name: name, metrics: metrics) }
 }

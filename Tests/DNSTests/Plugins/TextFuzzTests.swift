@@ -1,0 +1,137 @@
+// Text from outside: patterns mean what RE2 means by them, and damaged files never trap.
+
+import Addresses
+import Diagnostics
+import Testing
+
+@testable import DNS
+
+@Test(arguments: [
+  ("^a(b|c)+d$", "abcbd", true), ("^a(b|c)+d$", "ad", false), ("[0-9]{2,3}", "x12y", true),
+  ("^[^.]+$", "a.b", false),
+  ("(?i)WEB", "my-web", true), ("a{2}", "ab", false), ("\\.svc\\.", "a.svc.b", true), ("^$", "", true),
+  ("x*", "", true),
+  ("[\\w-]+", "a-b", true), ("^(a+)+$", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab", false),
+])
+func `a pattern matches what it says`(_ pattern: String, _ text: String, _ isMatch: Bool) throws {
+  #expect(try NamePattern(pattern).matches(Array(text.utf8)) == isMatch)
+}
+
+@Test func `groups are where leftmost alternatives put them`() throws {
+  let text = Array("pod-7.demo".utf8)
+  let groups = try #require(try NamePattern("(?P<name>[a-z]+)-(\\d+)\\.(.*?)$").match(text))
+  #expect(
+    groups.map { $0.map { String(decoding: text[$0], as: UTF8.self) } } == ["pod-7.demo", "pod", "7", "demo"])
+}
+
+@Test(arguments: ["(", "a)", "[a", "*a", "a{2000}", "((a{900}){900})", "(?P<x", "\\", "(?=a)"])
+func `a pattern that cannot be read is an error`(_ pattern: String) {
+  #expect(throws: NamePatternError.self) { try NamePattern(pattern) }
+}
+
+private let corefile = """
+  (base) {
+    errors
+    cache 30 {
+      success 5000
+      prefetch 10 1m 10%
+    }
+  }
+  .:53 10.0.0.0/8 {
+    import base
+    kubernetes cluster.local in-addr.arpa {
+      pods verified
+      ttl 30
+    }
+    rewrite name regex (.*)\\.corp {1}.svc answer auto
+    template IN A x.test {
+      match "^(?P<a>.*)$"
+      answer "{{ .Name }} 60 IN A 10.0.0.1"
+    }
+    acl {
+      block type ANY net 10.0.0.0/8
+    }
+    view v {
+      expr incidr(client_ip(), '10.0.0.0/8') && type() in ['A', 'AAAA'] or not (port() != '53')
+    }
+    forward . 192.0.2.1 {
+      policy sequential
+      max_fails 3
+    }
+    hosts {
+      192.0.2.1 a b
+    }
+  }
+  """
+
+private let zoneFile = """
+  $ORIGIN acme.test.
+  $TTL 1h
+  @ SOA ns hostmaster ( 1 2h 3 ; comment
+    4w 5 )
+  www 60 IN A 192.0.2.1
+   AAAA fd00::1
+  t TXT "a \\" b" c\\046d
+  x TYPE65 \\# 3 000100
+  m MX 10 mail
+  """
+
+private func damaged(_ text: String, _ random: inout SeededRandom) -> String {
+  var bytes = Array(text.utf8)
+  let marks = Array("{}()\"\\#$%@;[]*+?|^'.- \n".utf8)
+  for _ in 0..<Int.random(in: 1..<12, using: &random) where !bytes.isEmpty {
+    let at = Int.random(in: 0..<bytes.count, using: &random)
+    switch Int.random(in: 0..<4, using: &random) {
+    case 0: bytes[at] = UInt8.random(in: 0...255, using: &random)
+    case 1: bytes.remove(at: at)
+    case 2: bytes.insert(marks[Int.random(in: 0..<marks.count, using: &random)], at: at)
+    default:
+      let end = min(bytes.count, at + Int.random(in: 1..<20, using: &random))
+      bytes.insert(contentsOf: bytes[at..<end], at: Int.random(in: 0..<bytes.count, using: &random))
+    }
+  }
+  return String(decoding: bytes, as: UTF8.self)
+}
+
+@Test(arguments: 1...8) func `damaged Corefiles are read or refused with a line`(_ seed: Int) {
+  var random = SeededRandom(state: UInt64(seed))
+  #expect(throws: Never.self) { try Corefile.read(corefile) }
+  for _ in 0..<60 {
+    let text = damaged(corefile, &random)
+    do throws(WeftError) {
+      _ = try Corefile.read(text, environment: ["X": "y"])
+    } catch {
+      #expect(error.code == "DNS0010" && error.object.hasPrefix("Corefile:"), "seed \(seed): \(error)")
+    }
+  }
+}
+
+@Test(arguments: 1...8) func `damaged zone files are read or refused with a line`(_ seed: Int) throws {
+  var random = SeededRandom(state: UInt64(seed))
+  let origin = try #require(DomainName("acme.test"))
+  let whole = try ZoneText.records(zoneFile, origin: origin)
+  #expect(whole.count == 6)
+  #expect(whole.last?.owner == DomainName("m.acme.test"))
+  for _ in 0..<150 {
+    let text = damaged(zoneFile, &random)
+    if let zone = try? ServedZone(text, zone: origin) {
+      for name in ["www.acme.test", "acme.test", "nothing.acme.test"].compactMap({ DomainName($0) }) {
+        let reply = zone.answer(Message.Question(name: name, type: .a))
+        #expect((reply?.encoded.count ?? 0) < 65536)
+      }
+    }
+  }
+}
+
+@Test(arguments: 1...8) func `random patterns and expressions neither trap nor run away`(_ seed: Int) {
+  var random = SeededRandom(state: UInt64(seed))
+  let text = Array("web-7.demo.svc.cluster.local.".utf8)
+  for _ in 0..<150 {
+    if let pattern = try? NamePattern(damaged("^(a|b)*[a-z]{1,3}(?P<n>\\d+)?\\..*(x+x+)+$", &random)) {
+      _ = pattern.match(text)
+    }
+    _ = try? ViewParser.parse(
+      damaged("incidr(client_ip(), '10.0.0.0/8') && (type() in ['A'] || !do())", &random))
+    _ = try? TemplateText(damaged("{{ .Name }} 60 IN A {{ index .Match 1 }}", &random), groups: ["a"])
+  }
+}
