@@ -1,5 +1,7 @@
 // HTTP as it is on the wire: both versions, no certificate, too much of everything.
 
+import ClusterClient
+import ClusterObjects
 import ClusterServer
 import Glibc
 import Testing
@@ -52,6 +54,36 @@ private func curl(
         server, folder, "/api/v1/namespaces/default/configmaps",
         ["-H", "content-type: application/json", "--data-binary", "@\(folder)/big"])
       #expect(run.output.contains("RequestEntityTooLarge"), "\(run.output)\(run.errors)")
+    }
+  }
+
+  @Test(arguments: ["--http1.1", "--http2"])
+  func `a list of megabytes is whole, also for who reads slowly`(flag: String) async throws {
+    try await withServer { server, folder in
+      let api = server.client(user: "test", groups: ["system:masters"])
+      for number in 0..<12 {
+        let map: JSON = [
+          "apiVersion": "v1", "kind": "ConfigMap",
+          "metadata": ["name": JSON("large-\(number)"), "namespace": "default"],
+          "data": ["text": JSON(String(repeating: "\(number % 10)", count: 500_000))],
+        ]
+        _ = try await api.create(.configMaps, map)
+      }
+      // The connection lives on afterwards: the second answer comes over it.
+      let run = try await curl(
+        server, folder, "/api/v1/namespaces/default/configmaps",
+        [
+          flag, "--limit-rate", "6M", "-o", "\(folder)/list", "\(server.address)/version", "-o",
+          "\(folder)/after",
+        ])
+      #expect(run.errors.isEmpty && run.output.contains("200"), "\(run.output)\(run.errors)")
+      let list = try JSON(parsing: Program.read("\(folder)/list"))
+      let texts = list["items"]?.array?.filter {
+        $0["metadata"]?["name"]?.string?.hasPrefix("large-") ?? false
+      }
+      #expect(texts?.count == 12)
+      #expect(texts?.allSatisfy { $0["data"]?["text"]?.string?.utf8.count == 500_000 } ?? false)
+      #expect(Program.read("\(folder)/after").contains("gitVersion"))
     }
   }
 

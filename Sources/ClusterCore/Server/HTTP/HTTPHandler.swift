@@ -30,6 +30,8 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler, @uncheck
   private var waiting: [(HTTPRequestHead, [UInt8], Bool)] = []
   private var writer: StreamWriter?
   private var streamed = Ending()
+  private var large: LargeAnswer?
+  private var largeIsLast = false
   private var context: ChannelHandlerContext?
   private var stream: RequestStream?
   private var bodyWriter: BodyWriter?
@@ -221,6 +223,11 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler, @uncheck
       headers.add(name: "content-length", value: String(bytes.readableBytes))
       if isLast { headers.add(name: "connection", value: "close") }
       send(.head(HTTPResponseHead(version: head.version, status: response.status, headers: headers)), channel)
+      if !isHead, bytes.readableBytes > LargeAnswer.partBytes {
+        large = LargeAnswer(bytes)
+        (streamed, largeIsLast) = (Ending(head), isLast)
+        return writeLarge(channel)
+      }
       if !isHead, bytes.readableBytes > 0 { send(.body(.byteBuffer(bytes)), channel) }
       finish(Ending(head), channel, isLast: isLast)
     case .stream(let attach):
@@ -232,6 +239,17 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler, @uncheck
       streamed = Ending(head)
       attach(writer)
     }
+  }
+
+  /// Goes on with a large answer as far as the connection takes it.
+  private func writeLarge(_ channel: any Channel) {
+    while channel.isWritable, channel.isActive, let part = large?.begin() {
+      channel.writeAndFlush(HTTPServerResponsePart.body(.byteBuffer(part)), promise: nil)
+      large?.wrote()
+    }
+    guard large?.isWhole ?? false else { return }
+    large = nil
+    finish(streamed, channel, isLast: largeIsLast)
   }
 
   private func send(_ part: HTTPServerResponsePart, _ channel: any Channel) {
@@ -256,12 +274,14 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler, @uncheck
     if context.channel.isWritable {
       writer?.resume()
       bodyWriter?.onWritable?()
+      if large != nil { writeLarge(context.channel) }
     }
     context.fireChannelWritabilityChanged()
   }
 
   func channelInactive(context: ChannelHandlerContext) {
     bodyTimer?.cancel()
+    large = nil
     writer?.closed()
     writer = nil
     let stream = stream
