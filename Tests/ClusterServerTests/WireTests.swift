@@ -70,15 +70,13 @@ private func curl(
         _ = try await api.create(.configMaps, map)
       }
       // The connection lives on afterwards: the second answer comes over it.
+      let list = "\(server.address)/api/v1/namespaces/default/configmaps"
       let run = try await curl(
-        server, folder, "/api/v1/namespaces/default/configmaps",
-        [
-          flag, "--limit-rate", "6M", "-o", "\(folder)/list", "\(server.address)/version", "-o",
-          "\(folder)/after",
-        ])
+        server, folder, "/version",
+        [flag, "--limit-rate", "6M", "-o", "\(folder)/list", list, "-o", "\(folder)/after"])
       #expect(run.errors.isEmpty && run.output.contains("200"), "\(run.output)\(run.errors)")
-      let list = try JSON(parsing: Program.read("\(folder)/list"))
-      let texts = list["items"]?.array?.filter {
+      let answer = try JSON(parsing: Program.read("\(folder)/list"))
+      let texts = answer["items"]?.array?.filter {
         $0["metadata"]?["name"]?.string?.hasPrefix("large-") ?? false
       }
       #expect(texts?.count == 12)
