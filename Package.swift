@@ -191,7 +191,7 @@ let modules: [Module] = [
     exclude: ["run.sh", "written.sh", "Written"]),
   Module(
     name: "ProxyWriteBenchmark", path: "Benchmarks/Proxy/Written", kind: .executable,
-    on: ["Proxy", "ClusterClient", "ClusterObjects", "KernelNftables", "Ruleset"], tests: false),
+    on: ["Addresses", "Proxy", "ClusterClient", "ClusterObjects", "KernelNftables", "Ruleset"], tests: false),
   Module(
     name: "StoreBenchmark", path: "Benchmarks/Store", kind: .executable,
     on: ["ClusterStore", "ClusterStoreEtcd", "Diagnostics"], tests: false, exclude: ["run.sh"]),

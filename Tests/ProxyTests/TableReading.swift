@@ -7,10 +7,16 @@ import Ruleset
 struct TableReading {
   let table: InForce.TableInForce
   private let names: ChainNames
+  private let backends: [Datum: Element]
+  private let affinityPicks: [Datum: Element]
+  private let affinityEndpoints: [Datum: Element]
 
   init(table: InForce.TableInForce, names: ChainNames = ChainNames()) {
     self.table = table
     self.names = names
+    backends = table.sets["backends"]?.elements ?? [:]
+    affinityPicks = table.sets["aff-pick"]?.elements ?? [:]
+    affinityEndpoints = table.sets["aff-ep"]?.elements ?? [:]
   }
 
   /// Names of chains that have been read.
@@ -64,19 +70,23 @@ struct TableReading {
     guard case .verdict(.goto(let chain))? = elements("class")[.number(mark & ProxyMark.classMask)]?.value,
       let balancing = names.balancing(chain), table.chains[chain] != nil
     else { return ["no class": 1] }
-    var counts: [String: Int] = [:]
+    // A Maglev table has hundreds of slots and a few endpoints: those are put into words once.
+    var counts: [Datum: Int] = [:]
     for slot in 0..<balancing.slots {
       let key = Datum(.number(id), .number(UInt32(slot)))
-      var found = elements("backends")[key]
+      var found = backends[key]
       if case .affinity = balancing.method {
-        found = elements("aff-pick")[key].flatMap { elements("aff-ep")[.number(self.mark($0))] }
+        found = affinityPicks[key].flatMap { affinityEndpoints[.number(self.mark($0))] }
       }
-      guard case .data(let data)? = found?.value, let address = IPAddress(bytes: data.slice(0..<4).bytes)
-      else {
-        return ["slot \(slot) of \(chain) is empty": 1]
-      }
-      counts["\(address):\(UInt16(data[4]) << 8 | UInt16(data[5]))", default: 0] += 1
+      guard case .data(let data)? = found?.value else { return ["slot \(slot) of \(chain) is empty": 1] }
+      counts[data, default: 0] += 1
     }
-    return balancing.method == .maglev ? counts.mapValues { _ in 1 } : counts
+    var texts: [String: Int] = [:]
+    for (data, count) in counts {
+      guard let address = IPAddress(bytes: data.slice(0..<4).bytes) else { return ["\(data.bytes)": 1] }
+      let text = "\(address):\(UInt16(data[4]) << 8 | UInt16(data[5]))"
+      texts[text] = balancing.method == .maglev ? 1 : count
+    }
+    return texts
   }
 }

@@ -1,10 +1,12 @@
 // How long a change takes from the API to the kernel, both ends seen from outside. See README.md.
 
+import Addresses
 import ClusterClient
 import ClusterObjects
 import Glibc
 import KernelNftables
 import Proxy
+import Ruleset
 
 func say(_ key: String, _ value: Double) {
   var text = "\(key) \((value * 1000).rounded() / 1000)\n"
