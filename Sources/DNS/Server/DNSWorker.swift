@@ -290,8 +290,7 @@ final class DNSWorker {
 
   /// Limits how often one network gets one reply. False when nothing is sent.
   func mayLeave(_ reply: inout Reply, _ peer: SocketAddress) -> Bool {
-    let network = peer.length > 16 ? peer.addressBits >> 72 : peer.addressBits >> 8
-    var key = limiterSeed ^ UInt64(truncatingIfNeeded: network) &* 0x9e37_79b9_7f4a_7c15
+    var key = limiterSeed ^ UInt64(truncatingIfNeeded: peer.networkBits) &* 0x9e37_79b9_7f4a_7c15
     key ^= UInt64(reply.code.rawValue) << 48
     if reply.code == .noError, reply.count > Header.byteCount {
       let name = UnsafeRawBufferPointer(
@@ -329,8 +328,20 @@ final class DNSWorker {
 extension SocketAddress {
   /// The address as a number, an IPv4 one in the low 32 bits.
   var addressBits: UInt128 {
-    if length <= 16 { return UInt128(UInt32(bigEndian: storage.sin6_flowinfo)) }
-    return withUnsafeBytes(of: storage.sin6_addr) { UInt128(bigEndian: $0.loadUnaligned(as: UInt128.self)) }
+    switch endpoint?.address {
+    case .v4(let four): UInt128(four.bits)
+    case .v6(let six): six.bits
+    case nil: 0
+    }
+  }
+
+  /// The network replies are counted for: /24, or /56.
+  var networkBits: UInt128 {
+    switch endpoint?.address {
+    case .v4(let four): UInt128(four.bits >> 8)
+    case .v6(let six): six.bits >> 72
+    case nil: 0
+    }
   }
 }
 

@@ -95,12 +95,17 @@ func `a cookie is good for an hour, from its address alone`(_ age: Int, _ isKnow
     settings.responseSlip = 1
     let metrics = Metrics()
     try withServer(settings, metrics: metrics) { _, port in
-      // dig comes back over TCP after a cut reply, so that even a limited client is answered.
-      for _ in 0..<8 { #expect(dig(port, "web.demo.svc.cluster.local A +short +nocookie") == "10.43.0.20\n") }
-      let limited = metrics.text().split(separator: "\n").first {
-        $0.hasPrefix("weft_dns_rate_limited_total")
+      // dig comes back over TCP after a cut reply, so that even a limited client is answered. One dig asks many times; where
+      // the machine is so slow that each falls into a second of its own, another does.
+      var limited = 0.0
+      for _ in 0..<20 where limited == 0 {
+        let many = String(repeating: "web.demo.svc.cluster.local A ", count: 20)
+        let out = dig(port, "+short +nocookie \(many)")
+        #expect(out == String(repeating: "10.43.0.20\n", count: 20), "\(out)")
+        let line = metrics.text().split(separator: "\n").first { $0.hasPrefix("weft_dns_rate_limited_total") }
+        limited = (line?.split(separator: " ").last).flatMap { Double($0) } ?? 0
       }
-      #expect((limited?.split(separator: " ").last).flatMap { Double($0) } ?? 0 >= 1)
+      #expect(limited >= 1)
     }
     var limiter = ResponseLimiter(rate: 2, slip: 2)
     let verdicts = (0..<6).map { _ in limiter.verdict(9, second: 1) }
@@ -119,13 +124,12 @@ func `a cookie is good for an hour, from its address alone`(_ age: Int, _ isKnow
         upstreams: [SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), upstream.port)], timeoutMilliseconds: 400)
     ]
     try withServer(settings) { _, port in
-      // The probe for loops is asked once by itself.
       let before = upstream.queries
       let query = DomainName("silent.interwebs.test") ?? .root
       let replies = try exchange(port, (1...5).map { Message(query: query, .a, id: $0).encoded }, replies: 5)
       #expect(Set(replies.map(\.id)) == [1, 2, 3, 4, 5])
-      // Each of the attempts is one question; five questions would be five of each.
-      #expect(upstream.queries - before <= UInt64(ForwardExchange.attemptsMax) + 2)
+      // Three attempts, a probe for loops and a health check or two; unshared it would be fifteen attempts.
+      #expect(upstream.queries - before < 10)
     }
   }
 
