@@ -33,10 +33,17 @@ failures=0
 in_node() { nsenter --net="/run/netns/$node" -- "$@"; }
 podman() { in_node "$tools/usr/bin/podman" "$@"; }
 leftovers() {
-  ip -n $node -o link 2>/dev/null | grep -oE '(vp|ifb|veth)[^:@]*' || true
-  find "$work/leases" $podman_leases -path '*/leases/*' -type f 2>/dev/null || true
+  ip -n $node -o link 2>&1 | grep -v 'Peer netns' | grep -oE '(vp|ifb|veth)[^:@]*' || true
+  find "$work/leases" $podman_leases -path '*/leases/*:*' -type f 2>/dev/null || true
   in_node nft list ruleset | grep -E 'dnat to|CNI-DN' || true
 }
+nothing_stays() {
+  local left
+  left=$(leftovers)
+  echo "$left"
+  [ -z "$left" ]
+}
+hello='printf "GET / HTTP/1.0\r\n\r\n" | nc -w 5 $0 $1 | grep "hello from a container"'
 finish() {
   podman rm -f -a -t 0 >/dev/null 2>&1 || true
   ip netns del $node 2>/dev/null || true
@@ -58,7 +65,7 @@ ip -n $node link set lo up
 mkdir -p "$work"/{bin,net.d,image/bin,image/tmp,image/etc,image/www,leases}
 for name in bridge host-local portmap firewall tuning loopback weft-cni; do ln -s "$plugin" "$work/bin/$name"; done
 cp "$(command -v busybox)" "$work/image/bin/busybox"
-for name in sh sleep ip ping httpd wget cat; do ln -s busybox "$work/image/bin/$name"; done
+for name in sh sleep ip ping httpd nc grep; do ln -s busybox "$work/image/bin/$name"; done
 echo "hello from a container" >"$work/image/www/index.html"
 
 cat >"$work/storage.conf" <<CONF
@@ -112,14 +119,14 @@ round() { # NETWORK BRIDGE PREFIX PORT
   expect "$network: an address of the list's range: $address" test "${address#"$prefix"}" != "$address"
   expect "$network: the bridge $bridge is there" ip -n $node link show dev "$bridge"
   expect "$network: one container reaches the other" \
-    podman exec "$network-two" /bin/wget -qO- -T 5 "http://$address/"
+    podman exec "$network-two" /bin/sh -c "$hello" "$address" 80
   expect "$network: a container reaches the gateway" podman exec "$network-two" /bin/ping -c1 -W2 "${prefix}0.1"
   expect "$network: the published port leads to the container" \
-    in_node busybox wget -qO- -T 5 "http://$(ip -n $node -o -4 addr show dev "$bridge" | grep -oE 'inet [0-9.]+' | cut -c6-):$port/"
+    in_node busybox sh -c "$hello" "${prefix}0.1" "$port"
   expect "$network: a restarted container is attached again" podman restart -t 0 "$network-one"
   expect "$network: ... and answers" podman exec "$network-one" /bin/ping -c1 -W2 "${prefix}0.1"
   podman rm -f -t 0 "$network-one" "$network-two" >/dev/null
-  expect "$network: nothing stays" test -z "$(leftovers)"
+  expect "$network: nothing stays" nothing_stays
 }
 round podman cni-podman0 10.88. 8080
 round weft cni0 10.97. 8081
