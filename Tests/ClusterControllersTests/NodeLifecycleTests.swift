@@ -344,6 +344,7 @@ private func taints(_ node: JSON?) -> [String] {
     #expect(
       cluster.get(.pods, "impatient")?.condition("DisruptionTarget")?["reason"] == "DeletionByTaintManager")
     #expect(await eventually { reasons(api).isSuperset(of: ["NodeNotReady", "TaintManagerEviction"]) })
+    #expect(await eventually { cluster.metrics.text().contains("weft_taint_eviction_waiting_pods 1") })
     try await revive("n1", cluster)
     #expect(await eventually { taints(cluster.get(.nodes, "n1", "")).isEmpty })
     #expect(
@@ -381,6 +382,8 @@ private func taints(_ node: JSON?) -> [String] {
       }
     }
     try await informers.waitForSync()
+    // Nobody says that a node goes who has not seen it come.
+    #expect(await eventually { reasons(api).contains("RegisteredNode") })
     api.remove(.nodes, ObjectKey("", "n1"))
     #expect(await eventually { cluster.pods().isEmpty })
     #expect(await eventually { saw.withLock { $0 } })

@@ -35,6 +35,8 @@ final class TestCluster: Sendable {
   let api = MemoryClusterAPI()
   let informers: SharedInformers
   let controllers: ControllersHandle
+  /// Of the controllers.
+  let metrics = Metrics()
   private let nodeInformers: SharedInformers
   private let nodeRegistration: InformerRegistration
 
@@ -42,7 +44,7 @@ final class TestCluster: Sendable {
     var times = InformerSettings()
     times.retry = RetryPolicy(initial: .milliseconds(1), maximum: .milliseconds(20))
     informers = SharedInformers(api: api, settings: times, metrics: Metrics())
-    controllers = startControllers(api: api, informers: informers, settings: settings, metrics: Metrics())
+    controllers = startControllers(api: api, informers: informers, settings: settings, metrics: metrics)
     nodeInformers = SharedInformers(api: api, settings: times, metrics: Metrics())
     let api = api
     let address = Atomic<Int>(0)

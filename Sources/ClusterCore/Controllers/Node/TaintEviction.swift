@@ -51,6 +51,17 @@ func taintEvictionController(_ context: ControllerContext) -> Controller {
   let times = Mutex(TaintTimes())
   /// Pods that are to go later.
   let scheduled = Mutex(Set<ObjectKey>())
+  let waiting = context.metrics.gauge(
+    "weft_taint_eviction_waiting_pods", "Pods that go when their tolerationSeconds are over."
+  ).child()
+  /// Returns whether the pod was to go later.
+  @Sendable func schedule(_ key: ObjectKey, _ isLater: Bool) -> Bool {
+    scheduled.withLock { scheduled in
+      let before = isLater ? !scheduled.insert(key).inserted : scheduled.remove(key) != nil
+      waiting.set(Double(scheduled.count))
+      return before
+    }
+  }
   let deletions = context.metrics.counter(
     "taint_eviction_controller_pod_deletions_total", "Pods deleted for a taint."
   ).child()
@@ -77,7 +88,7 @@ func taintEvictionController(_ context: ControllerContext) -> Controller {
     pods.onChange { changes in
       for change in changes {
         guard let pod = change.new else {
-          scheduled.withLock { _ = $0.remove(change.key) }
+          _ = schedule(change.key, false)
           continue
         }
         let isNews =
@@ -100,7 +111,7 @@ func taintEvictionController(_ context: ControllerContext) -> Controller {
       return planTaintEviction(pod, taints: taints, bound: bound) { times.time(name, $0) ?? now.steady }
     }
     guard let due else {
-      if scheduled.withLock({ $0.remove(key) }) != nil {
+      if schedule(key, false) {
         context.events.record(
           pod, "Normal", "TaintManagerEviction", "Cancelling deletion of Pod \(key)",
           from: "taint-eviction-controller")
@@ -108,7 +119,7 @@ func taintEvictionController(_ context: ControllerContext) -> Controller {
       return nil
     }
     if due > now.steady {
-      scheduled.withLock { _ = $0.insert(key) }
+      _ = schedule(key, true)
       return .seconds(due - now.steady)
     }
     context.events.record(
@@ -117,7 +128,7 @@ func taintEvictionController(_ context: ControllerContext) -> Controller {
     try await context.disrupt(
       pod, reason: "DeletionByTaintManager", message: "Taint manager: deleting due to NoExecute taint")
     try await context.api.deleteIfPresent(.pods, key, options: DeleteOptions(uid: pod.uid))
-    scheduled.withLock { _ = $0.remove(key) }
+    _ = schedule(key, false)
     deletions.increment()
     duration.observe(Double(now.steady - due))
     return nil
