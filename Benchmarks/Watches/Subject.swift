@@ -7,8 +7,8 @@ protocol Subject: Sendable {
   func watch() -> (headers: [(String, String)], body: [UInt8]?, staysOpen: Bool)
   /// Makes key `number`, before the watches.
   func create(_ number: Int) -> (headers: [(String, String)], body: [UInt8])
-  /// Writes key `number`; the value carries the time.
-  func write(_ number: Int, time: Int) -> (headers: [(String, String)], body: [UInt8])
+  /// Writes key `number`; the value carries the time and `serial`: a value that is written twice would be no event.
+  func write(_ number: Int, serial: Int, time: Int) -> (headers: [(String, String)], body: [UInt8])
 }
 
 /// What an event carries besides its time: a small object's worth.
@@ -32,11 +32,11 @@ struct WeftSubject: Subject {
       ("authorization", "Bearer \(token)"), ("content-type", "application/json"),
     ]
   }
-  private func body(_ number: Int, _ time: Int) -> [UInt8] {
+  private func body(_ number: Int, _ serial: Int, _ time: Int) -> [UInt8] {
     Array(
       """
       {"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"tick-\(number)","labels":{"watched":"yes"}},\
-      "data":{"at":"@time=\(time);","filling":"\(filling)"}}
+      "data":{"at":"@time=\(time);\(serial)","filling":"\(filling)"}}
       """.utf8)
   }
 
@@ -44,10 +44,10 @@ struct WeftSubject: Subject {
     (headers("GET", collection + "?watch=1&allowWatchBookmarks=true&labelSelector=watched%3Dyes"), nil, false)
   }
   func create(_ number: Int) -> (headers: [(String, String)], body: [UInt8]) {
-    (headers("POST", collection), body(number, 0))
+    (headers("POST", collection), body(number, 0, 0))
   }
-  func write(_ number: Int, time: Int) -> (headers: [(String, String)], body: [UInt8]) {
-    (headers("PUT", collection + "/tick-\(number)"), body(number, time))
+  func write(_ number: Int, serial: Int, time: Int) -> (headers: [(String, String)], body: [UInt8]) {
+    (headers("PUT", collection + "/tick-\(number)"), body(number, serial, time))
   }
 }
 
@@ -79,10 +79,12 @@ struct EtcdSubject: Subject {
     let range = field(1, Array("/watched/".utf8)) + field(2, Array("/watched0".utf8))
     return (headers("/etcdserverpb.Watch/Watch"), message(field(1, range)), true)
   }
-  func create(_ number: Int) -> (headers: [(String, String)], body: [UInt8]) { write(number, time: 0) }
-  func write(_ number: Int, time: Int) -> (headers: [(String, String)], body: [UInt8]) {
+  func create(_ number: Int) -> (headers: [(String, String)], body: [UInt8]) {
+    write(number, serial: 0, time: 0)
+  }
+  func write(_ number: Int, serial: Int, time: Int) -> (headers: [(String, String)], body: [UInt8]) {
     // As many bytes as Weft's object, which carries its metadata.
-    let value = Array("@time=\(time);\(filling)\(filling)\(filling)".utf8)
+    let value = Array("@time=\(time);\(serial)\(filling)\(filling)\(filling)".utf8)
     let put = field(1, Array("/watched/tick-\(number)".utf8)) + field(2, value)
     return (headers("/etcdserverpb.KV/Put"), message(put))
   }

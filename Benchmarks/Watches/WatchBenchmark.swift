@@ -85,7 +85,7 @@ import NIOPosix
       let due = start + Int(Double(number) * 1000 / rate)
       while milliseconds() < due { try await Task.sleep(for: .milliseconds(1)) }
       writerChannel.eventLoop.execute {
-        let (headers, body) = subject.write(number % keys, time: milliseconds())
+        let (headers, body) = subject.write(number % keys, serial: number, time: milliseconds())
         writer.request(headers, body: body)
       }
     }
