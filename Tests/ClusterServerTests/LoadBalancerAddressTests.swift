@@ -52,7 +52,7 @@ import Testing
       // Who is no load balancer any more has neither address nor condition.
       var plain = try await admin.get(.services, namespace: "default", name: "ours")
       plain.set("ClusterIP", at: "spec", "type")
-      _ = try await admin.update(.services, plain, options: WriteOptions())
+      _ = try await admin.update(.services, plain, subresource: nil, options: WriteOptions())
       try await eventually {
         guard let now = try await services()["ours"] else { return false }
         return !now.isAnnouncedByNodes && now.at("status", "loadBalancer", "ingress") == nil
