@@ -94,11 +94,11 @@ public struct ProxyPlanner: Sendable {
     var delta = ProxyDelta()
     for index in families.indices {
       families[index].take(open)
-      var table = TableDelta(ProxyTables.id(families[index].family))
+      var table: TableDelta? = TableDelta(ProxyTables.id(families[index].family))
       for (key, state) in counted.sorted(by: { $0.key < $1.key }) {
         families[index].replace(key, state, at: place, &table, &delta.flows)
       }
-      if !table.isEmpty { delta.tables.append(table) }
+      if let table, !table.isEmpty { delta.tables.append(table) }
     }
     return delta
   }
