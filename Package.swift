@@ -255,7 +255,8 @@ let pluginSettings: [SwiftSetting] = [
 /// Static, so that it starts in a third of the time; and what a call runs through lies together in the file, in the order of
 /// `functions.txt`: the kernel maps 64 KiB around each page that is touched, and the standard library is spread over 5 MiB.
 let pluginLink = [
-  "-static-executable", "-use-ld=lld", "-Xlinker", "--no-warn-symbol-ordering", "-Xlinker",
+  "-static-executable", "-use-ld=lld", "-Xlinker", "--no-rosegment", "-Xlinker", "--no-warn-symbol-ordering",
+  "-Xlinker",
   "--symbol-ordering-file=\(Context.packageDirectory)/Sources/weft-cni/functions.txt",
 ]
 

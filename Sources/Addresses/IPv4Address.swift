@@ -62,6 +62,20 @@ public struct IPv4Address: Hashable, Sendable, Comparable {
 extension IPv4Address: CustomStringConvertible, LosslessStringConvertible {
   public init?(_ description: String) { self.init(description[...]) }
   public var description: String {
-    "\(bits >> 24).\(bits >> 16 & 0xff).\(bits >> 8 & 0xff).\(bits & 0xff)"
+    String(unsafeUninitializedCapacity: 15) { text in
+      var length = 0
+      func append(_ byte: UInt8) {
+        text[length] = byte
+        length += 1
+      }
+      for shift in [UInt32(24), 16, 8, 0] {
+        let number = UInt8(truncatingIfNeeded: bits >> shift)
+        if number >= 100 { append(0x30 + number / 100) }
+        if number >= 10 { append(0x30 + number / 10 % 10) }
+        append(0x30 + number % 10)
+        if shift > 0 { append(UInt8(ascii: ".")) }
+      }
+      return length
+    }
   }
 }

@@ -52,10 +52,10 @@ extension BridgePlugin {
   /// networks when no routes are listed.
   func podPaths(_ lease: Lease) -> [CNIResult.Path] {
     var paths: [CNIResult.Path] = []
-    var families: Set<IPFamily> = []
-    for (address, gateway) in zip(lease.addresses, lease.gateways) {
+    for (index, (address, gateway)) in zip(lease.addresses, lease.gateways).enumerated() {
       let family = address.address.family
-      guard families.insert(family).inserted else { continue }
+      // The first address of each family.
+      guard !lease.addresses[..<index].contains(where: { $0.address.family == family }) else { continue }
       let zero: IPAddress = family == .v4 ? .v4(IPv4Address(bits: 0)) : .v6(IPv6Address(bits: 0))
       guard let everywhere = IPPrefix(zero, length: 0) else { continue }
       let isReference = call.program == "bridge" || call.program == "ptp"

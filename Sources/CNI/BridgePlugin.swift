@@ -233,7 +233,5 @@ func unlessExisting(_ create: () throws(NetlinkError) -> Void) throws(NetlinkErr
 
 /// The node's end of an attachment: `vp` and 13 hexadecimal digits, so that rules can match `vp*`.
 public func hostInterfaceName(containerID: String, ifname: String) -> String {
-  let hash = Hash.scatter(Hash.add("\(containerID)/\(ifname)", to: Hash.start))
-  let digits = String(hash >> 12, radix: 16)
-  return "vp" + String(repeating: "0", count: 13 - digits.utf8.count) + digits
+  "vp" + Hash.digits(Hash.scatter(Hash.add("\(containerID)/\(ifname)", to: Hash.start)) >> 12, 13)
 }

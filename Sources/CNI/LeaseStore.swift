@@ -153,11 +153,13 @@ public struct LeaseStore: Sendable {
 
   /// Opens the index of each range set; the first of them that cannot be trusted makes the leases be read.
   private func openPools() throws(CNIError) -> [AddressPool] {
-    let bootID = Array(Self.bootID.utf8.filter { $0 != UInt8(ascii: "-") }.prefix(32))
-    let short = stride(from: 0, to: bootID.count - 1, by: 2).map { index in
-      UInt8(String(decoding: bootID[index...index + 1], as: UTF8.self), radix: 16) ?? 0
+    var name = [UInt8](repeating: 0, count: 16)
+    var place = 0
+    for byte in Self.bootID.utf8 where byte != UInt8(ascii: "-") && place < 32 {
+      let digit = byte <= UInt8(ascii: "9") ? byte &- 0x30 : (byte | 0x20) &- 0x57
+      name[place / 2] = name[place / 2] << 4 | digit & 0xf
+      place += 1
     }
-    let name = Array((short + [UInt8](repeating: 0, count: 16)).prefix(16))
     var pools: [AddressPool] = []
     for (index, space) in spaces.enumerated() {
       pools.append(

@@ -67,20 +67,27 @@ final class Server: Sendable {
         pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { raw in
           if isDatagram {
             guard recvfrom(listener, &buffer, buffer.count, 0, raw, &length) >= 0 else { return }
+            note(raw)
             _ = sendto(listener, words, words.count, 0, raw, length)
           } else {
             let connection = accept(listener, raw, &length)
             guard connection >= 0 else { return }
+            note(raw)
             _ = send(connection, words, words.count, Int32(MSG_NOSIGNAL))
             close(connection)
           }
         }
       }
-      let bytes = withUnsafeBytes(of: peer.sin6_addr) { [UInt8]($0) }
-      let isFour = bytes.prefix(10).allSatisfy { $0 == 0 } && bytes[10] == 0xff
-      let address = isFour ? IPAddress(bytes: Array(bytes[12...])) : IPAddress(bytes: bytes)
-      seen.withLock { $0.append(address.map { "\($0)" } ?? "") }
     }
+  }
+
+  /// Before it is answered: who has the answer may ask for the list at once.
+  private func note(_ peer: UnsafePointer<sockaddr>) {
+    // `sockaddr_in6`: the address stands behind family, port and flow.
+    let bytes = [UInt8](UnsafeRawBufferPointer(start: UnsafeRawPointer(peer) + 8, count: 16))
+    let isFour = bytes.prefix(10).allSatisfy { $0 == 0 } && bytes[10] == 0xff
+    let address = isFour ? IPAddress(bytes: Array(bytes[12...])) : IPAddress(bytes: bytes)
+    seen.withLock { $0.append(address.map { "\($0)" } ?? "") }
   }
 
   /// What `address` answers in the calling thread's namespace; empty when nothing does within two seconds.

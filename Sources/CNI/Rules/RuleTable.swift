@@ -40,9 +40,18 @@ struct RuleOwner {
 extension Hash {
   /// 16 hexadecimal digits that stand for a text.
   static func short(_ text: String) -> String {
-    let hash = scatter(add(text, to: start))
-    let digits = String(hash, radix: 16)
-    return String(repeating: "0", count: 16 - digits.utf8.count) + digits
+    digits(scatter(add(text, to: start)), 16)
+  }
+
+  /// The last `count` hexadecimal digits. By hand: the library's way with radixes is generic, and slow to start.
+  static func digits(_ value: UInt64, _ count: Int) -> String {
+    String(unsafeUninitializedCapacity: count) { text in
+      for index in 0..<count {
+        let digit = UInt8(truncatingIfNeeded: value >> UInt64(4 * (count - 1 - index))) & 0xf
+        text[index] = digit < 10 ? 0x30 + digit : 0x57 + digit
+      }
+      return count
+    }
   }
 
   /// FNV's low bits mix best at the bottom; spread them before cutting.
