@@ -3,6 +3,7 @@
 import ClusterObjects
 import Crypto
 import Diagnostics
+import FoundationEssentials
 import FuzzLab
 import SwiftASN1
 import Testing
