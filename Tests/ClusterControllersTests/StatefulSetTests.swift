@@ -8,7 +8,8 @@ import Testing
 @testable import ClusterControllers
 
 @Suite struct StatefulSetTests {
-  /// Applies plans until nothing changes; every pod runs as soon as it exists. Returns what was done, in order.
+  /// Applies plans until nothing changes; every pod runs as soon as it exists. Returns what was done, in
+  /// order.
   func settle(
     _ set: inout JSON, _ world: inout PodWorld, current: JSON, update: JSON, mostMissing: Int? = nil
   ) -> [String] {

@@ -1,5 +1,5 @@
-// Requests for certificates: whose may be signed by the cluster's authority, which are approved without a person, and
-// when each is forgotten. Pure.
+// Requests for certificates: whose may be signed by the cluster's authority, which are approved without a
+// person, and when each is forgotten. Pure.
 
 import ClusterClient
 import ClusterObjects
@@ -85,8 +85,8 @@ private func nodeSubjectObjection(_ asked: RequestedCertificate) -> String? {
     ? nil : "subject common name does not begin with system:node:"
 }
 
-/// The permission that approves a node's request for a client certificate without a person, and what is then said; nil for
-/// all other requests.
+/// The permission that approves a node's request for a client certificate without a person, and what is
+/// then said; nil for all other requests.
 func autoApproval(_ spec: JSON, _ asked: RequestedCertificate) -> [(subresource: String, message: String)] {
   guard spec["signerName"]?.string == SignerNames.node,
     signerObjection(SignerNames.node, asked, usages: spec["usages"]?.elements.compactMap(\.string) ?? [])

@@ -1,5 +1,5 @@
-// The next step of a CronJob. Pure: the CronJob, its Jobs and the time in; a Job to make, Jobs to delete and the
-// status out.
+// The next step of a CronJob. Pure: the CronJob, its Jobs and the time in; a Job to make, Jobs to delete
+// and the status out.
 
 import ClusterClient
 import ClusterObjects

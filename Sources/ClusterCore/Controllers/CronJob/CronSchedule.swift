@@ -1,5 +1,5 @@
-// When a schedule in cron's format comes round. Days and hours are those of a time zone, so a step forward in it
-// is a step of calendar and clock together.
+// When a schedule in cron's format comes round. Days and hours are those of a time zone, so a step forward
+// in it is a step of calendar and clock together.
 //
 //   minute hour day-of-month month day-of-week     each: * ? 5 1-5 */15 1-30/5 mon-fri, or several with commas
 //   @yearly @monthly @weekly @daily @hourly        @every 1h30m

@@ -1,5 +1,5 @@
-// The offset of a time zone at a moment, from compiled zone files (RFC 9636, TZif): changes that happened, and the
-// rule in the footer for all that come after the last of them.
+// The offset of a time zone at a moment, from compiled zone files (RFC 9636, TZif): changes that happened,
+// and the rule in the footer for all that come after the last of them.
 
 import Diagnostics
 

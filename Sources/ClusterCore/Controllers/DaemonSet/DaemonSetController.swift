@@ -1,4 +1,5 @@
-// Carries out a DaemonSet's plan. Nodes that come, go or change their labels and taints concern every DaemonSet.
+// Carries out a DaemonSet's plan. Nodes that come, go or change their labels and taints concern every
+// DaemonSet.
 
 import ClusterClient
 import ClusterObjects

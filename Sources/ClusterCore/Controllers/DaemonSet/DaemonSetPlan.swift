@@ -25,8 +25,8 @@ private struct DaemonNode {
   var pods: [JSON]
 }
 
-/// `pods` are those that the set owns; `hash` is that of today's template. `failures` says how often a daemon failed on a
-/// node lately.
+/// `pods` are those that the set owns; `hash` is that of today's template. `failures` says how often a
+/// daemon failed on a node lately.
 func planDaemonSet(
   _ set: JSON, nodes: [JSON], pods: [JSON], hash: String, now: Int64,
   failedDelay: (String) -> Int = { _ in 0 }
@@ -108,8 +108,8 @@ private struct Daemons {
       plan.delete += running.dropFirst()
       return
     }
-    // Two may stand side by side: the oldest of the new template and the oldest of an old one, until the new one
-    // can take over.
+    // Two may stand side by side: the oldest of the new template and the oldest of an old one, until the
+    // new one can take over.
     var kept: [JSON] = []
     if let new = running.first(where: isNew) { kept.append(new) }
     if let old = running.first(where: { !isNew($0) }), !kept.contains(where: isAvailable) { kept.append(old) }

@@ -190,8 +190,8 @@ private func isResized(_ bounds: RolloutBounds, _ sets: [JSON]) -> Bool {
   }
 }
 
-/// A Deployment resized in mid-rollout, or paused there: every ReplicaSet grows or shrinks by its share, so that as much
-/// as before is of the old template. The largest takes what rounding leaves.
+/// A Deployment resized in mid-rollout, or paused there: every ReplicaSet grows or shrinks by its share, so
+/// that as much as before is of the old template. The largest takes what rounding leaves.
 private func scaleProportionally(
   _ deployment: JSON, _ bounds: RolloutBounds, current: JSON?, _ sets: [JSON], _ sizes: inout [String: Int]
 ) {

@@ -58,8 +58,8 @@ func planEndpointSlices(
   }
 }
 
-/// The slices of some groups, given what there is. `make` writes one: for a group, with these endpoints, from the slice
-/// that there is.
+/// The slices of some groups, given what there is. `make` writes one: for a group, with these endpoints,
+/// from the slice that there is.
 func planSlices(
   _ wanted: [SliceGroup: [JSON]], _ order: [SliceGroup], slices: [JSON],
   make: (SliceGroup, [JSON], JSON?) -> JSON
@@ -212,8 +212,9 @@ func podEndpoint(
   return endpoint
 }
 
-/// Who should use a ready endpoint, as `trafficDistribution` asks: its own zone, or its own node and else its zone. Nil for
-/// everybody; also where the older annotation asks for shares by zone, which wins over the field and is not offered here.
+/// Who should use a ready endpoint, as `trafficDistribution` asks: its own zone, or its own node and else
+/// its zone. Nil for everybody; also where the older annotation asks for shares by zone, which wins over
+/// the field and is not offered here.
 private func hints(for endpoint: JSON, of service: JSON) -> JSON? {
   let annotations = service.annotations
   let mode =

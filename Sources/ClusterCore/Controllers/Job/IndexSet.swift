@@ -9,8 +9,8 @@ struct JobIndexes: Equatable {
 
   init(_ values: Set<Int> = []) { self.values = values }
 
-  /// Reads the text form; what is no number below `bound` is left out, so text from outside costs no more than
-  /// `bound` entries.
+  /// Reads the text form; what is no number below `bound` is left out, so text from outside costs no more
+  /// than `bound` entries.
   init(_ text: String?, below bound: Int) {
     let bound = min(bound, Self.indexesMax)
     for part in (text ?? "").split(separator: ",") {

@@ -1,7 +1,7 @@
 // The next step of a Job. Pure: the Job and its pods in; pods to make and to end, and the status, out.
 //
-// A pod is counted exactly once, whatever fails in between: its uid is written into the status first, then its
-// finalizer goes, then the uid becomes a number.
+// A pod is counted exactly once, whatever fails in between: its uid is written into the status first, then
+// its finalizer goes, then the uid becomes a number.
 //
 //   pod ended --status: uncounted += uid--> finalizer removed --status: uncounted -= uid, failed += 1--> forgotten
 
@@ -172,7 +172,8 @@ struct JobStep {
     failedIndexes = JobIndexes(failedIndexes.values.subtracting(completed.values))
   }
 
-  /// The newest failed pod of an index tells how often the index failed; it stays until a later one tells more.
+  /// The newest failed pod of an index tells how often the index failed; it stays until a later one tells
+  /// more.
   private func isNeededAsRecord(_ pod: JSON) -> Bool {
     guard perIndexLimit != nil, state(pod) == .failed, let index = pod.completionIndex,
       !completed.contains(index), !failedIndexes.contains(index)
@@ -360,7 +361,8 @@ struct JobStep {
     active = kept
   }
 
-  /// Seconds until another pod may be tried: ten after a failure, doubled for each one more since the last success.
+  /// Seconds until another pod may be tried: ten after a failure, doubled for each one more since the last
+  /// success.
   private func remainingBackoff(of pods: [JSON]) -> Int? {
     var lastSuccess = Int64.min
     for pod in pods where state(pod) == .succeeded {

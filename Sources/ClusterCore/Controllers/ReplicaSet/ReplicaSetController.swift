@@ -7,7 +7,8 @@ import Diagnostics
 /// Pods made or deleted in one go; the rest follows when these were seen.
 private let burstMax = 500
 
-/// A kind that keeps a number of equal pods. The two differ in name alone; `podSelector` reads either's selector.
+/// A kind that keeps a number of equal pods. The two differ in name alone; `podSelector` reads either's
+/// selector.
 struct ReplicaKind: Sendable {
   var resource: GroupVersionResource
   var kind: String

@@ -87,8 +87,8 @@ func statefulClaims(_ set: JSON, ordinal: Int) -> [JSON] {
   }
 }
 
-/// Who a claim is to go with, by the set's retention policy: with the set, with a pod that is one too many, or
-/// with nobody. References of others stay. `pod` is the pod of the claim's number, when there is one.
+/// Who a claim is to go with, by the set's retention policy: with the set, with a pod that is one too many,
+/// or with nobody. References of others stay. `pod` is the pod of the claim's number, when there is one.
 func claimOwners(_ claim: JSON, set: JSON, pod: JSON?, isCondemned: Bool) -> [JSON] {
   let goesWithPod = set.retention("whenScaled") == "Delete" && isCondemned
   let goesWithSet = set.retention("whenDeleted") == "Delete" && !goesWithPod

@@ -1,5 +1,5 @@
-// The next step of a StatefulSet. Pure: the set, its pods and two revisions in; pods to make, change and delete,
-// and the status, out.
+// The next step of a StatefulSet. Pure: the set, its pods and two revisions in; pods to make, change and
+// delete, and the status, out.
 //
 //   OrderedReady:  0 ready -> 1 ready -> 2 …   one step at a time, the next only after the last is available
 //   Parallel:      all at once
@@ -34,8 +34,8 @@ private struct Replica {
   var isFinished: Bool { pod.map(PodState.isFinished) ?? false }
 }
 
-/// `pods` are those that the set owns; `current` and `update` are the ControllerRevisions that a rollout leads
-/// from and to, the same one when there is no rollout.
+/// `pods` are those that the set owns; `current` and `update` are the ControllerRevisions that a rollout
+/// leads from and to, the same one when there is no rollout.
 func planStatefulSet(_ set: JSON, pods: [JSON], current: JSON, update: JSON, now: Int64) -> StatefulSetPlan {
   var plan = StatefulSetPlan()
   let wanted = max(0, set.at("spec", "replicas")?.int ?? 1)

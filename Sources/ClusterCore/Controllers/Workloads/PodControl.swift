@@ -1,5 +1,5 @@
-// Making, deleting and adopting pods for an owner, as every workload controller does it: in batches that grow,
-// with upstream's events, remembering what the informer has not shown yet.
+// Making, deleting and adopting pods for an owner, as every workload controller does it: in batches that
+// grow, with upstream's events, remembering what the informer has not shown yet.
 
 import ClusterClient
 import ClusterObjects
@@ -13,8 +13,8 @@ struct PodControl: Sendable {
   /// What events name as their source.
   let source: String
 
-  /// In batches of 1, 2, 4, …: a quota or a bad template is met once, not five hundred times. The first failure
-  /// ends it, after its batch.
+  /// In batches of 1, 2, 4, …: a quota or a bad template is met once, not five hundred times. The first
+  /// failure ends it, after its batch.
   func create(_ wanted: [JSON], for owner: JSON) async throws {
     var rest = wanted[...]
     var batch = 1

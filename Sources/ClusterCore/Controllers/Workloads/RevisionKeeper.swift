@@ -1,12 +1,12 @@
-// The history of a StatefulSet's or DaemonSet's template, one ControllerRevision a state: what `kubectl rollout
-// history` shows and `kubectl rollout undo` goes back to.
+// The history of a StatefulSet's or DaemonSet's template, one ControllerRevision a state: what `kubectl
+// rollout history` shows and `kubectl rollout undo` goes back to.
 
 import ClusterClient
 import ClusterObjects
 import Diagnostics
 
-/// What is written down of a template. `$patch` makes `kubectl rollout undo`, which applies this as a strategic
-/// merge, take the template as a whole.
+/// What is written down of a template. `$patch` makes `kubectl rollout undo`, which applies this as a
+/// strategic merge, take the template as a whole.
 func revisionData(_ owner: JSON) -> JSON {
   var template = owner.at("spec", "template") ?? .object([:])
   template["$patch"] = "replace"
@@ -70,8 +70,8 @@ struct RevisionKeeper: Sendable {
   let revisions: Informer
   let hashLabel: String
 
-  /// The history, adopted where it has no owner, and the revision of today's template, made when there is none.
-  /// `collisions` is the owner's count afterwards.
+  /// The history, adopted where it has no owner, and the revision of today's template, made when there is
+  /// none. `collisions` is the owner's count afterwards.
   func keep(_ owner: JSON) async throws -> (all: [JSON], update: JSON, collisions: Int?) {
     var owned: [JSON] = []
     for revision in revisions.objects(.namespace, owner.namespace) {

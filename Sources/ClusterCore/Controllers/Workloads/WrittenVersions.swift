@@ -12,7 +12,8 @@ final class WrittenVersions: Sendable {
     versions.withLock { $0[object.key] = version }
   }
 
-  /// Whether the informer has not shown yet what was written. Versions of one resource can be compared as numbers.
+  /// Whether the informer has not shown yet what was written. Versions of one resource can be compared as
+  /// numbers.
   func isStale(_ object: JSON) -> Bool {
     guard let version = Int64(object.resourceVersion) else { return false }
     return versions.withLock { version < $0[object.key] ?? 0 }

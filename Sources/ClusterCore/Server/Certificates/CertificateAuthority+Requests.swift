@@ -1,4 +1,5 @@
-// Certificates for keys that others hold: what a PKCS#10 request asks for, and its signature by the authority.
+// Certificates for keys that others hold: what a PKCS#10 request asks for, and its signature by the
+// authority.
 
 import ClusterObjects
 import Crypto
@@ -41,7 +42,8 @@ extension CertificateAuthority {
     return content
   }
 
-  /// Signs a request: its subject, names and key, for these usages (words of `spec.usages`) and so many seconds.
+  /// Signs a request: its subject, names and key, for these usages (words of `spec.usages`) and so many
+  /// seconds.
   public func sign(request pem: [UInt8], usages: [String], seconds: Int) throws -> String {
     let request = try Self.parse(pem)
     let names = try Self.names(of: request)
@@ -91,7 +93,8 @@ extension ClusterServer {
     try authority.sign(request: request, usages: usages, seconds: seconds)
   }
 
-  /// Whether the author of a CertificateSigningRequest (its `spec`) may create `certificatesigningrequests/SUBRESOURCE`.
+  /// Whether the author of a CertificateSigningRequest (its `spec`) may create
+  /// `certificatesigningrequests/SUBRESOURCE`.
   public func mayRequest(_ spec: JSON, _ subresource: String) async -> Bool {
     var extra: [String: [String]] = [:]
     for (name, values) in spec["extra"]?.object ?? [:] { extra[name] = values.elements.compactMap(\.string) }
