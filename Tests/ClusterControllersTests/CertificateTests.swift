@@ -88,7 +88,7 @@ private func request(_ signer: String, usages: [String], user: String = "system:
 @Suite(.serialized, .timeLimit(.minutes(10))) struct CertificateClusterTests {
   @Test func `a node's request is approved and signed, a person's waits, a wrong one fails`() async throws {
     var settings = ControllerSettings()
-    settings.clock = { workloadEpoch + 60 }
+    settings.clock = ControllerClock { .init(steady: workloadEpoch + 60, wall: workloadEpoch + 60) }
     settings.certificateSigner = CertificateSigner(
       inspect: { _ in node }, sign: { _, usages, seconds in "\(usages.count) \(seconds)" },
       isPermitted: { spec, subresource in subresource == "selfnodeclient" })
