@@ -67,7 +67,7 @@ private func curl(
           "metadata": ["name": JSON("large-\(number)"), "namespace": "default"],
           "data": ["text": JSON(String(repeating: "\(number % 10)", count: 500_000))],
         ]
-        _ = try await api.create(.configMaps, map)
+        _ = try await api.create(.configMaps, map, options: WriteOptions())
       }
       // The connection lives on afterwards: the second answer comes over it.
       let list = "\(server.address)/api/v1/namespaces/default/configmaps"
