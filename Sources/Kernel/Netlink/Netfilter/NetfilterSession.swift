@@ -9,7 +9,10 @@ public struct NetfilterSession: ~Copyable {
   private var sequence: UInt32 = 1
 
   /// Opens a session in the calling thread's network namespace.
-  public init() throws(NetlinkError) { socket = try NetlinkSocket(family: Netfilter.netlinkFamily) }
+  public init() throws(NetlinkError) {
+    socket = try NetlinkSocket(family: Netfilter.netlinkFamily)
+    socket.isSlowToClose = true
+  }
 
   /// Puts all of `changes` in force at once, or none of them. No change is no request.
   /// - Parameter command: what a person would type, for the error.
@@ -28,7 +31,6 @@ public struct NetfilterSession: ~Copyable {
     }
     datagram += Self.frame(Netfilter.batchEnd).finished(sequence: last &+ 1)
     sequence = last &+ 2
-    socket.isSlowToClose = true
     do throws(NetlinkError) {
       try socket.send(datagram)
       var refusal: NetlinkError? = nil
