@@ -9,6 +9,7 @@ import Glibc
 import KernelNftables
 import Logging
 import Ruleset
+import NamespaceLab
 import Testing
 
 @testable import Proxy

@@ -6,6 +6,7 @@ import ClusterObjects
 import ClusterView
 import KernelNftables
 import Ruleset
+import NamespaceLab
 import Testing
 
 @testable import Proxy

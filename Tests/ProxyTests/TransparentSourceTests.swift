@@ -5,6 +5,7 @@ import ClusterObjects
 import ClusterView
 import Diagnostics
 import Reactor
+import NamespaceLab
 import Testing
 
 @testable import Proxy
