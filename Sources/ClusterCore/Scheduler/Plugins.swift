@@ -61,37 +61,8 @@ public struct NodeAffinity: FilterPlugin {
   public let name = "NodeAffinity"
   public init() {}
   public func reasons(_ pod: JSON, on node: NodeState) -> [String] {
-    let labels = node.node.labels
-    let selector = pod.at("spec", "nodeSelector")?.stringMap ?? [:]
-    var fits = selector.allSatisfy { labels[$0.key] == $0.value }
-    if let required = pod.at(
-      "spec", "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution")
-    {
-      fits =
-        fits
-        && (required["nodeSelectorTerms"]?.elements ?? []).contains { Self.matches($0, node.node, labels) }
-    }
-    return fits ? [] : ["node(s) didn't match Pod's node affinity/selector"]
-  }
-
-  /// One NodeSelectorTerm; an empty one matches nothing.
-  static func matches(_ term: JSON, _ node: JSON, _ labels: [String: String]) -> Bool {
-    let expressions = term["matchExpressions"]?.elements ?? []
-    let fields = term["matchFields"]?.elements ?? []
-    if expressions.isEmpty, fields.isEmpty { return false }
-    return expressions.allSatisfy { matches($0, labels) }
-      && fields.allSatisfy {
-        $0["key"]?.string == "metadata.name" && matches($0, ["metadata.name": node.name])
-      }
-  }
-
-  private static func matches(_ expression: JSON, _ labels: [String: String]) -> Bool {
-    let words: [String: LabelSelector.Operator] = [
-      "In": .in, "NotIn": .notin, "Exists": .exists, "DoesNotExist": .absent, "Gt": .greater, "Lt": .less,
-    ]
-    guard let word = words[expression["operator"]?.string ?? ""] else { return false }
-    let values = expression["values"]?.elements.compactMap(\.string) ?? []
-    return LabelSelector.Requirement(expression["key"]?.string ?? "", word, values).matches(labels)
+    guard let spec = pod["spec"], !NodeSelection.allows(node.node, by: spec) else { return [] }
+    return ["node(s) didn't match Pod's node affinity/selector"]
   }
 }
 
@@ -183,7 +154,7 @@ public struct PreferredAffinity: ScorePlugin {
     let all = (preferences?.elements ?? []).map { ($0["weight"]?.int ?? 0, $0["preference"] ?? .null) }
     let total = all.map(\.0).reduce(0, +)
     let labels = node.node.labels
-    let met = all.filter { NodeAffinity.matches($0.1, node.node, labels) }.map(\.0).reduce(0, +)
+    let met = all.filter { NodeSelection.matches($0.1, node.node, labels) }.map(\.0).reduce(0, +)
     let unwelcome = (node.node.at("spec", "taints")?.elements ?? []).count {
       $0["effect"]?.string == "PreferNoSchedule" && !Tolerations.tolerate($0, pod)
     }
