@@ -251,8 +251,27 @@ private final class GarbageCollector: Sendable {
     } catch let error as APIStatusError where error.isNotFound {}
   }
 
+  /// Dependents also by the word of the API, where an informer may be behind the owner's deletion: whoever is missed here
+  /// keeps its reference, and is garbage as soon as the owner is gone.
+  private func allDependents(of owner: JSON) async throws -> Set<TrackedObject> {
+    var found = Set(dependents(of: owner.uid))
+    let deletion = UInt64(owner.resourceVersion) ?? .max
+    for entry in followed.withLock({ Array($0.values) }) {
+      let resource = entry.tracked.resource
+      if let seen = UInt64(entry.informer.snapshot.resourceVersion), seen >= deletion { continue }
+      if !owner.namespace.isEmpty, !entry.tracked.isNamespaced { continue }
+      let objects = try await context.api.list(
+        resource, namespace: owner.namespace, options: ListOptions()
+      ).items
+      for object in objects where object.ownerReferences.contains(where: { $0["uid"]?.string == owner.uid }) {
+        found.insert(TrackedObject(resource: resource, key: object.key))
+      }
+    }
+    return found
+  }
+
   private func orphanDependents(of owner: JSON, _ item: TrackedObject) async throws {
-    for dependent in dependents(of: owner.uid) {
+    for dependent in try await allDependents(of: owner) {
       do {
         try await context.api.modify(dependent.resource, dependent.key) { current in
           var changed = current
