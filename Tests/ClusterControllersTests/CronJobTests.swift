@@ -202,8 +202,9 @@ private func zoneFile(_ rule: String) -> [UInt8] {
   func `the policy says what happens while the last Job runs`(
     policy: String, creates: Bool, replaces: Int, active: Int
   ) {
-    let cron = cronJob(spec: ["concurrencyPolicy": JSON(policy)])
+    var cron = cronJob(spec: ["concurrencyPolicy": JSON(policy)])
     let running = job("tick-1", of: cron)
+    cron.set(.array([jobReference(running)]), at: "status", "active")
     let plan = plan(cron, [running], at: 301)
     #expect((plan.create != nil) == creates)
     #expect(plan.replace.count == replaces)
@@ -224,6 +225,14 @@ private func zoneFile(_ rule: String) -> [UInt8] {
     #expect(plan.status["active"] == nil)
     #expect(plan.status["lastSuccessfulTime"] == "2026-01-01T00:00:02Z")
     #expect(plan.events.map(\.reason) == ["SawCompletedJob", "SawCompletedJob", "SawCompletedJob"])
+  }
+
+  @Test(arguments: ["Allow", "Forbid", "Replace"])
+  func `a Job that somebody made from it is told of, and holds nothing up`(policy: String) {
+    let cron = cronJob(spec: ["concurrencyPolicy": JSON(policy)])
+    let plan = plan(cron, [job("mine", of: cron)], at: 301)
+    #expect(plan.create != nil && plan.replace.isEmpty && plan.status["active"] == nil)
+    #expect(plan.events.map(\.reason) == ["UnexpectedJob"])
   }
 
   @Test func `a suspended one makes nothing`() {

@@ -43,6 +43,8 @@ actor LocalCluster {
     let server = try await ClusterServer.start(serverSettings(nodeAddresses))
     self.server = server
     status = try StatusPages(metrics: settings.metrics, healthz: settings.healthz)
+    // The ingress begins later; a port that is taken is told before anything else is.
+    if let http = settings.http { close(try StatusPages.listen(http, "--http")) }
     let apiReady = clock.now - begin
 
     let informers = server.sharedInformers()

@@ -143,8 +143,11 @@ private func noteEnds(_ cron: JSON, _ jobs: [JSON], _ status: inout JSON, _ plan
       plan.events.append(
         .normal("SawCompletedJob", "Saw completed job: \(job.name), condition: \(condition)"))
     } else if position == nil, !job.isTerminating {
-      // Made by us, and the status could not be written.
-      active.append(jobReference(job))
+      // Somebody's own (`kubectl create job --from`): no policy counts it. One of ours whose status could not be written is
+      // met again when it is made again.
+      plan.events.append(
+        .warning(
+          "UnexpectedJob", "Saw a job that the controller did not create or forgot: \(job.name)"))
     }
   }
   let uids = Set(jobs.map(\.uid))
