@@ -31,7 +31,6 @@ final class Managers: Sendable {
       $0.controllers = controllers
       $0.scheduler = scheduler
     }
-    server.setRunning(["controller-manager", "scheduler"])
   }
 
   /// Over Lease `kube-system/kube-controller-manager`, upstream's name.
@@ -114,7 +113,8 @@ extension ClusterServer {
   func startManagers(
     _ informers: SharedInformers, _ settings: ControllerSettings
   ) -> (ControllersHandle, SchedulerHandle) {
-    (
+    setRunning(["controller-manager", "scheduler"])
+    return (
       startControllers(
         api: client(user: Self.controllerManager, groups: []), account: { self.controllerClient($0) },
         informers: informers, settings: settings),
