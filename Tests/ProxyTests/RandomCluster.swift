@@ -271,6 +271,8 @@ struct ModelCluster {
 
 extension ModelService {
   var json: JSON {
+    // Times in the order of creation, for a day of seconds: 100,000 operations make fewer Services.
+    func two(_ number: Int) -> String { number < 10 ? "0\(number)" : "\(number)" }
     let list: [JSON] = ports.map { port in
       var tree: JSON = [
         "name": JSON(port.name), "port": JSON(integerLiteral: Int64(port.port)),
@@ -291,7 +293,8 @@ extension ModelService {
     var tree = service(name, clusterIP, list, extra, ingress: balancerIPs)
     tree["metadata"] = [
       "name": JSON(name), "namespace": "demo",
-      "creationTimestamp": JSON("2026-01-01T00:\(created / 60 % 60 + 10):\(created % 60 + 10)Z"),
+      "creationTimestamp": JSON(
+        "2026-01-01T\(two(created / 3600)):\(two(created / 60 % 60)):\(two(created % 60))Z"),
     ]
     var annotations: JSON = [:]
     if let weightOfN1 { annotations["weft.dev/endpoint-weights"] = JSON("n1=\(weightOfN1)") }
