@@ -59,7 +59,7 @@ public func runIngressDataPlane(_ configuration: IngressDataPlaneConfiguration) 
         exit: .unreachable)
     }
     guard let frame else {
-      logger.info("parent is gone, draining")
+      logger.info("no more routes will come: draining")
       return
     }
     let table: RouteTable

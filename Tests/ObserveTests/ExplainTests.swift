@@ -117,3 +117,30 @@ func `ends that are not clear are errors`(source: String, destination: String) {
 func `ends are read in every spelling`(text: String) throws {
   _ = try ExplainTarget(text)
 }
+
+@Test(arguments: [true, false])
+func `endpoints that are not ready are told with what their containers wait for`(isWaiting: Bool) throws {
+  var slow = pod("slow-1", "10.42.0.7", app: "slow")
+  if isWaiting {
+    slow.set(
+      [["name": "main", "state": ["waiting": ["reason": "ImagePullBackOff"]]]], at: "status",
+      "containerStatuses")
+  }
+  let slice: JSON = [
+    "kind": "EndpointSlice", "addressType": "IPv4",
+    "metadata": ["name": "slow-x", "namespace": "demo", "labels": ["kubernetes.io/service-name": "slow"]],
+    "ports": [["name": "http", "port": 8080]],
+    "endpoints": [
+      [
+        "addresses": ["10.42.0.7"], "conditions": ["ready": false],
+        "targetRef": ["kind": "Pod", "name": "slow-1", "namespace": "demo"],
+      ]
+    ],
+  ]
+  let view = ClusterView(objects: objects + [slow, service("slow", "10.43.0.10"), slice])
+  let explainer = Explainer(view: view, nodeName: "n1", observed: nil) { _ in .doesNotExist }
+  let step = try #require(explainer.explain(from: "demo/client", to: "demo/slow").steps.last)
+  let waiting = isWaiting ? " (main: ImagePullBackOff)" : ""
+  #expect(step.text == "none of 1 is ready: 10.42.0.7:8080\(waiting)")
+  #expect(step.hint?.hasPrefix(isWaiting ? "see why:" : "see which probe fails:") == true)
+}

@@ -25,6 +25,8 @@ public struct Pod: Sendable, Hashable {
   public var hostname: String
   public var subdomain: String
   public var ports: [ContainerPort]
+  /// Containers that do not run, as the node agent says it: `web: ImagePullBackOff`. Empty when all run.
+  public var stoppedContainers: [String]
 
   /// A pod that has ended keeps its address in status, but the address may already be another pod's.
   public var hasEnded: Bool { phase == "Succeeded" || phase == "Failed" }
@@ -49,6 +51,12 @@ public struct Pod: Sendable, Hashable {
     isTerminating = tree.isTerminating
     hostname = tree.at("spec", "hostname")?.string ?? ""
     subdomain = tree.at("spec", "subdomain")?.string ?? ""
+    stoppedContainers = (tree.at("status", "containerStatuses")?.elements ?? []).compactMap { container in
+      guard let state = container["state"], let name = container["name"]?.string,
+        let reason = (state["waiting"] ?? state["terminated"])?["reason"]?.string
+      else { return nil }
+      return "\(name): \(reason)"
+    }
     ports = []
     let sidecars = (tree.at("spec", "initContainers")?.elements ?? []).filter {
       $0["restartPolicy"] == "Always"

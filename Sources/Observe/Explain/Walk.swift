@@ -173,11 +173,15 @@ struct Walk {
       return
     }
     if !all.isEmpty {
+      let list = all.map { endpoint in
+        let stopped = endpoint.pod.flatMap { view.pods[$0]?.stoppedContainers } ?? []
+        return "\(endpoint.target)" + (stopped.isEmpty ? "" : " (\(stopped.joined(separator: ", ")))")
+      }
+      let isStopped = all.contains { $0.pod.flatMap { view.pods[$0]?.stoppedContainers.isEmpty } == false }
       add(
-        "endpoints", .fault,
-        "none of \(all.count) is ready: \(all.map(\.target.description).joined(separator: ", "))",
+        "endpoints", .fault, "none of \(all.count) is ready: \(list.joined(separator: ", "))",
         objects: all.compactMap { $0.pod.map { "Pod \($0)" } },
-        hint: "see which probe fails: kubectl describe pods -n \(key.namespace)")
+        hint: "see \(isStopped ? "why" : "which probe fails"): kubectl describe pods -n \(key.namespace)")
       return
     }
     let matching = view.pods.values.filter {

@@ -49,7 +49,7 @@ actor LocalCluster {
 
     let informers = server.sharedInformers()
     self.informers = informers
-    log.info("api ready", metadata: ["milliseconds": "\(apiReady / .milliseconds(1))"])
+    log.info("api ready", metadata: ["milliseconds": "\(Int(apiReady / .milliseconds(1)))"])
 
     var controllerSettings = ControllerSettings(of: server)
     controllerSettings.loadBalancerPool = settings.loadBalancerPool
