@@ -122,14 +122,24 @@ extension NftablesSocket {
 
   private func readSets(_ id: Table.ID, _ inForce: inout InForce) throws(NftablesError) {
     var sets: [NamedSet] = []
+    var counts: [String: Int] = [:]
     try request(NFT_MSG_GETSET, family: id.family.number, dump: true, "read sets of \(id)") {
       mnl_attr_put_strz($0, UInt16(NFTA_SET_TABLE.rawValue), id.name)
     } each: { _, attributes in
       guard attributes.first(NFTA_SET_TABLE.rawValue)?.text == id.name else { return }
-      if let set = Self.declaration(attributes) { sets.append(set) }
+      guard let set = Self.declaration(attributes) else { return }
+      sets.append(set)
+      counts[set.name] = Self.elementCount(attributes)
     }
-    for index in sets.indices where !sets[index].isDynamic { try readElements(id, &sets[index]) }
+    for index in sets.indices where !sets[index].isDynamic {
+      try readElements(id, &sets[index], expected: counts[sets[index].name] ?? 0)
+    }
     for set in sets { inForce.tables[id]?.sets[set.name] = set }
+  }
+
+  /// How many elements the kernel says there are, within reason; newer kernels do (attribute NFTA_SET_COUNT, 20).
+  private static func elementCount(_ attributes: Attributes) -> Int {
+    Int(min(attributes.first(20)?.number ?? 0, 1 << 20))
   }
 
   /// The declaration of a set; nil for anonymous ones, which belong to their rule.
@@ -157,11 +167,14 @@ extension NftablesSocket {
     return set
   }
 
-  private func readElements(_ id: Table.ID, _ set: inout NamedSet) throws(NftablesError) {
+  private func readElements(
+    _ id: Table.ID, _ set: inout NamedSet, expected: Int
+  ) throws(NftablesError) {
     var boundaries: [(key: Datum, isEnd: Bool, element: Element)] = []
     let isPaired = set.isInterval && set.key.count == 1
     let name = set.name
     var elements: [Datum: Element] = [:]
+    elements.reserveCapacity(expected)
     try request(NFT_MSG_GETSETELEM, family: id.family.number, dump: true, "read elements of \(id) \(name)") {
       mnl_attr_put_strz($0, UInt16(NFTA_SET_ELEM_LIST_TABLE.rawValue), id.name)
       mnl_attr_put_strz($0, UInt16(NFTA_SET_ELEM_LIST_SET.rawValue), name)
@@ -192,32 +205,37 @@ extension NftablesSocket {
   private static func element(_ attributes: Attributes) -> (key: Datum, isEnd: Bool, element: Element)? {
     var key: Datum?
     var isEnd = false
-    var element = Element(.present)
+    var value = Element.Value.present
+    var comment: String?
     for attribute in attributes {
       switch UInt32(attribute.type) {
       case NFTA_SET_ELEM_KEY.rawValue: key = datum(attribute.nested)
       case NFTA_SET_ELEM_KEY_END.rawValue:
-        if let last = datum(attribute.nested) { element.value = .through(last) }
+        if let last = datum(attribute.nested) { value = .through(last) }
       case NFTA_SET_ELEM_FLAGS.rawValue:
         isEnd = (attribute.number ?? 0) & UInt32(NFT_SET_ELEM_INTERVAL_END.rawValue) != 0
       case NFTA_SET_ELEM_DATA.rawValue:
-        if let value = datum(attribute.nested) {
-          element.value = .data(value)
+        if let data = datum(attribute.nested) {
+          value = .data(data)
         } else if let verdict = attribute.nested.first(NFTA_DATA_VERDICT.rawValue)?.nested,
           let code = verdict.first(NFTA_VERDICT_CODE.rawValue)?.number,
           let known = Verdict(
             code: Int32(bitPattern: code), chain: verdict.first(NFTA_VERDICT_CHAIN.rawValue)?.text)
         {
-          element.value = .verdict(known)
+          value = .verdict(known)
         }
       case NFTA_SET_ELEM_USERDATA.rawValue:
-        if let text = UserData.read(UInt8(NFTNL_UDATA_SET_ELEM_COMMENT.rawValue), in: attribute.payload) {
-          element.comment = String(decoding: text.prefix { $0 != 0 }, as: UTF8.self)
+        if let text = UserData.find(UInt8(NFTNL_UDATA_SET_ELEM_COMMENT.rawValue), in: attribute.payload) {
+          comment = String(decoding: text.prefix { $0 != 0 }, as: UTF8.self)
         }
       default: break
       }
     }
-    return key.map { ($0, isEnd, element) }
+    guard let key else { return nil }
+    var element = Element(value)
+    // As the kernel has it: a foreign one is compared with ours as it is.
+    element.comment = comment
+    return (key, isEnd, element)
   }
 
   private static func datum(_ attributes: Attributes) -> Datum? {
