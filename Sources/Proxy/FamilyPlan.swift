@@ -88,17 +88,20 @@ struct FamilyPlan: Sendable {
     allocation.reserve(count)
   }
 
-  /// Plans a Service anew, or takes it out.
+  /// Plans a Service anew.
   /// - Parameter delta: nil when the table is asked for as a whole afterwards.
-  mutating func replace(
-    _ key: ObjectKey, _ state: ServiceState?, at place: NodePlace, _ delta: inout TableDelta?,
+  mutating func plan(
+    _ key: ObjectKey, _ state: ServiceState, at place: NodePlace, _ delta: inout TableDelta?,
     _ flows: inout [FlowChange]
   ) {
-    var new: ServicePlan?
-    if let state {
-      let planner = ServicePlanner(configuration: configuration, family: family, place: place)
-      new = planner.plan(state, &allocation)
-    }
+    let planner = ServicePlanner(configuration: configuration, family: family, place: place)
+    replace(key, planner.plan(state, &allocation), &delta, &flows)
+  }
+
+  /// Puts a Service's plan in place of the one before; nil: takes it out.
+  mutating func replace(
+    _ key: ObjectKey, _ new: ServicePlan?, _ delta: inout TableDelta?, _ flows: inout [FlowChange]
+  ) {
     guard delta != nil else { return replaceWhole(key, new, &flows) }
     let old = plans[key]
     guard old != nil || new != nil else { return }

@@ -46,11 +46,15 @@ public struct ProxyAllocation: Sendable, Hashable {
       let name = String(unsafeUninitializedCapacity: count) { buffer in
         var at = 0
         func put(_ part: String) {
-          for byte in part.utf8 {
-            isPlain = isPlain && Self.isPlain(byte)
-            buffer[at] = byte
-            at += 1
+          func copy(_ bytes: some Sequence<UInt8>) {
+            for byte in bytes {
+              isPlain = Self.isPlain(byte) && isPlain
+              buffer[at] = byte
+              at += 1
+            }
           }
+          // Native text lies in one piece; other text comes byte by byte.
+          if part.utf8.withContiguousStorageIfAvailable({ copy($0) }) == nil { copy(part.utf8) }
         }
         func put(_ byte: UInt8) {
           buffer[at] = byte

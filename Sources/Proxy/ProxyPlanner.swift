@@ -73,18 +73,17 @@ public struct ProxyPlanner: Sendable {
     var tables: [TableDelta?] = families.map {
       changes.isWhole ? nil : TableDelta(ProxyTables.id($0.family))
     }
-    for key in gone {
-      _ = note(key, nil)
-      for index in families.indices {
-        families[index].replace(key, nil, at: place, &tables[index], &delta.flows)
-      }
-    }
+    for key in gone { takeOut(key, &tables, &delta.flows) }
     for at in order {
+      let key = states.keys[at]
       // Looked at once: what stands behind a name is large.
-      let (key, state) = states[at]
-      let isServed = note(key, state)
-      for index in families.indices {
-        families[index].replace(key, isServed ? state : nil, at: place, &tables[index], &delta.flows)
+      if let state = states.values[at], state.service.isProxied {
+        note(key, state)
+        for index in families.indices {
+          families[index].plan(key, state, at: place, &tables[index], &delta.flows)
+        }
+      } else {
+        takeOut(key, &tables, &delta.flows)
       }
     }
     for index in families.indices {
@@ -104,21 +103,23 @@ public struct ProxyPlanner: Sendable {
       families[index].take(open)
       var table: TableDelta? = TableDelta(ProxyTables.id(families[index].family))
       for (key, state) in counted.sorted(by: { $0.key < $1.key }) {
-        families[index].replace(key, state, at: place, &table, &delta.flows)
+        families[index].plan(key, state, at: place, &table, &delta.flows)
       }
       if let table, !table.isEmpty { delta.tables.append(table) }
     }
     return delta
   }
 
-  /// Whether the Service is served at all.
-  private mutating func note(_ key: ObjectKey, _ state: ServiceState?) -> Bool {
-    guard let state, state.service.isProxied else {
-      served.remove(key)
-      hinted[key] = nil
-      counted[key] = nil
-      return false
-    }
+  private mutating func takeOut(
+    _ key: ObjectKey, _ tables: inout [TableDelta?], _ flows: inout [FlowChange]
+  ) {
+    served.remove(key)
+    hinted[key] = nil
+    counted[key] = nil
+    for index in families.indices { families[index].replace(key, nil, &tables[index], &flows) }
+  }
+
+  private mutating func note(_ key: ObjectKey, _ state: ServiceState) {
     served.insert(key)
     let isCounted = ServiceBalancing.countsConnections(state.service)
     // Hardly a Service is in either: a name is not hashed for nothing.
@@ -127,7 +128,6 @@ public struct ProxyPlanner: Sendable {
       slice.endpoints.contains { !$0.hintedZones.isEmpty || !$0.hintedNodes.isEmpty }
     }
     if hasHints || !hinted.isEmpty { hinted[key] = hasHints ? state : nil }
-    return true
   }
 
   /// Services that are left out for want of numbers: hand them in again when others have gone.

@@ -125,7 +125,10 @@ extension ClusterView {
   /// The endpoints that topology hints leave for a node: those hinted at the node when each has a hint of nodes and
   /// one names this node; else likewise by zone; else all. Hints count while endpoints are ready.
   public static func hinted(_ usable: [ServiceEndpoint], at place: NodePlace) -> [ServiceEndpoint] {
-    guard let first = usable.first, first.isReady else { return usable }
+    // Most have none, and the first one says so.
+    guard !usable.isEmpty, usable[0].isReady, !usable[0].hintedNodes.isEmpty || !usable[0].hintedZones.isEmpty
+    else { return usable }
+    let first = usable[0]
     func narrowed(_ name: String?, _ hints: (ServiceEndpoint) -> [String]) -> [ServiceEndpoint]? {
       guard let name, !name.isEmpty, !hints(first).isEmpty, usable.allSatisfy({ !hints($0).isEmpty }) else {
         return nil

@@ -10,12 +10,21 @@ extension NftablesSocket {
   /// 40 ms.
   public func observe(_ wanted: [Table.ID]) throws(NftablesError) -> InForce {
     var attempt = 0
+    var pause: UInt32 = 5000
     while true {
       attempt += 1
       do throws(NftablesError) {
         let before = try generation()
-        let observed = try readOnce(wanted)
-        if try generation() == before { return observed }
+        var isWhole = true
+        let observed = try readOnce(wanted, &isWhole)
+        let isUnchanged = try generation() == before
+        // A hash table that still grows after a large transaction is walked with gaps: it is given time.
+        if isUnchanged, !isWhole, attempt < 5 {
+          usleep(pause)
+          pause *= 4
+          continue
+        }
+        if isUnchanged { return observed }
         if attempt >= 5 { throw NftablesError(operation: "read tables", errno: EINTR) }
       } catch {
         guard error.errno == EINTR, attempt < 5 else { throw error }
@@ -23,7 +32,8 @@ extension NftablesSocket {
     }
   }
 
-  private func readOnce(_ wanted: [Table.ID]) throws(NftablesError) -> InForce {
+  /// - Parameter isWhole: becomes false when the kernel says that a set has another number of elements than were read.
+  private func readOnce(_ wanted: [Table.ID], _ isWhole: inout Bool) throws(NftablesError) -> InForce {
     var inForce = InForce()
     let wantedSet = Set(wanted)
     try request(NFT_MSG_GETTABLE, family: 0, dump: true, "read tables") { _ in
@@ -38,7 +48,7 @@ extension NftablesSocket {
     try readChains(&inForce)
     for id in inForce.tables.keys.sorted() {
       try readRules(id, &inForce)
-      try readSets(id, &inForce)
+      try readSets(id, &inForce, &isWhole)
       try readCounters(id, &inForce)
     }
     return inForce
@@ -120,7 +130,9 @@ extension NftablesSocket {
     return counters
   }
 
-  private func readSets(_ id: Table.ID, _ inForce: inout InForce) throws(NftablesError) {
+  private func readSets(
+    _ id: Table.ID, _ inForce: inout InForce, _ isWhole: inout Bool
+  ) throws(NftablesError) {
     var sets: [NamedSet] = []
     var counts: [String: Int] = [:]
     try request(NFT_MSG_GETSET, family: id.family.number, dump: true, "read sets of \(id)") {
@@ -132,14 +144,20 @@ extension NftablesSocket {
       counts[set.name] = Self.elementCount(attributes)
     }
     for index in sets.indices where !sets[index].isDynamic {
-      try readElements(id, &sets[index], expected: counts[sets[index].name] ?? 0)
+      let count = counts[sets[index].name]
+      try readElements(id, &sets[index], expected: min(count ?? 0, Self.expectedMax))
+      // Ranges are counted otherwise.
+      if let count, !sets[index].isInterval, sets[index].elements.count != count { isWhole = false }
     }
     for set in sets { inForce.tables[id]?.sets[set.name] = set }
   }
 
-  /// How many elements the kernel says there are, within reason; newer kernels do (attribute NFTA_SET_COUNT, 20).
-  private static func elementCount(_ attributes: Attributes) -> Int {
-    Int(min(attributes.first(20)?.number ?? 0, 1 << 20))
+  /// Bound on the elements that room is made for beforehand.
+  private static let expectedMax = 1 << 20
+
+  /// How many elements the kernel says there are; newer ones do (attribute NFTA_SET_COUNT, 20).
+  private static func elementCount(_ attributes: Attributes) -> Int? {
+    attributes.first(20)?.number.map { Int($0) }
   }
 
   /// The declaration of a set; nil for anonymous ones, which belong to their rule.
@@ -231,11 +249,7 @@ extension NftablesSocket {
       default: break
       }
     }
-    guard let key else { return nil }
-    var element = Element(value)
-    // As the kernel has it: a foreign one is compared with ours as it is.
-    element.comment = comment
-    return (key, isEnd, element)
+    return key.map { ($0, isEnd, Element(value, found: comment)) }
   }
 
   private static func datum(_ attributes: Attributes) -> Datum? {
