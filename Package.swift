@@ -147,7 +147,7 @@ let modules: [Module] = [
       "ClusterView", "ClusterObjects", "Ruleset", "KernelNftables", "KernelNetlink", "Reactor", "Addresses",
       "CLinux", "Diagnostics",
     ],
-    packages: ["Logging"], testsOn: ["NamespaceLab", "SoakLab", "ProxyFaults"]),
+    packages: ["Logging"], testsOn: ["NamespaceLab", "SoakLab", "FuzzLab", "ProxyFaults"]),
   Module(
     name: "Policy", path: "Sources/Policy", on: ["ClusterView", "Ruleset", "Addresses", "Diagnostics"],
     packages: ["Logging"]),
@@ -166,7 +166,7 @@ let modules: [Module] = [
       "ClusterObjects", "ClusterClient", "ClusterView", "Proxy", "Policy", "Ruleset", "KernelNftables",
       "KernelNetlink",
       "Addresses", "Diagnostics",
-    ], packages: ["Logging"], testsOn: ["NamespaceLab"]),
+    ], packages: ["Logging"], testsOn: ["NamespaceLab", "SoakLab"]),
   Module(
     name: "Observe", path: "Sources/Observe",
     on: ["ClusterObjects", "ClusterView", "Ruleset", "Policy", "Addresses", "Diagnostics"]),

@@ -4,7 +4,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 suites=(CrashTests DiskTests FlipTests RegisterTests ManyWatchersTests ThreeMembersTests KeepingTests ServerKillTests
-  HostileBytesTests ProxyKillTests ChurnTests ManyFlowsTests HostileNameTests IncrementalTests Crashes CNIFaults
+  HostileBytesTests ProxyKillTests ChurnTests ManyFlowsTests HostileNameTests IncrementalTests FirstPacketTests Crashes CNIFaults
   scripts/podman.sh)
 if [ -n "${WEFT_SOAK_ONLY:-}" ]; then IFS=, read -r -a suites <<<"$WEFT_SOAK_ONLY"; fi
 if [ $# -gt 0 ]; then suites=("$@"); fi

@@ -26,7 +26,7 @@ endpoints: [{{addresses: [{END}], conditions: {{ready: true}}}}]
 """
 HAPROXY = f"""
 global
-  maxconn 20000
+  maxconn 4000
   nbthread 2
 defaults
   mode tcp
@@ -134,7 +134,7 @@ def main():
             for _ in range(200):
                 if subprocess.run([load, "bulk", host, str(port), "1", "1"], capture_output=True).returncode == 0: break
                 time.sleep(0.05)
-            else: sys.exit(f"{host}:{port} does not answer: {(folder / 'weft.log').read_text()[-2000:]}")
+            else: sys.exit(f"{host}:{port} does not answer: " + "\n".join(log.read_text()[-2000:] for log in folder.glob("*.log")))
         rounds = {name: [] for name in ways}
         for _ in range(ROUNDS):
             for name, way in ways.items(): rounds[name].append(measure(*way))

@@ -77,9 +77,11 @@ public actor NodeNetwork {
     }
     // A refused change of shares leaves rules that are not known: the ring brings the whole.
     let balancing = Task { [proxy, follower] in await proxy.followOpenConnections { follower.ring() } }
+    let conntrack = Task { [worker] in await ConntrackWatch.follow(worker) }
     defer {
       comparison.cancel()
       balancing.cancel()
+      conntrack.cancel()
     }
     for await _ in follower.changes {
       do {

@@ -35,6 +35,19 @@ struct FamilyPlan: Sendable {
     var services: [Datum: ObjectKey] = [:]
     var nodePorts: [Datum: ObjectKey] = [:]
 
+    /// Gives a free address and port to a Service. False when somebody else may have it: nothing has changed then.
+    mutating func take(_ claim: ClaimKey, _ service: ObjectKey, _ isContested: Bool) -> Bool {
+      guard !isContested else { return false }
+      let isNodePort = claim.set == .nodePorts
+      let before =
+        isNodePort
+        ? nodePorts.updateValue(service, forKey: claim.key)
+        : services.updateValue(service, forKey: claim.key)
+      guard let before, before != service else { return true }
+      self[claim] = before
+      return false
+    }
+
     subscript(_ claim: ClaimKey) -> ObjectKey? {
       get { claim.set == .nodePorts ? nodePorts[claim.key] : services[claim.key] }
       set {
@@ -71,39 +84,65 @@ struct FamilyPlan: Sendable {
   mutating func reserve(_ count: Int) {
     plans.reserveCapacity(count)
     holders.services.reserveCapacity(count)
+    clusterIPs.reserveCapacity(count)
+    allocation.reserve(count)
   }
 
-  /// Plans a Service anew, or takes it out.
+  /// Plans a Service anew.
   /// - Parameter delta: nil when the table is asked for as a whole afterwards.
-  mutating func replace(
-    _ key: ObjectKey, _ state: ServiceState?, at place: NodePlace, _ delta: inout TableDelta?,
+  mutating func plan(
+    _ key: ObjectKey, _ state: ServiceState, at place: NodePlace, _ delta: inout TableDelta?,
     _ flows: inout [FlowChange]
   ) {
-    let old = plans[key]
     let planner = ServicePlanner(configuration: configuration, family: family, place: place)
-    let new = state.flatMap { planner.plan($0, &allocation) }
+    replace(key, planner.plan(state, &allocation), &delta, &flows)
+  }
+
+  /// Puts a Service's plan in place of the one before; nil: takes it out.
+  mutating func replace(
+    _ key: ObjectKey, _ new: ServicePlan?, _ delta: inout TableDelta?, _ flows: inout [FlowChange]
+  ) {
+    guard delta != nil else { return replaceWhole(key, new, &flows) }
+    let old = plans[key]
     guard old != nil || new != nil else { return }
-    if delta != nil { changeElements(old, new, &delta) }
+    changeElements(old, new, &delta)
     changeCounted(old, new, &delta)
     changeFlows(old, new, &flows)
-    if delta != nil {
-      let claimed = Set((old?.claims ?? []).map(ClaimKey.init) + (new?.claims ?? []).map(ClaimKey.init))
-      let before = claimed.map { ($0, effective($0)) }
-      plans[key] = new
-      for (claim, element) in before {
-        settle(claim, key, isClaimed: new?.claims.contains { ClaimKey($0) == claim } ?? false)
-        let now = effective(claim)
-        if now != element { delta?.setElement(claim.set.name, claim.key, now) }
-      }
-    } else {
-      plans[key] = new
-      for claim in old?.claims ?? []
-      where !(new?.claims.contains { ClaimKey($0) == ClaimKey(claim) } ?? false) {
-        settle(ClaimKey(claim), key, isClaimed: false)
-      }
-      for claim in new?.claims ?? [] { settle(ClaimKey(claim), key, isClaimed: true) }
+    let claimed = Set((old?.claims ?? []).map(ClaimKey.init) + (new?.claims ?? []).map(ClaimKey.init))
+    let before = claimed.map { ($0, effective($0)) }
+    plans[key] = new
+    for (claim, element) in before {
+      settle(claim, key, isClaimed: new?.claims.contains { ClaimKey($0) == claim } ?? false)
+      let now = effective(claim)
+      if now != element { delta?.setElement(claim.set.name, claim.key, now) }
     }
-    for (port, _) in old?.ids ?? [:] where new?.ids[port] == nil { allocation.release(port) }
+    finish(key, old, new)
+  }
+
+  /// The same when nobody asks what changes: each name and address is hashed as seldom as can be.
+  private mutating func replaceWhole(
+    _ key: ObjectKey, _ new: ServicePlan?, _ flows: inout [FlowChange]
+  ) {
+    let old: ServicePlan?
+    if let new { old = plans.updateValue(new, forKey: key) } else { old = plans.removeValue(forKey: key) }
+    guard old != nil || new != nil else { return }
+    var none: TableDelta?
+    changeCounted(old, new, &none)
+    changeFlows(old, new, &flows)
+    for claim in old?.claims ?? []
+    where !(new?.claims.contains { ClaimKey($0) == ClaimKey(claim) } ?? false) {
+      settle(ClaimKey(claim), key, isClaimed: false)
+    }
+    for claim in new?.claims ?? [] where !holders.take(ClaimKey(claim), key, !contested.isEmpty) {
+      settle(ClaimKey(claim), key, isClaimed: true)
+    }
+    finish(key, old, new)
+  }
+
+  private mutating func finish(_ key: ObjectKey, _ old: ServicePlan?, _ new: ServicePlan?) {
+    for port in old?.ids ?? [] where new?.ids.contains(where: { $0.id == port.id }) != true {
+      allocation.release(port.key)
+    }
     if let old { totals.add(old, -1) }
     if let new { totals.add(new, 1) }
     mark(key, new?.isStarved ?? false, in: &starved)
@@ -115,14 +154,17 @@ struct FamilyPlan: Sendable {
 
   /// To be called when every Service there is has been planned: forgets numbers of those that an earlier process served.
   mutating func finishWhole(_ flows: inout [FlowChange]) {
+    defer { recovered = [:] }
+    // Nobody else has a number: there is none to forget.
+    let count = plans.values.reduce(0) { $0 + $1.ids.count }
+    guard count != allocation.ids.count else { return }
     var used: Set<UInt32> = []
-    for plan in plans.values { used.formUnion(plan.ids.values) }
+    for plan in plans.values { for port in plan.ids { used.insert(port.id) } }
     allocation.keepOnly(used)
     for (id, before) in recovered where !used.contains(id) && !before.targets.isEmpty {
       flows.append(
         FlowChange(family: family, id: id, transport: before.transport, before: before.targets, now: nil))
     }
-    recovered = [:]
   }
 
   /// Takes out classes that nobody has used for long; chains of a constant number stay for later.
@@ -140,7 +182,7 @@ struct FamilyPlan: Sendable {
   }
 
   private func mark(_ key: ObjectKey, _ isIn: Bool, in set: inout Set<ObjectKey>) {
-    if isIn { set.insert(key) } else { set.remove(key) }
+    if isIn { set.insert(key) } else if !set.isEmpty { set.remove(key) }
   }
 
   private func changeElements(_ old: ServicePlan?, _ new: ServicePlan?, _ delta: inout TableDelta?) {
@@ -177,9 +219,17 @@ struct FamilyPlan: Sendable {
       }
     }
     guard old?.classes ?? [] != new?.classes ?? [] else { return }
-    count(new?.classes ?? [], 1, &classUse)
+    func increment(_ uses: inout Int) -> Int {
+      uses += 1
+      return uses
+    }
+    // Of a class that somebody else uses everything is there.
+    var first: [BalancingClass] = []
+    for balancing in new?.classes ?? [] where increment(&classUse[balancing, default: 0]) == 1 {
+      first.append(balancing)
+    }
     count(old?.classes ?? [], -1, &classUse)
-    for balancing in new?.classes ?? [] where installed.insert(balancing).inserted {
+    for balancing in first where installed.insert(balancing).inserted {
       guard delta != nil, let number = allocation.classes[balancing] else { continue }
       delta?.setElement(
         ProxySet.classes.name, .number(number << 18), Element(.verdict(.goto(balancing.chain))))

@@ -24,17 +24,8 @@ public struct ProxyAllocation: Sendable, Hashable {
     /// folder of manifests may hold anything), end in a number of the whole name: no two are alike, a restart recognises
     /// them, and nothing in them means anything to who reads the table.
     static func name(of service: ObjectKey, port: String) -> String {
-      var name = service.namespace
-      name.reserveCapacity(service.namespace.utf8.count + service.name.utf8.count + port.utf8.count + 2)
-      if !name.isEmpty { name += "/" }
-      name += service.name
-      name += ":"
-      name += port
-      if name.utf8.count <= nameMax, service.namespace.utf8.allSatisfy(isPlain),
-        service.name.utf8.allSatisfy(isPlain), port.utf8.allSatisfy(isPlain)
-      {
-        return name
-      }
+      if let plain = plainName(of: service, port) { return plain }
+      let name = (service.namespace.isEmpty ? "" : service.namespace + "/") + service.name + ":" + port
       let parts = [service.namespace, service.name, port]
       var hash: UInt64 = 0xcbf2_9ce4_8422_2325
       for part in parts {
@@ -43,6 +34,42 @@ public struct ProxyAllocation: Sendable, Hashable {
       }
       let kept = name.utf8.prefix(nameMax - 17).map { isPlain($0) || $0 == 47 || $0 == 58 ? $0 : 39 }
       return String(decoding: kept, as: UTF8.self) + "~" + String(hash, radix: 16)
+    }
+
+    /// Nearly all names: written and looked at in one go. Nil for others.
+    private static func plainName(of service: ObjectKey, _ port: String) -> String? {
+      let hasNamespace = !service.namespace.isEmpty
+      let count =
+        service.namespace.utf8.count + (hasNamespace ? 1 : 0) + service.name.utf8.count + 1 + port.utf8.count
+      guard count <= nameMax else { return nil }
+      var isPlain = true
+      let name = String(unsafeUninitializedCapacity: count) { buffer in
+        var at = 0
+        func put(_ part: String) {
+          func copy(_ bytes: some Sequence<UInt8>) {
+            for byte in bytes {
+              isPlain = Self.isPlain(byte) && isPlain
+              buffer[at] = byte
+              at += 1
+            }
+          }
+          // Native text lies in one piece; other text comes byte by byte.
+          if part.utf8.withContiguousStorageIfAvailable({ copy($0) }) == nil { copy(part.utf8) }
+        }
+        func put(_ byte: UInt8) {
+          buffer[at] = byte
+          at += 1
+        }
+        if hasNamespace {
+          put(service.namespace)
+          put(UInt8(ascii: "/"))
+        }
+        put(service.name)
+        put(UInt8(ascii: ":"))
+        put(port)
+        return at
+      }
+      return isPlain ? name : nil
     }
 
     /// Letters, digits, `-`, `.` and `_`.
@@ -68,18 +95,29 @@ public struct ProxyAllocation: Sendable, Hashable {
   /// plan as well.
   var openConnections: OpenConnections?
   private var nextID: UInt32 = 1
-  private var usedIDs: Set<UInt32> = []
+  private var usedIDs = IDSet()
 
   public init() {}
 
+  /// Makes room for as many service ports.
+  mutating func reserve(_ count: Int) {
+    ids.reserveCapacity(count)
+    slots.reserveCapacity(count)
+  }
+
   /// The id of a service port: the one it had, else a new one; nil when all 262,143 are taken.
   mutating func id(of key: PortKey) -> UInt32? {
-    if let id = ids[key] { return id }
-    guard usedIDs.count < Int(ProxyMark.idMax) else { return nil }
+    guard usedIDs.count < Int(ProxyMark.idMax) else { return ids[key] }
     while usedIDs.contains(nextID) { nextID = nextID >= ProxyMark.idMax ? 1 : nextID + 1 }
-    ids[key] = nextID
-    usedIDs.insert(nextID)
-    return nextID
+    // The name is hashed once, whether it is known or not.
+    let id = Self.take(&ids[key, default: 0], nextID)
+    usedIDs.insert(id)
+    return id
+  }
+
+  private static func take(_ id: inout UInt32, _ new: UInt32) -> UInt32 {
+    if id == 0 { id = new }
+    return id
   }
 
   /// The number of a class; nil when all 1,023 (of least connections 1,024) are taken.
@@ -166,6 +204,7 @@ extension ProxyAllocation {
   /// The allocation behind a table that is in force.
   public init(recovering table: InForce.TableInForce, family: IPFamily) {
     self.init()
+    reserve(table.sets["svc-id"]?.elements.count ?? 0)
     for (key, element) in table.sets["class"]?.elements ?? [:] {
       guard case .verdict(.goto(let chain)) = element.value, let balancing = BalancingClass(chain: chain)
       else {
@@ -201,22 +240,23 @@ extension ProxyAllocation {
   }
 
   private mutating func take(_ key: PortKey, _ id: UInt32) {
-    guard id != 0, ids[key] == nil, usedIDs.insert(id).inserted else { return }
-    ids[key] = id
+    guard id != 0, id <= ProxyMark.idMax, !usedIDs.contains(id) else { return }
+    if Self.take(&ids[key, default: 0], id) == id { usedIDs.insert(id) }
   }
 
   private mutating func recoverSlots(_ table: InForce.TableInForce, _ family: IPFamily) {
     func endpoint(_ element: Element) -> SocketEndpoint? {
+      guard case .data(let data) = element.value, let address = data.asAddress(family) else { return nil }
       let width = family.width / 8
-      guard case .data(let data) = element.value, Int(data.count) >= width + 2,
-        let address = IPAddress(bytes: data.slice(0..<width).bytes)
-      else { return nil }
+      guard Int(data.count) >= width + 2 else { return nil }
       return SocketEndpoint(address, UInt16(data[width]) << 8 | UInt16(data[width + 1]))
     }
-    var bySlot: [UInt32: [(slot: UInt32, endpoint: SocketEndpoint)]] = [:]
-    for (key, element) in table.sets["backends"]?.elements ?? [:] where key.count == 8 {
+    var filled: [FilledSlot] = []
+    let backends = table.sets["backends"]?.elements ?? [:]
+    filled.reserveCapacity(backends.count)
+    for (key, element) in backends where key.count == 8 {
       guard let target = endpoint(element) else { continue }
-      bySlot[key.asNumber, default: []].append((key.slice(4..<8).asNumber, target))
+      filled.append(FilledSlot(id: key.asNumber, slot: key.secondNumber, endpoint: target))
     }
     var byFlow: [UInt32: SocketEndpoint] = [:]
     for (key, element) in table.sets["aff-ep"]?.elements ?? [:] {
@@ -227,8 +267,23 @@ extension ProxyAllocation {
     }
     for (key, element) in table.sets["aff-pick"]?.elements ?? [:] where key.count == 8 {
       guard case .data(let flow) = element.value, let target = byFlow[flow.asNumber] else { continue }
-      bySlot[key.asNumber, default: []].append((key.slice(4..<8).asNumber, target))
+      filled.append(FilledSlot(id: key.asNumber, slot: key.secondNumber, endpoint: target))
     }
-    for (id, list) in bySlot { slots[id] = list.sorted { $0.slot < $1.slot }.map(\.endpoint) }
+    filled.sort { $0.order < $1.order }
+    var start = 0
+    while start < filled.count {
+      let id = filled[start].id
+      var end = start + 1
+      while end < filled.count, filled[end].id == id { end += 1 }
+      slots[id] = filled[start..<end].map(\.endpoint)
+      start = end
+    }
+  }
+
+  private struct FilledSlot {
+    var id: UInt32
+    var slot: UInt32
+    var endpoint: SocketEndpoint
+    var order: UInt64 { UInt64(id) << 32 | UInt64(slot) }
   }
 }

@@ -55,9 +55,8 @@ public struct ProxyPlanner: Sendable {
   /// Takes changes in. What a whole view changes is not told element by element: ask for `tables` then.
   public mutating func apply(_ changes: ViewChanges) -> ProxyDelta {
     var states = changes.services
-    if changes.isWhole {
-      for key in served where states[key] == nil { states[key] = .some(nil) }
-    }
+    // What a whole view does not name is gone.
+    let gone = changes.isWhole ? served.filter { states.index(forKey: $0) == nil }.sorted() : []
     if let name = configuration.nodeName, case .some(let node) = changes.nodes[name], node?.zone != place.zone
     {
       place.zone = node?.zone
@@ -66,23 +65,31 @@ public struct ProxyPlanner: Sendable {
     unreadable = changes.quarantined.filter { $0.key.kind == "Service" || $0.key.kind == "EndpointSlice" }
       .map { QuarantinedObject(object: "\($0.key.kind) \($0.key.key)", reason: $0.value.description) }
     var delta = ProxyDelta()
-    // Those that go make room for those that come. Names are put in order, not what stands behind them.
-    var order = states.indices.map { (key: states[$0].key, index: $0) }
-    order.sort { $0.key < $1.key }
-    order =
-      order.filter { states[$0.index].value == nil } + order.filter { states[$0.index].value != nil }
-    if changes.isWhole { for index in families.indices { families[index].reserve(order.count) } }
-    for (key, index) in order { note(key, states[index].value) }
-    for index in families.indices {
-      var table = changes.isWhole ? nil : TableDelta(ProxyTables.id(families[index].family))
-      for (key, at) in order {
-        let state = states[at].value
-        families[index].replace(
-          key, state?.service.isProxied == true ? state : nil, at: place, &table, &delta.flows)
+    let order = PlanningOrder.of(states, allCome: changes.isWhole)
+    if changes.isWhole {
+      served.reserveCapacity(order.count)
+      for index in families.indices { families[index].reserve(order.count) }
+    }
+    var tables: [TableDelta?] = families.map {
+      changes.isWhole ? nil : TableDelta(ProxyTables.id($0.family))
+    }
+    for key in gone { takeOut(key, &tables, &delta.flows) }
+    for at in order {
+      let key = states.keys[at]
+      // Looked at once: what stands behind a name is large.
+      if let state = states.values[at], state.service.isProxied {
+        note(key, state)
+        for index in families.indices {
+          families[index].plan(key, state, at: place, &tables[index], &delta.flows)
+        }
+      } else {
+        takeOut(key, &tables, &delta.flows)
       }
+    }
+    for index in families.indices {
       if changes.isWhole { families[index].finishWhole(&delta.flows) }
-      families[index].dropIdleClasses(&table)
-      if let table, !table.isEmpty { delta.tables.append(table) }
+      families[index].dropIdleClasses(&tables[index])
+      if let table = tables[index], !table.isEmpty { delta.tables.append(table) }
     }
     return delta
   }
@@ -96,26 +103,31 @@ public struct ProxyPlanner: Sendable {
       families[index].take(open)
       var table: TableDelta? = TableDelta(ProxyTables.id(families[index].family))
       for (key, state) in counted.sorted(by: { $0.key < $1.key }) {
-        families[index].replace(key, state, at: place, &table, &delta.flows)
+        families[index].plan(key, state, at: place, &table, &delta.flows)
       }
       if let table, !table.isEmpty { delta.tables.append(table) }
     }
     return delta
   }
 
-  private mutating func note(_ key: ObjectKey, _ state: ServiceState?) {
-    guard let state, state.service.isProxied else {
-      served.remove(key)
-      hinted[key] = nil
-      counted[key] = nil
-      return
-    }
+  private mutating func takeOut(
+    _ key: ObjectKey, _ tables: inout [TableDelta?], _ flows: inout [FlowChange]
+  ) {
+    served.remove(key)
+    hinted[key] = nil
+    counted[key] = nil
+    for index in families.indices { families[index].replace(key, nil, &tables[index], &flows) }
+  }
+
+  private mutating func note(_ key: ObjectKey, _ state: ServiceState) {
     served.insert(key)
-    counted[key] = ServiceBalancing.countsConnections(state.service) ? state : nil
+    let isCounted = ServiceBalancing.countsConnections(state.service)
+    // Hardly a Service is in either: a name is not hashed for nothing.
+    if isCounted || !counted.isEmpty { counted[key] = isCounted ? state : nil }
     let hasHints = state.slices.values.contains { slice in
       slice.endpoints.contains { !$0.hintedZones.isEmpty || !$0.hintedNodes.isEmpty }
     }
-    hinted[key] = hasHints ? state : nil
+    if hasHints || !hinted.isEmpty { hinted[key] = hasHints ? state : nil }
   }
 
   /// Services that are left out for want of numbers: hand them in again when others have gone.

@@ -78,7 +78,8 @@ struct ServicePlan: Sendable {
   /// Addresses that other Services may have as well: counted.
   var clusterIPs: [IPAddress] = []
   var hairpins: [IPAddress] = []
-  var ids: [ProxyAllocation.PortKey: UInt32] = [:]
+  /// Numbers of its ports, each once.
+  var ids: [(key: ProxyAllocation.PortKey, id: UInt32)] = []
   var classes: [BalancingClass] = []
   var flows: [UInt32: Flows] = [:]
   var servicePorts = 0

@@ -17,7 +17,6 @@ struct ServicePlanner {
   private struct Port {
     var name: String
     var port: Service.Port
-    var service: Service
     var balancing: ServiceBalancing
   }
 
@@ -29,20 +28,19 @@ struct ServicePlanner {
 
   /// Nil when the Service has nothing in this family.
   func plan(_ state: ServiceState, _ allocation: inout ProxyAllocation) -> ServicePlan? {
-    let service = state.service
-    let own = service.clusterIPs.filter { $0.family == family }
-    let balancers = service.loadBalancerIPs.filter { $0.family == family }
-    let external = service.externalIPs.filter { $0.family == family }
+    // A copy of the Service would copy all that it has.
+    let own = ours(state.service.clusterIPs)
+    let balancers = ours(state.service.loadBalancerIPs)
+    let external = ours(state.service.externalIPs)
     guard !own.isEmpty || !external.isEmpty || !balancers.isEmpty else { return nil }
-    var plan = ServicePlan(creationTime: service.creationTime, clusterIPs: own)
-    let balancing = ServiceBalancing(service, &plan.problems)
-    for port in service.ports {
+    var plan = ServicePlan(creationTime: state.service.creationTime, clusterIPs: own)
+    let balancing = ServiceBalancing(state.service, &plan.problems)
+    for port in state.service.ports {
       let name = ProxyAllocation.PortKey.name(
-        of: service.key, port: port.name.isEmpty ? "\(port.port)" : port.name)
-      let planned = Port(
-        name: name, port: port, service: service, balancing: balancing)
+        of: state.service.key, port: port.name.isEmpty ? "\(port.port)" : port.name)
+      let planned = Port(name: name, port: port, balancing: balancing)
       let isFed = add(
-        planned, state.slices, own: own, balancers: balancers, external: external, &plan, &allocation)
+        planned, state, own: own, balancers: balancers, external: external, &plan, &allocation)
       if !isFed {
         plan.problems.append("no service-port id, class or endpoint number is free")
         plan.isStarved = true
@@ -51,13 +49,17 @@ struct ServicePlanner {
     return plan
   }
 
+  /// Those of this family.
+  private func ours(_ addresses: [IPAddress]) -> [IPAddress] {
+    addresses.allSatisfy { $0.family == family } ? addresses : addresses.filter { $0.family == family }
+  }
+
   /// False when numbers ran out: what was added until then stays.
   private func add(
-    _ port: Port, _ slices: [ObjectKey: EndpointSlice], own: [IPAddress], balancers: [IPAddress],
+    _ port: Port, _ state: ServiceState, own: [IPAddress], balancers: [IPAddress],
     external: [IPAddress], _ plan: inout ServicePlan, _ allocation: inout ProxyAllocation
   ) -> Bool {
-    let service = port.service
-    let (cluster, local) = endpoints(of: port, slices, &plan)
+    let (cluster, local) = endpoints(of: port, state.slices, &plan)
     plan.servicePorts += 1
     plan.endpoints += cluster.count
     for list in [cluster, local] {
@@ -66,9 +68,9 @@ struct ServicePlanner {
       }
     }
     let isRejected = cluster.isEmpty
-    let nodePort = service.kind != .clusterIP && !own.isEmpty ? port.port.nodePort : 0
+    let nodePort = state.service.kind != .clusterIP && !own.isEmpty ? port.port.nodePort : 0
     let hasExternal = nodePort != 0 || !external.isEmpty || !balancers.isEmpty
-    if service.internalTrafficPolicy == .local, !own.isEmpty {
+    if state.service.internalTrafficPolicy == .local, !own.isEmpty {
       if local.isEmpty { plan.withoutLocal.internal += 1 }
       guard let mine = balance(port, local, isLocal: true, &plan, &allocation) else { return false }
       // Class 0 drops: nobody here serves it, and others must not.
@@ -81,7 +83,7 @@ struct ServicePlanner {
       guard hasExternal else { return true }
     }
     guard let all = balance(port, cluster, isLocal: false, &plan, &allocation) else { return false }
-    if service.internalTrafficPolicy == .cluster {
+    if state.service.internalTrafficPolicy == .cluster {
       let mark =
         isRejected
         ? ProxyMark.make(.reject, class: 0, id: all.id)
@@ -90,25 +92,26 @@ struct ServicePlanner {
     }
     guard hasExternal else { return true }
     return addExternal(
-      port, all, local, isRejected: isRejected, nodePort: nodePort, balancers: balancers, external: external,
+      port, state, all, local, isRejected: isRejected, nodePort: nodePort, balancers: balancers,
+      external: external,
       &plan, &allocation)
   }
 
   /// Node ports, load balancer addresses and external addresses.
   private func addExternal(
-    _ port: Port, _ all: Slots, _ local: [ServiceEndpoint], isRejected: Bool, nodePort: UInt16,
+    _ port: Port, _ state: ServiceState, _ all: Slots, _ local: [ServiceEndpoint], isRejected: Bool,
+    nodePort: UInt16,
     balancers: [IPAddress], external: [IPAddress], _ plan: inout ServicePlan,
     _ allocation: inout ProxyAllocation
   ) -> Bool {
-    let service = port.service
-    let isLocal = service.externalTrafficPolicy == .local
+    let isLocal = state.service.externalTrafficPolicy == .local
     func mark(_ kind: ProxyMark.Kind) -> UInt32 {
       isRejected
         ? ProxyMark.make(.reject, class: 0, id: all.id)
         : ProxyMark.make(kind, class: all.classNumber, id: all.id)
     }
     let plain = mark(isLocal ? .externalLocal : .external)
-    let isRanged = !service.loadBalancerSourceRanges.isEmpty && !balancers.isEmpty && !isRejected
+    let isRanged = !state.service.loadBalancerSourceRanges.isEmpty && !balancers.isEmpty && !isRejected
     let ranged = isRanged ? mark(isLocal ? .sourceRangesLocal : .sourceRanges) : plain
     if isLocal, !isRejected {
       if local.isEmpty { plan.withoutLocal.external += 1 }
@@ -125,7 +128,7 @@ struct ServicePlanner {
     // A load balancer's address that is an external one too stays guarded by its source ranges.
     for address in balancers { claim(.balancer, address, port, ranged, port.name, &plan) }
     for address in external { claim(.external, address, port, plain, port.name, &plan) }
-    if isRanged { addSourceRanges(service, all.id, balancers, &plan) }
+    if isRanged { addSourceRanges(state.service, all.id, balancers, &plan) }
     if nodePort != 0 {
       plan.claim(
         .own, .nodePorts, Datum(.transport(port.port.transport), .port(nodePort)), plain, comment: port.name)
@@ -152,7 +155,7 @@ struct ServicePlanner {
   private func endpoints(
     of port: Port, _ slices: [ObjectKey: EndpointSlice], _ plan: inout ServicePlan
   ) -> (cluster: [ServiceEndpoint], local: [ServiceEndpoint]) {
-    var choice = slices.values.choice(of: port.port, family: family, at: place)
+    var choice = slices.choice(of: port.port, family: family, at: place)
     // Local ones need not be among those that hints leave.
     if choice.cluster.allSatisfy({ $0.target.address.mayBeEndpoint }),
       choice.local.allSatisfy({ $0.target.address.mayBeEndpoint })
@@ -185,7 +188,8 @@ struct ServicePlanner {
     let transport = port.port.transport
     let key = ProxyAllocation.PortKey(port.name, transport, isLocal: isLocal)
     guard let id = allocation.id(of: key) else { return nil }
-    if plan.ids.updateValue(id, forKey: key) != nil { return known(id, list, port, allocation) }
+    if plan.ids.contains(where: { $0.id == id }) { return known(id, list, port, allocation) }
+    plan.ids.append((key, id))
     if transport != .tcp || port.balancing.resetsConnections {
       plan.flows[id] = .init(transport: transport, targets: Set(list.map(\.target)))
     }
@@ -213,6 +217,7 @@ struct ServicePlanner {
           .data(Self.datum(target)))
       }
     } else {
+      plan.elements.reserveCapacity(plan.elements.count + arranged.count)
       for (slot, target) in arranged.enumerated() {
         plan.add(.backends, Datum(.number(id), .number(UInt32(slot))), .data(Self.datum(target)))
       }

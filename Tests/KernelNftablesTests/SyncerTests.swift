@@ -46,6 +46,21 @@ private let owned: [Table.ID] = [.init(.ip, "ONE"), .init(.ip, "TWO")]
     }
   }
 
+  @Test func `what has just been loaded is read back whole, while the kernel still makes room for it`() throws
+  {
+    try inFreshNamespace {
+      var large = NamedSet("m", key: [.ipv4Address], data: .values([.mark]))
+      for number in 0..<UInt32(40_000) {
+        large.insert(.ipv4(IPv4Address(bits: 0x0a00_0000 + number)), .number(number), comment: "c\(number)")
+      }
+      let table = Table(.ip, "ONE", sets: [large])
+      _ = try RulesetSyncer(owned: owned).sync([table])
+      let again = try RulesetSyncer(owned: owned)
+      let report = try again.sync([table])
+      #expect(report.operations == 0 && report.netlinkBytes == 0)
+    }
+  }
+
   @Test func `what another program took away comes back with the next synchronisation`() throws {
     try inFreshNamespace {
       let syncer = try RulesetSyncer(owned: owned)

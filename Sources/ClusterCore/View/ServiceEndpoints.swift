@@ -48,6 +48,7 @@ extension Sequence<EndpointSlice> {
       for slicePort in slice.ports where slicePort.name == port.name && slicePort.transport == port.transport
       {
         guard let number = slicePort.port else { continue }
+        all.reserveCapacity(all.count + slice.endpoints.count)
         for endpoint in slice.endpoints {
           all.append(
             ServiceEndpoint(
@@ -69,6 +70,14 @@ extension Sequence<EndpointSlice> {
     return EndpointChoice(
       cluster: ClusterView.hinted(ClusterView.usable(all), at: place),
       local: place.name == nil ? [] : ClusterView.usable(all.filter { $0.isLocal }))
+  }
+}
+
+extension [ObjectKey: EndpointSlice] {
+  /// The endpoints a Service port uses on a node, of these slices. As of any sequence of slices, but made for this type alone:
+  /// whoever plans ten thousand Services asks ten thousand times.
+  public func choice(of port: Service.Port, family: IPFamily, at place: NodePlace) -> EndpointChoice {
+    values.choice(of: port, family: family, at: place)
   }
 }
 
@@ -116,7 +125,10 @@ extension ClusterView {
   /// The endpoints that topology hints leave for a node: those hinted at the node when each has a hint of nodes and
   /// one names this node; else likewise by zone; else all. Hints count while endpoints are ready.
   public static func hinted(_ usable: [ServiceEndpoint], at place: NodePlace) -> [ServiceEndpoint] {
-    guard let first = usable.first, first.isReady else { return usable }
+    // Most have none, and the first one says so.
+    guard !usable.isEmpty, usable[0].isReady, !usable[0].hintedNodes.isEmpty || !usable[0].hintedZones.isEmpty
+    else { return usable }
+    let first = usable[0]
     func narrowed(_ name: String?, _ hints: (ServiceEndpoint) -> [String]) -> [ServiceEndpoint]? {
       guard let name, !name.isEmpty, !hints(first).isEmpty, usable.allSatisfy({ !hints($0).isEmpty }) else {
         return nil

@@ -93,9 +93,9 @@ extension ClusterView {
   /// The whole view as one change set: what a planner that knows nothing yet needs, and what a comparison starts from.
   public var allChanges: ViewChanges {
     var changes = ViewChanges()
-    changes.services.reserveCapacity(services.count)
-    for (key, service) in services {
-      changes.services[key] = ServiceState(service: service, slices: endpointSlices[key] ?? [:])
+    // Each stands under its own key: values change, places stay, and no name is hashed again.
+    changes.services = services.mapValues {
+      ServiceState(service: $0, slices: endpointSlices[$0.key] ?? [:])
     }
     for (name, node) in nodes { changes.nodes[name] = node }
     for (name, namespace) in namespaces { changes.namespaces[name] = namespace }

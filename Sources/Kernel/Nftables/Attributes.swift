@@ -58,11 +58,16 @@ struct UserData {
   mutating func put(_ type: UInt8, _ text: String) { put(type, Array(text.utf8) + [0]) }
 
   static func read(_ type: UInt8, in bytes: UnsafeRawBufferPointer) -> [UInt8]? {
+    find(type, in: bytes).map { Array($0) }
+  }
+
+  /// The value of a note where it stands.
+  static func find(_ type: UInt8, in bytes: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
     var at = 0
     while at + 2 <= bytes.count {
       let length = Int(bytes[at + 1])
       guard at + 2 + length <= bytes.count else { return nil }
-      if bytes[at] == type { return Array(bytes[at + 2..<at + 2 + length]) }
+      if bytes[at] == type { return UnsafeRawBufferPointer(rebasing: bytes[at + 2..<at + 2 + length]) }
       at += 2 + length
     }
     return nil

@@ -10,12 +10,21 @@ extension NftablesSocket {
   /// 40 ms.
   public func observe(_ wanted: [Table.ID]) throws(NftablesError) -> InForce {
     var attempt = 0
+    var pause: UInt32 = 5000
     while true {
       attempt += 1
       do throws(NftablesError) {
         let before = try generation()
-        let observed = try readOnce(wanted)
-        if try generation() == before { return observed }
+        var isWhole = true
+        let observed = try readOnce(wanted, &isWhole)
+        let isUnchanged = try generation() == before
+        // A hash table that still grows after a large transaction is walked with gaps: it is given time.
+        if isUnchanged, !isWhole, attempt < 5 {
+          usleep(pause)
+          pause *= 4
+          continue
+        }
+        if isUnchanged { return observed }
         if attempt >= 5 { throw NftablesError(operation: "read tables", errno: EINTR) }
       } catch {
         guard error.errno == EINTR, attempt < 5 else { throw error }
@@ -23,7 +32,8 @@ extension NftablesSocket {
     }
   }
 
-  private func readOnce(_ wanted: [Table.ID]) throws(NftablesError) -> InForce {
+  /// - Parameter isWhole: becomes false when the kernel says that a set has another number of elements than were read.
+  private func readOnce(_ wanted: [Table.ID], _ isWhole: inout Bool) throws(NftablesError) -> InForce {
     var inForce = InForce()
     let wantedSet = Set(wanted)
     try request(NFT_MSG_GETTABLE, family: 0, dump: true, "read tables") { _ in
@@ -38,7 +48,7 @@ extension NftablesSocket {
     try readChains(&inForce)
     for id in inForce.tables.keys.sorted() {
       try readRules(id, &inForce)
-      try readSets(id, &inForce)
+      try readSets(id, &inForce, &isWhole)
       try readCounters(id, &inForce)
     }
     return inForce
@@ -120,16 +130,34 @@ extension NftablesSocket {
     return counters
   }
 
-  private func readSets(_ id: Table.ID, _ inForce: inout InForce) throws(NftablesError) {
+  private func readSets(
+    _ id: Table.ID, _ inForce: inout InForce, _ isWhole: inout Bool
+  ) throws(NftablesError) {
     var sets: [NamedSet] = []
+    var counts: [String: Int] = [:]
     try request(NFT_MSG_GETSET, family: id.family.number, dump: true, "read sets of \(id)") {
       mnl_attr_put_strz($0, UInt16(NFTA_SET_TABLE.rawValue), id.name)
     } each: { _, attributes in
       guard attributes.first(NFTA_SET_TABLE.rawValue)?.text == id.name else { return }
-      if let set = Self.declaration(attributes) { sets.append(set) }
+      guard let set = Self.declaration(attributes) else { return }
+      sets.append(set)
+      counts[set.name] = Self.elementCount(attributes)
     }
-    for index in sets.indices where !sets[index].isDynamic { try readElements(id, &sets[index]) }
+    for index in sets.indices where !sets[index].isDynamic {
+      let count = counts[sets[index].name]
+      try readElements(id, &sets[index], expected: min(count ?? 0, Self.expectedMax))
+      // Ranges are counted otherwise.
+      if let count, !sets[index].isInterval, sets[index].elements.count != count { isWhole = false }
+    }
     for set in sets { inForce.tables[id]?.sets[set.name] = set }
+  }
+
+  /// Bound on the elements that room is made for beforehand.
+  private static let expectedMax = 1 << 20
+
+  /// How many elements the kernel says there are; newer ones do (attribute NFTA_SET_COUNT, 20).
+  private static func elementCount(_ attributes: Attributes) -> Int? {
+    attributes.first(20)?.number.map { Int($0) }
   }
 
   /// The declaration of a set; nil for anonymous ones, which belong to their rule.
@@ -157,11 +185,14 @@ extension NftablesSocket {
     return set
   }
 
-  private func readElements(_ id: Table.ID, _ set: inout NamedSet) throws(NftablesError) {
+  private func readElements(
+    _ id: Table.ID, _ set: inout NamedSet, expected: Int
+  ) throws(NftablesError) {
     var boundaries: [(key: Datum, isEnd: Bool, element: Element)] = []
     let isPaired = set.isInterval && set.key.count == 1
     let name = set.name
     var elements: [Datum: Element] = [:]
+    elements.reserveCapacity(expected)
     try request(NFT_MSG_GETSETELEM, family: id.family.number, dump: true, "read elements of \(id) \(name)") {
       mnl_attr_put_strz($0, UInt16(NFTA_SET_ELEM_LIST_TABLE.rawValue), id.name)
       mnl_attr_put_strz($0, UInt16(NFTA_SET_ELEM_LIST_SET.rawValue), name)
@@ -192,32 +223,33 @@ extension NftablesSocket {
   private static func element(_ attributes: Attributes) -> (key: Datum, isEnd: Bool, element: Element)? {
     var key: Datum?
     var isEnd = false
-    var element = Element(.present)
+    var value = Element.Value.present
+    var comment: String?
     for attribute in attributes {
       switch UInt32(attribute.type) {
       case NFTA_SET_ELEM_KEY.rawValue: key = datum(attribute.nested)
       case NFTA_SET_ELEM_KEY_END.rawValue:
-        if let last = datum(attribute.nested) { element.value = .through(last) }
+        if let last = datum(attribute.nested) { value = .through(last) }
       case NFTA_SET_ELEM_FLAGS.rawValue:
         isEnd = (attribute.number ?? 0) & UInt32(NFT_SET_ELEM_INTERVAL_END.rawValue) != 0
       case NFTA_SET_ELEM_DATA.rawValue:
-        if let value = datum(attribute.nested) {
-          element.value = .data(value)
+        if let data = datum(attribute.nested) {
+          value = .data(data)
         } else if let verdict = attribute.nested.first(NFTA_DATA_VERDICT.rawValue)?.nested,
           let code = verdict.first(NFTA_VERDICT_CODE.rawValue)?.number,
           let known = Verdict(
             code: Int32(bitPattern: code), chain: verdict.first(NFTA_VERDICT_CHAIN.rawValue)?.text)
         {
-          element.value = .verdict(known)
+          value = .verdict(known)
         }
       case NFTA_SET_ELEM_USERDATA.rawValue:
-        if let text = UserData.read(UInt8(NFTNL_UDATA_SET_ELEM_COMMENT.rawValue), in: attribute.payload) {
-          element.comment = String(decoding: text.prefix { $0 != 0 }, as: UTF8.self)
+        if let text = UserData.find(UInt8(NFTNL_UDATA_SET_ELEM_COMMENT.rawValue), in: attribute.payload) {
+          comment = String(decoding: text.prefix { $0 != 0 }, as: UTF8.self)
         }
       default: break
       }
     }
-    return key.map { ($0, isEnd, element) }
+    return key.map { ($0, isEnd, Element(value, found: comment)) }
   }
 
   private static func datum(_ attributes: Attributes) -> Datum? {

@@ -175,6 +175,11 @@ extension NamedSet {
     let list = mnl_attr_nest_start(header, UInt16(NFTA_SET_ELEM_LIST_ELEMENTS.rawValue))
     let isConcatenated = key.count > 1
     var index = start
+    if !isInterval {
+      index = changes.withUnsafeBufferPointer {
+        ElementWriter.put(header, $0, from: start, upTo: roomMax, deleting: deleting)
+      }
+    }
     while index < changes.count, header.pointee.nlmsg_len < roomMax {
       let change = changes[index]
       var last: Datum?
@@ -218,17 +223,12 @@ extension NamedSet {
     mnl_attr_nest_end(header, nest)
   }
 
-  /// User data of one note, without a heap allocation: there may be one for each element. At most 127 bytes of text.
+  /// User data of one note.
   private func putComment(_ header: UnsafeMutablePointer<nlmsghdr>, _ comment: String) {
-    var comment = comment
-    comment.withUTF8 { text in
-      withUnsafeTemporaryAllocation(byteCount: text.count + 3, alignment: 1) { note in
-        note[0] = UInt8(NFTNL_UDATA_SET_ELEM_COMMENT.rawValue)
-        note[1] = UInt8(clamping: text.count + 1)
-        UnsafeMutableRawBufferPointer(rebasing: note[2...]).copyMemory(from: UnsafeRawBufferPointer(text))
-        note[text.count + 2] = 0
-        mnl_attr_put(header, UInt16(NFTA_SET_ELEM_USERDATA.rawValue), note.count, note.baseAddress)
-      }
+    var note = UserData()
+    note.put(UInt8(NFTNL_UDATA_SET_ELEM_COMMENT.rawValue), comment)
+    note.bytes.withUnsafeBytes {
+      mnl_attr_put(header, UInt16(NFTA_SET_ELEM_USERDATA.rawValue), $0.count, $0.baseAddress)
     }
   }
 

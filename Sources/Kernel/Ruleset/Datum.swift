@@ -163,6 +163,30 @@ public struct Datum: Hashable, Sendable {
   /// The first four bytes as a number in host order.
   public var asNumber: UInt32 { UInt32(truncatingIfNeeded: w0) }
 
+  /// The four bytes after those.
+  public var secondNumber: UInt32 { UInt32(truncatingIfNeeded: w0 >> 32) }
+
+  /// The address that it begins with; nil when there are too few bytes.
+  public func asAddress(_ family: IPFamily) -> IPAddress? {
+    guard Int(count) >= family.width / 8 else { return nil }
+    return switch family {
+    case .v4: .v4(IPv4Address(bits: UInt32(bigEndian: asNumber)))
+    case .v6: .v6(IPv6Address(bits: UInt128(w0.bigEndian) << 64 | UInt128(w1.bigEndian)))
+    }
+  }
+
+  /// Writes the bytes in use and zeros up to a multiple of four behind them; there must be room for 40. Returns how many bytes
+  /// are in use.
+  @inline(__always)
+  public func write(padded target: UnsafeMutableRawPointer) -> Int {
+    target.storeBytes(of: w0, as: UInt64.self)
+    if count > 8 { target.storeBytes(of: w1, toByteOffset: 8, as: UInt64.self) }
+    if count > 16 { target.storeBytes(of: w2, toByteOffset: 16, as: UInt64.self) }
+    if count > 24 { target.storeBytes(of: w3, toByteOffset: 24, as: UInt64.self) }
+    if count > 32 { target.storeBytes(of: w4, toByteOffset: 32, as: UInt64.self) }
+    return Int(count)
+  }
+
   public subscript(_ index: Int) -> UInt8 { withBytes { $0[index] } }
 
   /// A part, for example one member of a concatenation. `range` must lie within `count`.

@@ -91,4 +91,10 @@ public struct Element: Hashable, Sendable {
     self.value = value
     self.comment = comment.map(Rule.quotable)
   }
+
+  /// As somebody else has it: the comment may be anything.
+  public init(_ value: Value, found comment: String?) {
+    self.value = value
+    self.comment = comment
+  }
 }

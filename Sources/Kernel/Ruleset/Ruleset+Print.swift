@@ -92,7 +92,15 @@ extension Rule: CustomStringConvertible {
 
   /// Text that survives nft's double quotes, which know no escape, within the kernel's 128 bytes.
   public static func quotable(_ text: String) -> String {
-    if text.utf8.count <= 127, text.utf8.allSatisfy({ $0 >= 32 && $0 != UInt8(ascii: "\"") }) { return text }
+    func isQuotable(_ bytes: some Sequence<UInt8>) -> Bool {
+      for byte in bytes where byte < 32 || byte == UInt8(ascii: "\"") { return false }
+      return true
+    }
+    if text.utf8.count <= 127,
+      text.utf8.withContiguousStorageIfAvailable({ isQuotable($0) }) ?? isQuotable(text.utf8)
+    {
+      return text
+    }
     var out = ""
     for scalar in text.unicodeScalars {
       let replaced: Unicode.Scalar = scalar == "\"" || scalar.value < 32 ? "'" : scalar

@@ -1,0 +1,110 @@
+// Goal: no packet of a starting pod passes before its policies hold. Everything on the wire is recorded while pods start, under fire
+// from both sides from the moment their link is up. `make soak` starts 1,000 pods.
+import Addresses
+import ClusterClient
+import ClusterObjects
+import DataPlane
+import Glibc
+import KernelNetlink
+import SoakLab
+import Testing
+
+@Suite(.serialized, .timeLimit(.minutes(20))) struct FirstPacketTests {
+  /// Addresses are used again after so many starts, by a pod of the other kind.
+  private static let addresses = 7
+
+  @Test func `no packet of a starting pod passes that its policies forbid`() async throws {
+    let count = Soak.rounds(14, long: 1000)
+    let lab = try StartingNode("first")
+    defer { lab.remove() }
+    lab.pod("neighbour", app: "open")
+    try await lab.start()
+    let neighbour = try #require(IPAddress(StartingNode.neighbour))
+    try lab.link(lab.neighbourPod, neighbour, "vpnb")
+    try await lab.attach("neighbour", neighbour, "vpnb")
+    var leaked = 0
+    var reached = 0
+    for round in 0..<count {
+      // The first half of the rounds that an address has is closed, open, closed; its neighbour in the row begins with the other.
+      let isOpen = (round + round / Self.addresses) % 2 == 1
+      let name = "p\(round)"
+      let interface = "vp\(round)"
+      let address = try #require(IPAddress("10.42.0.\(10 + round % Self.addresses)"))
+      let pod = try NetworkNamespace.create(named: "weft-ps-\(getpid())-\(name)")
+      defer { _ = try? NetworkNamespace.delete(named: "weft-ps-\(getpid())-\(name)") }
+      let recorder = try Recorder(in: pod)
+      lab.pod(name, app: isOpen ? "open" : "closed")
+      try lab.link(pod, address, interface)
+      let hammer = try Hammer([(pod, neighbour), (lab.neighbourPod, address)])
+      do {
+        defer { hammer.stop() }
+        try await hammer.more(10)
+        // Nobody has said yet who this is: neither direction is open for anybody.
+        let early = lab.recorder.take().filter { $0 == address } + recorder.take().filter { $0 == neighbour }
+        #expect(early == [], "\(name) before its rules")
+        leaked += early.count
+        // The fire goes on while the rules are made.
+        try await lab.attach(name, address, interface)
+        try await hammer.more(10)
+      }
+      let out = lab.recorder.take().filter { $0 == address }.count
+      let back = recorder.take().filter { $0 == neighbour }.count
+      if isOpen {
+        // Else a recorder that sees nothing would prove everything.
+        #expect(out > 0 && back > 0, "\(name) is open")
+        reached += 1
+      } else {
+        #expect(out == 0 && back == 0, "\(name) is closed: \(out) out, \(back) in")
+        leaked += out + back
+      }
+      #expect(recorder.lost == 0 && lab.recorder.lost == 0, "the recording is whole")
+      await lab.network?.detach(containerID: name)
+      lab.api.remove(.pods, ObjectKey("demo", name))
+      var host = try RouteSession(inNamespace: lab.node)
+      try host.deleteLink(named: interface)
+    }
+    #expect(leaked == 0 && reached >= count / 3)
+    await lab.stop()
+    Soak.report(
+      "policy: \(count) pods started under fire: \(leaked) packets leaked, \(reached) open ones reached")
+  }
+
+  @Test func `no packet passes while the data plane is away and comes back`() async throws {
+    let lab = try StartingNode("again")
+    defer { lab.remove() }
+    lab.pod("neighbour", app: "open")
+    lab.pod("quiet", app: "closed")
+    try await lab.start()
+    let neighbour = try #require(IPAddress(StartingNode.neighbour))
+    let address = try #require(IPAddress("10.42.0.10"))
+    let pod = try NetworkNamespace.create(named: "weft-ps-\(getpid())-quiet")
+    defer { _ = try? NetworkNamespace.delete(named: "weft-ps-\(getpid())-quiet") }
+    try lab.link(lab.neighbourPod, neighbour, "vpnb")
+    try await lab.attach("neighbour", neighbour, "vpnb")
+    let recorder = try Recorder(in: pod)
+    try lab.link(pod, address, "vp0")
+    let hammer = try Hammer([(pod, neighbour), (lab.neighbourPod, address)])
+    do {
+      defer { hammer.stop() }
+      try await lab.attach("quiet", address, "vp0")
+      for _ in 0..<Soak.rounds(3, long: 50) {
+        await lab.stop()
+        try await hammer.more(10)
+        try await lab.start()
+        try await hammer.more(10)
+      }
+      #expect(lab.recorder.take().filter { $0 == address } == [])
+      #expect(recorder.take().filter { $0 == neighbour } == [])
+      // The policy goes: now the same packets pass, by the same links and recorders.
+      lab.api.remove(.networkPolicies, ObjectKey("demo", "closed"))
+      var isOpen = false
+      for _ in 0..<200 where !isOpen {
+        try await hammer.more(5)
+        isOpen = lab.recorder.take().contains(address) && recorder.take().contains(neighbour)
+      }
+      #expect(isOpen)
+    }
+    #expect(recorder.lost == 0 && lab.recorder.lost == 0)
+    await lab.stop()
+  }
+}
