@@ -155,7 +155,7 @@ let modules: [Module] = [
     name: "CNI", path: "Sources/CNI", on: ["KernelNetlink", "Addresses", "CLinux"], testsOn: ["StoreLab"]),
   Module(
     name: "DNS", path: "Sources/DNS", on: ["ClusterView", "Reactor", "Addresses", "Diagnostics", "CLinux"],
-    packages: ["Logging"]),
+    packages: ["Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOHTTP2", "NIOSSL"]),
   Module(
     name: "Ingress", path: "Sources/Ingress",
     on: ["ClusterView", "Reactor", "Addresses", "Diagnostics", "CLinux"],

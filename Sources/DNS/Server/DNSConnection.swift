@@ -102,6 +102,8 @@ final class DNSConnection: ReadinessHandler, TimerHandler {
           ClientPath(socket: nil, connection: self, peer: peer)
         }
       }
+      // Who sends what is no query is not worth a connection.
+      if count == DNSWorker.dropped { return close() }
       if count > 0 {
         pending -= 1
         append(UnsafeRawBufferPointer(start: worker.space.baseAddress, count: count))

@@ -61,11 +61,15 @@ struct SitePlan: Sendable {
 
   /// The blocks for a socket: those of its port and address. A port that no block names was given by hand, and gets the
   /// blocks of the first.
-  static func choose(_ plans: [SitePlan], _ blocks: [SiteBlock], _ endpoint: SocketEndpoint?) -> [SiteBlock] {
-    guard let port = endpoint?.port, let first = plans.first?.ports.first?.port else { return blocks }
-    let wanted = plans.contains { $0.ports.contains { $0.port == port } } ? port : first
+  static func choose(
+    _ plans: [SitePlan], _ blocks: [SiteBlock], _ endpoint: SocketEndpoint?,
+    _ transport: ServerBlock.Transport = .dns
+  ) -> [SiteBlock] {
+    let ports = plans.flatMap(\.ports).filter { $0.transport == transport }.map(\.port)
+    guard let port = endpoint?.port, let first = ports.first else { return blocks }
+    let wanted = ports.contains(port) ? port : first
     return zip(plans, blocks).filter { plan, _ in
-      plan.ports.contains { $0.port == wanted }
+      plan.ports.contains { $0.port == wanted && $0.transport == transport }
         && (plan.block.bind.isEmpty || endpoint.map { plan.block.bind.contains($0.address) } ?? true)
     }.map(\.1)
   }
@@ -113,9 +117,10 @@ final class Site: DatagramHandler {
       worker.tally.count(.dropped)
       return 0
     }
-    return worker.serve(datagram.payload.bytes, reply, self, isTCP: false, peer: datagram.peer) {
+    let count = worker.serve(datagram.payload.bytes, reply, self, isTCP: false, peer: datagram.peer) {
       ClientPath(socket: socket, connection: nil, peer: datagram.peer, local: datagram.local)
     }
+    return max(0, count)
   }
 }
 
