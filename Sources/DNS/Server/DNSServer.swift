@@ -80,6 +80,22 @@ public final class DNSServer: Sendable {
   public func start(
     datagrams: [Int32], listeners: [Int32], encrypted: [EncryptedPort] = []
   ) throws(WeftError) {
+    let isEncrypted =
+      !encrypted.isEmpty
+      || settings.allBlocks.contains { $0.routes.contains { !$0.encryptedUpstreams.isEmpty } }
+    let group = isEncrypted ? MultiThreadedEventLoopGroup(numberOfThreads: 1) : nil
+    do throws(WeftError) {
+      try begin(datagrams, listeners, encrypted, group)
+    } catch {
+      try? group?.syncShutdownGracefully()
+      throw error
+    }
+  }
+
+  private func begin(
+    _ datagrams: [Int32], _ listeners: [Int32], _ encrypted: [EncryptedPort],
+    _ group: MultiThreadedEventLoopGroup?
+  ) throws(WeftError) {
     let count = max(1, settings.threads)
     let tallies = (0..<count).map { _ in Tally() }
     var local: [SocketEndpoint] = []
@@ -90,10 +106,18 @@ public final class DNSServer: Sendable {
     }
     let name = local.first.map { "dns://:\($0.port)" } ?? "dns://"
     let numbers = DNSMetrics(metrics, tallies: tallies, server: name, zone: holder.current.settings.zone)
-    let plans = settings.allBlocks.flatMap { block in
-      Set(block.keys.map(\.zone)).map {
-        SitePlan(block: block, zone: $0, ports: block.keys, namespaceOf: namespaceOf)
+    var plans: [SitePlan] = []
+    do throws(WeftError) {
+      for block in settings.allBlocks {
+        for zone in Set(block.keys.map(\.zone)) {
+          plans.append(
+            try SitePlan(
+              block: block, zone: zone, ports: block.keys, loop: group?.next(), namespaceOf: namespaceOf))
+        }
       }
+    } catch {
+      for raw in datagrams + listeners { _ = Descriptor(owning: raw) }
+      throw error
     }
     let probes = plans.flatMap(\.probes)
     for plan in plans {
@@ -104,6 +128,7 @@ public final class DNSServer: Sendable {
           next: "name another server; a resolv.conf that points to 127.0.0.53 often has its origin elsewhere")
       }
     }
+    let planned = plans
     let secret = secret
     let queryLogger = QueryLogger()
     var threads: [ReactorThread] = []
@@ -122,15 +147,15 @@ public final class DNSServer: Sendable {
             reactor: reactor, settings: settings, tally: tally, metrics: numbers, holder: holder,
             secret: secret,
             logger: queryLogger)
-          let blocks = plans.map { $0.block(threads: count) }
+          let blocks = planned.map { $0.block(threads: count) }
           worker.blocks = blocks
           seat.worker = worker
           seat.sites = encrypted.map {
-            Site(worker, SitePlan.choose(plans, blocks, $0.endpoint, $0.transport), local: $0.endpoint)
+            Site(worker, SitePlan.choose(planned, blocks, $0.endpoint, $0.transport), local: $0.endpoint)
           }
           func site(_ descriptor: borrowing Descriptor) -> Site {
             let endpoint = Sockets.localEndpoint(descriptor)
-            return Site(worker, SitePlan.choose(plans, blocks, endpoint), local: endpoint)
+            return Site(worker, SitePlan.choose(planned, blocks, endpoint), local: endpoint)
           }
           do throws(SocketError) {
             for raw in mine {
@@ -161,14 +186,15 @@ public final class DNSServer: Sendable {
           underlying: error)
       }
     }
-    do {
-      try open(encrypted, zip(threads, seats).map { ($0.reactor, $1) })
+    do throws(WeftError) {
+      if let group { try open(encrypted, zip(threads, seats).map { ($0.reactor, $1) }, group) }
     } catch {
       for thread in threads { thread.stop() }
       throw error
     }
     state.withLock { state in
       state.threads += threads
+      state.group = group
       state.numbers = numbers
       state.probes = probes
       state.endpoints = local
@@ -178,28 +204,21 @@ public final class DNSServer: Sendable {
   }
 
   private func open(
-    _ ports: [EncryptedPort], _ threads: [(reactor: Reactor, seat: WorkerSeat)]
+    _ ports: [EncryptedPort], _ threads: [(reactor: Reactor, seat: WorkerSeat)],
+    _ group: MultiThreadedEventLoopGroup
   ) throws(WeftError) {
-    guard !ports.isEmpty else { return }
-    let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     let limits = EncryptedLimits(
       connectionsMax: settings.connectionsMax, idleSeconds: settings.idleSeconds,
       pendingMax: settings.pendingOfConnectionMax)
     var listeners: [EncryptedListener] = []
-    do throws(WeftError) {
-      for (index, port) in ports.enumerated() {
-        listeners.append(
-          try EncryptedListener.open(
-            port.endpoint, port.transport, port.credentials, limits, group, metrics: metrics,
-            door: QueryDoor(threads, port: index)))
-      }
-    } catch {
-      try? group.syncShutdownGracefully()
-      throw error
+    for (index, port) in ports.enumerated() {
+      listeners.append(
+        try EncryptedListener.open(
+          port.endpoint, port.transport, port.credentials, limits, group, metrics: metrics,
+          door: QueryDoor(threads, port: index)))
     }
     state.withLock { state in
       state.encrypted = listeners
-      state.group = group
     }
   }
 

@@ -1,6 +1,8 @@
 // What one thread serves on one socket: the server blocks of its port, made ready.
 
 import Addresses
+import Diagnostics
+import NIOCore
 import Reactor
 
 /// A server block of one thread, with what it keeps between queries.
@@ -40,23 +42,32 @@ struct SitePlan: Sendable {
   /// The longest zone first.
   let routes: [ForwardRoute]
   let probes: [ForwardTarget.Probe]
+  /// For each route its servers over TLS.
+  let encrypted: [[TLSUpstream?]]
 
   init(
-    block: ServerBlock, zone: DomainName, ports: [ServerBlock.Key],
+    block: ServerBlock, zone: DomainName, ports: [ServerBlock.Key], loop: (any EventLoop)?,
     namespaceOf: (@Sendable (IPAddress) -> String?)?
-  ) {
+  ) throws(WeftError) {
     self.block = block
     self.zone = zone
     self.ports = ports.filter { $0.zone == zone }
     self.namespaceOf = namespaceOf
     routes = block.routes.sorted { $0.zone.wire.count > $1.zone.wire.count }
     probes = routes.map { ForwardTarget.Probe($0.zone) }
+    var encrypted: [[TLSUpstream?]] = []
+    for route in routes {
+      encrypted.append(try loop.map { loop throws(WeftError) in try TLSUpstream.all(route, loop) } ?? [])
+    }
+    self.encrypted = encrypted
   }
 
   func block(threads: Int) -> SiteBlock {
     SiteBlock(
-      block, zone: zone, routes: zip(routes, probes).map { ForwardTarget($0, probe: $1) }, threads: threads,
-      namespaceOf: namespaceOf)
+      block, zone: zone,
+      routes: routes.indices.map {
+        ForwardTarget(routes[$0], probe: probes[$0], encrypted: encrypted[$0])
+      }, threads: threads, namespaceOf: namespaceOf)
   }
 
   /// The blocks for a socket: those of its port and address. A port that no block names was given by hand, and gets the
