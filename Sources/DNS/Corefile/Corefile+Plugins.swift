@@ -8,6 +8,7 @@ extension CorefileReader {
     let first = directive.arguments.first
     switch directive.name {
     case "kubernetes": try readKubernetes(directive)
+    case "k8s_external": try readExternal(directive)
     case "forward": try readForward(directive)
     case "cache": try readCache(directive)
     case "hosts": try readHosts(directive)

@@ -21,11 +21,32 @@ extension CorefileReader {
     for option in directive.block { try read(option, &settings) }
     block.isServingCluster = true
     if let other = corefile.zone {
+      settings.external = other.external
       guard other == settings else {
         throw fail(directive, "the cluster's zone is configured twice, and differently")
       }
     }
     corefile.zone = settings
+  }
+
+  mutating func readExternal(_ directive: CorefileDirective) throws(WeftError) {
+    let arpa = DomainName("arpa") ?? .root
+    var external = ZoneSettings.ExternalZones(
+      zones: try zones(directive.arguments, directive).filter { !$0.isWithin(arpa) })
+    guard !external.zones.isEmpty, !external.zones.contains(.root) else {
+      throw fail(directive, "a zone for the external names is needed")
+    }
+    for option in directive.block {
+      switch option.name {
+      case "ttl": external.ttl = try number(option, 0...3600)
+      case "headless": external.isHeadlessServed = true
+      case "fallthrough": external.fallsThrough = true
+      case "apex":
+        if option.arguments.first != "dns" { warn(option, "k8s_external apex", "the apex is dns.<zone>") }
+      default: throw fail(option, "apex, ttl, headless and fallthrough are all there is")
+      }
+    }
+    self.external = (external, directive)
   }
 
   private mutating func read(_ option: CorefileDirective, _ settings: inout ZoneSettings) throws(WeftError) {

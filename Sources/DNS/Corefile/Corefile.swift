@@ -61,7 +61,7 @@ public struct Corefile: Sendable {
   static let unsupported: Set<String> = [
     "auto", "azure", "clouddns", "dnssec", "dnstap", "erratic", "etcd", "geoip", "grpc", "grpc_server",
     "header", "https3",
-    "k8s_external", "local", "nomad", "on", "proxyproto", "quic", "route53", "secondary", "sign", "tsig",
+    "local", "nomad", "on", "proxyproto", "quic", "route53", "secondary", "sign", "tsig",
     "whoami",
   ]
   static let forwardUpstreamsMax = 15
@@ -107,6 +107,8 @@ struct CorefileReader {
   let files: (String) -> String?
   var corefile: Corefile
   var block = ServerBlock(keys: [])
+  /// `k8s_external`, which may stand before `kubernetes`.
+  var external: (zones: ZoneSettings.ExternalZones, line: CorefileDirective)?
   /// Folder that relative paths begin at (`root`).
   var root = ""
 
@@ -125,6 +127,12 @@ struct CorefileReader {
     }
     for directive in line.block where directive.name == "root" { root = directive.arguments.first ?? "" }
     for directive in line.block { try read(directive) }
+    if let external {
+      guard block.isServingCluster else {
+        throw fail(external.line, "a kubernetes line in the same block is needed")
+      }
+      corefile.zone?.external = external.zones
+    }
     if block.credentials == nil, let key = block.keys.first(where: { $0.transport != .dns }) {
       throw corefileError(
         line.file, line.line,

@@ -1,6 +1,7 @@
 // The rules of one node as its data plane would plan them now, beside those that are in force: what `status` and `diff` compare.
 
 import Addresses
+import ClusterObjects
 import ClusterView
 import DataPlane
 import Diagnostics

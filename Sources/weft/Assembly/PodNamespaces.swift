@@ -4,6 +4,7 @@ import Addresses
 import ClusterObjects
 import ClusterView
 import DataPlane
+import Policy
 import Synchronization
 
 /// Addresses of pods. On a node those of its own pods, as the CNI plugin reported them: no pod of another node asks here, and an

@@ -11,9 +11,16 @@ import Diagnostics
 import Glibc
 import Logging
 
+/// Serves unless a word says otherwise.
 struct DNSCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "dns", abstract: "Cluster DNS alone; Ctrl-C or SIGTERM ends it.",
+    commandName: "dns", abstract: "Cluster DNS alone, or what it says of a name.",
+    subcommands: [DNSServeCommand.self, DNSQueryCommand.self], defaultSubcommand: DNSServeCommand.self)
+}
+
+struct DNSServeCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "serve", abstract: "Cluster DNS alone; Ctrl-C or SIGTERM ends it.",
     discussion: """
       Names that are not the cluster's go to the name servers of /etc/resolv.conf, or where the Corefile's `forward` says.
       Until the cluster has been read, its names are answered with SERVFAIL, never with a denial.
