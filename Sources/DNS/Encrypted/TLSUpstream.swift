@@ -9,7 +9,7 @@ import NIOSSL
 
 /// How a route's encrypted servers are told apart from forgers.
 public struct UpstreamTLS: Sendable, Hashable {
-  /// The name their certificate must have; nil: their address.
+  /// The name their certificate must have, unless it has their address; nil: their address alone.
   public var serverName: String?
   /// PEM of the authority; nil: those the machine trusts.
   public var authority: String?

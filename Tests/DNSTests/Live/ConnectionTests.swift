@@ -107,10 +107,12 @@ private func framed(_ name: String, _ id: UInt16) -> [UInt8] {
     settings.connectionsMax = 20
     try withServer(settings) { _, port in
       let clients = try (0..<30).map { _ in try RawClient(port) }
-      #expect(clients.allSatisfy(\.hasEnded))
+      let ended = clients.filter { $0.hasEnded }.count
+      #expect(ended == 30)
       let late = try RawClient(port)
       late.send(framed("web.demo.svc.cluster.local", 1))
-      #expect(try late.reply()?.answer.count == 1)
+      let reply = try late.reply()
+      #expect(reply?.answer.count == 1)
     }
   }
 
@@ -154,7 +156,10 @@ private func framed(_ name: String, _ id: UInt16) -> [UInt8] {
       flood.send((0..<64).flatMap { framed("silent\($0).interwebs.test", $0) })
       let other = try RawClient(port)
       other.send((0..<200).flatMap { framed("web.demo.svc.cluster.local", $0) })
-      for _ in 0..<200 { #expect(try other.reply()?.answer.count == 1) }
+      for _ in 0..<200 {
+        let reply = try other.reply()
+        #expect(reply?.answer.count == 1)
+      }
       var failures = 0
       for _ in 0..<64 where try flood.reply()?.code == .serverFailure { failures += 1 }
       #expect(failures == 64)

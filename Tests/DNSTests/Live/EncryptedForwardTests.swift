@@ -8,9 +8,10 @@ import Testing
 
 /// A server that forwards over TLS to a second one, which is authoritative for the fixture's zone. The route may be changed.
 private func withChain<Result>(
-  _ change: (inout ForwardRoute, TLSCredentials) -> Void, _ body: (UInt16, Metrics) throws -> Result
+  names: String = "IP:127.0.0.1,DNS:localhost", _ change: (inout ForwardRoute, TLSCredentials) -> Void,
+  _ body: (UInt16, Metrics) throws -> Result
 ) throws -> Result {
-  let (credentials, folder) = try TestCertificate.make()
+  let (credentials, folder) = try TestCertificate.make(names)
   defer { _ = run("rm -r \(folder)") }
   let loopback = SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 0)
   let upstream = DNSServer(settings: DNSServerSettings(), zone: Fixture.zone, metrics: Metrics())
@@ -41,11 +42,13 @@ private func withChain<Result>(
   }
 
   @Test func `a certificate by its name is believed, and one of another name is not`() throws {
-    try withChain({ route, _ in route.tls.serverName = "localhost" }) { port, _ in
+    try withChain(names: "DNS:dns.test", { route, _ in route.tls.serverName = "dns.test" }) { port, _ in
       #expect(dig(port, "web.demo.svc.cluster.local A +short") == "10.43.0.20\n")
     }
-    try withChain({ route, _ in route.tls.serverName = "elsewhere.test" }) { port, _ in
-      #expect(dig(port, "web.demo.svc.cluster.local A").contains("status: SERVFAIL"))
+    for name in ["elsewhere.test", nil] as [String?] {
+      try withChain(names: "DNS:dns.test", { route, _ in route.tls.serverName = name }) { port, _ in
+        #expect(dig(port, "web.demo.svc.cluster.local A").contains("status: SERVFAIL"))
+      }
     }
   }
 

@@ -38,13 +38,10 @@ private func records(_ text: String) -> Set<String> {
         let words = line.split(separator: " ").map(String.init)
         let name = try #require(DomainName(words[0]))
         let type = try #require(RecordType(words[3]))
+        // dig ends names with a dot.
+        let data = words[4...].joined(separator: " ")
         let found = server.zone.lookup(name, type).records.map { ResourceText.data($0) }
-        #expect(
-          found.contains {
-            $0.replacing("\"", with: "") == words[4...].joined(separator: " ").replacing("\"", with: "")
-              || $0 + "." == words[4...].joined(separator: " ")
-              || "\($0)" == words[4...].joined(separator: " ")
-          }, "\(line): \(found)")
+        #expect(found.contains { $0 == data || $0 + "." == data }, "\(line): \(found)")
       }
       #expect(all.contains("web.demo.svc.cluster.local. 30 IN A 10.43.0.20"))
       #expect(all.contains("big.demo.svc.cluster.local. 30 IN A 10.42.9.100"))
@@ -73,7 +70,7 @@ private func records(_ text: String) -> Set<String> {
       view.remove(kind: "Service", ObjectKey("demo", "new2"))
       server.swapZone(planner.plan(view))
       let out = dig(port, "cluster.local IXFR=\(first) +noall +answer")
-      var isAdding = true
+      var isAdding = false
       var soas = 0
       for line in out.split(separator: "\n") where !line.hasPrefix(";") {
         let text = line.split(whereSeparator: \.isWhitespace).joined(separator: " ")
@@ -104,11 +101,12 @@ private func records(_ text: String) -> Set<String> {
     }
     let zone = planZone(view: ClusterView(objects: objects), settings: Fixture.settings)
     try withServer(settings(), zone: zone) { _, port in
+      let ask = "dig @127.0.0.1 -p \(port) +time=20 +tries=1"
       let out = run(
-        "dig @127.0.0.1 -p \(port) +time=20 +tries=1 cluster.local AXFR +noall +answer & "
-          + "for i in 1 2 3 4 5; do dig @127.0.0.1 -p \(port) +time=20 +tries=1 +short web.demo.svc.cluster.local; done; wait"
+        "file=$(mktemp); (\(ask) cluster.local AXFR +noall +answer >$file) & "
+          + "for i in 1 2 3 4 5; do \(ask) +short web.demo.svc.cluster.local; done; wait; cat $file; rm $file"
       )
-      #expect(out.split(separator: "\n").filter { $0 == "10.43.0.20" }.count == 5)
+      #expect(out.hasPrefix(String(repeating: "10.43.0.20\n", count: 5)), "\(out.prefix(300))")
       #expect(records(out).count >= 6000)
     }
   }

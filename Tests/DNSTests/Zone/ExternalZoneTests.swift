@@ -32,10 +32,10 @@ private let loadBalancer: JSON = [
   @Test(arguments: [
     ("shop.demo.example.org", RecordType.a, ["203.0.113.8", "203.0.113.9"]),
     ("SHOP.demo.EXAMPLE.org", .aaaa, ["2001:db8::8"]),
-    ("_http._tcp.shop.demo.example.org", .srv, ["0 100 80 shop.demo.example.org"]),
+    ("_http._tcp.shop.demo.example.org", .srv, ["0 100 80 shop.demo.example.org."]),
     ("shop.demo.svc.cluster.local", .a, ["10.43.0.40"]), ("ns.dns.example.org", .a, ["10.43.0.10"]),
-    ("example.org", .ns, ["ns.dns.example.org"]),
-    ("8.113.0.203.in-addr.arpa", .ptr, ["shop.demo.example.org"]),
+    ("example.org", .ns, ["ns.dns.example.org."]),
+    ("8.113.0.203.in-addr.arpa", .ptr, ["shop.demo.example.org."]),
   ])
   func `a Service has its outside addresses under its external name`(
     _ name: String, _ type: RecordType, _ texts: [String]
