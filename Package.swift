@@ -155,7 +155,7 @@ let modules: [Module] = [
     name: "CNI", path: "Sources/CNI", on: ["KernelNetlink", "Addresses", "CLinux"], testsOn: ["StoreLab"]),
   Module(
     name: "DNS", path: "Sources/DNS", on: ["ClusterView", "Reactor", "Addresses", "Diagnostics", "CLinux"],
-    packages: ["Logging"]),
+    packages: ["Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOHTTP2", "NIOSSL"]),
   Module(
     name: "Ingress", path: "Sources/Ingress",
     on: ["ClusterView", "Reactor", "Addresses", "Diagnostics", "CLinux"],
@@ -184,7 +184,7 @@ let modules: [Module] = [
     packages: ["ArgumentParser", "Logging", "Yams", "NIOCore", "NIOPosix", "NIOHTTP1"], tests: false),
   Module(
     name: "DNSBenchmark", path: "Benchmarks/DNS", kind: .executable,
-    on: ["DNS", "ClusterView", "ClusterObjects", "Addresses"], tests: false),
+    on: ["DNS", "ClusterView", "ClusterObjects", "Addresses"], tests: false, exclude: ["run.sh"]),
   Module(
     name: "ProxyBenchmark", path: "Benchmarks/Proxy", kind: .executable,
     on: ["Proxy", "ClusterView", "ClusterObjects", "KernelNftables", "Ruleset", "Addresses"], tests: false,

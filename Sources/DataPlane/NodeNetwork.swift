@@ -30,7 +30,7 @@ public actor NodeNetwork {
     ProxyTables.all + [
       Table.ID(.ip, PolicyNames.table), Table.ID(.ip6, PolicyNames.table),
       Table.ID(.bridge, PolicyNames.guardTable),
-    ]
+    ] + UntrackedDNS.tables
 
   /// How long a CNI ADD waits for its pod to be known here before it is refused.
   public static let podWait: Duration = .seconds(3)

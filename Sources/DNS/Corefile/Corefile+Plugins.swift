@@ -8,6 +8,7 @@ extension CorefileReader {
     let first = directive.arguments.first
     switch directive.name {
     case "kubernetes": try readKubernetes(directive)
+    case "k8s_external": try readExternal(directive)
     case "forward": try readForward(directive)
     case "cache": try readCache(directive)
     case "hosts": try readHosts(directive)
@@ -60,9 +61,7 @@ extension CorefileReader {
       }
       corefile.reloadSeconds = seconds
     case "loop": corefile.isLoopChecked = true
-    case "tls":
-      guard directive.words.count >= 3 else { throw fail(directive, "a certificate and a key are needed") }
-      corefile.tls = (path(directive.words[1]), path(directive.words[2]))
+    case "tls": try readTLS(directive)
     case "chaos":
       warn(directive, "chaos", "questions about the server itself are refused")
     case "root": break
@@ -103,6 +102,34 @@ extension CorefileReader {
   }
 
   // MARK: - Small plugins
+
+  private mutating func readTLS(_ directive: CorefileDirective) throws(WeftError) {
+    let paths = directive.arguments.map { path($0) }
+    guard (2...3).contains(paths.count) else {
+      throw fail(directive, "a certificate and a key are needed, and perhaps the clients' authority")
+    }
+    var texts: [String] = []
+    for path in paths {
+      guard let text = files(path) else { throw fail(directive, "\(path) cannot be read") }
+      texts.append(text)
+    }
+    var credentials = TLSCredentials(
+      certificate: texts[0], key: texts[1], authority: texts.count > 2 ? texts[2] : nil)
+    for option in directive.block {
+      guard option.name == "client_auth", let kind = option.arguments.first else {
+        throw fail(option, "client_auth is all there is")
+      }
+      switch kind {
+      case "nocert": break
+      case "require_and_verify": credentials.isClientVerified = true
+      case "request", "require", "verify_if_given":
+        throw fail(
+          option, "clients show a certificate that is verified (require_and_verify), or none (nocert)")
+      default: throw fail(option, "nocert or require_and_verify is needed")
+      }
+    }
+    block.credentials = credentials
+  }
 
   private mutating func readAccess(_ directive: CorefileDirective) throws(WeftError) {
     let zones = try zones(directive.arguments, directive)

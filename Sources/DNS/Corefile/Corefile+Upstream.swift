@@ -21,11 +21,32 @@ extension CorefileReader {
     for option in directive.block { try read(option, &settings) }
     block.isServingCluster = true
     if let other = corefile.zone {
+      settings.external = other.external
       guard other == settings else {
         throw fail(directive, "the cluster's zone is configured twice, and differently")
       }
     }
     corefile.zone = settings
+  }
+
+  mutating func readExternal(_ directive: CorefileDirective) throws(WeftError) {
+    let arpa = DomainName("arpa") ?? .root
+    var external = ZoneSettings.ExternalZones(
+      zones: try zones(directive.arguments, directive).filter { !$0.isWithin(arpa) })
+    guard !external.zones.isEmpty, !external.zones.contains(.root) else {
+      throw fail(directive, "a zone for the external names is needed")
+    }
+    for option in directive.block {
+      switch option.name {
+      case "ttl": external.ttl = try number(option, 0...3600)
+      case "headless": external.isHeadlessServed = true
+      case "fallthrough": external.fallsThrough = true
+      case "apex":
+        if option.arguments.first != "dns" { warn(option, "k8s_external apex", "the apex is dns.<zone>") }
+      default: throw fail(option, "apex, ttl, headless and fallthrough are all there is")
+      }
+    }
+    self.external = (external, directive)
   }
 
   private mutating func read(_ option: CorefileDirective, _ settings: inout ZoneSettings) throws(WeftError) {
@@ -78,12 +99,18 @@ extension CorefileReader {
       throw fail(directive, "the zone to forward is missing")
     }
     var upstreams: [SocketEndpoint] = []
-    for text in directive.arguments.dropFirst() { upstreams += try servers(text, directive) }
+    var encrypted: Set<SocketEndpoint> = []
+    for text in directive.arguments.dropFirst() {
+      let servers = try servers(text, directive)
+      upstreams += servers
+      if text.hasPrefix("tls://") { encrypted.formUnion(servers) }
+    }
     guard !upstreams.isEmpty else { throw fail(directive, "an upstream server is missing") }
     guard upstreams.count <= Corefile.forwardUpstreamsMax else {
       throw fail(directive, "at most \(Corefile.forwardUpstreamsMax) upstream servers")
     }
     var route = ForwardRoute(zone: zones[0], upstreams: upstreams)
+    route.encryptedUpstreams = encrypted
     for option in directive.block { try read(option, &route) }
     for zone in zones {
       var own = route
@@ -97,12 +124,13 @@ extension CorefileReader {
       guard let content = files(text) else { throw fail(directive, "\(text) cannot be read") }
       return nameServers(resolvConf: content)
     }
-    for scheme in ["tls://", "https://", "grpc://"] where text.hasPrefix(scheme) {
-      throw fail(directive, "\(text): upstream servers are asked over plain DNS only")
+    for scheme in ["https://", "grpc://"] where text.hasPrefix(scheme) {
+      throw fail(directive, "\(text): upstream servers are asked over plain DNS or TLS only")
     }
-    let plain = text.hasPrefix("dns://") ? text.dropFirst(6) : text[...]
+    let isEncrypted = text.hasPrefix("tls://")
+    let plain = isEncrypted || text.hasPrefix("dns://") ? text.dropFirst(6) : text[...]
     if let endpoint = SocketEndpoint(plain) { return [endpoint] }
-    if let address = IPAddress(plain) { return [SocketEndpoint(address, 53)] }
+    if let address = IPAddress(plain) { return [SocketEndpoint(address, isEncrypted ? 853 : 53)] }
     throw fail(directive, "\(text) is neither an address nor a resolv.conf")
   }
 
@@ -133,12 +161,28 @@ extension CorefileReader {
       }
     case "read_timeout": route.timeoutMilliseconds = Int(try duration(option, 0.001...60) * 1000)
     case "prefer_udp", "expire", "max_age": break
-    case "failfast_all_unhealthy_upstreams", "failover", "next", "tls", "tls_servername", "max_idle_conns",
+    case "tls_servername":
+      guard let name = option.arguments.first else { throw fail(option, "a name is needed") }
+      route.tls.serverName = name
+    case "tls": try readUpstreamTLS(option, &route)
+    case "failfast_all_unhealthy_upstreams", "failover", "next", "max_idle_conns",
       "max_connect_attempts",
       "doh_method":
       warn(option, "forward \(option.name)", "this option has no effect here")
     default: throw fail(option, "forward has no option of this name")
     }
+  }
+
+  /// `tls`, `tls AUTHORITY`, `tls CERTIFICATE KEY` or `tls CERTIFICATE KEY AUTHORITY`.
+  private func readUpstreamTLS(_ option: CorefileDirective, _ route: inout ForwardRoute) throws(WeftError) {
+    var texts: [String] = []
+    for word in option.arguments {
+      guard let text = files(path(word)) else { throw fail(option, "\(path(word)) cannot be read") }
+      texts.append(text)
+    }
+    guard texts.count <= 3 else { throw fail(option, "certificate, key and authority are all there is") }
+    if texts.count >= 2 { (route.tls.certificate, route.tls.key) = (texts[0], texts[1]) }
+    if texts.count % 2 == 1 { route.tls.authority = texts.last }
   }
 
   // MARK: - Cache

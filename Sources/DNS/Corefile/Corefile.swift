@@ -27,8 +27,6 @@ public struct Corefile: Sendable {
   public var reloadSeconds: Double?
   public var isLoopChecked = false
   public var warnings: [Warning] = []
-  /// Certificate and key of `tls`, by their paths.
-  public var tls: (certificate: String, key: String)?
 
   public var blocks: [ServerBlock] { server.blocks }
   /// Ports of plain DNS, each once, in order of appearance.
@@ -40,6 +38,12 @@ public struct Corefile: Sendable {
       seen.append(key.port)
     }
     return seen
+  }
+
+  /// The certificate of a port over TLS or HTTPS: that of the first block there that has one.
+  public func credentials(_ port: UInt16, _ transport: ServerBlock.Transport) -> TLSCredentials? {
+    let ours = blocks.filter { $0.keys.contains { $0.port == port && $0.transport == transport } }
+    return ours.lazy.compactMap(\.credentials).first
   }
 
   /// Addresses of `bind` for a port; empty means all.
@@ -57,7 +61,7 @@ public struct Corefile: Sendable {
   static let unsupported: Set<String> = [
     "auto", "azure", "clouddns", "dnssec", "dnstap", "erratic", "etcd", "geoip", "grpc", "grpc_server",
     "header", "https3",
-    "k8s_external", "local", "nomad", "on", "proxyproto", "quic", "route53", "secondary", "sign", "tsig",
+    "local", "nomad", "on", "proxyproto", "quic", "route53", "secondary", "sign", "tsig",
     "whoami",
   ]
   static let forwardUpstreamsMax = 15
@@ -103,6 +107,8 @@ struct CorefileReader {
   let files: (String) -> String?
   var corefile: Corefile
   var block = ServerBlock(keys: [])
+  /// `k8s_external`, which may stand before `kubernetes`.
+  var external: (zones: ZoneSettings.ExternalZones, line: CorefileDirective)?
   /// Folder that relative paths begin at (`root`).
   var root = ""
 
@@ -121,6 +127,17 @@ struct CorefileReader {
     }
     for directive in line.block where directive.name == "root" { root = directive.arguments.first ?? "" }
     for directive in line.block { try read(directive) }
+    if let external {
+      guard block.isServingCluster else {
+        throw fail(external.line, "a kubernetes line in the same block is needed")
+      }
+      corefile.zone?.external = external.zones
+    }
+    if block.credentials == nil, let key = block.keys.first(where: { $0.transport != .dns }) {
+      throw corefileError(
+        line.file, line.line,
+        "\(key.transport.rawValue)://\(key.zone) needs a certificate: tls CERTIFICATE KEY")
+    }
     // A block of one zone is asked for that zone alone: `forward .` in the block of acme.test means acme.test.
     corefile.server.blocks.append(block)
   }

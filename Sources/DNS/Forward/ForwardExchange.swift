@@ -63,6 +63,8 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
   private var attempts = 0
   private var askedAt: UInt64 = 0
   private var isStream = false
+  /// The attempt whose answer over TLS is waited for.
+  private var encryptedAttempt: Int?
   private var query: [UInt8] = []
   private var written = 0
   private var input: [UInt8] = []
@@ -122,8 +124,9 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
     askedAt = worker.reactor.now
     isStream = stream
     let endpoint = target.route.upstreams[upstream]
-    writeQuery()
     worker.metrics.forwardRequests.child("\(endpoint)").increment()
+    if let server = target.encrypted(upstream) { return ask(server) }
+    writeQuery()
     do throws(SocketError) {
       if stream {
         channel = try worker.reactor.register(try Sockets.connectTCP(endpoint), handler: self)
@@ -138,7 +141,31 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
       after: UInt64(target.route.timeoutMilliseconds) * 1_000_000, handler: self)
   }
 
-  private func writeQuery() {
+  /// Over TLS, on the server's own connection; the answer comes back to this thread.
+  private func ask(_ server: TLSUpstream) {
+    isStream = false
+    writeQuery(paddingBlock: 128)
+    encryptedAttempt = attempts
+    let attempt = attempts
+    let reactor = worker.reactor
+    let back = WayBack(exchange: self)
+    server.ask(query) { answer in
+      reactor.submit { _ in back.exchange.received(answer, attempt) }
+    }
+    timer = reactor.setTimer(after: UInt64(target.route.timeoutMilliseconds) * 1_000_000, handler: self)
+  }
+
+  /// Carries an exchange to the TLS loop, which does not touch it, and back.
+  private struct WayBack: @unchecked Sendable { let exchange: ForwardExchange }
+
+  private func received(_ answer: [UInt8]?, _ attempt: Int) {
+    guard encryptedAttempt == attempt else { return }
+    guard let answer else { return next() }
+    take(answer)
+  }
+
+  /// - Parameter paddingBlock: over TLS, the query is filled up to a multiple of this (RFC 8467 section 4.1).
+  private func writeQuery(paddingBlock: Int = 0) {
     var writer = WireWriter()
     writer.uint16(.random(in: 0...UInt16.max))
     writer.uint16(Header.recursionDesired | head.flags & Header.checkingDisabled)
@@ -153,7 +180,16 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
     writer.append(question[(head.questionEnd - 4)..<head.questionEnd])
     writer.append([0, 0, 41])
     writer.uint16(UInt16(DNSLimits.defaultUDPBytesMax))
-    writer.append([0, 0, head.isDNSSECWanted ? 0x80 : 0, 0, 0, 0])
+    writer.append([0, 0, head.isDNSSECWanted ? 0x80 : 0, 0])
+    if paddingBlock > 0 {
+      let octets = (paddingBlock - (writer.bytes.count + 6) % paddingBlock) % paddingBlock
+      writer.uint16(UInt16(4 + octets))
+      writer.uint16(EDNSOption.padding)
+      writer.uint16(UInt16(octets))
+      writer.append(Array(repeating: 0, count: octets))
+    } else {
+      writer.uint16(0)
+    }
     query = writer.bytes
     if isStream { query = [UInt8(query.count >> 8), UInt8(query.count & 255)] + query }
     written = 0
@@ -164,6 +200,7 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
   private func next() {
     target.note(upstream, failed: true, now: worker.reactor.now, reactor: worker.reactor)
     channel.close()
+    encryptedAttempt = nil
     guard attempts < Self.attemptsMax, worker.reactor.now &- start < Self.totalNanoseconds,
       !worker.reactor.isDraining, !isProbe
     else { return finish(nil) }
@@ -172,7 +209,7 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
   }
 
   func timerEnded(tag: Int) {
-    guard channel.isOpen else { return }
+    guard channel.isOpen || encryptedAttempt != nil else { return }
     worker.tally.count(.timeout)
     next()
   }
@@ -231,17 +268,19 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
   /// Looks at a datagram or message. What is not the reply to our query is passed over: it may be forged.
   private func take(_ packet: [UInt8]) {
     let sent = isStream ? 2 : 0
+    // On a connection nobody else can have sent it, and nothing more will come.
+    let isOnly = isStream || encryptedAttempt != nil
     let questionCount = head.questionEnd - Header.byteCount
     guard packet.count >= head.questionEnd, packet[0] == query[sent], packet[1] == query[sent + 1],
       packet[2] & 0x80 != 0
-    else { return isStream ? next() : () }
+    else { return isOnly ? next() : () }
     let asked = query[(sent + Header.byteCount)..<(sent + Header.byteCount + questionCount)]
     let echoed = packet[Header.byteCount..<Header.byteCount + questionCount]
     let isEchoed =
       target.route.isCaseRandomized
       ? echoed.elementsEqual(asked) : zip(echoed, asked).allSatisfy { foldedByte($0) == foldedByte($1) }
-    guard isEchoed else { return isStream ? next() : () }
-    if packet[2] & 0x02 != 0, !isStream {
+    guard isEchoed else { return isOnly ? next() : () }
+    if packet[2] & 0x02 != 0, !isOnly {
       attempts -= 1
       return ask(stream: true)
     }
@@ -259,6 +298,7 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
   /// Answers whoever waits: with the upstream's reply, else with what the cache still has, else SERVFAIL.
   private func finish(_ answer: UpstreamAnswer?, age: UInt32 = 0) {
     channel.close()
+    encryptedAttempt = nil
     worker.reactor.cancelTimer(timer)
     leave()
     switch goal {

@@ -22,6 +22,8 @@ final class ForwardTarget {
 
   let route: ForwardRoute
   let probe: Probe
+  /// By index of the server; nil and out of bounds for those asked in the clear.
+  private let encrypted: [TLSUpstream?]
   private let labelCount: Int
   private let exceptions: [(wire: [UInt8], labels: Int)]
   private var failures: [Int]
@@ -31,8 +33,9 @@ final class ForwardTarget {
   /// How long a failing server is passed over.
   static let pauseNanoseconds: UInt64 = 1_000_000_000
 
-  init(_ route: ForwardRoute, probe: Probe) {
+  init(_ route: ForwardRoute, probe: Probe, encrypted: [TLSUpstream?] = []) {
     self.route = route
+    self.encrypted = encrypted
     self.probe = probe
     labelCount = route.zone.labels.count
     exceptions = route.except.map { ($0.lowercased.wire, $0.labels.count) }
@@ -40,6 +43,9 @@ final class ForwardTarget {
     failedAt = route.upstreams.map { _ in 0 }
     checks = route.upstreams.map { _ in nil }
   }
+
+  /// The way to a server over TLS; nil when it is asked in the clear.
+  func encrypted(_ index: Int) -> TLSUpstream? { index < encrypted.count ? encrypted[index] : nil }
 
   var isLooping: Bool { probe.seen.load(ordering: .relaxed) > 0 }
   func noteLoop() { probe.seen.add(1, ordering: .relaxed) }
@@ -90,7 +96,8 @@ final class ForwardTarget {
     }
     for offset in 0..<count {
       let index = (start + offset) % count
-      let mayBeBack = route.healthCheckMilliseconds == 0 && now &- failedAt[index] > Self.pauseNanoseconds
+      let isUnchecked = route.healthCheckMilliseconds == 0 || encrypted(index) != nil
+      let mayBeBack = isUnchecked && now &- failedAt[index] > Self.pauseNanoseconds
       if failures[index] < route.failuresMax || mayBeBack { return (index, true) }
     }
     return (start, false)
@@ -100,7 +107,9 @@ final class ForwardTarget {
     failures[index] = failed ? failures[index] + 1 : 0
     guard failed else { return }
     failedAt[index] = now
-    guard route.healthCheckMilliseconds > 0, checks[index] == nil, !reactor.isDraining else { return }
+    guard route.healthCheckMilliseconds > 0, checks[index] == nil, encrypted(index) == nil,
+      !reactor.isDraining
+    else { return }
     checks[index] = HealthCheck(route, index, reactor) { [weak self] in
       self?.failures[index] = 0
       self?.checks[index] = nil

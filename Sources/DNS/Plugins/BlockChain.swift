@@ -159,10 +159,12 @@ struct BlockChain {
     guard let name = names.first else { return .reply(first ?? .reply(question, .nameError)) }
     let asked = Message.Question(name: name, type: question.type)
     return translated(asked, client, zone, depth: 0).map { reply in
-      if reply.code == .noError, !reply.answer.isEmpty {
+      // A name that exists ends the search though it has no such records: were its AAAA denied while its A is found, clients
+      // that ask for both would take it for absent.
+      if reply.code == .noError {
         guard name != question.name else { return .reply(reply) }
         var reply = reply
-        let ttl = reply.answer.map(\.ttl).min() ?? 0
+        let ttl = (reply.answer + reply.authority).map(\.ttl).min() ?? 0
         reply.question = question
         reply.answer.insert(ResourceRecord(owner: question.name, ttl: ttl, data: .cname(name)), at: 0)
         return .reply(reply)

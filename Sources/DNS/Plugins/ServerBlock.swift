@@ -50,6 +50,8 @@ public struct ServerBlock: Sendable {
   public var transfers: [TransferRule] = []
   public var logs: [LogRule] = []
   public var isLoggingErrors = false
+  /// What ports of `tls://` and `https://` show; nil without `tls`.
+  public var credentials: TLSCredentials?
 
   public init(keys: [Key] = [Key()]) { self.keys = keys }
 

@@ -23,6 +23,8 @@ final class DNSConnection: ReadinessHandler, TimerHandler {
   private var activeAt: UInt64
   /// Queries that wait for an upstream server.
   var pending = 0
+  /// Makes the next message of a zone's transfer; nil when there is none or it has ended.
+  private var transfer: (() -> [UInt8]?)?
 
   private init(_ worker: DNSWorker, _ site: Site, _ peer: SocketAddress) {
     self.worker = worker
@@ -63,7 +65,12 @@ final class DNSConnection: ReadinessHandler, TimerHandler {
 
   func ready(_ readiness: Readiness) {
     if readiness.contains(.error) { return close() }
-    if readiness.contains(.writable) { flush() }
+    if readiness.contains(.writable) {
+      if transfer != nil { continueTransfer() }
+      flush()
+      // What the client takes at once is followed by more after others had their turn; otherwise it will be writable again.
+      if transfer != nil, channel.isOpen, output.isEmpty { channel.callAgain(.writable) }
+    }
     guard channel.isOpen, !readiness.isDisjoint(with: [.readable, .peerFinished, .hangUp]) else { return }
     while channel.isOpen, !isPaused, !isFinished {
       let space = UnsafeMutableRawBufferPointer(rebasing: worker.reactor.scratch[..<(16 << 10)])
@@ -93,6 +100,7 @@ final class DNSConnection: ReadinessHandler, TimerHandler {
         isPaused = true
         break
       }
+      if transfer != nil { break }
       let range = at + 2..<at + 2 + length
       pending += 1
       let count = input.withUnsafeBytes { bytes in
@@ -102,6 +110,8 @@ final class DNSConnection: ReadinessHandler, TimerHandler {
           ClientPath(socket: nil, connection: self, peer: peer)
         }
       }
+      // Who sends what is no query is not worth a connection.
+      if count == DNSWorker.dropped { return close() }
       if count > 0 {
         pending -= 1
         append(UnsafeRawBufferPointer(start: worker.space.baseAddress, count: count))
@@ -118,6 +128,28 @@ final class DNSConnection: ReadinessHandler, TimerHandler {
     output += bytes
   }
 
+  /// Sends a transfer, piece by piece as the client takes it. No other query of the connection is read meanwhile.
+  func send(transfer: @escaping () -> [UInt8]?) {
+    guard self.transfer == nil else { return close() }
+    self.transfer = transfer
+    isPaused = true
+    channel.callAgain(.writable)
+  }
+
+  /// Puts the next pieces into the output; after a few, others have their turn.
+  private func continueTransfer() {
+    var pieces = 0
+    while let transfer, output.count - written < Self.outputBytesMax / 2, pieces < 4 {
+      pieces += 1
+      guard let message = transfer() else {
+        self.transfer = nil
+        break
+      }
+      message.withUnsafeBytes { append($0) }
+    }
+    if pieces > 0 { activeAt = worker.reactor.now }
+  }
+
   /// Sends what the client takes; the rest goes when it is writable again.
   func flush() {
     while channel.isOpen, written < output.count {
@@ -130,7 +162,7 @@ final class DNSConnection: ReadinessHandler, TimerHandler {
     }
     output.removeAll(keepingCapacity: output.count < 16384)
     written = 0
-    if isPaused, channel.isOpen, pending < worker.settings.pendingOfConnectionMax {
+    if isPaused, transfer == nil, channel.isOpen, pending < worker.settings.pendingOfConnectionMax {
       isPaused = false
       serveInput()
       if !isPaused { channel.callAgain(.readable) }
@@ -139,6 +171,6 @@ final class DNSConnection: ReadinessHandler, TimerHandler {
   }
 
   private func closeWhenDone() {
-    if isFinished, pending == 0, written == output.count { close() }
+    if isFinished, pending == 0, transfer == nil, written == output.count { close() }
   }
 }

@@ -3,6 +3,8 @@
 import Addresses
 import Diagnostics
 import Logging
+import NIOCore
+import NIOPosix
 import Reactor
 import Synchronization
 
@@ -24,6 +26,8 @@ public final class DNSServer: Sendable {
     var numbers: DNSMetrics?
     var probes: [ForwardTarget.Probe] = []
     var endpoints: [SocketEndpoint] = []
+    var encrypted: [EncryptedListener] = []
+    var group: MultiThreadedEventLoopGroup?
   }
   private let state = Mutex(State())
 
@@ -42,8 +46,12 @@ public final class DNSServer: Sendable {
 
   /// Opens UDP and TCP on each address, in the network namespace of the calling thread, and serves. Port 0 takes a
   /// free port, the same for both.
-  /// - Throws: `DNS0001` when an address cannot be had; nothing is left open then.
-  public func start(listen endpoints: [SocketEndpoint]) throws(WeftError) {
+  /// - Parameter encrypted: ports served over TLS or HTTPS.
+  /// - Throws: `DNS0001` or `DNS0020` when an address cannot be had, `DNS0021` when a certificate cannot be used; nothing is
+  ///   left open then.
+  public func start(
+    listen endpoints: [SocketEndpoint], encrypted: [EncryptedPort] = []
+  ) throws(WeftError) {
     var datagrams: [Int32] = []
     var listeners: [Int32] = []
     do throws(SocketError) {
@@ -64,12 +72,30 @@ public final class DNSServer: Sendable {
         next: "stop what listens there (ss -lunp), or choose another address with --listen", underlying: error
       )
     }
-    try start(datagrams: datagrams, listeners: listeners)
+    try start(datagrams: datagrams, listeners: listeners, encrypted: encrypted)
   }
 
   /// Serves sockets that were opened elsewhere, for example inside another network namespace. Takes them over: UDP
   /// sockets bound with SO_REUSEPORT, one for each thread at best, and listening TCP sockets.
-  public func start(datagrams: [Int32], listeners: [Int32]) throws(WeftError) {
+  public func start(
+    datagrams: [Int32], listeners: [Int32], encrypted: [EncryptedPort] = []
+  ) throws(WeftError) {
+    let isEncrypted =
+      !encrypted.isEmpty
+      || settings.allBlocks.contains { $0.routes.contains { !$0.encryptedUpstreams.isEmpty } }
+    let group = isEncrypted ? MultiThreadedEventLoopGroup(numberOfThreads: 1) : nil
+    do throws(WeftError) {
+      try begin(datagrams, listeners, encrypted, group)
+    } catch {
+      try? group?.syncShutdownGracefully()
+      throw error
+    }
+  }
+
+  private func begin(
+    _ datagrams: [Int32], _ listeners: [Int32], _ encrypted: [EncryptedPort],
+    _ group: MultiThreadedEventLoopGroup?
+  ) throws(WeftError) {
     let count = max(1, settings.threads)
     let tallies = (0..<count).map { _ in Tally() }
     var local: [SocketEndpoint] = []
@@ -80,10 +106,18 @@ public final class DNSServer: Sendable {
     }
     let name = local.first.map { "dns://:\($0.port)" } ?? "dns://"
     let numbers = DNSMetrics(metrics, tallies: tallies, server: name, zone: holder.current.settings.zone)
-    let plans = settings.allBlocks.flatMap { block in
-      Set(block.keys.map(\.zone)).map {
-        SitePlan(block: block, zone: $0, ports: block.keys, namespaceOf: namespaceOf)
+    var plans: [SitePlan] = []
+    do throws(WeftError) {
+      for block in settings.allBlocks {
+        for zone in Set(block.keys.map(\.zone)) {
+          plans.append(
+            try SitePlan(
+              block: block, zone: zone, ports: block.keys, loop: group?.next(), namespaceOf: namespaceOf))
+        }
       }
+    } catch {
+      for raw in datagrams + listeners { _ = Descriptor(owning: raw) }
+      throw error
     }
     let probes = plans.flatMap(\.probes)
     for plan in plans {
@@ -94,9 +128,11 @@ public final class DNSServer: Sendable {
           next: "name another server; a resolv.conf that points to 127.0.0.53 often has its origin elsewhere")
       }
     }
+    let planned = plans
     let secret = secret
     let queryLogger = QueryLogger()
     var threads: [ReactorThread] = []
+    let seats = (0..<count).map { _ in WorkerSeat() }
     for index in 0..<count {
       let mine = datagrams.indices.filter { $0 % count == index }.map { datagrams[$0] }
       let listening = listeners.indices.filter { $0 % count == index }.map { listeners[$0] }
@@ -104,17 +140,22 @@ public final class DNSServer: Sendable {
       let holder = holder
       let logger = logger
       let tally = tallies[index]
+      let seat = seats[index]
       do throws(SocketError) {
         let thread = try ReactorThread(name: "dns-\(index)") { reactor in
           let worker = DNSWorker(
             reactor: reactor, settings: settings, tally: tally, metrics: numbers, holder: holder,
             secret: secret,
             logger: queryLogger)
-          let blocks = plans.map { $0.block(threads: count) }
+          let blocks = planned.map { $0.block(threads: count) }
           worker.blocks = blocks
+          seat.worker = worker
+          seat.sites = encrypted.map {
+            Site(worker, SitePlan.choose(planned, blocks, $0.endpoint, $0.transport), local: $0.endpoint)
+          }
           func site(_ descriptor: borrowing Descriptor) -> Site {
             let endpoint = Sockets.localEndpoint(descriptor)
-            return Site(worker, SitePlan.choose(plans, blocks, endpoint), local: endpoint)
+            return Site(worker, SitePlan.choose(planned, blocks, endpoint), local: endpoint)
           }
           do throws(SocketError) {
             for raw in mine {
@@ -145,8 +186,15 @@ public final class DNSServer: Sendable {
           underlying: error)
       }
     }
+    do throws(WeftError) {
+      if let group { try open(encrypted, zip(threads, seats).map { ($0.reactor, $1) }, group) }
+    } catch {
+      for thread in threads { thread.stop() }
+      throw error
+    }
     state.withLock { state in
       state.threads += threads
+      state.group = group
       state.numbers = numbers
       state.probes = probes
       state.endpoints = local
@@ -154,6 +202,28 @@ public final class DNSServer: Sendable {
     logger.info(
       "serving", metadata: ["addresses": "\(Set(local).sorted())", "zone": "\(holder.current.settings.zone)"])
   }
+
+  private func open(
+    _ ports: [EncryptedPort], _ threads: [(reactor: Reactor, seat: WorkerSeat)],
+    _ group: MultiThreadedEventLoopGroup
+  ) throws(WeftError) {
+    let limits = EncryptedLimits(
+      connectionsMax: settings.connectionsMax, idleSeconds: settings.idleSeconds,
+      pendingMax: settings.pendingOfConnectionMax)
+    var listeners: [EncryptedListener] = []
+    for (index, port) in ports.enumerated() {
+      listeners.append(
+        try EncryptedListener.open(
+          port.endpoint, port.transport, port.credentials, limits, group, metrics: metrics,
+          door: QueryDoor(threads, port: index)))
+    }
+    state.withLock { state in
+      state.encrypted = listeners
+    }
+  }
+
+  /// Where it listens for queries over TLS and HTTPS, in the order of the ports given to `start`.
+  public var encryptedEndpoints: [SocketEndpoint] { state.withLock { $0.encrypted.map(\.endpoint) } }
 
   /// Where it listens, with the ports the kernel chose.
   public var endpoints: [SocketEndpoint] { state.withLock { Array(Set($0.endpoints)).sorted() } }
@@ -180,10 +250,17 @@ public final class DNSServer: Sendable {
 
   /// Stops serving and waits for the threads; queries that wait for upstream servers get `draining` to end.
   public func stop(draining: Duration = .zero) {
-    let threads = state.withLock { state in
-      defer { state.threads = [] }
-      return state.threads
+    let (threads, encrypted, group) = state.withLock { state in
+      defer {
+        state.threads = []
+        state.encrypted = []
+        state.group = nil
+      }
+      return (state.threads, state.encrypted, state.group)
     }
+    for listener in encrypted { listener.close() }
     for thread in threads { thread.stop(draining: draining) }
+    // After the threads: they hand their last answers to its loop.
+    try? group?.syncShutdownGracefully()
   }
 }

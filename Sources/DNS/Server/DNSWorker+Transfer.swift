@@ -1,13 +1,10 @@
-// Zone transfers (RFC 5936): the cluster's zone and zones from files, to whoever `transfer` names. IXFR gets the whole
-// zone, as RFC 1995 section 4 allows.
+// Zone transfers (RFC 5936) and what changed since a client's last one (RFC 1995), to whoever `transfer` names. A transfer is
+// made piece by piece as its client takes it, between other clients' queries.
 
 import Addresses
 import Reactor
 
 extension DNSWorker {
-  /// Records of a message of a transfer: under 16 KiB, so that compression reaches every name.
-  static let transferBytesMax = 12_000
-
   /// Sends a zone to a client that may have it. False: it may not, or there is no such zone.
   func beginTransfer(
     _ packet: RawSpan, _ block: SiteBlock, _ zone: Zone, _ peer: SocketAddress, _ path: () -> ClientPath
@@ -18,63 +15,138 @@ extension DNSWorker {
       let rule = block.block.transfers.first(where: { $0.zones.contains { question.name.isWithin($0) } }),
       rule.clients.isEmpty || rule.clients.contains(where: { $0.contains(client) })
     else { return false }
-    let records: [ResourceRecord]
+    var pieces: TransferPieces
     if block.block.isServingCluster, zone.isReady, question.name == zone.settings.zone {
-      records = zone.transfer
+      let known = question.type == .ixfr ? Self.knownSerial(packet) : nil
+      pieces = known.flatMap { zone.changes(since: $0) } ?? TransferPieces(zone: zone)
     } else if let file = block.block.files.first(where: { $0.zone == question.name }) {
-      records = file.transfer
+      pieces = TransferPieces(records: file.transfer)
     } else {
       return false
     }
-    let path = path()
-    guard let connection = path.connection else { return false }
+    guard let connection = path().connection else { return false }
     connection.pending -= 1
     var message = Message.reply(question)
     message.id = head.id
-    var bytes = 0
-    for record in records {
-      message.answer.append(record)
-      bytes += record.owner.wire.count + 300
-      if bytes > Self.transferBytesMax {
-        Self.append(message, connection)
-        message.answer = []
-        bytes = 0
-      }
-    }
-    Self.append(message, connection)
-    connection.flush()
+    connection.send(transfer: {
+      guard let records = pieces.next() else { return nil }
+      message.answer = records
+      return message.encoded
+    })
     tally.request(question.type, isOurs: true, isTCP: true, isSix: client.family == .v6)
     return true
   }
 
-  private static func append(_ message: Message, _ connection: DNSConnection) {
-    guard !message.answer.isEmpty else { return }
-    message.encoded.withUnsafeBytes { connection.append($0) }
+  /// The serial of the zone an IXFR client has: that of the SOA in its authority section.
+  private static func knownSerial(_ packet: RawSpan) -> UInt32? {
+    guard let message = try? Message(packet) else { return nil }
+    for record in message.authority {
+      if case .soa(let soa) = record.data { return soa.serial }
+    }
+    return nil
+  }
+}
+
+/// The records of a transfer, a message's worth at a time. What is still to come is kept as blocks of the zone, not as records.
+struct TransferPieces {
+  /// Octets of a message: under 16 KiB, so that compression reaches every name.
+  static let bytesMax = 12_000
+
+  private var ready: ArraySlice<ResourceRecord>
+  private var blocks: ArraySlice<GroupView> = []
+  private let last: ResourceRecord?
+  /// Holds the blocks.
+  private let zone: Zone?
+  private var hasEnded = false
+
+  init(records: [ResourceRecord]) {
+    ready = records[...]
+    last = nil
+    zone = nil
+  }
+
+  /// The cluster's zone, its SOA first and last (RFC 5936 section 2.2).
+  init(zone: Zone) {
+    let soa = zone.lookup(zone.settings.zone, .soa).records
+    ready = soa[...]
+    blocks = zone.allGroups[...]
+    last = soa.first
+    self.zone = zone
+  }
+
+  mutating func next() -> [ResourceRecord]? {
+    var records: [ResourceRecord] = []
+    var bytes = 0
+    while bytes < Self.bytesMax {
+      if let record = ready.popFirst() {
+        records.append(record)
+        bytes += record.owner.wire.count + 300
+      } else if let block = blocks.popFirst() {
+        guard let zone else { break }
+        ready = block.records.filter { $0.owner.isWithin(zone.settings.zone) && $0.data.type != .soa }[...]
+      } else {
+        if !hasEnded, let last { records.append(last) }
+        hasEnded = true
+        break
+      }
+    }
+    return records.isEmpty ? nil : records
+  }
+}
+
+extension GroupView {
+  /// Every record of the block.
+  var records: [ResourceRecord] {
+    let key = Array(UnsafeRawBufferPointer(start: self.key, count: keyLength))
+    var records: [ResourceRecord] = []
+    for index in 0..<nodeCount {
+      let node = node(index)
+      let name = Array(UnsafeRawBufferPointer(start: node.prefix, count: node.prefixLength)) + key
+      var at = node.answersAt
+      for _ in 0..<node.answers {
+        let answer = answer(at: at)
+        at += 16 + answer.allBytes
+        // As in a reply: owners point to the question.
+        var message: [UInt8] = [0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0] + name + [0, 0, 0, 1]
+        var reader = message.count
+        message += UnsafeRawBufferPointer(start: answer.octets, count: answer.answerBytes)
+        for _ in 0..<answer.records {
+          var wire = WireReader(message.span.bytes, at: reader)
+          guard let record = try? wire.record().record else { break }
+          reader = wire.offset
+          records.append(record)
+        }
+      }
+    }
+    return records
   }
 }
 
 extension Zone {
-  /// Every record of the cluster's zone, its SOA first and last (RFC 5936 section 2.2). Costs the whole zone.
-  var transfer: [ResourceRecord] {
-    let soa = lookup(settings.zone, .soa).records
-    var records: [ResourceRecord] = []
-    for group in allGroups {
-      let view = group
-      let key = DomainName(
-        uncheckedWire: Array(UnsafeRawBufferPointer(start: view.key, count: view.keyLength)))
-      guard key.isWithin(settings.zone) else { continue }
-      for index in 0..<view.nodeCount {
-        let node = view.node(index)
-        let prefix = Array(UnsafeRawBufferPointer(start: node.prefix, count: node.prefixLength))
-        let name = DomainName(uncheckedWire: prefix + key.wire)
-        var at = node.answersAt
-        for _ in 0..<node.answers {
-          let answer = view.answer(at: at)
-          if answer.type != .soa { records += lookup(name, answer.type).records.filter { $0.owner == name } }
-          at += 16 + answer.allBytes
-        }
+  /// What changed since the zone of a serial, as RFC 1995 section 4 writes it; nil when that is too long ago.
+  func changes(since serial: UInt32) -> TransferPieces? {
+    guard let soa = lookup(settings.zone, .soa).records.first else { return nil }
+    if serial == self.serial { return TransferPieces(records: [soa]) }
+    guard let first = journal.firstIndex(where: { $0.from == serial }) else { return nil }
+    func marked(_ serial: UInt32) -> ResourceRecord {
+      var record = soa
+      if case .soa(var data) = soa.data {
+        data.serial = serial
+        record.data = .soa(data)
       }
+      return record
     }
-    return soa + records + soa
+    func records(_ groups: [ZoneGroup]) -> [ResourceRecord] {
+      groups.flatMap { $0.view.records }.filter { $0.owner.isWithin(settings.zone) && $0.data.type != .soa }
+    }
+    var result = [soa]
+    for change in journal[first...] {
+      let gone = records(change.removed)
+      let came = records(change.added)
+      let stayed = Set(gone).intersection(came)
+      result += [marked(change.from)] + gone.filter { !stayed.contains($0) }
+      result += [marked(change.to)] + came.filter { !stayed.contains($0) }
+    }
+    return TransferPieces(records: result + [soa])
   }
 }

@@ -100,7 +100,10 @@ final class DNSWorker {
     return zone
   }
 
-  /// Octets of the reply in `space`; 0 when there is none now.
+  /// What `serve` says of a query that gets no answer, now or later.
+  static let dropped = -1
+
+  /// Octets of the reply in `space`; 0 when it comes later, `dropped` when never.
   func serve(
     _ packet: RawSpan, _ space: UnsafeMutableRawBufferPointer, _ site: Site, isTCP: Bool,
     isEncrypted: Bool = false,
@@ -112,7 +115,7 @@ final class DNSWorker {
     let verdict = head.read(packet)
     if verdict == .drop {
       tally.count(.dropped)
-      return 0
+      return Self.dropped
     }
     var reply = Reply(space)
     var isKnownClient = isTCP
@@ -205,7 +208,7 @@ final class DNSWorker {
     isTCP: Bool,
     _ peer: SocketAddress, _ isKnownClient: Bool, _ path: () -> ClientPath
   ) -> Int {
-    guard let endpoint = peer.endpoint, let question = head.question(packet) else { return 0 }
+    guard let endpoint = peer.endpoint, let question = head.question(packet) else { return Self.dropped }
     let client = Client(endpoint: endpoint, local: nil, isTCP: isTCP)
     let waiting = ForwardExchange.Waiting(
       path: path(), bytesMax: bytesMax, cookie: reply.cookie, nsid: reply.nsid)
@@ -280,7 +283,7 @@ final class DNSWorker {
   ) -> Int {
     tally.request(head.type, isOurs: isOurs, isTCP: isTCP, isSix: peer.length > 16)
     let code = reply.code
-    if limiter.isOn, !isKnownClient, !mayLeave(&reply, peer) { return 0 }
+    if limiter.isOn, !isKnownClient, !mayLeave(&reply, peer) { return Self.dropped }
     let count = reply.finish(head, udpBytesMax: block?.block.udpBytesMax ?? settings.udpBytesMax)
     let took = Reactor.monotonicNanoseconds() &- start
     tally.response(code, isOurs: isOurs, nanoseconds: took)

@@ -64,6 +64,9 @@ public struct ForwardRoute: Sendable, Hashable {
   public var healthCheckName = DomainName.root
   /// Mixes capitals into the question and wants them back: harder to forge, but some servers do not keep them.
   public var isCaseRandomized: Bool
+  /// Those of `upstreams` that are asked over TLS.
+  public var encryptedUpstreams: Set<SocketEndpoint> = []
+  public var tls = UpstreamTLS()
 
   public init(
     zone: DomainName = .root, upstreams: [SocketEndpoint], policy: Policy = .random,

@@ -1,6 +1,8 @@
 // What one thread serves on one socket: the server blocks of its port, made ready.
 
 import Addresses
+import Diagnostics
+import NIOCore
 import Reactor
 
 /// A server block of one thread, with what it keeps between queries.
@@ -40,32 +42,45 @@ struct SitePlan: Sendable {
   /// The longest zone first.
   let routes: [ForwardRoute]
   let probes: [ForwardTarget.Probe]
+  /// For each route its servers over TLS.
+  let encrypted: [[TLSUpstream?]]
 
   init(
-    block: ServerBlock, zone: DomainName, ports: [ServerBlock.Key],
+    block: ServerBlock, zone: DomainName, ports: [ServerBlock.Key], loop: (any EventLoop)?,
     namespaceOf: (@Sendable (IPAddress) -> String?)?
-  ) {
+  ) throws(WeftError) {
     self.block = block
     self.zone = zone
     self.ports = ports.filter { $0.zone == zone }
     self.namespaceOf = namespaceOf
     routes = block.routes.sorted { $0.zone.wire.count > $1.zone.wire.count }
     probes = routes.map { ForwardTarget.Probe($0.zone) }
+    var encrypted: [[TLSUpstream?]] = []
+    for route in routes {
+      encrypted.append(try loop.map { loop throws(WeftError) in try TLSUpstream.all(route, loop) } ?? [])
+    }
+    self.encrypted = encrypted
   }
 
   func block(threads: Int) -> SiteBlock {
     SiteBlock(
-      block, zone: zone, routes: zip(routes, probes).map { ForwardTarget($0, probe: $1) }, threads: threads,
-      namespaceOf: namespaceOf)
+      block, zone: zone,
+      routes: routes.indices.map {
+        ForwardTarget(routes[$0], probe: probes[$0], encrypted: encrypted[$0])
+      }, threads: threads, namespaceOf: namespaceOf)
   }
 
   /// The blocks for a socket: those of its port and address. A port that no block names was given by hand, and gets the
   /// blocks of the first.
-  static func choose(_ plans: [SitePlan], _ blocks: [SiteBlock], _ endpoint: SocketEndpoint?) -> [SiteBlock] {
-    guard let port = endpoint?.port, let first = plans.first?.ports.first?.port else { return blocks }
-    let wanted = plans.contains { $0.ports.contains { $0.port == port } } ? port : first
+  static func choose(
+    _ plans: [SitePlan], _ blocks: [SiteBlock], _ endpoint: SocketEndpoint?,
+    _ transport: ServerBlock.Transport = .dns
+  ) -> [SiteBlock] {
+    let ports = plans.flatMap(\.ports).filter { $0.transport == transport }.map(\.port)
+    guard let port = endpoint?.port, let first = ports.first else { return blocks }
+    let wanted = ports.contains(port) ? port : first
     return zip(plans, blocks).filter { plan, _ in
-      plan.ports.contains { $0.port == wanted }
+      plan.ports.contains { $0.port == wanted && $0.transport == transport }
         && (plan.block.bind.isEmpty || endpoint.map { plan.block.bind.contains($0.address) } ?? true)
     }.map(\.1)
   }
@@ -113,9 +128,10 @@ final class Site: DatagramHandler {
       worker.tally.count(.dropped)
       return 0
     }
-    return worker.serve(datagram.payload.bytes, reply, self, isTCP: false, peer: datagram.peer) {
+    let count = worker.serve(datagram.payload.bytes, reply, self, isTCP: false, peer: datagram.peer) {
       ClientPath(socket: socket, connection: nil, peer: datagram.peer, local: datagram.local)
     }
+    return max(0, count)
   }
 }
 

@@ -4,14 +4,17 @@ import Addresses
 
 /// The apex of each zone we deny names of. Its SOA carries the serial, so it is planned with every zone.
 func planApexes(_ settings: ZoneSettings, serial: UInt32) -> [ZoneGroupBuilder] {
-  guard let server = settings.zone.child("dns")?.child("ns") else { return [] }
   var groups: [ZoneGroupBuilder] = []
-  for zone in [settings.zone] + settings.reverseZones {
-    guard zone == settings.zone || !settings.fallthroughZones.contains(where: { zone.isWithin($0) }) else {
+  let external = settings.external?.zones ?? []
+  for zone in [settings.zone] + external + settings.reverseZones {
+    // An external zone is delegated to us from outside, where the cluster's own names mean nothing.
+    let home = external.contains(zone) ? zone : settings.zone
+    guard let server = home.child("dns")?.child("ns") else { continue }
+    guard zone == home || !settings.fallthroughZones.contains(where: { zone.isWithin($0) }) else {
       continue
     }
     var apex = ZoneGroupBuilder(key: zone, ttl: settings.ttl)
-    let mailbox = settings.zone.child("hostmaster") ?? settings.zone
+    let mailbox = home.child("hostmaster") ?? home
     apex.add(
       [],
       .soa(StartOfAuthority(primary: server, mailbox: mailbox, serial: serial, minimum: settings.negativeTTL))
@@ -33,12 +36,21 @@ func planFixedNames(_ settings: ZoneSettings) -> [ZoneGroupBuilder] {
     for address in settings.nameServerAddresses { names.add([], addressRecord(address)) }
     groups.append(names)
   }
+  for zone in settings.external?.zones ?? [] {
+    guard let dns = zone.child("dns"), let server = dns.child("ns") else { continue }
+    var names = ZoneGroupBuilder(key: server, ttl: settings.ttl)
+    for address in settings.nameServerAddresses { names.add([], addressRecord(address)) }
+    groups += [names, ZoneGroupBuilder(key: dns, ttl: settings.ttl)]
+  }
   return groups + (["dns"] + kinds(settings)).compactMap { group([$0], settings) }
 }
 
 /// A namespace's names: they exist and have no records.
 func planNamespace(_ name: String, _ settings: ZoneSettings) -> [ZoneGroupBuilder] {
   kinds(settings).compactMap { group([name, $0], settings) }
+    + (settings.external?.zones ?? []).compactMap { zone in
+      zone.child(name).map { ZoneGroupBuilder(key: $0, ttl: settings.ttl) }
+    }
 }
 
 private func kinds(_ settings: ZoneSettings) -> [String] {

@@ -16,29 +16,33 @@ extension ZonePlanner {
     planned[key] = state.map { state in
       let isServed = isServed(state.service)
       if isServed { count(key.namespace, 1, &step) }
-      return PlannedService(state: state, isServed: isServed, group: isServed ? encode(state, &step) : nil)
+      return PlannedService(state: state, isServed: isServed, groups: isServed ? encode(state, &step) : [])
     }
   }
 
-  private mutating func encode(_ state: ServiceState, _ step: inout Step) -> ZoneGroup? {
+  private mutating func encode(_ state: ServiceState, _ step: inout Step) -> [ZoneGroup] {
     work.services += 1
     let slices = state.slices.sorted { $0.key < $1.key }.map(\.value)
-    guard let plan = planService(state.service, slices, settings) else { return nil }
-    let group = plan.names.build(seed: seed)
-    step.added.append(group)
-    for pointer in plan.pointers {
-      guard let entry = entry(pointer, group) else { continue }
-      if pointer.address.family == .v4 { step.added4.append(entry) } else { step.added6.append(entry) }
+    var plans = planService(state.service, slices, settings).map { [$0] } ?? []
+    if settings.external != nil { plans += planExternal(state.service, slices, settings) }
+    return plans.map { plan in
+      let group = plan.names.build(seed: seed)
+      step.added.append(group)
+      for pointer in plan.pointers {
+        guard let entry = entry(pointer, group) else { continue }
+        if pointer.address.family == .v4 { step.added4.append(entry) } else { step.added6.append(entry) }
+      }
+      return group
     }
-    return group
   }
 
   /// Takes a Service's block out, and the PTR records that point into it.
   private func retire(_ old: PlannedService, _ step: inout Step) {
-    guard let group = old.group else { return }
-    step.retired.append(group)
+    guard !old.groups.isEmpty else { return }
+    step.retired += old.groups
     let endpoints = old.state.slices.values.flatMap { $0.endpoints.map(\.address) }
-    for address in old.state.service.clusterIPs + endpoints {
+    let external = settings.external == nil ? [] : old.state.service.outsideAddresses
+    for address in old.state.service.clusterIPs + external + endpoints {
       if address.family == .v4 {
         step.retiredKeys4.append(ReverseEntry.key(address))
       } else {

@@ -46,8 +46,8 @@ public struct ZonePlanner: Sendable {
   struct PlannedService: Sendable {
     var state: ServiceState
     var isServed: Bool
-    /// Nil when the Service has no name now: headless without a ready endpoint.
-    var group: ZoneGroup?
+    /// Empty when the Service has no name now: headless without a ready endpoint.
+    var groups: [ZoneGroup]
   }
 
   struct PlannedNamespace: Sendable {
@@ -133,10 +133,14 @@ public struct ZonePlanner: Sendable {
     verifiedPods.update(
       removed: gone.map(\.key), where: { gone.contains($0) },
       added: step.addedPods.filter { $0.value > 0 }.map { ($0.key, nil) })
+    let journal = current.map { old in
+      ZoneChange.appended(
+        ZoneChange(from: old.serial, to: serial, removed: step.retired, added: added), to: old.journal)
+    }
     work.groups = added.count + step.retired.count
     work.nodes = names.nodesMade + reverse4.nodesMade + reverse6.nodesMade + verifiedPods.nodesMade - nodes
     return Zone(
       settings: settings, serial: serial, seed: seed, names: names, reverse4: reverse4, reverse6: reverse6,
-      verifiedPods: verifiedPods, isReady: true)
+      verifiedPods: verifiedPods, isReady: true, journal: journal ?? [])
   }
 }

@@ -46,8 +46,8 @@ extension Zone {
       }
       return found
     }
-    // Groups are the last three labels above the zone (web.demo.svc), or the whole name when it has fewer.
-    let keyLabel = max(0, below &- 3)
+    // Groups are the last labels above the zone (web.demo.svc), or the whole name when it has fewer.
+    let keyLabel = max(0, below &- authority.keyLabels)
     let keyStart = head.suffixStart(keyLabel)
     let keyAt = Header.byteCount &+ keyStart
     let keyCount = head.nameLength &- keyStart
@@ -58,7 +58,7 @@ extension Zone {
         return .node(group, node)
       }
       if let found = findSpelledOtherwise(packet, head, group, prefixLabels: keyLabel) { return found }
-    } else if below == 3, settings.pods != .disabled, let pod = findPod(packet, head) {
+    } else if below == 3, index == 0, settings.pods != .disabled, let pod = findPod(packet, head) {
       return .pod(pod)
     }
     return authority.fallsThrough ? .elsewhere : .nameError

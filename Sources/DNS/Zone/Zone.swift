@@ -16,8 +16,10 @@ public final class Zone: @unchecked Sendable {
     var wire: UnsafeRawPointer
     var length: Int
     var labels: Int
-    /// Nil for the cluster's own zone.
+    /// Nil for zones of names.
     var reverse: IPFamily?
+    /// Labels above the zone that make up a group's name: web.demo.svc, or web.demo in an external zone.
+    var keyLabels: Int
     var fallsThrough: Bool
     /// Type to rdata of its SOA with three pointers to the zone still to be set.
     var soa: UnsafeRawPointer
@@ -33,12 +35,15 @@ public final class Zone: @unchecked Sendable {
   let reverse4: ReverseIndex
   let reverse6: ReverseIndex
   let verifiedPods: Trie<PodEntry>
+  /// The last changes that led here, the oldest first.
+  let journal: [ZoneChange]
 
   /// Costs the same however many names there are: the tries are shared with the zone before.
   init(
     settings: ZoneSettings, serial: UInt32, seed: UInt64, names: NameIndex, reverse4: ReverseIndex,
-    reverse6: ReverseIndex, verifiedPods: Trie<PodEntry>, isReady: Bool
+    reverse6: ReverseIndex, verifiedPods: Trie<PodEntry>, isReady: Bool, journal: [ZoneChange] = []
   ) {
+    self.journal = journal
     self.settings = settings
     self.serial = serial
     self.seed = seed
@@ -48,7 +53,8 @@ public final class Zone: @unchecked Sendable {
     self.reverse6 = reverse6
     self.verifiedPods = verifiedPods
     self.isReady = isReady
-    let names = [settings.zone] + settings.reverseZones
+    let external = settings.external?.zones ?? []
+    let names = [settings.zone] + external + settings.reverseZones
     let soa = Self.soaTemplate(settings, serial)
     texts = .allocate(byteCount: names.reduce(soa.count) { $0 + $1.wire.count + 8 }, alignment: 8)
     authorities = .allocate(capacity: names.count)
@@ -58,12 +64,15 @@ public final class Zone: @unchecked Sendable {
       UnsafeMutableRawBufferPointer(rebasing: texts[at...]).copyBytes(from: name.wire)
       let labels = name.labels
       let reverse: IPFamily? =
-        index == 0 ? nil : labels.dropLast().last.map { $0.elementsEqual("ip6".utf8) } == true ? .v6 : .v4
+        index <= external.count
+        ? nil : labels.dropLast().last.map { $0.elementsEqual("ip6".utf8) } == true ? .v6 : .v4
       authorities.initializeElement(
         at: index,
         to: Authority(
           wire: UnsafeRawPointer(texts.baseAddress!) + at, length: name.wire.count, labels: labels.count,
-          reverse: reverse, fallsThrough: settings.fallthroughZones.contains { name.isWithin($0) },
+          reverse: reverse, keyLabels: index == 0 || index > external.count ? 3 : 2,
+          fallsThrough: settings.fallthroughZones.contains { name.isWithin($0) }
+            || index > 0 && index <= external.count && settings.external?.fallsThrough == true,
           soa: UnsafeRawPointer(texts.baseAddress!), soaLength: soa.count))
       at += name.wire.count
     }

@@ -14,6 +14,17 @@ public struct ZoneSettings: Sendable, Hashable {
     case verified
   }
 
+  /// What `k8s_external` says.
+  public struct ExternalZones: Sendable, Hashable {
+    public var zones: [DomainName]
+    public var ttl: UInt32 = 5
+    /// Headless Services have their endpoints' addresses there.
+    public var isHeadlessServed = false
+    /// Names that are not there are asked further on.
+    public var fallsThrough = false
+    public init(zones: [DomainName]) { self.zones = zones.map(\.lowercased) }
+  }
+
   /// What CoreDNS answers beyond the specification 1.1.0.
   public struct Compatibility: OptionSet, Sendable, Hashable {
     public let rawValue: Int
@@ -57,6 +68,8 @@ public struct ZoneSettings: Sendable, Hashable {
   public var ignoresEmptyServices = false
   /// `<zone>.pin._zone.<service>` and `<zone>.prefer._zone.<service>` for headless Services.
   public var isZonal = false
+  /// Zones in which Services have their external addresses, as `<service>.<namespace>.<zone>` (`k8s_external`).
+  public var external: ExternalZones?
   /// Headless records are left out.
   public var isWithoutEndpoints: Bool
   public var compatibility: Compatibility

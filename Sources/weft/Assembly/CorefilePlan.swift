@@ -10,6 +10,8 @@ struct DNSPlan: Sendable {
   var zone = ZoneSettings()
   var server = DNSServerSettings()
   var listen: [SocketEndpoint] = []
+  /// Ports over TLS and HTTPS.
+  var encrypted: [EncryptedPort] = []
   var metrics: SocketEndpoint?
   var health: SocketEndpoint?
   var ready: SocketEndpoint?
@@ -38,10 +40,17 @@ enum CorefilePlan {
         next: "add: kubernetes cluster.local in-addr.arpa ip6.arpa")
     }
     var plan = DNSPlan(zone: zone, server: corefile.server)
-    for port in corefile.ports {
+    func endpoints(_ port: UInt16) -> [SocketEndpoint] {
       let addresses = corefile.bindAddresses(port)
-      plan.listen += (addresses.isEmpty ? [IPAddress.v4(IPv4Address(bits: 0))] : addresses).map {
+      return (addresses.isEmpty ? [IPAddress.v4(IPv4Address(bits: 0))] : addresses).map {
         SocketEndpoint($0, port)
+      }
+    }
+    plan.listen = corefile.ports.flatMap(endpoints)
+    for transport in [ServerBlock.Transport.tls, .https] {
+      for port in corefile.ports(transport) {
+        guard let credentials = corefile.credentials(port, transport) else { continue }
+        plan.encrypted += endpoints(port).map { EncryptedPort($0, transport, credentials) }
       }
     }
     plan.metrics = try corefile.metricsAddress.map { text throws(WeftError) in try page(text, path) }
@@ -49,10 +58,6 @@ enum CorefilePlan {
     plan.ready = try corefile.readyAddress.map { text throws(WeftError) in try page(text, path) }
     plan.reloadSeconds = corefile.reloadSeconds
     plan.warnings = corefile.warnings.map { "\(path): \($0)" }
-    for transport in [ServerBlock.Transport.tls, .https] where !corefile.ports(transport).isEmpty {
-      plan.warnings.append(
-        "\(path): \(transport.rawValue): only plain DNS is served; these ports stay closed")
-    }
     plan.source = text + seen.text
     return plan
   }

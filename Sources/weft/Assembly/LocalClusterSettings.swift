@@ -23,6 +23,8 @@ struct LocalClusterSettings: Sendable {
   var podBlocks: [IPPrefix] = []
   /// How the control plane of a `weft up` gives nodes their blocks.
   var nodeIPAM: NodeIPAMSettings?
+  /// A CoreDNS configuration for this node's cluster DNS.
+  var corefile: String?
   /// How pods reach those of other nodes.
   var network = NetworkMode.auto
 

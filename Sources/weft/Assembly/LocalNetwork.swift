@@ -26,6 +26,7 @@ final class LocalNetwork: Sendable {
   private let paths: NodePathKeeper
   private let loops: [Task<Void, Never>]
   private let announcer: LoadBalancerAnnouncer
+  private let namespaces: PodNamespaces
   private let events: ClusterClient.EventRecorder
 
   static func start(
@@ -48,14 +49,17 @@ final class LocalNetwork: Sendable {
   ) async throws {
     self.settings = settings
     self.ingress = ingress
+    let plan = try Self.dnsPlan(settings)
     let worker = try Kernel.worker(policy: true)
     let follower = ViewFollower()
-    var zone = ZoneSettings()
-    zone.nameServerAddresses = [settings.dnsAddress]
-    var server = DNSServerSettings()
-    server.routes = Self.upstreams().map { [ForwardRoute(upstreams: $0)] } ?? []
-    let dns = DNSServer(settings: server, zone: .unready(zone))
-    try Self.listen(dns, settings.dnsAddress)
+    let book = try AttachmentBook(path: settings.bookPath)
+    let namespaces = PodNamespaces()
+    for entry in book.entries.values { namespaces.add(entry) }
+    self.namespaces = namespaces
+    let zone = plan.zone
+    let dns = DNSServer(settings: plan.server, zone: .unready(zone), namespaceOf: namespaces.namespace(of:))
+    try Self.listen(dns, settings.dnsAddress, plan.encrypted)
+    worker.submit(UntrackedDNS.planner, UntrackedDNS.plan(settings.dnsAddress))
     var configuration = ProxyConfiguration(
       nodeName: settings.nodeName, families: settings.clusterBlocks.map(\.family),
       podNetworks: settings.podBlocks, clusterNetworks: settings.clusterBlocks,
@@ -75,7 +79,7 @@ final class LocalNetwork: Sendable {
       follower: follower, worker: worker, proxy: proxy,
       policy: PolicySettings(
         nodeName: settings.nodeName, podBlocks: settings.podBlocks, gateways: settings.gateways),
-      book: try AttachmentBook(path: settings.bookPath),
+      book: book,
       consumers: [
         { view in await ingress?.send(view) }, { view in await paths.take(view) },
         { view in announcer.update(view) },
@@ -103,6 +107,22 @@ final class LocalNetwork: Sendable {
     ]
   }
 
+  /// What this node's DNS serves: as the Corefile says, or the cluster's names and the machine's own name servers.
+  private static func dnsPlan(_ settings: LocalClusterSettings) throws(WeftError) -> DNSPlan {
+    var plan = DNSPlan()
+    if let path = settings.corefile {
+      plan = try CorefilePlan.read(path)
+      let log = Logger(label: "dns")
+      for warning in plan.warnings { log.warning("\(warning)") }
+      for index in plan.encrypted.indices { plan.encrypted[index].endpoint.address = settings.dnsAddress }
+      plan.encrypted = Array(Set(plan.encrypted)).sorted { $0.endpoint < $1.endpoint }
+    } else {
+      plan.server.routes = Self.upstreams().map { [ForwardRoute(upstreams: $0)] } ?? []
+    }
+    plan.zone.nameServerAddresses = [settings.dnsAddress]
+    return plan
+  }
+
   private static func links(
     _ settings: LocalClusterSettings, _ nodeAddresses: [IPAddress]
   ) throws(WeftError) -> NodeLinks {
@@ -119,14 +139,17 @@ final class LocalNetwork: Sendable {
   }
 
   /// On the Service address and, when nobody else has it, on loopback.
-  private static func listen(_ dns: DNSServer, _ address: IPAddress) throws(WeftError) {
+  private static func listen(
+    _ dns: DNSServer, _ address: IPAddress, _ encrypted: [EncryptedPort]
+  ) throws(WeftError) {
     let service = SocketEndpoint(address, 53)
     let loopback = SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 53)
     do throws(WeftError) {
-      try dns.start(listen: [service, loopback])
+      try dns.start(listen: [service, loopback], encrypted: encrypted)
     } catch {
+      guard error.code == "DNS0001" else { throw error }
       Logger(label: "dns").warning("not on loopback", metadata: ["reason": "\(error.cause)"])
-      try dns.start(listen: [service])
+      try dns.start(listen: [service], encrypted: encrypted)
     }
   }
 
@@ -141,6 +164,7 @@ final class LocalNetwork: Sendable {
   /// A report of the CNI plugin: answered when the pod's rules are in force.
   func take(_ report: ClusterNode.CNIAttachment) async -> CNIAnswer {
     guard report.event == "add" else {
+      namespaces.remove(containerID: report.containerID)
       await network.detach(containerID: report.containerID)
       return .ok
     }
@@ -149,6 +173,7 @@ final class LocalNetwork: Sendable {
       attachment: PodAttachment(
         pod: ObjectKey(report.namespace, report.pod), addresses: report.addresses,
         hardwareAddress: MACAddress(text: report.macAddress), hostInterface: report.hostInterface))
+    namespaces.add(attachment)
     do {
       try await network.attach(attachment)
       return .ok

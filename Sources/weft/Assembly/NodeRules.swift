@@ -1,6 +1,7 @@
 // The rules of one node as its data plane would plan them now, beside those that are in force: what `status` and `diff` compare.
 
 import Addresses
+import ClusterObjects
 import ClusterView
 import DataPlane
 import Diagnostics
@@ -72,6 +73,7 @@ struct NodeRules {
     let proxy = planProxy(view, configuration, previous: allocation)
     var tables = proxy.tables
     if source.enforcesPolicy { tables += try planPolicies(view, source) }
+    if source.dataFolder != nil, let address = dnsAddress(view) { tables += UntrackedDNS.plan(address) }
     let wanted = Ruleset(tables)
     return NodeRules(
       wanted: wanted, inForce: inForce, operations: wanted.operations(from: inForce),
@@ -127,6 +129,15 @@ struct NodeRules {
     let own = try NodeAddress.all(besides: LocalClusterSettings.bridge)
     configuration.nodePortAddresses = own.isEmpty ? blocks.compactMap { $0.address(at: 1) } : own
     return configuration
+  }
+
+  /// Cluster DNS is the tenth address of the Services' block, whose first is the API's.
+  private static func dnsAddress(_ view: ClusterView) -> IPAddress? {
+    switch view.services[ObjectKey("default", "kubernetes")]?.clusterIPs.first {
+    case .v4(let four): .v4(IPv4Address(bits: four.bits &+ 9))
+    case .v6(let six): .v6(IPv6Address(bits: six.bits &+ 9))
+    case nil: nil
+    }
   }
 
   private static func planPolicies(_ view: ClusterView, _ source: Source) throws(WeftError) -> [Table] {

@@ -14,6 +14,8 @@ actor ZoneKeeper {
   private var dns: DNSServer
   private let follower: ViewFollower
   private let subscription: ViewFollower.Subscription
+  /// For a server of `weft dns`, which hears of pods from the API alone.
+  private let namespaces: PodNamespaces?
   private var planner: ZonePlanner
   private static let swapSeconds = Metrics.shared.histogram(
     "weft_dns_zone_swap_duration_seconds",
@@ -24,8 +26,12 @@ actor ZoneKeeper {
     "weft_dns_zone_planned_services_total", "Services whose names were planned anew."
   ).child()
 
-  init(_ dns: DNSServer, settings: ZoneSettings, follower: ViewFollower, informers: SharedInformers) {
+  init(
+    _ dns: DNSServer, settings: ZoneSettings, follower: ViewFollower, informers: SharedInformers,
+    namespaces: PodNamespaces? = nil
+  ) {
     self.dns = dns
+    self.namespaces = namespaces
     self.follower = follower
     // With pods whatever the settings: a reloaded configuration may ask for them.
     subscription = follower.subscribe(withPods: true)
@@ -51,6 +57,7 @@ actor ZoneKeeper {
     let clock = ContinuousClock()
     let start = clock.now
     let changes = subscription.take()
+    namespaces?.take(changes.pods, isWhole: changes.isWhole)
     let zone = planner.plan(changes)
     guard zone !== dns.zone else { return }
     dns.swapZone(zone, programmingSeconds: programmingSeconds())
@@ -65,8 +72,11 @@ actor ZoneKeeper {
       next = ZonePlanner(settings: plan.zone, firstSerial: planner.serial &+ 1)
       _ = next.plan(follower.view)
     }
-    let server = DNSServer(settings: plan.server, zone: next.plan(subscription.take()))
-    try server.start(listen: plan.listen)
+    let changes = subscription.take()
+    namespaces?.take(changes.pods, isWhole: changes.isWhole)
+    let server = DNSServer(
+      settings: plan.server, zone: next.plan(changes), namespaceOf: namespaces.map { $0.namespace(of:) })
+    try server.start(listen: plan.listen, encrypted: plan.encrypted)
     let old = dns
     dns = server
     planner = next

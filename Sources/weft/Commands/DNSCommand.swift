@@ -11,9 +11,16 @@ import Diagnostics
 import Glibc
 import Logging
 
+/// Serves unless a word says otherwise.
 struct DNSCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "dns", abstract: "Cluster DNS alone; Ctrl-C or SIGTERM ends it.",
+    commandName: "dns", abstract: "Cluster DNS alone, or what it says of a name.",
+    subcommands: [DNSServeCommand.self, DNSQueryCommand.self], defaultSubcommand: DNSServeCommand.self)
+}
+
+struct DNSServeCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "serve", abstract: "Cluster DNS alone; Ctrl-C or SIGTERM ends it.",
     discussion: """
       Names that are not the cluster's go to the name servers of /etc/resolv.conf, or where the Corefile's `forward` says.
       Until the cluster has been read, its names are answered with SERVFAIL, never with a denial.
@@ -40,8 +47,10 @@ struct DNSCommand: AsyncParsableCommand {
     logging.apply()
     if let check { return try Self.check(check) }
     let plan = try plan()
-    let dns = DNSServer(settings: plan.server, zone: .unready(plan.zone))
-    try dns.start(listen: plan.listen)
+    let namespaces = PodNamespaces()
+    let dns = DNSServer(
+      settings: plan.server, zone: .unready(plan.zone), namespaceOf: namespaces.namespace(of:))
+    try dns.start(listen: plan.listen, encrypted: plan.encrypted)
     let pages = try StatusPages(metrics: plan.metrics, healthz: plan.health)
     defer { pages.stop() }
     let signal = Task.detached { await StopSignal.wait() }
@@ -49,7 +58,8 @@ struct DNSCommand: AsyncParsableCommand {
     let follower = ViewFollower()
     try await follower.start(
       informers, resources: [.services, .endpointSlices, .pods, .namespaces])
-    let keeper = ZoneKeeper(dns, settings: plan.zone, follower: follower, informers: informers)
+    let keeper = ZoneKeeper(
+      dns, settings: plan.zone, follower: follower, informers: informers, namespaces: namespaces)
     await keeper.swap()
     let ready = try StatusPages(metrics: nil, healthz: plan.ready)
     let view = follower.view
@@ -78,7 +88,8 @@ struct DNSCommand: AsyncParsableCommand {
     do throws(WeftError) {
       let plan = try CorefilePlan.read(path)
       for warning in plan.warnings { Terminal.complain(warning) }
-      let ports = Set(plan.listen.map(\.port)).sorted().map(String.init).joined(separator: ", ")
+      let ports = Set((plan.listen + plan.encrypted.map(\.endpoint)).map(\.port)).sorted().map(String.init)
+        .joined(separator: ", ")
       print(
         "\(path): read; zone \(plan.zone.zone), \(plan.server.blocks.count) server blocks, ports \(ports)")
     } catch {
@@ -134,7 +145,9 @@ struct DNSCommand: AsyncParsableCommand {
     if !listen.isEmpty {
       plan.listen = try listen.map { text throws(WeftError) in try CorefilePlan.endpoint(text, "--listen") }
     }
-    if plan.listen.isEmpty { plan.listen = [SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 53)] }
+    if plan.listen.isEmpty, plan.encrypted.isEmpty {
+      plan.listen = [SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 53)]
+    }
     if let metrics {
       plan.metrics = metrics == "none" ? nil : try CorefilePlan.endpoint(metrics, "--metrics")
     }

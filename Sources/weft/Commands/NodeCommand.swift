@@ -26,6 +26,8 @@ struct NodeCommand: AsyncParsableCommand {
   var podCidr: String?
   @Option(help: "Addresses of all pods, as the control plane has them.") var clusterCidr = "10.42.0.0/16"
   @Option(help: "Addresses of Services. The tenth is DNS.") var serviceCidr = "10.43.0.0/16"
+  @Option(help: "A CoreDNS configuration for this node's cluster DNS, which keeps its address.") var corefile:
+    String?
   @Option(help: NetworkMode.help) var network: NetworkMode = .auto
   @Option(help: "Where the node's metrics are served; `none` for nowhere.") var metrics = "127.0.0.1:10249"
   @Option(help: "Where the node's health is served; `none` for nowhere.") var healthz = "0.0.0.0:10256"
@@ -128,6 +130,7 @@ struct NodeCommand: AsyncParsableCommand {
       withDemo: false)
     settings.podBlocks = pods
     settings.network = network
+    settings.corefile = corefile
     return settings
   }
 

@@ -32,6 +32,8 @@ struct Up: AsyncParsableCommand {
   @Option(help: "Addresses of Services. The first is the API's, the tenth is DNS.") var serviceCidr =
     "10.43.0.0/16"
   @Option(help: "The node's name. Default: the machine's.") var nodeName: String?
+  @Option(help: "A CoreDNS configuration for this node's cluster DNS, which keeps its address.") var corefile:
+    String?
   @Option(help: NetworkMode.help) var network: NetworkMode = .auto
   @OptionGroup var loadBalancer: LoadBalancerOptions
 
@@ -100,6 +102,7 @@ struct Up: AsyncParsableCommand {
       loadBalancerPool: try loadBalancer.pool())
     settings.nodeIPAM = nodeIPAM
     settings.network = network
+    settings.corefile = corefile
     return settings
   }
 

@@ -180,5 +180,8 @@ private func withCorefile<Result>(_ lines: String, _ body: (UInt16) throws -> Re
       dig(port, "web.demo.demo.svc.cluster.local A +short") == "web.demo.svc.cluster.local.\n10.43.0.20\n")
     #expect(dig(port, "www.example.test.demo.svc.cluster.local A +short") == "www.example.test.\n192.0.2.9\n")
     #expect(dig(port, "absent.demo.svc.cluster.local A").contains("NXDOMAIN"))
+    // A name without such records exists all the same: its AAAA is not denied while its A is found.
+    let six = dig(port, "www.example.test.demo.svc.cluster.local AAAA")
+    #expect(six.contains("NOERROR") && six.contains("CNAME") && six.contains("www.example.test.\n"), "\(six)")
   }
 }
