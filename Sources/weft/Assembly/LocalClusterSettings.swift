@@ -3,6 +3,7 @@
 import Addresses
 import ClusterControllers
 import ClusterNode
+import ClusterScheduler
 import DataPlane
 import Diagnostics
 
@@ -23,6 +24,8 @@ struct LocalClusterSettings: Sendable {
   var podBlocks: [IPPrefix] = []
   /// How the control plane of a `weft up` gives nodes their blocks.
   var nodeIPAM: NodeIPAMSettings?
+  /// Profiles, plugins and extenders of the scheduler of a `weft up`.
+  var scheduling = SchedulerSettings()
   /// How pods reach those of other nodes.
   var network = NetworkMode.auto
 

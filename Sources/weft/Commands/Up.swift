@@ -34,6 +34,7 @@ struct Up: AsyncParsableCommand {
   @Option(help: "The node's name. Default: the machine's.") var nodeName: String?
   @Option(help: NetworkMode.help) var network: NetworkMode = .auto
   @OptionGroup var loadBalancer: LoadBalancerOptions
+  @OptionGroup(title: "Scheduling") var scheduling: SchedulingOptions
 
   func run() async throws {
     logging.apply()
@@ -99,6 +100,7 @@ struct Up: AsyncParsableCommand {
       clusterBlocks: blocks ?? [], serviceBlock: serviceBlock, withDemo: demo,
       loadBalancerPool: try loadBalancer.pool())
     settings.nodeIPAM = nodeIPAM
+    settings.scheduling = try scheduling.settings()
     settings.network = network
     return settings
   }
