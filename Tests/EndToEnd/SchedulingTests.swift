@@ -12,7 +12,10 @@ import Testing
   init() throws {
     folder = NSTemporaryDirectory() + "weft-scheduling-\(UInt32.random(in: 0...UInt32.max))"
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    server = try KilledServer(folder: folder + "/data")
+    // Nodes that are objects only never say that they are alive.
+    server = try KilledServer(
+      folder: folder + "/data",
+      flags: ["--node-monitor-grace-period", "1h", "--node-startup-grace-period", "1h"])
   }
 
   private func kubectl(_ arguments: String...) -> Output {
@@ -113,7 +116,7 @@ import Testing
     try apply(
       "apiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\nmetadata: {name: vip}\nvalue: 1000\n"
         + pod("filler", cpu: "1800m", "nodeSelector: {disk: ssd}"))
-    #expect(kubectl("delete", "pod", "newer", "--now").status == 0)
+    #expect(kubectl("delete", "pod", "newer", "--force", "--grace-period=0").status == 0)
     #expect(eventually(within: 30) { nodeName("filler") == "n1" } != nil, "\(message("filler"))")
     try apply(pod("important", cpu: "1800m", "priorityClassName: vip\nnodeSelector: {disk: ssd}"))
     #expect(eventually(within: 30) { nodeName("important") == "n1" } != nil, "\(message("important"))")

@@ -20,8 +20,12 @@ extension Scheduler {
       }
       for plugin in profile.preBinds { try await plugin.preBind(pod, to: node, api) }
       let beganBind = ContinuousClock.now
-      var isBound = try await extenders.bind(pod, to: node)
-      for plugin in profile.binds where !isBound { isBound = try await plugin.bind(pod, to: node, api) }
+      // A binding that has begun finishes even when the scheduler stops: the node's place is given already.
+      let isBound = try await Task.detached { [self] in
+        var isBound = try await extenders.bind(pod, to: node)
+        for plugin in profile.binds where !isBound { isBound = try await plugin.bind(pod, to: node, api) }
+        return isBound
+      }.value
       metrics.observe("Bind", ContinuousClock.now - beganBind, isBound, profile.schedulerName)
       guard isBound else { throw VolumeBindingError(message: "no bind plugin took the pod") }
     } catch {
@@ -62,7 +66,7 @@ extension Scheduler {
         case .wait(let timeout):
           let end = deadline ?? ContinuousClock.now + timeout
           deadline = end
-          if ContinuousClock.now >= end {
+          if ContinuousClock.now >= end || Task.isCancelled {
             var rejection = Rejection("timed out waiting on permit")
             rejection.plugin = plugin.name
             return rejection

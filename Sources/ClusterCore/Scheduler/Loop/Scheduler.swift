@@ -164,9 +164,8 @@ final class Scheduler: Sendable {
         return
       }
       await slots.take()
-      // Bindings finish even when the scheduler stops: the node's place is given already.
       group.addTask { [self] in
-        await Task.detached { [self] in await bind(entry, node, profile, began) }.value
+        await bind(entry, node, profile, began)
         slots.give()
       }
     case .none(let search, let preemption):
