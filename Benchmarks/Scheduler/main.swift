@@ -1,5 +1,5 @@
-// How many pods a second the scheduler places on 1,000 nodes. The API is in memory, so that what is measured is the
-// scheduler: informers, queue, filters, scores, bindings.
+// How many pods a second the scheduler places on 1,000 nodes. The API is in memory, so that what is
+// measured is the scheduler: informers, queue, filters, scores, bindings.
 //
 //   SchedulerBenchmark [NODES [PODS]]
 

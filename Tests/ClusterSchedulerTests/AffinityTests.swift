@@ -1,5 +1,5 @@
-// Pods near and away from others, spread over domains: rules one by one, and an oracle that counts anew for every
-// node on random small clusters.
+// Pods near and away from others, spread over domains: rules one by one, and an oracle that counts anew for
+// every node on random small clusters.
 
 import ClusterClient
 import ClusterObjects

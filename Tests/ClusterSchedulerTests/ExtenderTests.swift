@@ -8,8 +8,8 @@ import Testing
 
 @testable import ClusterScheduler
 
-/// A server that vetoes nodes whose names begin with `bad`, likes `n2`, wants victims named `soft` only, and notes
-/// what it is asked. It ends with its standard input.
+/// A server that vetoes nodes whose names begin with `bad`, likes `n2`, wants victims named `soft` only,
+/// and notes what it is asked. It ends with its standard input.
 private let server = """
   import http.server, json, os, sys, threading, time
   notes = []

@@ -1,5 +1,5 @@
-// The scheduler of a `weft server`, as kubectl sees it: nodes that are objects only, and pods that go where they should or
-// say why not.
+// The scheduler of a `weft server`, as kubectl sees it: nodes that are objects only, and pods that go where
+// they should or say why not.
 import ClusterClient
 import ClusterObjects
 import Foundation

@@ -1,4 +1,5 @@
-// `weft scheduler`: the scheduler alone, for a cluster whose control plane runs elsewhere, or as a second one.
+// `weft scheduler`: the scheduler alone, for a cluster whose control plane runs elsewhere, or as a second
+// one.
 
 import ArgumentParser
 import ClusterClient

@@ -1,5 +1,5 @@
-// Nodes without machines, many in one process: they register, renew their Leases, and say of their pods what an agent
-// would say of them. For planning: what do five thousand nodes cost the control plane?
+// Nodes without machines, many in one process: they register, renew their Leases, and say of their pods
+// what an agent would say of them. For planning: what do five thousand nodes cost the control plane?
 
 import Addresses
 import ClusterClient

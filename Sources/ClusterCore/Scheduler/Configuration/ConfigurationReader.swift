@@ -1,9 +1,10 @@
-// Reads an object field by field, strictly: what is not asked for is an error, and so is what has another type.
+// Reads an object field by field, strictly: what is not asked for is an error, and so is what has another
+// type.
 
 import ClusterObjects
 
-/// One object of a configuration file. Errors gather in a list that all its readers share, with the path of the
-/// field, as a strict decoder of Kubernetes words them.
+/// One object of a configuration file. Errors gather in a list that all its readers share, with the path of
+/// the field, as a strict decoder of Kubernetes words them.
 struct ConfigurationReader {
   final class Errors {
     var texts: [String] = []

@@ -122,8 +122,8 @@ public struct PluginRegistry: Sendable {
 }
 
 extension Profile {
-  /// False when the plugin has nothing to do with the point. PreFilter and Filter are one protocol here, and so
-  /// are PreScore and Score: the plugin is added with the latter.
+  /// False when the plugin has nothing to do with the point. PreFilter and Filter are one protocol here,
+  /// and so are PreScore and Score: the plugin is added with the latter.
   fileprivate mutating func add(_ plugin: any Plugin, at point: String, weight: Int) -> Bool {
     switch point {
     case "preEnqueue":

@@ -1,5 +1,5 @@
-// KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1) as values. `SchedulerConfiguration+Read` reads it
-// from a file, `SchedulerConfiguration+Write` writes it with all defaults.
+// KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1) as values. `SchedulerConfiguration+Read`
+// reads it from a file, `SchedulerConfiguration+Write` writes it with all defaults.
 
 import ClusterObjects
 

@@ -1,5 +1,5 @@
-// Resources as whole numbers, so that comparing and adding them costs nanoseconds: thousandths of a CPU, bytes,
-// pieces.
+// Resources as whole numbers, so that comparing and adding them costs nanoseconds: thousandths of a CPU,
+// bytes, pieces.
 
 import ClusterObjects
 

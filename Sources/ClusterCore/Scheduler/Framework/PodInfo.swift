@@ -121,7 +121,8 @@ public final class PodInfo: Sendable {
       if container.at("resources", "requests", "cpu") == nil { cpu += 100 }
       if container.at("resources", "requests", "memory") == nil { memory += 200 << 20 }
     }
-    // What limits stand in for is counted by `requests` already; then the default is too much by 100m at most.
+    // What limits stand in for is counted by `requests` already; then the default is too much by 100m at
+    // most.
     return (sum(requests.cpu, cpu), sum(requests.memory, memory))
   }
 

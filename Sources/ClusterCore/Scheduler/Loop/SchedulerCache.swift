@@ -4,8 +4,8 @@ import ClusterClient
 import ClusterObjects
 import Synchronization
 
-/// Kept current by informers' handlers and by the loop's assumptions. Thread-safe; every call costs one pod or
-/// one node, never the cluster.
+/// Kept current by informers' handlers and by the loop's assumptions. Thread-safe; every call costs one pod
+/// or one node, never the cluster.
 final class SchedulerCache: Sendable {
   private struct State {
     var cluster = ClusterState()

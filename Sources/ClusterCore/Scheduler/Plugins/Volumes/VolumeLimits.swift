@@ -1,4 +1,5 @@
-// Where volumes can be and how many: zones, one-pod claims, disks that only one node may have, drivers' limits.
+// Where volumes can be and how many: zones, one-pod claims, disks that only one node may have, drivers'
+// limits.
 
 import ClusterClient
 import ClusterObjects
