@@ -203,6 +203,10 @@ let modules: [Module] = [
     tests: false,
     exclude: ["run.sh"]),
   Module(
+    name: "SchedulerBenchmark", path: "Benchmarks/Scheduler", kind: .executable,
+    on: ["ClusterObjects", "ClusterClient", "ClusterScheduler", "Diagnostics"], tests: false,
+    exclude: ["run.sh"]),
+  Module(
     name: "WatchBenchmark", path: "Benchmarks/Watches", kind: .executable,
     packages: ["NIOCore", "NIOPosix", "NIOSSL"], tests: false, exclude: ["run.sh"]),
   Module(

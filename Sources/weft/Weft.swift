@@ -59,7 +59,8 @@ struct Weft: AsyncParsableCommand {
     version: version,
     subcommands: [
       Up.self, Down.self, ServerCommand.self, NodeCommand.self, ProxyCommand.self, DNSCommand.self,
-      ImageCommand.self, CNICommand.self, StatusCommand.self, DiffCommand.self, ExplainCommand.self,
+      ImageCommand.self, CNICommand.self, SchedulerCommand.self, BenchCommand.self, StatusCommand.self,
+      DiffCommand.self, ExplainCommand.self,
     ])
   static let version = "0.1.0"
 }

@@ -39,7 +39,7 @@ enum Folders {
   }
 
   /// Never leaves the folder it was given: links are removed, not followed, and mounts make `rmdir` fail.
-  private static func removeTree(_ path: String, depth: Int) {
+  static func removeTree(_ path: String, depth: Int = 0) {
     guard depth < 32, let folder = opendir(path) else { return }
     while let entry = readdir(folder) {
       let name = withUnsafePointer(to: &entry.pointee.d_name) {

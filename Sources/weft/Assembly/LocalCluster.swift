@@ -54,7 +54,7 @@ actor LocalCluster {
     var controllerSettings = ControllerSettings(of: server)
     controllerSettings.loadBalancerPool = settings.loadBalancerPool
     controllerSettings.nodeIPAM = settings.nodeIPAM
-    (controllers, scheduler) = server.startManagers(informers, controllerSettings)
+    (controllers, scheduler) = try server.startManagers(informers, controllerSettings, settings.scheduling)
     let blocks = try await NodeAgent.podBlocks(
       settings.nodeSettings(nodeAddresses), api: nodeClient(server), timeout: Self.blocksTimeout)
     var settings = settings

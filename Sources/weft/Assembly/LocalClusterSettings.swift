@@ -3,6 +3,7 @@
 import Addresses
 import ClusterControllers
 import ClusterNode
+import ClusterScheduler
 import DataPlane
 import Diagnostics
 
@@ -25,6 +26,8 @@ struct LocalClusterSettings: Sendable {
   var nodeIPAM: NodeIPAMSettings?
   /// A CoreDNS configuration for this node's cluster DNS.
   var corefile: String?
+  /// Profiles, plugins and extenders of the scheduler of a `weft up`.
+  var scheduling = SchedulerSettings()
   /// How pods reach those of other nodes.
   var network = NetworkMode.auto
 

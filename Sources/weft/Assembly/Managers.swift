@@ -5,6 +5,7 @@ import ClusterControllers
 import ClusterObjects
 import ClusterScheduler
 import ClusterServer
+import Diagnostics
 import Synchronization
 
 /// Two servers on one store must not both run them: each would make the pods of every ReplicaSet.
@@ -17,16 +18,26 @@ final class Managers: Sendable {
   private let server: ClusterServer
   private let informers: SharedInformers
   private let settings: ControllerSettings
+  private let scheduling: SchedulerSettings
   private let state = Mutex(State())
 
-  init(server: ClusterServer, informers: SharedInformers, settings: ControllerSettings) {
+  /// Throws what is wrong with the scheduler's configuration.
+  init(
+    server: ClusterServer, informers: SharedInformers, settings: ControllerSettings,
+    scheduling: SchedulerSettings = SchedulerSettings()
+  ) throws(WeftError) {
+    try scheduling.validate()
+    self.scheduling = scheduling
     self.server = server
     self.informers = informers
     self.settings = settings
   }
 
   func start() async {
-    let (controllers, scheduler) = server.startManagers(informers, settings)
+    guard let (controllers, scheduler) = try? server.startManagers(informers, settings, scheduling) else {
+      // Checked in `init`: it cannot become wrong.
+      return
+    }
     state.withLock {
       $0.controllers = controllers
       $0.scheduler = scheduler
@@ -111,14 +122,16 @@ extension ClusterServer {
 
   /// Each under its own name, with the role that upstream gives it.
   func startManagers(
-    _ informers: SharedInformers, _ settings: ControllerSettings
-  ) -> (ControllersHandle, SchedulerHandle) {
+    _ informers: SharedInformers, _ settings: ControllerSettings, _ scheduling: SchedulerSettings
+  ) throws(WeftError) -> (ControllersHandle, SchedulerHandle) {
+    let scheduler = try startScheduler(
+      api: client(user: "system:kube-scheduler", groups: []), informers: informers, settings: scheduling)
     setRunning(["controller-manager", "scheduler"])
     return (
       startControllers(
         api: client(user: Self.controllerManager, groups: []), account: { self.controllerClient($0) },
         informers: informers, settings: settings),
-      startScheduler(api: client(user: "system:kube-scheduler", groups: []), informers: informers)
+      scheduler
     )
   }
 }

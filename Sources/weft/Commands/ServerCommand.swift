@@ -26,11 +26,13 @@ struct ServerCommand: AsyncParsableCommand {
   @OptionGroup var pods: PodNetworkOptions
   @OptionGroup(title: "Nodes that fall silent") var lifecycle: NodeLifecycleOptions
   @OptionGroup var loadBalancer: LoadBalancerOptions
+  @OptionGroup(title: "Scheduling") var scheduling: SchedulingOptions
   @OptionGroup(title: "Who may ask, and what is written down of it") var authentication: AuthenticationOptions
 
   func run() async throws {
     logging.apply()
     let settings = try settings()
+    let schedulerSettings = try scheduling.settings()
     var controllerSettings = ControllerSettings()
     try lifecycle.apply(to: &controllerSettings)
     controllerSettings.nodeIPAM = try nodeIPAM()
@@ -39,7 +41,8 @@ struct ServerCommand: AsyncParsableCommand {
     let informers = server.sharedInformers()
     controllerSettings.take(server)
     controllerSettings.loadBalancerPool = try loadBalancer.pool()
-    let managers = Managers(server: server, informers: informers, settings: controllerSettings)
+    let managers = try Managers(
+      server: server, informers: informers, settings: controllerSettings, scheduling: schedulerSettings)
     if case .shared = settings.store { managers.startWhenLeading() } else { await managers.start() }
     Terminal.say(
       Terminal.table([

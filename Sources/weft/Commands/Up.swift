@@ -36,6 +36,7 @@ struct Up: AsyncParsableCommand {
     String?
   @Option(help: NetworkMode.help) var network: NetworkMode = .auto
   @OptionGroup var loadBalancer: LoadBalancerOptions
+  @OptionGroup(title: "Scheduling") var scheduling: SchedulingOptions
 
   func run() async throws {
     logging.apply()
@@ -101,6 +102,7 @@ struct Up: AsyncParsableCommand {
       clusterBlocks: blocks ?? [], serviceBlock: serviceBlock, withDemo: demo,
       loadBalancerPool: try loadBalancer.pool())
     settings.nodeIPAM = nodeIPAM
+    settings.scheduling = try scheduling.settings()
     settings.network = network
     settings.corefile = corefile
     return settings

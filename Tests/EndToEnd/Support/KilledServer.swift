@@ -12,10 +12,12 @@ final class KilledServer: Sendable {
   let folder: String
   let port: Int
   private let store: String
+  private let flags: [String]
   private let program = Mutex<StoreLab.Program?>(nil)
 
-  init(folder: String, store: String = "sqlite") throws {
+  init(folder: String, store: String = "sqlite", flags: [String] = []) throws {
     self.folder = folder
+    self.flags = flags
     self.store = store
     port = try freePort()
   }
@@ -27,7 +29,7 @@ final class KilledServer: Sendable {
     let begin = ContinuousClock.now
     let started = try StoreLab.Program(
       Project.weft,
-      ["server", "--data-dir", folder, "--listen", "127.0.0.1:\(port)", "--store", store],
+      ["server", "--data-dir", folder, "--listen", "127.0.0.1:\(port)", "--store", store] + flags,
       output: "\(folder).log")
     program.withLock { $0 = started }
     while ContinuousClock.now - begin < .seconds(60) {

@@ -125,6 +125,11 @@ public final class RemoteClient: ClusterAPI {
     return (answer.status, answer.body)
   }
 
+  /// POSTs JSON to a path below the server's and reads a JSON answer: webhooks and extenders speak so.
+  public func post(_ path: String, _ body: JSON) async throws -> JSON {
+    try await call(.POST, path, body: body)
+  }
+
   // MARK: Requests
 
   private var authorization: String? { tokenFile.map { "Bearer \($0.token())" } ?? fixedAuthorization }

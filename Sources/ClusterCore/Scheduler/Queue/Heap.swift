@@ -1,0 +1,39 @@
+// A binary heap: the smallest element in constant time, adding and removing it in logarithmic time.
+
+struct Heap<Element> {
+  private var elements: [Element] = []
+  private let precedes: (Element, Element) -> Bool
+
+  init(by precedes: @escaping (Element, Element) -> Bool) { self.precedes = precedes }
+
+  var first: Element? { elements.first }
+  var count: Int { elements.count }
+
+  mutating func insert(_ element: Element) {
+    elements.append(element)
+    var child = elements.count - 1
+    while child > 0 {
+      let parent = (child - 1) / 2
+      guard precedes(elements[child], elements[parent]) else { return }
+      elements.swapAt(child, parent)
+      child = parent
+    }
+  }
+
+  mutating func popFirst() -> Element? {
+    guard let last = elements.popLast() else { return nil }
+    guard let first = elements.first else { return last }
+    elements[0] = last
+    var parent = 0
+    while true {
+      var smallest = parent
+      for child in [2 * parent + 1, 2 * parent + 2]
+      where child < elements.count && precedes(elements[child], elements[smallest]) {
+        smallest = child
+      }
+      if smallest == parent { return first }
+      elements.swapAt(parent, smallest)
+      parent = smallest
+    }
+  }
+}
