@@ -116,7 +116,9 @@ private let manifest = """
     #expect(await pods.passes(.gone(uid: "other")))
 
     // A new manifest is a new pod; the mirror follows.
-    try Files.write(folder + "/web.yaml", Array((manifest + "\n  restartPolicy: Never\n").utf8), atomically: true)
+    // As an editor does it: beside it, under a name that is none of ours, then in its place.
+    try Files.write(folder + "/.web.yaml", manifest + "\n  restartPolicy: Never\n")
+    #expect(rename(folder + "/.web.yaml", folder + "/web.yaml") == 0)
     guard case .gone(let old) = try #require(await changes.next()) else { throw Unexpected() }
     guard case .desired(let new) = try #require(await changes.next()) else { throw Unexpected() }
     #expect(old == pod.uid && new.uid != old && new.at("spec", "restartPolicy") == "Never")

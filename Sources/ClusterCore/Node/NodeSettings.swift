@@ -62,6 +62,12 @@ public struct NodeSettings: Sendable {
   /// How often the CNI plugin is told to collect garbage and asked for its status.
   public var networkUpkeepInterval: Duration = .seconds(180)
 
+  /// For a machine that is somebody's own: how full its disk is, is not for the cluster to mend.
+  public mutating func leaveDiskAlone() {
+    eviction.hard.removeAll { $0.signal.pressure == .disk }
+    imageGCPercent = (high: 100, low: 100)
+  }
+
   public init(
     nodeName: String, addresses: [IPAddress], dataDirectory: String = "/var/lib/weft",
     runDirectory: String = "/run/weft", netnsPath: String? = nil

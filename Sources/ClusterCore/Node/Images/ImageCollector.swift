@@ -23,7 +23,8 @@ let imageAgeMinNanoseconds: Int64 = 120 * 1_000_000_000
 func planImageCollection(
   _ images: [StoredImage], disk: FilesystemUsage, high: Int, low: Int, now: Int64
 ) -> [StoredImage] {
-  guard disk.capacity > 0 else { return [] }
+  // 100 is never, as in kubelet.
+  guard disk.capacity > 0, high < 100 else { return [] }
   let percent = 100 - Double(disk.available) * 100 / Double(disk.capacity)
   guard percent >= Double(high) else { return [] }
   let wanted = Double(disk.capacity) * Double(100 - low) / 100 - Double(disk.available)

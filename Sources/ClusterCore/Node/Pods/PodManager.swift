@@ -4,6 +4,7 @@ import ClusterObjects
 import Diagnostics
 import GRPCCore
 import Logging
+import Synchronization
 
 /// The pods this node runs. Bounded by `podsMax`; what comes above is refused visibly, as `OutOfpods`.
 actor PodManager {
@@ -101,7 +102,7 @@ actor PodManager {
       return nil
     }
     var room = NodeRoom(
-      allocatable: context.allocatable, pods: wanted.values.map { PodSpec($0) }.filter { !$0.isTerminal },
+      allocatable: context.allocatable, pods: roommates,
       podsMax: context.settings.podsMax, nodeName: context.settings.nodeName, labels: labels,
       allowedSysctls: context.settings.allowedUnsafeSysctls)
     guard let refusal = planAdmission(spec, room) else { return nil }
@@ -111,6 +112,12 @@ actor PodManager {
     labels = fresh
     room.labels = fresh
     return planAdmission(spec, room)
+  }
+
+  /// Pods that take room: not those whose last container ended, which the scheduler may know before this node's watch says so.
+  private var roommates: [PodSpec] {
+    workers.values.filter { !$0.isReleased.load(ordering: .acquiring) }
+      .compactMap { wanted[$0.uid].map { PodSpec($0) } }.filter { !$0.isTerminal }
   }
 
   private func refuse(_ pod: JSON, _ end: PodEnd) async {

@@ -6,6 +6,7 @@ import ClusterObjects
 import Diagnostics
 import GRPCCore
 import Logging
+import Synchronization
 
 /// The worker of one pod UID.
 actor PodWorker {
@@ -17,6 +18,8 @@ actor PodWorker {
   private var isGone = false
   private var stopping = false
   private(set) var isDone = false
+  /// Nothing of the pod runs or will run again: its room is free, though the API may not know yet.
+  nonisolated let isReleased = Atomic(false)
 
   private nonisolated let wakes: AsyncStream<Void>
   private nonisolated let wakeUp: AsyncStream<Void>.Continuation
@@ -323,6 +326,7 @@ actor PodWorker {
       for container in observed.running { try await stop(container, graceSeconds: PodSpec(pod).graceSeconds) }
       try await ignoringNotFound { try await context.cri.stopSandbox(sandbox.id) }
     }
+    isReleased.store(true, ordering: .releasing)
   }
 
   private func terminate() async throws {
@@ -370,6 +374,7 @@ actor PodWorker {
     for sandbox in try await observe().sandboxes {
       try await ignoringNotFound { try await context.cri.stopSandbox(sandbox.id) }
     }
+    isReleased.store(true, ordering: .releasing)
   }
 
   private func endContainer(_ container: CRI.ContainerStatus, _ spec: PodSpec, graceSeconds: Int) async throws

@@ -79,7 +79,7 @@ actor StatsKeeper {
       }
       let folder = settings.podDirectory(uid) + "/volumes"
       for name in Files.list(folder) {
-        pod.volumes[name] = disk(folder + "/" + name, now, &places)
+        pod.volumes[name] = await disk(folder + "/" + name, now, &places)
       }
       let logs = settings.podLogDirectory(pod.namespace, pod.name, uid)
       for container in containers
@@ -90,7 +90,7 @@ actor StatsKeeper {
           ContainerUsage(
             name: name, id: container.id, image: container.image.image, startedAt: container.createdAt,
             group: rated(UsageFiles.group(path), path, now, container.createdAt, &keys),
-            rootfs: layers[container.id], logs: disk(logs + "/" + name, now, &places)))
+            rootfs: layers[container.id], logs: await disk(logs + "/" + name, now, &places)))
       }
       pod.containers.sort { $0.name < $1.name }
       node.pods.append(pod)
@@ -119,10 +119,11 @@ actor StatsKeeper {
     return usage
   }
 
-  private func disk(_ path: String, _ now: Int64, _ places: inout Set<String>) -> DiskUsage {
+  private func disk(_ path: String, _ now: Int64, _ places: inout Set<String>) async -> DiskUsage {
     places.insert(path)
     if let known = disks[path], now - known.at < diskAge { return known.usage }
-    let usage = UsageFiles.tree(path)
+    // A walk may take long: it has a thread of its own.
+    let usage = await NetnsThread.run(nil) { UsageFiles.tree(path) } ?? DiskUsage()
     disks[path] = (now, usage)
     return usage
   }
