@@ -27,6 +27,7 @@ let products: [String: (package: String, url: String, from: Version)] = [
   "NIOEmbedded": ("swift-nio", "https://github.com/apple/swift-nio", "2.101.2"),
   "NIOWebSocket": ("swift-nio", "https://github.com/apple/swift-nio", "2.101.2"),
   "NIOConcurrencyHelpers": ("swift-nio", "https://github.com/apple/swift-nio", "2.101.2"),
+  "NIOHPACK": ("swift-nio-http2", "https://github.com/apple/swift-nio-http2", "1.46.0"),
   "NIOHTTP2": ("swift-nio-http2", "https://github.com/apple/swift-nio-http2", "1.46.0"),
   "NIOSSL": ("swift-nio-ssl", "https://github.com/apple/swift-nio-ssl", "2.37.6"),
   "X509": ("swift-certificates", "https://github.com/apple/swift-certificates", "1.21.1"),
@@ -122,8 +123,8 @@ let modules: [Module] = [
     packages: [
       "Logging", "GRPCCore", "GRPCNIOTransportHTTP2Posix", "GRPCProtobuf", "SwiftProtobuf", "Crypto", "X509",
       "NIOCore",
-      "NIOPosix", "NIOHTTP1", "NIOSSL", "NIOEmbedded",
-    ], exclude: ["CRI/cri.proto", "CRI/events.proto", "CRI/generate.sh"]),
+      "NIOPosix", "NIOHTTP1", "NIOHPACK", "NIOSSL", "NIOEmbedded",
+    ], testsOn: ["FuzzLab"], exclude: ["CRI/cri.proto", "CRI/events.proto", "CRI/generate.sh"]),
 
   // For tests alone.
   Module(

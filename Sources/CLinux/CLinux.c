@@ -33,6 +33,7 @@ int weft_stat(const char *path, int follow, struct weft_file_info *info) {
   info->device = found.st_dev;
   info->inode = found.st_ino;
   info->size = found.st_size;
+  info->allocated = (long long)found.st_blocks * 512;
   return 0;
 }
 

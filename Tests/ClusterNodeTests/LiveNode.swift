@@ -141,6 +141,9 @@ struct LiveNode {
     settings.containerd.cniConfDirectory = directory + "/cni"
     settings.containerd.cniBinDirectory = directory + "/bin"
     settings.crashBackoffSeconds = (1, 4)
+    // How full the machine's own disk is decides no test.
+    settings.eviction.hard = []
+    settings.imageGCPercent = (high: 100, low: 100)
   }
 
   func agent() -> NodeAgent {

@@ -57,7 +57,10 @@ private func ask(
     ("/exec/a", .GET, "404 page not found", 404), ("/healthz", .PUT, "method not allowed", 405),
     ("/containerLogs/a/b/c?tailLines=x", .GET, "invalid tailLines", 400),
     ("/containerLogs/a/b/c", .GET, "the node agent is not running", 503), ("/healthz", .GET, "ok", 200),
-    ("/stats/summary", .GET, "\"nodeName\":\"n1\"", 200),
+    ("/configz", .GET, "\"kubeletconfig\"", 200), ("/metrics/probes", .GET, "", 200),
+    ("/stats/summary", .GET, "the node agent is not running", 503),
+    ("/metrics/resource", .GET, "the node agent is not running", 503),
+    ("/runningpods", .GET, "the node agent is not running", 503),
   ])
   func `each path has its answer`(uri: String, method: HTTPMethod, words: String, code: Int) async throws {
     let answer = try await ask(agent(), uri, method)

@@ -232,7 +232,7 @@ import Testing
         "readinessProbe": ["httpGet": ["port": "http", "path": "/ok"]],
       ], role: .main)
     let probe = ProbeSpec(.readiness, container)
-    #expect(probe?.action == .http(host: nil, port: 8080, path: "/ok", headers: []))
+    #expect(probe?.action == .http(HTTPProbe(isSecure: false, port: 8080, path: "/ok")))
     #expect(probe?.period == 10 && probe?.timeout == 1 && probe?.failureThreshold == 3)
     #expect(ProbeSpec(.liveness, container) == nil)
   }
@@ -307,7 +307,7 @@ import Testing
     settings.podCIDRs = [IPPrefix("10.42.0.0/24")].compactMap { $0 }
     let node = planNode(settings)
     #expect(node.labels["kubernetes.io/hostname"] == "n1" && node.at("spec", "podCIDR") == "10.42.0.0/24")
-    let health = planNodeHealth(machine, failure: nil)
+    let health = planNodeHealth(failure: nil, [.pid, .disk])
     let status = planNodeStatus(
       settings, machine, health, images: [], old: .null, now: "2026-01-01T00:00:00Z")
     #expect(status.at("capacity", "cpu") == "2" && status.at("capacity", "pods") == "110")
@@ -316,7 +316,7 @@ import Testing
       uniquingKeysWith: { $1 })
     #expect(
       conditions == [
-        "Ready": "True", "MemoryPressure": "False", "DiskPressure": "True", "PIDPressure": "False",
+        "Ready": "True", "MemoryPressure": "False", "DiskPressure": "True", "PIDPressure": "True",
       ])
   }
 

@@ -46,6 +46,8 @@ struct weft_file_info {
   unsigned long long device;
   unsigned long long inode;
   long long size;
+  /** What it takes on the disk, in bytes: less than its size for a file with holes. */
+  long long allocated;
 };
 /** stat(2), or lstat(2) unless `follow`. Returns 0 or -errno. */
 int weft_stat(const char *path, int follow, struct weft_file_info *info);

@@ -29,6 +29,11 @@ public actor NodeAgent {
   private var socket: NodeSocket?
   private var writer: EventWriter?
   private var server: NodeServer?
+  private var health: HealthServer?
+  private var stats: StatsKeeper?
+  private var keepers: [Task<Void, Never>] = []
+  let pressures = NodePressures()
+  nonisolated let probeMetrics = Metrics()
   private var upkeeping: Task<Void, Never>?
   private var isStopped = false
 
@@ -41,8 +46,18 @@ public actor NodeAgent {
     let writer = EventWriter(api, nodeName: settings.nodeName)
     self.settings = settings
     self.api = api
-    source = pods
-    sink = pods
+    if let path = settings.staticPodPath {
+      let files = StaticPodSource(
+        folder: StaticPodFolder(
+          path: path, nodeName: settings.nodeName, interval: settings.staticPodInterval,
+          mirrors: APIMirrorPods(api: api, nodeName: settings.nodeName), sink: pods), source: pods, sink: pods
+      )
+      source = files
+      sink = files
+    } else {
+      source = pods
+      sink = pods
+    }
     objects = pods
     self.writer = writer
     record = { writer.record($0) }
@@ -94,11 +109,14 @@ public actor NodeAgent {
       upkeeping = Task { await upkeep.run(every: interval) }
       let context = NodeContext(
         settings: settings, cri: cri, images: images, starts: Gate(settings.startsMax), network: gate,
-        objects: objects, sink: sink,
-        record: record, metrics: NodeMetrics(metrics), capacity: machine.capacity)
+        objects: objects, sink: sink, record: record,
+        metrics: NodeMetrics(metrics, probeMetrics: probeMetrics), capacity: machine.capacity,
+        allocatable: planAllocatable(machine, settings))
       let manager = PodManager(context)
       self.manager = manager
       await manager.start(source)
+      keep(cri, manager)
+      health = await HealthServer.start(settings)
       var digest: String?
       if let authority = settings.clientAuthority {
         let certificate = try ServingCertificate(
@@ -110,12 +128,14 @@ public actor NodeAgent {
         digest = certificate.digest
       }
       if let api {
-        let registrar = NodeRegistrar(api, settings, cri, certificateDigest: digest)
+        let registrar = NodeRegistrar(api, settings, cri, certificateDigest: digest, pressures: pressures)
         self.registrar = registrar
         await registrar.start()
       }
     } catch {
       upkeeping?.cancel()
+      for keeper in keepers { keeper.cancel() }
+      await health?.stop()
       socket.stop()
       await server?.stop()
       await containerd.stop(keepRunning: false)
@@ -123,13 +143,41 @@ public actor NodeAgent {
     }
   }
 
+  /// Starts what looks after the node while pods run: logs, images, evictions.
+  private func keep(_ cri: CRIClient, _ manager: PodManager) {
+    let stats = StatsKeeper(settings, cri)
+    self.stats = stats
+    let images = ImageCollector(cri, settings)
+    let logs = LogKeeper(cri, settings)
+    let evictions = EvictionManager(
+      settings.eviction, stats: stats, pods: manager, images: images, pressures: pressures, metrics: metrics)
+    keepers = [
+      Task { await images.run() }, Task { await logs.run() }, Task { await evictions.run() },
+    ]
+  }
+
+  /// What the node and its pods use, at most a second old.
+  func usage() async throws -> NodeUsage {
+    guard let stats else { throw notStarted }
+    return await stats.usage()
+  }
+
+  /// What runs, as the runtime says.
+  func runningPods() async throws -> JSON {
+    guard let cri else { throw notStarted }
+    return planRunningPods(try await cri.listSandboxes(), try await cri.listContainers())
+  }
+
   /// Ends the agent. See the type for what `keepPods` means. Takes about 0.1 s a pod without, nothing with.
   public func stop(keepPods: Bool) async {
     if isStopped { return }
     isStopped = true
     upkeeping?.cancel()
+    for keeper in keepers { keeper.cancel() }
     await upkeeping?.value
+    for keeper in keepers { await keeper.value }
     await server?.stop()
+    await health?.stop()
     await registrar?.stop(leaving: false)
     await manager?.stop()
     writer?.stop()

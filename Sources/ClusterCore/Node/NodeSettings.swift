@@ -28,6 +28,22 @@ public struct NodeSettings: Sendable {
   public var startsMax = 8
   /// Where the API server reaches the agent for logs, exec, attach and port-forward.
   public var kubeletPort = 10250
+  /// Where `/healthz` is answered without asking who it is, on the node's loopback; 0 for nowhere.
+  public var healthzPort = 10248
+  /// Manifests of pods that run here whatever the API says; nil for none.
+  public var staticPodPath: String?
+  public var staticPodInterval: Duration = .seconds(1)
+  /// A log past this is rotated; so many files are kept of one, the newest included.
+  public var containerLogMaxBytes: Int64 = 10 << 20
+  public var containerLogMaxFiles = 5
+  public var containerLogMonitorInterval: Duration = .seconds(10)
+  /// Images nobody uses go when their disk is as full as `high`, until it is at `low`.
+  public var imageGCPercent = (high: 85, low: 80)
+  /// How old a walk over a pod's volumes and logs may be.
+  public var diskUsageInterval: Duration = .seconds(30)
+  public var eviction = EvictionSettings()
+  /// Sysctls that pods may set beyond the safe ones, by name or with `*` at the end.
+  public var allowedUnsafeSysctls: [String] = []
   /// A stream of exec, attach or port-forward on which nothing moves is closed after this, as kubelet's
   /// `--streaming-connection-idle-timeout`.
   public var streamingConnectionIdleTimeout: Duration = .seconds(4 * 3600)
@@ -45,6 +61,12 @@ public struct NodeSettings: Sendable {
   public var leaseInterval: Duration = .seconds(10)
   /// How often the CNI plugin is told to collect garbage and asked for its status.
   public var networkUpkeepInterval: Duration = .seconds(180)
+
+  /// For a machine that is somebody's own: how full its disk is, is not for the cluster to mend.
+  public mutating func leaveDiskAlone() {
+    eviction.hard.removeAll { $0.signal.pressure == .disk }
+    imageGCPercent = (high: 100, low: 100)
+  }
 
   public init(
     nodeName: String, addresses: [IPAddress], dataDirectory: String = "/var/lib/weft",

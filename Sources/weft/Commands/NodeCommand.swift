@@ -21,6 +21,7 @@ struct NodeCommand: AsyncParsableCommand {
   @Option(help: "The kubeconfig of the cluster.") var kubeconfig: String
   @OptionGroup var places: ClusterPlaces
   @OptionGroup var logging: LogOptions
+  @OptionGroup var agentOptions: NodeAgentOptions
   @Option(help: "The node's name. Default: the machine's.") var nodeName: String?
   @Option(help: "Addresses of this node's pods, one block a family. Default: what the control plane gives.")
   var podCidr: String?
@@ -42,6 +43,8 @@ struct NodeCommand: AsyncParsableCommand {
         "CLI0038", object: "--streaming-connection-idle-timeout \(streamingConnectionIdleTimeout)",
         cause: "is no duration", next: "write it as 4h or 30m")
     }
+    var checked = NodeSettings(nodeName: settings.nodeName, addresses: [])
+    try agentOptions.apply(to: &checked)
     let config = try Kubeconfig(path: kubeconfig)
     let api = try RemoteClient(kubeconfig: config)
     // Said before anything of the machine is changed.
@@ -61,6 +64,7 @@ struct NodeCommand: AsyncParsableCommand {
     let network = try await LocalNetwork.start(settings, informers: informers, nodeAddresses: addresses)
     var node = settings.nodeSettings(addresses)
     node.streamingConnectionIdleTimeout = .seconds(streamIdle)
+    try agentOptions.apply(to: &node)
     node.clientAuthority = config.certificateAuthority.map { String(decoding: $0, as: UTF8.self) }
     let agent = NodeAgent(node, api: api) { await network.take($0) }
     var isKept = false

@@ -64,7 +64,8 @@ final class NodePair {
     nodes[node] = try start(
       namespace(node),
       [
-        "node", "--kubeconfig", kubeconfig, "--node-name", name(node), "--data-dir", folder(name(node)),
+        "node", "--eviction-hard", "memory.available<1Mi", "--kubeconfig", kubeconfig, "--node-name",
+        name(node), "--data-dir", folder(name(node)),
         "--run-dir", runFolder(node), "--network", network, "--cluster-cidr", Self.clusterBlocks,
         "--metrics", "none", "--healthz", "none",
       ], log: name(node))

@@ -106,9 +106,15 @@ extension CRIClient {
     }
   }
 
-  func runSandbox(_ config: CRI.SandboxConfig) async throws -> String {
+  /// `handler` as a RuntimeClass names it; empty for the runtime's own choice.
+  func runSandbox(_ config: CRI.SandboxConfig, handler: String = "") async throws -> String {
     try await call("run_podsandbox", seconds: 120) {
-      try await runtime.runPodSandbox(.with { $0.config = config }, options: $0).podSandboxID
+      try await runtime.runPodSandbox(
+        .with {
+          $0.config = config
+          $0.runtimeHandler = handler
+        }, options: $0
+      ).podSandboxID
     }
   }
 
@@ -203,6 +209,27 @@ extension CRIClient {
     }
   }
 
+  /// What each container wrote, by its id; the runtime looks every ten seconds.
+  func writableLayers() async throws -> [String: DiskUsage] {
+    let stats = try await call("list_container_stats", seconds: 10) {
+      try await runtime.listContainerStats(Runtime_V1_ListContainerStatsRequest(), options: $0).stats
+    }
+    let pairs = stats.filter(\.hasWritableLayer).map {
+      (
+        $0.attributes.id,
+        DiskUsage(bytes: $0.writableLayer.usedBytes.value, inodes: $0.writableLayer.inodesUsed.value)
+      )
+    }
+    return Dictionary(pairs, uniquingKeysWith: { $1 })
+  }
+
+  /// The runtime writes on in a new file; the old one was moved away.
+  func reopenLog(_ id: String) async throws {
+    try await call("reopen_container_log", seconds: 10) {
+      _ = try await runtime.reopenContainerLog(.with { $0.containerID = id }, options: $0)
+    }
+  }
+
   func execURL(_ request: Runtime_V1_ExecRequest) async throws -> String {
     try await call("exec") { try await runtime.exec(request, options: $0).url }
   }
@@ -244,14 +271,41 @@ extension CRIClient {
     return response.hasImage ? response.image : nil
   }
 
-  func pullImage(_ reference: String, sandbox: CRI.SandboxConfig) async throws -> String {
+  /// With `login` when the registry asks for one.
+  func pullImage(_ reference: String, login: RegistryLogin?, sandbox: CRI.SandboxConfig) async throws
+    -> String
+  {
     try await call("pull_image", seconds: 600) {
       try await images.pullImage(
         .with {
           $0.image = .with { $0.image = reference }
+          if let login {
+            $0.auth = .with {
+              $0.username = login.username
+              $0.password = login.password
+              $0.identityToken = login.identityToken
+              $0.registryToken = login.registryToken
+            }
+          }
           $0.sandboxConfig = sandbox
         }, options: $0
       ).imageRef
+    }
+  }
+}
+
+extension CRIClient {
+  func removeImage(_ reference: String) async throws {
+    try await call("remove_image", seconds: 60) {
+      _ = try await images.removeImage(.with { $0.image = .with { $0.image = reference } }, options: $0)
+    }
+  }
+
+  /// Bytes of all images together.
+  func imageBytes() async throws -> UInt64 {
+    try await call("image_fs_info", seconds: 10) {
+      try await images.imageFsInfo(Runtime_V1_ImageFsInfoRequest(), options: $0).imageFilesystems
+        .reduce(0) { $0 &+ $1.usedBytes.value }
     }
   }
 }
@@ -312,5 +366,6 @@ func ignoringNotFound(_ body: () async throws -> Void) async throws {
 
 /// The runtime's words without the layers around them.
 func runtimeMessage(_ error: any Error) -> String {
-  (error as? RPCError)?.message ?? (error as? WeftError)?.cause ?? "\(error)"
+  (error as? RPCError)?.message ?? (error as? WeftError)?.cause ?? (error as? MissingReference)?.message
+    ?? "\(error)"
 }

@@ -193,6 +193,45 @@ internal enum Runtime_V1_RuntimeService: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "UpdateContainerResources" metadata.
+        internal enum UpdateContainerResources: Sendable {
+            /// Request type for "UpdateContainerResources".
+            internal typealias Input = Runtime_V1_UpdateContainerResourcesRequest
+            /// Response type for "UpdateContainerResources".
+            internal typealias Output = Runtime_V1_UpdateContainerResourcesResponse
+            /// Descriptor for "UpdateContainerResources".
+            internal static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "runtime.v1.RuntimeService"),
+                method: "UpdateContainerResources",
+                type: .unary
+            )
+        }
+        /// Namespace for "ListContainerStats" metadata.
+        internal enum ListContainerStats: Sendable {
+            /// Request type for "ListContainerStats".
+            internal typealias Input = Runtime_V1_ListContainerStatsRequest
+            /// Response type for "ListContainerStats".
+            internal typealias Output = Runtime_V1_ListContainerStatsResponse
+            /// Descriptor for "ListContainerStats".
+            internal static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "runtime.v1.RuntimeService"),
+                method: "ListContainerStats",
+                type: .unary
+            )
+        }
+        /// Namespace for "ListPodSandboxStats" metadata.
+        internal enum ListPodSandboxStats: Sendable {
+            /// Request type for "ListPodSandboxStats".
+            internal typealias Input = Runtime_V1_ListPodSandboxStatsRequest
+            /// Response type for "ListPodSandboxStats".
+            internal typealias Output = Runtime_V1_ListPodSandboxStatsResponse
+            /// Descriptor for "ListPodSandboxStats".
+            internal static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "runtime.v1.RuntimeService"),
+                method: "ListPodSandboxStats",
+                type: .unary
+            )
+        }
         /// Namespace for "ReopenContainerLog" metadata.
         internal enum ReopenContainerLog: Sendable {
             /// Request type for "ReopenContainerLog".
@@ -273,6 +312,9 @@ internal enum Runtime_V1_RuntimeService: Sendable {
             RemoveContainer.descriptor,
             ListContainers.descriptor,
             ContainerStatus.descriptor,
+            UpdateContainerResources.descriptor,
+            ListContainerStats.descriptor,
+            ListPodSandboxStats.descriptor,
             ReopenContainerLog.descriptor,
             ExecSync.descriptor,
             Exec.descriptor,
@@ -542,6 +584,63 @@ extension Runtime_V1_RuntimeService {
             deserializer: some GRPCCore.MessageDeserializer<Runtime_V1_ContainerStatusResponse>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Runtime_V1_ContainerStatusResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "UpdateContainerResources" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Runtime_V1_UpdateContainerResourcesRequest` message.
+        ///   - serializer: A serializer for `Runtime_V1_UpdateContainerResourcesRequest` messages.
+        ///   - deserializer: A deserializer for `Runtime_V1_UpdateContainerResourcesResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func updateContainerResources<Result>(
+            request: GRPCCore.ClientRequest<Runtime_V1_UpdateContainerResourcesRequest>,
+            serializer: some GRPCCore.MessageSerializer<Runtime_V1_UpdateContainerResourcesRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Runtime_V1_UpdateContainerResourcesResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Runtime_V1_UpdateContainerResourcesResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "ListContainerStats" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Runtime_V1_ListContainerStatsRequest` message.
+        ///   - serializer: A serializer for `Runtime_V1_ListContainerStatsRequest` messages.
+        ///   - deserializer: A deserializer for `Runtime_V1_ListContainerStatsResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func listContainerStats<Result>(
+            request: GRPCCore.ClientRequest<Runtime_V1_ListContainerStatsRequest>,
+            serializer: some GRPCCore.MessageSerializer<Runtime_V1_ListContainerStatsRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Runtime_V1_ListContainerStatsResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Runtime_V1_ListContainerStatsResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "ListPodSandboxStats" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Runtime_V1_ListPodSandboxStatsRequest` message.
+        ///   - serializer: A serializer for `Runtime_V1_ListPodSandboxStatsRequest` messages.
+        ///   - deserializer: A deserializer for `Runtime_V1_ListPodSandboxStatsResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func listPodSandboxStats<Result>(
+            request: GRPCCore.ClientRequest<Runtime_V1_ListPodSandboxStatsRequest>,
+            serializer: some GRPCCore.MessageSerializer<Runtime_V1_ListPodSandboxStatsRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Runtime_V1_ListPodSandboxStatsResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Runtime_V1_ListPodSandboxStatsResponse>) async throws -> Result
         ) async throws -> Result where Result: Sendable
 
         /// Call the "ReopenContainerLog" method.
@@ -1046,6 +1145,96 @@ extension Runtime_V1_RuntimeService {
             )
         }
 
+        /// Call the "UpdateContainerResources" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Runtime_V1_UpdateContainerResourcesRequest` message.
+        ///   - serializer: A serializer for `Runtime_V1_UpdateContainerResourcesRequest` messages.
+        ///   - deserializer: A deserializer for `Runtime_V1_UpdateContainerResourcesResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        internal func updateContainerResources<Result>(
+            request: GRPCCore.ClientRequest<Runtime_V1_UpdateContainerResourcesRequest>,
+            serializer: some GRPCCore.MessageSerializer<Runtime_V1_UpdateContainerResourcesRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Runtime_V1_UpdateContainerResourcesResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Runtime_V1_UpdateContainerResourcesResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Runtime_V1_RuntimeService.Method.UpdateContainerResources.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "ListContainerStats" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Runtime_V1_ListContainerStatsRequest` message.
+        ///   - serializer: A serializer for `Runtime_V1_ListContainerStatsRequest` messages.
+        ///   - deserializer: A deserializer for `Runtime_V1_ListContainerStatsResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        internal func listContainerStats<Result>(
+            request: GRPCCore.ClientRequest<Runtime_V1_ListContainerStatsRequest>,
+            serializer: some GRPCCore.MessageSerializer<Runtime_V1_ListContainerStatsRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Runtime_V1_ListContainerStatsResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Runtime_V1_ListContainerStatsResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Runtime_V1_RuntimeService.Method.ListContainerStats.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "ListPodSandboxStats" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Runtime_V1_ListPodSandboxStatsRequest` message.
+        ///   - serializer: A serializer for `Runtime_V1_ListPodSandboxStatsRequest` messages.
+        ///   - deserializer: A deserializer for `Runtime_V1_ListPodSandboxStatsResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        internal func listPodSandboxStats<Result>(
+            request: GRPCCore.ClientRequest<Runtime_V1_ListPodSandboxStatsRequest>,
+            serializer: some GRPCCore.MessageSerializer<Runtime_V1_ListPodSandboxStatsRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Runtime_V1_ListPodSandboxStatsResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Runtime_V1_ListPodSandboxStatsResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Runtime_V1_RuntimeService.Method.ListPodSandboxStats.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
         /// Call the "ReopenContainerLog" method.
         ///
         /// - Parameters:
@@ -1521,6 +1710,81 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
             request: request,
             serializer: GRPCProtobuf.ProtobufSerializer<Runtime_V1_ContainerStatusRequest>(),
             deserializer: GRPCProtobuf.ProtobufDeserializer<Runtime_V1_ContainerStatusResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "UpdateContainerResources" method.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Runtime_V1_UpdateContainerResourcesRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    internal func updateContainerResources<Result>(
+        request: GRPCCore.ClientRequest<Runtime_V1_UpdateContainerResourcesRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Runtime_V1_UpdateContainerResourcesResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.updateContainerResources(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Runtime_V1_UpdateContainerResourcesRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Runtime_V1_UpdateContainerResourcesResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "ListContainerStats" method.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Runtime_V1_ListContainerStatsRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    internal func listContainerStats<Result>(
+        request: GRPCCore.ClientRequest<Runtime_V1_ListContainerStatsRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Runtime_V1_ListContainerStatsResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.listContainerStats(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Runtime_V1_ListContainerStatsRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Runtime_V1_ListContainerStatsResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "ListPodSandboxStats" method.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Runtime_V1_ListPodSandboxStatsRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    internal func listPodSandboxStats<Result>(
+        request: GRPCCore.ClientRequest<Runtime_V1_ListPodSandboxStatsRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Runtime_V1_ListPodSandboxStatsResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.listPodSandboxStats(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Runtime_V1_ListPodSandboxStatsRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Runtime_V1_ListPodSandboxStatsResponse>(),
             options: options,
             onResponse: handleResponse
         )
@@ -2032,6 +2296,93 @@ extension Runtime_V1_RuntimeService.ClientProtocol {
         )
     }
 
+    /// Call the "UpdateContainerResources" method.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    internal func updateContainerResources<Result>(
+        _ message: Runtime_V1_UpdateContainerResourcesRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Runtime_V1_UpdateContainerResourcesResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Runtime_V1_UpdateContainerResourcesRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.updateContainerResources(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "ListContainerStats" method.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    internal func listContainerStats<Result>(
+        _ message: Runtime_V1_ListContainerStatsRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Runtime_V1_ListContainerStatsResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Runtime_V1_ListContainerStatsRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.listContainerStats(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "ListPodSandboxStats" method.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    internal func listPodSandboxStats<Result>(
+        _ message: Runtime_V1_ListPodSandboxStatsRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Runtime_V1_ListPodSandboxStatsResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Runtime_V1_ListPodSandboxStatsRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.listPodSandboxStats(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
     /// Call the "ReopenContainerLog" method.
     ///
     /// - Parameters:
@@ -2226,11 +2577,39 @@ internal enum Runtime_V1_ImageService: Sendable {
                 type: .unary
             )
         }
+        /// Namespace for "RemoveImage" metadata.
+        internal enum RemoveImage: Sendable {
+            /// Request type for "RemoveImage".
+            internal typealias Input = Runtime_V1_RemoveImageRequest
+            /// Response type for "RemoveImage".
+            internal typealias Output = Runtime_V1_RemoveImageResponse
+            /// Descriptor for "RemoveImage".
+            internal static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "runtime.v1.ImageService"),
+                method: "RemoveImage",
+                type: .unary
+            )
+        }
+        /// Namespace for "ImageFsInfo" metadata.
+        internal enum ImageFsInfo: Sendable {
+            /// Request type for "ImageFsInfo".
+            internal typealias Input = Runtime_V1_ImageFsInfoRequest
+            /// Response type for "ImageFsInfo".
+            internal typealias Output = Runtime_V1_ImageFsInfoResponse
+            /// Descriptor for "ImageFsInfo".
+            internal static let descriptor = GRPCCore.MethodDescriptor(
+                service: GRPCCore.ServiceDescriptor(fullyQualifiedService: "runtime.v1.ImageService"),
+                method: "ImageFsInfo",
+                type: .unary
+            )
+        }
         /// Descriptors for all methods in the "runtime.v1.ImageService" service.
         internal static let descriptors: [GRPCCore.MethodDescriptor] = [
             ListImages.descriptor,
             ImageStatus.descriptor,
-            PullImage.descriptor
+            PullImage.descriptor,
+            RemoveImage.descriptor,
+            ImageFsInfo.descriptor
         ]
     }
 }
@@ -2305,6 +2684,44 @@ extension Runtime_V1_ImageService {
             deserializer: some GRPCCore.MessageDeserializer<Runtime_V1_PullImageResponse>,
             options: GRPCCore.CallOptions,
             onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Runtime_V1_PullImageResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "RemoveImage" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Runtime_V1_RemoveImageRequest` message.
+        ///   - serializer: A serializer for `Runtime_V1_RemoveImageRequest` messages.
+        ///   - deserializer: A deserializer for `Runtime_V1_RemoveImageResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func removeImage<Result>(
+            request: GRPCCore.ClientRequest<Runtime_V1_RemoveImageRequest>,
+            serializer: some GRPCCore.MessageSerializer<Runtime_V1_RemoveImageRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Runtime_V1_RemoveImageResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Runtime_V1_RemoveImageResponse>) async throws -> Result
+        ) async throws -> Result where Result: Sendable
+
+        /// Call the "ImageFsInfo" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Runtime_V1_ImageFsInfoRequest` message.
+        ///   - serializer: A serializer for `Runtime_V1_ImageFsInfoRequest` messages.
+        ///   - deserializer: A deserializer for `Runtime_V1_ImageFsInfoResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        func imageFsInfo<Result>(
+            request: GRPCCore.ClientRequest<Runtime_V1_ImageFsInfoRequest>,
+            serializer: some GRPCCore.MessageSerializer<Runtime_V1_ImageFsInfoRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Runtime_V1_ImageFsInfoResponse>,
+            options: GRPCCore.CallOptions,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Runtime_V1_ImageFsInfoResponse>) async throws -> Result
         ) async throws -> Result where Result: Sendable
     }
 
@@ -2413,6 +2830,66 @@ extension Runtime_V1_ImageService {
                 onResponse: handleResponse
             )
         }
+
+        /// Call the "RemoveImage" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Runtime_V1_RemoveImageRequest` message.
+        ///   - serializer: A serializer for `Runtime_V1_RemoveImageRequest` messages.
+        ///   - deserializer: A deserializer for `Runtime_V1_RemoveImageResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        internal func removeImage<Result>(
+            request: GRPCCore.ClientRequest<Runtime_V1_RemoveImageRequest>,
+            serializer: some GRPCCore.MessageSerializer<Runtime_V1_RemoveImageRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Runtime_V1_RemoveImageResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Runtime_V1_RemoveImageResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Runtime_V1_ImageService.Method.RemoveImage.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
+
+        /// Call the "ImageFsInfo" method.
+        ///
+        /// - Parameters:
+        ///   - request: A request containing a single `Runtime_V1_ImageFsInfoRequest` message.
+        ///   - serializer: A serializer for `Runtime_V1_ImageFsInfoRequest` messages.
+        ///   - deserializer: A deserializer for `Runtime_V1_ImageFsInfoResponse` messages.
+        ///   - options: Options to apply to this RPC.
+        ///   - handleResponse: A closure which handles the response and returns its result to
+        ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+        ///       already finished.
+        /// - Returns: The result of `handleResponse`.
+        internal func imageFsInfo<Result>(
+            request: GRPCCore.ClientRequest<Runtime_V1_ImageFsInfoRequest>,
+            serializer: some GRPCCore.MessageSerializer<Runtime_V1_ImageFsInfoRequest>,
+            deserializer: some GRPCCore.MessageDeserializer<Runtime_V1_ImageFsInfoResponse>,
+            options: GRPCCore.CallOptions = .defaults,
+            onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Runtime_V1_ImageFsInfoResponse>) async throws -> Result = { response in
+                try response.message
+            }
+        ) async throws -> Result where Result: Sendable {
+            try await self.client.unary(
+                request: request,
+                descriptor: Runtime_V1_ImageService.Method.ImageFsInfo.descriptor,
+                serializer: serializer,
+                deserializer: deserializer,
+                options: options,
+                onResponse: handleResponse
+            )
+        }
     }
 }
 
@@ -2489,6 +2966,56 @@ extension Runtime_V1_ImageService.ClientProtocol {
             request: request,
             serializer: GRPCProtobuf.ProtobufSerializer<Runtime_V1_PullImageRequest>(),
             deserializer: GRPCProtobuf.ProtobufDeserializer<Runtime_V1_PullImageResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "RemoveImage" method.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Runtime_V1_RemoveImageRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    internal func removeImage<Result>(
+        request: GRPCCore.ClientRequest<Runtime_V1_RemoveImageRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Runtime_V1_RemoveImageResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.removeImage(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Runtime_V1_RemoveImageRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Runtime_V1_RemoveImageResponse>(),
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "ImageFsInfo" method.
+    ///
+    /// - Parameters:
+    ///   - request: A request containing a single `Runtime_V1_ImageFsInfoRequest` message.
+    ///   - options: Options to apply to this RPC.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    internal func imageFsInfo<Result>(
+        request: GRPCCore.ClientRequest<Runtime_V1_ImageFsInfoRequest>,
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Runtime_V1_ImageFsInfoResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        try await self.imageFsInfo(
+            request: request,
+            serializer: GRPCProtobuf.ProtobufSerializer<Runtime_V1_ImageFsInfoRequest>(),
+            deserializer: GRPCProtobuf.ProtobufDeserializer<Runtime_V1_ImageFsInfoResponse>(),
             options: options,
             onResponse: handleResponse
         )
@@ -2579,6 +3106,64 @@ extension Runtime_V1_ImageService.ClientProtocol {
             metadata: metadata
         )
         return try await self.pullImage(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "RemoveImage" method.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    internal func removeImage<Result>(
+        _ message: Runtime_V1_RemoveImageRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Runtime_V1_RemoveImageResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Runtime_V1_RemoveImageRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.removeImage(
+            request: request,
+            options: options,
+            onResponse: handleResponse
+        )
+    }
+
+    /// Call the "ImageFsInfo" method.
+    ///
+    /// - Parameters:
+    ///   - message: request message to send.
+    ///   - metadata: Additional metadata to send, defaults to empty.
+    ///   - options: Options to apply to this RPC, defaults to `.defaults`.
+    ///   - handleResponse: A closure which handles the response and returns its result to
+    ///       the caller. Returning from the closure will cancel the RPC if it hasn't
+    ///       already finished.
+    /// - Returns: The result of `handleResponse`.
+    internal func imageFsInfo<Result>(
+        _ message: Runtime_V1_ImageFsInfoRequest,
+        metadata: GRPCCore.Metadata = [:],
+        options: GRPCCore.CallOptions = .defaults,
+        onResponse handleResponse: @Sendable @escaping (GRPCCore.ClientResponse<Runtime_V1_ImageFsInfoResponse>) async throws -> Result = { response in
+            try response.message
+        }
+    ) async throws -> Result where Result: Sendable {
+        let request = GRPCCore.ClientRequest<Runtime_V1_ImageFsInfoRequest>(
+            message: message,
+            metadata: metadata
+        )
+        return try await self.imageFsInfo(
             request: request,
             options: options,
             onResponse: handleResponse

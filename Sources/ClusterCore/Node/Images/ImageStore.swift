@@ -9,7 +9,7 @@ actor ImageStore {
   private let cri: CRIClient
   private let settings: ContainerdSettings
   private let log = Logger(label: "node")
-  private var pulls: [String: Task<String, any Error>] = [:]
+  private var pulls: [PullKey: Task<String, any Error>] = [:]
   private var failures: [String: (delay: Duration, until: ContinuousClock.Instant, message: String)] = [:]
   /// References whose failures are remembered.
   private static let failuresMax = 1024
@@ -30,29 +30,40 @@ actor ImageStore {
     var imageID: String
     /// Nil when it was here already.
     var pullDuration: Duration?
+    var bytes: UInt64 = 0
   }
 
   /// The image of a container, pulled when its policy says so. Throws `Refusal`.
-  func ensure(_ reference: String, policy: String, sandbox: CRI.SandboxConfig) async throws -> Ready {
-    guard !reference.isEmpty, !reference.contains(" ") else {
-      throw Refusal(reason: "InvalidImageName", message: "image \"\(reference)\" is no reference")
+  /// `logins` is asked only when something is pulled, as is `onPull`.
+  func ensure(
+    _ reference: String, policy: String, sandbox: CRI.SandboxConfig,
+    logins: @Sendable () async -> [RegistryLogin] = { [] }, onPull: @Sendable () async -> Void = {}
+  ) async throws -> Ready {
+    guard isImageReference(reference) else {
+      throw Refusal(
+        reason: "InvalidImageName",
+        message: "Failed to apply default image tag \"\(reference)\": couldn't parse image name "
+          + "\"\(reference)\": invalid reference format")
     }
     if policy != "Always", let image = try await cri.image(reference) { return Ready(imageID: image.id) }
     if policy == "Never" {
       throw Refusal(
         reason: "ErrImageNeverPull",
-        message: "image \"\(reference)\" is not here and its pull policy is Never")
+        message: "Container image \"\(reference)\" is not present with pull policy of Never")
     }
     if let failure = failures[reference], ContinuousClock.now < failure.until {
       throw Refusal(
-        reason: "ImagePullBackOff", message: "Back-off pulling image \"\(reference)\": \(failure.message)",
+        reason: "ImagePullBackOff",
+        message: "Back-off pulling image \"\(reference)\": ErrImagePull: \(failure.message)",
         retryAt: failure.until)
     }
     let start = ContinuousClock.now
     do {
-      let id = try await pull(reference, sandbox)
+      await onPull()
+      let id = try await pull(reference, await logins(), sandbox)
       failures[reference] = nil
-      return Ready(imageID: id, pullDuration: ContinuousClock.now - start)
+      let size = try? await cri.image(reference)?.size
+      return Ready(imageID: id, pullDuration: ContinuousClock.now - start, bytes: size ?? 0)
     } catch {
       if error is CancellationError { throw error }
       let delay = min((failures[reference]?.delay ?? .seconds(5)) * 2, .seconds(300))
@@ -64,12 +75,27 @@ actor ImageStore {
     }
   }
 
-  private func pull(_ reference: String, _ sandbox: CRI.SandboxConfig) async throws -> String {
-    if let running = pulls[reference] { return try await running.value }
-    let task = Task { try await cri.pullImage(reference, sandbox: sandbox) }
-    pulls[reference] = task
-    defer { pulls[reference] = nil }
+  private func pull(
+    _ reference: String, _ logins: [RegistryLogin], _ sandbox: CRI.SandboxConfig
+  ) async throws -> String {
+    // Shared only by those who say the same of themselves: another's login gives nobody an image.
+    let key = PullKey(reference: reference, logins: logins)
+    if let running = pulls[key] { return try await running.value }
+    let task = Task { () async throws -> String in
+      // Each login in turn; without any, as nobody.
+      for login in logins.dropLast() {
+        if let id = try? await cri.pullImage(reference, login: login, sandbox: sandbox) { return id }
+      }
+      return try await cri.pullImage(reference, login: logins.last, sandbox: sandbox)
+    }
+    pulls[key] = task
+    defer { pulls[key] = nil }
     return try await task.value
+  }
+
+  private struct PullKey: Hashable {
+    var reference: String
+    var logins: [RegistryLogin]
   }
 
   /// Loads an OCI or Docker archive by containerd's own `ctr`. Returns the references it brought.

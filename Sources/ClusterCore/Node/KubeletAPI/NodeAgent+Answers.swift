@@ -1,6 +1,6 @@
 // What the node agent serves on its port, in the paths of Kubernetes' kubelet.
 //
-//   GET       /healthz /metrics /pods /stats/summary /logs/[PATH]
+//   GET       /healthz /metrics /metrics/{resource,cadvisor,probes} /pods /runningpods /stats/summary /configz /logs/[PATH]
 //   GET       /containerLogs/NS/POD/CONTAINER?follow&previous&tailLines&sinceSeconds&sinceTime&timestamps&limitBytes&stream
 //   GET POST  /exec/NS/POD[/UID]/CONTAINER?command&input&output&error&tty      /attach/… the same
 //   GET POST  /portForward/NS/POD[/UID]
@@ -58,17 +58,10 @@ extension NodeAgent {
     case "containerLogs" where path.count == 4: return try await containerLogs(request)
     case "healthz" where path.count == 1 || path == ["healthz", "ping"]: return .text(200, "ok")
     case "metrics" where path.count == 1:
-      return .bytes(
-        200, contentType: "text/plain; version=0.0.4; charset=utf-8", ByteBuffer(string: metricsText))
-    case "pods" where path.count == 1, "runningpods" where path.count == 1:
-      return .bytes(200, contentType: "application/json", ByteBuffer(bytes: try await podList().bytes))
-    case "stats" where path == ["stats", "summary"]:
-      let summary = planStatsSummary(
-        settings, observeMachine(dataDirectory: settings.dataDirectory, runtimeVersion: ""),
-        now: Timestamp.nowText())
-      return .bytes(200, contentType: "application/json", ByteBuffer(bytes: summary.bytes))
+      return .metrics(metricsText)
+    case "pods" where path.count == 1: return .json(try await podList())
     case "logs": return NodeLogFiles.answer(settings.logDirectory, Array(path.dropFirst()))
-    default: return .text(404, "404 page not found")
+    default: return try await usageAnswer(path) ?? .text(404, "404 page not found")
     }
   }
 

@@ -121,7 +121,9 @@ private actor LogCursor {
   /// The runtime is asked about a silent container every so many looks.
   private static let looksPerQuestion = 5
 
-  private let descriptor: Int32
+  private let path: String
+  private var descriptor: Int32
+  private var inode: UInt64
   private let options: LogOptions
   private let isRunning: @Sendable () async -> Bool
   private var filter: LogFilter
@@ -129,7 +131,8 @@ private actor LogCursor {
   private var isLast: Bool
 
   init(_ path: String, _ options: LogOptions, isRunning: @escaping @Sendable () async -> Bool) {
-    descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    self.path = path
+    (descriptor, inode) = Self.open(path)
     self.options = options
     self.isRunning = isRunning
     filter = LogFilter(options, now: Timestamp.now().seconds)
@@ -154,6 +157,7 @@ private actor LogCursor {
         if !text.isEmpty { return text }
         continue
       }
+      if options.follow, reopenWhenRotated() { continue }
       if isLast { return nil }
       if looks % Self.looksPerQuestion == 0, await !isRunning() {
         // What was written up to its end is still read.
@@ -164,6 +168,21 @@ private actor LogCursor {
       do { try await Task.sleep(for: Self.lookInterval) } catch { return nil }
     }
     return nil
+  }
+
+  private static func open(_ path: String) -> (Int32, UInt64) {
+    let descriptor = Glibc.open(path, O_RDONLY | O_CLOEXEC)
+    return (descriptor, Files.info("/proc/self/fd/\(descriptor)", followingLinks: true)?.inode ?? 0)
+  }
+
+  /// The file under the name is another one: everything of the old one was read, so the new one goes on from its beginning.
+  private func reopenWhenRotated() -> Bool {
+    guard let now = Files.info(path)?.inode, now != inode else { return false }
+    let (fresh, number) = Self.open(path)
+    guard fresh >= 0 else { return false }
+    close(descriptor)
+    (descriptor, inode) = (fresh, number)
+    return true
   }
 
   private func seekToTail() {

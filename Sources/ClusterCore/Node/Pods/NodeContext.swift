@@ -22,6 +22,8 @@ struct NodeContext: Sendable {
   let log = Logger(label: "node")
   /// The node's own amounts in thousandths: `cpu`, `memory`.
   let capacity: [String: Int64]
+  /// What pods may ask for together, in thousandths.
+  var allocatable: [String: Int64] = [:]
 
   var memoryCapacity: Int64 { (capacity["memory"] ?? 0) / 1000 }
 }
@@ -34,15 +36,17 @@ struct NodeMetrics: Sendable {
   let probes: MetricFamily<Counter>
   let relist: Histogram
 
-  init(_ metrics: Metrics) {
+  /// `probeMetrics` are served apart: they are many.
+  init(_ metrics: Metrics, probeMetrics: Metrics) {
     podStart = metrics.histogram(
       "kubelet_pod_start_duration_seconds", "From the agent seeing a pod to all its containers running."
     ).child()
     runningPods = metrics.gauge("kubelet_running_pods", "Pods that have a worker.").child()
     restarts = metrics.counter(
       "kubelet_restarted_containers_total", "Containers started again.", labels: ["container_type"])
-    probes = metrics.counter(
-      "prober_probe_total", "Probes by kind and result.", labels: ["probe_type", "result"])
+    probes = probeMetrics.counter(
+      "prober_probe_total", "Probes by kind, result and container.",
+      labels: ["probe_type", "result", "container", "pod", "namespace", "pod_uid"])
     relist = metrics.histogram("kubelet_pleg_relist_duration_seconds", "Listing of sandboxes and containers.")
       .child()
   }

@@ -31,8 +31,19 @@ public protocol PodObjects: Sendable {
   func object(_ kind: String, namespace: String, name: String) async throws -> JSON?
   /// The Services of a namespace.
   func services(namespace: String) async throws -> [JSON]
+  /// The labels of this node as the API has them now; nil when nobody knows.
+  func nodeLabels() async throws -> [String: String]?
+  /// The handler of a RuntimeClass; nil when there is no such class.
+  func runtimeHandler(_ name: String) async throws -> String?
   /// A token for the pod's service account, bound to the pod. No audience: for the API server.
   func token(_ pod: JSON, audience: String, seconds: Int) async throws -> PodToken
+}
+
+extension PodObjects {
+  /// Nothing is known of the node.
+  public func nodeLabels() async throws -> [String: String]? { nil }
+  /// Nothing is known of runtime classes.
+  public func runtimeHandler(_ name: String) async throws -> String? { nil }
 }
 
 /// Something worth a line in `kubectl describe`.

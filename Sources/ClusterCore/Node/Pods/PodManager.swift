@@ -4,12 +4,16 @@ import ClusterObjects
 import Diagnostics
 import GRPCCore
 import Logging
+import Synchronization
 
 /// The pods this node runs. Bounded by `podsMax`; what comes above is refused visibly, as `OutOfpods`.
 actor PodManager {
   private let context: NodeContext
   private let cri: CRIClient
   private var workers: [String: PodWorker] = [:]
+  /// The pods of the workers, as last wanted.
+  private var wanted: [String: JSON] = [:]
+  private var labels: [String: String] = [:]
   private var tasks: [Task<Void, Never>] = []
   private var running: [String: Task<Void, Never>] = [:]
   /// Pod UIDs by container and sandbox id, refreshed by each list.
@@ -59,6 +63,7 @@ actor PodManager {
     case .desired(let pod):
       known.insert(pod.uid)
       if let worker = workers[pod.uid] {
+        wanted[pod.uid] = pod
         await worker.update(pod)
       } else {
         await admit(pod)
@@ -75,21 +80,11 @@ actor PodManager {
   private func admit(_ pod: JSON) async {
     let spec = PodSpec(pod)
     if spec.isTerminal, !pod.isTerminating { return }
-    let active = workers.count
-    if active >= context.settings.podsMax, !pod.isTerminating {
-      var status = pod.status
-      status["phase"] = "Failed"
-      status["reason"] = "OutOfpods"
-      status["message"] = JSON(
-        "Node didn't have enough resource: pods, requested: 1, used: \(active), capacity: \(context.settings.podsMax)"
-      )
-      context.record(
-        PodEvent(
-          involved: pod, isWarning: true, reason: "OutOfpods",
-          message: "Node didn't have enough resource: pods", fieldPath: ""))
-      try? await context.sink.report(pod, status: status)
+    if !pod.isTerminating, let refusal = await refusal(spec) {
+      await refuse(pod, refusal)
       return
     }
+    wanted[pod.uid] = pod
     let worker = PodWorker(pod, context)
     workers[pod.uid] = worker
     context.metrics.runningPods.set(Double(workers.count))
@@ -99,9 +94,57 @@ actor PodManager {
     }
   }
 
+  private func refusal(_ spec: PodSpec) async -> PodEnd? {
+    // What ran here before this agent is not judged again.
+    if spec.pod.at("status", "containerStatuses")?.elements.contains(where: { $0["containerID"] != nil })
+      == true
+    {
+      return nil
+    }
+    var room = NodeRoom(
+      allocatable: context.allocatable, pods: roommates,
+      podsMax: context.settings.podsMax, nodeName: context.settings.nodeName, labels: labels,
+      allowedSysctls: context.settings.allowedUnsafeSysctls)
+    guard let refusal = planAdmission(spec, room) else { return nil }
+    guard refusal.reason == "NodeAffinity" else { return refusal }
+    // The labels may have changed a moment ago.
+    guard let fresh = try? await context.objects.nodeLabels() else { return nil }
+    labels = fresh
+    room.labels = fresh
+    return planAdmission(spec, room)
+  }
+
+  /// Pods that take room: not those whose last container ended, which the scheduler may know before this node's watch says so.
+  private var roommates: [PodSpec] {
+    workers.values.filter { !$0.isReleased.load(ordering: .acquiring) }
+      .compactMap { wanted[$0.uid].map { PodSpec($0) } }.filter { !$0.isTerminal }
+  }
+
+  private func refuse(_ pod: JSON, _ end: PodEnd) async {
+    context.record(
+      PodEvent(
+        involved: pod, isWarning: true, reason: end.reason,
+        message: end.message.replacing("Pod was rejected: ", with: ""), fieldPath: ""))
+    let status = planEndedStatus(pod.status, end, now: Timestamp.nowText())
+    for delay in [100, 1000, 5000] {
+      if (try? await context.sink.report(pod, status: status)) != nil { return }
+      try? await Task.sleep(for: .milliseconds(delay))
+    }
+  }
+
+  /// The pods that have a worker, as last wanted, with the statuses the workers gave them.
+  func specs() -> [JSON] { Array(wanted.values) }
+
+  /// Ends a pod for the node's sake. False when there is none or it ends already.
+  func end(_ uid: String, _ end: PodEnd) async -> Bool {
+    guard let worker = workers[uid] else { return false }
+    return await worker.end(end)
+  }
+
   private func finished(_ worker: PodWorker) async {
     guard await worker.isDone else { return }
     workers[worker.uid] = nil
+    wanted[worker.uid] = nil
     running[worker.uid] = nil
     fingerprints[worker.uid] = nil
     context.metrics.runningPods.set(Double(workers.count))

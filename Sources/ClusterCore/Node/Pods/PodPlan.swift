@@ -13,6 +13,13 @@ struct ObservedPod: Sendable {
 
   var sandbox: CRI.Sandbox? { sandboxes.first { $0.state == .sandboxReady } }
   func latest(_ name: String) -> CRI.ContainerStatus? { containers[name]?.first }
+  /// The running container that an ephemeral one looks into.
+  func target(of container: ContainerSpec) -> String? {
+    guard let name = container.tree["targetContainerName"]?.string, !name.isEmpty,
+      let status = latest(name), status.state == .containerRunning
+    else { return nil }
+    return status.id
+  }
   var running: [CRI.ContainerStatus] {
     containers.values.flatMap { $0 }.filter { $0.state == .containerRunning || $0.state == .containerCreated }
   }
@@ -85,6 +92,15 @@ func planPod(_ inputs: PodPlanInputs) -> PodPlan {
   // A second sandbox is the remainder of a start that was cut off.
   for extra in observed.sandboxes where extra.id != sandbox.id {
     plan.actions.append(.removeSandbox(id: extra.id))
+  }
+
+  // Whoever debugs an init container that hangs cannot wait for its end.
+  for container in spec.ephemeralContainers where observed.latest(container.name) == nil {
+    if let moment = inputs.notBefore[container.name], moment > inputs.now {
+      plan.wakeAt = min(plan.wakeAt ?? .max, moment)
+    } else {
+      plan.actions.append(.start(container: container.name, attempt: 0))
+    }
   }
 
   func consider(_ container: ContainerSpec, policy: String) {

@@ -9,6 +9,8 @@ enum ContainerRole: Sendable, Hashable {
   /// An init container that keeps running (`restartPolicy: Always`); stopped last.
   case sidecar
   case main
+  /// Added to a running pod, as `kubectl debug` does: started once, never again.
+  case ephemeral
 }
 
 /// A container of a pod's specification.
@@ -47,6 +49,7 @@ struct PodSpec: Sendable {
   var pod: JSON
   var initContainers: [ContainerSpec]
   var containers: [ContainerSpec]
+  var ephemeralContainers: [ContainerSpec]
 
   init(_ pod: JSON) {
     self.pod = pod
@@ -54,9 +57,14 @@ struct PodSpec: Sendable {
       ContainerSpec(tree: $0, role: $0["restartPolicy"]?.string == "Always" ? .sidecar : .initial)
     }
     containers = (pod.at("spec", "containers")?.elements ?? []).map { ContainerSpec(tree: $0, role: .main) }
+    ephemeralContainers = (pod.at("spec", "ephemeralContainers")?.elements ?? []).map {
+      ContainerSpec(tree: $0, role: .ephemeral)
+    }
   }
 
+  /// Those that make up the pod: what it asks for and whether it is ready is told by them.
   var all: [ContainerSpec] { initContainers + containers }
+  func container(_ name: String) -> ContainerSpec? { (all + ephemeralContainers).first { $0.name == name } }
   var restartPolicy: String { pod.at("spec", "restartPolicy")?.string ?? "Always" }
   var isHostNetwork: Bool { pod.at("spec", "hostNetwork")?.bool ?? false }
   var graceSeconds: Int {

@@ -43,6 +43,10 @@ func planPodStatus(_ inputs: PodStatusInputs) -> JSON {
   status["startTime"] = JSON(inputs.startTime)
   if !initStatuses.isEmpty { status["initContainerStatuses"] = .array(initStatuses) }
   status["containerStatuses"] = .array(statuses)
+  if !spec.ephemeralContainers.isEmpty {
+    status["ephemeralContainerStatuses"] = .array(
+      spec.ephemeralContainers.map { containerStatus($0, inputs) })
+  }
   status["qosClass"] = JSON(spec.qosClass)
   return status
 }
@@ -82,7 +86,7 @@ private func containerStatus(_ container: ContainerSpec, _ inputs: PodStatusInpu
     state = ["running": ["startedAt": JSON(time(latest?.startedAt ?? 0))]]
     isStarted = probe.isStarted
     isReady = probe.isStarted && probe.isReady
-    if container.role == .initial { isReady = false }
+    if container.role == .initial || container.role == .ephemeral { isReady = false }
   case .containerExited?:
     let terminated = terminatedState(latest, inputs.messages)
     let waiting = inputs.plan.waiting[container.name] ?? inputs.waiting[container.name]

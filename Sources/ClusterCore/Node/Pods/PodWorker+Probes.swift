@@ -2,6 +2,7 @@
 
 import ClusterObjects
 import Diagnostics
+import GRPCCore
 
 extension PodWorker {
   /// Starts the probes of containers that run and have none yet.
@@ -38,6 +39,17 @@ extension PodWorker {
     }
   }
 
+  /// The pod is gone, and so are its numbers.
+  func forgetProbes() {
+    for container in PodSpec(pod).all {
+      for kind in ProbeKind.allCases where container.tree[kind.field] != nil {
+        for result in ["successful", "failed"] {
+          context.metrics.probes.remove(kind.word, result, container.name, key.name, key.namespace, uid)
+        }
+      }
+    }
+  }
+
   func stopProbes(_ id: String) {
     for task in probeTasks.removeValue(forKey: id) ?? [] { task.cancel() }
     probes[id] = nil
@@ -52,7 +64,9 @@ extension PodWorker {
       let failure = await run(spec, container, id)
       if Task.isCancelled { return }
       tries += 1
-      context.metrics.probes.child(spec.kind.word, failure == nil ? "successful" : "failed").increment()
+      context.metrics.probes.child(
+        spec.kind.word, failure == nil ? "successful" : "failed", container.name, key.name, key.namespace, uid
+      ).increment()
       if let failure, count.verdict != nil || spec.kind != .readiness || tries > 5 {
         event(true, "Unhealthy", "\(spec.kind.word) probe failed: \(failure)", container: container.name)
       }
@@ -74,6 +88,7 @@ extension PodWorker {
     case .startup, .liveness:
       if !isGood {
         unhealthy[id] = "Container \(container.name) failed \(spec.kind.rawValue) probe, will be restarted"
+        unhealthyGrace[id] = spec.graceSeconds
       }
     }
     wake()
@@ -90,8 +105,10 @@ extension PodWorker {
       do {
         let result = try await context.cri.execSync(id, command, timeoutSeconds: spec.timeout)
         if result.exitCode == 0 { return nil }
-        let output = String(decoding: result.stdout + result.stderr, as: UTF8.self)
-        return "command ended with \(result.exitCode): \(output.prefix(1024))"
+        // What the command wrote is what people look for.
+        return String(decoding: (result.stdout + result.stderr).prefix(10 << 10), as: UTF8.self)
+      } catch let error as RPCError where error.code == .deadlineExceeded {
+        return "command timed out: \"\(command.joined(separator: " "))\" timed out after \(spec.timeout)s"
       } catch {
         return runtimeMessage(error)
       }
@@ -100,12 +117,20 @@ extension PodWorker {
       return await NetnsThread.run(namespace) {
         Dial.tcp(host, port: port, timeoutMilliseconds: milliseconds)
       } ?? cannotEnter
-    case .http(let host, let port, let path, let headers):
-      guard let host = host ?? own else { return "the pod has no address" }
+    case .http(let probe):
+      guard let host = probe.host ?? own else { return "the pod has no address" }
+      switch await HTTPProbing.run(probe, host: host, netnsPath: namespace, timeoutMilliseconds: milliseconds)
+      {
+      case .success: return nil
+      case .warning(let text):
+        event(true, "ProbeWarning", "\(spec.kind.word) probe warning: \(text)", container: container.name)
+        return nil
+      case .failure(let text): return text
+      }
+    case .grpc(let port, let service):
+      guard let own else { return "the pod has no address" }
       return await NetnsThread.run(namespace) {
-        Dial.http(
-          host, port: port, path: path, headers: headers.map { ($0[0], $0[1]) },
-          timeoutMilliseconds: milliseconds)
+        HealthCall.run(own, port: port, service: service, timeoutMilliseconds: milliseconds)
       } ?? cannotEnter
     case .unsupported(let what): return "this node cannot probe by \(what)"
     }

@@ -21,21 +21,14 @@ extension PodWorker {
       event(false, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
     case .stop(let id, let name, let message):
       event(false, "Killing", message, container: name)
-      let grace = unhealthy[id] == nil ? spec.graceSeconds : probeGrace(name, spec)
+      let grace = unhealthyGrace.removeValue(forKey: id) ?? spec.graceSeconds
       unhealthy[id] = nil
       stopProbes(id)
       try await ignoringNotFound { try await context.cri.stopContainer(id, graceSeconds: grace) }
     case .start(let name, let attempt):
-      guard let container = spec.all.first(where: { $0.name == name }), let sandbox = observed.sandbox else {
-        return
-      }
+      guard let container = spec.container(name), let sandbox = observed.sandbox else { return }
       try await context.starts.pass { try await start(container, spec, attempt, sandbox, observed) }
     }
-  }
-
-  private func probeGrace(_ name: String, _ spec: PodSpec) -> Int {
-    guard let container = spec.all.first(where: { $0.name == name }) else { return spec.graceSeconds }
-    return ProbeSpec(.liveness, container)?.graceSeconds ?? spec.graceSeconds
   }
 
   func sandboxConfig(_ spec: PodSpec, _ attempt: UInt32) -> CRI.SandboxConfig {
@@ -49,8 +42,9 @@ extension PodWorker {
     try Files.makeDirectory(config.logDirectory)
     try Files.makeDirectory(context.settings.podDirectory(uid), mode: 0o750)
     do {
+      let handler = try await runtimeHandler(spec)
       _ = try await context.starts.pass {
-        try await context.network.pass { try await context.cri.runSandbox(config) }
+        try await context.network.pass { try await context.cri.runSandbox(config, handler: handler) }
       }
     } catch {
       if !(error is CancellationError), !Task.isCancelled {
@@ -58,6 +52,16 @@ extension PodWorker {
       }
       throw error
     }
+  }
+
+  /// What the pod's RuntimeClass calls its runtime; empty without one.
+  private func runtimeHandler(_ spec: PodSpec) async throws -> String {
+    guard let name = spec.pod.at("spec", "runtimeClassName")?.string, !name.isEmpty else { return "" }
+    guard let handler = try await context.objects.runtimeHandler(name) else {
+      throw MissingReference(
+        message: "failed to get sandbox runtime: RuntimeClass.node.k8s.io \"\(name)\" not found")
+    }
+    return handler
   }
 
   // MARK: - Containers
@@ -70,21 +74,32 @@ extension PodWorker {
     let sandboxConfig = sandboxConfig(spec, sandbox.metadata.attempt)
     do {
       let image = try await context.images.ensure(
-        container.image, policy: container.pullPolicy, sandbox: sandboxConfig)
+        container.image, policy: container.pullPolicy, sandbox: sandboxConfig,
+        logins: { await self.logins(container.image, spec) },
+        onPull: {
+          await self.event(false, "Pulling", "Pulling image \"\(container.image)\"", container: name)
+        })
       if let duration = image.pullDuration {
+        let text = planDuration(duration)
         event(
-          false, "Pulled", "Successfully pulled image \"\(container.image)\" in \(duration)", container: name)
+          false, "Pulled",
+          "Successfully pulled image \"\(container.image)\" in \(text) (\(text) including waiting). "
+            + "Image size: \(image.bytes) bytes.", container: name)
       } else {
         event(
           false, "Pulled", "Container image \"\(container.image)\" already present on machine",
           container: name)
       }
     } catch let refusal as ImageStore.Refusal {
-      let isBackOff = refusal.reason == "ImagePullBackOff"
-      event(
-        !isBackOff, isBackOff ? "BackOff" : "Failed",
-        isBackOff ? refusal.message : "Failed to pull image \"\(container.image)\": \(refusal.message)",
-        container: name)
+      let words: (isWarning: Bool, reason: String, message: String) =
+        switch refusal.reason {
+        case "ImagePullBackOff": (false, "BackOff", "Back-off pulling image \"\(container.image)\"")
+        case "ErrImageNeverPull": (true, "ErrImageNeverPull", refusal.message)
+        case "InvalidImageName": (true, "InspectFailed", refusal.message)
+        default: (true, "Failed", "Failed to pull image \"\(container.image)\": \(refusal.message)")
+        }
+      event(words.isWarning, words.reason, words.message, container: name)
+      event(true, "Failed", "Error: \(refusal.reason)", container: name)
       refuse(name, Waiting(reason: refusal.reason, message: refusal.message), after: refusal.delaySeconds)
       return
     }
@@ -104,6 +119,7 @@ extension PodWorker {
       event(false, "Created", "Created container: \(name)", container: name)
       try await context.cri.startContainer(id)
       event(false, "Started", "Started container \(name)", container: name)
+      context.settings.linkLog(pod: pod, container: name, id: id, attempt: attempt)
       waiting[name] = nil
       notBefore[name] = nil
       if attempt > 0 {
@@ -117,6 +133,26 @@ extension PodWorker {
       let reason = created == nil ? "CreateContainerError" : "RunContainerError"
       refuse(name, Waiting(reason: reason, message: message), after: 2)
     }
+  }
+
+  /// What the pod's pull secrets say about the registry of an image. Secrets that are not there are passed over.
+  private func logins(_ image: String, _ spec: PodSpec) async -> [RegistryLogin] {
+    var secrets: [[String: [UInt8]]] = []
+    for entry in spec.pod.at("spec", "imagePullSecrets")?.elements ?? [] {
+      guard let name = entry["name"]?.string, !name.isEmpty else { continue }
+      guard
+        var secret = try? await context.objects.object("secret", namespace: pod.namespace, name: name)
+      else {
+        event(
+          true, "FailedToRetrieveImagePullSecret",
+          "Unable to retrieve some image pull secrets (\(name)); attempting to pull the image may not succeed."
+        )
+        continue
+      }
+      secret["kind"] = "Secret"
+      secrets.append(objectData(secret))
+    }
+    return planLogins(image: image, secrets: secrets)
   }
 
   /// The container waits, visibly, and is tried again later.
@@ -148,12 +184,14 @@ extension PodWorker {
       return nil
     }
     if let http = hook["httpGet"], let port = container?.port(http["port"]) {
-      guard let host = http["host"]?.string ?? lastObserved.addresses.first else { return "hook: no address" }
-      let path = http["path"]?.string ?? "/"
-      let result = await NetnsThread.run(context.settings.netnsPath) {
-        Dial.http(host, port: port, path: path, headers: [], timeoutMilliseconds: seconds * 1000)
+      let call = HTTPProbe(http, port: port)
+      guard let host = call.host ?? lastObserved.addresses.first else { return "hook: no address" }
+      switch await HTTPProbing.run(
+        call, host: host, netnsPath: context.settings.netnsPath, timeoutMilliseconds: seconds * 1000)
+      {
+      case .success, .warning: return nil
+      case .failure(let text): return text
       }
-      return result ?? "hook: the node's network namespace cannot be entered"
     }
     return nil
   }
@@ -192,9 +230,18 @@ extension PodWorker {
       throw missing
     }
     let serviceLinks = pod.at("spec", "enableServiceLinks")?.bool ?? true
-    var services = try await context.objects.services(namespace: pod.namespace)
-    if pod.namespace != "default" {
-      services += try await context.objects.services(namespace: "default").filter { $0.name == "kubernetes" }
+    var services: [JSON]
+    do {
+      services = try await context.objects.services(namespace: pod.namespace)
+      if pod.namespace != "default" {
+        services += try await context.objects.services(namespace: "default").filter {
+          $0.name == "kubernetes"
+        }
+      }
+    } catch {
+      // The pods of the node's own files run before there is an API.
+      guard pod.isStaticPod else { throw error }
+      services = []
     }
     let environment = try planEnvironment(
       container.tree, pod: pod,
@@ -226,7 +273,7 @@ extension PodWorker {
       container, spec,
       ContainerInputs(
         attempt: attempt, environment: environment, mounts: mounts, memoryCapacity: context.memoryCapacity,
-        terminationMessageHostPath: message))
+        terminationMessageHostPath: message, target: observed.target(of: container)))
   }
 
   /// The objects and tokens this pod refers to, as they are now.

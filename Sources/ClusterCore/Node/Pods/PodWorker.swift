@@ -6,6 +6,7 @@ import ClusterObjects
 import Diagnostics
 import GRPCCore
 import Logging
+import Synchronization
 
 /// The worker of one pod UID.
 actor PodWorker {
@@ -17,6 +18,8 @@ actor PodWorker {
   private var isGone = false
   private var stopping = false
   private(set) var isDone = false
+  /// Nothing of the pod runs or will run again: its room is free, though the API may not know yet.
+  nonisolated let isReleased = Atomic(false)
 
   private nonisolated let wakes: AsyncStream<Void>
   private nonisolated let wakeUp: AsyncStream<Void>.Continuation
@@ -28,6 +31,10 @@ actor PodWorker {
   var notBefore: [String: Int64] = [:]
   var forgiven: [String: Int] = [:]
   var unhealthy: [String: String] = [:]
+  /// Seconds that the failed probe gives, when it says so.
+  var unhealthyGrace: [String: Int] = [:]
+  /// The node ended the pod: no container runs again.
+  private var ending: PodEnd?
   var probes: [String: ProbeVerdict] = [:]
   var probeTasks: [String: [Task<Void, Never>]] = [:]
   var exited: [String: CRI.ContainerStatus] = [:]
@@ -66,8 +73,11 @@ actor PodWorker {
   func update(_ pod: JSON) {
     let wasTerminating = self.pod.isTerminating
     let oldGrace = PodSpec(self.pod).graceSeconds
+    let isRelabelled = pod.labels != self.pod.labels || pod.annotations != self.pod.annotations
     self.pod = pod
     if pod.isTerminating, !wasTerminating { step?.cancel() }
+    // The downward API's files say so within a moment.
+    if isRelabelled { Task { await self.refreshVolumes() } }
     if wasTerminating, PodSpec(pod).graceSeconds < oldGrace {
       // Less patience than at first (`kubectl delete --force`): the running stop is overtaken.
       let grace = PodSpec(pod).graceSeconds
@@ -87,6 +97,16 @@ actor PodWorker {
     isGone = true
     step?.cancel()
     wake()
+  }
+
+  /// The node needs the pod to end, whatever the API wants. False when it is ending already.
+  func end(_ end: PodEnd) -> Bool {
+    guard ending == nil, !isGone, !pod.isTerminating, !PodSpec(pod).isTerminal else { return false }
+    ending = end
+    event(true, end.reason, end.message)
+    step?.cancel()
+    wake()
+    return true
   }
 
   /// The agent stops; containers stay as they are.
@@ -126,6 +146,7 @@ actor PodWorker {
     }
     timer?.cancel()
     for task in probeTasks.values.joined() { task.cancel() }
+    forgetProbes()
     if stopping { reporter?.cancel() }
     await reporter?.value
   }
@@ -148,6 +169,13 @@ actor PodWorker {
       let spec = PodSpec(pod)
       let observed = try await observe()
       try Task.checkCancellation()
+      if let ending {
+        try await endAll(spec, observed, graceSeconds: ending.graceSeconds)
+        var plan = PodPlan()
+        plan.isFinished = true
+        report(spec, try await observe(), plan)
+        return
+      }
       if spec.isTerminal, observed.running.isEmpty {
         try await settleFinished(observed)
         return
@@ -229,6 +257,10 @@ actor PodWorker {
           let text = Files.readText(path, bytesMax: 4096), !text.isEmpty
         {
           messages[status.id] = text
+        } else if status.exitCode != 0,
+          status.annotations[RuntimeLabels.terminationMessagePolicy] == "FallbackToLogsOnError"
+        {
+          messages[status.id] = LogReader.lastWords(status.logPath)
         }
         stopProbes(status.id)
         if status.finishedAt - status.startedAt > cleanRunNanoseconds, status.startedAt > 0 {
@@ -256,11 +288,12 @@ actor PodWorker {
   // MARK: - Status
 
   func report(_ spec: PodSpec, _ observed: ObservedPod, _ plan: PodPlan) {
-    let status = planPodStatus(
+    var status = planPodStatus(
       PodStatusInputs(
         spec: spec, observed: observed, plan: plan, waiting: waiting, probes: probes, messages: messages,
         hostAddresses: context.settings.addresses.map(\.description), startTime: startTime,
         now: Timestamp.nowText()))
+    if let ending { status = planEndedStatus(status, ending, now: Timestamp.nowText()) }
     guard status != wanted ?? reported else { return }
     pod["status"] = status
     wanted = status
@@ -293,29 +326,14 @@ actor PodWorker {
       for container in observed.running { try await stop(container, graceSeconds: PodSpec(pod).graceSeconds) }
       try await ignoringNotFound { try await context.cri.stopSandbox(sandbox.id) }
     }
+    isReleased.store(true, ordering: .releasing)
   }
 
   private func terminate() async throws {
     let spec = PodSpec(pod)
-    for id in Array(probeTasks.keys) { stopProbes(id) }
     var observed = try await observe()
-    let mains = Set(spec.containers.map(\.name))
-    // Sidecars serve the others to their end.
-    for group in [
-      observed.running.filter { mains.contains($0.metadata.name) },
-      observed.running.filter { !mains.contains($0.metadata.name) },
-    ] {
-      try await withThrowingTaskGroup(of: Void.self) { tasks in
-        for container in group {
-          tasks.addTask { try await self.endContainer(container, spec) }
-        }
-        try await tasks.waitForAll()
-      }
-    }
+    try await endAll(spec, observed, graceSeconds: isGone ? min(spec.graceSeconds, 30) : spec.graceSeconds)
     observed = try await observe()
-    for sandbox in observed.sandboxes {
-      try await ignoringNotFound { try await context.cri.stopSandbox(sandbox.id) }
-    }
     if !isGone {
       var plan = PodPlan()
       plan.isFinished = true
@@ -338,11 +356,33 @@ actor PodWorker {
     isDone = true
   }
 
-  private func endContainer(_ container: CRI.ContainerStatus, _ spec: PodSpec) async throws {
+  /// Containers in their order, then the sandboxes. Sidecars serve the others to their end.
+  private func endAll(_ spec: PodSpec, _ observed: ObservedPod, graceSeconds: Int) async throws {
+    for id in Array(probeTasks.keys) { stopProbes(id) }
+    let helpers = Set(spec.initContainers.map(\.name))
+    for group in [
+      observed.running.filter { !helpers.contains($0.metadata.name) },
+      observed.running.filter { helpers.contains($0.metadata.name) },
+    ] {
+      try await withThrowingTaskGroup(of: Void.self) { tasks in
+        for container in group {
+          tasks.addTask { try await self.endContainer(container, spec, graceSeconds: graceSeconds) }
+        }
+        try await tasks.waitForAll()
+      }
+    }
+    for sandbox in try await observe().sandboxes {
+      try await ignoringNotFound { try await context.cri.stopSandbox(sandbox.id) }
+    }
+    isReleased.store(true, ordering: .releasing)
+  }
+
+  private func endContainer(_ container: CRI.ContainerStatus, _ spec: PodSpec, graceSeconds: Int) async throws
+  {
     let name = container.metadata.name
-    let declared = spec.all.first { $0.name == name }
+    let declared = spec.container(name)
     event(false, "Killing", "Stopping container \(name)", container: name)
-    var grace = isGone ? min(spec.graceSeconds, 30) : spec.graceSeconds
+    var grace = graceSeconds
     if let hook = declared?.tree.at("lifecycle", "preStop") {
       let start = ContinuousClock.now
       if let failure = await runHook(hook, declared, container.id, seconds: max(grace, 1)) {
@@ -363,7 +403,12 @@ actor PodWorker {
   // MARK: - Words
 
   func event(_ isWarning: Bool, _ reason: String, _ message: String, container: String? = nil) {
-    let part = PodSpec(pod).initContainers.contains { $0.name == container } ? "initContainers" : "containers"
+    let part =
+      switch container.flatMap({ PodSpec(pod).container($0) })?.role {
+      case .initial, .sidecar: "initContainers"
+      case .ephemeral: "ephemeralContainers"
+      default: "containers"
+      }
     context.record(
       PodEvent(
         involved: pod, isWarning: isWarning, reason: reason, message: message,

@@ -9,5 +9,6 @@ enum RuntimeLabels {
   static let hash = "io.kubernetes.container.hash"
   static let restartCount = "io.kubernetes.container.restartCount"
   static let terminationMessagePath = "io.kubernetes.container.terminationMessagePath"
+  static let terminationMessagePolicy = "io.kubernetes.container.terminationMessagePolicy"
   static let gracePeriod = "io.kubernetes.pod.terminationGracePeriod"
 }

@@ -85,13 +85,17 @@ func podCgroup(_ spec: PodSpec, root: String) -> String {
 
 /// Own process namespace for each container unless the pod says otherwise: the runtime's default would share one, and
 /// then the first process of a container is not its first and dies of signals it never handled.
-private func namespaces(_ pod: JSON) -> Runtime_V1_NamespaceOption {
+private func namespaces(_ pod: JSON, target: String? = nil) -> Runtime_V1_NamespaceOption {
   .with {
     $0.network = pod.at("spec", "hostNetwork")?.bool == true ? .node : .pod
     $0.ipc = pod.at("spec", "hostIPC")?.bool == true ? .node : .pod
     $0.pid =
       pod.at("spec", "hostPID")?.bool == true
       ? .node : pod.at("spec", "shareProcessNamespace")?.bool == true ? .pod : .container
+    if let target, $0.pid == .container {
+      $0.pid = .target
+      $0.targetID = target
+    }
   }
 }
 
@@ -155,7 +159,9 @@ func planSandbox(_ spec: PodSpec, attempt: UInt32, settings: NodeSettings, nodeR
       if let user = security?["runAsUser"]?.integer { context.runAsUser = .with { $0.value = user } }
       if let group = security?["runAsGroup"]?.integer { context.runAsGroup = .with { $0.value = group } }
       context.supplementalGroups = supplementalGroups(security)
-      context.privileged = spec.all.contains { $0.tree.at("securityContext", "privileged")?.bool == true }
+      context.privileged = (spec.all + spec.ephemeralContainers).contains {
+        $0.tree.at("securityContext", "privileged")?.bool == true
+      }
       if let profile = seccomp(security?["seccompProfile"]) { context.seccomp = profile }
     }
   }
@@ -202,6 +208,16 @@ struct ContainerInputs {
   var mounts: [Runtime_V1_Mount]
   var memoryCapacity: Int64
   var terminationMessageHostPath: String
+  /// The container whose processes an ephemeral one sees.
+  var target: String?
+  var devices: [DeviceNode] = []
+}
+
+/// A device file a container gets.
+struct DeviceNode: Sendable, Hashable {
+  var containerPath: String
+  var hostPath: String
+  var permissions: String
 }
 
 /// One container of a pod.
@@ -235,7 +251,15 @@ func planContainer(_ container: ContainerSpec, _ spec: PodSpec, _ inputs: Contai
     RuntimeLabels.hash: container.hash, RuntimeLabels.restartCount: "\(inputs.attempt)",
     RuntimeLabels.gracePeriod: "\(spec.graceSeconds)",
     RuntimeLabels.terminationMessagePath: inputs.terminationMessageHostPath,
+    RuntimeLabels.terminationMessagePolicy: tree["terminationMessagePolicy"]?.string ?? "File",
   ]
+  config.devices = inputs.devices.map { device in
+    .with {
+      $0.containerPath = device.containerPath
+      $0.hostPath = device.hostPath
+      $0.permissions = device.permissions
+    }
+  }
   config.logPath = "\(container.name)/\(inputs.attempt).log"
   config.stdin = tree["stdin"]?.bool ?? false
   config.stdinOnce = tree["stdinOnce"]?.bool ?? false
@@ -245,7 +269,7 @@ func planContainer(_ container: ContainerSpec, _ spec: PodSpec, _ inputs: Contai
   config.linux = .with { linux in
     linux.resources = planResources(tree, qosClass: spec.qosClass, memoryCapacity: inputs.memoryCapacity)
     linux.securityContext = .with { context in
-      context.namespaceOptions = namespaces(pod)
+      context.namespaceOptions = namespaces(pod, target: inputs.target)
       context.privileged = security?["privileged"]?.bool ?? false
       context.readonlyRootfs = security?["readOnlyRootFilesystem"]?.bool ?? false
       context.noNewPrivs = security?["allowPrivilegeEscalation"]?.bool == false
@@ -265,7 +289,7 @@ func planContainer(_ container: ContainerSpec, _ spec: PodSpec, _ inputs: Contai
       if let profile = seccomp(security?["seccompProfile"] ?? podSecurity?["seccompProfile"]) {
         context.seccomp = profile
       }
-      if !context.privileged {
+      if !context.privileged, security?["procMount"]?.string != "Unmasked" {
         context.maskedPaths = [
           "/proc/asound", "/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
           "/proc/timer_list",

@@ -14,53 +14,40 @@ enum Dial {
     return failure
   }
 
-  /// GET over HTTP/1.1. Statuses from 200 to 399 are success.
-  static func http(
-    _ host: String, port: Int, path: String, headers: [(String, String)], timeoutMilliseconds: Int
-  ) -> Failure? {
+  /// Sends `bytes` on a connected descriptor and reads until `isEnough` says so, the other side ends or `bytesMax` are there.
+  static func exchange(
+    _ descriptor: Int32, send bytes: [UInt8], timeoutMilliseconds: Int, bytesMax: Int,
+    isEnough: ([UInt8]) -> Bool
+  ) -> (answer: [UInt8], problem: Int32) {
     let deadline = now() + timeoutMilliseconds
-    let (descriptor, failure) = connect(host, port, deadline: deadline)
-    guard descriptor >= 0 else { return failure }
-    defer { close(descriptor) }
-    let name = host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
-    var request = "GET \(path.hasPrefix("/") ? path : "/" + path) HTTP/1.1\r\n"
-    let given = Set(headers.map { $0.0.lowercased() })
-    if !given.contains("host") { request += "Host: \(name)\r\n" }
-    if !given.contains("user-agent") { request += "User-Agent: kube-probe/1.37\r\n" }
-    if !given.contains("accept") { request += "Accept: */*\r\n" }
-    for (key, value) in headers { request += "\(key): \(value)\r\n" }
-    request += "Connection: close\r\n\r\n"
-    var bytes = Array(request.utf8)
-    while !bytes.isEmpty {
-      let count = send(descriptor, bytes, bytes.count, Int32(MSG_NOSIGNAL))
+    var sent = 0
+    while sent < bytes.count {
+      let count = bytes.withUnsafeBytes { rest in
+        rest.baseAddress.map { send(descriptor, $0 + sent, bytes.count - sent, Int32(MSG_NOSIGNAL)) } ?? 0
+      }
       if count > 0 {
-        bytes.removeFirst(count)
-      } else if errno != EAGAIN && errno != EINTR || !wait(descriptor, POLLOUT, deadline) {
-        return "Get \"http://\(name)\(path)\": cannot write the request"
+        sent += count
+      } else if errno != EAGAIN && errno != EINTR {
+        return ([], errno)
+      } else if !wait(descriptor, POLLOUT, deadline) {
+        return ([], ETIMEDOUT)
       }
     }
     var answer: [UInt8] = []
-    var chunk = [UInt8](repeating: 0, count: 1024)
-    // The status line is enough.
-    while !answer.contains(10), answer.count < 4096 {
+    var chunk = [UInt8](repeating: 0, count: 4096)
+    while !isEnough(answer), answer.count < bytesMax {
       let count = recv(descriptor, &chunk, chunk.count, 0)
       if count > 0 {
         answer += chunk[..<count]
       } else if count == 0 {
         break
       } else if errno == EAGAIN || errno == EINTR {
-        if !wait(descriptor, POLLIN, deadline) {
-          return "Get \"http://\(name)\(path)\": no answer within \(timeoutMilliseconds) ms"
-        }
+        if !wait(descriptor, POLLIN, deadline) { return (answer, ETIMEDOUT) }
       } else {
-        return "Get \"http://\(name)\(path)\": \(String(cString: strerror(errno)))"
+        return (answer, errno)
       }
     }
-    let words = String(decoding: answer, as: UTF8.self).split(separator: " ", maxSplits: 2)
-    guard words.count > 1, words[0].hasPrefix("HTTP/"), let status = Int(words[1].prefix(3)) else {
-      return "Get \"http://\(name)\(path)\": the answer is no HTTP"
-    }
-    return (200..<400).contains(status) ? nil : "HTTP probe failed with statuscode: \(status)"
+    return (answer, 0)
   }
 
   /// A connected, non-blocking descriptor that is the caller's; or -1 and why.
@@ -68,7 +55,7 @@ enum Dial {
     connect(host, port, deadline: now() + timeoutMilliseconds)
   }
 
-  private static func now() -> Int {
+  static func now() -> Int {
     var time = timespec()
     clock_gettime(CLOCK_MONOTONIC, &time)
     return time.tv_sec * 1000 + time.tv_nsec / 1_000_000
@@ -130,6 +117,12 @@ enum Dial {
     }
     if failure == 0 { return (descriptor, nil) }
     close(descriptor)
-    return (-1, "\(name): \(String(cString: strerror(failure)))")
+    // As the clients of Kubernetes know these words.
+    let words = String(cString: strerror(failure))
+    return (
+      -1,
+      failure == ETIMEDOUT
+        ? "\(name): i/o timeout" : "\(name): connect: \(words.prefix(1).lowercased())\(words.dropFirst())"
+    )
   }
 }

@@ -14,7 +14,8 @@ struct ProbeSpec: Sendable, Hashable {
   enum Action: Sendable, Hashable {
     case exec([String])
     case tcp(host: String?, port: Int)
-    case http(host: String?, port: Int, path: String, headers: [[String]])
+    case http(HTTPProbe)
+    case grpc(port: Int, service: String)
     /// A kind this node cannot do; it fails and says so.
     case unsupported(String)
   }
@@ -34,19 +35,13 @@ struct ProbeSpec: Sendable, Hashable {
     if let command = tree.at("exec", "command")?.elements.compactMap(\.string) {
       action = .exec(command)
     } else if let http = tree["httpGet"], let port = container.port(http["port"]) {
-      if http["scheme"]?.string == "HTTPS" {
-        action = .unsupported("httpGet over HTTPS")
-      } else {
-        let headers = (http["httpHeaders"]?.elements ?? []).map {
-          [$0["name"]?.string ?? "", $0["value"]?.string ?? ""]
-        }
-        action = .http(
-          host: http["host"]?.string, port: port, path: http["path"]?.string ?? "/", headers: headers)
-      }
+      action = .http(HTTPProbe(http, port: port))
+    } else if let grpc = tree["grpc"], let port = grpc["port"]?.int {
+      action = .grpc(port: port, service: grpc["service"]?.string ?? "")
     } else if let tcp = tree["tcpSocket"], let port = container.port(tcp["port"]) {
       action = .tcp(host: tcp["host"]?.string, port: port)
     } else {
-      action = .unsupported(tree["grpc"] == nil ? "an unknown port or action" : "grpc")
+      action = .unsupported("an unknown port or action")
     }
     initialDelay = max(tree["initialDelaySeconds"]?.int ?? 0, 0)
     period = max(tree["periodSeconds"]?.int ?? 10, 1)

@@ -111,6 +111,20 @@ public struct APIPods: PodSource, PodStatusSink, PodObjects {
     }
   }
 
+  private static let runtimeClasses = GroupVersionResource("node.k8s.io", "v1", "runtimeclasses")
+
+  public func runtimeHandler(_ name: String) async throws -> String? {
+    do {
+      return try await api.get(Self.runtimeClasses, namespace: "", name: name)["handler"]?.string
+    } catch let error as APIStatusError where error.isNotFound {
+      return nil
+    }
+  }
+
+  public func nodeLabels() async throws -> [String: String]? {
+    try await api.get(.nodes, namespace: "", name: nodeName).labels
+  }
+
   public func services(namespace: String) async throws -> [JSON] {
     try await api.list(.services, namespace: namespace, options: ListOptions()).items
   }

@@ -60,14 +60,22 @@ struct NodeHealth: Sendable, Hashable {
   var message: String
   var hasMemoryPressure: Bool
   var hasDiskPressure: Bool
+  var hasPIDPressure = false
 }
 
-/// Upstream's hard limits: 100 MiB of memory, a tenth of the disk.
-func planNodeHealth(_ machine: MachineInfo, failure: String?) -> NodeHealth {
+func planNodeHealth(failure: String?, _ pressures: Set<NodePressure>) -> NodeHealth {
   NodeHealth(
     isReady: failure == nil, message: failure ?? "the node agent is posting ready status",
-    hasMemoryPressure: machine.memoryAvailableBytes < 100 << 20,
-    hasDiskPressure: machine.diskBytes > 0 && machine.diskFreeBytes < machine.diskBytes / 10)
+    hasMemoryPressure: pressures.contains(.memory), hasDiskPressure: pressures.contains(.disk),
+    hasPIDPressure: pressures.contains(.pid))
+}
+
+/// What pods may ask for together, in thousandths: all but the memory below which pods are evicted.
+func planAllocatable(_ machine: MachineInfo, _ settings: NodeSettings) -> [String: Int64] {
+  [
+    "cpu": Int64(machine.cpus) * 1000, "memory": max(machine.memoryBytes - 100 << 20, 0) * 1000,
+    "ephemeral-storage": machine.diskBytes * 1000,
+  ]
 }
 
 /// Metadata and spec: written once, then only what is missing.
@@ -120,14 +128,17 @@ func planNodeStatus(
   }
   let memory = health.hasMemoryPressure
   let disk = health.hasDiskPressure
+  let processes = health.hasPIDPressure
   let conditions: [JSON] = [
     condition(
       "MemoryPressure", memory, memory ? "KubeletHasInsufficientMemory" : "KubeletHasSufficientMemory",
-      memory ? "less than 100 MiB of memory are available" : "kubelet has sufficient memory available"),
+      memory ? "kubelet has insufficient memory available" : "kubelet has sufficient memory available"),
     condition(
       "DiskPressure", disk, disk ? "KubeletHasDiskPressure" : "KubeletHasNoDiskPressure",
-      disk ? "less than a tenth of the disk is free" : "kubelet has no disk pressure"),
-    condition("PIDPressure", false, "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+      disk ? "kubelet has disk pressure" : "kubelet has no disk pressure"),
+    condition(
+      "PIDPressure", processes, processes ? "KubeletHasInsufficientPID" : "KubeletHasSufficientPID",
+      processes ? "kubelet has insufficient PID available" : "kubelet has sufficient PID available"),
     condition("Ready", health.isReady, health.isReady ? "KubeletReady" : "KubeletNotReady", health.message),
   ]
   return [

@@ -21,8 +21,14 @@ actor NodeRegistrar {
   /// What the API server compares the agent's certificate with.
   private let certificateDigest: String?
 
-  init(_ api: any ClusterAPI, _ settings: NodeSettings, _ cri: CRIClient?, certificateDigest: String?) {
+  private let pressures: NodePressures
+
+  init(
+    _ api: any ClusterAPI, _ settings: NodeSettings, _ cri: CRIClient?, certificateDigest: String?,
+    pressures: NodePressures = NodePressures()
+  ) {
     self.api = api
+    self.pressures = pressures
     self.certificateDigest = certificateDigest
     self.settings = settings
     self.cri = cri
@@ -136,7 +142,7 @@ actor NodeRegistrar {
       ["names": JSON(image.repoDigests + image.repoTags), "sizeBytes": JSON(image.size)]
     }
     let old = try await api.get(.nodes, namespace: "", name: settings.nodeName).status
-    let health = planNodeHealth(machine, failure: failure)
+    let health = planNodeHealth(failure: failure, pressures.all)
     let status = planNodeStatus(
       settings, machine, health, images: Array(images), old: old, now: Timestamp.nowText())
     // Heartbeats alone are the Lease's business.

@@ -32,7 +32,8 @@ func planReferences(_ pod: JSON) -> (objects: Set<String>, tokens: Set<TokenWish
   func add(_ kind: String, _ name: JSON?) {
     if let name = name?.string, !name.isEmpty { objects.insert(kind + "/" + name) }
   }
-  for container in PodSpec(pod).all {
+  let spec = PodSpec(pod)
+  for container in spec.all + spec.ephemeralContainers {
     for source in container.tree["envFrom"]?.elements ?? [] {
       add("configMap", source.at("configMapRef", "name"))
       add("secret", source.at("secretRef", "name"))
