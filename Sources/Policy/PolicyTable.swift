@@ -25,6 +25,7 @@ struct PolicyTable {
     var egress = NamedSet("pod-eg", key: [address], data: .verdict)
     var pods = NamedSet("pods", key: [address])
     var itself = NamedSet("self", key: [address, address])
+    var isolated = NamedSet("isolated-in", key: [address])
     for pod in model.localPods {
       let inbound = profile(.ingress, for: pod)
       let outbound = profile(.egress, for: pod)
@@ -32,11 +33,14 @@ struct PolicyTable {
         let datum = Datum.address(own)
         pods.insert(datum, comment: pod.key.description)
         itself.insert(Datum(datum, datum))
-        if let inbound { ingress.insert(datum, .goto(inbound), comment: pod.key.description) }
+        if let inbound {
+          ingress.insert(datum, .jump(inbound), comment: pod.key.description)
+          isolated.insert(datum)
+        }
         if let outbound { egress.insert(datum, .jump(outbound), comment: pod.key.description) }
       }
     }
-    let known = [egress, ingress, pods, podNet(), itself]
+    let known = [egress, ingress, pods, podNet(), itself, isolated]
     return Table(
       family.table, PolicyNames.table, sets: known + sets.values.sorted { $0.name < $1.name },
       counters: ["denied-in", "denied-eg", "quarantined"],
@@ -81,6 +85,10 @@ struct PolicyTable {
         Rule(.lookup(.concatenation([source, destination]), set: "self", negated: false), .accept),
         Rule(unknownSource), Rule(unknownDestination),
         Rule(.vmap(source, map: "pod-eg")), Rule(.vmap(destination, map: "pod-in")),
+        // A profile's chain decides, and nothing comes back from it; but look-ups see a new transaction before chains do. A packet
+        // that is on its way through these rules at that very moment finds the new pod, and its new chain still empty.
+        Rule(
+          .lookup(destination, set: "isolated-in", negated: false), .goto(PolicyNames.denyIngress)),
       ])
     // The node may always speak to its pods, but not to addresses that no committed pod has.
     let output = Chain(

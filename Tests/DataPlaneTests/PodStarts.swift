@@ -15,6 +15,26 @@ import Proxy
 import Synchronization
 import Testing
 
+/// One packet, as far as it says whose it is.
+struct RecordedPacket: Equatable, CustomStringConvertible {
+  var source: IPAddress
+  /// `udp 40000 > 7777`, `icmp 3 3`.
+  var description: String
+
+  init?(_ frame: [UInt8]) {
+    guard frame.count >= 38, let source = IPAddress(bytes: frame[26..<30]) else { return nil }
+    self.source = source
+    let start = 14 + Int(frame[14] & 15) * 4
+    func number(_ at: Int) -> Int { at + 1 < frame.count ? Int(frame[at]) << 8 | Int(frame[at + 1]) : -1 }
+    description =
+      switch frame[23] {
+      case 1: "icmp \(number(start) >> 8) \(number(start) & 255)"
+      case let other: "protocol \(other) \(number(start)) > \(number(start + 2))"
+      }
+    description = "\(source) \(description)"
+  }
+}
+
 /// Every IPv4 packet that arrives in a namespace, seen below IP: nothing that was sent away from there.
 final class Recorder {
   private let descriptor: Int32
@@ -37,20 +57,22 @@ final class Recorder {
 
   deinit { close(descriptor) }
 
-  /// Sources of the packets since the last call.
-  func take() -> [IPAddress] {
-    var sources: [IPAddress] = []
+  /// The packets of one source since the last call; others are forgotten.
+  func take(from source: IPAddress) -> [RecordedPacket] {
+    var packets: [RecordedPacket] = []
     var frame = [UInt8](repeating: 0, count: 2048)
     while true {
       let count = recv(descriptor, &frame, frame.count, Int32(MSG_DONTWAIT))
-      guard count >= 34 else { break }
-      if let source = IPAddress(bytes: frame[26..<30]) { sources.append(source) }
+      guard count >= 0 else { break }
+      if let packet = RecordedPacket(Array(frame[..<count])), packet.source == source {
+        packets.append(packet)
+      }
     }
     // PACKET_STATISTICS: received, dropped; reading begins anew.
     var statistics: (UInt32, UInt32) = (0, 0)
     var length = socklen_t(8)
     if getsockopt(descriptor, 263, 6, &statistics, &length) == 0 { lost += statistics.1 }
-    return sources
+    return packets
   }
 }
 

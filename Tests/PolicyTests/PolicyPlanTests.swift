@@ -130,6 +130,23 @@ func `compiled rules decide as the objects do for every pair of pods`(seed: Int)
   #expect(tables[0][set: "pod-in"]?.elements.count == 50)
 }
 
+@Test func `a packet that meets a new profile's chain before its rules are there is let in nowhere`() {
+  let policy: JSON = [
+    "kind": "NetworkPolicy", "metadata": ["name": "none", "namespace": "a"], "spec": ["podSelector": [:]],
+  ]
+  let view = ClusterView(objects: [
+    pod("web", "a", "10.42.0.10", "web"), pod("x", "b", "10.42.0.11", "web"), policy,
+  ])
+  var tables = planPolicy(view: view, attachments: [], settings: settings)
+  // As the kernel shows it to a packet that is on its way while the transaction takes effect: look-ups are new, chains are old.
+  for index in tables[0].chains.indices where tables[0].chains[index].name.hasPrefix("KUBE-IN-") {
+    tables[0].chains[index].rules = []
+  }
+  let (closed, open) = (IPAddress("10.42.0.10")!, IPAddress("10.42.0.11")!)
+  #expect(forward(tables, Packet(open, closed, destinationPort: 80)).outcome == .drop)
+  #expect(forward(tables, Packet(closed, open, destinationPort: 80)).outcome == .accept)
+}
+
 @Test func `the guard knows each attachment by interface, hardware and IP address`() {
   let attachment = PodAttachment(
     pod: ObjectKey("a", "web"), addresses: [IPAddress("10.42.0.10")!],
