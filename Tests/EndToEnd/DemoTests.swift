@@ -103,6 +103,9 @@ import Testing
         "\(noData)")
       #expect(dig("+tcp", "+short", "web.demo.svc.cluster.local").trimmed == vip)
     }
+    // An entry of a question would stand for half a minute: none was made.
+    let tracked = node.exec("conntrack", "-L", "--orig-port-dst", "53", "-p", "udp")
+    #expect(tracked.status == 0 && !tracked.standardOutput.contains("dport=53 "), "\(tracked)")
 
     let ingress = node.execOutside(
       "curl", "-s", "-m", "5", "-H", "Host: web.localhost", "http://\(node.address)/")

@@ -62,6 +62,7 @@ extension CorefileReader {
       corefile.reloadSeconds = seconds
     case "loop": corefile.isLoopChecked = true
     case "tls": try readTLS(directive)
+    case "dnstap": try readDnstap(directive)
     case "chaos":
       warn(directive, "chaos", "questions about the server itself are refused")
     case "root": break
@@ -102,6 +103,31 @@ extension CorefileReader {
   }
 
   // MARK: - Small plugins
+
+  private mutating func readDnstap(_ directive: CorefileDirective) throws(WeftError) {
+    guard var text = directive.arguments.first else { throw fail(directive, "a socket is needed") }
+    var tap = DnstapSettings(target: .path(""), isFull: directive.arguments.dropFirst().first == "full")
+    if text.hasPrefix("tcp://") {
+      guard let endpoint = SocketEndpoint(text.dropFirst(6)) else {
+        throw fail(directive, "\(text): an address and a port are needed")
+      }
+      tap.target = .endpoint(endpoint)
+    } else if text.hasPrefix("tls://") {
+      throw fail(directive, "\(text): copies go to a Unix socket or over plain TCP only")
+    } else {
+      if text.hasPrefix("unix://") { text.removeFirst(7) }
+      tap.target = .path(path(text))
+    }
+    for option in directive.block {
+      switch option.name {
+      case "identity": tap.identity = option.arguments.first ?? ""
+      case "version": tap.version = option.arguments.first ?? ""
+      case "extra", "skipverify": warn(option, "dnstap \(option.name)", "this option has no effect here")
+      default: throw fail(option, "identity and version are all there is")
+      }
+    }
+    block.dnstap = tap
+  }
 
   private mutating func readTLS(_ directive: CorefileDirective) throws(WeftError) {
     let paths = directive.arguments.map { path($0) }

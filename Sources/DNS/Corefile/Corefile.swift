@@ -59,7 +59,7 @@ public struct Corefile: Sendable {
   static let withoutEffect: Set<String> = ["metadata", "multisocket", "pprof", "timeouts", "trace"]
   /// Plugins of CoreDNS that are not here: whoever asks for them would miss them.
   static let unsupported: Set<String> = [
-    "auto", "azure", "clouddns", "dnssec", "dnstap", "erratic", "etcd", "geoip", "grpc", "grpc_server",
+    "auto", "azure", "clouddns", "dnssec", "erratic", "etcd", "geoip", "grpc", "grpc_server",
     "header", "https3",
     "local", "nomad", "on", "proxyproto", "quic", "route53", "secondary", "sign", "tsig",
     "whoami",

@@ -339,7 +339,7 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
     let count = reply.finish(head, udpBytesMax: block.block.udpBytesMax)
     let took = Reactor.monotonicNanoseconds() &- start
     worker.tally.response(reply.code, isOurs: false, nanoseconds: took)
-    if !block.block.logs.isEmpty {
+    if block.block.isObserved {
       worker.log(
         reply, count, block, waiting.path.peer, isTCP: waiting.path.socket == nil, took, head,
         question.span.bytes)

@@ -50,10 +50,14 @@ public struct ServerBlock: Sendable {
   public var transfers: [TransferRule] = []
   public var logs: [LogRule] = []
   public var isLoggingErrors = false
+  public var dnstap: DnstapSettings?
   /// What ports of `tls://` and `https://` show; nil without `tls`.
   public var credentials: TLSCredentials?
 
   public init(keys: [Key] = [Key()]) { self.keys = keys }
+
+  /// Whether something is written down of each query.
+  var isObserved: Bool { !logs.isEmpty || dnstap != nil }
 
   /// Whether everything but the cluster's names and forwarding is absent: such a block never leaves the fast path.
   var isPlain: Bool {

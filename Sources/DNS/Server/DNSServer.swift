@@ -28,6 +28,7 @@ public final class DNSServer: Sendable {
     var endpoints: [SocketEndpoint] = []
     var encrypted: [EncryptedListener] = []
     var group: MultiThreadedEventLoopGroup?
+    var taps: [DnstapSender] = []
   }
   private let state = Mutex(State())
 
@@ -87,6 +88,11 @@ public final class DNSServer: Sendable {
     do throws(WeftError) {
       try begin(datagrams, listeners, encrypted, group)
     } catch {
+      let taps = state.withLock { state in
+        defer { state.taps = [] }
+        return state.taps
+      }
+      for tap in taps { tap.stop() }
       try? group?.syncShutdownGracefully()
       throw error
     }
@@ -109,10 +115,13 @@ public final class DNSServer: Sendable {
     var plans: [SitePlan] = []
     do throws(WeftError) {
       for block in settings.allBlocks {
+        let tap = block.dnstap.flatMap { DnstapSender($0, metrics) }
+        if let tap { state.withLock { $0.taps.append(tap) } }
         for zone in Set(block.keys.map(\.zone)) {
           plans.append(
             try SitePlan(
-              block: block, zone: zone, ports: block.keys, loop: group?.next(), namespaceOf: namespaceOf))
+              block: block, zone: zone, ports: block.keys, loop: group?.next(), dnstap: tap,
+              namespaceOf: namespaceOf))
         }
       }
     } catch {
@@ -250,16 +259,18 @@ public final class DNSServer: Sendable {
 
   /// Stops serving and waits for the threads; queries that wait for upstream servers get `draining` to end.
   public func stop(draining: Duration = .zero) {
-    let (threads, encrypted, group) = state.withLock { state in
+    let (threads, encrypted, group, taps) = state.withLock { state in
       defer {
         state.threads = []
         state.encrypted = []
         state.group = nil
+        state.taps = []
       }
-      return (state.threads, state.encrypted, state.group)
+      return (state.threads, state.encrypted, state.group, state.taps)
     }
     for listener in encrypted { listener.close() }
     for thread in threads { thread.stop(draining: draining) }
+    for tap in taps { tap.stop() }
     // After the threads: they hand their last answers to its loop.
     try? group?.syncShutdownGracefully()
   }

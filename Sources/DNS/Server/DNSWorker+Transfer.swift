@@ -101,6 +101,9 @@ extension GroupView {
     var records: [ResourceRecord] = []
     for index in 0..<nodeCount {
       let node = node(index)
+      // Names by availability zone are another way to ask, not records of the zone.
+      let prefix = UnsafeRawBufferPointer(start: node.prefix, count: node.prefixLength)
+      if prefix.suffix(6).elementsEqual([5] + Array("_zone".utf8)) { continue }
       let name = Array(UnsafeRawBufferPointer(start: node.prefix, count: node.prefixLength)) + key
       var at = node.answersAt
       for _ in 0..<node.answers {

@@ -287,7 +287,7 @@ final class DNSWorker {
     let count = reply.finish(head, udpBytesMax: block?.block.udpBytesMax ?? settings.udpBytesMax)
     let took = Reactor.monotonicNanoseconds() &- start
     tally.response(code, isOurs: isOurs, nanoseconds: took)
-    if let block, !block.block.logs.isEmpty { log(reply, count, block, peer, isTCP: isTCP, took) }
+    if let block, block.block.isObserved { log(reply, count, block, peer, isTCP: isTCP, took) }
     return count
   }
 

@@ -2,6 +2,7 @@
 
 import Addresses
 import Diagnostics
+import Glibc
 import Logging
 import Reactor
 import Synchronization
@@ -60,6 +61,7 @@ extension DNSWorker {
     _ nanoseconds: UInt64,
     _ head: borrowing QueryHead, _ packet: RawSpan
   ) {
+    if let sender = block.dnstap { copy(reply, count, sender, peer, isTCP: isTCP, nanoseconds, packet) }
     let code = reply.code
     let kind: LogRule.Class =
       code == .nameError || (code == .noError && reply.answers == 0)
@@ -82,6 +84,26 @@ extension DNSWorker {
     var line = rule.format ?? common
     for (key, value) in values { line = line.replacing("{\(key)}", with: value) }
     logger.query(line)
+  }
+
+  /// Query and reply for dnstap.
+  private func copy(
+    _ reply: Reply, _ count: Int, _ sender: DnstapSender, _ peer: SocketAddress, isTCP: Bool,
+    _ nanoseconds: UInt64,
+    _ packet: RawSpan
+  ) {
+    guard let client = peer.endpoint else { return }
+    var clock = timespec()
+    clock_gettime(CLOCK_REALTIME, &clock)
+    let now = UInt64(clock.tv_sec) * 1_000_000_000 + UInt64(clock.tv_nsec)
+    let query = packet.withUnsafeBytes { Array($0) }
+    let answer = Array(UnsafeRawBufferPointer(start: reply.base, count: count))
+    sender.send(
+      DnstapMessage(
+        isReply: false, client: client, server: nil, isTCP: isTCP, time: now &- nanoseconds,
+        bytes: Array(query.prefix(DNSLimits.messageBytesMax))))
+    sender.send(
+      DnstapMessage(isReply: true, client: client, server: nil, isTCP: isTCP, time: now, bytes: answer))
   }
 
   private static func flags(_ flags: UInt16) -> String {

@@ -13,6 +13,7 @@ final class SiteBlock {
   let routes: [ForwardTarget]
   var cache: ForwardCache
   let forwardsMax: Int
+  let dnstap: DnstapSender?
   /// Queries that wait for upstream servers.
   var waiting = 0
   /// By question: those who ask the same wait together.
@@ -20,12 +21,13 @@ final class SiteBlock {
   let isPlain: Bool
 
   init(
-    _ block: ServerBlock, zone: DomainName, routes: [ForwardTarget], threads: Int,
+    _ block: ServerBlock, zone: DomainName, routes: [ForwardTarget], threads: Int, dnstap: DnstapSender?,
     namespaceOf: (@Sendable (IPAddress) -> String?)?
   ) {
     self.block = block
     self.zone = zone
     self.routes = routes
+    self.dnstap = dnstap
     chain = BlockChain(block, namespaceOf: namespaceOf)
     cache = ForwardCache(block.cache ?? .off, threads: threads)
     forwardsMax = max(1, block.forwardsMax / max(1, threads))
@@ -44,9 +46,11 @@ struct SitePlan: Sendable {
   let probes: [ForwardTarget.Probe]
   /// For each route its servers over TLS.
   let encrypted: [[TLSUpstream?]]
+  let dnstap: DnstapSender?
 
   init(
     block: ServerBlock, zone: DomainName, ports: [ServerBlock.Key], loop: (any EventLoop)?,
+    dnstap: DnstapSender?,
     namespaceOf: (@Sendable (IPAddress) -> String?)?
   ) throws(WeftError) {
     self.block = block
@@ -60,6 +64,7 @@ struct SitePlan: Sendable {
       encrypted.append(try loop.map { loop throws(WeftError) in try TLSUpstream.all(route, loop) } ?? [])
     }
     self.encrypted = encrypted
+    self.dnstap = dnstap
   }
 
   func block(threads: Int) -> SiteBlock {
@@ -67,7 +72,7 @@ struct SitePlan: Sendable {
       block, zone: zone,
       routes: routes.indices.map {
         ForwardTarget(routes[$0], probe: probes[$0], encrypted: encrypted[$0])
-      }, threads: threads, namespaceOf: namespaceOf)
+      }, threads: threads, dnstap: dnstap, namespaceOf: namespaceOf)
   }
 
   /// The blocks for a socket: those of its port and address. A port that no block names was given by hand, and gets the

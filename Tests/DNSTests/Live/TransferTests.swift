@@ -94,7 +94,7 @@ private func records(_ text: String) -> Set<String> {
 
   @Test func `a transfer of many names comes whole, and others are answered meanwhile`() throws {
     var objects = Fixture.objects
-    for number in 0..<3000 {
+    for number in 0..<1000 {
       objects.append(
         Fixture.service(
           "s\(number)", ["clusterIP": JSON("10.44.\(number / 250).\(number % 250)"), "ports": Fixture.http]))
@@ -107,7 +107,7 @@ private func records(_ text: String) -> Set<String> {
           + "for i in 1 2 3 4 5; do \(ask) +short web.demo.svc.cluster.local; done; wait; cat $file; rm $file"
       )
       #expect(out.hasPrefix(String(repeating: "10.43.0.20\n", count: 5)), "\(out.prefix(300))")
-      #expect(records(out).count >= 6000)
+      #expect(records(out).count >= 2000)
     }
   }
 }
