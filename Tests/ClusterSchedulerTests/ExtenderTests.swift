@@ -60,6 +60,7 @@ private let server = """
   """
 
 private final class PythonServer {
+  private static let words: [String] = ["python3", "-c", server]
   let port: Int
   private let process: pid_t
   private let input: Int32
@@ -67,13 +68,14 @@ private final class PythonServer {
   init() throws {
     var input: [Int32] = [0, 0]
     var output: [Int32] = [0, 0]
-    try #require(pipe2(&input, O_CLOEXEC) == 0 && pipe2(&output, O_CLOEXEC) == 0)
+    try #require(pipe(&input) == 0 && pipe(&output) == 0)
+    for end in input + output { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
     defer { posix_spawn_file_actions_destroy(&actions) }
     posix_spawn_file_actions_adddup2(&actions, input[0], 0)
     posix_spawn_file_actions_adddup2(&actions, output[1], 1)
-    var words: [UnsafeMutablePointer<CChar>?] = ["python3", "-c", server].map { strdup($0) } + [nil]
+    var words: [UnsafeMutablePointer<CChar>?] = Self.words.map { strdup($0) } + [nil]
     defer { for word in words { free(word) } }
     var process: pid_t = 0
     let failure = posix_spawnp(&process, "python3", &actions, nil, &words, environ)
@@ -114,6 +116,7 @@ private final class PythonServer {
 
   @Test(arguments: [false, true]) func `filter vetoes nodes, with its own words`(byName: Bool) async throws {
     let server = try PythonServer()
+    defer { withExtendedLifetime(server) {} }
     let one = extender(server) {
       $0.filterVerb = "filter"
       $0.nodeCacheCapable = byName
@@ -128,6 +131,7 @@ private final class PythonServer {
 
   @Test func `prioritize counts by weight`() async throws {
     let server = try PythonServer()
+    defer { withExtendedLifetime(server) {} }
     let one = extender(server) {
       $0.prioritizeVerb = "prioritize"
       $0.weight = 3
@@ -140,6 +144,7 @@ private final class PythonServer {
 
   @Test func `preempt keeps the plans that it agrees with`() async throws {
     let server = try PythonServer()
+    defer { withExtendedLifetime(server) {} }
     let one = extender(server) { $0.preemptVerb = "preempt" }
     let plans = [
       PreemptionPlan(node: "n1", victims: [PodInfo(makePod("hard"))], violations: 0),
@@ -151,6 +156,7 @@ private final class PythonServer {
 
   @Test func `bind does it or says why not`() async throws {
     let server = try PythonServer()
+    defer { withExtendedLifetime(server) {} }
     let extenders = [extender(server) { $0.bindVerb = "bind" } as any Extender]
     #expect(try await extenders.bind(PodInfo(makePod("p")), to: "n1"))
     await #expect(throws: ExtenderError.self) { try await extenders.bind(PodInfo(makePod("p")), to: "n2") }
@@ -159,6 +165,7 @@ private final class PythonServer {
 
   @Test func `only pods that ask for its resources are its business`() async throws {
     let server = try PythonServer()
+    defer { withExtendedLifetime(server) {} }
     let one = extender(server) {
       $0.filterVerb = "filter"
       $0.managedResources = ["example.com/foo"]
@@ -176,6 +183,7 @@ private final class PythonServer {
     how: String
   ) async throws {
     let server = try PythonServer()
+    defer { withExtendedLifetime(server) {} }
     func failing(ignorable: Bool) -> any Extender {
       extender(server) {
         $0.filterVerb = how
@@ -194,6 +202,7 @@ private final class PythonServer {
 
   @Test func `a scheduler with an extender places pods where it wants them`() async throws {
     let server = try PythonServer()
+    defer { withExtendedLifetime(server) {} }
     let api = MemoryClusterAPI()
     for name in ["bad1", "n2", "n3"] { api.put(.nodes, makeNode(name)) }
     var extender = ExtenderConfiguration()

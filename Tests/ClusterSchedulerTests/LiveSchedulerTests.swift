@@ -67,6 +67,22 @@ import Testing
     await running.stop()
   }
 
+  @Test func `what cannot be placed waits, and is not tried over and over`() async throws {
+    let running = try await start()
+    try await running.create(makePod("p"))
+    #expect(await eventually { running.message("p") != nil })
+    // Another pod goes all the way round meanwhile: a loop that spins would have had its turns.
+    for number in 0..<20 {
+      try await running.create(makePod("q\(number)"))
+      #expect(await eventually { running.message("q\(number)") != nil })
+    }
+    let attempts = running.metrics.text().split(separator: "\n").first {
+      $0.hasPrefix("scheduler_schedule_attempts_total{result=\"unschedulable\"")
+    }
+    #expect(attempts?.split(separator: " ").last == "21", "\(attempts ?? "")")
+    await running.stop()
+  }
+
   @Test func `a node that is not ready takes only pods that tolerate it, and the others when it is`()
     async throws
   {
@@ -236,6 +252,41 @@ import Testing
     func permit(_ pod: PodInfo, on node: String) -> PermitResult {
       isOpen.withLock { $0 } ? .allow : .wait(timeout: .seconds(300))
     }
+  }
+
+  /// Denies the first two times it is asked.
+  private final class Grudge: PermitPlugin {
+    let name = "Grudge"
+    let asked = Mutex(0)
+    func mayHelp(_ event: ClusterEvent, _ pod: PodInfo) -> Bool {
+      if case .nodeAdded = event { return true }
+      return false
+    }
+    func permit(_ pod: PodInfo, on node: String) -> PermitResult {
+      asked.withLock { asked in
+        asked += 1
+        return asked > 2 ? .allow : .deny(Rejection("not yet"))
+      }
+    }
+  }
+
+  @Test func `a pod that Permit denies waits for an event that the plugin cares for`() async throws {
+    let api = MemoryClusterAPI()
+    api.put(.nodes, makeNode("n1"))
+    let grudge = Grudge()
+    var settings = SchedulerSettings()
+    settings.registry.add("Grudge") { _, _ in grudge }
+    settings.configuration.profiles[0].plugins["permit"] = PluginSetConfiguration()
+    settings.configuration.profiles[0].plugins["permit"]?.enabled = [EnabledPlugin("Grudge")]
+    let running = try await start(api, settings)
+    try await running.create(makePod("p"))
+    #expect(await eventually { running.message("p") == "not yet" })
+    #expect(grudge.asked.withLock { $0 } == 1)
+    api.put(.nodes, makeNode("n2"))
+    #expect(await eventually { grudge.asked.withLock { $0 } == 2 })
+    api.put(.nodes, makeNode("n3"))
+    #expect(await eventually { running.nodeName("p") != nil })
+    await running.stop()
   }
 
   @Test func `a plugin of one's own is registered, enabled and asked`() async throws {

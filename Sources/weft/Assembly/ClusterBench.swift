@@ -37,7 +37,8 @@ struct ClusterBench {
       try await hollow.register()
       row("registered", (clock.now - began) / .seconds(1), "\(nodes) nodes")
       try await hollow.becomeReady()
-      row("ready", (clock.now - began) / .seconds(1))
+      try await waitForReady(clock)
+      row("ready", (clock.now - began) / .seconds(1), "the taints of new nodes are gone")
       hollow.start()
       try await measurePods(client, clock, &rows)
       if hold > 0 { try await Task.sleep(for: .seconds(hold)) }
@@ -65,6 +66,23 @@ struct ClusterBench {
     await scheduler.stop()
     await running.stop()
     return Terminal.table(rows)
+  }
+
+  /// Until the control plane has taken the taints off that every new node has.
+  private func waitForReady(_ clock: ContinuousClock) async throws {
+    let objects = informers.informer(.nodes)
+    let deadline = clock.now + .seconds(600)
+    func isReady(_ node: JSON) -> Bool {
+      node.isConditionTrue("Ready") && (node.at("spec", "taints")?.elements ?? []).isEmpty
+    }
+    while objects.snapshot.values.count(where: isReady) < nodes {
+      guard clock.now < deadline else {
+        throw WeftError(
+          "SCH0007", object: "weft bench cluster", cause: "not all nodes were ready within ten minutes",
+          next: "ask for fewer: --nodes", exit: .timedOut)
+      }
+      try await Task.sleep(for: .milliseconds(20))
+    }
   }
 
   private func measurePods(

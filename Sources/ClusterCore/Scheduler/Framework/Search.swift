@@ -22,6 +22,8 @@ public struct Search: Sendable {
 
   /// The plugins that rejected a node or the pod: whose events wake it.
   public var plugins: Set<String> {
+    // Without any node there is one to wait for that takes pods.
+    if nodesTotal == 0 { return ["NodeUnschedulable"] }
     var names = Set(rejections.lazy.map(\.rejection.plugin))
     if let rejectedAsAWhole { names.insert(rejectedAsAWhole.plugin) }
     return names

@@ -269,7 +269,9 @@ final class Scheduler: Sendable {
   // MARK: Events
 
   func helps(_ event: ClusterEvent, _ plugin: String, _ pod: PodInfo) -> Bool {
-    plugins[pod.schedulerName]?[plugin]?.mayHelp(event, pod) ?? true
+    // A pod that gives its own place back makes no room for itself.
+    if case .podRemoved(let gone) = event, gone.key == pod.key { return false }
+    return plugins[pod.schedulerName]?[plugin]?.mayHelp(event, pod) ?? true
   }
 
   func happened(_ event: ClusterEvent) {

@@ -135,7 +135,7 @@ struct SchedulingQueue {
     let isDifferent = known.entry.pod.differsForScheduling(from: attempt.pod)
     entry.pod = known.entry.pod
     entry.plugins = plugins
-    entry.isAfterError = isError
+    entry.isAfterError = isError || plugins.isEmpty
     entry.since = now
     entry.backoffEnd = now + delay(after: entry.attempts)
     let missed = eventsTotal - entry.eventsSeen
