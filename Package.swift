@@ -253,6 +253,7 @@ let swiftSettings: [SwiftSetting] = [
 /// code is specialized across modules.
 let inPlugin = closure(of: ["weft-cni"])
 let pluginSettings: [SwiftSetting] = [
+  .unsafeFlags(["-cross-module-optimization"], .when(configuration: .release)),
   .unsafeFlags(["-Xfrontend", "-disable-concrete-type-metadata-mangled-name-accessors"]),
   .unsafeFlags(["-Xfrontend", "-function-sections"]),
 ]

@@ -14,6 +14,9 @@ struct AddressSpace: Sendable {
     capacity = min(ranges.reduce(0) { min($0 + Self.count($1), Self.capacityMax) }, Self.capacityMax)
   }
 
+  /// As usual for disks: from 90 % on. Said by STATUS, by `weft cni check` and by the node agent.
+  static func isNearlyExhausted(used: Int, total: Int) -> Bool { used * 10 >= total * 9 }
+
   static func count(_ range: AddressRange) -> Int {
     switch (range.first, range.last) {
     case (.v4(let first), .v4(let last)): Int(last.bits - first.bits) + 1

@@ -4,23 +4,27 @@ import Glibc
 import KernelNetlink
 
 extension BridgePlugin {
+  /// Opens a session in the pod's namespace and, being there, sets what netlink has no words for.
+  func openPod(_ namespace: borrowing NetworkNamespace, _ lease: Lease) throws -> RouteSession {
+    let hasIPv6 = lease.addresses.contains { $0.address.family == .v6 }
+    return try RouteSession(in: namespace, path: call.namespacePath) {
+      guard !settings.leavesInterfaceDown else { return }
+      // A node whose Service addresses are routed to this link says of a refused port that the Service is on the link
+      // too: who believes it loses the Service. The link's own setting goes with `setLink`.
+      try? Sysctl.set("net/ipv4/conf/all/accept_redirects", "0")
+      guard hasIPv6 else { return }
+      let six = "net/ipv6/conf/\(call.interfaceName)"
+      try? Sysctl.set("\(six)/accept_redirects", "0")
+      try? Sysctl.write("\(six)/disable_ipv6", "0")
+      try? Sysctl.set("\(six)/ndisc_notify", "1")
+      if !settings.detectsDuplicates { try? Sysctl.set("\(six)/accept_dad", "0") }
+    }
+  }
+
   /// Raises the pod's end, gives it its addresses and routes. An address that is used again must be
   /// announced: who remembers its former owner would send into the void for 17–18 s.
   func configurePod(_ pod: inout RouteSession, _ index: Int32, _ lease: Lease) throws -> [CNIResult.Path] {
-    let hasIPv6 = lease.addresses.contains { $0.address.family == .v6 }
-    try runInNamespace(call.namespacePath) {
-      let four = "net/ipv4/conf"
-      let six = "net/ipv6/conf/\(call.interfaceName)"
-      // A node whose Service addresses are routed to this link says of a refused port that the Service is on the link
-      // too: who believes it loses the Service.
-      for name in ["all", call.interfaceName] { try? Sysctl.write("\(four)/\(name)/accept_redirects", "0") }
-      guard hasIPv6 else { return }
-      try? Sysctl.write("\(six)/accept_redirects", "0")
-      try? Sysctl.write("\(six)/disable_ipv6", "0")
-      try? Sysctl.write("\(six)/ndisc_notify", "1")
-      if !settings.detectsDuplicates { try? Sysctl.write("\(six)/accept_dad", "0") }
-    }
-    try pod.setLink(index, isUp: true, arpNotify: true)
+    try pod.setLink(index, isUp: true, arpNotify: true, acceptRedirects: false)
     for (address, gateway) in zip(lease.addresses, lease.gateways) {
       guard settings.isRouted else {
         try pod.addAddress(address, to: index, duplicateDetection: settings.detectsDuplicates)
@@ -73,17 +77,19 @@ extension BridgePlugin {
 
   // MARK: - The node agent
 
-  func tellNode(_ lease: Lease, mac: MACAddress) throws(CNIError) {
+  /// - Returns: what is to be said of it when the plugin works alone although an agent is configured.
+  func tellNode(_ lease: Lease, mac: MACAddress) throws(CNIError) -> String? {
     guard let path = configuration.nodeSocket else {
       guard !configuration.requiresNode else {
         throw CNIError(.invalidConfiguration, "`requireNode` is true and `nodeSocket` is not set")
       }
-      return
+      return nil
     }
     let agent = NodeAgent(path: path, timeoutMilliseconds: configuration.nodeTimeoutMilliseconds)
     switch agent.tell(event("add", lease, mac: mac)) {
-    case .accepted: return
-    case .absent where !configuration.requiresNode: return
+    case .accepted: return nil
+    case .absent where !configuration.requiresNode:
+      return "no node agent listens on \(path): the pod is attached without it, and no policy waits for it"
     case .absent:
       throw CNIError(
         .tryAgainLater, "the node agent does not listen on \(path)",

@@ -57,9 +57,10 @@ extension BridgePlugin {
   }
 
   /// Throws error 50 when an ADD could not work now: no address left, or no agent although one is required.
-  func status() throws(CNIError) {
-    try checkAddresses()
-    guard configuration.requiresNode, let path = configuration.nodeSocket else { return }
+  /// - Returns: what will become a reason soon.
+  func status() throws(CNIError) -> [String] {
+    let notes = try checkAddresses()
+    guard configuration.requiresNode, let path = configuration.nodeSocket else { return notes }
     let agent = NodeAgent(path: path, timeoutMilliseconds: configuration.nodeTimeoutMilliseconds)
     let answer = agent.tell(.object(["event": .string("status")]))
     if case .absent = answer {
@@ -68,14 +69,24 @@ extension BridgePlugin {
     if case .silent(let reason) = answer {
       throw CNIError(.unavailable, "the node agent on \(path) does not answer", details: reason)
     }
+    return notes
   }
 
-  func checkAddresses() throws(CNIError) {
-    for (space, used, total) in try leases.usage() where used >= total {
-      throw CNIError(
-        .unavailable, "network \(configuration.name) has no free address",
-        details: "\(space.description): all \(total) are leased")
+  /// Throws error 50 when a range set is exhausted; returns a note of each that nearly is.
+  func checkAddresses() throws(CNIError) -> [String] {
+    var notes: [String] = []
+    for (space, used, total) in try leases.usage() {
+      guard used < total else {
+        throw CNIError(
+          .unavailable, "network \(configuration.name) has no free address",
+          details: "\(space.description): all \(total) are leased")
+      }
+      if AddressSpace.isNearlyExhausted(used: used, total: total) {
+        notes.append(
+          "network \(configuration.name): \(used) of \(total) addresses of \(space.description) are leased")
+      }
     }
+    return notes
   }
 
   /// Removes what belongs to no valid attachment: links of this network, and leases. Goes on over errors and
@@ -103,6 +114,7 @@ extension BridgePlugin {
         failures.append(error)
       }
     }
+    do throws(CNIError) { try leases.expireKept() } catch { failures.append(error) }
     do throws(CNIError) {
       try HostPorts.collectGarbage(network: configuration.name, valid: valid)
     } catch {

@@ -36,6 +36,7 @@ struct BridgePlugin {
     wanted.bridge = settings.isRouted ? "" : settings.name
     wanted.podNamespace = call.arguments["K8S_POD_NAMESPACE"] ?? ""
     wanted.podName = call.arguments["K8S_POD_NAME"] ?? ""
+    wanted.isKept = configuration.keepsAddresses
     if settings.masquerades { wanted.extras.insert(.masquerade) }
     if !configuration.portMappings.isEmpty { wanted.extras.insert(.hostPorts) }
     if configuration.bandwidth != nil { wanted.extras.insert(.bandwidth) }
@@ -44,7 +45,9 @@ struct BridgePlugin {
     var hasLink = false
     do {
       let own = try attach(lease, namespace: namespace, hasLink: &hasLink)
-      return previous?.adding(own) ?? own
+      var result = previous?.adding(own) ?? own
+      result.notes = own.notes
+      return result
     } catch {
       var failure = CNIError.wrapping(
         error, "cannot attach \(call.interfaceName) of container \(call.containerID)")
@@ -95,13 +98,13 @@ struct BridgePlugin {
     } else {
       try routeToPod(&node, lease)
     }
-    var pod = try RouteSession(inNamespace: call.namespacePath)
+    var pod = try openPod(namespace, lease)
     guard let inside = try pod.link(named: call.interfaceName), let mac = inside.mac else {
       throw CNIError(.tryAgainLater, "\(call.interfaceName) vanished from \(call.namespacePath)")
     }
     try makeExtras(lease, mac: mac)
     let paths = settings.leavesInterfaceDown ? [] : try configurePod(&pod, inside.index, lease)
-    try tellNode(lease, mac: mac)
+    let note = try tellNode(lease, mac: mac)
     let port = try operationalPort(&node)
     // Setting the address it has makes the kernel announce it, now that the bridge passes frames.
     if !settings.leavesInterfaceDown { try pod.setLink(inside.index, mac: mac) }
@@ -117,6 +120,7 @@ struct BridgePlugin {
     ]
     result.paths = paths
     result.dns = configuration.dns
+    if let note { result.notes.append(note) }
     return result
   }
 

@@ -55,6 +55,8 @@ public struct CNIResult: Sendable, Hashable {
   public var dns: JSONValue?
   /// An IPAM plugin's result says nothing of interfaces.
   var isAbbreviated = false
+  /// For people, on standard error; no part of the result.
+  var notes: [String] = []
 
   init() {}
 

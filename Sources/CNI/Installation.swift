@@ -60,7 +60,10 @@ public func renderConflist(_ settings: NetworkSettings) -> String {
 }
 
 /// What the plugin takes from `runtimeConfig`.
-let capabilities = ["portMappings", "bandwidth", "ips", "mac"]
+let capabilities = [
+  "portMappings", "bandwidth", "ips", "ipRanges", "mac", "dns", "aliases",
+  "io.kubernetes.cri.pod-annotations",
+]
 
 /// The names the executable answers to beside its own.
 public let pluginNames = Plugin.names

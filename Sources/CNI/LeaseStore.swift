@@ -1,6 +1,7 @@
 // Who has which address: one small file for each attachment, written whole or not at all.
 //
 //   DATADIR/NETWORK/leases/CONTAINERID:IFNAME   the truth
+//   DATADIR/NETWORK/kept/NAMESPACE_POD:IFNAME   addresses kept for a pod that asked for the same ones when it comes back
 //   DATADIR/NETWORK/index.N                     what is free in range set N, rebuilt whenever in doubt
 //   DATADIR/NETWORK/lock                        held for the part of a call that gives or takes addresses
 //
@@ -26,6 +27,9 @@ public struct Lease: Sendable, Hashable {
   /// What besides the link was wanted, written before it is made: DEL undoes it from here alone.
   var extras: Set<Extra> = []
 
+  /// Whether the pod is to have the same addresses when it comes back; not for a pod without a name.
+  var isKept = false
+
   enum Extra: String { case masquerade, hostPorts, bandwidth, sourceGuard }
 
   var key: String { "\(containerID):\(interfaceName)" }
@@ -36,6 +40,7 @@ public struct Lease: Sendable, Hashable {
       "bootID": .string(bootID), "addresses": .array(addresses.map { .string("\($0)") }),
       "gateways": .array(gateways.map { .string("\($0)") }), "hostInterface": .string(hostInterface),
       "bridge": .string(bridge), "podNamespace": .string(podNamespace), "podName": .string(podName),
+      "kept": isKept ? .bool(true) : nil,
       "extras": extras.isEmpty ? nil : .array(extras.map(\.rawValue).sorted().map { .string($0) }),
     ])
   }
@@ -55,6 +60,7 @@ public struct Lease: Sendable, Hashable {
     bridge = json["bridge"]?.string ?? ""
     podNamespace = json["podNamespace"]?.string ?? ""
     podName = json["podName"]?.string ?? ""
+    isKept = json["kept"]?.bool ?? false
     extras = Set(json["extras"]?.array?.compactMap { $0.string.flatMap { Extra(rawValue: $0) } } ?? [])
   }
 
@@ -122,30 +128,46 @@ public struct LeaseStore: Sendable {
         details: spaces.map(\.description).joined(separator: ", "))
     }
     let pools = try openPools()
+    let kept = try keptAddresses(wanted)
     for pool in pools { try pool.begin() }
     var lease = wanted
     var taken: [(pool: AddressPool, offset: Int)] = []
     let file: Int32
     do throws(CNIError) {
       for pool in pools {
-        guard let offset = try choose(from: pool, requested: requested) else {
-          throw exhausted(pool, network: wanted.network, requested: requested)
+        let offset: Int
+        if requested.isEmpty, let own = kept.lazy.compactMap({ pool.space.offset(of: $0) }).first {
+          offset = own
+        } else {
+          var found = try choose(from: pool, requested: requested)
+          // Kept addresses are the last that are given to somebody else.
+          if found == nil, requested.isEmpty, try forgetKept(pools) { found = try pool.take() }
+          guard let found else { throw exhausted(pool, network: wanted.network, requested: requested) }
+          offset = found
+          taken.append((pool, offset))
         }
-        taken.append((pool, offset))
         guard let found = pool.space.address(at: offset),
           let address = InterfaceAddress(found.address, prefixLength: found.range.subnet.length)
         else { throw CNIError(.inputOutput, "an address outside of its range was chosen") }
         lease.addresses.append(address)
         lease.gateways.append(found.range.gateway)
       }
+      try keep(lease)
       // Killed before the rename: no lease. Killed after it: a lease, and an index that says it is dirty.
       file = try Files.place(
         "\(folder)/leases/\(lease.key)", temporary: "\(folder)/lease.tmp",
         with: Array((lease.json.text + "\n").utf8))
     } catch {
+      if kept.isEmpty { try forget(lease) }
       for (pool, offset) in taken { try pool.give(offset) }
       for pool in pools { try pool.commit() }
       throw error
+    }
+    // What the pod had besides, before it asked for other addresses by name.
+    for address in kept where !lease.addresses.contains(where: { $0.address == address }) {
+      for pool in pools {
+        if let offset = pool.space.offset(of: address) { try pool.give(offset) }
+      }
     }
     for pool in pools { try pool.commit() }
     return (lease, file)
@@ -166,7 +188,7 @@ public struct LeaseStore: Sendable {
         try AddressPool(
           "\(folder)/index.\(index)", space: space, bootID: name, leaseFolder: "\(folder)/leases"
         ) { () throws(CNIError) in
-          try sweep().flatMap { $0.addresses.map(\.address) }
+          try sweep().flatMap { $0.addresses.map(\.address) } + allKept().flatMap(\.addresses)
         })
     }
     return pools
@@ -205,10 +227,13 @@ public struct LeaseStore: Sendable {
   /// - Returns: what it held; nil when there was none.
   @discardableResult
   func release(_ key: String) throws(CNIError) -> Lease? {
-    guard try Files.read("\(folder)/leases/\(key)") != nil else { return nil }
+    let path = "\(folder)/leases/\(key)"
+    guard access(path, F_OK) == 0 else {
+      if errno == ENOENT || errno == ENOTDIR { return nil }
+      throw Files.failure("read", path)
+    }
     let lock = try FileLock("\(folder)/lock")
     defer { lock.release() }
-    let path = "\(folder)/leases/\(key)"
     guard let lease = try find(key), !spaces.isEmpty else {
       // Not readable, or a configuration without ranges: the next ADD rebuilds the indexes.
       let lease = try find(key)
@@ -219,7 +244,8 @@ public struct LeaseStore: Sendable {
     let pools = try openPools()
     for pool in pools { try pool.begin() }
     guard unlink(path) == 0 || errno == ENOENT else { throw Files.failure("remove", path) }
-    for address in lease.addresses {
+    let stays = try isHolding(lease)
+    for address in lease.addresses where !stays {
       for pool in pools {
         if let offset = pool.space.offset(of: address.address) { try pool.give(offset) }
       }

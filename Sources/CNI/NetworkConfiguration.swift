@@ -30,6 +30,8 @@ public struct NetworkConfiguration: Sendable {
   public var requiresNode: Bool
   public var dns: JSONValue?
   public var requestedAddresses: [IPAddress] = []
+  /// Whether the pod is to have the addresses that it had before.
+  public var keepsAddresses = false
   public var requestedMAC: MACAddress?
   public var portMappings: [PortMapping] = []
   public var bandwidth: Bandwidth?
@@ -39,6 +41,10 @@ public struct NetworkConfiguration: Sendable {
   public var validAttachments: [JSONValue]?
 
   public static let versions = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]
+  /// A pod's annotation with the addresses it is to have: `10.42.0.50` or `10.42.0.50,fd00:42::50`.
+  public static let addressesAnnotation = "weft.dev/addresses"
+  /// `true`: the pod has the same addresses whenever it is made anew on this node.
+  public static let keepAnnotation = "weft.dev/keep-addresses"
   public static let defaultDataDirectory = "/var/lib/weft/cni"
   /// A plugin waits this long for the node agent unless the configuration says otherwise.
   public static let defaultNodeTimeoutMilliseconds = 5000
@@ -140,6 +146,10 @@ public struct NetworkConfiguration: Sendable {
     var texts = arguments["IP"].map { $0.split(separator: ",").map(String.init) } ?? []
     texts += own?["ips"]?.array?.compactMap(\.string) ?? []
     texts += runtime?["ips"]?.array?.compactMap(\.string) ?? []
+    let annotations = runtime?["io.kubernetes.cri.pod-annotations"]
+    texts +=
+      annotations?[Self.addressesAnnotation]?.string?.split { $0 == "," || $0 == " " }.map(String.init) ?? []
+    keepsAddresses = annotations?[Self.keepAnnotation]?.string == "true"
     for text in texts where !text.isEmpty {
       guard let address = IPAddress(text.prefix { $0 != "/" }) else {
         throw CNIError(.invalidConfiguration, "the requested address is malformed: \(text)")

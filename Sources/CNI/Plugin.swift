@@ -6,6 +6,8 @@ import KernelNetlink
 public struct PluginAnswer: Sendable, Hashable {
   public var output: String
   public var exitCode: Int32
+  /// For standard error: what is worth knowing of a call that succeeded.
+  public var notes: [String] = []
 }
 
 /// The plugin behind all of its names.
@@ -99,11 +101,15 @@ public enum Plugin {
       try configuration.requireRanges()
     }
     switch call.verb {
-    case .add: return answer(try plugin.add().json(version: configuration.version))
+    case .add:
+      let result = try plugin.add()
+      var answer = answer(result.json(version: configuration.version))
+      answer.notes = result.notes
+      return answer
     case .del: try plugin.del()
     case .check: try plugin.check()
     case .gc: try plugin.collectGarbage()
-    case .status: try plugin.status()
+    case .status: return PluginAnswer(output: "", exitCode: 0, notes: try plugin.status())
     case .version: break
     }
     return silence
@@ -118,8 +124,11 @@ public enum Plugin {
     switch call.verb {
     case .add:
       try configuration.requireRanges()
-      let wanted = Lease(
+      var wanted = Lease(
         network: configuration.name, containerID: call.containerID, interfaceName: call.interfaceName)
+      wanted.podNamespace = call.arguments["K8S_POD_NAMESPACE"] ?? ""
+      wanted.podName = call.arguments["K8S_POD_NAME"] ?? ""
+      wanted.isKept = configuration.keepsAddresses
       let lease = try leases.acquire(wanted, requested: configuration.requestedAddresses)
       var result = CNIResult(addresses: lease.addresses, gateways: lease.gateways)
       result.isAbbreviated = true
@@ -134,9 +143,11 @@ public enum Plugin {
     case .gc:
       let valid = BridgePlugin.keys(configuration.validAttachments ?? [])
       for lease in try leases.all() where !valid.contains(lease.key) { try leases.release(lease.key) }
+      try leases.expireKept()
     case .status:
       try configuration.requireRanges()
-      try BridgePlugin(call: call, configuration: configuration).checkAddresses()
+      let notes = try BridgePlugin(call: call, configuration: configuration).checkAddresses()
+      return PluginAnswer(output: "", exitCode: 0, notes: notes)
     case .version: break
     }
     return silence

@@ -1,4 +1,4 @@
-// The links a node needs before its first pod: the bridge with its addresses, a route to the Services' block so that the node
+// The links a node needs before its first pod: the bridge with its addresses, routes to the Services' blocks so that the node
 // itself can call them, and the kernel's switches. Made when missing, left alone when there, removed by `remove`.
 
 import Addresses
@@ -12,18 +12,19 @@ public struct NodeLinks: Sendable, Hashable {
   /// The node's blocks of pod addresses, one a family. The bridge has the first address of each, such as 10.42.0.1 of
   /// 10.42.0.0/24.
   public var podBlocks: [IPPrefix]
-  public var serviceBlock: IPPrefix
+  /// The Services' blocks, one a family.
+  public var serviceBlocks: [IPPrefix]
   /// Where cluster DNS listens; the bridge holds it as an address of one.
   public var dnsAddress: IPAddress
   public var mtu: UInt32?
 
   public init(
-    bridge: String = "cni0", podBlocks: [IPPrefix], serviceBlock: IPPrefix, dnsAddress: IPAddress,
+    bridge: String = "cni0", podBlocks: [IPPrefix], serviceBlocks: [IPPrefix], dnsAddress: IPAddress,
     mtu: UInt32? = nil
   ) {
     self.bridge = bridge
     self.podBlocks = podBlocks
-    self.serviceBlock = serviceBlock
+    self.serviceBlocks = serviceBlocks
     self.dnsAddress = dnsAddress
     self.mtu = mtu
   }
@@ -51,9 +52,10 @@ public struct NodeLinks: Sendable, Hashable {
         + [InterfaceAddress(dnsAddress, prefixLength: dnsAddress.family.width)].compactMap(\.self)
       for address in wanted { try session.addAddress(address, to: link.index, replace: true) }
       // Without a route that covers them the node's own packets to Services end before they meet any rule.
-      try session.addRoute(
-        Route(serviceBlock, interface: link.index, preferredSource: gateway(serviceBlock.family)),
-        replace: true)
+      for block in serviceBlocks {
+        try session.addRoute(
+          Route(block, interface: link.index, preferredSource: gateway(block.family)), replace: true)
+      }
     } catch {
       throw WeftError(
         "NET0001", object: "bridge \(bridge)", cause: "the kernel refused (\(error))",

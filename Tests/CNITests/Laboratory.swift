@@ -130,6 +130,8 @@ final class Laboratory {
 struct Answer {
   var code: Int32
   var json: JSONValue
+  /// What it printed to standard error.
+  var notes = ""
   var address: String? { json["ips"]?.array?.first?["address"]?.string }
 }
 
@@ -157,7 +159,7 @@ final class Running {
       defer { posix_spawn_file_actions_destroy(&actions) }
       posix_spawn_file_actions_addopen(&actions, 0, source, O_RDONLY, 0)
       posix_spawn_file_actions_addopen(&actions, 1, output, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
-      posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0)
+      posix_spawn_file_actions_addopen(&actions, 2, output + ".notes", O_WRONLY | O_CREAT | O_TRUNC, 0o600)
       var argv: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
       var envp: [UnsafeMutablePointer<CChar>?] = environment.map { strdup($0) } + [nil]
       defer { for pointer in argv + envp { free(pointer) } }
@@ -195,6 +197,7 @@ final class Running {
     while waitpid(process, &status, 0) < 0 { try #require(errno == EINTR) }
     let bytes = Scratch.read(output)
     let code = status & 0x7f == 0 ? status >> 8 & 0xff : 128 + status & 0x7f
-    return Answer(code: code, json: (try? JSONValue(parsing: bytes)) ?? .null)
+    let notes = String(decoding: Scratch.read(output + ".notes"), as: UTF8.self)
+    return Answer(code: code, json: (try? JSONValue(parsing: bytes)) ?? .null, notes: notes)
   }
 }

@@ -103,9 +103,10 @@ final class ScriptedAgent: @unchecked Sendable {
     }
   }
 
-  @Test func `an absent agent is passed over unless it is required`() throws {
+  @Test func `an absent agent is passed over, and said so, unless it is required`() throws {
     let relaxed = try lab("absent")
-    #expect(try relaxed.invoke("ADD", "a", namespace: try relaxed.pod("a")).code == 0)
+    let alone = try relaxed.invoke("ADD", "a", namespace: try relaxed.pod("a"))
+    #expect(alone.code == 0 && alone.notes.contains("no node agent listens on"), "\(alone)")
     let strict = try lab("required", require: true)
     #expect(try strict.invoke("ADD", "a", namespace: try strict.pod("a")).json["code"]?.integer == 11)
     #expect(try strict.ports().isEmpty && strict.leaseNames().isEmpty)

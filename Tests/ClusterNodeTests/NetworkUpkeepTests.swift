@@ -20,6 +20,7 @@ private final class PluginFolder {
         #!/bin/sh
         [ "$CNI_PATH" = "\(path)/bin" ] || { echo no CNI_PATH; exit 1; }
         { printf '\(name) %s ' "$CNI_COMMAND"; cat; echo; } >>\(path)/calls
+        cat "\(path)/\(name).$CNI_COMMAND.warning" >&2 2>/dev/null
         [ -e "\(path)/\(name).$CNI_COMMAND" ] || exit 0
         cat "\(path)/\(name).$CNI_COMMAND"
         exit 1
@@ -86,6 +87,19 @@ private let list = """
       return
     }
     #expect(reason.contains("/bin/second"))
+  }
+
+  @Test func `addresses that run out are told while pods can still be attached`() async throws {
+    let folder = try PluginFolder(list)
+    let metrics = Metrics()
+    let upkeep = NetworkUpkeep(folder.settings, gate: Gate(), metrics: metrics) { [] }
+    try Files.write("\(folder.path)/first.STATUS.warning", "weft-cni: 230 of 253 addresses are leased\n")
+    #expect(await upkeep.round() == .ready)
+    #expect(await upkeep.warnings == ["weft-cni: 230 of 253 addresses are leased"])
+    #expect(metrics.text().contains("weft_cni_remarks 1\n"), "\(metrics.text())")
+    unlink("\(folder.path)/first.STATUS.warning")
+    #expect(await upkeep.round() == .ready)
+    #expect(await upkeep.warnings == [])
   }
 
   @Test func `nothing is garbage while containerd cannot say what runs`() async throws {

@@ -72,7 +72,7 @@ final class TwoNodes {
       mtu = mode.podMTU(uplink)
       let links = NodeLinks(
         podBlocks: [try #require(IPPrefix("10.42.\(index).0/24"))],
-        serviceBlock: try #require(IPPrefix("10.43.0.0/16")),
+        serviceBlocks: [try #require(IPPrefix("10.43.0.0/16"))],
         dnsAddress: try #require(IPAddress("10.43.0.10")), mtu: mtu)
       try runInNamespace(node) { try links.apply() }
       try Self.pair(

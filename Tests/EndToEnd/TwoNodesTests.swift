@@ -69,7 +69,7 @@ import Testing
       apiVersion: v1
       kind: Service
       metadata: { name: far }
-      spec: { selector: { app: pod-b }, ports: [{ port: 80, targetPort: 8080 }] }
+      spec: { ipFamilyPolicy: RequireDualStack, selector: { app: pod-b }, ports: [{ port: 80, targetPort: 8080 }] }
 
       """
     try (pods.joined() + service).write(toFile: manifest, atomically: true, encoding: .utf8)
@@ -123,21 +123,25 @@ import Testing
     return (pairs + others).filter { wanted.contains($0.0) && $0.1 != "0" }.map { "\($0.0)=\($0.1)" }
   }
 
-  /// A pod of the first node and the first node itself reach the Service whose only pod is on the second.
+  /// A pod of the first node and the first node itself reach the Service whose only pod is on the second, by either address.
   private func servicesAreReached(_ pair: NodePair, _ pods: [[IPAddress]]) throws {
-    let address = pair.value("service", "far", ".spec.clusterIP")
+    let addresses = pair.values("service", "far", ".spec.clusterIPs[*]").compactMap { IPAddress($0) }
+    try #require(addresses.map(\.family) == [.v4, .v6], "\(addresses)")
     let namespace = try #require(pair.podNamespace(0, holding: "\(pods[0][0])"))
-    for place in [namespace, pair.namespacePath(0)] {
+    for (place, address) in [namespace, pair.namespacePath(0)].flatMap({ place in
+      addresses.map { (place, $0) }
+    }) {
+      let host = address.family == .v6 ? "[\(address)]" : "\(address)"
       var last: Output?
       let answered = eventually(within: 30) {
         let output = run(
           [
-            "nsenter", "--net=\(place)", "--", "curl", "-s", "-m", "5", "http://\(address)/",
+            "nsenter", "--net=\(place)", "--", "curl", "-s", "-m", "5", "http://\(host)/",
           ])
         last = output
         return output.lines.first?.contains("pod-b") == true
       }
-      #expect(answered != nil, "\(place): \(String(describing: last))\n\(pair.logs)")
+      #expect(answered != nil, "\(place), \(host): \(String(describing: last))\n\(pair.logs)")
     }
   }
 

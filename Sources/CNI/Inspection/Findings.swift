@@ -227,8 +227,7 @@ private func shortage(_ facts: NodeFacts) -> [NodeFinding] {
     let space = AddressSpace(set)
     let used = held.filter { space.offset(of: $0.address) != nil }.count
     let total = space.capacity - set.filter { space.offset(of: $0.gateway) != nil }.count
-    // As usual for disks: said at 90 %, wrong when nothing is left.
-    guard used * 10 >= total * 9 else { return nil }
+    guard AddressSpace.isNearlyExhausted(used: used, total: total) else { return nil }
     let cause = "\(used) of \(total) addresses are leased"
     let mend = "delete pods of this node, or give it a larger block"
     return used >= total

@@ -24,8 +24,8 @@ public struct ServerSettings: Sendable {
   /// More names and addresses that clients may use.
   public var extraNames: [String] = []
   public var extraAddresses: [String] = []
-  /// Cluster addresses of Services.
-  public var serviceRange = (base: "10.43.0.0", length: 16)
+  /// Cluster addresses of Services: an IPv4 block, and an IPv6 block where Services may have both families.
+  public var serviceBlocks = [IPPrefix("10.43.0.0/16")].compactMap(\.self)
   /// Superseded versions are kept at least this long.
   public var historySeconds = 300
   /// Who is believed, and by what.
@@ -98,11 +98,15 @@ public final class ClusterServer: Sendable {
   /// `STO…` of the store, `API0001` address taken, `API0003` files, `API0004` certificates. Nothing is left
   /// behind when it throws.
   public static func start(_ settings: ServerSettings) async throws -> ClusterServer {
-    guard let base = IPv4Address(settings.serviceRange.base), (8...28).contains(settings.serviceRange.length)
+    let blocks = settings.serviceBlocks
+    guard let first = blocks.first, let base = first.address.v4, (8...28).contains(first.length),
+      blocks.count == 1
+        || (blocks.count == 2 && blocks[1].family == .v6 && (48...124).contains(blocks[1].length))
     else {
       throw WeftError(
-        "API0002", object: "\(settings.serviceRange.base)/\(settings.serviceRange.length)",
-        cause: "not a usable range of cluster addresses", next: "give --service-cidr like 10.43.0.0/16")
+        "API0002", object: blocks.map(\.description).joined(separator: ","),
+        cause: "not a usable range of cluster addresses",
+        next: "give --service-cidr like 10.43.0.0/16, or 10.43.0.0/16,fd00:43::/108 for both families")
     }
     let store = try await OpenStore(settings.store, folder: settings.dataFolder)
     let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
@@ -145,8 +149,7 @@ public final class ClusterServer: Sendable {
     let audit = try settings.audit.audit()
     let kinds = ServedKinds(.builtin)
     let isShared = store is ServiceClaimingStore
-    let services = ServiceAllocator(
-      base: base.bits, length: settings.serviceRange.length, isShared: isShared)
+    let services = ServiceAllocator(blocks: settings.serviceBlocks, isShared: isShared)
     let state = AdmissionState(store: store, caches: caches, kinds: kinds)
     let resolver = ServiceResolver(state: state)
     let webhooks = WebhookCaller { (namespace, name, port) throws(WebhookError) in

@@ -15,7 +15,11 @@ public enum NamespaceEntry {
 /// 50 µs. In a program that has said so (`NamespaceEntry`) it is the caller's thread that goes there and comes back.
 public func runInNamespace<Value>(_ path: String, _ body: () throws -> Value) throws -> Value {
   let namespace = try NetworkNamespace(path: path)
-  let descriptor = namespace.descriptor
+  return try runInNamespace(descriptor: namespace.descriptor, path, body)
+}
+
+/// The same for a namespace that is open already.
+func runInNamespace<Value>(descriptor: Int32, _ path: String, _ body: () throws -> Value) throws -> Value {
   guard NamespaceEntry.movesCaller else {
     return try onOwnThread {
       try enter(descriptor, path)

@@ -22,6 +22,9 @@ public enum LateClosing {
 /// it is used. Closed when the value ends.
 public struct NetlinkSocket: NetlinkTransport, ~Copyable {
   let descriptor: Int32
+  /// Where answers arrive. One for all of them: 64 KiB asked of the allocator for each would be given back to the kernel and
+  /// faulted in again each time.
+  private let arrival: UnsafeMutableRawBufferPointer
   /// Something was changed in nf_tables: the kernel makes whoever closes the socket wait until what was removed is freed, 10 ms.
   var isSlowToClose = false
 
@@ -35,6 +38,7 @@ public struct NetlinkSocket: NetlinkTransport, ~Copyable {
   public init(family: Int32 = 0) throws(NetlinkError) {
     descriptor = socket(
       Int32(Wire.familyNetlink), Int32(SOCK_RAW.rawValue) | Int32(SOCK_CLOEXEC.rawValue), family)
+    arrival = .allocate(byteCount: descriptor >= 0 ? Self.datagramBytesMax : 0, alignment: 16)
     guard descriptor >= 0 else { throw NetlinkError(errno: errno, command: "socket(AF_NETLINK)") }
     var one: Int32 = 1
     for option in [Wire.optionCapAck, Wire.optionExtendedAck, Wire.optionStrictCheck] {
@@ -53,6 +57,7 @@ public struct NetlinkSocket: NetlinkTransport, ~Copyable {
   }
 
   deinit {
+    arrival.deallocate()
     guard descriptor >= 0 else { return }
     if isSlowToClose, LateClosing.isWanted { LateClosing.isNeeded = true } else { close(descriptor) }
   }
@@ -68,14 +73,9 @@ public struct NetlinkSocket: NetlinkTransport, ~Copyable {
 
   public mutating func receive() throws(NetlinkError) -> [UInt8] {
     while true {
-      var (received, code): (Int, Int32) = (0, 0)
-      // Not filled with zeros first: of 64 KiB an answer touches one page.
-      let datagram = [UInt8](unsafeUninitializedCapacity: Self.datagramBytesMax) { buffer, count in
-        received = recv(descriptor, buffer.baseAddress, buffer.count, 0)
-        code = errno
-        count = max(received, 0)
-      }
-      if received >= 0 { return datagram }
+      let received = recv(descriptor, arrival.baseAddress, arrival.count, 0)
+      let code = errno
+      if received >= 0 { return [UInt8](arrival[0..<received]) }
       if code == EINTR { continue }
       throw NetlinkError(errno: code == EAGAIN ? ETIMEDOUT : code, command: "recv(AF_NETLINK)")
     }

@@ -189,10 +189,11 @@ extension RouteSession {
   /// stays.
   ///
   /// With `arpNotify` on (sysctl arp_notify) the kernel announces the link's IPv4 addresses whenever it goes
-  /// up and whenever `mac` is set, the same one included.
+  /// up and whenever `mac` is set, the same one included. `acceptRedirects` is the sysctl accept_redirects of the link.
   public mutating func setLink(
     _ index: Int32, isUp: Bool? = nil, name: String? = nil, mtu: UInt32? = nil, mac: MACAddress? = nil,
-    master: Int32? = nil, alias: String? = nil, namespace: Int32? = nil, arpNotify: Bool? = nil
+    master: Int32? = nil, alias: String? = nil, namespace: Int32? = nil, arpNotify: Bool? = nil,
+    acceptRedirects: Bool? = nil
   ) throws(NetlinkError) {
     var message = NetlinkMessage(type: Wire.newLink, flags: 0)
     message.appendLinkHeader(
@@ -203,11 +204,14 @@ extension RouteSession {
     if let master { message.attribute(Wire.Link.master, master) }
     if let alias { message.attribute(Wire.Link.alias, bytes: alias.utf8.prefix(255)) }
     if let namespace { message.attribute(Wire.Link.namespaceDescriptor, namespace) }
-    if let arpNotify {
+    if arpNotify != nil || acceptRedirects != nil {
       message.nest(Wire.Link.familySpecific) {
         $0.nest(UInt16(Wire.familyInet)) {
           $0.nest(Wire.Link.inetSettings) {
-            $0.attribute(Wire.Link.inetARPNotify, UInt32(arpNotify ? 1 : 0))
+            if let acceptRedirects {
+              $0.attribute(Wire.Link.inetAcceptRedirects, UInt32(acceptRedirects ? 1 : 0))
+            }
+            if let arpNotify { $0.attribute(Wire.Link.inetARPNotify, UInt32(arpNotify ? 1 : 0)) }
           }
         }
       }
@@ -241,6 +245,8 @@ extension RouteSession {
     var message = NetlinkMessage(type: Wire.getLink, flags: 0)
     message.appendLinkHeader()
     message.attribute(Wire.Link.name, text: name)
+    // Counters are not wanted; those of IPv6 are summed up over all processors.
+    message.attribute(Wire.Link.extensionMask, Wire.Link.skipsStatistics)
     do throws(NetlinkError) {
       return try ask(message, command: "ip link show dev \(name)").lazy.compactMap { Link($0) }.first
     } catch  where error.errno == ENODEV {

@@ -21,6 +21,17 @@ public struct RouteSession: ~Copyable {
     transport = try opened.take()
   }
 
+  /// The same in an open namespace. `there` runs inside as well, before: one way there and back for both.
+  /// - Parameter path: what the namespace is called in an error.
+  public init(in namespace: borrowing NetworkNamespace, path: String, there: () throws -> Void) throws {
+    let opened = Handover<NetlinkSocket>()
+    try runInNamespace(descriptor: namespace.descriptor, path) {
+      try there()
+      opened.put(try NetlinkSocket())
+    }
+    transport = try opened.take()
+  }
+
   /// A session over any transport: how tests see exact bytes.
   public init(transport: consuming any NetlinkTransport & ~Copyable) { self.transport = transport }
 

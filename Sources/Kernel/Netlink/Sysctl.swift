@@ -9,7 +9,11 @@ public enum Sysctl {
     if let namespace {
       return try runInNamespace(namespace) { try write(name, value) }
     }
-    if (try? read(name)) == value { return }
+    if (try? read(name)) != value { try set(name, value) }
+  }
+
+  /// The same without asking first what it is: for settings of something new, which have their defaults.
+  public static func set(_ name: String, _ value: String) throws(NetlinkError) {
     let file = open("/proc/sys/\(name)", O_WRONLY | O_CLOEXEC)
     guard file >= 0 else { throw NetlinkError(errno: errno, command: "sysctl -w \(name)=\(value)") }
     defer { close(file) }

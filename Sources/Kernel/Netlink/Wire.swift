@@ -60,6 +60,9 @@ public enum Wire {
     static let group: UInt16 = 27
     static let namespaceDescriptor: UInt16 = 28
     static let inetSettings: UInt16 = 1
+    static let extensionMask: UInt16 = 29
+    static let skipsStatistics: UInt32 = 8
+    static let inetAcceptRedirects: UInt16 = 4
     static let inetARPNotify: UInt16 = 22
     static let operationalUp: UInt8 = 6
     static let infoKind: UInt16 = 1

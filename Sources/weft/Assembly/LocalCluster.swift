@@ -99,7 +99,7 @@ actor LocalCluster {
     server.advertiseAddress = "\(addresses.first { $0.family == .v4 } ?? settings.gateways[0])"
     server.extraAddresses = addresses.map(\.description)
     server.extraNames = [settings.nodeName]
-    server.serviceRange = ("\(settings.serviceBlock.address)", settings.serviceBlock.length)
+    server.serviceBlocks = settings.serviceBlocks
     return server
   }
 

@@ -17,7 +17,8 @@ struct LocalClusterSettings: Sendable {
   var healthz: SocketEndpoint?
   /// Addresses of all pods: one block, or one of each family.
   var clusterBlocks: [IPPrefix]
-  var serviceBlock: IPPrefix
+  /// Addresses of all Services: one block, or one of each family.
+  var serviceBlocks: [IPPrefix]
   var withDemo: Bool
   var loadBalancerPool = AddressPool()
   /// This node's blocks of pod addresses, as its Node object says them; empty until the control plane has given them.
@@ -37,8 +38,7 @@ struct LocalClusterSettings: Sendable {
   var gateways: [IPAddress] {
     (podBlocks.isEmpty ? clusterBlocks : podBlocks).map { $0.address(at: 1) ?? $0.address }
   }
-  var kubernetesAddress: IPAddress { serviceBlock.address(at: 1) ?? serviceBlock.address }
-  var dnsAddress: IPAddress { serviceBlock.address(at: 10) ?? serviceBlock.address }
+  var dnsAddress: IPAddress { serviceBlocks[0].address(at: 10) ?? serviceBlocks[0].address }
 
   var kubeconfigPath: String { "\(dataFolder)/admin.kubeconfig" }
   var bookPath: String { "\(dataFolder)/attachments.json" }
@@ -54,7 +54,7 @@ struct LocalClusterSettings: Sendable {
     return LocalClusterSettings(
       dataFolder: dataFolder, runFolder: runFolder, nodeName: NodeAddress.hostName, api: nothing,
       clusterBlocks: [block!],
-      serviceBlock: services!, withDemo: false)
+      serviceBlocks: [services!], withDemo: false)
   }
 }
 

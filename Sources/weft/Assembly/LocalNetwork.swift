@@ -64,7 +64,7 @@ final class LocalNetwork: Sendable {
       nodeName: settings.nodeName, families: settings.clusterBlocks.map(\.family),
       podNetworks: settings.podBlocks, clusterNetworks: settings.clusterBlocks,
       nodePortAddresses: nodeAddresses)
-    configuration.serviceNetworks = [settings.serviceBlock]
+    configuration.serviceNetworks = settings.serviceBlocks
     let proxy = ProxySyncer(
       worker: worker,
       configuration: configuration,
@@ -127,7 +127,8 @@ final class LocalNetwork: Sendable {
     _ settings: LocalClusterSettings, _ nodeAddresses: [IPAddress]
   ) throws(WeftError) -> NodeLinks {
     NodeLinks(
-      bridge: LocalClusterSettings.bridge, podBlocks: settings.podBlocks, serviceBlock: settings.serviceBlock,
+      bridge: LocalClusterSettings.bridge, podBlocks: settings.podBlocks,
+      serviceBlocks: settings.serviceBlocks,
       dnsAddress: settings.dnsAddress, mtu: try podMTU(settings, nodeAddresses))
   }
 

@@ -15,8 +15,11 @@ struct PodNetworkOptions: ParsableArguments {
   @Option(help: "The length of each node's IPv6 block. Default: 64.") var nodeCidrMaskSizeIpv6: Int?
 
   /// Nil when a part is no block.
-  var blocks: [IPPrefix]? {
-    let parts = clusterCidr.split(separator: ",", omittingEmptySubsequences: false)
+  var blocks: [IPPrefix]? { Self.blocks(clusterCidr) }
+
+  /// Blocks with commas between; nil when one is none.
+  static func blocks(_ text: String) -> [IPPrefix]? {
+    let parts = text.split(separator: ",", omittingEmptySubsequences: false)
     let blocks = parts.compactMap { IPPrefix($0) }
     return blocks.count == parts.count ? blocks : nil
   }

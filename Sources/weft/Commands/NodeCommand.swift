@@ -26,7 +26,8 @@ struct NodeCommand: AsyncParsableCommand {
   @Option(help: "Addresses of this node's pods, one block a family. Default: what the control plane gives.")
   var podCidr: String?
   @Option(help: "Addresses of all pods, as the control plane has them.") var clusterCidr = "10.42.0.0/16"
-  @Option(help: "Addresses of Services. The tenth is DNS.") var serviceCidr = "10.43.0.0/16"
+  @Option(help: "Addresses of Services, as the control plane has them. The tenth is DNS.")
+  var serviceCidr = "10.43.0.0/16"
   @Option(help: "A CoreDNS configuration for this node's cluster DNS, which keeps its address.") var corefile:
     String?
   @Option(help: NetworkMode.help) var network: NetworkMode = .auto
@@ -115,12 +116,14 @@ struct NodeCommand: AsyncParsableCommand {
         "CLI0001", object: "weft node", cause: "needs root to make links, rules and containers",
         next: "run it with sudo")
     }
-    let clusters = Self.blocks(clusterCidr)
-    let pods = podCidr.map(Self.blocks) ?? []
-    guard let first = clusters?.first, let clusters, let pods, let services = IPPrefix(serviceCidr),
+    let clusters = PodNetworkOptions.blocks(clusterCidr)
+    let pods = podCidr.map(PodNetworkOptions.blocks) ?? []
+    guard let first = clusters?.first, let clusters, let pods,
+      let services = PodNetworkOptions.blocks(serviceCidr), services.count <= 2,
       pods.allSatisfy({ pod in clusters.contains { $0.contains(pod) } }),
       Set(clusters.map(\.family)).count == clusters.count, Set(pods.map(\.family)).count == pods.count,
-      first.family == services.family, !first.contains(services)
+      first.family == services[0].family, Set(services.map(\.family)).count == services.count,
+      !clusters.contains(where: { cluster in services.contains { cluster.contains($0) } })
     else {
       throw WeftError(
         "CLI0035",
@@ -130,18 +133,11 @@ struct NodeCommand: AsyncParsableCommand {
     }
     var settings = LocalClusterSettings(
       dataFolder: places.dataDir, runFolder: places.runDir, nodeName: nodeName ?? NodeAddress.hostName,
-      api: SocketEndpoint(.v4(IPv4Address(bits: 0)), 0), clusterBlocks: clusters, serviceBlock: services,
+      api: SocketEndpoint(.v4(IPv4Address(bits: 0)), 0), clusterBlocks: clusters, serviceBlocks: services,
       withDemo: false)
     settings.podBlocks = pods
     settings.network = network
     settings.corefile = corefile
     return settings
-  }
-
-  /// Blocks with commas between; nil when one is none.
-  private static func blocks(_ text: String) -> [IPPrefix]? {
-    let parts = text.split(separator: ",", omittingEmptySubsequences: false)
-    let blocks = parts.compactMap { IPPrefix($0) }
-    return blocks.count == parts.count ? blocks : nil
   }
 }

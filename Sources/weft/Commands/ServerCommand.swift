@@ -19,7 +19,10 @@ struct ServerCommand: AsyncParsableCommand {
   @Option(help: "Store, certificates and admin.kubeconfig.") var dataDir = "/var/lib/weft"
   @Option(help: "Where objects are kept: sqlite, or etcd:https://host:2379[,…].") var store = "sqlite"
   @OptionGroup var etcd: EtcdOptions
-  @Option(help: "Addresses of Services. The first is the API's.") var serviceCidr = "10.43.0.0/16"
+  @Option(
+    name: [.customLong("service-cidr"), .customLong("service-cluster-ip-range")],
+    help: "Addresses of Services, the first the API's; for both families 10.43.0.0/16,fd00:43::/108.")
+  var serviceCidr = "10.43.0.0/16"
   @Option(help: "Where pods reach the API. Default: this machine's first address.") var advertise: String?
   @Flag(inversion: .prefixedNo, help: "Whether nodes get their blocks of pod addresses from here.")
   var allocateNodeCidrs = true
@@ -57,7 +60,7 @@ struct ServerCommand: AsyncParsableCommand {
   }
 
   private func nodeIPAM() throws(WeftError) -> NodeIPAMSettings? {
-    try allocateNodeCidrs ? pods.nodeIPAM(services: [serviceCidr].compactMap { IPPrefix($0) }) : nil
+    try allocateNodeCidrs ? pods.nodeIPAM(services: PodNetworkOptions.blocks(serviceCidr) ?? []) : nil
   }
 
   private func settings() throws(WeftError) -> ServerSettings {
@@ -66,17 +69,17 @@ struct ServerCommand: AsyncParsableCommand {
         "CLI0004", object: "--listen \(listen)", cause: "is no address and port",
         next: "write it as 0.0.0.0:6443")
     }
-    guard let services = IPPrefix(serviceCidr) else {
+    guard let services = PodNetworkOptions.blocks(serviceCidr) else {
       throw WeftError(
         "CLI0002", object: "--service-cidr \(serviceCidr)", cause: "is no address block",
-        next: "write it as 10.43.0.0/16")
+        next: "write it as 10.43.0.0/16, or 10.43.0.0/16,fd00:43::/108 for both families")
     }
     let addresses = try NodeAddress.all(besides: LocalClusterSettings.bridge)
     var settings = ServerSettings(dataFolder: dataDir)
     settings.store = try etcd.store(store)
     settings.host = "\(endpoint.address)"
     settings.port = Int(endpoint.port)
-    settings.serviceRange = ("\(services.address)", services.length)
+    settings.serviceBlocks = services
     settings.extraAddresses = addresses.map(\.description)
     settings.extraNames = [NodeAddress.hostName]
     try authentication.apply(to: &settings)

@@ -29,8 +29,12 @@ struct Up: AsyncParsableCommand {
   @Option(help: "Where the node's metrics are served; `none` for nowhere.") var metrics = "127.0.0.1:10249"
   @Option(help: "Where the node's health is served; `none` for nowhere.") var healthz = "0.0.0.0:10256"
   @OptionGroup var pods: PodNetworkOptions
-  @Option(help: "Addresses of Services. The first is the API's, the tenth is DNS.") var serviceCidr =
-    "10.43.0.0/16"
+  @Option(
+    name: [.customLong("service-cidr"), .customLong("service-cluster-ip-range")],
+    help: """
+      Addresses of Services, the first the API's, the tenth DNS; for both families 10.43.0.0/16,fd00:43::/108.
+      """)
+  var serviceCidr = "10.43.0.0/16"
   @Option(help: "The node's name. Default: the machine's.") var nodeName: String?
   @Option(help: "A CoreDNS configuration for this node's cluster DNS, which keeps its address.") var corefile:
     String?
@@ -65,30 +69,36 @@ struct Up: AsyncParsableCommand {
     }
     let clusterCidr = pods.clusterCidr
     let blocks = pods.blocks
-    guard let clusterBlock = blocks?.first, let serviceBlock = IPPrefix(serviceCidr),
-      clusterBlock.family == serviceBlock.family
+    let services = PodNetworkOptions.blocks(serviceCidr)
+    guard let blocks, let services, let clusterBlock = blocks.first, let serviceBlock = services.first,
+      clusterBlock.family == serviceBlock.family,
+      services.count == 1
+        || (services.count == 2 && blocks.count == 2 && services[1].family == blocks[1].family)
     else {
       throw WeftError(
         "CLI0002", object: "--cluster-cidr \(clusterCidr), --service-cidr \(serviceCidr)",
-        cause: "are not two address blocks of one family", next: "write them as 10.42.0.0/16 and 10.43.0.0/16"
-      )
+        cause: "are not address blocks of the same families",
+        next:
+          "write them as 10.42.0.0/16 and 10.43.0.0/16, or for both families as 10.42.0.0/16,fd00:42::/56 "
+          + "and 10.43.0.0/16,fd00:43::/108")
     }
     guard clusterBlock.family == .v4 else {
       throw WeftError(
         "CLI0007", object: "--cluster-cidr \(clusterCidr), --service-cidr \(serviceCidr)",
         cause: "are IPv6 blocks, and the local cluster has IPv4 first",
-        next: "choose IPv4 blocks; pods get both with --cluster-cidr 10.42.0.0/16,fd00:42::/56")
+        next: "name IPv4 blocks first: 10.42.0.0/16,fd00:42::/56 and 10.43.0.0/16,fd00:43::/108")
     }
-    guard !clusterBlock.contains(serviceBlock), !serviceBlock.contains(clusterBlock),
-      serviceBlock.length <= 28,
-      clusterBlock.length <= 24
+    guard
+      !blocks.contains(where: { block in
+        services.contains { block.contains($0) || $0.contains(block) }
+      }), serviceBlock.length <= 28, clusterBlock.length <= 24
     else {
       throw WeftError(
         "CLI0003", object: "--cluster-cidr \(clusterCidr), --service-cidr \(serviceCidr)",
         cause: "overlap or are too small", next: "choose blocks that do not overlap, a /24 or larger for pods"
       )
     }
-    let nodeIPAM = try pods.nodeIPAM(services: [serviceBlock])
+    let nodeIPAM = try pods.nodeIPAM(services: services)
     // The node carries its name as the label kubernetes.io/hostname too.
     if let nodeName, (Names.subdomainProblem(nodeName) ?? Names.labelValueProblem(nodeName)) != nil {
       throw WeftError(
@@ -99,7 +109,7 @@ struct Up: AsyncParsableCommand {
       dataFolder: places.dataDir, runFolder: places.runDir, nodeName: nodeName ?? NodeAddress.hostName,
       api: try endpoint(listen, "--listen"), http: try optional(http, "--http"),
       metrics: try optional(metrics, "--metrics"), healthz: try optional(healthz, "--healthz"),
-      clusterBlocks: blocks ?? [], serviceBlock: serviceBlock, withDemo: demo,
+      clusterBlocks: blocks, serviceBlocks: services, withDemo: demo,
       loadBalancerPool: try loadBalancer.pool())
     settings.nodeIPAM = nodeIPAM
     settings.scheduling = try scheduling.settings()

@@ -9,6 +9,7 @@ final class NodePair {
   let tag = String(UInt32.random(in: 0...0xffff), radix: 16)
   let network: String
   static let clusterBlocks = "10.42.0.0/16,fd00:42::/56"
+  static let serviceBlocks = "10.43.0.0/16,fd00:43::/108"
   static let machines = ["192.0.2.1", "192.0.2.2"]
   private var server: Process?
   private var nodes: [Process?] = [nil, nil]
@@ -56,7 +57,7 @@ final class NodePair {
       switchName,
       [
         "server", "--data-dir", folder("s"), "--listen", "192.0.2.10:6443", "--advertise", "192.0.2.10",
-        "--cluster-cidr", Self.clusterBlocks,
+        "--cluster-cidr", Self.clusterBlocks, "--service-cluster-ip-range", Self.serviceBlocks,
       ], log: "s")
   }
 
@@ -67,7 +68,7 @@ final class NodePair {
         "node", "--eviction-hard", "memory.available<1Mi", "--kubeconfig", kubeconfig, "--node-name",
         name(node), "--data-dir", folder(name(node)),
         "--run-dir", runFolder(node), "--network", network, "--cluster-cidr", Self.clusterBlocks,
-        "--metrics", "none", "--healthz", "none",
+        "--service-cidr", Self.serviceBlocks, "--metrics", "none", "--healthz", "none",
       ], log: name(node))
   }
 

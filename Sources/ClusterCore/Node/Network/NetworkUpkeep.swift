@@ -26,12 +26,17 @@ actor NetworkUpkeep {
   private let log = Logger(label: "network-upkeep")
   private let rounds: MetricFamily<Counter>
   private let ready: Gauge
+  private let remarks: Gauge
   private var last: Outcome?
+  /// What a plugin that could take a pod says besides: that its addresses run out.
+  private(set) var warnings: [String] = []
 
   /// How often it is tried to find a moment without a pod starting, a second apart.
   static let attemptsMax = 20
   /// A plugin that takes longer is ended.
   static let secondsMax = 60
+  /// Lines that are kept of what a plugin says at once.
+  static let warningsMax = 16
 
   /// - Parameter sandboxes: the ids of all of containerd's, running or not.
   init(
@@ -45,6 +50,10 @@ actor NetworkUpkeep {
       "weft_cni_upkeep_total", "Rounds of CNI GC and STATUS by outcome.", labels: ["outcome"])
     ready = metrics.gauge("weft_cni_ready", "1 when the network's STATUS says that a pod could be attached.")
       .child()
+    remarks = metrics.gauge(
+      "weft_cni_remarks",
+      "Warnings of the network's STATUS although a pod could be attached: addresses that run out."
+    ).child()
   }
 
   /// Rounds until cancelled.
@@ -81,12 +90,22 @@ actor NetworkUpkeep {
         if let reason = try await ask("GC", plugin, input) { return .failed(verb: "GC", reason: reason) }
       }
     }
+    let before = warnings
+    warnings = []
+    defer { noteWarnings(before) }
     for plugin in list.plugins {
       if let reason = try await ask("STATUS", plugin, list.input(plugin)) {
         return .failed(verb: "STATUS", reason: reason)
       }
     }
     return .ready
+  }
+
+  private func noteWarnings(_ before: [String]) {
+    remarks.set(Double(warnings.count))
+    for warning in warnings where !before.contains(warning) {
+      log.warning("network plugin warns", metadata: ["reason": "\(warning)"])
+    }
   }
 
   private func note(_ outcome: Outcome) {
@@ -120,7 +139,13 @@ actor NetworkUpkeep {
     if let netns = settings.netnsPath { words = ["/usr/bin/nsenter", "--net=\(netns)"] + words }
     let environment = ["CNI_COMMAND": verb, "CNI_PATH": settings.cniBinDirectory]
     let (code, output) = try await Subprocess.run(words, environment: environment, seconds: Self.secondsMax)
-    guard code != 0 else { return nil }
+    guard code != 0 else {
+      // A plugin that is content has nothing to say on standard output; standard error is for people.
+      if verb == "STATUS" {
+        warnings += output.split(whereSeparator: \.isNewline).prefix(Self.warningsMax).map(String.init)
+      }
+      return nil
+    }
     guard let answer = try? JSON(parsing: Array(output.utf8)), let message = answer["msg"]?.string else {
       return "\(program) ended with \(code): \(output.prefix(200))"
     }

@@ -129,19 +129,11 @@ extension Defaults {
     }
     if type == "LoadBalancer" { setDefault(&spec, "allocateLoadBalancerNodePorts", true) }
     guard type != "ExternalName" else { return }
-    // Addresses are the server's to give; what follows from them once they are there is told here.
+    // Addresses and families are the server's to give.
     if let address = spec["clusterIP"]?.string, !spec.contains("clusterIPs") {
       spec["clusterIPs"] = [.string(address)]
     }
-    if let addresses = spec["clusterIPs"]?.array, !addresses.isEmpty {
-      setDefault(&spec, "clusterIP", addresses[0])
-      let isHeadless = addresses[0] == "None"
-      if !isHeadless {
-        setDefault(
-          &spec, "ipFamilies", .array(addresses.map { $0.string?.contains(":") == true ? "IPv6" : "IPv4" }))
-        setDefault(&spec, "ipFamilyPolicy", addresses.count > 1 ? "RequireDualStack" : "SingleStack")
-      }
-    }
+    if let first = spec["clusterIPs"]?.array?.first { setDefault(&spec, "clusterIP", first) }
   }
 
   private static func loadBalancerIngress(_ ingress: inout JSONObject) {

@@ -8,36 +8,40 @@ import Synchronization
 
 /// Addresses and ports that one Service holds.
 struct ServiceClaims: Sendable, Equatable {
-  var addresses: Set<UInt32> = []
+  var addresses: Set<IPAddress> = []
   var ports: Set<UInt16> = []
   var isEmpty: Bool { addresses.isEmpty && ports.isEmpty }
 }
 
-/// Gives out addresses of the service range and node ports. Shared by all writers.
+/// Gives out addresses of the service blocks and node ports. Shared by all writers.
 final class ServiceAllocator: Sendable {
   private struct State {
-    var addresses: Set<UInt32> = []
+    var addresses: Set<IPAddress> = []
     var ports: Set<UInt16> = []
-    var nextAddress: UInt32 = 0
+    var nextAddress: [IPFamily: UInt64] = [:]
     var nextPort: UInt16 = 0
   }
-  private let base: UInt32
-  private let length: Int
+  /// One block, or one of each family; a Service that does not say is of the first one's.
+  let blocks: [IPPrefix]
   /// Addresses below this offset are given out only when asked for by name: kubernetes is .1, DNS is .10.
-  private static let dynamicFrom: UInt32 = 256
+  private static let dynamicFrom: UInt64 = 256
+  /// Of a larger block only so many addresses are given without being asked for.
+  private static let addressesMax: UInt64 = 1 << 24
   private static let portRange: ClosedRange<UInt16> = 30_000...32_767
   private let state = Mutex(State())
 
   /// Several servers begin at random places, so that they seldom choose the same.
-  init(base: UInt32, length: Int, isShared: Bool = false) {
-    self.base = base
-    self.length = length
-    if isShared {
-      state.withLock { state in
-        state.nextAddress = .random(in: 0..<(1 << (32 - UInt32(length))))
-        state.nextPort = .random(in: 0..<UInt16(Self.portRange.count))
-      }
+  init(blocks: [IPPrefix], isShared: Bool = false) {
+    self.blocks = blocks
+    guard isShared else { return }
+    state.withLock { state in
+      for block in blocks { state.nextAddress[block.family] = .random(in: 0..<Self.size(block)) }
+      state.nextPort = .random(in: 0..<UInt16(Self.portRange.count))
     }
+  }
+
+  private static func size(_ block: IPPrefix) -> UInt64 {
+    min(addressesMax, 1 << UInt64(min(block.family.width - block.length, 62)))
   }
 
   /// Takes what a stored Service holds.
@@ -67,7 +71,7 @@ final class ServiceAllocator: Sendable {
   static func claims(of service: JSON) -> ServiceClaims {
     var claims = ServiceClaims()
     for address in service.at("spec", "clusterIPs")?.elements ?? [] {
-      if let value = address.string.flatMap(ipv4) { claims.addresses.insert(value) }
+      if let value = address.string.flatMap({ IPAddress($0) }) { claims.addresses.insert(value) }
     }
     for port in service.at("spec", "ports")?.elements ?? [] {
       if let value = port["nodePort"]?.integer, let port = UInt16(exactly: value), port > 0 {
@@ -88,7 +92,7 @@ final class ServiceAllocator: Sendable {
     let held = old.map(Self.claims) ?? ServiceClaims()
     var taken = ServiceClaims()
     do {
-      try admitAddress(kind, &service, old: old, &taken)
+      try admitAddresses(kind, &service, old: old, &taken)
       try admitPorts(kind, &service, old: old, held: held, &taken)
     } catch {
       release(taken)
@@ -100,89 +104,40 @@ final class ServiceAllocator: Sendable {
     return Admitted(taken: taken, dropped: dropped)
   }
 
-  private func admitAddress(
-    _ kind: ResourceKind, _ service: inout JSON, old: JSON?, _ taken: inout ServiceClaims
-  ) throws {
-    let name = service.name
-    if service.at("spec", "type")?.string == "ExternalName" {
-      for field in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
-        service.set(nil, at: "spec", field)
-      }
-      return
-    }
-    let before = old?.at("spec", "clusterIP")?.string ?? ""
-    var wanted = service.at("spec", "clusterIP")?.string ?? ""
-    if wanted.isEmpty { wanted = service.at("spec", "clusterIPs", "0")?.string ?? "" }
-    if wanted.isEmpty, let listed = service.at("spec", "clusterIPs")?[0]?.string { wanted = listed }
-    if wanted.isEmpty { wanted = before }
-    if !before.isEmpty, wanted != before, old?.at("spec", "type")?.string != "ExternalName" {
-      throw Failure.invalid(
-        kind, name, [FieldError.invalid("spec.clusterIPs[0]", JSON([wanted]), "may not change once set")])
-    }
-    if wanted == "None" {
-      service.set("None", at: "spec", "clusterIP")
-      service.set(["None"], at: "spec", "clusterIPs")
-    } else if wanted == before, !before.isEmpty {
-      service.set(JSON(before), at: "spec", "clusterIP")
-      service.set(JSON([before]), at: "spec", "clusterIPs")
-    } else {
-      let address: UInt32
-      if wanted.isEmpty {
-        address = try takeAddress(kind, name)
-      } else {
-        guard let asked = Self.ipv4(wanted) else {
-          throw Failure.invalid(
-            kind, name,
-            [
-              FieldError.invalid(
-                "spec.clusterIPs[0]", JSON(wanted),
-                "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")
-            ])
-        }
-        address = asked
-        try take(address, text: wanted, kind, name)
-      }
-      taken.addresses.insert(address)
-      let text = IPv4Address(bits: address).description
-      service.set(JSON(text), at: "spec", "clusterIP")
-      service.set(JSON([text]), at: "spec", "clusterIPs")
-    }
-    if service.at("spec", "ipFamilies")?.elements.isEmpty ?? true {
-      service.set(["IPv4"], at: "spec", "ipFamilies")
-    }
-    if service.at("spec", "ipFamilyPolicy") == nil {
-      service.set("SingleStack", at: "spec", "ipFamilyPolicy")
-    }
-    if service.at("spec", "internalTrafficPolicy") == nil {
-      service.set("Cluster", at: "spec", "internalTrafficPolicy")
-    }
-  }
-
-  private func take(_ address: UInt32, text: String, _ kind: ResourceKind, _ name: String) throws {
-    let size = UInt32(1) << (32 - UInt32(length))
+  /// Takes an address that was asked for.
+  func take(_ address: IPAddress, _ kind: ResourceKind, _ name: String, _ path: FieldPath) throws {
+    let block = blocks.first { $0.family == address.family }
     let problem: String? = state.withLock { state in
-      if address <= base || address >= base + size - 1 {
-        return "failed to allocate IP \(text): the provided IP is not in the valid range. "
-          + "The range of valid IPs is \(IPv4Address(bits: base))/\(length)"
+      guard let block, block.contains(address), address != block.address,
+        address.family == .v6 || address != block.last
+      else {
+        return "failed to allocate IP \(address): the provided IP is not in the valid range. "
+          + "The range of valid IPs is \(block?.description ?? "empty")"
       }
       if !state.addresses.insert(address).inserted {
-        return "failed to allocate IP \(text): provided IP is already allocated"
+        return "failed to allocate IP \(address): provided IP is already allocated"
       }
       return nil
     }
     if let problem {
-      throw Failure.invalid(kind, name, [FieldError.invalid("spec.clusterIPs", JSON([text]), problem)])
+      throw Failure.invalid(kind, name, [FieldError.invalid(path, JSON(["\(address)"]), problem)])
     }
   }
 
-  private func takeAddress(_ kind: ResourceKind, _ name: String) throws -> UInt32 {
-    let size = UInt32(1) << (32 - UInt32(length))
-    let reserved = min(Self.dynamicFrom, size / 16)
-    let found: UInt32? = state.withLock { state in
+  /// Takes any free address of the family.
+  func takeAddress(_ family: IPFamily) throws -> IPAddress {
+    let found: IPAddress? = state.withLock { state in
+      guard let block = blocks.first(where: { $0.family == family }) else { return nil }
+      let size = Self.size(block)
+      let reserved = min(Self.dynamicFrom, size / 16)
+      // The last address of an IPv4 block is its broadcast address.
       let span = size - 1 - reserved
       for _ in 0..<span {
-        let candidate = base + reserved + state.nextAddress % span
-        state.nextAddress &+= 1
+        let next = state.nextAddress[family, default: 0]
+        state.nextAddress[family] = next &+ 1
+        guard let candidate = block.address(at: reserved + next % span), candidate != block.address else {
+          continue
+        }
         if state.addresses.insert(candidate).inserted { return candidate }
       }
       return nil
@@ -290,6 +245,4 @@ final class ServiceAllocator: Sendable {
     }
     return found
   }
-
-  private static func ipv4(_ text: String) -> UInt32? { IPv4Address(text)?.bits }
 }

@@ -68,14 +68,14 @@ final class ServiceClaimingStore: Store {
 extension ServiceClaims {
   var names: Set<String> {
     Set(
-      addresses.map { "serviceips/\(IPv4Address(bits: $0))" } + ports.map { "servicenodeports/\($0)" })
+      addresses.map { "serviceips/\($0)" } + ports.map { "servicenodeports/\($0)" })
   }
 
   /// What a claim's name stands for.
   init(name: String) {
     let parts = name.split(separator: "/")
     guard parts.count == 2 else { return }
-    if parts[0] == "serviceips", let address = IPv4Address(String(parts[1])) { addresses = [address.bits] }
+    if parts[0] == "serviceips", let address = IPAddress(parts[1]) { addresses = [address] }
     if parts[0] == "servicenodeports", let port = UInt16(parts[1]) { ports = [port] }
   }
 }
