@@ -115,7 +115,8 @@ extension ResourceKind {
       isReset
       ? [:] : ManagedFields.areWellFormed(sent) ? ManagedFields.entries(object) : ManagedFields.entries(old)
     let newSet = ManagedFields.owned(by: object, schema)
-    let changed = ManagedFields.differing(newSet, object, old ?? .object([:]), .object(schema))
+    // Of a new object everything is new.
+    let changed = old.map { ManagedFields.differing(newSet, object, $0, .object(schema)) } ?? newSet
     for (other, entry) in entries {
       // Fields that are gone are nobody's.
       var set = entry.set.intersection(newSet)
@@ -151,12 +152,14 @@ enum ManagedFields {
     "deletionGracePeriodSeconds",
   ]
 
+  private static let unowned = Set(serverFields + ["name", "namespace", "generateName"])
+
   static func owned(by object: JSON, _ schema: Schema) -> FieldSet {
     var object = object
-    for field in serverFields + ["name", "namespace", "generateName"] {
-      object.set(nil, at: "metadata", field)
+    if let metadata = object["metadata"]?.object {
+      let owned = JSONObject(fields: metadata.fields.filter { !unowned.contains($0.key) })
+      object["metadata"] = owned.isEmpty ? nil : .object(owned)
     }
-    if object["metadata"] == [:] { object["metadata"] = nil }
     var set = FieldSet(of: object, schema: schema)
     // Empty containers that normal form writes are nobody's wish.
     for name in ["f:status", "f:spec"] where set.children[name]?.children.isEmpty == true {

@@ -28,27 +28,98 @@ public struct Subresource: Sendable {
   public var verbs: [String]
 }
 
-/// A kind as it is served.
+/// A kind as it is served. A value whose copies share one storage: every request hands its kind on a dozen times.
 public struct ResourceKind: Sendable {
-  public var gvk: GroupVersionKind
-  public var gvr: GroupVersionResource
+  private var storage: Storage
+
+  private final class Storage: @unchecked Sendable {
+    // Changed only while one value alone holds it.
+    var contents: Contents
+    init(_ contents: Contents) { self.contents = contents }
+  }
+
+  private struct Contents {
+    var gvk: GroupVersionKind
+    var gvr: GroupVersionResource
+    var listKind: String
+    var singular: String
+    var shortNames: [String]
+    var categories: [String]
+    var isNamespaced: Bool
+    var verbs: [String]
+    var subresources: [Subresource]
+    var schema: Schema
+    var versions: KindVersions?
+    var storageName: String
+    var custom: CustomKind?
+  }
+
+  private var contents: Contents {
+    get { storage.contents }
+    _modify {
+      if !isKnownUniquelyReferenced(&storage) { storage = Storage(storage.contents) }
+      yield &storage.contents
+    }
+  }
+
+  public var gvk: GroupVersionKind {
+    get { storage.contents.gvk }
+    set { contents.gvk = newValue }
+  }
+  public var gvr: GroupVersionResource {
+    get { storage.contents.gvr }
+    set { contents.gvr = newValue }
+  }
   /// `PodList`; a custom kind may name it otherwise.
-  public var listKind: String
-  public var singular: String
-  public var shortNames: [String]
-  public var categories: [String]
-  public var isNamespaced: Bool
+  public var listKind: String {
+    get { storage.contents.listKind }
+    set { contents.listKind = newValue }
+  }
+  public var singular: String {
+    get { storage.contents.singular }
+    set { contents.singular = newValue }
+  }
+  public var shortNames: [String] {
+    get { storage.contents.shortNames }
+    set { contents.shortNames = newValue }
+  }
+  public var categories: [String] {
+    get { storage.contents.categories }
+    set { contents.categories = newValue }
+  }
+  public var isNamespaced: Bool {
+    get { storage.contents.isNamespaced }
+    set { contents.isNamespaced = newValue }
+  }
   /// In alphabetical order, as discovery lists them.
-  public var verbs: [String]
+  public var verbs: [String] {
+    get { storage.contents.verbs }
+    set { contents.verbs = newValue }
+  }
   /// In alphabetical order.
-  public var subresources: [Subresource]
-  public var schema: Schema
+  public var subresources: [Subresource] {
+    get { storage.contents.subresources }
+    set { contents.subresources = newValue }
+  }
+  public var schema: Schema {
+    get { storage.contents.schema }
+    set { contents.schema = newValue }
+  }
   /// Set when the resource is served in other versions too, or kept as another kind's.
-  public var versions: KindVersions?
+  public var versions: KindVersions? {
+    get { storage.contents.versions }
+    set { contents.versions = newValue }
+  }
   /// The name that its objects are stored under, the same for all versions of a resource.
-  public var storageName: String
+  public var storageName: String {
+    get { storage.contents.storageName }
+    set { contents.storageName = newValue }
+  }
   /// What a CustomResourceDefinition says beyond the schema; nil for built-in kinds.
-  public var custom: CustomKind?
+  public var custom: CustomKind? {
+    get { storage.contents.custom }
+    set { contents.custom = newValue }
+  }
 
   public var group: String { gvk.group }
   public var version: String { gvk.version }
@@ -68,18 +139,13 @@ public struct ResourceKind: Sendable {
     categories: [String] = [], isNamespaced: Bool, verbs: [String] = ResourceKind.allVerbs,
     subresources: [Subresource] = [], schema: Schema
   ) {
-    self.gvk = gvk
-    self.gvr = GroupVersionResource(gvk.group, gvk.version, plural)
-    self.singular = singular ?? gvk.kind.lowercased()
-    self.shortNames = shortNames
-    self.categories = categories
-    self.isNamespaced = isNamespaced
-    self.verbs = verbs
-    self.subresources = subresources
-    self.schema = schema
-    // Two groups may use one plural.
-    storageName = gvk.group.isEmpty ? plural : "\(plural).\(gvk.group)"
-    listKind = gvk.kind + "List"
+    storage = Storage(
+      Contents(
+        gvk: gvk, gvr: GroupVersionResource(gvk.group, gvk.version, plural), listKind: gvk.kind + "List",
+        singular: singular ?? gvk.kind.lowercased(), shortNames: shortNames, categories: categories,
+        isNamespaced: isNamespaced, verbs: verbs, subresources: subresources, schema: schema,
+        // Two groups may use one plural.
+        storageName: gvk.group.isEmpty ? plural : "\(plural).\(gvk.group)"))
   }
 
   public static let allVerbs = [

@@ -54,6 +54,26 @@ extension JSON {
     }
   }
 
+  /// The same; says where in `out` the closing brace of the object under `field` is. Nil when there is no such object, or an
+  /// empty one.
+  public func write(to out: inout [UInt8], endOf field: String) -> Int? {
+    guard case .object(let object) = self else {
+      write(to: &out)
+      return nil
+    }
+    var end: Int?
+    out.append(UInt8(ascii: "{"))
+    for (position, entry) in object.fields.enumerated() {
+      if position > 0 { out.append(UInt8(ascii: ",")) }
+      Self.write(entry.key, to: &out)
+      out.append(UInt8(ascii: ":"))
+      entry.value.write(to: &out)
+      if entry.key == field, case .object(let inner) = entry.value, !inner.isEmpty { end = out.count - 1 }
+    }
+    out.append(UInt8(ascii: "}"))
+    return end
+  }
+
   private func writePretty(to out: inout [UInt8], depth: Int, blanks: Int) {
     func newLine(_ depth: Int) {
       out.append(UInt8(ascii: "\n"))

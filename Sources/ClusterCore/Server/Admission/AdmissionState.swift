@@ -23,10 +23,6 @@ final class AdmissionState: Sendable {
   var core: RESTCore? { reference.withLock { $0.core } }
   func connect(_ core: RESTCore) { reference.withLock { $0.core = core } }
 
-  private func cache(_ resource: GroupVersionResource) -> ObjectCache? {
-    kinds.current[resource].map { caches[$0.storageName] }
-  }
-
   /// The object, from memory; nil too when its kind is not served.
   func object(_ resource: GroupVersionResource, namespace: String = "", name: String) -> CachedObject? {
     guard let kind = kinds.current[resource] else { return nil }
@@ -42,7 +38,13 @@ final class AdmissionState: Sendable {
 
   /// Objects of a namespace, or all of them, in order of their keys.
   func objects(_ resource: GroupVersionResource, namespace: String = "") -> [CachedObject] {
-    guard let kind = kinds.current[resource], let cache = cache(resource) else { return [] }
+    guard let kind = kinds.current[resource] else { return [] }
+    return Self.objects(caches[kind.storageName], kind, namespace)
+  }
+
+  fileprivate static func objects(
+    _ cache: ObjectCache, _ kind: ResourceKind, _ namespace: String
+  ) -> [CachedObject] {
     let snapshot = cache.snapshot
     if snapshot.count == 0 { return [] }
     var found: [CachedObject] = []
@@ -54,4 +56,28 @@ final class AdmissionState: Sendable {
   }
 
   func namespaceLabels(_ name: String) -> [String: String] { object(.namespaces, name: name)?.labels ?? [:] }
+}
+
+/// The objects of one built-in kind, for plugins that every write asks: the way to their cache is looked up once.
+final class AdmissionObjects: Sendable {
+  private let resource: GroupVersionResource
+  private let state: AdmissionState
+  private let found = Mutex<(kind: ResourceKind, cache: ObjectCache)?>(nil)
+
+  init(_ resource: GroupVersionResource, _ state: AdmissionState) {
+    self.resource = resource
+    self.state = state
+  }
+
+  /// Objects of a namespace, or all of them, in order of their keys.
+  func all(namespace: String = "") -> [CachedObject] {
+    let known = found.withLock { found in
+      if found == nil, let kind = state.kinds.current[resource] {
+        found = (kind, state.caches[kind.storageName])
+      }
+      return found
+    }
+    guard let known else { return [] }
+    return AdmissionState.objects(known.cache, known.kind, namespace)
+  }
 }

@@ -107,15 +107,15 @@ extension RESTCore {
   }
 
   /// An object as it is stored: in the storage's version, without a revision.
-  func storedBytes(_ object: JSON, _ kind: ResourceKind) async throws -> [UInt8] {
+  func storedForm(_ object: JSON, _ kind: ResourceKind) async throws -> WrittenForm {
     guard let custom = kind.custom, custom.conversionWebhook != nil, custom.storageVersion != kind.version,
       object.object?.isEmpty == false
-    else { return Self.stored(object, kind).bytes }
+    else { return WrittenForm(Self.stored(object, kind)) }
     let target = "\(kind.group)/\(custom.storageVersion)"
     var converted = try await conversions.convert([object], to: target, kind)
     converted[0] = custom.stored(converted[0])
     converted[0].set(nil, at: "metadata", "resourceVersion")
-    return Self.ordered(converted[0]).bytes
+    return WrittenForm(Self.ordered(converted[0]))
   }
 }
 

@@ -56,19 +56,14 @@ enum Answer {
     if let remaining = page.remaining { metadata["remainingItemCount"] = JSON(remaining) }
     switch form.representation {
     case .full:
-      let head =
+      var head = ByteBuffer()
+      head.writeBytes(
         (["kind": JSON(kind.listKind), "apiVersion": JSON(kind.apiVersion), "metadata": metadata] as JSON)
-        .bytes
-      var out = ByteBuffer()
-      out.reserveCapacity(page.objects.reduce(head.count + 16) { $0 + $1.bytes.readableBytes + 1 })
-      out.writeBytes(head.dropLast())
-      out.writeString(",\"items\":[")
-      for (index, object) in page.objects.enumerated() {
-        if index > 0 { out.writeInteger(UInt8(ascii: ",")) }
-        out.writeImmutableBuffer(object.bytes)
-      }
-      out.writeString("]}\n")
-      return HTTPResponse(200, contentType: form.contentType, .bytes(out))
+          .bytes.dropLast())
+      head.writeString(",\"items\":[")
+      let list = ListBody(head: head, objects: page.objects)
+      let isLarge = list.readableBytes > LargeAnswer.partBytes
+      return HTTPResponse(200, contentType: form.contentType, isLarge ? .list(list) : .bytes(list.whole))
     case .partial:
       let list: JSON = [
         "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
@@ -89,12 +84,13 @@ struct Form: Sendable {
   var contentType = "application/json"
 
   static let json = Form()
+  /// Made as JSON; written as YAML at the end (`HTTPResponse.asYAML`).
+  static let yaml = Form(contentType: "application/yaml")
 
   /// Neither a table nor metadata alone.
   var isFull: Bool { if case .full = representation { true } else { false } }
 
-  /// The first entry that can be served. Answers are JSON whatever else the client takes: every client
-  /// lists it.
+  /// The first entry that can be served: JSON, or YAML for those who name only that. Clients that list protobuf list JSON too.
   static func negotiate(_ request: HTTPRequest) throws -> Form {
     let accept = request.headers["accept"].joined(separator: ",")
     if accept.isEmpty { return .json }
@@ -107,6 +103,7 @@ struct Form: Sendable {
         let sides = part.split(separator: "=", maxSplits: 1)
         if sides.count == 2 { parameters[String(sides[0])] = String(sides[1]) }
       }
+      if type == "application/yaml", parameters["as"] == nil { return .yaml }
       guard ["application/json", "application/*", "*/*"].contains(type) else { continue }
       guard let wanted = parameters["as"] else { return .json }
       guard parameters["g"] == "meta.k8s.io", parameters["v"] == "v1" else { continue }

@@ -18,11 +18,9 @@ enum Bodies {
   ) throws -> Decoded {
     let asked = request.parameter("fieldValidation") ?? ""
     guard asked.isEmpty || FieldValidation(rawValue: asked) != nil else {
-      throw APIStatusError(
-        code: 422, reason: "Invalid",
-        message:
-          "CreateOptions.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: \"\(asked)\": "
-          + "supported values: \"Ignore\", \"Strict\", \"Warn\"")
+      let options = request.method == .PUT ? "UpdateOptions" : "CreateOptions"
+      throw RequestOptions.invalid(
+        options, [.notSupported("fieldValidation", JSON(asked), ["Ignore", "Strict", "Warn"])])
     }
     let validation = FieldValidation(rawValue: asked) ?? .warn
     do throws(DecodeError) {
@@ -82,6 +80,7 @@ enum Bodies {
   {
     var options = DeleteOptions()
     var dryRun = request.parameter("dryRun") == "All"
+    var errors: [FieldError] = []
     options.propagationPolicy = request.parameter("propagationPolicy")
     options.gracePeriodSeconds = request.parameter("gracePeriodSeconds").flatMap { Int($0) }
     if !request.body.isEmpty {
@@ -106,16 +105,25 @@ enum Bodies {
       if let grace = body["gracePeriodSeconds"]?.int { options.gracePeriodSeconds = grace }
       options.uid = body.at("preconditions", "uid")?.string
       options.resourceVersion = body.at("preconditions", "resourceVersion")?.string
-      if body["dryRun"]?.elements.first?.string == "All" { dryRun = true }
+      let dryRuns = (body["dryRun"]?.elements ?? []).map { $0.string ?? $0.text }
+      errors += RequestOptions.dryRun(dryRuns)
+      if !dryRuns.isEmpty { dryRun = true }
+      if body["orphanDependents"]?.bool != nil, options.propagationPolicy != nil {
+        errors.append(
+          .invalid(
+            "propagationPolicy", JSON(options.propagationPolicy ?? ""),
+            "orphanDependents and deletionPropagation cannot be both set"))
+      }
       if body["orphanDependents"]?.bool == true { options.propagationPolicy = "Orphan" }
+      if body["orphanDependents"]?.bool == false { options.propagationPolicy = "Background" }
     }
     if let policy = options.propagationPolicy, !["Orphan", "Foreground", "Background"].contains(policy) {
-      throw APIStatusError(
-        code: 422, reason: "Invalid",
-        message:
-          "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: \"\(policy)\": "
-          + "supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\"")
+      errors.append(
+        FieldError(
+          .notSupported, "propagationPolicy", JSON(policy),
+          "supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""))
     }
+    if !errors.isEmpty { throw RequestOptions.invalid("DeleteOptions", errors) }
     return (options, dryRun)
   }
 }

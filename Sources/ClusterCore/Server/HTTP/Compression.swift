@@ -20,8 +20,9 @@ enum Compression {
 
   /// The response with its body compressed, when the client takes that and it is worth it.
   static func apply(_ response: HTTPResponse, for request: HTTPRequest) -> HTTPResponse {
-    guard case .bytes(let body) = response.body, body.readableBytes >= sizeMin, accepts(request.headers),
-      !response.headers.contains(where: { $0.0 == "content-encoding" }), let packed = gzip(body)
+    guard response.isWhole, accepts(request.headers),
+      !response.headers.contains(where: { $0.0 == "content-encoding" }), let body = response.bytes,
+      body.readableBytes >= sizeMin, let packed = gzip(body)
     else { return response }
     var packedResponse = response
     packedResponse.body = .bytes(packed)

@@ -59,12 +59,29 @@ struct HTTPRequest: Sendable {
 struct HTTPResponse: Sendable {
   enum Body: Sendable {
     case bytes(ByteBuffer)
+    /// A list of many bytes, sent as the connection takes it.
+    case list(ListBody)
     /// Sent as chunks until the stream ends; the closure attaches it to the connection.
     case stream(@Sendable (StreamWriter) -> Void)
     /// Sent as another connection brings it. The closure is called on the event loop, after the head went out.
     case relay(@Sendable (BodyWriter) -> Void)
     /// Status 101: after the head the connection is the closure's. Called on the event loop.
     case upgrade(@Sendable (ByteLink) -> Void)
+  }
+  /// Whether the answer is there, not a stream of what is to come.
+  var isWhole: Bool {
+    switch body {
+    case .bytes, .list: true
+    default: false
+    }
+  }
+  /// The body of an answer that ends by itself.
+  var bytes: ByteBuffer? {
+    switch body {
+    case .bytes(let bytes): bytes
+    case .list(let list): list.whole
+    default: nil
+    }
   }
   var status: HTTPResponseStatus
   /// Empty: whatever `headers` say.

@@ -1,7 +1,7 @@
 // One HTTP/1.1 connection, or one HTTP/2 stream: gathers a request, has it answered, writes the answer.
 //
-// Everything here runs on the connection's event loop. A short answer is one task; a watch is no task at
-// all: its writer is filled by the watch cache and drained here.
+// Everything here runs on the connection's event loop. An answer is one task, which stays on the loop when it is short
+// (`LoopExecutor`); a watch is no task at all: its writer is filled by the watch cache and drained here.
 
 import ClusterStreams
 import NIOCore
@@ -43,13 +43,16 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler, @uncheck
   private let isPassedOn: @Sendable ([String]) -> Bool
   /// Of this connection's event loop.
   private let drain: StreamDrain
+  private let executor: LoopExecutor
 
   init(
     respond: @escaping Responder, peer: Peer, timer: HeadTimer, bodyLimit: TimeAmount, drain: StreamDrain,
+    executor: LoopExecutor,
     isPassedOn: @escaping @Sendable ([String]) -> Bool = { _ in false }
   ) {
     self.respond = respond
     self.drain = drain
+    self.executor = executor
     self.isPassedOn = isPassedOn
     self.peer = peer
     self.timer = timer
@@ -137,6 +140,18 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler, @uncheck
       headers: head.headers, body: body, identity: .anonymous, peer: peer,
       remoteAddress: channel.remoteAddress?.ipAddress ?? "", uri: head.uri)
     let loop = context.eventLoop
+    if request.isShort {
+      // On the loop from beginning to end.
+      Task.immediate(executorPreference: executor) { [respond] in
+        let response = await respond(request)
+        if loop.inEventLoop {
+          self.write(response, to: head, channel)
+        } else {
+          loop.execute { self.write(response, to: head, channel) }
+        }
+      }
+      return
+    }
     Task { [respond] in
       let response = await respond(request)
       loop.execute { self.write(response, to: head, channel) }
@@ -230,6 +245,14 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler, @uncheck
       }
       if !isHead, bytes.readableBytes > 0 { send(.body(.byteBuffer(bytes)), channel) }
       finish(Ending(head), channel, isLast: isLast)
+    case .list(let list):
+      headers.add(name: "content-length", value: String(list.readableBytes))
+      if isLast { headers.add(name: "connection", value: "close") }
+      send(.head(HTTPResponseHead(version: head.version, status: response.status, headers: headers)), channel)
+      if isHead { return finish(Ending(head), channel, isLast: isLast) }
+      large = LargeAnswer(list)
+      (streamed, largeIsLast) = (Ending(head), isLast)
+      writeLarge(channel)
     case .stream(let attach):
       if head.version.major == 1 { headers.add(name: "transfer-encoding", value: "chunked") }
       send(.head(HTTPResponseHead(version: head.version, status: response.status, headers: headers)), channel)
@@ -260,8 +283,10 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler, @uncheck
     isBusy = false
     if answered.isHTTP1, waiting.isEmpty, self.head == nil { timer.answered() }
     let keepsAlive = !answered.isHTTP1 || (answered.isKeepAlive && !isLast)
-    channel.writeAndFlush(HTTPServerResponsePart.end(nil)).whenComplete { _ in
-      if !keepsAlive { channel.close(promise: nil) }
+    if keepsAlive {
+      channel.writeAndFlush(HTTPServerResponsePart.end(nil), promise: nil)
+    } else {
+      channel.writeAndFlush(HTTPServerResponsePart.end(nil)).whenComplete { _ in channel.close(promise: nil) }
     }
     guard keepsAlive, !waiting.isEmpty else { return }
     let next = waiting.removeFirst()

@@ -53,6 +53,7 @@ final class HTTPListener: Sendable {
     let context = try NIOSSLContext(configuration: tls)
     let connections = Connections()
     let drains = StreamDrains(group)
+    let executors = LoopExecutors(group)
     let http2 = Self.http2
 
     let bootstrap = ServerBootstrap(group: group)
@@ -88,7 +89,8 @@ final class HTTPListener: Sendable {
                     try stream.pipeline.syncOperations.addHandler(
                       HTTPHandler(
                         respond: respond, peer: peer, timer: timer, bodyLimit: bodyLimit,
-                        drain: drains[stream.eventLoop], isPassedOn: isPassedOn)
+                        drain: drains[stream.eventLoop], executor: executors[stream.eventLoop],
+                        isPassedOn: isPassedOn)
                     )
                   }
                 }
@@ -100,7 +102,8 @@ final class HTTPListener: Sendable {
                 try channel.pipeline.syncOperations.addHandler(
                   HTTPHandler(
                     respond: respond, peer: peer, timer: timer, bodyLimit: bodyLimit,
-                    drain: drains[channel.eventLoop], isPassedOn: isPassedOn))
+                    drain: drains[channel.eventLoop], executor: executors[channel.eventLoop],
+                    isPassedOn: isPassedOn))
               }
             })
         }

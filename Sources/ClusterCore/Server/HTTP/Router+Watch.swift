@@ -14,6 +14,8 @@ extension Router {
   func watch(
     _ kind: ResourceKind, _ namespace: String, _ options: ListOptions, _ form: Form, _ request: HTTPRequest
   ) async throws -> HTTPResponse {
+    // Events of a stream have no end that YAML knows.
+    if form.contentType == Form.yaml.contentType { throw Failure.notAcceptable }
     let asked = options.resourceVersion ?? ""
     if request.parameter("sendInitialEvents") != nil {
       guard options.resourceVersionMatch == "NotOlderThan" else {

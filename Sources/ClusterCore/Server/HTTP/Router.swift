@@ -21,10 +21,7 @@ final class Router: Sendable {
   let audit: Audit?
   /// What other servers answer.
   let remotes: RemoteAPIs?
-  private let requests = Metrics.shared.counter(
-    "apiserver_request_total", "Requests by verb, resource and code.", labels: ["verb", "resource", "code"])
-  private let durations = Metrics.shared.histogram(
-    "apiserver_request_duration_seconds", "Time to answer, watches excepted.", labels: ["verb", "resource"])
+  private let meters = RequestMeters()
 
   init(
     core: RESTCore, documents: Documents, nodes: NodeConnections?, access: Access,
@@ -41,17 +38,20 @@ final class Router: Sendable {
     self.nodes = nodes
   }
 
-  func respond(_ request: HTTPRequest) async -> HTTPResponse {
+  func respond(_ received: HTTPRequest) async -> HTTPResponse {
     let start = ContinuousClock.now
-    let response = await recorded(request)
+    let request = received.withoutWatchPrefix
+    var response = await recorded(request)
+    if request.wantsIndented { response = response.indented }
+    response = response.asYAML
     let verb = request.method.rawValue
     // Only names that are served: a stranger must not fill the table of metrics.
     let resource =
       Target(request.path).flatMap {
         core.registry[GroupVersionResource($0.group, $0.version, $0.resource)]?.plural
       } ?? ""
-    requests.child(verb, resource, String(response.status.code)).increment()
-    if case .bytes = response.body { durations.child(verb, resource).observe(ContinuousClock.now - start) }
+    meters.requests(verb, resource, response.status.code).increment()
+    if response.isWhole { meters.durations(verb, resource).observe(ContinuousClock.now - start) }
     return Compression.apply(response, for: request)
   }
 
@@ -101,6 +101,7 @@ final class Router: Sendable {
   private func serve(_ request: HTTPRequest, _ target: Target) async throws -> HTTPResponse {
     let kind = try core.kind(GroupVersionResource(target.group, target.version, target.resource))
     if !target.namespace.isEmpty, !kind.isNamespaced { throw Failure.notServed }
+    try RequestOptions.check(request)
     if let subresource = target.subresource {
       guard let name = target.name, kind.subresource(subresource) != nil else { throw Failure.notServed }
       return try await serve(request, kind, target.namespace, name, subresource)
@@ -114,6 +115,10 @@ final class Router: Sendable {
       return try await serveObject(request, kind, target.namespace, name, part: .main)
     }
     if !kind.isStored, request.method != .POST { throw Failure.methodNotAllowed }
+    // What belongs into a namespace is written there; across all of them it is read only.
+    if kind.isNamespaced, target.namespace.isEmpty, request.method == .POST || request.method == .DELETE {
+      throw Failure.methodNotAllowed
+    }
     switch request.method {
     case .GET, .HEAD:
       let options = try ListOptions(request)

@@ -69,10 +69,7 @@ enum Failure {
 
   /// Options that contradict each other, such as `sendInitialEvents` without its match.
   static func invalidOptions(_ errors: [FieldError]) -> APIStatusError {
-    APIStatusError(
-      code: 422, reason: "Invalid",
-      message: "ListOptions.meta.k8s.io \"\" is invalid: " + FieldError.summary(errors),
-      details: ["group": "meta.k8s.io", "kind": "ListOptions", "causes": .array(errors.map(\.cause))])
+    RequestOptions.invalid("ListOptions", errors)
   }
 
   static func forbidden(_ kind: ResourceKind, _ name: String, _ why: String, cause: JSON? = nil)
@@ -129,7 +126,7 @@ enum Failure {
 
   static let notAcceptable = APIStatusError(
     code: 406, reason: "NotAcceptable",
-    message: "only the following media types are accepted: application/json")
+    message: "only the following media types are accepted: application/json, application/yaml")
 
   static func expired(_ message: String, continueToken: String? = nil) -> APIStatusError {
     APIStatusError(code: 410, reason: "Expired", message: message)

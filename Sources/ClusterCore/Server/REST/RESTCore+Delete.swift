@@ -43,7 +43,8 @@ extension RESTCore {
         request.finish()
       }
       let object = planDeletion(kind, current.tree, options)
-      let bytes = dryRun ? [] : try await storedBytes(object ?? [:], kind)
+      var bytes: [UInt8] = []
+      if let object, !dryRun { bytes = try await storedForm(object, kind).bytes }
       do throws(StoreError) {
         guard let object else {
           if dryRun { return .gone(current) }

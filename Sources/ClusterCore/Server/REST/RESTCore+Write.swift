@@ -146,15 +146,18 @@ extension RESTCore {
           object: CachedObject(key: key, revision: caches.revision, tree: object), isNew: true,
           warnings: request.warnings)
       }
-      let bytes = try await storedBytes(object, kind)
+      let form = try await storedForm(object, kind)
+      let cache = cache(kind)
+      cache.expect(form, key)
       do throws(StoreError) {
-        let revision = try await store.create(key, bytes)
+        let revision = try await store.create(key, form.bytes)
         request.finish()
         await settle(kind, revision)
         return Written(
-          object: CachedObject(key: key, revision: revision, tree: object), isNew: true,
+          object: Self.served(form, object, kind, key, revision), isNew: true,
           warnings: request.warnings + kind.writeWarnings(object))
       } catch {
+        cache.forget(form, key)
         switch error {
         case .exists: throw Failure.alreadyExists(kind, name)
         case .claimed(let claim, _): throw ClaimTaken(name: claim)
@@ -170,9 +173,10 @@ extension RESTCore {
   /// Plugins may not change who an object is, nor its status.
   private static func keepingIdentity(_ kind: ResourceKind, _ admitted: JSON, _ before: JSON) -> JSON {
     var object = admitted
-    for field in ["name", "namespace", "uid", "creationTimestamp", "generation"] {
-      let value = before.at("metadata", field)
-      if object.at("metadata", field) != value { object.set(value, at: "metadata", field) }
+    let (was, now) = (before.metadata, admitted.metadata)
+    for field in ["name", "namespace", "uid", "creationTimestamp", "generation"]
+    where now[field] != was[field] {
+      object.set(was[field], at: "metadata", field)
     }
     guard kind.hasStatus, !kind.keepsStatusOnCreate else { return object }
     object["status"] = before["status"]
@@ -280,8 +284,8 @@ extension RESTCore {
         request.rollBack()
         return Written(object: current, warnings: warnings)
       }
-      let bytes: [UInt8]
-      do { bytes = try await storedBytes(object, kind) } catch {
+      let form: WrittenForm
+      do { form = try await storedForm(object, kind) } catch {
         request.rollBack()
         throw error
       }
@@ -294,14 +298,16 @@ extension RESTCore {
           await settle(kind, revision)
           return Written(object: CachedObject(key: key, revision: revision, tree: object), warnings: warnings)
         }
-        let revision = try await store.update(key, bytes, expecting: current.revision)
+        cache(kind).expect(form, key)
+        let revision = try await store.update(key, form.bytes, expecting: current.revision)
         request.finish()
         await settle(kind, revision)
         let more = part == .main ? kind.writeWarnings(object) : []
         return Written(
-          object: CachedObject(key: key, revision: revision, tree: object), warnings: warnings + more)
+          object: Self.served(form, object, kind, key, revision), warnings: warnings + more)
       } catch {
         request.rollBack()
+        cache(kind).forget(form, key)
         switch error {
         case .conflict(let stored):
           if !wanted.resourceVersion.isEmpty { throw Failure.conflict(kind, name) }
@@ -418,6 +424,15 @@ extension RESTCore {
 
   // MARK: Form
 
+  /// What is answered: the object as it was written. What is stored is what is served, for most kinds; then the watch cache
+  /// shows the very same.
+  private static func served(
+    _ form: WrittenForm, _ object: JSON, _ kind: ResourceKind, _ key: String, _ revision: Revision
+  ) -> CachedObject {
+    kind.isStoredAsServed && kind.custom == nil
+      ? form.cached(key, revision) : CachedObject(key: key, revision: revision, tree: object)
+  }
+
   /// Stored objects are of the storage's version and carry no revision: it is the change that stored them.
   static func stored(_ object: JSON, _ kind: ResourceKind) -> JSON {
     var object = kind.stored(object)
@@ -437,15 +452,21 @@ extension RESTCore {
   /// A random UUID, RFC 9562 version 4.
   static func uid() -> String {
     var generator = SystemRandomNumberGenerator()
-    var words = [generator.next(), generator.next()] as [UInt64]
-    words[0] = words[0] & ~0xf000 | 0x4000
-    words[1] = words[1] & ~(3 << 62) | 1 << 63
-    let digits = words.map { word in
-      let text = String(word, radix: 16)
-      return String(repeating: "0", count: 16 - text.count) + text
-    }.joined()
-    let bytes = Array(digits.utf8)
-    let parts = [0..<8, 8..<12, 12..<16, 16..<20, 20..<32]
-    return parts.map { String(decoding: bytes[$0], as: UTF8.self) }.joined(separator: "-")
+    let high = generator.next() & ~0xf000 | 0x4000
+    let low = generator.next() & ~(3 << 62) | 1 << 63
+    return String(unsafeUninitializedCapacity: 36) { text in
+      var position = 0
+      for digit in 0..<32 {
+        if digit == 8 || digit == 12 || digit == 16 || digit == 20 {
+          text[position] = UInt8(ascii: "-")
+          position += 1
+        }
+        let word = digit < 16 ? high : low
+        let value = UInt8(truncatingIfNeeded: word >> UInt64(60 - 4 * (digit & 15))) & 0xf
+        text[position] = value < 10 ? 48 + value : 87 + value
+        position += 1
+      }
+      return position
+    }
   }
 }

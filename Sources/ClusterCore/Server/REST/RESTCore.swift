@@ -115,6 +115,7 @@ final class RESTCore: Sendable {
 
   func list(_ kind: ResourceKind, namespace: String, options: ListOptions) async throws -> Page {
     let filter = try filter(kind, namespace: namespace, options)
+    try RequestOptions.checkVersion(options)
     let limit = options.limit ?? 0
     if limit < 0 { throw Failure.badRequest("limit must not be negative") }
     let prefix = Self.prefix(kind, namespace: namespace)

@@ -37,6 +37,19 @@ final class CachedObject: Sendable {
     labels = tree.labels
   }
 
+  /// What was serialized already.
+  init(key: String, revision: Revision, form: WrittenForm) {
+    var tree = form.tree
+    tree.set(JSON(String(revision)), at: "metadata", "resourceVersion")
+    self.key = key
+    self.revision = revision
+    self.tree = tree
+    bytes = form.bytes(revision) ?? ByteBuffer(bytes: tree.bytes)
+    name = tree.name
+    namespace = tree.namespace
+    labels = tree.labels
+  }
+
   /// Nil when the stored bytes are no JSON, which only damage outside of this process can cause.
   convenience init?(_ stored: StoredValue, reading: (JSON) -> JSON = { $0 }) {
     guard let tree = try? JSON(parsing: stored.value) else { return nil }

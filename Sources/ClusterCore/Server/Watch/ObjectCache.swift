@@ -34,6 +34,13 @@ final class ObjectCache: Sendable {
   /// What stored objects go through when they are read: custom resources are pruned and get their defaults.
   private let reading = Mutex<(@Sendable (JSON) -> JSON)?>(nil)
 
+  private let expected = Mutex(ExpectedForms())
+
+  /// Told before an object is written, so that its bytes need not be parsed when they come back.
+  func expect(_ form: WrittenForm, _ key: String) { expected.withLock { $0.expect(form, key) } }
+  /// The write failed.
+  func forget(_ form: WrittenForm, _ key: String) { expected.withLock { $0.forget(form, key) } }
+
   var count: Int { state.withLock { $0.objects.count } }
   var watchCount: Int {
     state.withLock { state in
@@ -81,15 +88,8 @@ final class ObjectCache: Sendable {
 
   func apply(_ events: [StoreEvent]) {
     // Trees and bytes are made before the lock is taken.
-    let reading = self.reading.withLock { $0 } ?? { $0 }
-    let made = events.map { event in
-      event.kind == .delete
-        ? nil
-        : CachedObject(
-          StoredValue(
-            key: event.key, value: event.value, createRevision: event.createRevision,
-            revision: event.revision), reading: reading)
-    }
+    let reading = self.reading.withLock { $0 }
+    let made = events.map { self.made($0, reading) }
     state.withLock { state in
       var changes: [CacheEvent] = []
       for (event, object) in zip(events, made) {
@@ -115,6 +115,18 @@ final class ObjectCache: Sendable {
       for subscriber in state.subscribers.values { subscriber.offer(changes, shared: shared) }
       for audience in state.audiences.values { audience.offer(changes, shared: shared) }
     }
+  }
+
+  private func made(_ event: StoreEvent, _ reading: (@Sendable (JSON) -> JSON)?) -> CachedObject? {
+    if event.kind == .delete { return nil }
+    if let form = expected.withLock({ $0.take(event.key, event.value) }) {
+      guard let reading else { return form.cached(event.key, event.revision) }
+      return CachedObject(key: event.key, revision: event.revision, tree: reading(form.tree))
+    }
+    return CachedObject(
+      StoredValue(
+        key: event.key, value: event.value, createRevision: event.createRevision, revision: event.revision),
+      reading: reading ?? { $0 })
   }
 
   subscript(_ key: String) -> CachedObject? { state.withLock { $0.objects[key] } }

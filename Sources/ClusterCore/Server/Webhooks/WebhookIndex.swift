@@ -19,17 +19,15 @@ final class WebhookIndex: Sendable {
     var webhooks: [Webhook] = []
   }
   private let compiled = Mutex(Compiled())
-  private let resource: GroupVersionResource
-  private let state: AdmissionState
+  private let configurations: AdmissionObjects
 
   init(_ resource: GroupVersionResource, _ state: AdmissionState) {
-    self.resource = resource
-    self.state = state
+    configurations = AdmissionObjects(resource, state)
   }
 
   /// The webhooks now. Without configurations one look into a cache; else a comparison of their revisions.
   var webhooks: [Webhook] {
-    let objects = state.objects(resource)
+    let objects = configurations.all()
     if objects.isEmpty { return [] }
     let revisions = objects.map(\.revision)
     if let known = compiled.withLock({ $0.revisions == revisions ? $0.webhooks : nil }) { return known }

@@ -9,27 +9,34 @@ public struct RequestTarget: Sendable {
 
   /// Nil when the percent-encoding is broken, or is no UTF-8.
   public init?(_ target: String) {
-    let parts = target.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
+    let bytes = target.utf8
+    let question = bytes.firstIndex(of: UInt8(ascii: "?"))
+    let raw = bytes[..<(question ?? bytes.endIndex)]
     path = []
-    for part in parts[0].split(separator: "/") {
+    path.reserveCapacity(8)
+    for part in raw.split(separator: UInt8(ascii: "/")) {
       guard let decoded = Self.decode(part, plusIsBlank: false) else { return nil }
       path.append(decoded)
     }
     query = []
-    rawPath = String(parts[0])
-    guard parts.count > 1 else { return }
-    for pair in parts[1].split(separator: "&") {
-      let sides = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+    rawPath = question == nil ? target : String(Substring(raw))
+    guard let question else { return }
+    for pair in bytes[bytes.index(after: question)...].split(separator: UInt8(ascii: "&")) {
+      let sides = pair.split(separator: UInt8(ascii: "="), maxSplits: 1, omittingEmptySubsequences: false)
       guard let name = Self.decode(sides[0], plusIsBlank: true),
-        let value = Self.decode(sides.count > 1 ? sides[1] : "", plusIsBlank: true)
+        let value = Self.decode(sides.count > 1 ? sides[1] : pair[pair.endIndex...], plusIsBlank: true)
       else { return nil }
       query.append((name, value))
     }
   }
 
-  private static func decode(_ text: Substring, plusIsBlank: Bool) -> String? {
+  private static func decode(_ text: Substring.UTF8View, plusIsBlank: Bool) -> String? {
+    // Nearly every segment says what it means.
+    if !text.contains(where: { $0 == UInt8(ascii: "%") || (plusIsBlank && $0 == UInt8(ascii: "+")) }) {
+      return String(Substring(text))
+    }
     var out: [UInt8] = []
-    var bytes = text.utf8.makeIterator()
+    var bytes = text.makeIterator()
     func digit(_ byte: UInt8?) -> UInt8? {
       switch byte {
       case .some(let byte) where byte >= 48 && byte <= 57: byte - 48

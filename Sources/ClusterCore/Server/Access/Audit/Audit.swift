@@ -67,6 +67,12 @@ final class Audit: Sendable {
     switch response.body {
     case .bytes(let bytes):
       send(event.tree(.responseComplete, response: (code, Self.object(response, bytes, event.decision))))
+    case .list(let list):
+      let isRecorded = event.decision.level == .requestResponse
+      send(
+        event.tree(
+          .responseComplete,
+          response: (code, isRecorded ? Self.object(response, list.whole, event.decision) : nil)))
     case .stream(let attach):
       send(event.tree(.responseStarted, response: (code, nil)))
       response.body = .stream { writer in

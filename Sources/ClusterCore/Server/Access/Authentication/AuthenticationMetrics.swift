@@ -11,11 +11,23 @@ struct AuthenticationMetrics: Sendable {
   private let users = Metrics.shared.counter(
     "authenticated_user_requests", "Authenticated requests by user.", labels: ["username"])
 
+  // Held: counting takes no lock.
+  private let byResult: [(attempts: Counter, durations: Histogram)]
+  private let others: Counter
+
+  init() {
+    let (attempts, durations) = (attempts, durations)
+    byResult = ["success", "error", "failure"].map { (attempts.child($0), durations.child($0)) }
+    others = users.child("other")
+  }
+
   func note(_ identity: Identity?, failed: Bool, _ duration: Duration) {
-    let result = identity != nil ? "success" : failed ? "error" : "failure"
-    attempts.child(result).increment()
-    durations.child(result).observe(duration)
-    if let identity { users.child(Self.compressed(identity.user)).increment() }
+    let result = byResult[identity != nil ? 0 : failed ? 1 : 2]
+    result.attempts.increment()
+    result.durations.observe(duration)
+    guard let identity else { return }
+    let name = Self.compressed(identity.user)
+    (name == "other" ? others : users.child(name)).increment()
   }
 
   private static let known: Set<String> = [

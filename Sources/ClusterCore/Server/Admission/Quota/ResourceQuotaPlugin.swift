@@ -10,9 +10,11 @@ struct ResourceQuotaPlugin: AdmissionPlugin {
   let interest = AdmissionInterest.validating(nil, [.create, .update], subresources: ["", "resize"])
   let state: AdmissionState
   let ledger: QuotaLedger
+  private let quotas: AdmissionObjects
 
   init(state: AdmissionState) {
     self.state = state
+    quotas = AdmissionObjects(.resourceQuotas, state)
     ledger = QuotaLedger(state: state)
   }
 
@@ -23,7 +25,7 @@ struct ResourceQuotaPlugin: AdmissionPlugin {
     if kind.group.isEmpty, kind.plural == "resourcequotas", request.operation == .update { return }
     // The server's own objects are counted, never refused: without them nothing would work.
     if request.identity == .system { return }
-    let quotas = state.objects(.resourceQuotas, namespace: request.namespace)
+    let quotas = quotas.all(namespace: request.namespace)
     if quotas.isEmpty { return }
     let now = Timestamp.now().seconds
     let usage = QuotaUsage.usage(of: object, kind.gvr, now: now)
