@@ -61,7 +61,11 @@ extension DNSWorker {
     _ nanoseconds: UInt64,
     _ head: borrowing QueryHead, _ packet: RawSpan
   ) {
-    if let sender = block.dnstap { copy(reply, count, sender, peer, isTCP: isTCP, nanoseconds, packet) }
+    if let sender = block.dnstap, let question = head.question(packet) {
+      var query = Message(query: question.name, question.type, id: head.id)
+      query.flags = head.flags & (Header.recursionDesired | Header.checkingDisabled)
+      copy(reply, count, sender, peer, isTCP: isTCP, nanoseconds, query.encoded)
+    }
     let code = reply.code
     let kind: LogRule.Class =
       code == .nameError || (code == .noError && reply.answers == 0)
@@ -86,22 +90,21 @@ extension DNSWorker {
     logger.query(line)
   }
 
-  /// Query and reply for dnstap.
+  /// Query and reply for dnstap. Of the query only what was asked: its other records are gone by now.
   private func copy(
     _ reply: Reply, _ count: Int, _ sender: DnstapSender, _ peer: SocketAddress, isTCP: Bool,
     _ nanoseconds: UInt64,
-    _ packet: RawSpan
+    _ query: [UInt8]
   ) {
     guard let client = peer.endpoint else { return }
     var clock = timespec()
     clock_gettime(CLOCK_REALTIME, &clock)
     let now = UInt64(clock.tv_sec) * 1_000_000_000 + UInt64(clock.tv_nsec)
-    let query = packet.withUnsafeBytes { Array($0) }
     let answer = Array(UnsafeRawBufferPointer(start: reply.base, count: count))
     sender.send(
       DnstapMessage(
         isReply: false, client: client, server: nil, isTCP: isTCP, time: now &- nanoseconds,
-        bytes: Array(query.prefix(DNSLimits.messageBytesMax))))
+        bytes: query))
     sender.send(
       DnstapMessage(isReply: true, client: client, server: nil, isTCP: isTCP, time: now, bytes: answer))
   }
