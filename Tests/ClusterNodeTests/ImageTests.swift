@@ -70,6 +70,33 @@ import Testing
   }
 }
 
+@Suite struct NonRootTests {
+  private func refusal(_ container: JSON, pod: JSON = [:], user: String = "", uid: Int64? = nil) -> String? {
+    var image = CRI.Image()
+    image.username = user
+    if let uid { image.uid.value = uid }
+    let spec = PodSpec([
+      "metadata": ["name": "p", "namespace": "d", "uid": "u"],
+      "spec": ["securityContext": pod, "containers": [["name": "c", "securityContext": container]]],
+    ])
+    return planNonRootRefusal(spec.containers[0], spec, image)
+  }
+
+  @Test func `who may not be root is not, by whichever of the three says the user`() {
+    #expect(refusal([:], uid: 0) == nil && refusal(["runAsNonRoot": true], uid: 1000) == nil)
+    #expect(
+      refusal(["runAsNonRoot": true], uid: 0)
+        == "container has runAsNonRoot and image will run as root (pod: \"p_d(u)\", container: c)")
+    #expect(refusal([:], pod: ["runAsNonRoot": true]) != nil)
+    #expect(refusal([:], pod: ["runAsNonRoot": true, "runAsUser": 5], uid: 0) == nil)
+    #expect(
+      refusal(["runAsNonRoot": true, "runAsUser": 0])
+        == "container's runAsUser breaks non-root policy (pod: \"p_d(u)\", container: c)")
+    #expect(refusal(["runAsNonRoot": false], pod: ["runAsNonRoot": true], uid: 0) == nil)
+    #expect(refusal(["runAsNonRoot": true], user: "www")?.contains("non-numeric user (www)") == true)
+  }
+}
+
 @Suite struct ImageCollectionTests {
   private let now: Int64 = 10_000 * 1_000_000_000
   private func image(_ id: String, _ bytes: UInt64, used: Int64 = 0, isInUse: Bool = false) -> StoredImage {

@@ -42,7 +42,8 @@ import Testing
         container(
           "main", "echo the reason; exit 3", extra: ["terminationMessagePolicy": "FallbackToLogsOnError"])
       ], extra: ["restartPolicy": "Never"])
-    for pod in [busy, filler, large, failing] { cluster.apply(pod) }
+    let absent = node.pod("absent", [container("main", "true", extra: ["image": "127.0.0.1:1/none:1"])])
+    for pod in [busy, filler, large, failing, absent] { cluster.apply(pod) }
 
     // Too large for any node: refused, visibly.
     try #require(await eventually { cluster.status(large.uid)["phase"]?.string == "Failed" })
@@ -56,6 +57,21 @@ import Testing
     #expect(
       cluster.status(failing.uid)["containerStatuses"]?[0]?.at("state", "terminated", "message")
         == "the reason\n")
+
+    // An image nobody gives: tried, then waited for, both visibly.
+    try #require(
+      await eventually(.seconds(60)) {
+        let waiting = cluster.status(absent.uid)["containerStatuses"]?[0]?.at("state", "waiting")
+        return waiting?["reason"] == "ImagePullBackOff"
+          && waiting?["message"]?.string?.hasPrefix(
+            "Back-off pulling image \"127.0.0.1:1/none:1\": ErrImagePull: ") == true
+      }, "\(cluster.status(absent.uid).prettyText)")
+    let told = cluster.events.map(\.message)
+    for message in [
+      "Pulling image \"127.0.0.1:1/none:1\"", "Error: ErrImagePull",
+      "Back-off pulling image \"127.0.0.1:1/none:1\"",
+      "Error: ImagePullBackOff",
+    ] { #expect(told.contains(message), "\(told)") }
 
     // Usage: the pod and its container, processor and memory.
     try #require(await eventually { cluster.status(busy.uid)["phase"]?.string == "Running" })

@@ -13,7 +13,7 @@ private var sample: NodeUsage {
   usage.bootedAt = 1_699_999_000 * second
   usage.cpu = CPUUsage(coreNanoseconds: 5_000_000_000, nanoCores: 250_000_000)
   usage.memory = MemoryUsage(usage: 1000, workingSet: 900, available: 3000)
-  usage.disk = FilesystemUsage(capacity: 10_000, available: 4000, inodes: 100, inodesFree: 60)
+  usage.disk = FilesystemUsage(capacity: 10_000, available: 4000, free: 4000, inodes: 100, inodesFree: 60)
   usage.imageDisk = usage.disk
   var group = CgroupUsage()
   group.cpu = CPUUsage(coreNanoseconds: 2_500_000_000, nanoCores: 100_000_000)

@@ -30,7 +30,8 @@ actor ImageStore {
     var imageID: String
     /// Nil when it was here already.
     var pullDuration: Duration?
-    var bytes: UInt64 = 0
+    /// As the runtime knows it; nil when it could not be asked.
+    var image: CRI.Image?
   }
 
   /// The image of a container, pulled when its policy says so. Throws `Refusal`.
@@ -45,7 +46,9 @@ actor ImageStore {
         message: "Failed to apply default image tag \"\(reference)\": couldn't parse image name "
           + "\"\(reference)\": invalid reference format")
     }
-    if policy != "Always", let image = try await cri.image(reference) { return Ready(imageID: image.id) }
+    if policy != "Always", let image = try await cri.image(reference) {
+      return Ready(imageID: image.id, image: image)
+    }
     if policy == "Never" {
       throw Refusal(
         reason: "ErrImageNeverPull",
@@ -62,8 +65,8 @@ actor ImageStore {
       await onPull()
       let id = try await pull(reference, await logins(), sandbox)
       failures[reference] = nil
-      let size = try? await cri.image(reference)?.size
-      return Ready(imageID: id, pullDuration: ContinuousClock.now - start, bytes: size ?? 0)
+      let image = try? await cri.image(reference)
+      return Ready(imageID: id, pullDuration: ContinuousClock.now - start, image: image)
     } catch {
       if error is CancellationError { throw error }
       let delay = min((failures[reference]?.delay ?? .seconds(5)) * 2, .seconds(300))

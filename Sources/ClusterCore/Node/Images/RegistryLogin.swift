@@ -87,6 +87,26 @@ private func matchesPart(_ pattern: Substring, _ text: Substring) -> Bool {
   return text.count >= before.count + after.count && text.hasPrefix(before) && text.hasSuffix(after)
 }
 
+/// Why a container that may not be root would be; nil when it is not, or may. Pure.
+func planNonRootRefusal(_ container: ContainerSpec, _ spec: PodSpec, _ image: CRI.Image?) -> String? {
+  let own = container.tree["securityContext"]
+  let pod = spec.pod.at("spec", "securityContext")
+  guard (own?["runAsNonRoot"] ?? pod?["runAsNonRoot"])?.bool == true else { return nil }
+  let words =
+    "(pod: \"\(spec.pod.name)_\(spec.pod.namespace)(\(spec.pod.uid))\", container: \(container.name))"
+  if let user = (own?["runAsUser"] ?? pod?["runAsUser"])?.integer {
+    return user == 0 ? "container's runAsUser breaks non-root policy \(words)" : nil
+  }
+  guard let image else { return nil }
+  if !image.username.isEmpty {
+    return
+      "container has runAsNonRoot and image has non-numeric user (\(image.username)), cannot verify user is non-root "
+      + words
+  }
+  return !image.hasUid || image.uid.value == 0
+    ? "container has runAsNonRoot and image will run as root \(words)" : nil
+}
+
 /// Whether an image's name can be one: `[REGISTRY/]PATH[:TAG][@DIGEST]`, the path in small letters.
 func isImageReference(_ text: String) -> Bool {
   guard text.utf8.count <= 4096 else { return false }

@@ -84,11 +84,15 @@ extension PodWorker {
         event(
           false, "Pulled",
           "Successfully pulled image \"\(container.image)\" in \(text) (\(text) including waiting). "
-            + "Image size: \(image.bytes) bytes.", container: name)
+            + "Image size: \(image.image?.size ?? 0) bytes.", container: name)
       } else {
         event(
           false, "Pulled", "Container image \"\(container.image)\" already present on machine",
           container: name)
+      }
+      if let refusal = planNonRootRefusal(container, spec, image.image) {
+        event(true, "Failed", "Error: \(refusal)", container: name)
+        return refuse(name, Waiting(reason: "CreateContainerConfigError", message: refusal), after: 10)
       }
     } catch let refusal as ImageStore.Refusal {
       let words: (isWarning: Bool, reason: String, message: String) =
@@ -100,7 +104,7 @@ extension PodWorker {
         }
       event(words.isWarning, words.reason, words.message, container: name)
       event(true, "Failed", "Error: \(refusal.reason)", container: name)
-      refuse(name, Waiting(reason: refusal.reason, message: refusal.message), after: refusal.delaySeconds)
+      refuse(name, Waiting(reason: refusal.reason, message: refusal.message), after: refusal.nextLookSeconds)
       return
     }
     let config: CRI.ContainerConfig
@@ -320,8 +324,10 @@ extension PodWorker {
 }
 
 extension ImageStore.Refusal {
-  var delaySeconds: Int {
+  /// After a failed pull one looks again soon, only to say that it backs off; then the whole delay is waited for.
+  var nextLookSeconds: Int {
     guard let retryAt else { return 10 }
+    if reason == "ErrImagePull" { return 2 }
     return max(Int((retryAt - ContinuousClock.now).components.seconds), 0) + 1
   }
 }

@@ -178,12 +178,13 @@ enum HTTPProbing {
     do {
       let loop = MultiThreadedEventLoopGroup.singleton.any()
       let call = try await HTTPCall.connect(.socket(descriptor), on: loop, tls: tls)
+      // Before the timer: what it ends is late by this clock too.
+      let start = Dial.now()
       let timer = loop.scheduleTask(in: .milliseconds(Int64(milliseconds))) { call.close() }
       defer {
         timer.cancel()
         call.close()
       }
-      let start = Dial.now()
       call.begin(
         HTTPRequestHead(
           version: .http1_1, method: .GET, uri: probe.path, headers: planProbeHeaders(probe, host: host)))

@@ -55,6 +55,7 @@ enum UsageFiles {
     let block = UInt64(disk.f_frsize)
     return FilesystemUsage(
       capacity: UInt64(disk.f_blocks) &* block, available: UInt64(disk.f_bavail) &* block,
+      free: UInt64(disk.f_bfree) &* block,
       inodes: UInt64(disk.f_files), inodesFree: UInt64(disk.f_ffree))
   }
 

@@ -42,10 +42,12 @@ struct DiskUsage: Sendable, Hashable {
 /// A file system as a whole.
 struct FilesystemUsage: Sendable, Hashable {
   var capacity: UInt64 = 0
+  /// For everybody; what is `free` counts root's reserve too.
   var available: UInt64 = 0
+  var free: UInt64 = 0
   var inodes: UInt64 = 0
   var inodesFree: UInt64 = 0
-  var used: UInt64 { capacity > available ? capacity - available : 0 }
+  var used: UInt64 { capacity > free ? capacity - free : 0 }
   var inodesUsed: UInt64 { inodes > inodesFree ? inodes - inodesFree : 0 }
 }
 
