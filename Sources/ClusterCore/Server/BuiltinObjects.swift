@@ -5,7 +5,7 @@ import ClusterObjects
 
 extension RESTCore {
   /// Creates what is missing; leaves alone what is there. `port` is where this server listens.
-  func createBuiltins(serviceAddress: String, port: Int) async throws {
+  func createBuiltins(serviceAddress: String, serviceRange: String, port: Int) async throws {
     for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
       try await createUnlessThere(.namespaces, ["metadata": ["name": JSON(name)]])
     }
@@ -19,6 +19,9 @@ extension RESTCore {
           ])
       }
     }
+    try await createUnlessThere(
+      GroupVersionResource("networking.k8s.io", "v1", "servicecidrs"),
+      ["metadata": ["name": JSON(ServiceRangeFollower.defaultName)], "spec": ["cidrs": [JSON(serviceRange)]]])
     try await createUnlessThere(
       .services,
       [

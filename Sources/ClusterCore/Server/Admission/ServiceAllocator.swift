@@ -17,28 +17,61 @@ struct ServiceClaims: Sendable, Equatable {
 final class ServiceAllocator: Sendable {
   private struct State {
     var addresses: Set<UInt32> = []
+    /// Held by IPAddress objects that are no Service's.
+    var reserved: Set<UInt32> = []
     var ports: Set<UInt16> = []
-    var nextAddress: UInt32 = 0
+    /// That of the settings, then those of other ServiceCIDRs.
+    var ranges: [Range]
     var nextPort: UInt16 = 0
+    mutating func takes(_ address: UInt32) -> Bool {
+      !reserved.contains(address) && addresses.insert(address).inserted
+    }
   }
-  private let base: UInt32
-  private let length: Int
+  private struct Range {
+    var base: UInt32
+    var length: Int
+    var next: UInt32 = 0
+    var size: UInt32 { UInt32(1) << (32 - UInt32(length)) }
+    var text: String { "\(IPv4Address(bits: base))/\(length)" }
+    func contains(_ address: UInt32) -> Bool { address > base && address - base < size - 1 }
+  }
+  private let isShared: Bool
   /// Addresses below this offset are given out only when asked for by name: kubernetes is .1, DNS is .10.
   private static let dynamicFrom: UInt32 = 256
   private static let portRange: ClosedRange<UInt16> = 30_000...32_767
-  private let state = Mutex(State())
+  private let state: Mutex<State>
 
   /// Several servers begin at random places, so that they seldom choose the same.
   init(base: UInt32, length: Int, isShared: Bool = false) {
-    self.base = base
-    self.length = length
-    if isShared {
-      state.withLock { state in
-        state.nextAddress = .random(in: 0..<(1 << (32 - UInt32(length))))
-        state.nextPort = .random(in: 0..<UInt16(Self.portRange.count))
+    self.isShared = isShared
+    var first = Range(base: base, length: length)
+    if isShared { first.next = .random(in: 0..<first.size) }
+    var state = State(ranges: [first])
+    if isShared { state.nextPort = .random(in: 0..<UInt16(Self.portRange.count)) }
+    self.state = Mutex(state)
+  }
+
+  /// The ranges beside that of the settings from now on. Those of IPv6, and of more than 2^24 addresses, are left out.
+  func widen(_ prefixes: [IPPrefix]) {
+    state.withLock { state in
+      let known = state.ranges.dropFirst()
+      var ranges = [state.ranges[0]]
+      for prefix in prefixes {
+        guard let base = prefix.address.v4?.bits, (8...30).contains(prefix.length) else { continue }
+        var range = Range(base: base, length: prefix.length)
+        if let old = known.first(where: { $0.base == base && $0.length == prefix.length }) {
+          range.next = old.next
+        } else if isShared {
+          range.next = .random(in: 0..<range.size)
+        }
+        ranges.append(range)
       }
+      state.ranges = ranges
     }
   }
+
+  /// Addresses that somebody else than a Service holds, from now on.
+  func reserve(_ addresses: Set<UInt32>) { state.withLock { $0.reserved = addresses } }
 
   /// Takes what a stored Service holds.
   func adopt(_ service: JSON) { adopt(Self.claims(of: service)) }
@@ -159,13 +192,12 @@ final class ServiceAllocator: Sendable {
   }
 
   private func take(_ address: UInt32, text: String, _ kind: ResourceKind, _ name: String) throws {
-    let size = UInt32(1) << (32 - UInt32(length))
     let problem: String? = state.withLock { state in
-      if address <= base || address >= base + size - 1 {
+      if !state.ranges.contains(where: { $0.contains(address) }) {
         return "failed to allocate IP \(text): the provided IP is not in the valid range. "
-          + "The range of valid IPs is \(IPv4Address(bits: base))/\(length)"
+          + "The range of valid IPs is \(state.ranges.map(\.text).joined(separator: ","))"
       }
-      if !state.addresses.insert(address).inserted {
+      if !state.takes(address) {
         return "failed to allocate IP \(text): provided IP is already allocated"
       }
       return nil
@@ -176,14 +208,17 @@ final class ServiceAllocator: Sendable {
   }
 
   private func takeAddress(_ kind: ResourceKind, _ name: String) throws -> UInt32 {
-    let size = UInt32(1) << (32 - UInt32(length))
-    let reserved = min(Self.dynamicFrom, size / 16)
     let found: UInt32? = state.withLock { state in
-      let span = size - 1 - reserved
-      for _ in 0..<span {
-        let candidate = base + reserved + state.nextAddress % span
-        state.nextAddress &+= 1
-        if state.addresses.insert(candidate).inserted { return candidate }
+      for index in state.ranges.indices {
+        let range = state.ranges[index]
+        // The network's own address is never given, the first ones when they are asked for.
+        let reserved = max(1, min(Self.dynamicFrom, range.size / 16))
+        let span = range.size - 1 - reserved
+        for _ in 0..<span {
+          let candidate = range.base + reserved + state.ranges[index].next % span
+          state.ranges[index].next &+= 1
+          if state.takes(candidate) { return candidate }
+        }
       }
       return nil
     }
