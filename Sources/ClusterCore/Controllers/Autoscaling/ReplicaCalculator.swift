@@ -62,6 +62,7 @@ struct ReplicaCalculator: Sendable {
       throw MetricError("No pods returned by selector while calculating replica count")
     }
     var groups = PodGroups(self, resource: resource, metrics)
+    guard !groups.metrics.isEmpty else { throw PodGroups.nothing }
     let requests = try requests(resource, container)
     func measure(_ metrics: [String: PodMetric]) throws(MetricError) -> (Double, Int, Int64) {
       var (used, asked, count): (Int64, Int64, Int64) = (0, 0, 0)
