@@ -34,7 +34,8 @@ private struct Oracle {
 
   /// What is served: kinds of their own, and bodies of subresources and of deletions.
   static let served: [GroupVersionKind] =
-    KindRegistry.builtin.kinds.map(\.gvk) + [
+    // What pods and nodes use is no part of what is published for Kubernetes itself.
+    KindRegistry.builtin.kinds.map(\.gvk).filter { $0.group != "metrics.k8s.io" } + [
       GroupVersionKind("autoscaling", "v1", "Scale"), GroupVersionKind("policy", "v1", "Eviction"),
       GroupVersionKind("authentication.k8s.io", "v1", "TokenRequest"),
       GroupVersionKind("", "v1", "DeleteOptions"), GroupVersionKind("", "v1", "Status"),

@@ -22,6 +22,8 @@ final class FakeNode: Sendable {
     let requests = Mutex<[Request]>([])
     /// Bytes of `/logs/endless` that have left.
     let sentBytes = Mutex(0)
+    /// What `/stats/summary` answers, made anew for each question.
+    let summary = Mutex<(@Sendable () -> String)?>(nil)
     /// Whether `/logs/follow` goes on after its first line.
     let goesOn = Mutex(false)
   }
@@ -118,6 +120,10 @@ final class FakeNode: Sendable {
         head(channel, .ok, ["content-type": "text/plain", "transfer-encoding": "chunked"])
         text(channel, "first\n")
         goOn(channel)
+      } else if line.contains("/stats/summary"), let make = book.summary.withLock({ $0 }) {
+        head(channel, .ok, ["content-type": "application/json", "transfer-encoding": "chunked"])
+        text(channel, make())
+        end(channel)
       } else if line.contains("/logs/endless") {
         head(channel, .ok, ["content-type": "text/plain", "transfer-encoding": "chunked"])
         pour(channel)

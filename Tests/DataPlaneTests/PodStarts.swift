@@ -162,7 +162,7 @@ final class StartingNode {
     recorder = try Recorder(in: neighbourPod)
     let links = NodeLinks(
       podBlocks: [try #require(IPPrefix("10.42.0.0/24"))],
-      serviceBlock: try #require(IPPrefix("10.43.0.0/16")),
+      serviceBlocks: [try #require(IPPrefix("10.43.0.0/16"))],
       dnsAddress: try #require(IPAddress("10.43.0.10")))
     try runInNamespace(node) { try links.apply() }
     api.put(

@@ -32,6 +32,16 @@ public protocol ClusterAPI: Sendable {
   ) async throws -> JSON
   func delete(_ resource: GroupVersionResource, namespace: String, name: String, options: DeleteOptions)
     async throws
+  /// What a GET of this path answers, for what is no object of a kind: `…/NAME/scale`, metrics of other servers. `path`
+  /// is in parts, not encoded, and begins with `api` or `apis`. Without an implementation of its own: 404.
+  func read(path: [String], query: [(name: String, value: String)]) async throws -> JSON
+}
+
+extension ClusterAPI {
+  public func read(path: [String], query: [(name: String, value: String)]) async throws -> JSON {
+    throw APIStatusError(
+      code: 404, reason: "NotFound", message: "the server could not find the requested resource")
+  }
 }
 
 /// Query parameters of list and watch. An empty namespace means all of them, or none for what has no

@@ -1,11 +1,12 @@
 // What is there from the first moment: the namespaces and the Service of the API itself.
 
+import Addresses
 import ClusterClient
 import ClusterObjects
 
 extension RESTCore {
   /// Creates what is missing; leaves alone what is there. `port` is where this server listens.
-  func createBuiltins(serviceAddress: String, port: Int) async throws {
+  func createBuiltins(serviceAddress: String, serviceBlocks: [IPPrefix], port: Int) async throws {
     for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
       try await createUnlessThere(.namespaces, ["metadata": ["name": JSON(name)]])
     }
@@ -19,6 +20,12 @@ extension RESTCore {
           ])
       }
     }
+    try await createUnlessThere(
+      GroupVersionResource("networking.k8s.io", "v1", "servicecidrs"),
+      [
+        "metadata": ["name": JSON(ServiceRangeFollower.defaultName)],
+        "spec": ["cidrs": .array(serviceBlocks.map { JSON($0.description) })],
+      ])
     try await createUnlessThere(
       .services,
       [

@@ -36,6 +36,8 @@ public struct ServerSettings: Sendable {
   public var podSecurity = PodSecuritySettings()
   /// How long clients may take to say what they want.
   public var limits = ConnectionLimits()
+  /// How often nodes are asked what they and their pods use, for metrics.k8s.io.
+  public var resourceMetricsPeriod: Duration = .seconds(15)
   /// What is written down of requests.
   public var audit = AuditSettings()
 
@@ -56,6 +58,9 @@ public final class ClusterServer: Sendable {
   private let aggregator: RoleAggregator
   private let customResources: CustomResources
   private let remotes: RemoteAPIs
+  private let scraper: UsageScraper
+  private let serviceRanges: ServiceRangeFollower
+  private let addresses: AddressKeeper
   let access: Access
   private let isStopped = Atomic(false)
   private let log = Logger(label: "apiserver")
@@ -71,7 +76,8 @@ public final class ClusterServer: Sendable {
     store: OpenStore, caches: ObjectCaches, core: RESTCore, listener: HTTPListener,
     group: MultiThreadedEventLoopGroup, authority: CertificateAuthority, chores: Task<Void, Never>,
     endpoints: ServerEndpoints, aggregator: RoleAggregator, customResources: CustomResources,
-    remotes: RemoteAPIs, access: Access,
+    remotes: RemoteAPIs, scraper: UsageScraper, serviceRanges: ServiceRangeFollower,
+    addresses: AddressKeeper, access: Access,
     address: String,
     kubeconfigPath: String,
     audit: Audit?
@@ -88,6 +94,9 @@ public final class ClusterServer: Sendable {
     self.aggregator = aggregator
     self.customResources = customResources
     self.remotes = remotes
+    self.scraper = scraper
+    self.serviceRanges = serviceRanges
+    self.addresses = addresses
     self.access = access
     self.address = address
     self.kubeconfigPath = kubeconfigPath
@@ -182,6 +191,7 @@ public final class ClusterServer: Sendable {
         return true
       }
     }
+    let serviceRanges = ServiceRangeFollower(core: core)
     let isReady = Flag()
     let remotes = RemoteAPIs(
       core: core, client: try FrontProxyClient(folder: settings.dataFolder + "/certificates/front-proxy"),
@@ -192,8 +202,9 @@ public final class ClusterServer: Sendable {
     let given = settings.authentication.serviceAccountKeysURL
     let shownPort = settings.port == 0 ? 443 : settings.port
     let keysURL = given.isEmpty ? "https://\(settings.advertiseAddress):\(shownPort)/openid/v1/jwks" : given
+    let nodes = try NodeConnections(authority)
     let router = Router(
-      core: core, documents: documents, nodes: try NodeConnections(authority), access: access,
+      core: core, documents: documents, nodes: nodes, access: access,
       reviews: IdentityReviews(authentication: authentication),
       issuer: IssuerDocuments(tokens: tokens, keysURL: keysURL), audit: audit,
       remotes: remotes)
@@ -211,7 +222,8 @@ public final class ClusterServer: Sendable {
     do {
       let endpoints = ServerEndpoints(
         core: core, address: settings.advertiseAddress, port: listener.port, isShared: isShared)
-      try await core.createBuiltins(serviceAddress: own.description, port: listener.port)
+      try await core.createBuiltins(
+        serviceAddress: own.description, serviceBlocks: settings.serviceBlocks, port: listener.port)
       try await endpoints.reconcile()
       try await core.reconcileDefaultRoles()
       let shown = settings.host == "0.0.0.0" || settings.host == "::" ? "127.0.0.1" : settings.host
@@ -223,7 +235,8 @@ public final class ClusterServer: Sendable {
       remotes.start()
       let chores = Task {
         await Self.doChores(store, caches, settings.historySeconds) {
-          try await core.createBuiltins(serviceAddress: own.description, port: listener.port)
+          try await core.createBuiltins(
+            serviceAddress: own.description, serviceBlocks: settings.serviceBlocks, port: listener.port)
           try await endpoints.reconcile()
         }
       }
@@ -231,7 +244,10 @@ public final class ClusterServer: Sendable {
         store: open, caches: caches, core: core, listener: listener, group: group, authority: authority,
         chores: chores, endpoints: endpoints, aggregator: RoleAggregator(core: core),
         customResources: customResources,
-        remotes: remotes, access: access, address: address,
+        remotes: remotes,
+        scraper: UsageScraper(core: core, nodes: nodes, period: settings.resourceMetricsPeriod),
+        serviceRanges: serviceRanges, addresses: AddressKeeper(core: core),
+        access: access, address: address,
         kubeconfigPath: kubeconfigPath, audit: audit)
     } catch {
       await listener.shutdown(grace: .zero)
@@ -379,6 +395,8 @@ public final class ClusterServer: Sendable {
     aggregator.stop()
     customResources.shutdown()
     remotes.shutdown()
+    scraper.stop()
+    await addresses.stop()
     caches.shutdown()
     await listener.shutdown(grace: .milliseconds(200))
     await audit?.shutdown()

@@ -186,6 +186,34 @@ public final class InProcessClient: ClusterAPI {
       identity: identity)
   }
 
+  public func read(path: [String], query: [(name: String, value: String)]) async throws -> JSON {
+    guard let target = Target(path) else { throw Failure.notServed }
+    let resource = GroupVersionResource(target.group, target.version, target.resource)
+    func value(_ name: String) -> String? { query.first { $0.name == name }?.value }
+    let options = ListOptions(labelSelector: value("labelSelector"), fieldSelector: value("fieldSelector"))
+    try await require(
+      target.name == nil ? "list" : "get", resource, target.namespace, target.name ?? "", target.subresource,
+      target.name == nil ? options : nil)
+    if let remotes, let remote = remotes.remote(path) {
+      return try await remotes.read(remote, path, query, as: identity)
+    }
+    let kind = try core.kind(resource)
+    guard let name = target.name else {
+      let page = try await core.list(kind, namespace: target.namespace, options: options)
+      return [
+        "kind": JSON(kind.listKind), "apiVersion": JSON(kind.apiVersion),
+        "metadata": ["resourceVersion": JSON(String(page.revision))],
+        "items": .array(page.objects.map(\.tree)),
+      ]
+    }
+    let object = try await core.get(kind, namespace: target.namespace, name: name)
+    switch target.subresource {
+    case nil: return object.tree
+    case "scale" where kind.subresource("scale") != nil: return core.scale(of: object, kind)
+    default: throw Failure.notServed
+    }
+  }
+
   private func part(_ subresource: String?) throws -> Part {
     switch subresource {
     case nil, "": .main

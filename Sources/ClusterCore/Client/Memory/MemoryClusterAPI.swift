@@ -13,6 +13,10 @@ public final class MemoryClusterAPI: ClusterAPI {
   /// Asked before every call; an error that it returns is what the caller sees. For tests of recovery.
   public typealias Fault = @Sendable (_ verb: String, _ resource: GroupVersionResource) -> (any Error)?
 
+  /// Answers `read` for what is no scale of an object; nil is 404.
+  public typealias Reader =
+    @Sendable (_ path: [String], _ query: [(name: String, value: String)]) throws -> JSON?
+
   /// Events kept for watches that resume.
   public static let historyMax = 16_384
   /// Events that wait for one slow watcher before its watch is ended.
@@ -20,10 +24,13 @@ public final class MemoryClusterAPI: ClusterAPI {
 
   let state = Mutex(MemoryState())
   private let fault = Mutex<Fault?>(nil)
+  private let reader = Mutex<Reader?>(nil)
 
   public init() {}
 
   public func inject(_ fault: Fault?) { self.fault.withLock { $0 = fault } }
+
+  public func answer(reads reader: Reader?) { self.reader.withLock { $0 = reader } }
 
   func check(_ verb: String, _ resource: GroupVersionResource) throws {
     if let error = fault.withLock({ $0 })?(verb, resource) { throw error }
@@ -126,6 +133,35 @@ public final class MemoryClusterAPI: ClusterAPI {
   ) async throws {
     try check("delete", resource)
     try state.withLock { try $0.delete(resource, ObjectKey(namespace, name), options) }
+  }
+
+  public func read(path: [String], query: [(name: String, value: String)]) async throws -> JSON {
+    if path.last == "scale", path.count == 8, path[0] == "apis" {
+      let resource = GroupVersionResource(path[1], path[2], path[5])
+      try check("get/scale", resource)
+      return try state.withLock { Self.scale(of: try $0.existing(resource, ObjectKey(path[4], path[6]))) }
+    }
+    try check("read", GroupVersionResource(path.dropFirst().first ?? "", "", path.last ?? ""))
+    guard let answer = try reader.withLock({ $0 })?(path, query) else {
+      throw APIStatusError(
+        code: 404, reason: "NotFound", message: "the server could not find the requested resource")
+    }
+    return answer
+  }
+
+  static func scale(of object: JSON) -> JSON {
+    let selector = (try? LabelSelector(object.at("spec", "selector"))) ?? .everything
+    return [
+      "kind": "Scale", "apiVersion": "autoscaling/v1",
+      "metadata": [
+        "name": JSON(object.name), "namespace": JSON(object.namespace), "uid": JSON(object.uid),
+        "resourceVersion": JSON(object.resourceVersion),
+      ],
+      "spec": ["replicas": object.at("spec", "replicas") ?? 1],
+      "status": [
+        "replicas": object.at("status", "replicas") ?? 0, "selector": JSON(selector.description),
+      ],
+    ]
   }
 
   // MARK: For tests and for sources that are no API

@@ -82,6 +82,10 @@ struct MemoryState {
     case "status", "approval":
       new = old
       new["status"] = input["status"]
+    case "scale":
+      new = old
+      new.set(input.at("spec", "replicas"), at: "spec", "replicas")
+      if new["spec"] != old["spec"] { new.set(JSON(old.generation + 1), at: "metadata", "generation") }
     case "finalize":
       new = old
       new.set(input.at("spec", "finalizers"), at: "spec", "finalizers")

@@ -118,6 +118,13 @@ public final class RemoteClient: ClusterAPI {
     _ = try await call(.DELETE, path(resource, namespace, name), body: body)
   }
 
+  public func read(path: [String], query: [(name: String, value: String)]) async throws -> JSON {
+    // `*` stands for all objects, in paths of metrics.
+    try await call(
+      .GET, path.map { "/" + ($0 == "*" ? $0 : Self.escaped($0)) }.joined(),
+      query: query.map { ($0.name, $0.value) })
+  }
+
   /// Reads a path as it is, such as `/readyz` or `/version`: the status and the bytes.
   public func raw(_ path: String) async throws -> (status: Int, body: [UInt8]) {
     let answer = try await transport.send(

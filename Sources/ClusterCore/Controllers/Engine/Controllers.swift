@@ -31,6 +31,8 @@ public struct ControllerSettings: Sendable {
   public var podGarbagePeriod: Duration = .seconds(20)
   /// Finished pods kept in the cluster; the oldest above that go. 0 keeps all.
   public var terminatedPodsMax = 12_500
+  /// How often each autoscaler looks at its metrics.
+  public var autoscalerPeriod: Duration = .seconds(15)
   /// By which workloads count deadlines and schedules, and silent nodes are judged.
   var clock = ControllerClock.system
   /// Blocks of pod addresses for nodes; nil leaves them to somebody else (kube-controller-manager's
@@ -167,6 +169,7 @@ public func startControllers(
       orphanedJobPodController(acting(as: "job-controller")),
       finishedJobController(acting(as: "ttl-after-finished-controller")),
       cronJobController(acting(as: "cronjob-controller")),
+      autoscalerController(acting(as: "horizontal-pod-autoscaler")),
       disruptionController(acting(as: "disruption-controller")),
       endpointSliceController(acting(as: "endpointslice-controller")),
       endpointsController(acting(as: "endpoint-controller")),
@@ -178,6 +181,7 @@ public func startControllers(
       nodeLifecycleController(acting(as: "node-controller")),
       taintEvictionController(acting(as: "node-controller")),
       podGarbageCollector(acting(as: "pod-garbage-collector")),
+      serviceRangeController(acting(as: "service-cidrs-controller")),
       loadBalancerController(acting(as: "service-controller")),
     ] + more, events: events)
 }

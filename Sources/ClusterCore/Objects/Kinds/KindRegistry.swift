@@ -52,8 +52,8 @@ public struct KindRegistry: Sendable {
       default: preconditionFailure("schema text: unknown word \(word)")
       }
     }
-    // No two groups of ours use one plural but for events, which are one resource.
-    kind.storageName = kind.plural
+    // No two groups of ours use one plural but for events, which are one resource, and for what pods and nodes use.
+    kind.storageName = gvk.group == "metrics.k8s.io" ? "\(kind.plural).\(gvk.group)" : kind.plural
     kind.versions = KindVersions.builtin(gvk)
     return kind
   }

@@ -22,7 +22,7 @@ enum SchemaText {
     coreStorageV1, corePersistentVolumeV1, apiregistrationV1, appsV1, eventsV1, authenticationV1,
     authorizationV1, autoscaling, batchV1, certificatesV1, networkingV1, policyV1, rbacV1, storageV1,
     admissionregistrationV1, apiextensionsV1, schedulingV1, coordinationV1, nodeV1, discoveryV1,
-    flowcontrolV1,
+    flowcontrolV1, metricsV1beta1,
   ]
 }
 

@@ -78,6 +78,7 @@ public struct TablePrinter: Sendable {
     case ("networking.k8s.io", "Ingress"): ingresses
     case ("networking.k8s.io", "IngressClass"): ingressClasses
     case ("networking.k8s.io", "NetworkPolicy"): networkPolicies
+    case ("metrics.k8s.io", "NodeMetrics"), ("metrics.k8s.io", "PodMetrics"): usage
     default: ofServices(gvk) ?? plain
     }
   }

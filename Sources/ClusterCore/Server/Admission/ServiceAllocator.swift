@@ -17,10 +17,27 @@ struct ServiceClaims: Sendable, Equatable {
 final class ServiceAllocator: Sendable {
   private struct State {
     var addresses: Set<IPAddress> = []
+    /// Held by IPAddress objects that are no Service's.
+    var reserved: Set<IPAddress> = []
     var ports: Set<UInt16> = []
-    var nextAddress: [IPFamily: UInt64] = [:]
+    /// The blocks, then those of other ServiceCIDRs.
+    var ranges: [Range]
     var nextPort: UInt16 = 0
+    mutating func takes(_ address: IPAddress) -> Bool {
+      !reserved.contains(address) && addresses.insert(address).inserted
+    }
   }
+  private struct Range {
+    var block: IPPrefix
+    var next: UInt64 = 0
+    /// Addresses that may be given, the first one and the last one among them.
+    var size: UInt64 { min(addressesMax, 1 << UInt64(min(block.family.width - block.length, 62))) }
+    /// The first address of a block is the network's own; the last one of IPv4 is its broadcast address.
+    func contains(_ address: IPAddress) -> Bool {
+      block.contains(address) && address != block.address && (address.family == .v6 || address != block.last)
+    }
+  }
+  private let isShared: Bool
   /// One block, or one of each family; a Service that does not say is of the first one's.
   let blocks: [IPPrefix]
   /// Addresses below this offset are given out only when asked for by name: kubernetes is .1, DNS is .10.
@@ -28,21 +45,36 @@ final class ServiceAllocator: Sendable {
   /// Of a larger block only so many addresses are given without being asked for.
   private static let addressesMax: UInt64 = 1 << 24
   private static let portRange: ClosedRange<UInt16> = 30_000...32_767
-  private let state = Mutex(State())
+  private let state: Mutex<State>
 
   /// Several servers begin at random places, so that they seldom choose the same.
   init(blocks: [IPPrefix], isShared: Bool = false) {
     self.blocks = blocks
-    guard isShared else { return }
+    self.isShared = isShared
+    var state = State(ranges: blocks.map { Self.range($0, isShared) })
+    if isShared { state.nextPort = .random(in: 0..<UInt16(Self.portRange.count)) }
+    self.state = Mutex(state)
+  }
+
+  private static func range(_ block: IPPrefix, _ isShared: Bool) -> Range {
+    var range = Range(block: block)
+    if isShared { range.next = .random(in: 0..<range.size) }
+    return range
+  }
+
+  /// The ranges beside the blocks of the settings from now on. Those of fewer than four addresses are left out.
+  func widen(_ prefixes: [IPPrefix]) {
     state.withLock { state in
-      for block in blocks { state.nextAddress[block.family] = .random(in: 0..<Self.size(block)) }
-      state.nextPort = .random(in: 0..<UInt16(Self.portRange.count))
+      let known = state.ranges.dropFirst(blocks.count)
+      state.ranges = Array(state.ranges.prefix(blocks.count))
+      for prefix in prefixes where prefix.family.width - prefix.length >= 2 {
+        state.ranges.append(known.first { $0.block == prefix } ?? Self.range(prefix, isShared))
+      }
     }
   }
 
-  private static func size(_ block: IPPrefix) -> UInt64 {
-    min(addressesMax, 1 << UInt64(min(block.family.width - block.length, 62)))
-  }
+  /// Addresses that somebody else than a Service holds, from now on.
+  func reserve(_ addresses: Set<IPAddress>) { state.withLock { $0.reserved = addresses } }
 
   /// Takes what a stored Service holds.
   func adopt(_ service: JSON) { adopt(Self.claims(of: service)) }
@@ -106,15 +138,14 @@ final class ServiceAllocator: Sendable {
 
   /// Takes an address that was asked for.
   func take(_ address: IPAddress, _ kind: ResourceKind, _ name: String, _ path: FieldPath) throws {
-    let block = blocks.first { $0.family == address.family }
     let problem: String? = state.withLock { state in
-      guard let block, block.contains(address), address != block.address,
-        address.family == .v6 || address != block.last
-      else {
+      let ranges = state.ranges.filter { $0.block.family == address.family }
+      if !ranges.contains(where: { $0.contains(address) }) {
+        let text = ranges.isEmpty ? "empty" : ranges.map(\.block.description).joined(separator: ",")
         return "failed to allocate IP \(address): the provided IP is not in the valid range. "
-          + "The range of valid IPs is \(block?.description ?? "empty")"
+          + "The range of valid IPs is \(text)"
       }
-      if !state.addresses.insert(address).inserted {
+      if !state.takes(address) {
         return "failed to allocate IP \(address): provided IP is already allocated"
       }
       return nil
@@ -127,18 +158,18 @@ final class ServiceAllocator: Sendable {
   /// Takes any free address of the family.
   func takeAddress(_ family: IPFamily) throws -> IPAddress {
     let found: IPAddress? = state.withLock { state in
-      guard let block = blocks.first(where: { $0.family == family }) else { return nil }
-      let size = Self.size(block)
-      let reserved = min(Self.dynamicFrom, size / 16)
-      // The last address of an IPv4 block is its broadcast address.
-      let span = size - 1 - reserved
-      for _ in 0..<span {
-        let next = state.nextAddress[family, default: 0]
-        state.nextAddress[family] = next &+ 1
-        guard let candidate = block.address(at: reserved + next % span), candidate != block.address else {
-          continue
+      for index in state.ranges.indices where state.ranges[index].block.family == family {
+        let range = state.ranges[index]
+        let reserved = min(Self.dynamicFrom, range.size / 16)
+        let span = range.size - 1 - reserved
+        for _ in 0..<span {
+          let offset = reserved + state.ranges[index].next % span
+          state.ranges[index].next &+= 1
+          guard let candidate = range.block.address(at: offset), candidate != range.block.address else {
+            continue
+          }
+          if state.takes(candidate) { return candidate }
         }
-        if state.addresses.insert(candidate).inserted { return candidate }
       }
       return nil
     }

@@ -51,8 +51,9 @@ extension RemoteAPIs {
       ],
       "spec": [
         "group": JSON(gvk.group), "version": JSON(gvk.version),
-        "groupPriorityMinimum": JSON(gvk.group.isEmpty ? 18_000 : isBuiltin ? 17_000 : 1_000),
-        "versionPriority": JSON(priority(gvk.version, isBuiltin)),
+        "groupPriorityMinimum": JSON(groupPriority(gvk.group, isBuiltin)),
+        "versionPriority": JSON(
+          gvk.group == ResourceUsage.group ? 100 : priority(gvk.version, isBuiltin)),
       ],
     ]
   }
@@ -88,6 +89,12 @@ extension RemoteAPIs {
         await setCondition(kind, object.name, Self.localFinding)
       }
     }
+  }
+
+  /// metrics.k8s.io stands where metrics-server puts itself, behind the pods and nodes of the core.
+  private static func groupPriority(_ group: String, _ isBuiltin: Bool) -> Int64 {
+    if group == ResourceUsage.group { return 100 }
+    return group.isEmpty ? 18_000 : isBuiltin ? 17_000 : 1_000
   }
 
   private static func priority(_ version: String, _ isBuiltin: Bool) -> Int64 {

@@ -66,6 +66,18 @@ extension RemoteAPIs {
       as: identity)
   }
 
+  /// A GET of a path there, in parts that are not encoded.
+  func read(
+    _ remote: RemoteAPI, _ path: [String], _ query: [(name: String, value: String)], as identity: Identity
+  ) async throws -> JSON {
+    // `*` stands for all objects, in paths of metrics.
+    var uri = path.map { "/" + ($0 == "*" ? $0 : PercentEncoding.encode($0)) }.joined()
+    for (index, pair) in query.enumerated() {
+      uri += (index == 0 ? "?" : "&") + pair.name + "=" + PercentEncoding.encode(pair.value)
+    }
+    return try await ask(remote, .GET, uri, as: identity)
+  }
+
   private func path(_ resource: GroupVersionResource, _ namespace: String) -> String {
     let place = namespace.isEmpty ? "" : "/namespaces/\(PercentEncoding.encode(namespace))"
     return "/apis/\(resource.group)/\(resource.version)\(place)/\(resource.resource)"

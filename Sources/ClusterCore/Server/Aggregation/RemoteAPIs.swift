@@ -108,7 +108,8 @@ final class RemoteAPIs: Sendable {
       return true
     }
     await keepLocal(kind, objects)
-    let builtin = Set(KindRegistry.builtin.groupVersions)
+    // Who brings an own metrics server is believed.
+    let builtin = Set(KindRegistry.builtin.groupVersions).subtracting(["\(ResourceUsage.group)/v1beta1"])
     let wanted = objects.compactMap { RemoteAPI($0) }.filter { !builtin.contains($0.groupVersion) }
     table.withLock { table in
       var next: [String: RemoteAPI] = [:]

@@ -88,7 +88,7 @@ final class Router: Sendable {
       var response = try await serve(request, target)
       let kind = core.registry[GroupVersionResource(target.group, target.version, target.resource)]
       if let text = kind?.custom?.deprecation { response.headers += Answer.warnings([text]) }
-      if let kind, RESTCore.isComputed(kind) {
+      if let kind, RESTCore.isComponentStatus(kind) {
         response.headers += Answer.warnings([RESTCore.componentStatusWarning])
       }
       return response

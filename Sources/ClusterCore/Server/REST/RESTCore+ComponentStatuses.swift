@@ -16,9 +16,26 @@ final class LocalComponents: Sendable {
 }
 
 extension RESTCore {
-  static func isComputed(_ kind: ResourceKind) -> Bool {
+  static func isComponentStatus(_ kind: ResourceKind) -> Bool {
     kind.group.isEmpty && kind.kind == "ComponentStatus"
   }
+  /// Made when asked for: there is nothing to be listed in the store.
+  static func isComputed(_ kind: ResourceKind) -> Bool {
+    isComponentStatus(kind) || kind.group == ResourceUsage.group
+  }
+
+  /// One of what is computed; nil when there is none of that name.
+  func computed(_ kind: ResourceKind, namespace: String, name: String) async -> CachedObject? {
+    if kind.group == ResourceUsage.group { return metrics(kind, namespace: namespace, name: name) }
+    return await componentStatuses(kind).first { $0.name == name }
+  }
+
+  /// What is computed and a filter matches.
+  func computed(_ kind: ResourceKind, namespace: String, _ filter: WatchFilter) async -> [CachedObject] {
+    if kind.group == ResourceUsage.group { return metrics(kind, namespace: namespace, filter) }
+    return await componentStatuses(kind).filter { filter.matches($0) }
+  }
+
   static let componentStatusWarning = "v1 ComponentStatus is deprecated in v1.19+"
 
   /// All of them, by name.

@@ -24,6 +24,7 @@ final class RESTCore: Sendable {
   let log = Logger(label: "apiserver")
   let turns = WriteTurns()
   let components = LocalComponents()
+  let usage = ResourceUsage()
 
   init(
     store: any Store, caches: ObjectCaches, kinds: ServedKinds, services: ServiceAllocator,
@@ -72,7 +73,7 @@ final class RESTCore: Sendable {
       try await caches.requireCaughtUp()
     }
     if Self.isComputed(kind) {
-      guard let found = await componentStatuses(kind).first(where: { $0.name == name }) else {
+      guard let found = await computed(kind, namespace: namespace, name: name) else {
         throw Failure.notFound(kind, name)
       }
       return found
@@ -121,7 +122,7 @@ final class RESTCore: Sendable {
     let prefix = Self.prefix(kind, namespace: namespace)
     if Self.isComputed(kind) {
       return Page(
-        objects: await componentStatuses(kind).filter { filter.matches($0) }, revision: caches.revision)
+        objects: await computed(kind, namespace: namespace, filter), revision: caches.revision)
     }
     let cache = cache(kind)
     var after: String?

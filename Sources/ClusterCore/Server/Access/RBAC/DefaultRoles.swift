@@ -182,6 +182,8 @@ enum DefaultRoles {
       read policy poddisruptionbudgets,poddisruptionbudgets/status
       read networking.k8s.io ingresses,ingresses/status,networkpolicies
       read resource.k8s.io resourceclaims,resourceclaims/status,resourceclaimtemplates
+    role system:aggregated-metrics-reader to=admin to=edit to=view
+      read metrics.k8s.io nodes,pods
     bind cluster-admin group:system:masters
     bind system:discovery group:system:authenticated
     bind system:basic-user group:system:authenticated
