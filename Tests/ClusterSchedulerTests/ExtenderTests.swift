@@ -64,6 +64,7 @@ private final class PythonServer {
   let port: Int
   private let process: pid_t
   private let input: Int32
+  private let output: Int32
 
   init() throws {
     var input: [Int32] = [0, 0]
@@ -84,15 +85,19 @@ private final class PythonServer {
     try #require(failure == 0)
     self.process = process
     self.input = input[1]
-    var bytes = [UInt8](repeating: 0, count: 32)
-    let count = read(output[0], &bytes, 32)
-    close(output[0])
-    let text = String(decoding: bytes.prefix(max(0, count)).prefix { $0 >= 48 && $0 <= 57 }, as: UTF8.self)
+    self.output = output[0]
+    // Python may write the number and the end of the line apart, and fails when nobody reads the second.
+    var text = ""
+    var byte: UInt8 = 0
+    while text.utf8.count < 16, read(output[0], &byte, 1) == 1, byte != UInt8(ascii: "\n") {
+      text.unicodeScalars.append(Unicode.Scalar(byte))
+    }
     port = try #require(Int(text))
   }
 
   deinit {
     close(input)
+    close(output)
     kill(process, SIGKILL)
     var status: Int32 = 0
     while waitpid(process, &status, 0) < 0, errno == EINTR {}
