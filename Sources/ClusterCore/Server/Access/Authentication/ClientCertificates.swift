@@ -16,6 +16,8 @@ final class Peer: Sendable {
   private struct State {
     var chain: [Certificate]?
     var verdicts: [ObjectIdentifier: Verdict] = [:]
+    /// Being found out: requests that come together wait for one.
+    var pending: [ObjectIdentifier: Task<Verdict, Never>] = [:]
   }
   enum Verdict: Sendable {
     /// Valid until the first of the chain ends, in seconds since 1970.
@@ -46,11 +48,29 @@ final class Peer: Sendable {
     return chain
   }
 
-  func verdict(of authorities: Authorities) -> Verdict? {
-    state.withLock { $0.verdicts[ObjectIdentifier(authorities)] }
+  /// What `authorities` say, found out once.
+  func verdict(
+    of authorities: Authorities, find: @escaping @Sendable () async -> Verdict
+  ) async -> Verdict {
+    let id = ObjectIdentifier(authorities)
+    if let known = state.withLock({ $0.verdicts[id] }) { return known }
+    let pending = state.withLock { state in
+      if let pending = state.pending[id] { return pending }
+      let task = Task { await find() }
+      state.pending[id] = task
+      return task
+    }
+    let verdict = await pending.value
+    keep(verdict, of: authorities)
+    return verdict
   }
+
   func keep(_ verdict: Verdict, of authorities: Authorities) {
-    state.withLock { $0.verdicts[ObjectIdentifier(authorities)] = verdict }
+    let id = ObjectIdentifier(authorities)
+    state.withLock { state in
+      state.verdicts[id] = verdict
+      state.pending[id] = nil
+    }
   }
 }
 
@@ -86,13 +106,7 @@ final class Authorities: Sendable {
   /// Whether the chain leads here, is for clients, and is valid now. Signatures are checked once a connection
   /// (about a millisecond), its end at every request.
   func verify(_ peer: Peer) async -> Peer.Verdict {
-    let verdict: Peer.Verdict
-    if let known = peer.verdict(of: self) {
-      verdict = known
-    } else {
-      verdict = await verifyChain(peer.chain)
-      peer.keep(verdict, of: self)
-    }
+    let verdict = await peer.verdict(of: self) { await self.verifyChain(peer.chain) }
     if case .valid(let until) = verdict, until < Timestamp.now().seconds {
       return .invalid("x509: certificate has expired or is not yet valid")
     }
