@@ -153,7 +153,7 @@ extension Zone {
   private func follow(_ first: GroupView.Answer, _ type: RecordType, _ questionEnd: Int, _ reply: inout Reply)
     -> Outcome
   {
-    guard type == .a || type == .aaaa else { return .answered }
+    guard type != .any else { return .answered }
     var targetAt = questionEnd + 12
     var seen: Set<DomainName> = []
     for _ in 0..<Self.aliasesMax {
@@ -170,7 +170,9 @@ extension Zone {
       }
       switch question.withUnsafeBytes({ find($0.bytes, head, authority: index) }) {
       case .node(let group, let node):
-        guard let answer = group.answer(node, type) else { return .answered }
+        // Records of other types than addresses are encoded for their own name alone: the client asks for that next.
+        guard let answer = group.answer(node, type), type == .a || type == .aaaa || answer.type == .cname
+        else { return .answered }
         let at = reply.count
         write(answer, &reply, 0)
         guard reply.flags & Header.truncated == 0 else { return .answered }
