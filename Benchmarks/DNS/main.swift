@@ -69,7 +69,7 @@ func nanosecondsUntilAnswered(_ socket: Int32, _ query: [UInt8], from start: Con
 }
 
 /// From a change of the view to the first right answer, for Services that did not exist: their names were denied before.
-func measureFreshness(_ server: DNSServer, _ port: UInt16) {
+@MainActor func measureFreshness(_ server: DNSServer, _ port: UInt16) {
   let socket = socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
   var address = sockaddr_in()
   address.sin_family = sa_family_t(AF_INET)
@@ -101,7 +101,7 @@ func measureFreshness(_ server: DNSServer, _ port: UInt16) {
 }
 
 /// A server of other names, for names that are forwarded and kept.
-func startUpstream(_ port: UInt16) throws {
+@MainActor func startUpstream(_ port: UInt16) throws {
   var settings = ZoneSettings()
   settings.zone = DomainName("other.test") ?? .root
   let server = DNSServer(settings: DNSServerSettings(), zone: planZone(view: view, settings: settings))
