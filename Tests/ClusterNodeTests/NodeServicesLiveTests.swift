@@ -10,7 +10,10 @@ import Testing
 @testable import ClusterNode
 
 @Suite(.serialized) struct NodeServicesLiveTests {
-  @Test(.timeLimit(.minutes(4)))
+  /// A busy machine takes its time to start five pods.
+  private let patience: Duration = .seconds(150)
+
+  @Test(.timeLimit(.minutes(15)))
   func `usage is measured, pods are debugged, logs turn, a full volume evicts, what does not fit is refused`()
     async throws
   {
@@ -46,21 +49,21 @@ import Testing
     for pod in [busy, filler, large, failing, absent] { cluster.apply(pod) }
 
     // Too large for any node: refused, visibly.
-    try #require(await eventually { cluster.status(large.uid)["phase"]?.string == "Failed" })
+    try #require(await eventually(patience) { cluster.status(large.uid)["phase"]?.string == "Failed" })
     #expect(cluster.status(large.uid)["reason"] == "OutOfcpu")
     #expect(
       cluster.status(large.uid)["message"]?.string?.hasPrefix(
         "Pod was rejected: Node didn't have enough resource: cpu, requested: 4000000, used: 0") == true)
 
     // The last words of a container that failed without a message.
-    try #require(await eventually { cluster.status(failing.uid)["phase"]?.string == "Failed" })
+    try #require(await eventually(patience) { cluster.status(failing.uid)["phase"]?.string == "Failed" })
     #expect(
       cluster.status(failing.uid)["containerStatuses"]?[0]?.at("state", "terminated", "message")
         == "the reason\n")
 
     // An image nobody gives: tried, then waited for, both visibly.
     try #require(
-      await eventually(.seconds(60)) {
+      await eventually(patience) {
         let waiting = cluster.status(absent.uid)["containerStatuses"]?[0]?.at("state", "waiting")
         return waiting?["reason"] == "ImagePullBackOff"
           && waiting?["message"]?.string?.hasPrefix(
@@ -74,13 +77,13 @@ import Testing
     ] { #expect(told.contains(message), "\(told)") }
 
     // Usage: the pod and its container, processor and memory.
-    try #require(await eventually { cluster.status(busy.uid)["phase"]?.string == "Running" })
+    try #require(await eventually(patience) { cluster.status(busy.uid)["phase"]?.string == "Running" })
     func stats() async throws -> JSON? {
       let summary = planStatsSummary(nodeName: node.name, try await agent.usage())
       return summary["pods"]?.elements.first { $0.at("podRef", "name") == "busy" }
     }
     #expect(
-      try await eventually(.seconds(40)) {
+      try await eventually(patience) {
         let pod = try await stats()
         let container = pod?["containers"]?[0]
         return (pod?.at("cpu", "usageNanoCores")?.integer ?? 0) > 0
@@ -97,7 +100,7 @@ import Testing
     debugged.set([helper], at: "spec", "ephemeralContainers")
     cluster.apply(debugged)
     try #require(
-      await eventually {
+      await eventually(patience) {
         cluster.status(busy.uid)["ephemeralContainerStatuses"]?[0]?.at("state", "running") != nil
       }, "\(cluster.status(busy.uid).prettyText) \(cluster.events.map { $0.reason + ": " + $0.message })")
     let seen = try await agent.exec(
@@ -108,17 +111,17 @@ import Testing
     // The log turned, the old ones are few, and the link of log shippers leads to it.
     let logs = "\(node.directory)/log/pods/test_busy_\(busy.uid)/main"
     #expect(
-      await eventually(.seconds(60)) { Files.list(logs).contains { $0.hasPrefix("0.log.") } },
+      await eventually(patience) { Files.list(logs).contains { $0.hasPrefix("0.log.") } },
       "\(Files.list(logs))")
     // Between the move and the new file there is a moment without one.
-    #expect(await eventually { Files.exists(logs + "/0.log") })
+    #expect(await eventually(patience) { Files.exists(logs + "/0.log") })
     #expect(
       Files.list("\(node.directory)/log/containers").contains { $0.hasPrefix("busy_test_main-") })
-    #expect(await eventually { Files.list(logs).count <= 2 }, "\(Files.list(logs))")
+    #expect(await eventually(patience) { Files.list(logs).count <= 2 }, "\(Files.list(logs))")
 
     // More in a volume than it may hold: the pod goes, and says why.
     try #require(
-      await eventually(.seconds(90)) { cluster.status(filler.uid)["phase"]?.string == "Failed" },
+      await eventually(patience) { cluster.status(filler.uid)["phase"]?.string == "Failed" },
       "\(cluster.status(filler.uid).prettyText)")
     #expect(cluster.status(filler.uid)["reason"] == "Evicted")
     #expect(
