@@ -60,7 +60,7 @@ public final class HollowNodes: Sendable {
   /// Says that each node is ready.
   public func becomeReady() async throws {
     try await each { index in
-      let health = planNodeHealth(Self.machine, failure: nil)
+      let health = planNodeHealth(failure: nil, [])
       let status = planNodeStatus(
         self.settings(index), Self.machine, health, images: [], old: .null, now: Timestamp.nowText())
       _ = try await self.api.patch(
