@@ -62,6 +62,35 @@ import Testing
     #expect(queue.pop(now: zero + .seconds(1))?.pod.name == "a")
   }
 
+  @Test func `of back-offs that are cut short the most important pod is first, whenever each would end`()
+    throws
+  {
+    var queue = SchedulingQueue()
+    for (index, name) in ["low", "high", "middle"].enumerated() {
+      queue.add(pod(name, [1, 50, 20][index]), now: zero + .seconds(index))
+      let entry = try take(&queue, zero + .seconds(index))
+      queue.failed(entry, plugins: ["NodeResourcesFit"], now: zero + .seconds(index), helps: never)
+    }
+    // A hundred more turns of one of them leave nothing behind that comes up later.
+    for _ in 0..<100 {
+      queue.happened(.storage, now: zero + .seconds(2)) { _, _, pod in pod.name == "middle" }
+      let entry = try take(&queue, zero + .seconds(2))
+      #expect(entry.pod.name == "middle")
+      queue.failed(entry, plugins: ["NodeResourcesFit"], now: zero + .seconds(2), helps: never)
+    }
+    #expect(queue.happened(.storage, now: zero + .milliseconds(2001), helps: always) == 3)
+    let order = (0..<4).compactMap { _ in queue.pop(now: zero + .milliseconds(2001))?.pod.name }
+    // The back-offs of the first two are over: they are the active queue's.
+    #expect(order == ["high", "low", "middle"])
+    for (name, priority) in [("a", 1), ("b", 50), ("c", 20)] {
+      queue.add(pod(name, priority), now: zero + .seconds(3))
+      let entry = try take(&queue, zero + .seconds(3))
+      queue.failed(entry, plugins: ["NodeResourcesFit"], now: zero + .seconds(3), helps: never)
+    }
+    #expect(queue.happened(.storage, now: zero + .seconds(3), helps: always) == 3)
+    #expect((0..<4).compactMap { _ in queue.pop(now: zero + .seconds(3))?.pod.name } == ["b", "c", "a"])
+  }
+
   @Test func `with nothing else to do a back-off is cut short, but not that of an error`() throws {
     var queue = SchedulingQueue()
     queue.add(pod("a"), now: zero)

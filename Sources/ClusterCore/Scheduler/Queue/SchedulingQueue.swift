@@ -45,6 +45,8 @@ struct SchedulingQueue {
   private var pods: [ObjectKey: (place: Place, entry: QueuedPod, ticket: Int)] = [:]
   private var active: Heap<(priority: Int64, since: ContinuousClock.Instant, ticket: Int, key: ObjectKey)>
   private var backoff: Heap<(end: ContinuousClock.Instant, ticket: Int, key: ObjectKey)>
+  /// Those in back-off that may leave it early, the most important first.
+  private var early: Heap<(priority: Int64, end: ContinuousClock.Instant, ticket: Int, key: ObjectKey)>
   private var waiting: Set<ObjectKey> = []
   private var nextTicket = 0
   private var inFlight = 0
@@ -59,6 +61,10 @@ struct SchedulingQueue {
       return (a.since, a.ticket) < (b.since, b.ticket)
     }
     backoff = Heap { ($0.end, $0.ticket) < ($1.end, $1.ticket) }
+    early = Heap { a, b in
+      if a.priority != b.priority { return a.priority > b.priority }
+      return (a.end, a.ticket) < (b.end, b.ticket)
+    }
   }
 
   // MARK: What is known of pods
@@ -214,7 +220,13 @@ struct SchedulingQueue {
     waiting.remove(key)
     switch place {
     case .active: active.insert((entry.pod.priority, entry.since, nextTicket, key))
-    case .backoff: backoff.insert((entry.backoffEnd ?? entry.since, nextTicket, key))
+    case .backoff:
+      let end = entry.backoffEnd ?? entry.since
+      backoff.insert((end, nextTicket, key))
+      if settings.popsFromBackoff, !entry.isAfterError {
+        early.insert((entry.pod.priority, end, nextTicket, key))
+        forgetLeft()
+      }
     case .unschedulable: waiting.insert(key)
     case .gated, .inFlight: break
     }
@@ -238,14 +250,20 @@ struct SchedulingQueue {
   }
 
   private mutating func popBackoff() -> QueuedPod? {
-    var errors: [(end: ContinuousClock.Instant, ticket: Int, key: ObjectKey)] = []
-    defer { for element in errors { backoff.insert(element) } }
-    while let top = backoff.popFirst() {
-      guard let known = pods[top.key], known.ticket == top.ticket, known.place == .backoff else { continue }
-      if !known.entry.isAfterError { return known.entry }
-      errors.append(top)
+    while let top = early.popFirst() {
+      if let known = pods[top.key], known.ticket == top.ticket, known.place == .backoff { return known.entry }
     }
     return nil
+  }
+
+  /// Elements of pods that left the back-off otherwise do not pile up.
+  private mutating func forgetLeft() {
+    guard early.count > 2 * counts[.backoff, default: 0] + 64 else { return }
+    var kept: [(priority: Int64, end: ContinuousClock.Instant, ticket: Int, key: ObjectKey)] = []
+    while let top = early.popFirst() {
+      if let known = pods[top.key], known.ticket == top.ticket, known.place == .backoff { kept.append(top) }
+    }
+    for element in kept { early.insert(element) }
   }
 
   private mutating func endBackoffs(_ now: ContinuousClock.Instant) {
