@@ -185,7 +185,8 @@ let modules: [Module] = [
     packages: ["ArgumentParser", "Logging", "Yams", "NIOCore", "NIOPosix", "NIOHTTP1"], tests: false),
   Module(
     name: "DNSBenchmark", path: "Benchmarks/DNS", kind: .executable,
-    on: ["DNS", "ClusterView", "ClusterObjects", "Addresses"], tests: false, exclude: ["run.sh"]),
+    on: ["DNS", "ClusterView", "ClusterObjects", "Addresses", "CLinux"], tests: false,
+    exclude: ["run.sh"]),
   Module(
     name: "ProxyBenchmark", path: "Benchmarks/Proxy", kind: .executable,
     on: ["Proxy", "ClusterView", "ClusterObjects", "KernelNftables", "Ruleset", "Addresses"], tests: false,

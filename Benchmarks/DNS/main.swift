@@ -2,6 +2,7 @@
 // planning took and how much memory the process holds. Guards: 150,000 queries a CPU second, 40 MB at 10,000 Services.
 
 import Addresses
+import CLinux
 import ClusterObjects
 import ClusterView
 import DNS

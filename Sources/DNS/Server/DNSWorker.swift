@@ -2,6 +2,7 @@
 // it runs on one reactor and nothing here waits.
 
 import Addresses
+import CLinux
 import Diagnostics
 import Glibc
 import Reactor

@@ -1,6 +1,7 @@
 // TCP clients that are slow, hasty or lying, and floods of made-up names (T-D6, T-D12).
 
 import Addresses
+import CLinux
 import Diagnostics
 import Glibc
 import Reactor

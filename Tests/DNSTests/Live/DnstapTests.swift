@@ -1,6 +1,7 @@
 // Copies of queries and replies, as a dnstap listener gets them.
 
 import Addresses
+import CLinux
 import Diagnostics
 import Glibc
 import Testing

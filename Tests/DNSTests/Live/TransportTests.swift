@@ -2,6 +2,7 @@
 // servers.
 
 import Addresses
+import CLinux
 import Diagnostics
 import Glibc
 import Reactor
