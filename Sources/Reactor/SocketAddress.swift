@@ -9,6 +9,12 @@ public struct SocketAddress: Sendable {
   public var storage: sockaddr_in6
   public var length: UInt32
 
+  /// No address.
+  public init() {
+    storage = sockaddr_in6()
+    length = 0
+  }
+
   public init(storage: sockaddr_in6, length: UInt32) {
     self.storage = storage
     self.length = length

@@ -2,7 +2,6 @@
 // it runs on one reactor and nothing here waits.
 
 import Addresses
-import CLinux
 import Diagnostics
 import Glibc
 import Reactor
@@ -27,7 +26,7 @@ final class ZoneHolder: Sendable {
 struct ClientPath {
   var socket: UDPSocket?
   var connection: DNSConnection?
-  var peer = SocketAddress(storage: .init(), length: 0)
+  var peer = SocketAddress()
   var local: SocketAddress?
   /// For queries that came some other way, over TLS for example: takes the reply.
   var handOver: (@Sendable ([UInt8]) -> Void)?
