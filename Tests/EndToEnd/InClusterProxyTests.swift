@@ -12,7 +12,7 @@ import Testing
     defer { try? FileManager.default.removeItem(atPath: folder) }
     let server = try node.background([
       "sh", "-c",
-      "exec \(Project.weft) server --data-dir \(node.dataFolder) --listen \(node.address):6443 "
+      "exec \(Project.weft) server --data-dir \(node.dataFolder) --listen 0.0.0.0:6443 "
         + "--advertise \(node.address) > \(folder)/server.log 2>&1",
     ])
     defer { stop(server) }
@@ -40,12 +40,13 @@ import Testing
     try Data(token.trimmed.utf8).write(to: URL(filePath: "\(folder)/token"))
     try certificate.write(to: URL(filePath: "\(folder)/ca.crt"))
     try Data("kube-system".utf8).write(to: URL(filePath: "\(folder)/namespace"))
-    // A mount namespace of its own is all of a container that matters here.
+    // A mount namespace of its own is all of a container that matters here. By 127.0.0.1: the first rules of a namespace begin to
+    // track connections, and one from an address to itself that is open then is masqueraded anew, and breaks.
     let place = "/run/secrets/kubernetes.io/serviceaccount"
     let proxy = try node.background([
       "unshare", "-m", "sh", "-c",
       "mount -t tmpfs tmpfs /run && mkdir -p \(place) && cp \(folder)/token \(folder)/ca.crt \(folder)/namespace \(place)/"
-        + " && exec env -u KUBECONFIG KUBERNETES_SERVICE_HOST=\(node.address) KUBERNETES_SERVICE_PORT=6443"
+        + " && exec env -u KUBECONFIG KUBERNETES_SERVICE_HOST=127.0.0.1 KUBERNETES_SERVICE_PORT=6443"
         + " \(Project.weft) proxy --node-name n1 --no-policy > \(folder)/proxy.log 2>&1",
     ])
     defer { stop(proxy) }
