@@ -104,7 +104,7 @@ import Testing
       #expect(dig("+tcp", "+short", "web.demo.svc.cluster.local").trimmed == vip)
     }
     // An entry of a question would stand for half a minute: none was made.
-    let tracked = node.exec("conntrack", "-L", "-p", "udp", "--orig-port-dst", "53")
+    let tracked = node.exec("conntrack", "-L", "--orig-dst", "10.43.0.10")
     #expect(tracked.status == 0 && !tracked.standardOutput.contains("dport=53 "), "\(tracked)")
 
     let ingress = node.execOutside(
