@@ -23,11 +23,16 @@ final class FrameClient: ChannelInboundHandler, Sendable {
   private let channel = Mutex<(any Channel)?>(nil)
   private let authority: String
 
-  private init(authority: String) { self.authority = authority }
+  private let window: UInt32
+
+  private init(authority: String, window: UInt32) {
+    self.authority = authority
+    self.window = window
+  }
 
   /// Connects as the cluster's administrator; `window` is what each stream may be sent at first.
   static func connect(_ server: ClusterServer, _ folder: String, window: UInt32) async throws -> FrameClient {
-    let client = FrameClient(authority: "127.0.0.1:\(server.port)")
+    let client = FrameClient(authority: "127.0.0.1:\(server.port)", window: window)
     var settings = TLSConfiguration.makeClientConfiguration()
     settings.certificateVerification = .none
     settings.applicationProtocols = ["h2"]
@@ -35,7 +40,7 @@ final class FrameClient: ChannelInboundHandler, Sendable {
     settings.certificateChain = try NIOSSLCertificate.fromPEMFile(keys + ".crt").map { .certificate($0) }
     settings.privateKey = .privateKey(try NIOSSLPrivateKey(file: keys + ".key", format: .pem))
     let context = try NIOSSLContext(configuration: settings)
-    let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+    _ = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
       .channelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
           try channel.pipeline.syncOperations.addHandler(
@@ -43,11 +48,19 @@ final class FrameClient: ChannelInboundHandler, Sendable {
           try channel.pipeline.syncOperations.addHandler(client)
         }
       }.connect(host: "127.0.0.1", port: server.port).get()
-    client.channel.withLock { $0 = channel }
-    client.send(Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8))
-    client.frame(4, stream: 0, [0, 4] + big(window))
-    client.open(0, by: 1 << 30)
     return client
+  }
+
+  func handlerAdded(context: ChannelHandlerContext) {
+    let channel = context.channel
+    self.channel.withLock { $0 = channel }
+  }
+
+  // From the connection's own loop, and so before the answer to anything that the server says first.
+  func channelActive(context: ChannelHandlerContext) {
+    send(Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8))
+    frame(4, stream: 0, [0, 4] + Self.big(window))
+    open(0, by: 1 << 30)
   }
 
   func close() async throws {
