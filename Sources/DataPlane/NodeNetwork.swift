@@ -1,8 +1,8 @@
 // The loop of one node's network: from each new view of the cluster it plans ruleset, zone and routes and puts them in force.
 //
 //   change of an object ─┐
-//   CNI ADD, DEL ────────┴─> view + attachments ─> planProxy, planPolicy ─> one transaction
-//                                               └> consumers: DNS zone, routes
+//   CNI ADD, DEL ────────┴─> changes ─> ProxyPlanner, PolicyPlanner ─> what differs ─> one transaction
+//                                   └> consumers: DNS zone, routes
 
 import ClusterObjects
 import ClusterView
@@ -38,19 +38,24 @@ public actor NodeNetwork {
   private let follower: ViewFollower
   private let worker: RulesetWorker
   private let proxy: ProxySyncer
-  private let policy: PolicySettings?
+  private var policy: PolicyPlanner?
   private var book: AttachmentBook?
   private let consumers: [Consumer]
   private let log = Logger(label: "data-plane")
   private var hasSynced = false
-  /// Attachments changed, or the last commit of policies failed: plan them whether objects changed or not.
-  private var mustPlanPolicy = true
+  private var haveAttachmentsChanged = true
+  /// What is in force of policies is not known to be the plan: the next commit hands the tables in whole.
+  private var needsWholePolicy = true
   private let comparisonPeriod: Duration
   private var isBusy = false
   /// As many as callers of `synchronise`: the loop, and CNI plugins that wait.
   private var waiting: [CheckedContinuation<Void, Never>] = []
   private let failures = Metrics.shared.counter(
     "weft_dataplane_commit_failures_total", "Transactions that the kernel refused."
+  ).child()
+
+  private let policyDifferences = Metrics.shared.counter(
+    "weft_policy_plan_differences_total", "Rules that a comparison found other than a plan of the whole has them."
   ).child()
 
   /// - Parameters:
@@ -64,7 +69,9 @@ public actor NodeNetwork {
     self.follower = follower
     self.worker = worker
     self.proxy = proxy
-    self.policy = policy
+    self.policy = policy.map { PolicyPlanner($0) }
+    // Before the first changes are taken.
+    if policy != nil { follower.namePods() }
     self.book = book
     self.consumers = consumers
     self.comparisonPeriod = comparisonPeriod
@@ -128,27 +135,56 @@ public actor NodeNetwork {
 
   private func commitChanges() async throws {
     let changes = follower.takeChanges()
-    if let policy, mustPlanPolicy || changes.concernsPolicy {
-      mustPlanPolicy = true
-      let tables = planPolicy(view: follower.view, attachments: book?.attachments ?? [], settings: policy)
-      // Handed in together, so that they are one transaction.
-      async let policies = worker.commit(Self.policyPlanner, tables)
-      mustPlanPolicy = false
-      async let services = proxy.sync(changes)
-      do {
-        report(try await policies, changes)
-      } catch {
-        mustPlanPolicy = true
-        _ = try? await services
-        throw error
-      }
-      _ = try await services
-    } else {
+    guard let wish = planPolicies(changes) else {
       // Services alone: nothing here looks at what did not change.
       report(SyncReport(), changes)
       _ = try await proxy.sync(changes)
+      hasSynced = true
+      return
     }
+    needsWholePolicy = true
+    // Handed in together, so that they are one transaction.
+    async let policies = commit(wish)
+    async let services = proxy.sync(changes)
+    do {
+      let done = try await policies
+      // An element that was refused is tried again with the next change.
+      needsWholePolicy = !done.quarantined.isEmpty
+      report(done, changes)
+    } catch {
+      _ = try? await services
+      throw error
+    }
+    _ = try await services
     hasSynced = true
+  }
+
+  /// What policies have to change in the kernel.
+  private enum PolicyWish {
+    case whole([Table])
+    case deltas([TableDelta])
+  }
+
+  /// Nil: nothing.
+  private func planPolicies(_ changes: ViewChanges) -> PolicyWish? {
+    guard policy != nil, haveAttachmentsChanged || needsWholePolicy || changes.concernsPolicy else { return nil }
+    let attachments = haveAttachmentsChanged ? book?.attachments ?? [] : nil
+    haveAttachmentsChanged = false
+    guard let delta = policy?.apply(changes, attachments: attachments), let policy else { return nil }
+    if needsWholePolicy || delta.isWhole { return .whole(policy.tables) }
+    return delta.tables.isEmpty ? nil : .deltas(delta.tables)
+  }
+
+  private func commit(_ wish: PolicyWish) async throws -> SyncReport {
+    switch wish {
+    case .whole(let tables): return try await worker.commit(Self.policyPlanner, tables)
+    case .deltas(let deltas):
+      do {
+        return try await worker.commit(Self.policyPlanner, deltas: deltas)
+      } catch let error as NftablesError where error.isStale {
+        return try await worker.commit(Self.policyPlanner, policy?.tables ?? [])
+      }
+    }
   }
 
   /// The safety net behind plans that are kept: everything is planned anew and must be what is in force.
@@ -158,10 +194,26 @@ public actor NodeNetwork {
     guard hasSynced, let all = follower.allSettled() else { return }
     do {
       _ = try await proxy.compare(all)
+      try await comparePolicy(all)
     } catch {
       failures.increment()
       log.error("rules not compared", metadata: ["error": "\(error)"])
       follower.ring()
+    }
+  }
+
+  private func comparePolicy(_ all: ViewChanges) async throws {
+    guard let kept = policy, !needsWholePolicy else { return }
+    var fresh = PolicyPlanner(kept.settings)
+    _ = fresh.apply(all, attachments: book?.attachments ?? [])
+    policy = fresh
+    needsWholePolicy = true
+    let commit = try await worker.commit(Self.policyPlanner, fresh.tables)
+    needsWholePolicy = false
+    if commit.operations > 0 {
+      policyDifferences.increment(by: UInt64(commit.operations))
+      log.error(
+        "policy rules differed from a plan of the whole", metadata: ["operations": "\(commit.operations)"])
     }
   }
 
@@ -191,7 +243,7 @@ public actor NodeNetwork {
       try await Task.sleep(for: .milliseconds(5))
     }
     try book?.add(attachment)
-    mustPlanPolicy = true
+    haveAttachmentsChanged = true
     try await synchronise()
     log.debug(
       "pod attached", metadata: ["pod": "\(pod)", "interface": "\(attachment.attachment.hostInterface)"])
@@ -201,7 +253,7 @@ public actor NodeNetwork {
   public func detach(containerID: String) async {
     do {
       if try book?.remove(containerID: containerID) == true {
-        mustPlanPolicy = true
+        haveAttachmentsChanged = true
         follower.ring()
       }
     } catch {

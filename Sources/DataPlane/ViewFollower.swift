@@ -85,6 +85,9 @@ public final class ViewFollower: Sendable {
   /// What changed since the last call; the first call gives everything. For one consumer. Costs what changed.
   public func takeChanges() -> ViewChanges { state.withLock { $0.view.takeChanges() } }
 
+  /// Has the changes of `takeChanges` name pods from now on.
+  public func namePods() { state.withLock { $0.view.namePods() } }
+
   /// Everything, when nothing has changed since the last `takeChanges`; else nil.
   public func allSettled() -> ViewChanges? {
     state.withLock { $0.view.hasChanges ? nil : $0.view.allChanges }

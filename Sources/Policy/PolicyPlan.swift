@@ -46,21 +46,11 @@ public struct PolicySettings: Sendable, Hashable {
 }
 
 /// The tables that enforce policy on this node: `ip KUBE-POLICY`, `ip6 KUBE-POLICY`, and `bridge KUBE-GUARD` when
-/// attachments are known.
-///
-/// Cost: a pass over policies times pods, plus one over pods for each distinct peer selector.
+/// the node's blocks are known. Costs everything: whoever follows changes keeps a `PolicyPlanner`.
 public func planPolicy(view: ClusterView, attachments: [PodAttachment], settings: PolicySettings) -> [Table] {
-  let model = PolicyModel(view: view, attachments: attachments, settings: settings)
-  var tables: [Table] = []
-  for family in TableFamily.Addressed.allCases {
-    let hasBlock = settings.podBlocks.contains { $0.family == family.addresses }
-    let hasPod = model.localPods.contains { pod in pod.addresses.contains { $0.family == family.addresses } }
-    // The IPv4 table is always there, so that an unknown pod is quarantined from the first packet on.
-    guard family == .ip || hasBlock || hasPod else { continue }
-    tables.append(PolicyTable(model: model, family: family).table())
-  }
-  if !settings.podBlocks.isEmpty { tables.append(guardTable(attachments: attachments, settings: settings)) }
-  return tables
+  var planner = PolicyPlanner(settings)
+  _ = planner.apply(view.policyChanges, attachments: attachments)
+  return planner.tables
 }
 
 /// The names that planner, explain and tests share.

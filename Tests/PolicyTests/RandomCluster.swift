@@ -61,7 +61,7 @@ private func randomSelector(_ random: inout Seeded) -> JSON {
   }
 }
 
-private func randomPolicy(_ name: String, _ random: inout Seeded) -> JSON {
+func randomPolicy(_ name: String, _ random: inout Seeded) -> JSON {
   func rules(_ peers: String) -> JSON {
     .array(
       (0..<Int(random.next() % 3)).map { _ in

@@ -103,6 +103,7 @@ public struct ClusterView: Sendable {
       case "Node": notes[index]?.nodes.insert(key.name)
       case "Namespace": notes[index]?.namespaces.insert(key.name)
       case "Pod" where notes[index]?.areWithPods == true: notes[index]?.pods.insert(key)
+      case "NetworkPolicy": notes[index]?.networkPolicies.insert(key)
       default: break
       }
     }

@@ -24,9 +24,11 @@ public struct ViewChanges: Sendable {
   public var namespaces: [String: Namespace?] = [:]
   /// Pods that changed, for consumers that asked for pods; nil: gone.
   public var pods: [ObjectKey: Pod?] = [:]
+  /// NetworkPolicies that changed; nil: gone.
+  public var networkPolicies: [ObjectKey: NetworkPolicy?] = [:]
   /// The kinds of all objects that changed, those above among them.
   public var kinds: Set<String> = []
-  /// Every Service of the view is in `services`, and a Service that is not there is gone.
+  /// Every object of the view is here, and one that is not is gone.
   public var isWhole = false
   /// Objects of the view that cannot be read, all of them.
   public var quarantined: [ClusterView.QuarantineKey: UnreadableObject] = [:]
@@ -50,6 +52,7 @@ struct ChangeNotes: Sendable {
   /// Pods change often: they are noted for those who want them.
   var areWithPods = false
   var pods: Set<ObjectKey> = []
+  var networkPolicies: Set<ObjectKey> = []
   var kinds: Set<String> = []
 }
 
@@ -82,9 +85,16 @@ extension ClusterView {
     for name in noted.nodes { changes.nodes[name] = .some(nodes[name]) }
     for name in noted.namespaces { changes.namespaces[name] = .some(namespaces[name]) }
     for key in noted.pods { changes.pods[key] = .some(pods[key]) }
+    for key in noted.networkPolicies { changes.networkPolicies[key] = .some(networkPolicies[key]) }
     changes.kinds = noted.kinds
     changes.quarantined = quarantined
     return changes
+  }
+
+  /// Has the changes of a consumer name pods from now on.
+  public mutating func namePods(to consumer: Int = 0) {
+    consumersOfPods.insert(consumer)
+    notes[consumer]?.areWithPods = true
   }
 
   /// Whether the next `takeChanges` of consumer 0 has something to hand out.
@@ -98,10 +108,22 @@ extension ClusterView {
       ServiceState(service: $0, slices: endpointSlices[$0.key] ?? [:])
     }
     for (name, node) in nodes { changes.nodes[name] = node }
-    for (name, namespace) in namespaces { changes.namespaces[name] = namespace }
-    for (key, pod) in pods { changes.pods[key] = pod }
-    changes.isWhole = true
+    addPolicyObjects(&changes)
     changes.quarantined = quarantined
     return changes
+  }
+
+  /// `allChanges` without Services and nodes, for a planner that looks at policies alone.
+  public var policyChanges: ViewChanges {
+    var changes = ViewChanges()
+    addPolicyObjects(&changes)
+    return changes
+  }
+
+  private func addPolicyObjects(_ changes: inout ViewChanges) {
+    for (name, namespace) in namespaces { changes.namespaces[name] = namespace }
+    changes.pods = pods.mapValues { $0 }
+    changes.networkPolicies = networkPolicies.mapValues { $0 }
+    changes.isWhole = true
   }
 }

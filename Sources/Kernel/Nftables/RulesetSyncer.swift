@@ -144,7 +144,7 @@ public final class RulesetSyncer {
     settle(tables, keeping: kept)
     for delta in deltas {
       inForce?.tables[delta.id]?.apply(delta)
-      skeletons[delta.id]?.applyChains(delta)
+      skeletons[delta.id]?.applyStructure(delta)
     }
     return report
   }

@@ -1,0 +1,64 @@
+// The chains that are there whatever the policies: where packets come in, and where the refused end.
+
+import Addresses
+import Ruleset
+
+enum PolicyChains {
+  /// The node's pod addresses, without the node's own.
+  static func podNet(_ settings: PolicySettings, _ family: TableFamily.Addressed) -> NamedSet {
+    var set = NamedSet("pod-net", key: [family.addressType], isInterval: true)
+    let blocks = settings.podBlocks.filter { $0.family == family.addresses }
+    let own = settings.gateways.filter { $0.family == family.addresses }
+      .compactMap { IPPrefix($0, length: $0.family.width) }
+    for range in addressRanges(blocks, except: own) {
+      set.insert(.address(range.lowerBound), through: .address(range.upperBound))
+    }
+    return set
+  }
+
+  static func base(_ family: TableFamily.Addressed) -> [Chain] {
+    let source = Expression.source(family)
+    let destination = Expression.destination(family)
+    let unknownSource: [Statement] = [
+      .lookup(source, set: "pod-net", negated: false), .lookup(source, set: "pods", negated: true),
+      .goto(PolicyNames.quarantine),
+    ]
+    let unknownDestination: [Statement] = [
+      .lookup(destination, set: "pod-net", negated: false), .lookup(destination, set: "pods", negated: true),
+      .goto(PolicyNames.quarantine),
+    ]
+    let forward = Chain(
+      "KUBE-FORWARD", BaseChain(.filter, .forward, priority: 0),
+      rules: [
+        Rule(.ctState([.established, .related]), .accept),
+        Rule(.ctState(.invalid), .drop),
+        // A flow whose entry was deleted must not be picked up in the middle: the server's next segment would
+        // make it new again from the allowed side.
+        Rule(
+          .transport(TransportProtocol.tcp.number), .ctState(.new),
+          .match(
+            .masked(.tcpFlags, .byte(TCPFlag.fin | TCPFlag.syn | TCPFlag.rst | TCPFlag.ack)), .notEqual,
+            .byte(TCPFlag.syn)), .drop),
+        Rule(.lookup(.concatenation([source, destination]), set: "self", negated: false), .accept),
+        Rule(unknownSource), Rule(unknownDestination),
+        Rule(.vmap(source, map: "pod-eg")), Rule(.vmap(destination, map: "pod-in")),
+        // A profile's chain decides, and nothing comes back from it; but look-ups see a new transaction before chains do. A packet
+        // that is on its way through these rules at that very moment finds the new pod, and its new chain still empty.
+        Rule(
+          .lookup(destination, set: "isolated-in", negated: false), .goto(PolicyNames.denyIngress)),
+      ])
+    // The node may always speak to its pods, but not to addresses that no committed pod has.
+    let output = Chain(
+      "KUBE-OUTPUT", BaseChain(.filter, .output, priority: 0),
+      rules: [Rule([.ctState(.new)] + unknownDestination)])
+    // Stateless: untracked packets, such as those to node-local DNS, are caught too.
+    let input = Chain("KUBE-INPUT", BaseChain(.filter, .input, priority: 0), rules: [Rule(unknownSource)])
+    return [forward, output, input]
+  }
+
+  static let verdicts = [
+    Chain(PolicyNames.denyIngress, rules: [Rule(.counterNamed("denied-in"), .drop)]),
+    Chain(PolicyNames.denyEgress, rules: [Rule(.counterNamed("denied-eg"), .drop)]),
+    Chain(PolicyNames.quarantine, rules: [Rule(.counterNamed("quarantined"), .drop)]),
+  ]
+}
