@@ -151,7 +151,7 @@ let modules: [Module] = [
     packages: ["Logging"], testsOn: ["NamespaceLab", "SoakLab", "FuzzLab", "ProxyFaults"]),
   Module(
     name: "Policy", path: "Sources/Policy", on: ["ClusterView", "Ruleset", "Addresses", "Diagnostics"],
-    packages: ["Logging"]),
+    packages: ["Logging"], testsOn: ["KernelNftables", "NamespaceLab"]),
   Module(
     name: "CNI", path: "Sources/CNI", on: ["KernelNetlink", "Addresses", "CLinux"], testsOn: ["StoreLab"]),
   Module(
@@ -191,6 +191,10 @@ let modules: [Module] = [
     name: "ProxyBenchmark", path: "Benchmarks/Proxy", kind: .executable,
     on: ["Proxy", "ClusterView", "ClusterObjects", "KernelNftables", "Ruleset", "Addresses"], tests: false,
     exclude: ["run.sh", "written.sh", "Written"]),
+  Module(
+    name: "PolicyBenchmark", path: "Benchmarks/Policy", kind: .executable,
+    on: ["Policy", "ClusterView", "ClusterObjects", "KernelNftables", "Ruleset", "Addresses"], tests: false,
+    exclude: ["run.sh"]),
   Module(
     name: "ProxyWriteBenchmark", path: "Benchmarks/Proxy/Written", kind: .executable,
     on: ["Addresses", "Proxy", "ClusterClient", "ClusterObjects", "KernelNftables", "Ruleset"], tests: false),

@@ -55,7 +55,8 @@ public actor NodeNetwork {
   ).child()
 
   private let policyDifferences = Metrics.shared.counter(
-    "weft_policy_plan_differences_total", "Rules that a comparison found other than a plan of the whole has them."
+    "weft_policy_plan_differences_total",
+    "Rules that a comparison found other than a plan of the whole has them."
   ).child()
 
   /// - Parameters:
@@ -167,7 +168,9 @@ public actor NodeNetwork {
 
   /// Nil: nothing.
   private func planPolicies(_ changes: ViewChanges) -> PolicyWish? {
-    guard policy != nil, haveAttachmentsChanged || needsWholePolicy || changes.concernsPolicy else { return nil }
+    guard policy != nil, haveAttachmentsChanged || needsWholePolicy || changes.concernsPolicy else {
+      return nil
+    }
     let attachments = haveAttachmentsChanged ? book?.attachments ?? [] : nil
     haveAttachmentsChanged = false
     guard let delta = policy?.apply(changes, attachments: attachments), let policy else { return nil }

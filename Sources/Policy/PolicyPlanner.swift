@@ -81,7 +81,8 @@ public struct PolicyPlanner: Sendable {
     for (key, policy) in changes.networkPolicies { set(key, policy, &dirty) }
     settle(dirty, &delta)
     if attachments != nil || changes.isWhole { guardAnew(&delta) }
-    let needsSix = settings.podBlocks.contains { $0.family == .v6 } || owners.keys.contains { $0.family == .v6 }
+    let needsSix =
+      settings.podBlocks.contains { $0.family == .v6 } || owners.keys.contains { $0.family == .v6 }
     if needsSix != hasSix {
       hasSix = needsSix
       delta.isWhole = true
@@ -131,7 +132,9 @@ public struct PolicyPlanner: Sendable {
       if policiesByNamespace[key.namespace]?.isEmpty == true { policiesByNamespace[key.namespace] = nil }
     }
     dirty.policies.insert(key)
-    if let before, let now, before.podSelector == now.podSelector, before.directions == now.directions { return }
+    if let before, let now, before.podSelector == now.podSelector, before.directions == now.directions {
+      return
+    }
     for pod in placement.byNamespace[key.namespace] ?? [] {
       guard let entry = placement.placed[pod], entry.isLocal else { continue }
       let was = before?.podSelector.matches(entry.labels) ?? false
@@ -162,7 +165,9 @@ public struct PolicyPlanner: Sendable {
   public var tables: [Table] {
     var tables: [Table] = []
     // The IPv4 table is always there, so that an unknown pod is quarantined from the first packet on.
-    for family in TableFamily.Addressed.allCases where family == .ip || hasSix { tables.append(table(family)) }
+    for family in TableFamily.Addressed.allCases where family == .ip || hasSix {
+      tables.append(table(family))
+    }
     if let guarding { tables.append(guarding) }
     return tables
   }

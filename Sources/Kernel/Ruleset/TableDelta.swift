@@ -126,7 +126,9 @@ extension InForce.TableInForce {
     var elements = delta.elements
     for case (let name, let set?) in changedSets {
       var changes = set.elements.mapValues { Optional($0) }
-      for key in (sets[name]?.elements ?? [:]).keys where set.elements[key] == nil { changes[key] = .some(nil) }
+      for key in (sets[name]?.elements ?? [:]).keys where set.elements[key] == nil {
+        changes[key] = .some(nil)
+      }
       elements[name] = changes
     }
     for (name, changes) in elements.sorted(by: { $0.key < $1.key }) {
