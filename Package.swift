@@ -170,7 +170,8 @@ let modules: [Module] = [
     ], packages: ["Logging"], testsOn: ["NamespaceLab", "SoakLab"]),
   Module(
     name: "Observe", path: "Sources/Observe",
-    on: ["ClusterObjects", "ClusterView", "Ruleset", "Policy", "Addresses", "Diagnostics"]),
+    on: ["ClusterObjects", "ClusterView", "Ruleset", "Policy", "Addresses", "Diagnostics"],
+    testsOn: ["FuzzLab"]),
 
   // Assembly.
   Module(

@@ -1,0 +1,108 @@
+// `weft policy`: questions to NetworkPolicies without a packet.
+
+import ArgumentParser
+import ClusterClient
+import ClusterObjects
+import ClusterView
+import Diagnostics
+import Glibc
+import Observe
+
+struct PolicyCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "policy", abstract: "Ask NetworkPolicies without sending a packet.",
+    subcommands: [PolicyTestCommand.self])
+}
+
+struct PolicyTestCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "test", abstract: "Check who may reach whom, against manifests or a cluster.",
+    discussion: """
+      Each line of FILE is `allow SOURCE DESTINATION:PORT[/PROTOCOL]` or `deny ...`; # begins a comment. An end is a pod or a workload
+      (NAMESPACE/NAME; a Deployment stands for a pod of its template), an address, or as destination a Service (svc/NAMESPACE/NAME):
+      then it holds for every pod behind it.
+      Exit code: 0 all hold, 1 some do not, 2 the file or a policy cannot be read, 3 the cluster does not answer.
+      """)
+
+  @Argument(help: "The file of expectations.") var file: String
+  @OptionGroup var cluster: ClusterOptions
+  @OptionGroup var logging: LogOptions
+  @Option(help: "Write the results to this file as JUnit's XML.") var junit: String?
+  @Option(name: .shortAndLong, help: "json, or text.") var output: OutputFormat = .text
+
+  /// What policies look at, and what makes pods.
+  private static let resources: [GroupVersionResource] =
+    [.namespaces, .networkPolicies, .services, .pods, .deployments]
+    + ["statefulsets", "daemonsets"].map { GroupVersionResource("apps", "v1", $0) }
+    + ["jobs", "cronjobs"].map { GroupVersionResource("batch", "v1", $0) }
+  private static let kinds = [
+    "namespaces": "Namespace", "networkpolicies": "NetworkPolicy", "services": "Service", "pods": "Pod",
+    "deployments": "Deployment", "statefulsets": "StatefulSet", "daemonsets": "DaemonSet", "jobs": "Job",
+    "cronjobs": "CronJob",
+  ]
+
+  func run() async throws {
+    logging.apply(quiet: true)
+    let expectations = try PolicyExpectation.read(
+      TextFile.read(file, code: "POL0002"), file: file, namespace: cluster.namespace)
+    let api = try await cluster.api()
+    var objects: [JSON] = []
+    for resource in Self.resources {
+      for var item in try await api.list(resource, namespace: "", options: ListOptions()).items {
+        if item.kind.isEmpty, let kind = Self.kinds[resource.resource] { item["kind"] = JSON(kind) }
+        objects.append(item)
+      }
+    }
+    let test = PolicyTest(objects)
+    if let unreadable = test.unreadable.first {
+      throw WeftError(
+        "POL0003", object: "\(unreadable.kind) \(unreadable.key)", cause: "\(unreadable)",
+        next: "mend it: a policy that cannot be read decides nothing")
+    }
+    let results = test.run(expectations)
+    if let junit { try write(JUnitReport(name: file, results: results).text, to: junit) }
+    switch output {
+    case .json: Terminal.say(json(results).text)
+    case .text: say(results)
+    }
+    if results.contains(where: { !$0.hasPassed }) { throw Finding(status: .finding) }
+  }
+
+  private func say(_ results: [PolicyTestResult]) {
+    for result in results {
+      Terminal.say(
+        "\(result.hasPassed ? "ok  " : "FAIL") line \(result.expectation.line): \(result.expectation.text)"
+          + (result.hasPassed ? "" : "\n       \(result.reason)"))
+    }
+    Terminal.say("\(results.count) expectations, \(results.count { !$0.hasPassed }) failed")
+  }
+
+  private func json(_ results: [PolicyTestResult]) -> JSON {
+    [
+      "expectations": .array(
+        results.map {
+          [
+            "line": JSON($0.expectation.line), "text": JSON($0.expectation.text),
+            "passed": .bool($0.hasPassed),
+            "reason": JSON($0.reason),
+          ]
+        })
+    ]
+  }
+
+  private func write(_ text: String, to path: String) throws(WeftError) {
+    let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+    defer { if descriptor >= 0 { close(descriptor) } }
+    var bytes = Array(text.utf8)[...]
+    while descriptor >= 0, !bytes.isEmpty {
+      let count = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+      if count <= 0 { break }
+      bytes = bytes.dropFirst(count)
+    }
+    guard descriptor >= 0, bytes.isEmpty else {
+      throw WeftError(
+        "POL0004", object: path, cause: "cannot be written: \(String(cString: strerror(errno)))",
+        next: "give --junit a path in a folder that exists")
+    }
+  }
+}
