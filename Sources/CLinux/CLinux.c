@@ -3,10 +3,18 @@
 
 #include <signal.h>
 #include <spawn.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <sys/vfs.h>
 
 int weft_setns(int descriptor, int kind) { return setns(descriptor, kind) == 0 ? 0 : -errno; }
 int weft_unshare(int flags) { return unshare(flags) == 0 ? 0 : -errno; }
+
+int weft_link_index(int socket, const char *name) {
+  struct ifreq request = {0};
+  strncpy(request.ifr_name, name, sizeof request.ifr_name - 1);
+  return ioctl(socket, SIOCGIFINDEX, &request) == 0 ? request.ifr_ifindex : -errno;
+}
 
 int weft_is_namespace(int descriptor) {
   struct statfs system;

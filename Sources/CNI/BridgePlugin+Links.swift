@@ -70,7 +70,10 @@ extension BridgePlugin {
   /// advertisements from pods (CVE-2020-10749); no duplicate address detection of the link's own address, without which
   /// the node asks for no pod's hardware address for a second or two. What this kernel lacks is left to the node agent to report.
   private func prepareKernel(_ link: String) throws {
-    if settings.isGateway { try Sysctl.write("net/ipv4/ip_forward", "1") }
+    if settings.isGateway {
+      try Sysctl.write("net/ipv4/ip_forward", "1")
+      NeighbourRoom.make()
+    }
     for (name, value) in [
       ("net/bridge/bridge-nf-call-iptables", "1"), ("net/ipv6/conf/\(link)/accept_ra", "0"),
       ("net/ipv6/conf/\(link)/accept_dad", settings.detectsDuplicates ? "1" : "0"),

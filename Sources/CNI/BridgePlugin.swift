@@ -165,7 +165,7 @@ struct BridgePlugin {
       pod: lease.podName.isEmpty ? "" : "\(lease.podNamespace)/\(lease.podName)")
   }
 
-  private var intermediate: String {
+  var intermediate: String {
     Bandwidth.intermediateName(containerID: call.containerID, ifname: call.interfaceName)
   }
 

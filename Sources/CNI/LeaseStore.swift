@@ -254,6 +254,38 @@ public struct LeaseStore: Sendable {
     return lease
   }
 
+  /// The same for many, a part of them at a time, so that an ADD beside it waits for a moment only.
+  func release(_ keys: [String]) throws(CNIError) {
+    for start in stride(from: 0, to: keys.count, by: Self.releasedTogetherMax) {
+      try release(together: keys[start..<min(start + Self.releasedTogetherMax, keys.count)])
+    }
+  }
+
+  static let releasedTogetherMax = 128
+
+  private func release(together keys: ArraySlice<String>) throws(CNIError) {
+    let lock = try FileLock("\(folder)/lock")
+    defer { lock.release() }
+    let pools = try openPools()
+    for pool in pools { try pool.begin() }
+    for key in keys {
+      // Released by somebody else in the meantime: its addresses are not ours to give.
+      guard let lease = try find(key) else { continue }
+      let path = "\(folder)/leases/\(key)"
+      guard unlink(path) == 0 || errno == ENOENT else { throw Files.failure("remove", path) }
+      guard try !isHolding(lease) else { continue }
+      for address in lease.addresses {
+        for pool in pools {
+          if let offset = pool.space.offset(of: address.address) { try pool.give(offset) }
+        }
+      }
+    }
+    for pool in pools { try pool.commit() }
+    // A configuration without ranges: the next ADD rebuilds the indexes.
+    guard pools.isEmpty else { return }
+    for name in try Files.names(in: folder) where name.hasPrefix("index.") { unlink("\(folder)/\(name)") }
+  }
+
   /// Leased and leasable addresses of each range set.
   func usage() throws(CNIError) -> [(space: AddressSpace, used: Int, total: Int)] {
     try Files.makeFolder("\(folder)/leases")

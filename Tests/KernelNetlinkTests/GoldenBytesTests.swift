@@ -21,6 +21,7 @@ struct ScriptedTransport: NetlinkTransport, ~Copyable {
     guard !script.answers.isEmpty else { throw NetlinkError(errno: ETIMEDOUT, command: "scripted") }
     return script.answers.removeFirst()
   }
+  mutating func index(named name: String) throws(NetlinkError) -> Int32 { 0 }
 }
 
 let acknowledged: [UInt8] = [

@@ -53,6 +53,49 @@ final class TestNamespace {
   #expect(try session.links().map(\.name).sorted() == ["cni0", "lo"])
 }
 
+@Test func `many links go together, and those that are gone already are passed over`() throws {
+  let node = try TestNamespace("many")
+  var session = try RouteSession(inNamespace: node.path)
+  let count = RouteSession.deletedTogetherMax + RouteSession.togetherMax + 3
+  var indices: [Int32] = []
+  for index in 0..<count {
+    try session.createBridge("d\(index)", isUp: false)
+    indices.append(try #require(try session.link(named: "d\(index)")).index)
+  }
+  for index in [0, 1, count - 1] { #expect(try session.deleteLink(named: "d\(index)")) }
+  try session.createBridge("stays")
+  try session.deleteLinks(indices)
+  #expect(try session.links().map(\.name).sorted() == ["lo", "stays"])
+  try session.deleteLinks(indices)
+  try session.deleteLinks([])
+  #expect(try session.links().map(\.name).sorted() == ["lo", "stays"])
+}
+
+@Test func `of changes sent together each is made, and the first refusal that matters is thrown`() throws {
+  let node = try TestNamespace("together")
+  var session = try RouteSession(inNamespace: node.path)
+  try session.createBridge("d0")
+  let index = try #require(try session.link(named: "d0")).index
+  let rows = try (1...150).map { last in
+    Neighbour(
+      interface: [70, 140].contains(last) ? 9999 : index,
+      address: try #require(IPAddress("10.42.0.\(last)")),
+      mac: MACAddress(derivedFrom: IPv4Address(10, 42, 0, UInt8(last))))
+  }
+  let refusal = #expect(throws: NetlinkError.self) {
+    try session.together { session throws(NetlinkError) in
+      for row in rows { try session.setNeighbour(row) }
+    }
+  }
+  #expect(refusal?.errno == ENODEV && refusal?.command == "ip neigh replace 10.42.0.70 dev if9999")
+  #expect(try session.neighbours(on: index).count == 148)
+  for _ in 0..<2 { try session.deleteNeighbours(rows) }
+  #expect(try session.neighbours(on: index).isEmpty)
+  try session.together { _ in }
+  #expect(try session.index(named: "d0") == index)
+  #expect(try session.index(named: "d1") == nil)
+}
+
 @Test func `links are renamed, resized and taken down`() throws {
   let node = try TestNamespace("set")
   var session = try RouteSession(inNamespace: node.path)

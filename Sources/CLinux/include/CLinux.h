@@ -26,6 +26,8 @@
 
 /** setns(2) for the calling thread. Returns 0 or -errno. */
 int weft_setns(int descriptor, int kind);
+/** Index of the link of that name in the network namespace of a socket, or -errno. */
+int weft_link_index(int socket, const char *name);
 /** unshare(2) for the calling thread. Returns 0 or -errno. */
 int weft_unshare(int flags);
 /** Whether a descriptor is of a namespace of any kind. */

@@ -6,6 +6,8 @@ import Glibc
 public protocol NetlinkTransport: ~Copyable {
   mutating func send(_ datagram: [UInt8]) throws(NetlinkError)
   mutating func receive() throws(NetlinkError) -> [UInt8]
+  /// The index of a link of the socket's network namespace; 0 when there is none.
+  mutating func index(named name: String) throws(NetlinkError) -> Int32
 }
 
 /// Sockets that take long to close, left to the end of a program of one thread that ends soon, and there to a process of its own.
@@ -79,5 +81,12 @@ public struct NetlinkSocket: NetlinkTransport, ~Copyable {
       if code == EINTR { continue }
       throw NetlinkError(errno: code == EAGAIN ? ETIMEDOUT : code, command: "recv(AF_NETLINK)")
     }
+  }
+
+  public mutating func index(named name: String) throws(NetlinkError) -> Int32 {
+    let index = weft_link_index(descriptor, name)
+    guard index < 0 else { return index }
+    if index == -ENODEV { return 0 }
+    throw NetlinkError(errno: -index, command: "ip link show dev \(name)")
   }
 }
