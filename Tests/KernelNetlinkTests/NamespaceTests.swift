@@ -30,6 +30,11 @@ final class TestNamespace {
   try session.createVeth(
     VethEnd(name: "vp0", mtu: 1400, master: bridge.index),
     peer: VethEnd(name: "eth0", mac: podMAC, mtu: 1400, namespace: target.descriptor))
+  let short = try #require(try session.summary(named: "cni0", wantsKind: true))
+  #expect(
+    short.isBridge && short.index == bridge.index && short.mac == mac && short.mtu == 1400 && short.isUp)
+  #expect(try session.summary(named: "vp0", wantsKind: true)?.isBridge == false)
+  #expect(try session.summary(named: "none") == nil)
   try session.setBridgePort(named: "vp0", hairpin: true, alias: "abc/eth0")
   let port = try #require(try session.link(named: "vp0"))
   #expect(port.master == bridge.index && port.isUp && port.alias == "abc/eth0" && port.kind == "veth")
@@ -38,7 +43,9 @@ final class TestNamespace {
   let eth0 = try #require(try inside.link(named: "eth0"))
   #expect(!eth0.isUp && eth0.mac == podMAC && eth0.mtu == 1400)
   let address = try #require(InterfaceAddress("10.42.0.2/24"))
+  #expect(try session.summary(named: "vp0")?.isOperational == false)
   try inside.setLink(eth0.index, isUp: true)
+  #expect(try session.summary(named: "vp0", settles: true)?.mac == port.mac)
   try inside.addAddress(address, to: eth0.index)
   #expect(try inside.addresses(of: eth0.index, family: .v4).map(\.value) == [address])
   let everywhere = try #require(IPPrefix("0.0.0.0/0"))
@@ -88,9 +95,9 @@ final class TestNamespace {
     }
   }
   #expect(refusal?.errno == ENODEV && refusal?.command == "ip neigh replace 10.42.0.70 dev if9999")
-  #expect(try session.neighbours(on: index).count == 148)
+  #expect(try session.neighbours(on: index, family: .v4).count == 148)
   for _ in 0..<2 { try session.deleteNeighbours(rows) }
-  #expect(try session.neighbours(on: index).isEmpty)
+  #expect(try session.neighbours(on: index, family: .v4).isEmpty)
   try session.together { _ in }
   #expect(try session.index(named: "d0") == index)
   #expect(try session.index(named: "d1") == nil)

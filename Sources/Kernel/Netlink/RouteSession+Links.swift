@@ -45,6 +45,22 @@ public struct Link: Sendable, Hashable {
   }
 }
 
+/// The little of a link that can be asked without a netlink answer of 1,500 bytes, which costs 50 µs.
+public struct LinkSummary: Sendable, Hashable {
+  public var name: String
+  public var index: Int32
+  public var flags: UInt32
+  public var mtu: UInt32
+  public var mac: MACAddress?
+  /// False also when nobody asked.
+  public var isBridge: Bool
+
+  public var isUp: Bool { flags & Wire.interfaceUp != 0 }
+  /// RFC 2863 `up`, as `Link.isOperational`.
+  public var isOperational: Bool { flags & Wire.interfaceRunning != 0 }
+  public var isPromiscuous: Bool { flags & Wire.interfacePromiscuous != 0 }
+}
+
 /// One end of a veth pair to create.
 public struct VethEnd: Sendable {
   public var name: String
@@ -87,6 +103,12 @@ extension NetlinkMessage {
     if let master = end.master { attribute(Wire.Link.master, master) }
     if let namespace = end.namespace { attribute(Wire.Link.namespaceDescriptor, namespace) }
   }
+
+  /// The kernel would make a queue for each processor, use one, and wait for the others to be taken down again.
+  mutating func appendSingleQueue() {
+    attribute(Wire.Link.transmitQueues, UInt32(1))
+    attribute(Wire.Link.receiveQueues, UInt32(1))
+  }
 }
 
 extension RouteSession {
@@ -100,12 +122,14 @@ extension RouteSession {
     let up = Wire.interfaceUp
     message.appendLinkHeader(flags: end.isUp ? up : 0, change: end.isUp ? up : 0)
     message.appendEnd(end)
+    message.appendSingleQueue()
     message.nest(Wire.Link.info) {
       $0.attribute(Wire.Link.infoKind, text: "veth")
       $0.nest(Wire.Link.infoData) {
         $0.nest(Wire.Link.vethPeer) {
           $0.appendLinkHeader()
           $0.appendEnd(peer)
+          $0.appendSingleQueue()
         }
       }
     }
@@ -256,6 +280,16 @@ extension RouteSession {
   public mutating func index(named name: String) throws(NetlinkError) -> Int32? {
     let index = try transport.index(named: name)
     return index > 0 ? index : nil
+  }
+
+  /// Index, flags, MTU and hardware address of the link of that name; nil when there is none.
+  /// - Parameters:
+  ///   - wantsKind: whether it is asked for being a bridge, too.
+  ///   - settles: whether a change of its carrier that the kernel has put off is made now (since Linux 6.8).
+  public mutating func summary(named name: String, wantsKind: Bool = false, settles: Bool = false)
+    throws(NetlinkError) -> LinkSummary?
+  {
+    try transport.summary(named: name, wantsKind: wantsKind, settles: settles)
   }
 
   /// `ip link show`
