@@ -262,6 +262,7 @@ let pluginSettings: [SwiftSetting] = [
   .unsafeFlags(["-cross-module-optimization"], .when(configuration: .release)),
   .unsafeFlags(["-Xfrontend", "-disable-concrete-type-metadata-mangled-name-accessors"]),
   .unsafeFlags(["-Xfrontend", "-function-sections"]),
+  .unsafeFlags(["-Xfrontend", "-disable-generic-metadata-prespecialization"]),
 ]
 
 /// Static, so that it starts in a third of the time; and what a call runs through lies together in the file, in the order of

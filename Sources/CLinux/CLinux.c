@@ -3,10 +3,53 @@
 
 #include <signal.h>
 #include <spawn.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <sys/vfs.h>
+
+#include <linux/ethtool.h>
+#include <linux/if_arp.h>
+#include <linux/sockios.h>
 
 int weft_setns(int descriptor, int kind) { return setns(descriptor, kind) == 0 ? 0 : -errno; }
 int weft_unshare(int flags) { return unshare(flags) == 0 ? 0 : -errno; }
+
+static struct ifreq link_request(const char *name, void *data) {
+  struct ifreq request = {0};
+  strncpy(request.ifr_name, name, sizeof request.ifr_name - 1);
+  request.ifr_data = data;
+  return request;
+}
+
+int weft_link_index(int socket, const char *name) {
+  struct ifreq request = link_request(name, NULL);
+  return ioctl(socket, SIOCGIFINDEX, &request) == 0 ? request.ifr_ifindex : -errno;
+}
+
+int weft_link_facts(int socket, const char *name, int wants_driver, struct weft_link *facts) {
+  struct ifreq request = link_request(name, NULL);
+  if (ioctl(socket, SIOCGIFINDEX, &request) != 0) return -errno;
+  facts->index = request.ifr_ifindex;
+  if (ioctl(socket, SIOCGIFFLAGS, &request) != 0) return -errno;
+  facts->flags = (unsigned short)request.ifr_flags;
+  if (ioctl(socket, SIOCGIFMTU, &request) != 0) return -errno;
+  facts->mtu = request.ifr_mtu;
+  if (ioctl(socket, SIOCGIFHWADDR, &request) != 0) return -errno;
+  facts->has_mac = request.ifr_hwaddr.sa_family == ARPHRD_ETHER;
+  memcpy(facts->mac, request.ifr_hwaddr.sa_data, sizeof facts->mac);
+  facts->is_bridge = 0;
+  if (!wants_driver) return 0;
+  struct ethtool_drvinfo driver = {.cmd = ETHTOOL_GDRVINFO};
+  request = link_request(name, &driver);
+  facts->is_bridge = ioctl(socket, SIOCETHTOOL, &request) == 0 && strcmp(driver.driver, "bridge") == 0;
+  return 0;
+}
+
+void weft_link_settle(int socket, const char *name) {
+  struct ethtool_value carrier = {.cmd = ETHTOOL_GLINK};
+  struct ifreq request = link_request(name, &carrier);
+  (void)ioctl(socket, SIOCETHTOOL, &request);
+}
 
 int weft_is_namespace(int descriptor) {
   struct statfs system;

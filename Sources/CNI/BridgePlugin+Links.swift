@@ -5,9 +5,9 @@ import KernelNetlink
 
 extension BridgePlugin {
   /// The bridge, made if it is missing. Two calls may make it at once: what exists already is success.
-  func ensureBridge(_ node: inout RouteSession, _ lease: Lease) throws -> Link {
+  func ensureBridge(_ node: inout RouteSession, _ lease: Lease) throws -> LinkSummary {
     let name = settings.name
-    var found = try node.link(named: name)
+    var found = try node.summary(named: name, wantsKind: true)
     if found == nil {
       // A fixed address: a bridge without one changes it with its ports, and pods remember the old one.
       let mac = lease.gateways.lazy.compactMap(\.v4).first.map { MACAddress(derivedFrom: $0) }
@@ -24,9 +24,9 @@ extension BridgePlugin {
       // Set and not only given at creation: else the last port that leaves would reset it to 1500.
       let mtu = try settings.mtu > 0 ? settings.mtu : Self.uplinkMTU(&node)
       try node.setLink(link.index, isUp: true, mtu: mtu)
-      found = try node.link(named: name)
+      found = try node.summary(named: name, wantsKind: true)
     }
-    guard let bridge = found, bridge.kind == "bridge" else {
+    guard let bridge = found, bridge.isBridge else {
       throw CNIError(
         .invalidConfiguration, "\(name) exists and is not a bridge", details: "name another in `bridge`")
     }
@@ -35,7 +35,9 @@ extension BridgePlugin {
       try node.setLinkFlags(bridge.index, isPromiscuous: true)
     }
     guard settings.isGateway else { return bridge }
-    let carrier = settings.vlan == 0 ? bridge : try ensureGatewayLink(&node, bridge)
+    let carrier =
+      settings.vlan == 0
+      ? (name: name, index: bridge.index) : try ensureGatewayLink(&node, bridge)
     for (address, gateway) in zip(lease.addresses, lease.gateways) {
       guard let own = InterfaceAddress(gateway, prefixLength: address.prefixLength) else { continue }
       let isNew = try unlessExisting { () throws(NetlinkError) in
@@ -47,8 +49,9 @@ extension BridgePlugin {
   }
 
   /// Two addresses of one subnet on the bridge: pods and node would disagree on the gateway.
-  private func replaceForeignAddress(_ node: inout RouteSession, _ link: Link, _ own: InterfaceAddress) throws
-  {
+  private func replaceForeignAddress(
+    _ node: inout RouteSession, _ link: (name: String, index: Int32), _ own: InterfaceAddress
+  ) throws {
     for other in try node.addresses(of: link.index, family: own.address.family).map(\.value)
     where other != own && other.prefixLength < other.address.family.width {
       guard let theirs = other.prefix, let ours = own.prefix,
@@ -70,7 +73,10 @@ extension BridgePlugin {
   /// advertisements from pods (CVE-2020-10749); no duplicate address detection of the link's own address, without which
   /// the node asks for no pod's hardware address for a second or two. What this kernel lacks is left to the node agent to report.
   private func prepareKernel(_ link: String) throws {
-    if settings.isGateway { try Sysctl.write("net/ipv4/ip_forward", "1") }
+    if settings.isGateway {
+      try Sysctl.write("net/ipv4/ip_forward", "1")
+      NeighbourRoom.make()
+    }
     for (name, value) in [
       ("net/bridge/bridge-nf-call-iptables", "1"), ("net/ipv6/conf/\(link)/accept_ra", "0"),
       ("net/ipv6/conf/\(link)/accept_dad", settings.detectsDuplicates ? "1" : "0"),
@@ -99,15 +105,13 @@ extension BridgePlugin {
     }
   }
 
-  /// The node's end once the bridge passes its frames. Asking makes kernels since 6.8 settle it; older ones
-  /// take a moment.
-  func operationalPort(_ node: inout RouteSession) throws -> Link {
-    var port = try node.link(named: hostInterface)
-    if !settings.leavesInterfaceDown {
-      for _ in 0..<Self.settleMillisecondsMax where port?.isOperational == false {
-        usleep(1000)
-        port = try node.link(named: hostInterface)
-      }
+  /// The node's end once the bridge passes its frames. Kernels since 6.8 settle it when asked to; older ones take a moment.
+  func operationalPort(_ node: inout RouteSession) throws -> LinkSummary {
+    let waits = !settings.leavesInterfaceDown
+    var port = try node.summary(named: hostInterface, settles: waits)
+    for _ in 0..<Self.settleMillisecondsMax where waits && port?.isOperational == false {
+      usleep(1000)
+      port = try node.summary(named: hostInterface, settles: true)
     }
     guard let port else {
       throw CNIError(.tryAgainLater, "\(hostInterface) was removed while it was set up")
@@ -158,7 +162,9 @@ extension BridgePlugin {
   }
 
   /// The bridge's leg in the VLAN, which holds the gateway's address: `cni0.100`.
-  private func ensureGatewayLink(_ node: inout RouteSession, _ bridge: Link) throws -> Link {
+  private func ensureGatewayLink(_ node: inout RouteSession, _ bridge: LinkSummary) throws -> (
+    name: String, index: Int32
+  ) {
     let name = "\(bridge.name.prefix(10)).\(settings.vlan)"
     try naming("VLAN links") {
       if try node.link(named: name) == nil {
@@ -171,7 +177,7 @@ extension BridgePlugin {
     guard let link = try node.link(named: name) else {
       throw CNIError(.tryAgainLater, "\(name) was removed while it was set up")
     }
-    return link
+    return (name, link.index)
   }
 
   /// A kernel built without a feature says "operation not supported": says which one.

@@ -21,9 +21,26 @@ extension BridgePlugin {
     }
   }
 
+  /// The pod's end: its index, and its hardware address, which is the one that was asked for.
+  func podLink(_ pod: inout RouteSession, _ mac: MACAddress?) throws -> (index: Int32, mac: MACAddress) {
+    if let mac, let index = try pod.index(named: call.interfaceName) { return (index, mac) }
+    guard let link = try pod.link(named: call.interfaceName), let mac = link.mac else {
+      throw CNIError(.tryAgainLater, "\(call.interfaceName) vanished from \(call.namespacePath)")
+    }
+    return (link.index, mac)
+  }
+
   /// Raises the pod's end, gives it its addresses and routes. An address that is used again must be
   /// announced: who remembers its former owner would send into the void for 17–18 s.
   func configurePod(_ pod: inout RouteSession, _ index: Int32, _ lease: Lease) throws -> [CNIResult.Path] {
+    let paths = podPaths(lease)
+    try pod.together { pod throws(NetlinkError) in try configure(&pod, index, lease, paths) }
+    return paths
+  }
+
+  private func configure(
+    _ pod: inout RouteSession, _ index: Int32, _ lease: Lease, _ paths: [CNIResult.Path]
+  ) throws(NetlinkError) {
     try pod.setLink(index, isUp: true, arpNotify: true, acceptRedirects: false)
     for (address, gateway) in zip(lease.addresses, lease.gateways) {
       guard settings.isRouted else {
@@ -41,15 +58,12 @@ extension BridgePlugin {
         try pod.addRoute(Route(subnet, gateway: gateway, interface: index, isOnLink: true))
       }
     }
-    var placed: [CNIResult.Path] = []
-    for path in podPaths(lease) {
+    for path in paths {
       try pod.addRoute(
         Route(
           path.destination, gateway: path.gateway, interface: index, table: path.table ?? 254,
           metric: path.priority, isOnLink: settings.isRouted && path.gateway != nil, mtu: path.mtu))
-      placed.append(path)
     }
-    return placed
   }
 
   /// `ipam.routes` with gateways filled in, and the default route: when `isDefaultGateway` says so, and for our own

@@ -1,4 +1,4 @@
-// The verbs that look after what ADD made: CHECK, STATUS, GC.
+// The verbs that look after what ADD made: CHECK and STATUS.
 import Addresses
 import Glibc
 import KernelNetlink
@@ -87,52 +87,5 @@ extension BridgePlugin {
       }
     }
     return notes
-  }
-
-  /// Removes what belongs to no valid attachment: links of this network, and leases. Goes on over errors and
-  /// reports the first.
-  func collectGarbage() throws(CNIError) {
-    let valid = Self.keys(configuration.validAttachments ?? [])
-    var failures: [CNIError] = []
-    // Links first and all at once: the leases that follow find theirs gone and do not wait for each.
-    do {
-      var node = try RouteSession()
-      let prefix = "weft:\(configuration.name)/"
-      let stale = try node.links().filter { link in
-        guard link.name.hasPrefix("vp") || link.kind == "ifb", link.alias.hasPrefix(prefix) else {
-          return false
-        }
-        let parts = link.alias.dropFirst(prefix.utf8.count).split(separator: "/", maxSplits: 1)
-        return parts.count == 2 && !valid.contains("\(parts[0]):\(parts[1])")
-      }
-      try node.deleteLinks(stale.map(\.index))
-    } catch {
-      failures.append(CNIError.wrapping(error, "cannot remove links of network \(configuration.name)"))
-    }
-    for lease in try leases.all() where !valid.contains(lease.key) {
-      do throws(CNIError) { try plugin(lease.containerID, lease.interfaceName).del() } catch {
-        failures.append(error)
-      }
-    }
-    do throws(CNIError) { try leases.expireKept() } catch { failures.append(error) }
-    do throws(CNIError) {
-      try HostPorts.collectGarbage(network: configuration.name, valid: valid)
-    } catch {
-      failures.append(error)
-    }
-    guard var first = failures.first else { return }
-    if failures.count > 1 { first.details += " (and \(failures.count - 1) more)" }
-    throw first
-  }
-
-  private func plugin(_ containerID: String, _ ifname: String) -> BridgePlugin {
-    var other = self
-    other.call.containerID = containerID
-    other.call.interfaceName = ifname
-    return other
-  }
-
-  static func keys(_ attachments: [JSONValue]) -> Set<String> {
-    Set(attachments.map { "\($0["containerID"]?.string ?? ""):\($0["ifname"]?.string ?? "")" })
   }
 }

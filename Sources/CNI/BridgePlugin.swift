@@ -63,7 +63,7 @@ struct BridgePlugin {
   private func openNamespace() throws(CNIError) -> NetworkNamespace {
     do {
       let namespace = try NetworkNamespace(path: call.namespacePath)
-      let own = try NetworkNamespace.current().identity
+      let own = try NamespaceEntry.ownIdentity()
       guard namespace.identity != own || call.allowsOwnNamespace else {
         throw CNIError(
           .invalidEnvironment, "CNI_NETNS=\(call.namespacePath) is the node's own network namespace",
@@ -87,27 +87,23 @@ struct BridgePlugin {
     let wantedMAC = configuration.requestedMAC ?? derivedMAC(lease)
     let end = VethEnd(name: hostInterface, mtu: mtu, master: bridge?.index, isUp: bridge != nil)
     let peer = VethEnd(name: call.interfaceName, mac: wantedMAC, mtu: mtu, namespace: namespace.descriptor)
-    try makePair(&node, end, peer)
+    // From here on there may be one; its name is ours alone.
     hasLink = true
     if let bridge {
-      try node.setBridgePort(
-        named: hostInterface, hairpin: settings.hairpin, isIsolated: settings.isIsolated ? true : nil,
-        alias: alias)
+      try makePort(&node, end, peer, lease, on: bridge)
       if usesVLANs { try setPortVLANs(&node) }
-      for address in lease.addresses { try node.deleteNeighbour(address.address, on: bridge.index) }
     } else {
+      try makePair(&node, end, peer) { _ in }
       try routeToPod(&node, lease)
     }
     var pod = try openPod(namespace, lease)
-    guard let inside = try pod.link(named: call.interfaceName), let mac = inside.mac else {
-      throw CNIError(.tryAgainLater, "\(call.interfaceName) vanished from \(call.namespacePath)")
-    }
+    let (inside, mac) = try podLink(&pod, wantedMAC)
     try makeExtras(lease, mac: mac)
-    let paths = settings.leavesInterfaceDown ? [] : try configurePod(&pod, inside.index, lease)
+    let paths = settings.leavesInterfaceDown ? [] : try configurePod(&pod, inside, lease)
     let note = try tellNode(lease, mac: mac)
     let port = try operationalPort(&node)
     // Setting the address it has makes the kernel announce it, now that the bridge passes frames.
-    if !settings.leavesInterfaceDown { try pod.setLink(inside.index, mac: mac) }
+    if !settings.leavesInterfaceDown { try pod.setLink(inside, mac: mac) }
     var result = CNIResult(
       addresses: lease.addresses, gateways: lease.gateways, interface: bridge == nil ? 1 : 2)
     if let bridge {
@@ -124,9 +120,30 @@ struct BridgePlugin {
     return result
   }
 
-  private func makePair(_ node: inout RouteSession, _ end: VethEnd, _ peer: VethEnd) throws {
+  /// The pair, its port's settings, and that nobody is remembered at its addresses: one request.
+  private func makePort(
+    _ node: inout RouteSession, _ end: VethEnd, _ peer: VethEnd, _ lease: Lease, on bridge: LinkSummary
+  ) throws {
+    try makePair(&node, end, peer) { node throws(NetlinkError) in
+      try node.setBridgePort(
+        named: hostInterface, hairpin: settings.hairpin, isIsolated: settings.isIsolated ? true : nil,
+        alias: alias)
+      for address in lease.addresses { try node.deleteNeighbour(address.address, on: bridge.index) }
+    }
+  }
+
+  private func makePair(
+    _ node: inout RouteSession, _ end: VethEnd, _ peer: VethEnd,
+    _ more: (inout RouteSession) throws(NetlinkError) -> Void
+  ) throws {
+    func make() throws(NetlinkError) {
+      try node.together { node throws(NetlinkError) in
+        try node.createVeth(end, peer: peer)
+        try more(&node)
+      }
+    }
     var refusal: NetlinkError? = nil
-    do throws(NetlinkError) { try node.createVeth(end, peer: peer) } catch { refusal = error }
+    do throws(NetlinkError) { try make() } catch { refusal = error }
     guard let refusal else { return }
     guard refusal.isExisting else { throw refusal }
     // No lease named this attachment, so a host end of its name is what a killed call left.
@@ -135,7 +152,7 @@ struct BridgePlugin {
         .interfaceExists, "\(call.namespacePath) already has an interface \(call.interfaceName)",
         details: "it is not ours; another plugin or a person made it")
     }
-    try node.createVeth(end, peer: peer)
+    try make()
   }
 
   /// Masquerading, host ports, rates and the guard, as the lease says that they are wanted.
@@ -165,7 +182,7 @@ struct BridgePlugin {
       pod: lease.podName.isEmpty ? "" : "\(lease.podNamespace)/\(lease.podName)")
   }
 
-  private var intermediate: String {
+  var intermediate: String {
     Bandwidth.intermediateName(containerID: call.containerID, ifname: call.interfaceName)
   }
 
@@ -204,9 +221,13 @@ struct BridgePlugin {
   private func removeLink(_ lease: Lease?) throws(CNIError) {
     do {
       var node = try RouteSession()
-      try node.deleteLink(named: hostInterface)
-      guard let lease, !lease.bridge.isEmpty, let bridge = try node.link(named: lease.bridge) else { return }
-      for address in lease.addresses { try node.deleteNeighbour(address.address, on: bridge.index) }
+      let bridge = lease.flatMap { $0.bridge.isEmpty ? nil : $0.bridge }
+      let carrier = try bridge.flatMap { name throws(NetlinkError) in try node.index(named: name) }
+      try node.together { node throws(NetlinkError) in
+        try node.deleteLink(named: hostInterface)
+        guard let carrier else { return }
+        for address in lease?.addresses ?? [] { try node.deleteNeighbour(address.address, on: carrier) }
+      }
     } catch {
       throw CNIError.wrapping(error, "cannot remove \(hostInterface) of container \(call.containerID)")
     }
@@ -217,11 +238,12 @@ struct BridgePlugin {
   /// the agent knows.
   func del() throws(CNIError) {
     let key = "\(call.containerID):\(call.interfaceName)"
-    let lease = try leases.find(key)
+    let found = try leases.read(key)
+    let lease = found?.lease
     if let lease { try removeExtras(lease) }
     try removeLink(lease)
     if let lease { sayGoodbye(lease) }
-    try leases.release(key)
+    try leases.release(key, known: found)
   }
 }
 

@@ -13,6 +13,60 @@ enum Files {
     return try readAll(descriptor, bytesMax: bytesMax, name: path)
   }
 
+  /// Which file stood in a place: another one there, or the same written again, is another.
+  struct Identity: Hashable {
+    var inode: UInt64
+    var changed: UInt64
+
+    init(_ status: stat) {
+      inode = UInt64(status.st_ino)
+      changed = Files.changed(status)
+    }
+
+    /// Nil when there is none.
+    init?(_ path: String) throws(CNIError) {
+      var status = stat()
+      guard stat(path, &status) == 0 else {
+        if errno == ENOENT || errno == ENOTDIR { return nil }
+        throw Files.failure("read", path)
+      }
+      self.init(status)
+    }
+  }
+
+  /// The whole of a file that is written once, and which it was; nil when there is none.
+  static func readWritten(_ path: String, bytesMax: Int = 1 << 20) throws(CNIError) -> (
+    bytes: [UInt8], identity: Identity
+  )? {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else {
+      if errno == ENOENT || errno == ENOTDIR { return nil }
+      throw failure("read", path)
+    }
+    defer { close(descriptor) }
+    var status = stat()
+    guard fstat(descriptor, &status) == 0 else { throw failure("read", path) }
+    guard status.st_size <= bytesMax else {
+      throw CNIError(.undecodable, "\(path) is longer than \(bytesMax) bytes")
+    }
+    let size = Int(status.st_size)
+    var code: Int32 = 0
+    let bytes = [UInt8](unsafeUninitializedCapacity: size) { buffer, count in
+      while count < size {
+        let got = Glibc.read(descriptor, buffer.baseAddress! + count, size - count)
+        if got < 0, errno == EINTR { continue }
+        if got < 0 { code = errno }
+        guard got > 0 else { return }
+        count += got
+      }
+    }
+    guard code == 0 else {
+      errno = code
+      throw failure("read", path)
+    }
+    return (bytes, Identity(status))
+  }
+
   /// Everything until the end of `descriptor`.
   static func readAll(_ descriptor: Int32, bytesMax: Int, name: String) throws(CNIError) -> [UInt8] {
     var all: [UInt8] = []
@@ -90,8 +144,11 @@ enum Files {
   /// When something in the folder was added, renamed or removed last, in nanoseconds; 0 when it cannot be said.
   static func changed(_ folder: String) -> UInt64 {
     var status = stat()
-    guard stat(folder, &status) == 0 else { return 0 }
-    return UInt64(truncatingIfNeeded: status.st_mtim.tv_sec) &* 1_000_000_000
+    return stat(folder, &status) == 0 ? changed(status) : 0
+  }
+
+  private static func changed(_ status: stat) -> UInt64 {
+    UInt64(truncatingIfNeeded: status.st_mtim.tv_sec) &* 1_000_000_000
       &+ UInt64(truncatingIfNeeded: status.st_mtim.tv_nsec)
   }
 

@@ -224,22 +224,24 @@ public struct LeaseStore: Sendable {
   }
 
   /// Forgets the attachment's lease; its addresses go to the end of the queue.
+  /// - Parameter known: what `read` said of it, which is not read again when the same file is still there.
   /// - Returns: what it held; nil when there was none.
   @discardableResult
-  func release(_ key: String) throws(CNIError) -> Lease? {
+  func release(_ key: String, known: (lease: Lease, identity: Files.Identity)? = nil) throws(CNIError)
+    -> Lease?
+  {
     let path = "\(folder)/leases/\(key)"
-    guard access(path, F_OK) == 0 else {
-      if errno == ENOENT || errno == ENOTDIR { return nil }
-      throw Files.failure("read", path)
-    }
+    guard try Files.Identity(path) != nil else { return nil }
     let lock = try FileLock("\(folder)/lock")
     defer { lock.release() }
-    guard let lease = try find(key), !spaces.isEmpty else {
+    var held = known?.lease
+    let present = try Files.Identity(path)
+    if known == nil || known?.identity != present { held = try find(key) }
+    guard let lease = held, !spaces.isEmpty else {
       // Not readable, or a configuration without ranges: the next ADD rebuilds the indexes.
-      let lease = try find(key)
       for name in try Files.names(in: folder) where name.hasPrefix("index.") { unlink("\(folder)/\(name)") }
       guard unlink(path) == 0 || errno == ENOENT else { throw Files.failure("remove", path) }
-      return lease
+      return held
     }
     let pools = try openPools()
     for pool in pools { try pool.begin() }
@@ -254,6 +256,38 @@ public struct LeaseStore: Sendable {
     return lease
   }
 
+  /// The same for many, a part of them at a time, so that an ADD beside it waits for a moment only.
+  func release(_ keys: [String]) throws(CNIError) {
+    for start in stride(from: 0, to: keys.count, by: Self.releasedTogetherMax) {
+      try release(together: keys[start..<min(start + Self.releasedTogetherMax, keys.count)])
+    }
+  }
+
+  static let releasedTogetherMax = 128
+
+  private func release(together keys: ArraySlice<String>) throws(CNIError) {
+    let lock = try FileLock("\(folder)/lock")
+    defer { lock.release() }
+    let pools = try openPools()
+    for pool in pools { try pool.begin() }
+    for key in keys {
+      // Released by somebody else in the meantime: its addresses are not ours to give.
+      guard let lease = try find(key) else { continue }
+      let path = "\(folder)/leases/\(key)"
+      guard unlink(path) == 0 || errno == ENOENT else { throw Files.failure("remove", path) }
+      guard try !isHolding(lease) else { continue }
+      for address in lease.addresses {
+        for pool in pools {
+          if let offset = pool.space.offset(of: address.address) { try pool.give(offset) }
+        }
+      }
+    }
+    for pool in pools { try pool.commit() }
+    // A configuration without ranges: the next ADD rebuilds the indexes.
+    guard pools.isEmpty else { return }
+    for name in try Files.names(in: folder) where name.hasPrefix("index.") { unlink("\(folder)/\(name)") }
+  }
+
   /// Leased and leasable addresses of each range set.
   func usage() throws(CNIError) -> [(space: AddressSpace, used: Int, total: Int)] {
     try Files.makeFolder("\(folder)/leases")
@@ -263,9 +297,14 @@ public struct LeaseStore: Sendable {
   }
 
   /// The attachment's lease; nil when there is none.
-  func find(_ key: String) throws(CNIError) -> Lease? {
-    guard let bytes = try Files.read("\(folder)/leases/\(key)") else { return nil }
-    return (try? JSONValue(parsing: bytes)).flatMap { Lease($0) }
+  func find(_ key: String) throws(CNIError) -> Lease? { try read(key)?.lease }
+
+  /// The same, with which file it stands in.
+  func read(_ key: String) throws(CNIError) -> (lease: Lease, identity: Files.Identity)? {
+    guard let file = try Files.readWritten("\(folder)/leases/\(key)"),
+      let lease = (try? JSONValue(parsing: file.bytes)).flatMap({ Lease($0) })
+    else { return nil }
+    return (lease, file.identity)
   }
 
   /// Every lease. Linear: for GC, rebuilds and people.

@@ -142,7 +142,7 @@ public enum Plugin {
       }
     case .gc:
       let valid = BridgePlugin.keys(configuration.validAttachments ?? [])
-      for lease in try leases.all() where !valid.contains(lease.key) { try leases.release(lease.key) }
+      try leases.release(try leases.all().map(\.key).filter { !valid.contains($0) })
       try leases.expireKept()
     case .status:
       try configuration.requireRanges()

@@ -47,3 +47,8 @@ func otherWords(_ words: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?, _ 
 /// The path of `swift-backtrace`, which is not installed beside a plugin.
 @_cdecl("swift_copyAuxiliaryExecutablePath")
 func noProgram(_ name: UnsafePointer<CChar>?) -> UnsafeMutablePointer<CChar>? { nil }
+
+/// Where libraries would be that are loaded at run time: a static program loads none, and need not ask where it is itself. An
+/// address that says so instead of a text.
+@_cdecl("_dl_get_origin")
+func noOrigin() -> UnsafeRawPointer? { UnsafeRawPointer(bitPattern: -1) }

@@ -141,6 +141,29 @@ import Testing
     }
   }
 
+  @Test func `addresses of both families that are given again under another MAC work within a second`() throws
+  {
+    let lab = try Laboratory("moved", keys: #","runtimeConfig":{"mac":"c2:00:00:00:00:00"}"#)
+    let plain = lab.configuration.replacing("]]", with: "],[{\"subnet\":\"fd00:99::/64\"}]]")
+    // Who remembers the former owner: a neighbour on the bridge, and the node.
+    let other = try lab.pod("other")
+    lab.configuration = plain.replacing("00:00:00:00\"", with: "00:00:00:99\"")
+    #expect(try lab.invoke("ADD", "other", namespace: other).code == 0)
+    for round in 1...3 {
+      let pod = try lab.pod("m\(round)")
+      let mac = "c2:00:00:00:00:0\(round)"
+      lab.configuration = plain.replacing("c2:00:00:00:00:00", with: mac)
+      let added = try lab.invoke(
+        "ADD", "m\(round)", namespace: pod, arguments: "IgnoreUnknown=1;IP=10.99.0.5,fd00:99::5")
+      #expect(added.json["interfaces"]?.array?.last?["mac"]?.string == mac, "\(added.json.text)")
+      for address in ["10.99.0.5", "fd00:99::5"] {
+        #expect(try lab.ping(from: other, to: address), "\(address), round \(round)")
+        #expect(try lab.ping(from: lab.node, to: address), "\(address) from the node, round \(round)")
+      }
+      #expect(try lab.invoke("DEL", "m\(round)", namespace: pod).code == 0)
+    }
+  }
+
   @Test func `two families give two addresses that both work at once`() throws {
     let lab = try Laboratory("dual")
     lab.configuration = lab.configuration.replacing("]]", with: "],[{\"subnet\":\"fd00:99::/64\"}]]")
@@ -183,6 +206,46 @@ import Testing
     #expect(try lab.invoke("GC", "").code == 0)
     #expect(lab.leaseNames() == ["a:eth0"])
     #expect(try lab.ports() == [hostInterfaceName(containerID: "a", ifname: "eth0")])
+  }
+
+  @Test func `GC removes rules, rates and neighbours with the links, also of an ADD that was killed early`()
+    throws
+  {
+    let lab = try Laboratory("gcall")
+    lab.configuration = lab.configuration.replacing(
+      "\"bridge\"",
+      with: """
+        "ipMasq":true,"macspoofchk":true,"runtimeConfig":{"bandwidth":{"ingressRate":10000000,"egressRate":10000000},
+        "portMappings":[{"hostPort":8080,"containerPort":80,"protocol":"tcp"}]},"bridge"
+        """
+    ).replacing("1.0.0", with: "1.1.0").replacing("]]", with: "],[{\"subnet\":\"fd00:99::/64\"}]]")
+    let plain = lab.configuration
+    #expect(try lab.invoke("ADD", "live", namespace: try lab.pod("live")).code == 0)
+    var node = try RouteSession(inNamespace: lab.node)
+    let (rules, links) = (try lab.rules(), try node.links().map(\.name).sorted())
+    for id in 0..<3 {
+      lab.configuration = plain.replacing("8080", with: "\(9000 + id)")
+      #expect(try lab.invoke("ADD", "s\(id)", namespace: try lab.pod("s\(id)")).code == 0)
+      #expect(try lab.ping(from: lab.node, to: "10.99.0.\(3 + id)"))
+    }
+    // As if killed between the link and its mark; and one whose rule somebody else took away.
+    let unmarked = hostInterfaceName(containerID: "s1", ifname: "eth0")
+    try node.setLink(try #require(try node.link(named: unmarked)).index, alias: "")
+    _ = try lab.output(
+      ["/usr/sbin/nft", "delete", "element", "ip", "weft-cni", "pods", "{ 10.99.0.3 }"], in: lab.node)
+    lab.configuration = plain.replacing(
+      "\"bridge\"",
+      with: "\"cni.dev/valid-attachments\":[{\"containerID\":\"live\",\"ifname\":\"eth0\"}],\"bridge\"")
+    #expect(try lab.invoke("GC", "").code == 0)
+    #expect(lab.leaseNames() == ["live:eth0"])
+    #expect(try node.links().map(\.name).sorted() == links)
+    #expect(try lab.rules() == rules)
+    // One that the kernel itself holds at that moment stays for a while, as failed.
+    let remembered = try node.neighbours().filter { $0.state & 0x20 == 0 }.map(\.address.description)
+    #expect(!remembered.contains { ["10.99.0.3", "10.99.0.4", "10.99.0.5"].contains($0) })
+    // The addresses are free, and last in the queue.
+    lab.configuration = plain.replacing("8080", with: "9100")
+    #expect(try lab.invoke("ADD", "n", namespace: try lab.pod("n")).address == "10.99.0.6/24")
   }
 
   @Test func `CHECK names what was changed and STATUS an exhausted range`() throws {

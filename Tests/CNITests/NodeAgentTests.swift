@@ -78,6 +78,8 @@ final class ScriptedAgent: @unchecked Sendable {
     let agent = try ScriptedAgent(
       "\(lab.scratch.path)/node.sock", replies: [#"{"ok":true}"#, #"{"ok":true}"#])
     let arguments = "IgnoreUnknown=1;K8S_POD_NAME=web-1;K8S_POD_NAMESPACE=demo"
+    lab.configuration = lab.configuration.replacing(
+      "\"bridge\"", with: "\"runtimeConfig\":{\"aliases\":[\"db\",\"primary\"]},\"bridge\"")
     #expect(try lab.invoke("ADD", "a", namespace: try lab.pod("a"), arguments: arguments).code == 0)
     #expect(try lab.invoke("DEL", "a").code == 0)
     let lines = agent.finish()
@@ -86,6 +88,7 @@ final class ScriptedAgent: @unchecked Sendable {
     #expect(added["podName"]?.string == "web-1" && added["podNamespace"]?.string == "demo")
     #expect(added["ip"]?.string == "10.99.0.2" && added["mac"]?.string == "0a:58:0a:63:00:02")
     #expect(added["hostInterface"]?.string == hostInterfaceName(containerID: "a", ifname: "eth0"))
+    #expect(added["aliases"]?.array == [.string("db"), .string("primary")])
     #expect(added["containerID"]?.string == "a" && added["ifname"]?.string == "eth0")
   }
 

@@ -21,6 +21,10 @@ struct ScriptedTransport: NetlinkTransport, ~Copyable {
     guard !script.answers.isEmpty else { throw NetlinkError(errno: ETIMEDOUT, command: "scripted") }
     return script.answers.removeFirst()
   }
+  mutating func index(named name: String) throws(NetlinkError) -> Int32 { 0 }
+  mutating func summary(named name: String, wantsKind: Bool, settles: Bool) throws(NetlinkError)
+    -> LinkSummary?
+  { nil }
 }
 
 let acknowledged: [UInt8] = [
@@ -37,8 +41,8 @@ let acknowledged: [UInt8] = [
     VethEnd(name: "vpab", mtu: 1450, master: 7),
     peer: VethEnd(name: "eth0", mac: mac, mtu: 1450, namespace: 5))
   let expected: [UInt8] = [
-    // nlmsghdr: 140 bytes, RTM_NEWLINK, REQUEST|ACK|CREATE|EXCL, sequence 1, port 0
-    140, 0, 0, 0, 16, 0, 0x05, 0x06, 1, 0, 0, 0, 0, 0, 0, 0,
+    // nlmsghdr: 172 bytes, RTM_NEWLINK, REQUEST|ACK|CREATE|EXCL, sequence 1, port 0
+    172, 0, 0, 0, 16, 0, 0x05, 0x06, 1, 0, 0, 0, 0, 0, 0, 0,
     // ifinfomsg: any family, index 0 (the kernel chooses), IFF_UP and the mask IFF_UP
     0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0,
     // IFLA_IFNAME "vpab"
@@ -47,12 +51,14 @@ let acknowledged: [UInt8] = [
     8, 0, 4, 0, 0xaa, 0x05, 0, 0,
     // IFLA_MASTER 7
     8, 0, 10, 0, 7, 0, 0, 0,
-    // IFLA_LINKINFO, 80 bytes
-    80, 0, 18, 0,
+    // IFLA_NUM_TX_QUEUES and IFLA_NUM_RX_QUEUES: one each
+    8, 0, 31, 0, 1, 0, 0, 0, 8, 0, 32, 0, 1, 0, 0, 0,
+    // IFLA_LINKINFO, 96 bytes
+    96, 0, 18, 0,
     // IFLA_INFO_KIND "veth"
     9, 0, 1, 0, 0x76, 0x65, 0x74, 0x68, 0, 0, 0, 0,
     // IFLA_INFO_DATA, VETH_INFO_PEER
-    64, 0, 2, 0, 60, 0, 1, 0,
+    80, 0, 2, 0, 76, 0, 1, 0,
     // the peer's ifinfomsg: still down, a veth without its other end refuses to go up
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     // IFLA_IFNAME "eth0"
@@ -61,6 +67,8 @@ let acknowledged: [UInt8] = [
     10, 0, 1, 0, 0x0a, 0x58, 0x0a, 0x2a, 0, 2, 0, 0,
     // IFLA_MTU 1450, IFLA_NET_NS_FD 5
     8, 0, 4, 0, 0xaa, 0x05, 0, 0, 8, 0, 28, 0, 5, 0, 0, 0,
+    // one queue each way
+    8, 0, 31, 0, 1, 0, 0, 0, 8, 0, 32, 0, 1, 0, 0, 0,
   ]
   #expect(script.sent == [Array(expected)])
 }

@@ -30,6 +30,11 @@ final class TestNamespace {
   try session.createVeth(
     VethEnd(name: "vp0", mtu: 1400, master: bridge.index),
     peer: VethEnd(name: "eth0", mac: podMAC, mtu: 1400, namespace: target.descriptor))
+  let short = try #require(try session.summary(named: "cni0", wantsKind: true))
+  #expect(
+    short.isBridge && short.index == bridge.index && short.mac == mac && short.mtu == 1400 && short.isUp)
+  #expect(try session.summary(named: "vp0", wantsKind: true)?.isBridge == false)
+  #expect(try session.summary(named: "none") == nil)
   try session.setBridgePort(named: "vp0", hairpin: true, alias: "abc/eth0")
   let port = try #require(try session.link(named: "vp0"))
   #expect(port.master == bridge.index && port.isUp && port.alias == "abc/eth0" && port.kind == "veth")
@@ -38,7 +43,9 @@ final class TestNamespace {
   let eth0 = try #require(try inside.link(named: "eth0"))
   #expect(!eth0.isUp && eth0.mac == podMAC && eth0.mtu == 1400)
   let address = try #require(InterfaceAddress("10.42.0.2/24"))
+  #expect(try session.summary(named: "vp0")?.isOperational == false)
   try inside.setLink(eth0.index, isUp: true)
+  #expect(try session.summary(named: "vp0", settles: true)?.mac == port.mac)
   try inside.addAddress(address, to: eth0.index)
   #expect(try inside.addresses(of: eth0.index, family: .v4).map(\.value) == [address])
   let everywhere = try #require(IPPrefix("0.0.0.0/0"))
@@ -51,6 +58,50 @@ final class TestNamespace {
   #expect(try !session.deleteLink(named: "vp0"))
   #expect(try inside.link(named: "eth0") == nil)
   #expect(try session.links().map(\.name).sorted() == ["cni0", "lo"])
+}
+
+@Test func `many links go together, and those that are gone already are passed over`() throws {
+  let node = try TestNamespace("many")
+  var session = try RouteSession(inNamespace: node.path)
+  let count = RouteSession.deletedTogetherMax + RouteSession.togetherMax + 3
+  var indices: [Int32] = []
+  for index in 0..<count {
+    try session.createBridge("d\(index)", isUp: false)
+    indices.append(try #require(try session.link(named: "d\(index)")).index)
+  }
+  for index in [0, 1, count - 1] { #expect(try session.deleteLink(named: "d\(index)")) }
+  try session.createBridge("stays")
+  try session.deleteLinks(indices)
+  #expect(try session.links().map(\.name).sorted() == ["lo", "stays"])
+  try session.deleteLinks(indices)
+  try session.deleteLinks([])
+  #expect(try session.links().map(\.name).sorted() == ["lo", "stays"])
+}
+
+@Test func `of changes sent together each is made, and the first refusal that matters is thrown`() throws {
+  let node = try TestNamespace("together")
+  var session = try RouteSession(inNamespace: node.path)
+  try session.createBridge("d0")
+  let index = try #require(try session.link(named: "d0")).index
+  let rows = try (1...150).map { last in
+    Neighbour(
+      interface: [70, 140].contains(last) ? 9999 : index,
+      address: try #require(IPAddress("10.42.0.\(last)")),
+      mac: MACAddress(derivedFrom: IPv4Address(10, 42, 0, UInt8(last))))
+  }
+  let refusal = #expect(throws: NetlinkError.self) {
+    try session.together { session throws(NetlinkError) in
+      for row in rows { try session.setNeighbour(row) }
+    }
+  }
+  #expect(refusal?.errno == ENODEV && refusal?.command == "ip neigh replace 10.42.0.70 dev if9999")
+  #expect(try session.neighbours(on: index, family: .v4).count == 148)
+  for _ in 0..<2 { try session.deleteNeighbours(rows) }
+  // One that the kernel itself holds at that moment stays for a while, as failed.
+  #expect(try session.neighbours(on: index, family: .v4).allSatisfy { $0.state & 0x20 != 0 })
+  try session.together { _ in }
+  #expect(try session.index(named: "d0") == index)
+  #expect(try session.index(named: "d1") == nil)
 }
 
 @Test func `links are renamed, resized and taken down`() throws {

@@ -26,6 +26,23 @@
 
 /** setns(2) for the calling thread. Returns 0 or -errno. */
 int weft_setns(int descriptor, int kind);
+/** Index of the link of that name in the network namespace of a socket, or -errno. */
+int weft_link_index(int socket, const char *name);
+/** What ioctl says of a link: no dump of all that the kernel knows, and for most of it no lock of the kernel's. */
+struct weft_link {
+  int index;
+  int mtu;
+  /** The lower 16 bits of its flags; IFF_RUNNING is RFC 2863's `up`. */
+  int flags;
+  int has_mac;
+  unsigned char mac[6];
+  /** Whether its driver calls itself a bridge. */
+  int is_bridge;
+};
+/** Asks of the link of that name in the network namespace of a socket; its driver only when that is wanted. Returns 0 or -errno. */
+int weft_link_facts(int socket, const char *name, int wants_driver, struct weft_link *facts);
+/** Has the kernel take note of a change of the link's carrier now (since Linux 6.8; earlier it takes a moment). */
+void weft_link_settle(int socket, const char *name);
 /** unshare(2) for the calling thread. Returns 0 or -errno. */
 int weft_unshare(int flags);
 /** Whether a descriptor is of a namespace of any kind. */

@@ -27,7 +27,7 @@ public struct NodeFinding: Sendable, Hashable {
 public func inspect(_ facts: NodeFacts) -> [NodeFinding] {
   let all =
     files(facts) + settings(facts) + packetLengths(facts) + bridges(facts) + blocks(facts) + leftovers(facts)
-    + shortage(facts)
+    + shortage(facts) + neighbours(facts)
   return all.filter { $0.gravity == .problem } + all.filter { $0.gravity == .remark }
 }
 
@@ -232,6 +232,24 @@ private func shortage(_ facts: NodeFacts) -> [NodeFinding] {
     let mend = "delete pods of this node, or give it a larger block"
     return used >= total
       ? problem("CNI0150", space.description, cause, mend) : remark("CNI0150", space.description, cause, mend)
+  }
+}
+
+/// Neighbour tables that the pods of this node fill.
+private func neighbours(_ facts: NodeFacts) -> [NodeFinding] {
+  let leases = facts.leases.filter { $0.bootID == facts.bootID }
+  return NeighbourRoom.IPFamilyName.allCases.compactMap { family in
+    let name = NeighbourRoom.setting(family, "gc_thresh3")
+    guard let room = facts.settings[name].flatMap({ Int($0) }) else { return nil }
+    let pods = leases.filter { $0.addresses.contains { ($0.address.family == .v4) == (family == .ipv4) } }
+    let wanted = pods.count * NeighbourRoom.entriesPerPod
+    guard wanted > room else { return nil }
+    let dotted = name.split(separator: "/").joined(separator: ".")
+    let target = NeighbourRoom.limits.last?.1 ?? wanted
+    return problem(
+      "CNI0114", dotted,
+      "is \(room): machine and pods share the neighbour table, and \(pods.count) pods have up to \(wanted) entries; "
+        + "one that does not fit loses packets", "sysctl -w \(dotted)=\(max(target, wanted * 2))")
   }
 }
 

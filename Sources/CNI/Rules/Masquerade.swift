@@ -47,23 +47,47 @@ enum Masquerade {
     }
   }
 
-  /// Ends it. None is success. The chain of the subnet goes with its last pod.
+  /// Ends it. None is success. The chain of a subnet goes with its last pod.
   static func remove(_ pods: [InterfaceAddress]) throws(CNIError) {
     do {
-      for pod in pods {
-        guard let subnet = pod.prefix else { continue }
-        var table = try RuleTable(pod.address.family)
+      for family in [IPFamily.v4, .v6] {
+        let own = pods.filter { $0.address.family == family }
+        guard !own.isEmpty else { continue }
+        var table = try RuleTable(family)
         let (wire, name) = (table.wire, RuleTable.name)
-        try table.session.commit(
-          [.deleteElement(wire, table: name, set: RuleTable.pods, key: pod.address.bytes)], unless: [ENOENT],
-          command: "nft delete element \(wire) \(name) pods { \(pod.address) }")
-        let subnetChain = chain(subnet)
-        try table.session.commit(
-          [.flushChain(wire, table: name, subnetChain), .deleteChain(wire, table: name, subnetChain)],
-          unless: [EBUSY, ENOENT], command: "nft delete chain \(wire) \(name) \(subnetChain)")
+        for start in stride(from: 0, to: own.count, by: removedTogetherMax) {
+          try remove(own[start..<min(start + removedTogetherMax, own.count)], from: &table)
+        }
+        for subnet in Set(own.compactMap(\.prefix)) {
+          let chain = chain(subnet)
+          try table.session.commit(
+            [.flushChain(wire, table: name, chain), .deleteChain(wire, table: name, chain)],
+            unless: [EBUSY, ENOENT], command: "nft delete chain \(wire) \(name) \(chain)")
+        }
       }
     } catch {
       throw CNIError.wrapping(error, "cannot end the masquerading of the pod's traffic")
+    }
+  }
+
+  /// One transaction has room for more; the kernel's lock is held meanwhile.
+  private static let removedTogetherMax = 256
+
+  private static func remove(_ pods: ArraySlice<InterfaceAddress>, from table: inout RuleTable)
+    throws(NetlinkError)
+  {
+    let (wire, name) = (table.wire, RuleTable.name)
+    func command(_ pod: InterfaceAddress?) -> String {
+      "nft delete element \(wire) \(name) pods { \(pod.map { "\($0.address)" } ?? "") }"
+    }
+    let all = pods.map {
+      NetfilterChange.deleteElement(wire, table: name, set: RuleTable.pods, key: $0.address.bytes)
+    }
+    if try table.session.commit(all, unless: [ENOENT], command: command(pods.first)) { return }
+    guard all.count > 1 else { return }
+    // One of them is gone already, and took the others' transaction with it.
+    for (pod, change) in zip(pods, all) {
+      try table.session.commit([change], unless: [ENOENT], command: command(pod))
     }
   }
 

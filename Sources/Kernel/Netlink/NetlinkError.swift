@@ -17,12 +17,8 @@ public struct NetlinkError: Error, Sendable, Hashable {
   }
 
   /// The object is not there: no such link, address, route, neighbour, file or process.
-  public var isMissing: Bool {
-    switch errno {
-    case ENODEV, ENOENT, ESRCH, ENXIO, EADDRNOTAVAIL: true
-    default: false
-    }
-  }
+  public var isMissing: Bool { Self.missing.contains(errno) }
+  static var missing: [Int32] { [ENODEV, ENOENT, ESRCH, ENXIO, EADDRNOTAVAIL] }
 
   public var isExisting: Bool { errno == EEXIST }
 

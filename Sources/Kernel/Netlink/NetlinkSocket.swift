@@ -1,4 +1,5 @@
 // The edge to the kernel: one owned netlink socket. Tests put a scripted twin behind the same protocol.
+import Addresses
 import CLinux
 import Glibc
 
@@ -6,6 +7,11 @@ import Glibc
 public protocol NetlinkTransport: ~Copyable {
   mutating func send(_ datagram: [UInt8]) throws(NetlinkError)
   mutating func receive() throws(NetlinkError) -> [UInt8]
+  /// The index of a link of the socket's network namespace; 0 when there is none.
+  mutating func index(named name: String) throws(NetlinkError) -> Int32
+  /// A link of the socket's network namespace; nil when there is none.
+  mutating func summary(named name: String, wantsKind: Bool, settles: Bool) throws(NetlinkError)
+    -> LinkSummary?
 }
 
 /// Sockets that take long to close, left to the end of a program of one thread that ends soon, and there to a process of its own.
@@ -79,5 +85,27 @@ public struct NetlinkSocket: NetlinkTransport, ~Copyable {
       if code == EINTR { continue }
       throw NetlinkError(errno: code == EAGAIN ? ETIMEDOUT : code, command: "recv(AF_NETLINK)")
     }
+  }
+
+  public mutating func index(named name: String) throws(NetlinkError) -> Int32 {
+    let index = weft_link_index(descriptor, name)
+    guard index < 0 else { return index }
+    if index == -ENODEV { return 0 }
+    throw NetlinkError(errno: -index, command: "ip link show dev \(name)")
+  }
+
+  public mutating func summary(named name: String, wantsKind: Bool, settles: Bool) throws(NetlinkError)
+    -> LinkSummary?
+  {
+    if settles { weft_link_settle(descriptor, name) }
+    var facts = weft_link()
+    let code = weft_link_facts(descriptor, name, wantsKind ? 1 : 0, &facts)
+    if code == -ENODEV { return nil }
+    guard code == 0 else { throw NetlinkError(errno: -code, command: "ip link show dev \(name)") }
+    var summary = LinkSummary(
+      name: name, index: facts.index, flags: UInt32(truncatingIfNeeded: facts.flags),
+      mtu: UInt32(truncatingIfNeeded: facts.mtu), isBridge: facts.is_bridge != 0)
+    if facts.has_mac != 0 { summary.mac = withUnsafeBytes(of: facts.mac) { MACAddress(Array($0)) } }
+    return summary
   }
 }

@@ -45,6 +45,22 @@ public struct Link: Sendable, Hashable {
   }
 }
 
+/// The little of a link that can be asked without a netlink answer of 1,500 bytes, which costs 50 µs.
+public struct LinkSummary: Sendable, Hashable {
+  public var name: String
+  public var index: Int32
+  public var flags: UInt32
+  public var mtu: UInt32
+  public var mac: MACAddress?
+  /// False also when nobody asked.
+  public var isBridge: Bool
+
+  public var isUp: Bool { flags & Wire.interfaceUp != 0 }
+  /// RFC 2863 `up`, as `Link.isOperational`.
+  public var isOperational: Bool { flags & Wire.interfaceRunning != 0 }
+  public var isPromiscuous: Bool { flags & Wire.interfacePromiscuous != 0 }
+}
+
 /// One end of a veth pair to create.
 public struct VethEnd: Sendable {
   public var name: String
@@ -87,6 +103,12 @@ extension NetlinkMessage {
     if let master = end.master { attribute(Wire.Link.master, master) }
     if let namespace = end.namespace { attribute(Wire.Link.namespaceDescriptor, namespace) }
   }
+
+  /// The kernel would make a queue for each processor, use one, and wait for the others to be taken down again.
+  mutating func appendSingleQueue() {
+    attribute(Wire.Link.transmitQueues, UInt32(1))
+    attribute(Wire.Link.receiveQueues, UInt32(1))
+  }
 }
 
 extension RouteSession {
@@ -100,12 +122,14 @@ extension RouteSession {
     let up = Wire.interfaceUp
     message.appendLinkHeader(flags: end.isUp ? up : 0, change: end.isUp ? up : 0)
     message.appendEnd(end)
+    message.appendSingleQueue()
     message.nest(Wire.Link.info) {
       $0.attribute(Wire.Link.infoKind, text: "veth")
       $0.nest(Wire.Link.infoData) {
         $0.nest(Wire.Link.vethPeer) {
           $0.appendLinkHeader()
           $0.appendEnd(peer)
+          $0.appendSingleQueue()
         }
       }
     }
@@ -151,36 +175,34 @@ extension RouteSession {
     var message = NetlinkMessage(type: Wire.deleteLink, flags: 0)
     message.appendLinkHeader()
     message.attribute(Wire.Link.name, text: name)
-    do throws(NetlinkError) {
-      try perform(message, command: "ip link del \(name)")
-      return true
-    } catch  where error.errno == ENODEV {
-      return false
+    return try perform(message, unless: [ENODEV], command: "ip link del \(name)")
+  }
+
+  /// Deletes all of these; those that are gone are passed over. One wait of 16 ms for each `deletedTogetherMax` instead of one
+  /// for each: they are put into a group of their own, and the group is deleted.
+  /// `ip link set dev INDEX group GROUP`, …, `ip link del group GROUP`
+  public mutating func deleteLinks(_ indices: [Int32]) throws(NetlinkError) {
+    for start in stride(from: 0, to: indices.count, by: Self.deletedTogetherMax) {
+      let part = indices[start..<min(start + Self.deletedTogetherMax, indices.count)]
+      try together { session throws(NetlinkError) in
+        for index in part {
+          var message = NetlinkMessage(type: Wire.newLink, flags: 0)
+          message.appendLinkHeader(index: index)
+          message.attribute(Wire.Link.group, Self.deletionGroup)
+          try session.perform(
+            message, unless: [ENODEV], command: "ip link set dev if\(index) group \(Self.deletionGroup)")
+        }
+        var message = NetlinkMessage(type: Wire.deleteLink, flags: 0)
+        message.appendLinkHeader()
+        message.attribute(Wire.Link.group, Self.deletionGroup)
+        // All of them gone already: nobody is in the group.
+        try session.perform(message, unless: [ENODEV], command: "ip link del group \(Self.deletionGroup)")
+      }
     }
   }
 
-  /// Deletes all of these at once; those that are gone are passed over. One wait of 16 ms instead of one for each: they are
-  /// put into a group of their own, and the group is deleted.
-  /// `ip link set dev INDEX group GROUP`, …, `ip link del group GROUP`
-  public mutating func deleteLinks(_ indices: [Int32]) throws(NetlinkError) {
-    var marked = 0
-    for index in indices {
-      var message = NetlinkMessage(type: Wire.newLink, flags: 0)
-      message.appendLinkHeader(index: index)
-      message.attribute(Wire.Link.group, Self.deletionGroup)
-      do throws(NetlinkError) {
-        try perform(message, command: "ip link set dev if\(index) group \(Self.deletionGroup)")
-        marked += 1
-      } catch  where error.errno == ENODEV {}
-    }
-    guard marked > 0 else { return }
-    var message = NetlinkMessage(type: Wire.deleteLink, flags: 0)
-    message.appendLinkHeader()
-    message.attribute(Wire.Link.group, Self.deletionGroup)
-    do throws(NetlinkError) {
-      try perform(message, command: "ip link del group \(Self.deletionGroup)")
-    } catch  where error.errno == ENODEV {}
-  }
+  /// While the kernel deletes, nothing else of the network is changed, a pod's ADD neither.
+  static var deletedTogetherMax: Int { 256 }
 
   /// A group that nobody else has: "weft" in ASCII.
   private static var deletionGroup: UInt32 { 0x7765_6674 }
@@ -254,10 +276,27 @@ extension RouteSession {
     }
   }
 
+  /// The index of the link of that name; nil when there is none. Asks for nothing else, and waits for no lock of the kernel.
+  public mutating func index(named name: String) throws(NetlinkError) -> Int32? {
+    let index = try transport.index(named: name)
+    return index > 0 ? index : nil
+  }
+
+  /// Index, flags, MTU and hardware address of the link of that name; nil when there is none.
+  /// - Parameters:
+  ///   - wantsKind: whether it is asked for being a bridge, too.
+  ///   - settles: whether a change of its carrier that the kernel has put off is made now (since Linux 6.8).
+  public mutating func summary(named name: String, wantsKind: Bool = false, settles: Bool = false)
+    throws(NetlinkError) -> LinkSummary?
+  {
+    try transport.summary(named: name, wantsKind: wantsKind, settles: settles)
+  }
+
   /// `ip link show`
   public mutating func links() throws(NetlinkError) -> [Link] {
     var message = NetlinkMessage(type: Wire.getLink, flags: 0)
     message.appendLinkHeader()
+    message.attribute(Wire.Link.extensionMask, Wire.Link.skipsStatistics)
     return try dump(message, command: "ip link show").compactMap { Link($0) }
   }
 }

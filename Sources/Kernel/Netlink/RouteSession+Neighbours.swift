@@ -45,13 +45,15 @@ extension RouteSession {
   public mutating func deleteNeighbour(_ address: IPAddress, on interface: Int32) throws(NetlinkError) -> Bool
   {
     let row = Neighbour(interface: interface, address: address, mac: nil, state: 0)
-    do throws(NetlinkError) {
-      try perform(
-        Self.message(Wire.deleteNeighbour, flags: 0, row),
-        command: "ip neigh del \(address) dev if\(interface)")
-      return true
-    } catch  where error.isMissing {
-      return false
+    return try perform(
+      Self.message(Wire.deleteNeighbour, flags: 0, row), unless: NetlinkError.missing,
+      command: "ip neigh del \(address) dev if\(interface)")
+  }
+
+  /// Deletes all of these; those that are gone are passed over.
+  public mutating func deleteNeighbours(_ rows: [Neighbour]) throws(NetlinkError) {
+    try together { session throws(NetlinkError) in
+      for row in rows { try session.deleteNeighbour(row.address, on: row.interface) }
     }
   }
 

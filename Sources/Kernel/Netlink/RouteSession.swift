@@ -6,7 +6,9 @@ import Glibc
 /// (usually 10–100 µs; deleting a veth 16 ms). Use it from one thread at a time; it never suspends.
 public struct RouteSession: ~Copyable {
   var transport: any NetlinkTransport & ~Copyable
-  private var sequence: UInt32 = 0
+  var sequence: UInt32 = 0
+  /// The changes of a `together` that runs.
+  var collected: [RouteChange]?
 
   /// A dump that keeps being interrupted by changes is asked again this often.
   static let dumpAttemptsMax = 8
@@ -35,12 +37,25 @@ public struct RouteSession: ~Copyable {
   /// A session over any transport: how tests see exact bytes.
   public init(transport: consuming any NetlinkTransport & ~Copyable) { self.transport = transport }
 
-  /// Sends a change and waits for its acknowledgement.
-  /// - Parameter command: the `ip` command that equals it, for the error.
-  public mutating func perform(_ message: NetlinkMessage, command: @autoclosure () -> String)
-    throws(NetlinkError)
-  {
-    _ = try exchange(message, flags: Wire.acknowledge, isDump: false, command: command)
+  /// Sends a change and waits for its acknowledgement; in the body of `together` it is kept until that ends.
+  /// - Parameters:
+  ///   - codes: refusals that are no error.
+  ///   - command: the `ip` command that equals it, for the error.
+  /// - Returns: false when it was refused with one of `codes`.
+  @discardableResult
+  public mutating func perform(
+    _ message: NetlinkMessage, unless codes: [Int32] = [], command: @autoclosure @escaping () -> String
+  ) throws(NetlinkError) -> Bool {
+    guard collected == nil else {
+      collected?.append(RouteChange(message: message, codes: codes, command: command))
+      return true
+    }
+    do throws(NetlinkError) {
+      _ = try exchange(message, flags: Wire.acknowledge, isDump: false, command: command)
+      return true
+    } catch  where codes.contains(error.errno) {
+      return false
+    }
   }
 
   /// Sends a question with one answer.

@@ -12,7 +12,16 @@ public enum Sysctl {
     if (try? read(name)) != value { try set(name, value) }
   }
 
-  /// The same without asking first what it is: for settings of something new, which have their defaults.
+  /// Makes a number that is less `value`; one that is more stays.
+  /// - Returns: what it was; nil when nothing was written.
+  @discardableResult
+  public static func raise(_ name: String, to value: Int) throws -> Int? {
+    guard let now = Int(try read(name)), now < value else { return nil }
+    try set(name, "\(value)")
+    return now
+  }
+
+  /// Writes without asking first what it is: for settings of something new, which have their defaults.
   public static func set(_ name: String, _ value: String) throws(NetlinkError) {
     let file = open("/proc/sys/\(name)", O_WRONLY | O_CLOEXEC)
     guard file >= 0 else { throw NetlinkError(errno: errno, command: "sysctl -w \(name)=\(value)") }

@@ -62,6 +62,8 @@ public enum Wire {
     static let inetSettings: UInt16 = 1
     static let extensionMask: UInt16 = 29
     static let skipsStatistics: UInt32 = 8
+    static let transmitQueues: UInt16 = 31
+    static let receiveQueues: UInt16 = 32
     static let inetAcceptRedirects: UInt16 = 4
     static let inetARPNotify: UInt16 = 22
     static let operationalUp: UInt8 = 6
@@ -146,6 +148,7 @@ public enum Wire {
   // net/if.h
   static let interfaceUp: UInt32 = 0x1
   static let interfaceLoopback: UInt32 = 0x8
+  static let interfaceRunning: UInt32 = 0x40
   static let interfacePromiscuous: UInt32 = 0x100
   static let interfaceAllMulticast: UInt32 = 0x200
   static let interfaceLowerUp: UInt32 = 0x10000
