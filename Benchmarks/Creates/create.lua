@@ -1,4 +1,5 @@
--- Each request creates a ConfigMap of about 1 KiB under a name of its own.
+-- Each request creates a ConfigMap of about 1 KiB under a name of its own. Arguments: the token and, for clients that rest
+-- between their requests, the longest rest in milliseconds: each waits from none to that, also before its first request.
 local count = 0
 function setup(thread)
   thread:set("id", tostring(count) .. "-" .. tostring(os.time()))
@@ -8,6 +9,11 @@ function init(arguments)
   number = 0
   headers = { ["authorization"] = "Bearer " .. arguments[1], ["content-type"] = "application/json" }
   filling = string.rep("x", 900)
+  local rest = tonumber(arguments[2])
+  if rest then
+    math.randomseed(os.time() + string.byte(id))
+    delay = function() return math.random(0, rest) end
+  end
 end
 function request()
   number = number + 1

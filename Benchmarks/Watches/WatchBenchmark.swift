@@ -21,7 +21,8 @@ import NIOPosix
       isWeft ? WeftSubject(target: target, token: words[5]) : EtcdSubject(target: target)
     let server = Other(pid: pid)
     let keys = 10
-    let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+    // As many threads as processors: one alone would lag behind whenever it shares its processor with a thread of the server.
+    let group = MultiThreadedEventLoopGroup(numberOfThreads: max(2, System.coreCount))
 
     /// Polls until `body` holds, for at most `limit` seconds.
     func wait(_ limit: Double, _ body: () -> Bool) async throws -> Bool {

@@ -262,6 +262,30 @@ private func pod(_ name: String, _ spec: JSON = [:], container: JSON = [:]) -> J
     }
   }
 
+  // MARK: Tolerations
+
+  @Test func `a pod stays five minutes on a node that is not ready, unless it says how long`() async throws {
+    try await withAPI { api, _ in
+      func toleration(_ key: String, _ seconds: Int) -> JSON {
+        [
+          "key": JSON("node.kubernetes.io/" + key), "operator": "Exists", "effect": "NoExecute",
+          "tolerationSeconds": JSON(seconds),
+        ]
+      }
+      let plain = try await create(api, .pods, pod("plain"))
+      #expect(
+        plain.at("spec", "tolerations") == [toleration("not-ready", 300), toleration("unreachable", 300)])
+      let own = try await create(
+        api, .pods, pod("own", ["tolerations": [toleration("unreachable", 5)]]))
+      #expect(own.at("spec", "tolerations") == [toleration("unreachable", 5), toleration("not-ready", 300)])
+      let all = try await create(api, .pods, pod("all", ["tolerations": [["operator": "Exists"]]]))
+      #expect(all.at("spec", "tolerations") == [["operator": "Exists"]])
+      let other: JSON = ["key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoSchedule"]
+      let scheduled = try await create(api, .pods, pod("scheduled", ["tolerations": [other]]))
+      #expect(scheduled.at("spec", "tolerations")?.elements.count == 3, "another effect says nothing of it")
+    }
+  }
+
   // MARK: Classes
 
   @Test func `a runtime class adds its overhead and nodes; default classes are filled in`() async throws {

@@ -164,4 +164,39 @@ private func containers(_ fields: JSON, _ names: String...) -> JSON {
         ) == true)
     }
   }
+
+  @Test func `what a namespace only audits is let through and stands in the audit log`() async throws {
+    try await withServer { settings, folder in
+      try writeText(
+        folder + "/policy.yaml",
+        "{apiVersion: audit.k8s.io/v1, kind: Policy, rules: [{level: Metadata, resources: [{group: '', resources: [pods]}]}]}"
+      )
+      settings.audit.policyFile = folder + "/policy.yaml"
+      settings.audit.logPath = folder + "/audit.log"
+    } _: { server, folder in
+      _ = try await server.client(user: "test").create(
+        .namespaces,
+        ["metadata": ["name": "watched", "labels": ["pod-security.kubernetes.io/audit": "baseline"]]],
+        options: WriteOptions())
+      let made = try await ask(
+        server, folder, "/api/v1/namespaces/watched/pods", "POST",
+        body: [
+          "metadata": ["name": "p"], "spec": ["hostPID": true, "containers": [["name": "c", "image": "x"]]],
+        ])
+      #expect(made.code == 201 && made.header("warning").isEmpty, "\(made)")
+      let id = made.header("audit-id")
+      func record() -> JSON? {
+        Program.read(folder + "/audit.log").split(separator: "\n").compactMap {
+          try? JSON(parsing: String($0))
+        }
+        .first { $0["auditID"]?.string == id && $0["stage"] == "ResponseComplete" }
+      }
+      try await eventually { record() != nil }
+      let annotations = record()?["annotations"]
+      #expect(
+        annotations?["pod-security.kubernetes.io/audit-violations"]
+          == "would violate PodSecurity \"baseline:latest\": host namespaces (hostPID=true)")
+      #expect(annotations?["pod-security.kubernetes.io/enforce-policy"] == "privileged:latest")
+    }
+  }
 }

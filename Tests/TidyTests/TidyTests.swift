@@ -159,3 +159,39 @@ func `arrows point down`(folder: String, forbidden: [String]) {
     }
   }
 }
+
+/// docs/api-server.md names tests: `File`: the test's name, several apart by a middle dot; or a path, with a line that it holds.
+@Test func `every test that the page of the API server names is there`() throws {
+  let page = try String(contentsOf: root.appending(path: "docs/api-server.md"), encoding: .utf8)
+  var texts: [String: [String]] = [:]
+  for file in files where !file.isSource && file.path.hasSuffix(".swift") {
+    let name = file.path.split(separator: "/").last.map { String($0.dropLast(".swift".count)) } ?? ""
+    texts[name, default: []].append(file.lines.joined(separator: "\n"))
+  }
+  var entries = 0
+  for (number, line) in page.split(separator: "\n", omittingEmptySubsequences: false).enumerated()
+  where line.hasPrefix("| ") && line.hasSuffix("` |") || line.hasPrefix("| ") && line.contains("`: ") {
+    for entry in line.dropLast(2).split(separator: "|").last.map(String.init)?.components(separatedBy: " · ")
+      ?? []
+    {
+      let words = entry.trimmingCharacters(in: .whitespaces).components(separatedBy: "`: ")
+      let name = words[0].trimmingCharacters(in: ["`"])
+      let claim = words.count == 2 ? words[1] : nil
+      entries += 1
+      let place = "docs/api-server.md:\(number + 1): \(name)"
+      if name.contains("/") {
+        let path = root.appending(path: name).path()
+        #expect(FileManager.default.fileExists(atPath: path), "\(place) is not there")
+        guard let claim else { continue }
+        let text = try String(contentsOfFile: path, encoding: .utf8)
+        #expect(text.components(separatedBy: "\n").contains(claim), "\(place) has no line \(claim)")
+      } else if let claim {
+        let isThere = texts[name]?.contains { $0.contains("`\(claim)`(") } ?? false
+        #expect(isThere, "\(place) has no test named: \(claim)")
+      } else {
+        Issue.record("\(place): which test?")
+      }
+    }
+  }
+  #expect(entries > 150)
+}

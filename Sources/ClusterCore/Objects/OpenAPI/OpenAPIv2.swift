@@ -24,7 +24,9 @@ public enum OpenAPIv2 {
   private static func definition(_ schema: JSON) -> JSON {
     let kind = "x-kubernetes-group-version-kind"
     guard let own = schema[kind], schema[preserves] == true else { return Self.schema(schema) }
-    return ["type": "object", "x-kubernetes-group-version-kind": own]
+    var open: JSON = ["type": "object", "x-kubernetes-group-version-kind": own]
+    open[SchemaCollector.selectableFields] = schema[SchemaCollector.selectableFields]
+    return open
   }
 
   private static let preserves = "x-kubernetes-preserve-unknown-fields"

@@ -27,7 +27,10 @@ public struct OpenAPIv3: Sendable {
     let kinds = registry.kinds(groupVersion: groupVersion)
     guard !kinds.isEmpty else { return nil }
     var schemas = SchemaCollector()
-    for kind in kinds { schemas.add(kind.schema, gvk: kind.gvk) }
+    for kind in kinds {
+      schemas.add(kind.schema, gvk: kind.gvk)
+      schemas.mark(kind.schema, selectableBy: kind.custom?.selectableFields ?? [])
+    }
     var paths = JSONObject()
     for kind in kinds { add(kind, to: &paths) }
     return [
@@ -152,6 +155,15 @@ struct SchemaCollector {
     }
     trees[schema.name] = tree
   }
+
+  /// Tells by which fields, beside name and namespace, lists of a custom kind can be selected.
+  mutating func mark(_ schema: Schema, selectableBy fields: [String]) {
+    guard !fields.isEmpty, var tree = trees[schema.name] else { return }
+    tree[Self.selectableFields] = .array(fields.map { ["fieldPath": JSON($0)] })
+    trees[schema.name] = tree
+  }
+
+  static let selectableFields = "x-kubernetes-selectable-fields"
 
   private mutating func tree(of field: SchemaField) -> JSON {
     var tree = tree(of: field.type)

@@ -226,6 +226,8 @@ struct ProtobufDecoder {
     case (.int64, .varint(let value)): return .integer(Int64(bitPattern: value))
     case (.float, .fixed64(let value)):
       let double = Double(bitPattern: value)
+      // A whole number is written as one, as JSON from Go has it.
+      if let whole = Int64(exactly: double), abs(whole) < 1 << 53 { return .integer(whole) }
       return double.isFinite ? .number(double.description) : .null
     case (.bytes, .bytes(let range)): return .string(Base64.encode(bytes[range]))
     case (.quantity, .bytes(let range)):

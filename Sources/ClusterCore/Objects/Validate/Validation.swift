@@ -107,7 +107,7 @@ struct Validator {
     }
   }
 
-  private static let mayBeEmpty: Set<String> = ["value", "involvedObject", "Port"]
+  private static let mayBeEmpty: Set<String> = ["value", "involvedObject", "Port", "drivers", "limits"]
 
   private mutating func walk(_ value: JSON?, _ field: SchemaField, _ path: FieldPath) {
     if field.isRequired, !Self.mayBeEmpty.contains(field.name) {

@@ -155,7 +155,8 @@ final class Documents: Sendable {
   private static func isSame(_ a: [ResourceKind], _ b: [ResourceKind]) -> Bool {
     a.count == b.count
       && zip(a, b).allSatisfy { a, b in
-        a.gvr == b.gvr && a.custom?.form === b.custom?.form && a.isNamespaced == b.isNamespaced
+        a.gvr == b.gvr && a.custom?.form === b.custom?.form
+          && a.custom?.selectableFields == b.custom?.selectableFields && a.isNamespaced == b.isNamespaced
           && a.subresources.map(\.name) == b.subresources.map(\.name)
       }
   }

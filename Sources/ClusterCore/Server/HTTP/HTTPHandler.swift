@@ -43,15 +43,18 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler, @uncheck
   private let isPassedOn: @Sendable ([String]) -> Bool
   /// Of this connection's event loop.
   private let drain: StreamDrain
+  /// Of this HTTP/2 connection; nil over HTTP/1.1.
+  private let load: ConnectionLoad?
   private let executor: LoopExecutor
 
   init(
     respond: @escaping Responder, peer: Peer, timer: HeadTimer, bodyLimit: TimeAmount, drain: StreamDrain,
-    executor: LoopExecutor,
+    executor: LoopExecutor, load: ConnectionLoad? = nil,
     isPassedOn: @escaping @Sendable ([String]) -> Bool = { _ in false }
   ) {
     self.respond = respond
     self.drain = drain
+    self.load = load
     self.executor = executor
     self.isPassedOn = isPassedOn
     self.peer = peer
@@ -335,7 +338,12 @@ private struct Ending {
 }
 
 extension HTTPHandler: StreamSink {
-  var takesMore: Bool { context?.channel.isWritable ?? false }
+  var takesMore: Bool {
+    guard let context, context.channel.isWritable else { return false }
+    guard let load, load.isFull else { return true }
+    if let writer { load.hold(writer) }
+    return false
+  }
 
   func write(_ bytes: ByteBuffer) {
     context?.write(wrapOutboundOut(.body(.byteBuffer(bytes))), promise: nil)

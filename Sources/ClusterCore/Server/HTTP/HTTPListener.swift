@@ -80,7 +80,8 @@ final class HTTPListener: Sendable {
                 // An event for all watches of a connection fits, so that each of its streams is not told of every
                 // write to the socket.
                 try channel.syncOptions?.setOption(.writeBufferWaterMark, value: Self.connectionBytes)
-                try channel.pipeline.syncOperations.addHandler(WriteGatherer())
+                let load = ConnectionLoad()
+                try channel.pipeline.syncOperations.addHandler(WriteGatherer(load: load))
                 _ = try channel.pipeline.syncOperations.configureHTTP2Pipeline(
                   mode: .server, connectionConfiguration: http2.connection, streamConfiguration: http2.stream
                 ) { stream in
@@ -89,7 +90,7 @@ final class HTTPListener: Sendable {
                     try stream.pipeline.syncOperations.addHandler(
                       HTTPHandler(
                         respond: respond, peer: peer, timer: timer, bodyLimit: bodyLimit,
-                        drain: drains[stream.eventLoop], executor: executors[stream.eventLoop],
+                        drain: drains[stream.eventLoop], executor: executors[stream.eventLoop], load: load,
                         isPassedOn: isPassedOn)
                     )
                   }

@@ -9,7 +9,8 @@ import NIOCore
 
 /// Where a writer's bytes go: one HTTP/1.1 connection or one HTTP/2 stream. Used on its event loop.
 protocol StreamSink: AnyObject {
-  /// Whether the client keeps up: neither the stream nor its connection holds more than its watermark.
+  /// Whether the client keeps up: neither the stream nor its connection holds more than its watermark. Asked by who has more;
+  /// when it is false, the writer is resumed once it is true again.
   var takesMore: Bool { get }
   func write(_ bytes: ByteBuffer)
   func flush()
@@ -40,6 +41,8 @@ final class StreamWriter: @unchecked Sendable {
   /// The next entry of the feed; and where in the feed's list of members it stands.
   var position = 0
   var slot = 0
+  /// It waits for room on its connection (`ConnectionLoad`).
+  var isHeldUp = false
   /// It stands in its drain's queue.
   var isReady = false
   private var isEnding = false
@@ -127,7 +130,7 @@ final class StreamWriter: @unchecked Sendable {
   func flush() {
     guard let sink, !isClosed else { return }
     var written = 0
-    while written < Self.turnBytesMax, sink.takesMore, let bytes = next() {
+    while written < Self.turnBytesMax, hasMore, sink.takesMore, let bytes = next() {
       written += bytes.readableBytes
       sink.write(bytes)
     }

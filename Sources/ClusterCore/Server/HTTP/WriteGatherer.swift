@@ -13,21 +13,25 @@ final class WriteGatherer: ChannelDuplexHandler {
 
   /// Gathered bytes that are passed on at once, so that the connection can say that it is full.
   static let gatheredMax = 64 << 10
-  /// Writes from here on travel as they are: copying them would cost more than a record of their own.
-  static let smallMax = 4 << 10
+  /// Writes from here on travel as they are: copying them would cost more than records of their own, of TLS, for the frame's
+  /// head and its bytes. A record holds as much.
+  static let smallMax = 16 << 10
 
+  private let load: ConnectionLoad
   private var gathered = ByteBuffer()
   private var promise: EventLoopPromise<Void>?
   /// Bytes since the last flush.
   private var unflushed = 0
   private var isScheduled = false
 
+  init(load: ConnectionLoad) { self.load = load }
+
   func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
     var part = unwrapOutboundIn(data)
     unflushed += part.readableBytes
     if part.readableBytes > Self.smallMax {
       passOn(context)
-      context.write(wrapOutboundOut(part), promise: promise)
+      write(context, part, promise)
     } else {
       gathered.writeBuffer(&part)
       if let promise {
@@ -75,6 +79,16 @@ final class WriteGatherer: ChannelDuplexHandler {
     // An idle connection keeps no buffer.
     gathered = ByteBuffer()
     self.promise = nil
-    context.write(wrapOutboundOut(bytes), promise: promise)
+    write(context, bytes, promise)
+  }
+
+  private func write(
+    _ context: ChannelHandlerContext, _ bytes: ByteBuffer, _ promise: EventLoopPromise<Void>?
+  ) {
+    let count = bytes.readableBytes
+    let written = promise ?? context.eventLoop.makePromise()
+    load.began(count)
+    written.futureResult.assumeIsolated().whenComplete { [load] _ in load.ended(count) }
+    context.write(wrapOutboundOut(bytes), promise: written)
   }
 }
