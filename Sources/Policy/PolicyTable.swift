@@ -26,6 +26,7 @@ struct PolicyTable {
     var pods = NamedSet("pods", key: [address])
     var itself = NamedSet("self", key: [address, address])
     var isolated = NamedSet("isolated-in", key: [address])
+    var isolatedOut = NamedSet("isolated-eg", key: [address])
     for pod in model.localPods {
       let inbound = profile(.ingress, for: pod)
       let outbound = profile(.egress, for: pod)
@@ -37,10 +38,13 @@ struct PolicyTable {
           ingress.insert(datum, .jump(inbound), comment: pod.key.description)
           isolated.insert(datum)
         }
-        if let outbound { egress.insert(datum, .jump(outbound), comment: pod.key.description) }
+        if let outbound {
+          egress.insert(datum, .jump(outbound), comment: pod.key.description)
+          isolatedOut.insert(datum)
+        }
       }
     }
-    let known = [egress, ingress, pods, podNet(), itself, isolated]
+    let known = [egress, ingress, pods, podNet(), itself, isolated, isolatedOut]
     return Table(
       family.table, PolicyNames.table, sets: known + sets.values.sorted { $0.name < $1.name },
       counters: ["denied-in", "denied-eg", "quarantined"],
@@ -84,11 +88,19 @@ struct PolicyTable {
             .byte(TCPFlag.syn)), .drop),
         Rule(.lookup(.concatenation([source, destination]), set: "self", negated: false), .accept),
         Rule(unknownSource), Rule(unknownDestination),
-        Rule(.vmap(source, map: "pod-eg")), Rule(.vmap(destination, map: "pod-in")),
         // A profile's chain decides, and nothing comes back from it; but look-ups see a new transaction before chains do. A packet
         // that is on its way through these rules at that very moment finds the new pod, and its new chain still empty.
-        Rule(
-          .lookup(destination, set: "isolated-in", negated: false), .goto(PolicyNames.denyIngress)),
+        Rule(.vmap(source, map: "pod-eg")),
+        Rule(.lookup(source, set: "isolated-eg", negated: false), .goto(PolicyNames.denyEgress)),
+        Rule(.goto(PolicyNames.receiver)),
+      ])
+    // Ends with a verdict: whoever comes from a sender's chain would go back to where that was called.
+    let receiver = Chain(
+      PolicyNames.receiver,
+      rules: [
+        Rule(.vmap(destination, map: "pod-in")),
+        Rule(.lookup(destination, set: "isolated-in", negated: false), .goto(PolicyNames.denyIngress)),
+        Rule(.accept),
       ])
     // The node may always speak to its pods, but not to addresses that no committed pod has.
     let output = Chain(
@@ -96,7 +108,7 @@ struct PolicyTable {
       rules: [Rule([.ctState(.new)] + unknownDestination)])
     // Stateless: untracked packets, such as those to node-local DNS, are caught too.
     let input = Chain("KUBE-INPUT", BaseChain(.filter, .input, priority: 0), rules: [Rule(unknownSource)])
-    return [forward, output, input]
+    return [forward, receiver, output, input]
   }
 
   private func verdictChains() -> [Chain] {
@@ -145,7 +157,7 @@ struct PolicyTable {
     for port in rule.ports { ports.append(match(port, of: policy, rule, direction)) }
     if rule.ports.isEmpty { ports = [[]] }
     // Ingress has the last word; egress hands on to the receiver's ingress look-up.
-    let verdict: Statement = direction == .ingress ? .accept : .returning
+    let verdict: Statement = direction == .ingress ? .accept : .goto(PolicyNames.receiver)
     return peers.flatMap { peer in ports.map { Rule(peer + $0 + [.counter, verdict], comment: comment) } }
   }
 

@@ -232,7 +232,7 @@ struct FamilyPlan: Sendable {
     for balancing in first where installed.insert(balancing).inserted {
       guard delta != nil, let number = allocation.classes[balancing] else { continue }
       delta?.setElement(
-        ProxySet.classes.name, .number(number << 18), Element(.verdict(.goto(balancing.chain))))
+        ProxySet.classes.name, .number(number << 18), Element(.verdict(.jump(balancing.chain))))
       delta?.setChain(balancing.chain, chains.balancing(balancing))
     }
   }
@@ -328,7 +328,7 @@ struct FamilyPlan: Sendable {
     sets[index(.classes)].elements[.number(0)] = Element(.verdict(.drop))
     for balancing in installed {
       guard let number = allocation.classes[balancing] else { continue }
-      sets[index(.classes)].elements[.number(number << 18)] = Element(.verdict(.goto(balancing.chain)))
+      sets[index(.classes)].elements[.number(number << 18)] = Element(.verdict(.jump(balancing.chain)))
     }
     return chains.table(sets: sets, classes: installed)
   }

@@ -206,10 +206,9 @@ extension ProxyAllocation {
     self.init()
     reserve(table.sets["svc-id"]?.elements.count ?? 0)
     for (key, element) in table.sets["class"]?.elements ?? [:] {
-      guard case .verdict(.goto(let chain)) = element.value, let balancing = BalancingClass(chain: chain)
-      else {
-        continue
-      }
+      guard case .verdict(let verdict) = element.value,
+        let balancing = verdict.chain.flatMap(BalancingClass.init(chain:))
+      else { continue }
       let number = ProxyMark.classNumber(of: key.asNumber)
       classes[balancing] = number
       usedClasses.insert(number)
