@@ -94,13 +94,14 @@ struct PolicyTable {
         Rule(.lookup(source, set: "isolated-eg", negated: false), .goto(PolicyNames.denyEgress)),
         Rule(.goto(PolicyNames.receiver)),
       ])
-    // Ends with a verdict: whoever comes from a sender's chain would go back to where that was called.
+    // Ends with a verdict: whoever comes from a sender's chain would go back to where that was called. A pod that left while the
+    // packet was on its way had its policies at the first look and has none at the next: it is looked for once more.
     let receiver = Chain(
       PolicyNames.receiver,
       rules: [
         Rule(.vmap(destination, map: "pod-in")),
         Rule(.lookup(destination, set: "isolated-in", negated: false), .goto(PolicyNames.denyIngress)),
-        Rule(.accept),
+        Rule(unknownSource), Rule(unknownDestination), Rule(.accept),
       ])
     // The node may always speak to its pods, but not to addresses that no committed pod has.
     let output = Chain(
