@@ -25,9 +25,13 @@ struct PeerRules {
       ("filter-forward", "filter hook forward priority 0"),
       ("filter-output", "filter hook output priority 0"),
     ]
-    for (name, hook) in bases { line("add chain \(table) \(name) { type \(hook) ; }") }
+    for (name, hook) in bases {
+      line("add chain \(table) \(name) { type \(hook) ; }")
+      line("flush chain \(table) \(name)")
+    }
     for name in ["services", "masquerading", "mark-for-masquerade", "cluster-ips-check", "reject-chain"] {
       line("add chain \(table) \(name)")
+      line("flush chain \(table) \(name)")
     }
     line("add set \(table) cluster-ips { type ipv4_addr ; }")
     let verdict = "type ipv4_addr . inet_proto . inet_service : verdict"

@@ -3,6 +3,7 @@
 //
 //   ProxyBenchmark ours N M        load, changes of one endpoint, restart with nothing changed
 //   ProxyBenchmark peer N M        the other structure through nft: load, changes of one endpoint
+//   ProxyBenchmark peer-restart N M  the other structure loaded again as it is, as its owner does at a start
 //   ProxyBenchmark connect N COUNT connects to random ClusterIPs among N, as they are in force
 
 import Addresses
@@ -149,10 +150,11 @@ func nft(_ text: String, _ name: String) {
   say("\(name)_memory_mb", Double(usage.ru_maxrss) / 1024)
 }
 
-func peer(_ services: Int, _ endpoints: Int) {
+func peer(_ services: Int, _ endpoints: Int, restarts: Bool) {
   var rules = PeerRules(services: services, endpoints: endpoints)
   rules.writeAll()
   nft(rules.text, "load")
+  if restarts { return nft(rules.text, "restart") }
   for round in 1...3 {
     var change = PeerRules(services: services, endpoints: endpoints)
     change.writeChange(of: round * 7919 % services, shifted: round)
@@ -207,11 +209,11 @@ func connect(_ services: Int, _ count: Int) {
 
 let words = CommandLine.arguments
 guard words.count == 4, let first = Int(words[2]), let second = Int(words[3]), first > 0, second > 0 else {
-  fail("usage: ProxyBenchmark ours|peer|connect N M")
+  fail("usage: ProxyBenchmark ours|peer|peer-restart|connect N M")
 }
 switch words[1] {
 case "ours": try ours(first, second)
-case "peer": peer(first, second)
+case "peer", "peer-restart": peer(first, second, restarts: words[1] == "peer-restart")
 case "connect": connect(first, second)
-default: fail("usage: ProxyBenchmark ours|peer|connect N M")
+default: fail("usage: ProxyBenchmark ours|peer|peer-restart|connect N M")
 }

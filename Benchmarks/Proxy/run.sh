@@ -3,7 +3,8 @@
 # README.md. run.sh [small|all]; `all` has the peer load 10,000 x 10 too, which takes minutes.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-WEFT_ONLY=ProxyBenchmark swift build -c release --product ProxyBenchmark >&2
+# As `make` links what users run.
+WEFT_ONLY=ProxyBenchmark swift build -c release --static-swift-stdlib --product ProxyBenchmark >&2
 program=$PWD/.build/release/ProxyBenchmark
 failures=0
 
@@ -44,6 +45,10 @@ while read -r services endpoints bar memory with; do
     "($(value "$own" memory_view_mb) before)"
   echo "ours: one endpoint p50 $(value "$own" change_p50_ms) ms, p99 $(value "$own" change_p99_ms), restart" \
     "$(value "$own" restart_ms) ms, connect p50 $(value "$own" connect_p50_us) us, direct $(value "$own" connect_direct_p50_us)"
+  if [ "$services" = 1000 ] || [ "${1:-}" = all ]; then
+    again=$(measure peer-restart "$services" "$endpoints")
+    echo "peer: restart with nothing changed $(value "$again" restart_ms) ms, CPU $(value "$again" restart_cpu_ms)"
+  fi
   if [ -n "$peer" ]; then
     echo "peer: load $(value "$peer" load_ms) ms, CPU $(value "$peer" load_cpu_ms), peak $(value "$peer" load_memory_mb) MB," \
       "one endpoint $(value "$peer" change_ms) ms, connect p50 $(value "$peer" connect_p50_us) us"

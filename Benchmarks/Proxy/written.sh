@@ -5,8 +5,8 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 if [ "${IN_NAMESPACE:-}" != yes ]; then
   cd "$here/../.."
-  [ -x .build/release/weft ] || swift build -c release --product weft >&2
-  WEFT_ONLY=ProxyWriteBenchmark swift build -c release --product ProxyWriteBenchmark >&2
+  [ -x .build/release/weft ] || swift build -c release --static-swift-stdlib --product weft >&2
+  WEFT_ONLY=ProxyWriteBenchmark swift build -c release --static-swift-stdlib --product ProxyWriteBenchmark >&2
   IN_NAMESPACE=yes exec unshare -n "$here/written.sh" "$@"
 fi
 source "$here/../server.sh"

@@ -23,9 +23,10 @@ int weft_neighbour_socket(int is_v6) {
   };
   struct sock_filter solicitations[] = {
       BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 20), /* next header */
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 58, 0, 3),
-      BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 54), /* type of ICMPv6 */
-      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 135, 0, 1),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 58, 0, 4),
+      BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 54), /* type of ICMPv6: a question or an announcement */
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 135, 1, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 136, 0, 1),
       BPF_STMT(BPF_RET | BPF_K, 256),
       BPF_STMT(BPF_RET | BPF_K, 0),
   };

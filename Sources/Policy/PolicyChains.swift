@@ -41,11 +41,20 @@ enum PolicyChains {
             .byte(TCPFlag.syn)), .drop),
         Rule(.lookup(.concatenation([source, destination]), set: "self", negated: false), .accept),
         Rule(unknownSource), Rule(unknownDestination),
-        Rule(.vmap(source, map: "pod-eg")), Rule(.vmap(destination, map: "pod-in")),
         // A profile's chain decides, and nothing comes back from it; but look-ups see a new transaction before chains do. A packet
         // that is on its way through these rules at that very moment finds the new pod, and its new chain still empty.
-        Rule(
-          .lookup(destination, set: "isolated-in", negated: false), .goto(PolicyNames.denyIngress)),
+        Rule(.vmap(source, map: "pod-eg")),
+        Rule(.lookup(source, set: "isolated-eg", negated: false), .goto(PolicyNames.denyEgress)),
+        Rule(.goto(PolicyNames.receiver)),
+      ])
+    // Ends with a verdict: whoever comes from a sender's chain would go back to where that was called. A pod that left while the
+    // packet was on its way had its policies at the first look and has none at the next: it is looked for once more.
+    let receiver = Chain(
+      PolicyNames.receiver,
+      rules: [
+        Rule(.vmap(destination, map: "pod-in")),
+        Rule(.lookup(destination, set: "isolated-in", negated: false), .goto(PolicyNames.denyIngress)),
+        Rule(unknownSource), Rule(unknownDestination), Rule(.accept),
       ])
     // The node may always speak to its pods, but not to addresses that no committed pod has.
     let output = Chain(
@@ -53,7 +62,7 @@ enum PolicyChains {
       rules: [Rule([.ctState(.new)] + unknownDestination)])
     // Stateless: untracked packets, such as those to node-local DNS, are caught too.
     let input = Chain("KUBE-INPUT", BaseChain(.filter, .input, priority: 0), rules: [Rule(unknownSource)])
-    return [forward, output, input]
+    return [forward, receiver, output, input]
   }
 
   static let verdicts = [

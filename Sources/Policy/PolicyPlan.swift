@@ -2,7 +2,8 @@
 // direction; pods with the same set of policies share a chain.
 //
 //   forward: established -> accept | itself -> accept | unknown pod -> KUBE-QUARANTINE
-//            saddr in pod-eg -> KUBE-EG-<profile> (return or deny), then daddr in pod-in -> KUBE-IN-<profile> (accept or deny)
+//            saddr in pod-eg -> KUBE-EG-<profile> (KUBE-RECEIVER or deny); else KUBE-RECEIVER
+//   KUBE-RECEIVER: daddr in pod-in -> KUBE-IN-<profile> (accept or deny); else accept
 
 import Addresses
 import ClusterObjects
@@ -57,6 +58,8 @@ public func planPolicy(view: ClusterView, attachments: [PodAttachment], settings
 public enum PolicyNames {
   public static let table = "KUBE-POLICY"
   public static let guardTable = "KUBE-GUARD"
+  /// What the sender's side allows goes on here.
+  public static let receiver = "KUBE-RECEIVER"
   public static let denyIngress = "KUBE-DENY-IN"
   public static let denyEgress = "KUBE-DENY-EG"
   public static let quarantine = "KUBE-QUARANTINE"

@@ -117,6 +117,7 @@ extension PolicyPlanner {
       ("pod-in", datum, jump(inbound, \.ingress)),
       ("pod-eg", datum, jump(outbound, \.egress)),
       ("isolated-in", datum, inbound == nil ? nil : Element(.present)),
+      ("isolated-eg", datum, outbound == nil ? nil : Element(.present)),
     ]
   }
 
@@ -134,6 +135,7 @@ extension PolicyPlanner {
       NamedSet("pod-eg", key: [address], data: .verdict), NamedSet("pod-in", key: [address], data: .verdict),
       NamedSet("pods", key: [address]), PolicyChains.podNet(settings, family),
       NamedSet("self", key: [address, address]), NamedSet("isolated-in", key: [address]),
+      NamedSet("isolated-eg", key: [address]),
     ]
     let places = Dictionary(uniqueKeysWithValues: sets.indices.map { (sets[$0].name, $0) })
     for own in owners.keys where own.family == family.addresses {

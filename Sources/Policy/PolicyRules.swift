@@ -34,7 +34,7 @@ struct CompiledPolicy: Sendable {
     for port in rule.ports { ports.append(match(port, of: policy, rule, direction, family)) }
     if rule.ports.isEmpty { ports = [[]] }
     // Ingress has the last word; egress hands on to the receiver's ingress look-up.
-    let verdict: Statement = direction == .ingress ? .accept : .returning
+    let verdict: Statement = direction == .ingress ? .accept : .goto(PolicyNames.receiver)
     return peers.flatMap { peer in ports.map { Rule(peer + $0 + [.counter, verdict], comment: comment) } }
   }
 

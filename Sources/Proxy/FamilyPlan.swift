@@ -12,11 +12,12 @@ struct FamilyPlan: Sendable {
   let configuration: ProxyConfiguration
   let family: IPFamily
   private(set) var allocation: ProxyAllocation
-  private(set) var plans: [ObjectKey: ServicePlan] = [:]
+  private var plans: [ObjectKey: KeptPlan] = [:]
   /// Who holds an address and port, and of contested ones everybody who claims it.
   private var holders = Holders()
   private var contested: [ProxySet: [Datum: Set<ObjectKey>]] = [:]
-  private var clusterIPs: [IPAddress: Int] = [:]
+  /// How many Services have an address, by the key that it stands under.
+  private var clusterIPs: [Datum: Int] = [:]
   private var hairpins: [IPAddress: Int] = [:]
   private var classUse: [BalancingClass: Int] = [:]
   /// Classes that have an element and a chain, used or not.
@@ -103,14 +104,14 @@ struct FamilyPlan: Sendable {
     _ key: ObjectKey, _ new: ServicePlan?, _ delta: inout TableDelta?, _ flows: inout [FlowChange]
   ) {
     guard delta != nil else { return replaceWhole(key, new, &flows) }
-    let old = plans[key]
+    let old = plans[key]?.plan
     guard old != nil || new != nil else { return }
     changeElements(old, new, &delta)
     changeCounted(old, new, &delta)
     changeFlows(old, new, &flows)
     let claimed = Set((old?.claims ?? []).map(ClaimKey.init) + (new?.claims ?? []).map(ClaimKey.init))
     let before = claimed.map { ($0, effective($0)) }
-    plans[key] = new
+    plans[key] = new.map(KeptPlan.init)
     for (claim, element) in before {
       settle(claim, key, isClaimed: new?.claims.contains { ClaimKey($0) == claim } ?? false)
       let now = effective(claim)
@@ -123,27 +124,38 @@ struct FamilyPlan: Sendable {
   private mutating func replaceWhole(
     _ key: ObjectKey, _ new: ServicePlan?, _ flows: inout [FlowChange]
   ) {
-    let old: ServicePlan?
-    if let new { old = plans.updateValue(new, forKey: key) } else { old = plans.removeValue(forKey: key) }
+    let before: KeptPlan?
+    if let new {
+      before = plans.updateValue(KeptPlan(new), forKey: key)
+    } else {
+      before = plans.removeValue(forKey: key)
+    }
+    let old = before?.plan
     guard old != nil || new != nil else { return }
     var none: TableDelta?
     changeCounted(old, new, &none)
     changeFlows(old, new, &flows)
-    for claim in old?.claims ?? []
-    where !(new?.claims.contains { ClaimKey($0) == ClaimKey(claim) } ?? false) {
-      settle(ClaimKey(claim), key, isClaimed: false)
+    if let old {
+      for claim in old.claims where !(new?.claims.contains { ClaimKey($0) == ClaimKey(claim) } ?? false) {
+        settle(ClaimKey(claim), key, isClaimed: false)
+      }
     }
-    for claim in new?.claims ?? [] where !holders.take(ClaimKey(claim), key, !contested.isEmpty) {
-      settle(ClaimKey(claim), key, isClaimed: true)
+    if let new {
+      for index in new.claims.indices {
+        let claim = ClaimKey(new.claims[index].entry.set, new.claims[index].entry.key)
+        if !holders.take(claim, key, !contested.isEmpty) { settle(claim, key, isClaimed: true) }
+      }
     }
     finish(key, old, new)
   }
 
   private mutating func finish(_ key: ObjectKey, _ old: ServicePlan?, _ new: ServicePlan?) {
-    for port in old?.ids ?? [] where new?.ids.contains(where: { $0.id == port.id }) != true {
-      allocation.release(port.key)
+    if let old {
+      for port in old.ids where new?.ids.contains(where: { $0.id == port.id }) != true {
+        allocation.release(port.key)
+      }
+      totals.add(old, -1)
     }
-    if let old { totals.add(old, -1) }
     if let new { totals.add(new, 1) }
     mark(key, new?.isStarved ?? false, in: &starved)
     mark(key, !(new?.problems.isEmpty ?? true), in: &troubled)
@@ -156,10 +168,10 @@ struct FamilyPlan: Sendable {
   mutating func finishWhole(_ flows: inout [FlowChange]) {
     defer { recovered = [:] }
     // Nobody else has a number: there is none to forget.
-    let count = plans.values.reduce(0) { $0 + $1.ids.count }
+    let count = plans.values.reduce(0) { $0 + $1.plan.ids.count }
     guard count != allocation.ids.count else { return }
     var used: Set<UInt32> = []
-    for plan in plans.values { for port in plan.ids { used.insert(port.id) } }
+    for kept in plans.values { for port in kept.plan.ids { used.insert(port.id) } }
     allocation.keepOnly(used)
     for (id, before) in recovered where !used.contains(id) && !before.targets.isEmpty {
       flows.append(
@@ -195,6 +207,11 @@ struct FamilyPlan: Sendable {
     }
   }
 
+  private static func increment(_ uses: inout Int) -> Int {
+    uses += 1
+    return uses
+  }
+
   private mutating func changeCounted(_ old: ServicePlan?, _ new: ServicePlan?, _ delta: inout TableDelta?) {
     func count<Value: Hashable>(_ list: [Value], _ sign: Int, _ counts: inout [Value: Int]) {
       for value in list {
@@ -202,12 +219,24 @@ struct FamilyPlan: Sendable {
         if sign < 0, counts[value] == 0 { counts[value] = nil }
       }
     }
+    if old == nil, delta == nil, let new {
+      // The most frequent case by far, without a list for what is not there.
+      for index in new.clusterIPs.indices { clusterIPs[.address(new.clusterIPs[index]), default: 0] += 1 }
+      for index in new.hairpins.indices { hairpins[new.hairpins[index], default: 0] += 1 }
+      for balancing in new.classes where Self.increment(&classUse[balancing, default: 0]) == 1 {
+        installed.insert(balancing)
+      }
+      return
+    }
     if old?.clusterIPs ?? [] != new?.clusterIPs ?? [] {
-      count(new?.clusterIPs ?? [], 1, &clusterIPs)
-      count(old?.clusterIPs ?? [], -1, &clusterIPs)
-      for address in delta == nil ? [] : Set((old?.clusterIPs ?? []) + (new?.clusterIPs ?? [])) {
+      let (now, before) = (
+        (new?.clusterIPs ?? []).map(Datum.address), (old?.clusterIPs ?? []).map(Datum.address)
+      )
+      count(now, 1, &clusterIPs)
+      count(before, -1, &clusterIPs)
+      for address in delta == nil ? [] : Set(before + now) {
         let element = clusterIPs[address].map { _ in Element(.present) }
-        delta?.setElement(ProxySet.clusterIPs.name, .address(address), element)
+        delta?.setElement(ProxySet.clusterIPs.name, address, element)
       }
     }
     if old?.hairpins ?? [] != new?.hairpins ?? [] {
@@ -219,25 +248,23 @@ struct FamilyPlan: Sendable {
       }
     }
     guard old?.classes ?? [] != new?.classes ?? [] else { return }
-    func increment(_ uses: inout Int) -> Int {
-      uses += 1
-      return uses
-    }
     // Of a class that somebody else uses everything is there.
     var first: [BalancingClass] = []
-    for balancing in new?.classes ?? [] where increment(&classUse[balancing, default: 0]) == 1 {
+    for balancing in new?.classes ?? [] where Self.increment(&classUse[balancing, default: 0]) == 1 {
       first.append(balancing)
     }
     count(old?.classes ?? [], -1, &classUse)
     for balancing in first where installed.insert(balancing).inserted {
       guard delta != nil, let number = allocation.classes[balancing] else { continue }
       delta?.setElement(
-        ProxySet.classes.name, .number(number << 18), Element(.verdict(.goto(balancing.chain))))
+        ProxySet.classes.name, .number(number << 18), Element(.verdict(.jump(balancing.chain))))
       delta?.setChain(balancing.chain, chains.balancing(balancing))
     }
   }
 
   private func changeFlows(_ old: ServicePlan?, _ new: ServicePlan?, _ flows: inout [FlowChange]) {
+    // Of TCP there are none, as a rule.
+    if old?.flows.isEmpty ?? true, new?.flows.isEmpty ?? true { return }
     for (id, now) in new?.flows ?? [:] {
       let before = old?.flows[id] ?? recovered[id]
       if before?.targets != now.targets {
@@ -269,7 +296,7 @@ struct FamilyPlan: Sendable {
   }
 
   private func claim(of service: ObjectKey, _ claim: ClaimKey) -> ServicePlan.Claim? {
-    plans[service]?.claims.first { $0.entry.key == claim.key && $0.entry.set == claim.set }
+    plans[service]?.plan.claims.first { $0.entry.key == claim.key && $0.entry.set == claim.set }
   }
 
   /// The element that stands in the map: that of the holder.
@@ -292,7 +319,7 @@ struct FamilyPlan: Sendable {
   }
 
   private func order(_ service: ObjectKey, _ claim: ClaimKey) -> (ServicePlan.Rank, String, ObjectKey) {
-    (self.claim(of: service, claim)?.rank ?? .external, plans[service]?.creationTime ?? "", service)
+    (self.claim(of: service, claim)?.rank ?? .external, plans[service]?.plan.creationTime ?? "", service)
   }
 
   // MARK: - Reading
@@ -310,25 +337,40 @@ struct FamilyPlan: Sendable {
     func index(_ set: ProxySet) -> Int { Int(set.rawValue) }
     sets[index(.services)].elements.reserveCapacity(holders.services.count)
     sets[index(.backends)].elements.reserveCapacity(totals.endpoints)
-    sets[index(.clusterIPs)].elements.reserveCapacity(clusterIPs.count)
     sets[index(.hairpin)].elements.reserveCapacity(hairpins.count)
-    for (service, plan) in plans {
-      for planned in plan.elements { sets[index(planned.set)].elements[planned.key] = planned.element }
-      // Without rivals a claim is its Service's own.
-      for claim in plan.claims where contested.isEmpty || holders[ClaimKey(claim)] == service {
-        sets[index(claim.entry.set)].elements[claim.entry.key] = claim.entry.element
+    // Nearly all elements stand in these two: their dictionaries are at hand.
+    var services: [Datum: Element] = [:]
+    var backends: [Datum: Element] = [:]
+    swap(&services, &sets[index(.services)].elements)
+    swap(&backends, &sets[index(.backends)].elements)
+    func add(_ set: ProxySet, _ key: Datum, _ element: Element) {
+      switch set {
+      case .services: services[key] = element
+      case .backends: backends[key] = element
+      default: sets[index(set)].elements[key] = element
       }
     }
-    for address in clusterIPs.keys {
-      sets[index(.clusterIPs)].elements[.address(address)] = Element(.present)
+    for (service, kept) in plans {
+      kept.plan.elements.withUnsafeBufferPointer { elements in
+        for at in elements.indices { add(elements[at].set, elements[at].key, elements[at].element) }
+      }
+      // Without rivals a claim is its Service's own.
+      kept.plan.claims.withUnsafeBufferPointer { claims in
+        for at in claims.indices where contested.isEmpty || holders[ClaimKey(claims[at])] == service {
+          add(claims[at].entry.set, claims[at].entry.key, claims[at].entry.element)
+        }
+      }
     }
+    swap(&services, &sets[index(.services)].elements)
+    swap(&backends, &sets[index(.backends)].elements)
+    sets[index(.clusterIPs)].elements = clusterIPs.mapValues { _ in Element(.present) }
     for address in hairpins.keys {
       sets[index(.hairpin)].elements[Self.pair(address)] = Element(.present)
     }
     sets[index(.classes)].elements[.number(0)] = Element(.verdict(.drop))
     for balancing in installed {
       guard let number = allocation.classes[balancing] else { continue }
-      sets[index(.classes)].elements[.number(number << 18)] = Element(.verdict(.goto(balancing.chain)))
+      sets[index(.classes)].elements[.number(number << 18)] = Element(.verdict(.jump(balancing.chain)))
     }
     return chains.table(sets: sets, classes: installed)
   }
@@ -336,7 +378,7 @@ struct FamilyPlan: Sendable {
   /// Services of which something is left out.
   var quarantined: [QuarantinedObject] {
     var result = troubled.flatMap { key in
-      (plans[key]?.problems ?? []).map { QuarantinedObject(object: "Service \(key)", reason: $0) }
+      (plans[key]?.plan.problems ?? []).map { QuarantinedObject(object: "Service \(key)", reason: $0) }
     }
     for (set, claims) in contested {
       for (key, claimants) in claims {

@@ -133,11 +133,9 @@ public struct ProxyAllocation: Sendable, Hashable {
   /// Puts endpoints into slots so that as few slots as possible change: who stays keeps its slots, who comes
   /// takes a free one, and the last ones move into what is still free. An endpoint may stand in several.
   mutating func arrange(_ endpoints: [SocketEndpoint], id: UInt32) -> [SocketEndpoint] {
-    guard let previous = slots[id], !previous.isEmpty else {
-      slots[id] = endpoints
-      return endpoints
-    }
-    if previous == endpoints { return previous }
+    // The number is looked up once for what is new or stays.
+    if Self.isSettled(endpoints, &slots[id, default: []]) { return endpoints }
+    let previous = slots[id] ?? []
     var wanted: [SocketEndpoint: Int] = [:]
     for endpoint in endpoints { wanted[endpoint, default: 0] += 1 }
     var result: [SocketEndpoint?] = previous.map { endpoint in
@@ -163,6 +161,12 @@ public struct ProxyAllocation: Sendable, Hashable {
     let arranged = result.compactMap(\.self)
     slots[id] = arranged
     return arranged
+  }
+
+  /// Fills slots that are empty. False when there are others in them.
+  private static func isSettled(_ endpoints: [SocketEndpoint], _ slots: inout [SocketEndpoint]) -> Bool {
+    if slots.isEmpty { slots = endpoints }
+    return slots == endpoints
   }
 
   /// The number of an endpoint of a service with affinity, 1 to 2,047; nil when there are more.
@@ -206,10 +210,9 @@ extension ProxyAllocation {
     self.init()
     reserve(table.sets["svc-id"]?.elements.count ?? 0)
     for (key, element) in table.sets["class"]?.elements ?? [:] {
-      guard case .verdict(.goto(let chain)) = element.value, let balancing = BalancingClass(chain: chain)
-      else {
-        continue
-      }
+      guard case .verdict(let verdict) = element.value,
+        let balancing = verdict.chain.flatMap(BalancingClass.init(chain:))
+      else { continue }
       let number = ProxyMark.classNumber(of: key.asNumber)
       classes[balancing] = number
       usedClasses.insert(number)

@@ -125,8 +125,8 @@ struct ProxyChains {
       Chain(
         "KUBE-BALANCE",
         rules: [
-          lost, Rule(.vmap(.ctMark.masked(ProxyMark.classMask), map: "class")), Rule(.goto("KUBE-REJECT")),
-        ]),
+          lost, Rule(.vmap(.ctMark.masked(ProxyMark.classMask), map: "class")),
+        ] + retries + [Rule(.goto("KUBE-REJECT"))]),
       Chain("KUBE-CLUSTER", rules: clusterRules + [Rule(.goto("KUBE-BALANCE"))]),
       Chain("KUBE-EXT", rules: [Rule(.jump("KUBE-MARK-MASQ")), Rule(.goto("KUBE-BALANCE"))]),
       // Policy Local keeps the source; pods of this node and the node itself use all endpoints.
@@ -163,6 +163,14 @@ struct ProxyChains {
     return isLocalSource(false).map { [Rule($0, .jump("KUBE-MARK-MASQ"))] } ?? []
   }
 
+  /// A class's chain decides, and nothing comes back from it; but look-ups see a new transaction before chains do. A packet that
+  /// is on its way at that very moment finds a new class, and its chain still empty.
+  private var retries: [Rule] {
+    TransportProtocol.allCases.map { Rule(.transport($0.number), .goto(retry($0))) }
+  }
+
+  private func retry(_ transport: TransportProtocol) -> String { BalancingClass(transport, slots: 1).chain }
+
   /// Slot 0 is where a packet goes that met the maps between two generations (449 of 60,000 connects without it).
   static func isRetry(_ balancing: BalancingClass) -> Bool {
     balancing.slots == 1 && balancing.method == .random
@@ -187,12 +195,17 @@ struct ProxyChains {
 
   private func plainChain(_ balancing: BalancingClass, _ choice: Expression) -> Chain {
     let slot = Expression.concatenation([markID, choice])
-    let retry = BalancingClass(balancing.transport, slots: 1).chain
+    let toEndpoint = Rule(
+      .transport(balancing.transport.number), .dnat(.mapped(slot, map: "backends", endpointType)))
+    guard Self.isRetry(balancing) else {
+      return Chain(balancing.chain, rules: [toEndpoint, Rule(.goto(retry(balancing.transport)))])
+    }
+    // What has affinity is picked for this once, and remembered by the next connection.
     return Chain(
       balancing.chain,
       rules: [
-        Rule(.transport(balancing.transport.number), .dnat(.mapped(slot, map: "backends", endpointType))),
-        Rule(.goto(Self.isRetry(balancing) ? "KUBE-REJECT" : retry)),
+        toEndpoint, Rule(.setCtMark(.mapped(slot, map: "aff-pick", [.mark]))),
+        toAffinityEndpoint(balancing), Rule(.goto("KUBE-REJECT")),
       ])
   }
 
@@ -204,8 +217,7 @@ struct ProxyChains {
     let remember = Statement.update(set: "affinity", key: client, data: .ctMark, timeoutSeconds: seconds)
     let isFlow = Statement.match(
       .ctMark.masked(ProxyMark.kindMask), .equal, .number(ProxyMark.Kind.affinityFlow.rawValue << 29))
-    let toEndpoint = Rule(
-      .transport(balancing.transport.number), .dnat(.mapped(.ctMark, map: "aff-ep", endpointType)))
+    let toEndpoint = toAffinityEndpoint(balancing)
     let slot = Expression.concatenation([markID, .random(modulus: UInt32(balancing.slots))])
     return Chain(
       balancing.chain,
@@ -217,8 +229,12 @@ struct ProxyChains {
         Rule(.setCtMark(.mapped(slot, map: "aff-pick", [.mark]))),
         Rule(remember),
         toEndpoint,
-        Rule(.goto("KUBE-REJECT")),
+        Rule(.goto(retry(balancing.transport))),
       ])
+  }
+
+  private func toAffinityEndpoint(_ balancing: BalancingClass) -> Rule {
+    Rule(.transport(balancing.transport.number), .dnat(.mapped(.ctMark, map: "aff-ep", endpointType)))
   }
 
   private var podsLeaving: Rule {
@@ -246,8 +262,10 @@ struct ProxyChains {
         "KUBE-POSTROUTING",
         rules: [
           Rule(isMarked, .goto("KUBE-MASQ")),
+          // Not what an address says to itself without a Service: the first rules make the kernel take up connections that are open
+          // already, and one of the node to itself (an API server beside us) would go on under another source, and break.
           Rule(
-            .lookup(.concatenation([saddr, daddr]), set: "hairpin", negated: false),
+            .ctStatus(.dnat), .lookup(.concatenation([saddr, daddr]), set: "hairpin", negated: false),
             .masquerade(fullyRandom: true)),
         ] + (configuration.masqueradesPods ? [podsLeaving] : [])),
       Chain(

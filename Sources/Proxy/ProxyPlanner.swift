@@ -124,9 +124,7 @@ public struct ProxyPlanner: Sendable {
     let isCounted = ServiceBalancing.countsConnections(state.service)
     // Hardly a Service is in either: a name is not hashed for nothing.
     if isCounted || !counted.isEmpty { counted[key] = isCounted ? state : nil }
-    let hasHints = state.slices.values.contains { slice in
-      slice.endpoints.contains { !$0.hintedZones.isEmpty || !$0.hintedNodes.isEmpty }
-    }
+    let hasHints = state.slices.values.contains { $0.hasHints }
     if hasHints || !hinted.isEmpty { hinted[key] = hasHints ? state : nil }
   }
 

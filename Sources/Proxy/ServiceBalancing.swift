@@ -71,6 +71,15 @@ struct ServiceBalancing: Sendable, Hashable {
     return result
   }
 
+  /// Whether each endpoint has one slot, whatever else is known of it.
+  var isPlain: Bool {
+    guard names.isEmpty else { return false }
+    return switch method {
+    case .random, .affinity: true
+    case .maglev, .leastConnections: false
+    }
+  }
+
   /// The endpoint of each slot, endpoints in their order. Not empty when `list` is not.
   func slots(of list: [ServiceEndpoint]) -> [SocketEndpoint] {
     if names.isEmpty, method != .maglev { return list.map(\.target) }

@@ -98,6 +98,10 @@ struct ServicePlan: Sendable {
     elements.append(PlannedElement(set: set, key: key, element: Element(value, comment: comment)))
   }
 
+  mutating func noteHairpin(_ address: IPAddress) {
+    if !hairpins.contains(address) { hairpins.append(address) }
+  }
+
   /// The first claim of a Service to an address and port counts.
   mutating func claim(_ rank: Rank, _ set: ProxySet, _ key: Datum, _ mark: UInt32, comment: String) {
     guard !claims.contains(where: { $0.entry.set == set && $0.entry.key == key }) else { return }
@@ -106,4 +110,10 @@ struct ServicePlan: Sendable {
         rank: rank,
         entry: PlannedElement(set: set, key: key, element: Element(.data(.number(mark)), comment: comment))))
   }
+}
+
+/// A plan that is kept: handed on by reference, for a copy would copy all its lists.
+final class KeptPlan: Sendable {
+  let plan: ServicePlan
+  init(_ plan: ServicePlan) { self.plan = plan }
 }

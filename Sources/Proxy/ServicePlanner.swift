@@ -20,6 +20,21 @@ struct ServicePlanner {
     var balancing: ServiceBalancing
   }
 
+  /// Endpoints that count.
+  private struct Chosen {
+    var targets: [SocketEndpoint] = []
+    /// With all that is known of them; nil where nothing depends on it.
+    var details: [ServiceEndpoint]?
+
+    init(_ details: [ServiceEndpoint]) {
+      targets = details.map(\.target)
+      self.details = details
+    }
+    init(targets: [SocketEndpoint]) { self.targets = targets }
+    var isEmpty: Bool { targets.isEmpty }
+    var count: Int { targets.count }
+  }
+
   private struct Slots {
     var id: UInt32
     /// 0, which drops, when there are none.
@@ -62,11 +77,6 @@ struct ServicePlanner {
     let (cluster, local) = endpoints(of: port, state.slices, &plan)
     plan.servicePorts += 1
     plan.endpoints += cluster.count
-    for list in [cluster, local] {
-      for endpoint in list where endpoint.isLocal || endpoint.nodeName == nil || place.name == nil {
-        if !plan.hairpins.contains(endpoint.target.address) { plan.hairpins.append(endpoint.target.address) }
-      }
-    }
     let isRejected = cluster.isEmpty
     let nodePort = state.service.kind != .clusterIP && !own.isEmpty ? port.port.nodePort : 0
     let hasExternal = nodePort != 0 || !external.isEmpty || !balancers.isEmpty
@@ -99,7 +109,7 @@ struct ServicePlanner {
 
   /// Node ports, load balancer addresses and external addresses.
   private func addExternal(
-    _ port: Port, _ state: ServiceState, _ all: Slots, _ local: [ServiceEndpoint], isRejected: Bool,
+    _ port: Port, _ state: ServiceState, _ all: Slots, _ local: Chosen, isRejected: Bool,
     nodePort: UInt16,
     balancers: [IPAddress], external: [IPAddress], _ plan: inout ServicePlan,
     _ allocation: inout ProxyAllocation
@@ -151,9 +161,28 @@ struct ServicePlanner {
     }
   }
 
-  /// The endpoints that count, without those that no packet may be sent to.
+  /// The endpoints that count, without those that no packet may be sent to. Notes which of them may be reached from themselves.
   private func endpoints(
     of port: Port, _ slices: [ObjectKey: EndpointSlice], _ plan: inout ServicePlan
+  ) -> (cluster: Chosen, local: Chosen) {
+    if port.balancing.isPlain, let plain = slices.plainChoice(of: port.port, family: family, at: place),
+      plain.allSatisfy({ $0.target.address.mayBeEndpoint })
+    {
+      for endpoint in plain where !endpoint.isElsewhere { plan.noteHairpin(endpoint.target.address) }
+      let local = plain.filter(\.isLocal)
+      return (Chosen(targets: plain.map(\.target)), Chosen(targets: local.map(\.target)))
+    }
+    let (cluster, local) = checked(port, slices, &plan)
+    for list in [cluster, local] {
+      for endpoint in list where endpoint.isLocal || endpoint.nodeName == nil || place.name == nil {
+        plan.noteHairpin(endpoint.target.address)
+      }
+    }
+    return (Chosen(cluster), Chosen(local))
+  }
+
+  private func checked(
+    _ port: Port, _ slices: [ObjectKey: EndpointSlice], _ plan: inout ServicePlan
   ) -> (cluster: [ServiceEndpoint], local: [ServiceEndpoint]) {
     var choice = slices.choice(of: port.port, family: family, at: place)
     // Local ones need not be among those that hints leave.
@@ -182,7 +211,7 @@ struct ServicePlanner {
 
   /// Gives endpoints their slots. Nil when numbers have run out. Asking twice for the same is harmless.
   private func balance(
-    _ port: Port, _ list: [ServiceEndpoint], isLocal: Bool, _ plan: inout ServicePlan,
+    _ port: Port, _ list: Chosen, isLocal: Bool, _ plan: inout ServicePlan,
     _ allocation: inout ProxyAllocation
   ) -> Slots? {
     let transport = port.port.transport
@@ -191,13 +220,16 @@ struct ServicePlanner {
     if plan.ids.contains(where: { $0.id == id }) { return known(id, list, port, allocation) }
     plan.ids.append((key, id))
     if transport != .tcp || port.balancing.resetsConnections {
-      plan.flows[id] = .init(transport: transport, targets: Set(list.map(\.target)))
+      plan.flows[id] = .init(transport: transport, targets: Set(list.targets))
     }
     if port.balancing.resetsConnections, transport == .tcp { plan.add(.resets, .number(id), .present) }
     guard !list.isEmpty else { return Slots(id: id, classNumber: 0) }
-    let wanted =
-      port.balancing.method == .leastConnections
-      ? leastConnections(port, list, allocation, id: id) : port.balancing.slots(of: list)
+    var wanted = list.targets
+    if let details = list.details {
+      wanted =
+        port.balancing.method == .leastConnections
+        ? leastConnections(port, details, allocation, id: id) : port.balancing.slots(of: details)
+    }
     let arranged =
       port.balancing.method == .maglev ? wanted : allocation.arrange(wanted, id: id)
     let balancing = BalancingClass(transport, slots: arranged.count, port.balancing.method)
@@ -239,10 +271,10 @@ struct ServicePlanner {
 
   /// The slots of an id that this plan has filled already: internal and external policy Local share them.
   private func known(
-    _ id: UInt32, _ list: [ServiceEndpoint], _ port: Port, _ allocation: ProxyAllocation
+    _ id: UInt32, _ list: Chosen, _ port: Port, _ allocation: ProxyAllocation
   ) -> Slots? {
     guard !list.isEmpty else { return Slots(id: id, classNumber: 0) }
-    let count = port.balancing.slotCount(of: list)
+    let count = list.details.map { port.balancing.slotCount(of: $0) } ?? list.count
     let balancing = BalancingClass(port.port.transport, slots: count, port.balancing.method)
     return allocation.classes[balancing].map { Slots(id: id, classNumber: $0) }
   }

@@ -40,13 +40,13 @@ import Testing
     try Data(token.trimmed.utf8).write(to: URL(filePath: "\(folder)/token"))
     try certificate.write(to: URL(filePath: "\(folder)/ca.crt"))
     try Data("kube-system".utf8).write(to: URL(filePath: "\(folder)/namespace"))
-    // A mount namespace of its own is all of a container that matters here. By 127.0.0.1: the first rules of a namespace begin to
-    // track connections, and one from an address to itself that is open then is masqueraded anew, and breaks.
+    // A mount namespace of its own is all of a container that matters here. The address is the node's own, and an endpoint of the
+    // Service `kubernetes`: the first rules must leave the proxy's own connection alone.
     let place = "/run/secrets/kubernetes.io/serviceaccount"
     let proxy = try node.background([
       "unshare", "-m", "sh", "-c",
       "mount -t tmpfs tmpfs /run && mkdir -p \(place) && cp \(folder)/token \(folder)/ca.crt \(folder)/namespace \(place)/"
-        + " && exec env -u KUBECONFIG KUBERNETES_SERVICE_HOST=127.0.0.1 KUBERNETES_SERVICE_PORT=6443"
+        + " && exec env -u KUBECONFIG KUBERNETES_SERVICE_HOST=\(node.address) KUBERNETES_SERVICE_PORT=6443"
         + " \(Project.weft) proxy --node-name n1 --no-policy > \(folder)/proxy.log 2>&1",
     ])
     defer { stop(proxy) }

@@ -147,6 +147,42 @@ func `compiled rules decide as the objects do for every pair of pods`(seed: Int)
   #expect(forward(tables, Packet(closed, open, destinationPort: 80)).outcome == .accept)
 }
 
+@Test func `a packet that meets a new egress profile's chain before its rules are there is let out nowhere`()
+{
+  let policy: JSON = [
+    "kind": "NetworkPolicy", "metadata": ["name": "none", "namespace": "a"],
+    "spec": ["podSelector": [:], "policyTypes": ["Egress"]],
+  ]
+  let view = ClusterView(objects: [
+    pod("web", "a", "10.42.0.10", "web"), pod("x", "b", "10.42.0.11", "web"), policy,
+  ])
+  var tables = planPolicy(view: view, attachments: [], settings: settings)
+  for index in tables[0].chains.indices where tables[0].chains[index].name.hasPrefix("KUBE-EG-") {
+    tables[0].chains[index].rules = []
+  }
+  let (closed, open) = (IPAddress("10.42.0.10")!, IPAddress("10.42.0.11")!)
+  #expect(forward(tables, Packet(closed, open, destinationPort: 80)).outcome == .drop)
+  #expect(forward(tables, Packet(open, closed, destinationPort: 80)).outcome == .accept)
+}
+
+@Test(arguments: ["10.42.0.10", "10.42.0.11"])
+func `a packet that looked for a pod before it left, and for its policies afterwards, goes nowhere`(
+  leaving: String
+) {
+  let policy: JSON = [
+    "kind": "NetworkPolicy", "metadata": ["name": "none", "namespace": "a"], "spec": ["podSelector": [:]],
+  ]
+  let both = [pod("web", "a", "10.42.0.10", "web"), pod("x", "b", "10.42.0.11", "web")]
+  let stays = both.filter { address($0).description != leaving }
+  var tables = planPolicy(view: ClusterView(objects: stays + [policy]), attachments: [], settings: settings)
+  // The first look was at the generation before.
+  let forwards = tables[0].chains.firstIndex { $0.name == "KUBE-FORWARD" } ?? 0
+  tables[0].chains[forwards].rules.removeAll { $0.description.contains("KUBE-QUARANTINE") }
+  let (closed, open) = (IPAddress("10.42.0.10")!, IPAddress("10.42.0.11")!)
+  #expect(forward(tables, Packet(closed, open, destinationPort: 80)).outcome == .drop)
+  #expect(forward(tables, Packet(open, closed, destinationPort: 80)).outcome == .drop)
+}
+
 @Test func `the guard knows each attachment by interface, hardware and IP address`() {
   let attachment = PodAttachment(
     pod: ObjectKey("a", "web"), addresses: [IPAddress("10.42.0.10")!],

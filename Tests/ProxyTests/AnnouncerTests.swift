@@ -69,14 +69,17 @@ private func answer(_ frame: [UInt8], holding: String...) -> [UInt8]? {
   var random = SystemLikeRandom(seed: 0x5eed)
   let corpus = [
     arpRequest("192.168.50.200"), solicitation("fd00:50::200"), solicitation("fd00:50::200", from: "::"),
+    Announcement.frames(IPAddress("192.168.50.200")!, mac: mac)[0],
+    Announcement.frames(IPAddress("fd00:50::200")!, mac: mac)[0],
   ]
   let held = Set([IPAddress("192.168.50.200")!, IPAddress("fd00:50::200")!])
   for _ in 0..<20_000 {
-    var frame = corpus[Int(random.next() % 3)]
+    var frame = corpus[Int(random.next() % UInt64(corpus.count))]
     for _ in 0..<(random.next() % 4) {
       frame[Int(random.next() % UInt64(frame.count))] = UInt8(truncatingIfNeeded: random.next())
     }
     if random.next() % 3 == 0 { frame.removeLast(Int(random.next() % UInt64(frame.count))) }
+    if let claim = frame.withUnsafeBytes({ NeighbourClaim($0) }) { #expect(claim.mac.array[0] & 1 == 0) }
     let reply = frame.withUnsafeBytes {
       NeighbourAnswer.frame(to: $0, mac: mac, holds: { held.contains($0) })
     }
@@ -84,6 +87,26 @@ private func answer(_ frame: [UInt8], holding: String...) -> [UInt8]? {
     let target = reply[13] == 0x06 ? Array(reply[28..<32]) : Array(reply[62..<78])
     #expect(held.contains(IPAddress(bytes: target)!) && Array(reply[6..<12]) == mac.array)
   }
+}
+
+@Test func `an announcement says whose an address is, and a question does not`() throws {
+  for address in ["192.168.50.200", "fd00:50::200"].compactMap({ IPAddress($0) }) {
+    for frame in Announcement.frames(address, mac: mac) {
+      let claim = try #require(frame.withUnsafeBytes { NeighbourClaim($0) })
+      #expect(claim.address == address && claim.mac == mac)
+    }
+  }
+  let questions = [
+    arpRequest("192.168.50.200"), solicitation("fd00:50::200"), solicitation("fd00:50::200", from: "::"),
+  ]
+  for frame in questions { #expect(frame.withUnsafeBytes { NeighbourClaim($0) } == nil) }
+  // From another link, and under a name for many.
+  var far = Announcement.frames(try #require(IPAddress("fd00:50::200")), mac: mac)[0]
+  far[21] = 64
+  #expect(far.withUnsafeBytes { NeighbourClaim($0) } == nil)
+  let many = try #require(MACAddress(text: "03:00:00:00:00:01"))
+  let frame = Announcement.frames(try #require(IPAddress("192.168.50.200")), mac: many)[0]
+  #expect(frame.withUnsafeBytes { NeighbourClaim($0) } == nil)
 }
 
 private struct SystemLikeRandom {

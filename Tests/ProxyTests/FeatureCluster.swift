@@ -8,7 +8,7 @@ import Proxy
 
 /// One endpoint of a Service: a pod of `Node` and what its slice says of it.
 struct End {
-  /// a, b or out.
+  /// a, b, out or node.
   var pod: String
   var ready = true
   var serving = true
@@ -29,14 +29,14 @@ struct End {
   }
 }
 
-/// Addresses by what stands there: `vip 20`, `lb 31`, `node`, `bridge`, pods a, b, c, `out` and `far`, the pod of node n2.
+/// Addresses by what stands there: `vip 20`, `lb 31`, `node` (as a source that is asked for: `self`), `bridge`, pods a, b, c, `out` and `far`, the pod of node n2.
 func address(_ what: String, _ family: IPFamily) -> String {
   let words = what.split(separator: " ").map(String.init)
   let isFour = family == .v4
   switch words[0] {
   case "vip": return isFour ? "10.43.0.\(words[1])" : "fd00:43::\(words[1])"
   case "lb": return isFour ? "203.0.113.\(words[1])" : "2001:db8::\(words[1])"
-  case "node": return isFour ? "192.168.50.1" : "fd00:50::1"
+  case "node", "self": return isFour ? "192.168.50.1" : "fd00:50::1"
   case "bridge": return isFour ? "10.42.0.1" : "fd00:42::1"
   case "out": return isFour ? "192.168.50.2" : "fd00:50::2"
   case "far": return isFour ? "10.42.1.21" : "fd00:42:1::21"
@@ -128,7 +128,8 @@ func word(
   count: Int,
   sourcePort: Int = 0
 ) -> String {
-  let source = place == "out" || place == "far" ? "\(address(place, family))@\(sourcePort)" : "\(sourcePort)"
+  let source =
+    ["out", "far", "self"].contains(place) ? "\(address(place, family))@\(sourcePort)" : "\(sourcePort)"
   return "\(transport),\(address(destination, family)),\(port),\(count),\(source)"
 }
 
@@ -139,7 +140,9 @@ let everyWay: [(transport: String, family: IPFamily)] = [
 
 extension Node {
   /// Where attempts of a place are made: the far pod lives on the host outside.
-  static func host(of place: String) -> String { place == "far" ? "out" : place == "node" ? "" : place }
+  static func host(of place: String) -> String {
+    place == "far" ? "out" : place == "node" || place == "self" ? "" : place
+  }
 
   /// Waits until both families carry packets everywhere: neighbours of IPv6 take a moment.
   func settle() -> Bool {

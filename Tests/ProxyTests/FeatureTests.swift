@@ -117,7 +117,7 @@ private let rows: [Row] = [
 /// The fate that a client's answers show.
 func podFate(of answers: [String]) -> Fate {
   let pods = Set(answers.compactMap { $0.split(separator: " ").first.map(String.init) })
-  if !pods.isEmpty, pods.isSubset(of: ["a", "b", "out"]) { return .answered(pods) }
+  if !pods.isEmpty, pods.isSubset(of: ["a", "b", "out", "node"]) { return .answered(pods) }
   return pods == ["silent"] ? .silent : .refused
 }
 

@@ -143,6 +143,16 @@ final class Node {
     }
   }
 
+  /// The same server on the node itself, by the name `node`: an endpoint in the host's network.
+  func serve() throws {
+    _ = run(
+      "\(Self.python) \(scripts)/server.py node 192.168.50.1 fd00:50::1 > \(scripts)/node.log 2>&1 < /dev/null &"
+    )
+    guard becomesTrue({ run("cat \(scripts)/node.log").output.contains("ready") }) else {
+      throw NamespaceError(text: "the node's own server does not start")
+    }
+  }
+
   /// Runs `body` again and again while attempts are made from `place`, and returns their answers.
   func attempt(_ place: String, _ word: String, while body: () throws -> Void) rethrows -> [String] {
     _ = run(

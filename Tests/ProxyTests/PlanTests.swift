@@ -141,3 +141,17 @@ func `a packet meets what its Service promises`(promise: Promise) {
   #expect(fate(plan.tables, "fd00:42::13", "fd00:43::a", 80).0 == .answered(["fd00:42::11", "fd00:42::12"]))
   #expect(fate(plan.tables, "fd00:42::13", "fd00:43::a", 81).0 == .refused)
 }
+
+@Test func `a packet that meets a new class's chain before its rules are there reaches the first slot`() {
+  var tables = planProxy(ClusterView(objects: clusterObjects), clusterConfiguration).tables
+  #expect(fate(tables, client, "10.43.0.10", 80).0 == .answered(["10.42.0.11", "10.42.0.12"]))
+  // As the kernel shows it to a packet that is on its way while the transaction takes effect: look-ups are new, chains are old.
+  let new: Set<String> = ["KUBE-LB-TCP-2", "KUBE-LB-UDP-2", "KUBE-AFF-TCP-2-10800"]
+  for index in tables[0].chains.indices where new.contains(tables[0].chains[index].name) {
+    tables[0].chains[index].rules = []
+  }
+  #expect(tables[0].chains.filter { $0.rules.isEmpty }.count == 3)
+  #expect(fate(tables, client, "10.43.0.10", 80).0 == .answered(["10.42.0.11"]))
+  #expect(fate(tables, client, "10.43.0.11", 53, .udp).0 == .answered(["10.42.0.11"]))
+  #expect(fate(tables, client, "10.43.0.15", 80).0 == .answered(["10.42.0.11"]))
+}

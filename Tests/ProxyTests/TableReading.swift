@@ -67,7 +67,7 @@ struct TableReading {
   /// Endpoints with the number of their slots.
   private func targets(_ mark: UInt32) -> [String: Int] {
     let id = ProxyMark.id(of: mark)
-    guard case .verdict(.goto(let chain))? = elements("class")[.number(mark & ProxyMark.classMask)]?.value,
+    guard case .verdict(.jump(let chain))? = elements("class")[.number(mark & ProxyMark.classMask)]?.value,
       let balancing = names.balancing(chain), table.chains[chain] != nil
     else { return ["no class": 1] }
     // A Maglev table has hundreds of slots and a few endpoints: those are put into words once.

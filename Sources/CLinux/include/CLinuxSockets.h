@@ -42,8 +42,8 @@ ssize_t weft_splice(int from, int to, size_t count);
 /** Lets a socket be bound to an address that is not the machine's (IP_TRANSPARENT). Returns 0 or -errno. */
 int weft_set_transparent(int descriptor, int is_v6);
 
-/** A packet socket that receives nothing but ARP requests, or with `is_v6` neighbour solicitations, of any link. Does not
-    wait. Needs CAP_NET_RAW. Returns the descriptor or -errno. */
+/** A packet socket that receives nothing but ARP requests, or with `is_v6` neighbour solicitations and advertisements,
+    of any link. Does not wait. Needs CAP_NET_RAW. Returns the descriptor or -errno. */
 int weft_neighbour_socket(int is_v6);
 /** Receives a frame with its Ethernet header. Returns its length or -errno; `index` is the link it came in by. */
 ssize_t weft_receive_frame(int descriptor, void *frame, size_t room, int *index);

@@ -3,8 +3,8 @@
 import Addresses
 import ClusterObjects
 
-/// discovery.k8s.io/v1 EndpointSlice.
-public struct EndpointSlice: Sendable, Hashable {
+/// discovery.k8s.io/v1 EndpointSlice. A value that nobody changes; handed on by reference, for it has many parts.
+public final class EndpointSlice: Sendable {
   public struct Port: Sendable, Hashable {
     public var name: String
     public var transport: TransportProtocol
@@ -28,14 +28,16 @@ public struct EndpointSlice: Sendable, Hashable {
     public var pod: ObjectKey?
   }
 
-  public var key: ObjectKey
+  public let key: ObjectKey
   /// The Service it belongs to, by the label `kubernetes.io/service-name`; nil when it belongs to none.
-  public var service: ObjectKey?
-  public var family: IPFamily
-  public var ports: [Port]
-  public var endpoints: [Endpoint]
+  public let service: ObjectKey?
+  public let family: IPFamily
+  public let ports: [Port]
+  public let endpoints: [Endpoint]
+  /// Whether any endpoint has hints of zones or nodes, as it was read.
+  public let hasHints: Bool
   /// `endpoints.kubernetes.io/last-change-trigger-time`, for programming latency.
-  public var triggerTime: String?
+  public let triggerTime: String?
 
   public init(_ tree: JSON) throws(UnreadableObject) {
     let reader = TreeReader("EndpointSlice", tree)
@@ -47,7 +49,7 @@ public struct EndpointSlice: Sendable, Hashable {
     case "IPv6": family = .v6
     case let other: throw reader.unreadable("addressType", other ?? "")
     }
-    ports = []
+    var ports: [Port] = []
     for (index, port) in (tree["ports"]?.elements ?? []).enumerated() {
       let number = try reader.port(port["port"], "ports[\(index)].port", default: 0)
       ports.append(
@@ -56,7 +58,9 @@ public struct EndpointSlice: Sendable, Hashable {
           transport: try reader.choice(port["protocol"], "ports[\(index)].protocol", default: .tcp),
           port: number == 0 ? nil : number))
     }
-    endpoints = []
+    self.ports = ports
+    var endpoints: [Endpoint] = []
+    endpoints.reserveCapacity(tree["endpoints"]?.elements.count ?? 0)
     for (index, endpoint) in (tree["endpoints"]?.elements ?? []).enumerated() {
       guard let text = endpoint.at("addresses")?[0]?.string, let address = IPAddress(text),
         address.family == family
@@ -77,9 +81,24 @@ public struct EndpointSlice: Sendable, Hashable {
           hintedZones: Self.names(endpoint.at("hints", "forZones")),
           hintedNodes: Self.names(endpoint.at("hints", "forNodes")), pod: pod))
     }
+    self.endpoints = endpoints
+    hasHints = endpoints.contains { !$0.hintedZones.isEmpty || !$0.hintedNodes.isEmpty }
   }
 
   private static func names(_ list: JSON?) -> [String] {
     (list?.elements ?? []).compactMap { $0["name"]?.string }
+  }
+}
+
+extension EndpointSlice: Hashable {
+  public static func == (a: EndpointSlice, b: EndpointSlice) -> Bool {
+    a === b
+      || (a.key == b.key && a.service == b.service && a.family == b.family && a.ports == b.ports
+        && a.endpoints == b.endpoints && a.triggerTime == b.triggerTime)
+  }
+
+  public func hash(into hasher: inout Hasher) {
+    hasher.combine(key)
+    hasher.combine(endpoints)
   }
 }

@@ -3,8 +3,8 @@
 import Addresses
 import ClusterObjects
 
-/// core/v1 Service.
-public struct Service: Sendable, Hashable {
+/// core/v1 Service. A value that nobody changes; handed on by reference, for it has many parts.
+public final class Service: Sendable {
   public enum Kind: String, Sendable {
     case clusterIP = "ClusterIP", nodePort = "NodePort", loadBalancer = "LoadBalancer", externalName =
       "ExternalName"
@@ -31,31 +31,31 @@ public struct Service: Sendable, Hashable {
     }
   }
 
-  public var key: ObjectKey
-  public var kind: Kind
+  public let key: ObjectKey
+  public let kind: Kind
   /// Every cluster IP, the primary first. Empty for a headless Service and for ExternalName.
-  public var clusterIPs: [IPAddress]
+  public let clusterIPs: [IPAddress]
   /// `clusterIP: None`.
-  public var isHeadless: Bool
-  public var externalIPs: [IPAddress]
+  public let isHeadless: Bool
+  public let externalIPs: [IPAddress]
   /// From status.loadBalancer.ingress with ipMode VIP or none.
-  public var loadBalancerIPs: [IPAddress]
+  public let loadBalancerIPs: [IPAddress]
   /// `loadBalancerIPs` are of the cluster's own pool: one node announces each.
-  public var isAnnouncedByNodes: Bool
-  public var loadBalancerSourceRanges: [IPPrefix]
-  public var externalName: String
-  public var ports: [Port]
-  public var internalTrafficPolicy: TrafficPolicy
-  public var externalTrafficPolicy: TrafficPolicy
+  public let isAnnouncedByNodes: Bool
+  public let loadBalancerSourceRanges: [IPPrefix]
+  public let externalName: String
+  public let ports: [Port]
+  public let internalTrafficPolicy: TrafficPolicy
+  public let externalTrafficPolicy: TrafficPolicy
   /// Seconds a client keeps its endpoint; nil without ClientIP affinity.
-  public var affinitySeconds: Int?
-  public var healthCheckNodePort: UInt16
-  public var publishNotReadyAddresses: Bool
-  public var selector: [String: String]
-  public var labels: [String: String]
-  public var annotations: [String: String]
+  public let affinitySeconds: Int?
+  public let healthCheckNodePort: UInt16
+  public let publishNotReadyAddresses: Bool
+  public let selector: [String: String]
+  public let labels: [String: String]
+  public let annotations: [String: String]
   /// When it was made, as text that sorts by time; of two that claim the same address and port the older has it.
-  public var creationTime: String
+  public let creationTime: String
 
   /// Reads the tree of a Service. Throws `UnreadableObject` for what cannot mean anything, such as a bad address.
   public init(_ tree: JSON) throws(UnreadableObject) {
@@ -94,7 +94,7 @@ public struct Service: Sendable, Hashable {
     labels = tree.labels
     annotations = tree.annotations
     creationTime = tree.at("metadata", "creationTimestamp")?.string ?? ""
-    ports = []
+    var ports: [Port] = []
     for (index, port) in (tree.at("spec", "ports")?.elements ?? []).enumerated() {
       ports.append(
         Port(
@@ -104,5 +104,30 @@ public struct Service: Sendable, Hashable {
           nodePort: try reader.port(port["nodePort"], "spec.ports[\(index)].nodePort", default: 0),
           appProtocol: port["appProtocol"]?.string))
     }
+    self.ports = ports
+  }
+}
+
+extension Service: Hashable {
+  public static func == (a: Service, b: Service) -> Bool {
+    if a === b { return true }
+    let isAddressedAlike =
+      a.key == b.key && a.kind == b.kind && a.clusterIPs == b.clusterIPs && a.isHeadless == b.isHeadless
+      && a.externalIPs == b.externalIPs && a.loadBalancerIPs == b.loadBalancerIPs
+      && a.isAnnouncedByNodes == b.isAnnouncedByNodes && a.externalName == b.externalName
+    let isServedAlike =
+      a.loadBalancerSourceRanges == b.loadBalancerSourceRanges && a.ports == b.ports
+      && a.internalTrafficPolicy == b.internalTrafficPolicy
+      && a.externalTrafficPolicy == b.externalTrafficPolicy && a.affinitySeconds == b.affinitySeconds
+      && a.healthCheckNodePort == b.healthCheckNodePort
+      && a.publishNotReadyAddresses == b.publishNotReadyAddresses
+    return isAddressedAlike && isServedAlike && a.selector == b.selector && a.labels == b.labels
+      && a.annotations == b.annotations && a.creationTime == b.creationTime
+  }
+
+  public func hash(into hasher: inout Hasher) {
+    hasher.combine(key)
+    hasher.combine(clusterIPs)
+    hasher.combine(ports)
   }
 }

@@ -3,14 +3,25 @@
 
 import ClusterObjects
 
-/// A Service and its slices as they are now: all that decides where its packets go.
-public struct ServiceState: Sendable, Hashable {
-  public var service: Service
+/// A Service and its slices as they are now: all that decides where its packets go. Handed on by reference: whoever plans ten
+/// thousand Services would copy all that they have again and again.
+public final class ServiceState: Sendable {
+  public let service: Service
   /// By their own keys.
-  public var slices: [ObjectKey: EndpointSlice]
+  public let slices: [ObjectKey: EndpointSlice]
   public init(service: Service, slices: [ObjectKey: EndpointSlice] = [:]) {
     self.service = service
     self.slices = slices
+  }
+}
+
+extension ServiceState: Hashable {
+  public static func == (a: ServiceState, b: ServiceState) -> Bool {
+    a === b || (a.service == b.service && a.slices == b.slices)
+  }
+  public func hash(into hasher: inout Hasher) {
+    hasher.combine(service)
+    hasher.combine(slices)
   }
 }
 

@@ -42,6 +42,10 @@ struct RuleEncoder {
       ct(NFT_CT_STATE, 0)
       bitwise(0, mask: .number(states.rawValue), xor: .number(0))
       compare(NFT_CMP_NEQ, .number(0))
+    case .ctStatus(let status):
+      ct(NFT_CT_STATUS, 0)
+      bitwise(0, mask: .number(status.rawValue), xor: .number(0))
+      compare(NFT_CMP_NEQ, .number(0))
     case .lookup(let key, let set, let negated):
       load(key, 0)
       lookup(set: set, id: nil, data: nil, negated: negated)

@@ -25,6 +25,8 @@ extension Walk {
         guard let value = load(expression, table), first <= value, value <= last else { return .noMatch }
       case .ctState(let states):
         if result.packet.state.isDisjoint(with: states) { return .noMatch }
+      case .ctStatus(let status):
+        if result.isUntracked || result.status.isDisjoint(with: status) { return .noMatch }
       case .lookup(let expression, let name, let negated):
         guard let value = load(expression, table), let set = table[set: name] else { return .noMatch }
         if (find(value, in: set, table) != nil) == negated { return .noMatch }
@@ -48,6 +50,10 @@ extension Walk {
       case .dnat(let expression):
         guard let value = load(expression, table), let endpoint = endpoint(value, expression.type) else {
           return .noMatch
+        }
+        // The kernel notes no translation of what is there already.
+        if endpoint != SocketEndpoint(result.packet.destination, result.packet.destinationPort) {
+          result.status.insert(.dnat)
         }
         result.destinationNAT = endpoint
         result.packet.destination = endpoint.address

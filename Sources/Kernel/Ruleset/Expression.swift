@@ -92,6 +92,16 @@ public struct ConnectionState: OptionSet, Hashable, Sendable {
   public static let untracked = ConnectionState(rawValue: 64)
 }
 
+/// What has been done to a connection, as `ct status` knows it, as bits (`enum ip_conntrack_status`).
+public struct ConnectionStatus: OptionSet, Hashable, Sendable {
+  public let rawValue: UInt32
+  public init(rawValue: UInt32) { self.rawValue = rawValue }
+  /// Its source was translated, to something else than it was.
+  public static let snat = ConnectionStatus(rawValue: 16)
+  /// Its destination was.
+  public static let dnat = ConnectionStatus(rawValue: 32)
+}
+
 /// Bits of the TCP header's flags.
 public enum TCPFlag {
   public static let fin: UInt8 = 1
@@ -126,6 +136,8 @@ public enum Statement: Hashable, Sendable {
   case matchRange(Expression, first: Datum, last: Datum)
   /// `ct state new,related`: any of these.
   case ctState(ConnectionState)
+  /// `ct status dnat`: any of these.
+  case ctStatus(ConnectionStatus)
   /// `EXPR @set`, or `EXPR != @set`.
   case lookup(Expression, set: String, negated: Bool)
   /// `EXPR { … }`: an anonymous set that lives with the rule.

@@ -97,6 +97,8 @@ public struct Evaluation: Sendable {
   public var hooks: [BaseChain.Hook] = []
   /// Where DNAT sent it.
   public var destinationNAT: SocketEndpoint?
+  /// What was done to the connection on the way.
+  public var status: ConnectionStatus = []
   /// Whether its source is replaced by an address of the machine.
   public var isMasqueraded = false
   public var isUntracked = false

@@ -133,6 +133,13 @@ extension ConnectionState: CustomStringConvertible {
   }
 }
 
+extension ConnectionStatus: CustomStringConvertible {
+  public var description: String {
+    let names: [(ConnectionStatus, String)] = [(.snat, "snat"), (.dnat, "dnat")]
+    return names.filter { contains($0.0) }.map(\.1).joined(separator: ",")
+  }
+}
+
 extension Statement: CustomStringConvertible {
   public var description: String {
     switch self {
@@ -142,6 +149,7 @@ extension Statement: CustomStringConvertible {
     case .matchRange(let expression, let first, let last):
       return "\(expression) \(DataType.text(expression.type, first: first, last: last))"
     case .ctState(let states): return "ct state \(states)"
+    case .ctStatus(let status): return "ct status \(status)"
     case .lookup(let expression, let set, let negated):
       return "\(expression) \(negated ? "!= " : "")@\(set)"
     case .lookupAny(let expression, let intervals):

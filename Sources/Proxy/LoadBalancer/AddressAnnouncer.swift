@@ -15,11 +15,17 @@ public final class AddressAnnouncer: Sendable {
   private let worker: AnnouncerWorker
 
   /// Opens its sockets in the network namespace of the calling thread. Throws without CAP_NET_RAW.
-  /// - Parameter besides: names of links that lead to pods, not to neighbours.
-  public init(besides: Set<String>, metrics: Metrics = .shared) throws(SocketError) {
+  /// - Parameters:
+  ///   - besides: names of links that lead to pods, not to neighbours.
+  ///   - heard: called on the announcer's thread with each held address that another machine announces; must be quick.
+  public init(
+    besides: Set<String>, metrics: Metrics = .shared,
+    heard: @escaping @Sendable (IPAddress, MACAddress) -> Void = { _, _ in }
+  ) throws(SocketError) {
     thread = try ReactorThread(name: "announcer")
     do throws(SocketError) {
-      worker = try AnnouncerWorker(reactor: thread.reactor, besides: besides, metrics: metrics)
+      worker = try AnnouncerWorker(
+        reactor: thread.reactor, besides: besides, metrics: metrics, heard: heard)
     } catch {
       thread.stop()
       throw error
@@ -34,6 +40,12 @@ public final class AddressAnnouncer: Sendable {
     thread.reactor.submit { _ in worker.update(addresses) }
   }
 
+  /// Tells neighbours once more of these, as far as they are held.
+  public func announceAgain(_ addresses: Set<IPAddress>) {
+    let worker = worker
+    thread.reactor.submit { _ in worker.announceAgain(addresses) }
+  }
+
   public func stop() { thread.stop() }
 }
 
@@ -44,6 +56,8 @@ private final class AnnouncerWorker: TimerHandler, @unchecked Sendable {
   static let tickNanoseconds: UInt64 = 1_000_000_000
   /// Ticks between two looks at the links.
   static let linkTicks = 5
+  /// Ticks between two announcements of an address that is held: another holder hears of it, though frames were lost.
+  static let refreshTicks = 30
   /// Questions answered in one go before others get their turn.
   static let framesPerTurnMax = 64
 
@@ -58,6 +72,7 @@ private final class AnnouncerWorker: TimerHandler, @unchecked Sendable {
 
   private let reactor: Reactor
   private let besides: Set<String>
+  private let heard: @Sendable (IPAddress, MACAddress) -> Void
   private let logger = Logger(label: "load-balancer")
   private var session: RouteSession
   private let requests: QuestionSocket
@@ -66,6 +81,8 @@ private final class AnnouncerWorker: TimerHandler, @unchecked Sendable {
   private let groups: Descriptor
   private var joined: Set<Membership> = []
   private var links: [Int32: Way] = [:]
+  /// Of every link that this machine has: what it sends out of one comes back by another.
+  private var ownMACs: Set<MACAddress> = []
   /// Each address with how often it is still to be announced.
   private var held: [IPAddress: Int] = [:]
   private var ticks = 0
@@ -73,8 +90,12 @@ private final class AnnouncerWorker: TimerHandler, @unchecked Sendable {
   private let answers: Counter
   private let announcements: Counter
 
-  init(reactor: Reactor, besides: Set<String>, metrics: Metrics) throws(SocketError) {
+  init(
+    reactor: Reactor, besides: Set<String>, metrics: Metrics,
+    heard: @escaping @Sendable (IPAddress, MACAddress) -> Void
+  ) throws(SocketError) {
     self.reactor = reactor
+    self.heard = heard
     self.besides = besides
     do { session = try RouteSession() } catch { throw SocketError("netlink", error.errno) }
     requests = try QuestionSocket(isV6: false)
@@ -124,8 +145,19 @@ private final class AnnouncerWorker: TimerHandler, @unchecked Sendable {
       lookAtLinks()
       joinGroups()
     }
+    // Spread over the ticks, so that many addresses make no burst.
+    for (address, left) in held where left == 0 && Self.isTurn(of: address, ticks) { held[address] = 1 }
     announce()
     _ = reactor.setTimer(after: Self.tickNanoseconds, handler: self)
+  }
+
+  func announceAgain(_ addresses: Set<IPAddress>) {
+    for address in addresses where held[address] == 0 { held[address] = 1 }
+    announce()
+  }
+
+  private static func isTurn(of address: IPAddress, _ ticks: Int) -> Bool {
+    Int(address.bytes.last ?? 0) % refreshTicks == ticks % refreshTicks
   }
 
   /// Up, with a hardware address and an address that neighbours know, and not a way to pods.
@@ -133,7 +165,9 @@ private final class AnnouncerWorker: TimerHandler, @unchecked Sendable {
     do throws(NetlinkError) {
       let addresses = try session.addresses()
       var found: [Int32: Way] = [:]
-      for link in try session.links() where link.isUp && !link.isLoopback && !besides.contains(link.name) {
+      let all = try session.links()
+      ownMACs = Set(all.compactMap(\.mac))
+      for link in all where link.isUp && !link.isLoopback && !besides.contains(link.name) {
         let own = addresses.filter { $0.index == link.index && $0.scope == 0 }.compactMap(\.value.prefix)
         guard let mac = link.mac, !own.isEmpty else { continue }
         found[link.index] = Way(mac: mac, prefixes: own)
@@ -188,7 +222,13 @@ private final class AnnouncerWorker: TimerHandler, @unchecked Sendable {
   }
 
   func received(_ frame: UnsafeRawBufferPointer, link: Int32, on socket: QuestionSocket) {
-    guard let way = links[link],
+    guard let way = links[link] else { return }
+    if let claim = NeighbourClaim(frame) {
+      guard held[claim.address] != nil, !ownMACs.contains(claim.mac), ways(to: claim.address)[link] != nil
+      else { return }
+      return heard(claim.address, claim.mac)
+    }
+    guard
       let answer = NeighbourAnswer.frame(to: frame, mac: way.mac, holds: { held[$0] != nil })
     else { return }
     socket.send(answer, link: link)

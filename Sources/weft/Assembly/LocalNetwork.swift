@@ -73,8 +73,10 @@ final class LocalNetwork: Sendable {
       NodePathSettings(
         nodeName: settings.nodeName, mode: settings.network, podBlocks: settings.podBlocks,
         clusterBlocks: settings.clusterBlocks), addresses: nodeAddresses)
+    let api = informers.api
     let announcer = LoadBalancerAnnouncer(
-      nodeName: settings.nodeName, besides: [LocalClusterSettings.bridge])
+      nodeName: settings.nodeName, besides: [LocalClusterSettings.bridge],
+      nodes: { try await api.list(.nodes, namespace: "", options: ListOptions()).items })
     let network = NodeNetwork(
       follower: follower, worker: worker, proxy: proxy,
       policy: PolicySettings(

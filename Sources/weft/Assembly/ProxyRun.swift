@@ -123,7 +123,9 @@ struct ProxyRun: Sendable {
     if let worker {
       let syncer = ProxySyncer(
         worker: worker, configuration: configuration, logger: Logger(label: "proxy"))
-      let announcer = LoadBalancerAnnouncer(nodeName: nodeName, besides: [])
+      let announcer = LoadBalancerAnnouncer(
+        nodeName: nodeName, besides: [],
+        nodes: { try await api.list(.nodes, namespace: "", options: ListOptions()).items })
       defer { announcer.stop() }
       let plane = NodeNetwork(
         follower: follower, worker: worker, proxy: syncer,
