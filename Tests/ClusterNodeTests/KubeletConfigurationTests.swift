@@ -66,7 +66,7 @@ private func settings(_ text: String) throws -> NodeSettings {
         "authentication.x509.clientCAFile has no effect: the authority of the kubeconfig is believed",
         "cgroupDriver has no effect: control groups are made without systemd",
       ])
-    #expect(file.rotatesClientCertificate && !file.requestsServingCertificate)
+    #expect(file.rotatesClientCertificate)
     var settings = NodeSettings(nodeName: "n", addresses: [])
     file.apply(to: &settings)
     #expect(settings.dnsAddresses == ["10.96.0.10"] && settings.staticPodPath == "/etc/kubernetes/manifests")
@@ -102,6 +102,7 @@ private func settings(_ text: String) throws -> NodeSettings {
       systemReserved: {cpu: 250m, memory: 100Mi}
       kubeReserved: {memory: 28Mi}
       streamingConnectionIdleTimeout: 10m
+      serverTLSBootstrap: true
       """)
     #expect(all.podsMax == 20 && all.kubeletPort == 10_350 && all.healthzPort == 0)
     #expect(all.logDirectory == "/srv/log" && all.imageGCPercent == (high: 70, low: 60))
@@ -119,7 +120,7 @@ private func settings(_ text: String) throws -> NodeSettings {
     #expect(all.shutdown == ShutdownSettings(seconds: 30, criticalSeconds: 10))
     #expect(all.crashBackoffSeconds == (10, 60) && all.taints.map(\.key) == ["k"])
     #expect(all.reserved == ["cpu": 250, "memory": (128 << 20) * 1000])
-    #expect(all.streamingConnectionIdleTimeout == .seconds(600))
+    #expect(all.streamingConnectionIdleTimeout == .seconds(600) && all.requestsServingCertificate)
     let machine = MachineInfo(
       cpus: 2, memoryBytes: 1 << 30, memoryAvailableBytes: 0, diskBytes: 0, diskFreeBytes: 0, machineID: "",
       bootID: "", kernelVersion: "", osImage: "", runtimeVersion: "")

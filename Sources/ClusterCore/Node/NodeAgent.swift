@@ -32,6 +32,8 @@ public actor NodeAgent {
   private var health: HealthServer?
   private var stats: StatsKeeper?
   private var devices: DeviceManager?
+  /// Of the port's certificate.
+  private var shownDigest = ""
   private var keepers: [Task<Void, Never>] = []
   let pressures = NodePressures()
   nonisolated let probeMetrics = Metrics()
@@ -135,6 +137,8 @@ public actor NodeAgent {
           api, settings, cri, certificateDigest: digest, pressures: pressures, devices: devices)
         self.registrar = registrar
         await registrar.start()
+        shownDigest = digest ?? ""
+        keepServingCertificate(api)
       }
     } catch {
       upkeeping?.cancel()
@@ -159,6 +163,28 @@ public actor NodeAgent {
     keepers = [
       Task { await images.run() }, Task { await logs.run() }, Task { await evictions.run() },
     ]
+  }
+
+  /// Asks the cluster for the port's certificate, as long as the agent runs.
+  private func keepServingCertificate(_ api: any ClusterAPI) {
+    guard settings.requestsServingCertificate, server != nil else { return }
+    let keeper = CertificateKeeper(
+      .serving(names: [settings.nodeName], addresses: settings.addresses), nodeName: settings.nodeName,
+      folder: settings.certificateFolder, api: api, metrics: metrics
+    ) { [weak self] next in await self?.show(next) }
+    keepers.append(Task { await keeper.run() })
+  }
+
+  private func show(_ next: NodeCertificate) async {
+    // Both are right while one takes the other's place: who dials just now sees either.
+    await registrar?.show(certificates: [shownDigest, next.digest])
+    do {
+      try server?.show(ServingCertificate(next))
+      shownDigest = next.digest
+    } catch {
+      log.error("the port keeps its certificate", metadata: ["error": "\(error)"])
+    }
+    await registrar?.show(certificates: [shownDigest])
   }
 
   /// Listens to device plugins, where the settings say so. What keeps it from that keeps nothing else.

@@ -51,6 +51,9 @@ public struct NodeSettings: Sendable {
   public var requestHeadTimeout: Duration = .seconds(32)
   /// PEM of the authority that signs the API server's client certificate. Nil: nothing listens.
   public var clientAuthority: String?
+  /// The port's certificate is asked for at the cluster, and again before it ends; until somebody approves it, the agent shows
+  /// one of its own.
+  public var requestsServingCertificate = false
   public var version = "v1.37.0+weft"
   public var labels: [String: String] = [:]
   public var taints: [(key: String, value: String, effect: String)] = []
@@ -89,6 +92,8 @@ public struct NodeSettings: Sendable {
   }
 
   public var nodeSocketPath: String { runDirectory + "/node.sock" }
+  /// Certificates and keys that outlive the agent.
+  public var certificateFolder: String { dataDirectory + "/pki" }
   func podDirectory(_ uid: String) -> String { dataDirectory + "/pods/" + uid }
   func podLogDirectory(_ namespace: String, _ name: String, _ uid: String) -> String {
     "\(logDirectory)/pods/\(namespace)_\(name)_\(uid)"

@@ -20,6 +20,10 @@ struct NodeCommand: AsyncParsableCommand {
       """)
 
   @Option(help: "The kubeconfig of the cluster.") var kubeconfig: String
+  @Option(
+    help:
+      "With a bootstrap token: used once, to ask for the certificate that --kubeconfig is then written with.")
+  var bootstrapKubeconfig: String?
   @OptionGroup var places: ClusterPlaces
   @OptionGroup var logging: LogOptions
   @OptionGroup var agentOptions: NodeAgentOptions
@@ -34,6 +38,7 @@ struct NodeCommand: AsyncParsableCommand {
   @Option(help: NetworkMode.help) var network: NetworkMode = .auto
   @Option(help: "Where the node's metrics are served; `none` for nowhere.") var metrics = "127.0.0.1:10249"
   @Option(help: "Where the node's health is served; `none` for nowhere.") var healthz = "0.0.0.0:10256"
+
   func run() async throws {
     logging.apply()
     var settings = try settings()
@@ -43,14 +48,18 @@ struct NodeCommand: AsyncParsableCommand {
     for warning in file?.warnings ?? [] {
       Logger(label: "node").warning("\(agentOptions.config ?? ""): \(warning)")
     }
-    let config = try Kubeconfig(path: kubeconfig)
-    let api = try RemoteClient(kubeconfig: config)
+    let identity = try await NodeIdentity.obtain(
+      kubeconfig: kubeconfig, bootstrap: bootstrapKubeconfig, nodeName: settings.nodeName,
+      folder: "\(settings.dataFolder)/pki",
+      rotates: file?.rotatesClientCertificate ?? (bootstrapKubeconfig != nil))
+    let (config, api) = (identity.config, identity.api)
+    defer { identity.stop() }
     // Said before anything of the machine is changed.
     _ = try await api.raw("/readyz")
     try Programs.check()
     let found = try NodeAddress.all(besides: LocalClusterSettings.bridge)
     let signal = Task.detached { await StopSignal.wait() }
-    guard let blocks = try await podBlocks(settings, found, api, signal) else {
+    guard let blocks = try await podBlocks(settings, found, api, signal, file) else {
       Terminal.complain("stopping; nothing was changed")
       return
     }
@@ -94,9 +103,10 @@ struct NodeCommand: AsyncParsableCommand {
   /// Waits for them; nil when told to stop meanwhile.
   private func podBlocks(
     _ settings: LocalClusterSettings, _ addresses: [IPAddress], _ api: RemoteClient,
-    _ signal: Task<StopSignal, Never>
+    _ signal: Task<StopSignal, Never>, _ file: KubeletConfiguration?
   ) async throws -> [IPPrefix]? {
-    let node = settings.nodeSettings(addresses)
+    var node = settings.nodeSettings(addresses)
+    try agentOptions.apply(file, to: &node)
     let waiting = Task { try await NodeAgent.podBlocks(node, api: api) }
     let stopper = Task {
       _ = await signal.value

@@ -12,8 +12,6 @@ public struct KubeletConfiguration: Sendable {
 
   /// One line each, for the log.
   public private(set) var warnings: [String] = []
-  /// The node asks the cluster for its serving certificate, and again before that ends.
-  public var requestsServingCertificate: Bool { tree["serverTLSBootstrap"]?.bool ?? false }
   /// The node asks for a new client certificate before its own ends.
   public var rotatesClientCertificate: Bool { tree["rotateCertificates"]?.bool ?? false }
   private let tree: JSON
@@ -103,6 +101,7 @@ private struct ConfigurationReader {
       settings.streamingConnectionIdleTimeout = .seconds(seconds)
     }
     if let seconds = duration("volumeStatsAggPeriod") { settings.diskUsageInterval = .seconds(seconds) }
+    if tree["serverTLSBootstrap"]?.bool == true { settings.requestsServingCertificate = true }
     if let count = number("maxPods", 1...100_000) { settings.podsMax = count }
     if let names = texts("allowedUnsafeSysctls") { settings.allowedUnsafeSysctls = names }
     applyImages(&settings)

@@ -19,7 +19,7 @@ actor NodeRegistrar {
   private var wasReady = false
 
   /// What the API server compares the agent's certificate with.
-  private let certificateDigest: String?
+  private var certificateDigest: String?
 
   private let pressures: NodePressures
   private let devices: DeviceManager?
@@ -55,6 +55,13 @@ actor NodeRegistrar {
   /// The node has other devices than it said. What cannot be written now is by the next round.
   func resourcesChanged() async {
     try? await writeStatus(failure: await runtimeFailure(), force: false)
+  }
+
+  /// The certificates that the agent's port may show, by digest: two while one takes the other's place. What cannot be written
+  /// now is by the next round.
+  func show(certificates digests: [String]) async {
+    certificateDigest = digests.joined(separator: ",")
+    _ = try? await register()
   }
 
   /// From now on the node is not ready, and why.
