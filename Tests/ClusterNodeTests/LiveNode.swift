@@ -18,7 +18,10 @@ final class FakeCluster: PodSource, PodStatusSink, PodObjects, Sendable {
     var objects: [String: JSON] = [:]
     var firstRunning: [String: ContinuousClock.Instant] = [:]
     var input: AsyncStream<PodChange>.Continuation?
+    var followers: [UInt64: (key: String, input: AsyncStream<JSON?>.Continuation)] = [:]
   }
+  /// Whether its objects can be followed, as those of an API server.
+  let isFollowed = Atomic(false)
   private let state = Mutex(State())
   private let pods = Mutex<[String: JSON]>([:])
 
@@ -43,8 +46,36 @@ final class FakeCluster: PodSource, PodStatusSink, PodObjects, Sendable {
     apply(pod)
   }
 
-  func put(_ kind: String, _ object: JSON) {
-    state.withLock { $0.objects["\(kind)/\(object.namespace)/\(object.name)"] = object }
+  func put(_ kind: String, _ object: JSON) { set("\(kind)/\(object.namespace)/\(object.name)", object) }
+
+  func remove(_ kind: String, _ namespace: String, _ name: String) {
+    set("\(kind)/\(namespace)/\(name)", nil)
+  }
+
+  private func set(_ key: String, _ object: JSON?) {
+    state.withLock { state in
+      state.objects[key] = object
+      for follower in state.followers.values where follower.key == key { follower.input.yield(object) }
+    }
+  }
+
+  func follow(
+    _ kind: String, namespace: String, name: String, change: @Sendable (JSON?) async -> Void
+  ) async throws {
+    guard isFollowed.load(ordering: .acquiring) else { throw CannotFollow() }
+    let (stream, input) = AsyncStream.makeStream(of: JSON?.self)
+    let key = "\(kind)/\(namespace)/\(name)"
+    let id = UInt64.random(in: 0 ... .max)
+    state.withLock { state in
+      state.followers[id] = (key, input)
+      input.yield(state.objects[key])
+    }
+    await withTaskCancellationHandler {
+      for await object in stream { await change(object) }
+    } onCancel: {
+      input.finish()
+    }
+    _ = state.withLock { $0.followers.removeValue(forKey: id) }
   }
 
   func report(_ pod: JSON, status: JSON) async throws {

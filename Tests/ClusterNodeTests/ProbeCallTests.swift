@@ -124,7 +124,8 @@ private final class Answerer: Sendable {
     let certificate = try ServingCertificate(nodeName: "n", addresses: [])
     let tls = try NIOSSLContext(
       configuration: .makeServerConfiguration(
-        certificateChain: [.certificate(certificate.certificate)], privateKey: .privateKey(certificate.key)))
+        certificateChain: certificate.chain.map { .certificate($0) }, privateKey: .privateKey(certificate.key)
+      ))
     return try await serve { channel in
       if secure { try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: tls)) }
       try channel.pipeline.syncOperations.configureHTTPServerPipeline()

@@ -31,6 +31,9 @@ public actor NodeAgent {
   private var server: NodeServer?
   private var health: HealthServer?
   private var stats: StatsKeeper?
+  private var devices: DeviceManager?
+  /// Of the port's certificate.
+  private var shownDigest = ""
   private var keepers: [Task<Void, Never>] = []
   let pressures = NodePressures()
   nonisolated let probeMetrics = Metrics()
@@ -107,9 +110,11 @@ public actor NodeAgent {
       await upkeep.round()
       let interval = settings.networkUpkeepInterval
       upkeeping = Task { await upkeep.run(every: interval) }
+      let devices = await startDevices()
       let context = NodeContext(
         settings: settings, cri: cri, images: images, starts: Gate(settings.startsMax), network: gate,
-        objects: objects, sink: sink, record: record,
+        objects: objects, watches: ObjectWatches(objects, metrics: metrics), devices: devices,
+        sink: sink, record: record,
         metrics: NodeMetrics(metrics, probeMetrics: probeMetrics), capacity: machine.capacity,
         allocatable: planAllocatable(machine, settings))
       let manager = PodManager(context)
@@ -128,9 +133,12 @@ public actor NodeAgent {
         digest = certificate.digest
       }
       if let api {
-        let registrar = NodeRegistrar(api, settings, cri, certificateDigest: digest, pressures: pressures)
+        let registrar = NodeRegistrar(
+          api, settings, cri, certificateDigest: digest, pressures: pressures, devices: devices)
         self.registrar = registrar
         await registrar.start()
+        shownDigest = digest ?? ""
+        keepServingCertificate(api)
       }
     } catch {
       upkeeping?.cancel()
@@ -138,6 +146,7 @@ public actor NodeAgent {
       await health?.stop()
       socket.stop()
       await server?.stop()
+      await devices?.stop()
       await containerd.stop(keepRunning: false)
       throw error
     }
@@ -154,6 +163,69 @@ public actor NodeAgent {
     keepers = [
       Task { await images.run() }, Task { await logs.run() }, Task { await evictions.run() },
     ]
+  }
+
+  /// Asks the cluster for the port's certificate, as long as the agent runs.
+  private func keepServingCertificate(_ api: any ClusterAPI) {
+    guard settings.requestsServingCertificate, server != nil else { return }
+    let keeper = CertificateKeeper(
+      .serving(names: [settings.nodeName], addresses: settings.addresses), nodeName: settings.nodeName,
+      folder: settings.certificateFolder, api: api, metrics: metrics
+    ) { [weak self] next in await self?.show(next) }
+    keepers.append(Task { await keeper.run() })
+  }
+
+  private func show(_ next: NodeCertificate) async {
+    // Both are right while one takes the other's place: who dials just now sees either.
+    await registrar?.show(certificates: [shownDigest, next.digest])
+    do {
+      try server?.show(ServingCertificate(next))
+      shownDigest = next.digest
+    } catch {
+      log.error("the port keeps its certificate", metadata: ["error": "\(error)"])
+    }
+    await registrar?.show(certificates: [shownDigest])
+  }
+
+  /// Listens to device plugins, where the settings say so. What keeps it from that keeps nothing else.
+  private func startDevices() async -> DeviceManager? {
+    guard let folder = settings.devicePluginPath else { return nil }
+    let devices = DeviceManager(folder: folder, metrics: metrics) { [weak self] in
+      await self?.registrar?.resourcesChanged()
+    }
+    do {
+      try await devices.start()
+    } catch {
+      log.error("no device plugins on this node", metadata: ["error": "\(error)"])
+      return nil
+    }
+    self.devices = devices
+    return devices
+  }
+
+  /// Before the machine goes down: takes nothing new, says so, and ends the pods as `settings.shutdown` has it. Takes at
+  /// most its seconds, and does nothing without it.
+  public func shutDown() async {
+    guard let shutdown = settings.shutdown, let manager, !isStopped else { return }
+    log.info("shutdown: pods are ended", metadata: ["seconds": "\(shutdown.seconds)"])
+    metrics.gauge(
+      "kubelet_graceful_shutdown_start_time_seconds",
+      "When the last graceful shutdown began, in seconds since 1970."
+    ).child().set(Double(Timestamp.now().seconds))
+    let node: JSON = [
+      "kind": "Node", "metadata": ["name": JSON(settings.nodeName), "uid": JSON(settings.nodeName)],
+    ]
+    record(
+      PodEvent(
+        involved: node, isWarning: false, reason: "Shutdown",
+        message: "Shutdown manager detected shutdown event", fieldPath: ""))
+    await registrar?.goDown("node is shutting down")
+    let left = await manager.shutDown(shutdown)
+    metrics.gauge(
+      "kubelet_graceful_shutdown_end_time_seconds",
+      "When the last graceful shutdown ended, in seconds since 1970."
+    ).child().set(Double(Timestamp.now().seconds))
+    log.info("shutdown: done", metadata: ["podsLeft": "\(left)"])
   }
 
   /// What the node and its pods use, at most a second old.
@@ -180,6 +252,7 @@ public actor NodeAgent {
     await health?.stop()
     await registrar?.stop(leaving: false)
     await manager?.stop()
+    await devices?.stop()
     writer?.stop()
     if !keepPods {
       await manager?.removeAll()

@@ -51,9 +51,14 @@ public struct NodeSettings: Sendable {
   public var requestHeadTimeout: Duration = .seconds(32)
   /// PEM of the authority that signs the API server's client certificate. Nil: nothing listens.
   public var clientAuthority: String?
+  /// The port's certificate is asked for at the cluster, and again before it ends; until somebody approves it, the agent shows
+  /// one of its own.
+  public var requestsServingCertificate = false
   public var version = "v1.37.0+weft"
   public var labels: [String: String] = [:]
   public var taints: [(key: String, value: String, effect: String)] = []
+  /// Kept from pods for the machine itself, in thousandths: `cpu`, `memory`, `ephemeral-storage`.
+  public var reserved: [String: Int64] = [:]
   public var busyboxPath = "/bin/busybox"
   /// First and longest wait before a crashed container starts again.
   public var crashBackoffSeconds: (initial: Int, max: Int) = (10, 300)
@@ -61,6 +66,11 @@ public struct NodeSettings: Sendable {
   public var leaseInterval: Duration = .seconds(10)
   /// How often the CNI plugin is told to collect garbage and asked for its status.
   public var networkUpkeepInterval: Duration = .seconds(180)
+  /// Where device plugins find `kubelet.sock` and put their own sockets; nil for none. Programs written for kubelet look in
+  /// `/var/lib/kubelet/device-plugins`.
+  public var devicePluginPath: String?
+  /// How long pods are given when the machine goes down; nil when they are left as they are.
+  public var shutdown: ShutdownSettings?
 
   /// For a machine that is somebody's own: how full its disk is, is not for the cluster to mend.
   public mutating func leaveDiskAlone() {
@@ -82,6 +92,8 @@ public struct NodeSettings: Sendable {
   }
 
   public var nodeSocketPath: String { runDirectory + "/node.sock" }
+  /// Certificates and keys that outlive the agent.
+  public var certificateFolder: String { dataDirectory + "/pki" }
   func podDirectory(_ uid: String) -> String { dataDirectory + "/pods/" + uid }
   func podLogDirectory(_ namespace: String, _ name: String, _ uid: String) -> String {
     "\(logDirectory)/pods/\(namespace)_\(name)_\(uid)"

@@ -1,36 +1,68 @@
 // What a node keeps for itself and when it sends pods away: kubelet's flags of these names, with its meaning.
 
 import ArgumentParser
+import ClusterClient
 import ClusterNode
+import ClusterObjects
 import Diagnostics
 import Proxy
 
 struct NodeAgentOptions: ParsableArguments {
+  @Option(
+    help:
+      "A KubeletConfiguration (kubelet.config.k8s.io/v1beta1). What an option says here goes before what it says."
+  )
+  var config: String?
   @Option(help: "A folder of manifests: their pods run whatever the API says, which shows mirrors of them.")
   var podManifestPath: String?
   @Option(
     help: "When pods are evicted at once, as memory.available<100Mi,nodefs.available<10%. Default: kubelet's."
   )
   var evictionHard: String?
-  @Option(help: "The same after a grace period.") var evictionSoft = ""
+  @Option(help: "The same after a grace period.") var evictionSoft: String?
   @Option(help: "The grace periods, as memory.available=1m30s.") var evictionSoftGracePeriod = ""
-  @Option(help: "Pods at most.") var maxPods = 110
-  @Option(help: "A container's log is rotated past this.") var containerLogMaxSize = "10Mi"
-  @Option(help: "So many files are kept of one log.") var containerLogMaxFiles = 5
-  @Option(help: "Unused images go when their disk is as full as this; 100 for never.")
-  var imageGcHighThreshold = 85
-  @Option(help: "Until it is as full as this.") var imageGcLowThreshold = 80
+  @Option(help: "Pods at most. Default: 110.") var maxPods: Int?
+  @Option(help: "A container's log is rotated past this. Default: 10Mi.") var containerLogMaxSize: String?
+  @Option(help: "So many files are kept of one log. Default: 5.") var containerLogMaxFiles: Int?
+  @Option(help: "Unused images go when their disk is as full as this; 100 for never. Default: 85.")
+  var imageGcHighThreshold: Int?
+  @Option(help: "Until it is as full as this. Default: 80.") var imageGcLowThreshold: Int?
   @Option(help: "Sysctls that pods may set beyond the safe ones: names, or beginnings with `*`.")
-  var allowedUnsafeSysctls = ""
+  var allowedUnsafeSysctls: String?
+  @Option(help: "Where device plugins find kubelet.sock; `none` for no device plugins.")
+  var devicePluginDir = "/var/lib/kubelet/device-plugins"
+  @Option(
+    help: "A stream of exec, attach or port-forward on which nothing moves is closed after this. Default: 4h."
+  )
+  var streamingConnectionIdleTimeout: String?
 
-  func apply(to node: inout NodeSettings) throws(WeftError) {
-    node.staticPodPath = podManifestPath
+  /// The file, if one is named. Errors: `NOD0031`, and those of reading it.
+  func configuration() throws(WeftError) -> KubeletConfiguration? {
+    guard let config else { return nil }
+    let text = try TextFile.read(config, code: "NOD0031")
+    let tree: JSON
+    do throws(YAMLError) {
+      tree = try YAML.parse(text)
+    } catch {
+      throw WeftError(
+        "NOD0031", object: error.line > 0 ? "\(config):\(error.line)" : config, cause: error.reason,
+        next: "correct the file")
+    }
+    return try KubeletConfiguration(tree, path: config)
+  }
+
+  /// The file first, then what was said beside it.
+  func apply(_ file: KubeletConfiguration?, to node: inout NodeSettings) throws(WeftError) {
+    file?.apply(to: &node)
+    if let podManifestPath { node.staticPodPath = podManifestPath }
     if let evictionHard { node.eviction.hard = try thresholds(evictionHard, "--eviction-hard") }
-    node.eviction.soft = try thresholds(evictionSoft, "--eviction-soft")
+    if let evictionSoft { node.eviction.soft = try thresholds(evictionSoft, "--eviction-soft") }
     try applyGrace(to: &node.eviction)
-    guard maxPods > 0, containerLogMaxFiles > 1, (0...100).contains(imageGcLowThreshold),
-      imageGcHighThreshold > imageGcLowThreshold, imageGcHighThreshold <= 100,
-      case .quantity(let bytes)? = EvictionAmount(containerLogMaxSize), bytes > 0
+    let high = imageGcHighThreshold ?? node.imageGCPercent.high
+    let low = imageGcLowThreshold ?? node.imageGCPercent.low
+    let size = containerLogMaxSize.map { EvictionAmount($0) } ?? .quantity(node.containerLogMaxBytes)
+    guard maxPods ?? 1 > 0, containerLogMaxFiles ?? 2 > 1, (0...100).contains(low), high <= 100,
+      high > low || high == 100, case .quantity(let bytes)? = size, bytes > 0
     else {
       throw WeftError(
         "NOD0020",
@@ -39,11 +71,22 @@ struct NodeAgentOptions: ParsableArguments {
           + "--image-gc-low-threshold",
         cause: "is out of its range", next: "leave it out: weft node --help says what it is then")
     }
-    node.podsMax = maxPods
+    if let maxPods { node.podsMax = maxPods }
     node.containerLogMaxBytes = bytes
-    node.containerLogMaxFiles = containerLogMaxFiles
-    node.imageGCPercent = (high: imageGcHighThreshold, low: imageGcLowThreshold)
-    node.allowedUnsafeSysctls = allowedUnsafeSysctls.split(separator: ",").map(String.init)
+    if let containerLogMaxFiles { node.containerLogMaxFiles = containerLogMaxFiles }
+    node.imageGCPercent = (high: high, low: low)
+    if let allowedUnsafeSysctls {
+      node.allowedUnsafeSysctls = allowedUnsafeSysctls.split(separator: ",").map(String.init)
+    }
+    node.devicePluginPath = devicePluginDir == "none" ? nil : devicePluginDir
+    if let text = streamingConnectionIdleTimeout {
+      guard let seconds = GoDuration.seconds(text), seconds > 0 else {
+        throw WeftError(
+          "CLI0038", object: "--streaming-connection-idle-timeout \(text)", cause: "is no duration",
+          next: "write it as 4h or 30m")
+      }
+      node.streamingConnectionIdleTimeout = .seconds(seconds)
+    }
   }
 
   private func thresholds(_ text: String, _ flag: String) throws(WeftError) -> [EvictionThreshold] {
@@ -77,7 +120,7 @@ struct NodeAgentOptions: ParsableArguments {
     }
     if let without = eviction.soft.first(where: { $0.graceSeconds == 0 }) {
       throw WeftError(
-        "NOD0021", object: "--eviction-soft \(evictionSoft)",
+        "NOD0021", object: "--eviction-soft \(evictionSoft ?? "")",
         cause: "has no grace period for \(without.signal.rawValue)",
         next: "add --eviction-soft-grace-period \(without.signal.rawValue)=1m30s")
     }

@@ -6,8 +6,8 @@ import ClusterClient
 import ClusterNode
 import DataPlane
 import Diagnostics
-import Proxy
 import Glibc
+import Logging
 
 struct NodeCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -15,10 +15,15 @@ struct NodeCommand: AsyncParsableCommand {
     discussion: """
       The control plane gives each node its block of pod addresses; nothing of the machine is changed before that. Pods of
       other nodes are reached as --network says.
-      Ctrl-C takes everything away, SIGTERM leaves pods and rules in force for the next start.
+      Ctrl-C takes everything away, SIGTERM leaves pods and rules in force for the next start; with a shutdownGracePeriod in the
+      file of --config SIGTERM means that the machine goes down, and ends the pods by priority.
       """)
 
   @Option(help: "The kubeconfig of the cluster.") var kubeconfig: String
+  @Option(
+    help:
+      "With a bootstrap token: used once, to ask for the certificate that --kubeconfig is then written with.")
+  var bootstrapKubeconfig: String?
   @OptionGroup var places: ClusterPlaces
   @OptionGroup var logging: LogOptions
   @OptionGroup var agentOptions: NodeAgentOptions
@@ -33,27 +38,28 @@ struct NodeCommand: AsyncParsableCommand {
   @Option(help: NetworkMode.help) var network: NetworkMode = .auto
   @Option(help: "Where the node's metrics are served; `none` for nowhere.") var metrics = "127.0.0.1:10249"
   @Option(help: "Where the node's health is served; `none` for nowhere.") var healthz = "0.0.0.0:10256"
-  @Option(help: "A stream of exec, attach or port-forward on which nothing moves is closed after this.")
-  var streamingConnectionIdleTimeout = "4h"
 
   func run() async throws {
     logging.apply()
     var settings = try settings()
-    guard let streamIdle = GoDuration.seconds(streamingConnectionIdleTimeout), streamIdle > 0 else {
-      throw WeftError(
-        "CLI0038", object: "--streaming-connection-idle-timeout \(streamingConnectionIdleTimeout)",
-        cause: "is no duration", next: "write it as 4h or 30m")
-    }
+    let file = try agentOptions.configuration()
     var checked = NodeSettings(nodeName: settings.nodeName, addresses: [])
-    try agentOptions.apply(to: &checked)
-    let config = try Kubeconfig(path: kubeconfig)
-    let api = try RemoteClient(kubeconfig: config)
+    try agentOptions.apply(file, to: &checked)
+    for warning in file?.warnings ?? [] {
+      Logger(label: "node").warning("\(agentOptions.config ?? ""): \(warning)")
+    }
+    let identity = try await NodeIdentity.obtain(
+      kubeconfig: kubeconfig, bootstrap: bootstrapKubeconfig, nodeName: settings.nodeName,
+      folder: "\(settings.dataFolder)/pki",
+      rotates: file?.rotatesClientCertificate ?? (bootstrapKubeconfig != nil))
+    let (config, api) = (identity.config, identity.api)
+    defer { identity.stop() }
     // Said before anything of the machine is changed.
     _ = try await api.raw("/readyz")
     try Programs.check()
     let found = try NodeAddress.all(besides: LocalClusterSettings.bridge)
     let signal = Task.detached { await StopSignal.wait() }
-    guard let blocks = try await podBlocks(settings, found, api, signal) else {
+    guard let blocks = try await podBlocks(settings, found, api, signal, file) else {
       Terminal.complain("stopping; nothing was changed")
       return
     }
@@ -64,8 +70,7 @@ struct NodeCommand: AsyncParsableCommand {
     let informers = SharedInformers(api: api)
     let network = try await LocalNetwork.start(settings, informers: informers, nodeAddresses: addresses)
     var node = settings.nodeSettings(addresses)
-    node.streamingConnectionIdleTimeout = .seconds(streamIdle)
-    try agentOptions.apply(to: &node)
+    try agentOptions.apply(file, to: &node)
     node.clientAuthority = config.certificateAuthority.map { String(decoding: $0, as: UTF8.self) }
     let agent = NodeAgent(node, api: api) { await network.take($0) }
     var isKept = false
@@ -83,6 +88,10 @@ struct NodeCommand: AsyncParsableCommand {
       await network.stop(keepingRules: false)
       throw error
     }
+    if isKept, let shutdown = node.shutdown {
+      Terminal.complain("the machine goes down: pods end within \(shutdown.seconds) s")
+      await agent.shutDown()
+    }
     Terminal.complain(isKept ? "stopping; pods and rules stay" : "stopping; everything is taken away")
     await agent.stop(keepPods: isKept)
     await network.stop(keepingRules: isKept)
@@ -94,9 +103,10 @@ struct NodeCommand: AsyncParsableCommand {
   /// Waits for them; nil when told to stop meanwhile.
   private func podBlocks(
     _ settings: LocalClusterSettings, _ addresses: [IPAddress], _ api: RemoteClient,
-    _ signal: Task<StopSignal, Never>
+    _ signal: Task<StopSignal, Never>, _ file: KubeletConfiguration?
   ) async throws -> [IPPrefix]? {
-    let node = settings.nodeSettings(addresses)
+    var node = settings.nodeSettings(addresses)
+    try agentOptions.apply(file, to: &node)
     let waiting = Task { try await NodeAgent.podBlocks(node, api: api) }
     let stopper = Task {
       _ = await signal.value

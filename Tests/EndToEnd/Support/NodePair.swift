@@ -21,6 +21,9 @@ final class NodePair {
   private func folder(_ part: String) -> String { "/var/tmp/weft-2n-\(tag)-\(part)" }
   private func runFolder(_ node: Int) -> String { "/run/weft-2n-\(tag)-\(name(node))" }
   var kubeconfig: String { "\(folder("s"))/admin.kubeconfig" }
+  /// Where a node's device plugins are.
+  func pluginFolder(_ node: Int) -> String { "\(folder(name(node)))/device-plugins" }
+  func dataFolder(_ node: Int) -> String { folder(name(node)) }
 
   /// - Parameter network: `--network` of both nodes.
   init(network: String) throws {
@@ -61,15 +64,20 @@ final class NodePair {
       ], log: "s")
   }
 
-  func startNode(_ node: Int) throws {
+  /// - Parameters:
+  ///   - kubeconfig: who the node is; the cluster's owner unless said.
+  ///   - more: options of `weft node`.
+  func startNode(_ node: Int, kubeconfig: String? = nil, _ more: [String] = []) throws {
     nodes[node] = try start(
       namespace(node),
       [
-        "node", "--eviction-hard", "memory.available<1Mi", "--kubeconfig", kubeconfig, "--node-name",
+        "node", "--eviction-hard", "memory.available<1Mi", "--kubeconfig", kubeconfig ?? self.kubeconfig,
+        "--node-name",
         name(node), "--data-dir", folder(name(node)),
         "--run-dir", runFolder(node), "--network", network, "--cluster-cidr", Self.clusterBlocks,
         "--service-cidr", Self.serviceBlocks, "--metrics", "none", "--healthz", "none",
-      ], log: name(node))
+        "--device-plugin-dir", pluginFolder(node),
+      ] + more, log: name(node))
   }
 
   private func start(_ namespace: String, _ arguments: [String], log part: String) throws -> Process {

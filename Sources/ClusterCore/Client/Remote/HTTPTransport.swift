@@ -16,7 +16,9 @@ final class HTTPTransport: Sendable {
   let pathPrefix: String
   /// `host:port`, as people know the server.
   let server: String
-  private let tls: NIOSSLContext?
+  private let config: Kubeconfig
+  /// Replaced when the client's certificate is.
+  private let tls: Mutex<NIOSSLContext?>
   private let tlsName: String?
   private let group = MultiThreadedEventLoopGroup.singleton
   private let idle = Mutex<[any Channel]>([])
@@ -46,7 +48,22 @@ final class HTTPTransport: Sendable {
     server = "\(authority)"
     let isAddress = (try? SocketAddress(ipAddress: host, port: 0)) != nil
     tlsName = config.tlsServerName ?? (isAddress ? nil : host)
-    tls = isTLS ? try Self.context(config) : nil
+    self.config = config
+    tls = Mutex(isTLS ? try Self.context(config) : nil)
+  }
+
+  /// New connections show this certificate, and those that wait for a request are closed; what is under way goes on.
+  func show(certificate: [UInt8], key: [UInt8]) throws(WeftError) {
+    var config = config
+    config.clientCertificate = certificate
+    config.clientKey = key
+    let next = try Self.context(config)
+    tls.withLock { tls in if tls != nil { tls = next } }
+    let waiting = idle.withLock { idle in
+      defer { idle = [] }
+      return idle
+    }
+    for channel in waiting { channel.close(promise: nil) }
   }
 
   deinit { for channel in idle.withLock({ $0 }) { channel.close(promise: nil) } }
@@ -150,7 +167,7 @@ final class HTTPTransport: Sendable {
   }
 
   private func connect() async throws -> any Channel {
-    let tls = tls
+    let tls = tls.withLock { $0 }
     let tlsName = tlsName
     do {
       return try await ClientBootstrap(group: group)

@@ -36,6 +36,11 @@ public final class RemoteClient: ClusterAPI {
       "rest_client_request_duration_seconds", "Time to a whole answer.", labels: ["verb", "host"])
   }
 
+  /// From now on new connections show this client certificate (PEM), without a request lost. Errors: `CLI0105` it cannot be used.
+  public func show(certificate: [UInt8], key: [UInt8]) throws(WeftError) {
+    try transport.show(certificate: certificate, key: key)
+  }
+
   // MARK: ClusterAPI
 
   public func get(_ resource: GroupVersionResource, namespace: String, name: String) async throws -> JSON {

@@ -19,25 +19,24 @@ final class NodeServer: Sendable {
 
   private let channel: any Channel
   private let open: OpenConnections
+  private let identity: ServingIdentity
   var port: Int { channel.localAddress?.port ?? 0 }
 
-  private init(channel: any Channel, open: OpenConnections) {
+  private init(channel: any Channel, open: OpenConnections, identity: ServingIdentity) {
     self.channel = channel
     self.open = open
+    self.identity = identity
   }
+
+  /// From now on new connections are shown this one; those that are open stay as they are. Throws when TLS cannot use it.
+  func show(_ certificate: ServingCertificate) throws { try identity.set(certificate) }
 
   /// Listens in the node's network namespace. Errors: `API0050` the port cannot be had.
   static func start(
     _ settings: NodeSettings, authority: String, certificate: ServingCertificate,
     respond: @escaping @Sendable (NodeRequest) async -> NodeAnswer
   ) async throws -> NodeServer {
-    var tls = TLSConfiguration.makeServerConfiguration(
-      certificateChain: [.certificate(certificate.certificate)], privateKey: .privateKey(certificate.key))
-    tls.trustRoots = .certificates(try NIOSSLCertificate.fromPEMBytes(Array(authority.utf8)))
-    tls.certificateVerification = .optionalVerification
-    tls.applicationProtocols = ["http/1.1"]
-    tls.minimumTLSVersion = .tlsv12
-    let context = try NIOSSLContext(configuration: tls)
+    let identity = try ServingIdentity(authority: authority, certificate)
 
     let port = settings.kubeletPort
     let socket = await NetnsThread.run(settings.netnsPath) { listen(port: port) } ?? -ENOENT
@@ -55,7 +54,7 @@ final class NodeServer: Sendable {
       .childChannelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
           guard open.add(channel) else { throw ChannelError.operationUnsupported }
-          try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: context))
+          try channel.pipeline.syncOperations.addHandler(NIOSSLServerHandler(context: identity.context))
           let timer = HeadTimer(channel: channel, limit: headLimit)
           try channel.pipeline.syncOperations.addHandler(timer)
           try HTTPServerCodec.add(to: channel)
@@ -64,7 +63,7 @@ final class NodeServer: Sendable {
         }
       }
       .withBoundSocket(socket).get()
-    return NodeServer(channel: channel, open: open)
+    return NodeServer(channel: channel, open: open, identity: identity)
   }
 
   /// Closes the port and every connection.
@@ -87,6 +86,36 @@ final class NodeServer: Sendable {
       }
     }
     return peer
+  }
+}
+
+/// What handshakes are made with.
+private final class ServingIdentity: Sendable {
+  private let authority: [NIOSSLCertificate]
+  private let current: Mutex<NIOSSLContext>
+  var context: NIOSSLContext { current.withLock { $0 } }
+
+  init(authority: String, _ certificate: ServingCertificate) throws {
+    let authority = try NIOSSLCertificate.fromPEMBytes(Array(authority.utf8))
+    self.authority = authority
+    current = Mutex(try Self.context(authority, certificate))
+  }
+
+  func set(_ certificate: ServingCertificate) throws {
+    let next = try Self.context(authority, certificate)
+    current.withLock { $0 = next }
+  }
+
+  private static func context(
+    _ authority: [NIOSSLCertificate], _ certificate: ServingCertificate
+  ) throws -> NIOSSLContext {
+    var tls = TLSConfiguration.makeServerConfiguration(
+      certificateChain: certificate.chain.map { .certificate($0) }, privateKey: .privateKey(certificate.key))
+    tls.trustRoots = .certificates(authority)
+    tls.certificateVerification = .optionalVerification
+    tls.applicationProtocols = ["http/1.1"]
+    tls.minimumTLSVersion = .tlsv12
+    return try NIOSSLContext(configuration: tls)
   }
 }
 

@@ -1,5 +1,5 @@
-// What the node agent shows to the API server: a certificate of its own, made anew at each start. The Node object carries
-// its digest, and who may write the Node is whom the API server believes.
+// What the node agent shows to the API server: a certificate of its own, made anew at each start, or with `serverTLSBootstrap`
+// one that the cluster signed. The Node object carries its digest, and who may write the Node is whom the API server believes.
 
 import Addresses
 import Crypto
@@ -14,10 +14,18 @@ struct ServingCertificate: Sendable {
   static let annotation = "weft.dev/kubelet-certificate-sha256"
   private static let validSeconds: Int64 = 10 * 365 * 86_400
 
-  let certificate: NIOSSLCertificate
+  /// The certificate first.
+  let chain: [NIOSSLCertificate]
   let key: NIOSSLPrivateKey
   /// SHA-256 of the certificate, in hexadecimal.
   let digest: String
+
+  /// One that the cluster signed. Throws what the TLS library says of it.
+  init(_ issued: NodeCertificate) throws {
+    chain = try NIOSSLCertificate.fromPEMBytes(Array(issued.certificate.utf8))
+    key = try NIOSSLPrivateKey(bytes: Array(issued.key.utf8), format: .pem)
+    digest = issued.digest
+  }
 
   init(nodeName: String, addresses: [IPAddress]) throws(WeftError) {
     do {
@@ -43,9 +51,9 @@ struct ServingCertificate: Sendable {
           SubjectAlternativeNames(names)
         }, issuerPrivateKey: signing)
       let bytes = try made.serializeAsPEM().derBytes
-      certificate = try NIOSSLCertificate(bytes: bytes, format: .der)
+      chain = [try NIOSSLCertificate(bytes: bytes, format: .der)]
       self.key = try NIOSSLPrivateKey(bytes: Array(key.derRepresentation), format: .der)
-      digest = SHA256.hash(data: bytes).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+      digest = sha256Text(bytes)
     } catch {
       throw WeftError(
         "API0051", object: "node \(nodeName)", cause: "no certificate could be made for the node agent",

@@ -16,6 +16,10 @@ struct NodeContext: Sendable {
   /// could know it by.
   let network: Gate
   let objects: any PodObjects
+  /// Of the objects in pods' volumes.
+  let watches: ObjectWatches
+  /// Nil where no device plugin is listened to.
+  let devices: DeviceManager?
   let sink: any PodStatusSink
   let record: EventRecorder
   let metrics: NodeMetrics

@@ -10,6 +10,13 @@ struct PodEnd: Sendable, Hashable {
   var graceSeconds: Int
   /// Not the pod's own fault: `DisruptionTarget` says so, and Jobs count it apart.
   var isDisruption = false
+
+  /// The machine goes down.
+  static func shutdown(graceSeconds: Int) -> PodEnd {
+    PodEnd(
+      reason: "Terminated", message: "Pod was terminated in response to imminent node shutdown.",
+      graceSeconds: graceSeconds, isDisruption: true)
+  }
 }
 
 /// The status of a pod that the node ended: failed, with the reason.

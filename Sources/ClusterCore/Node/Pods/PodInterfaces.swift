@@ -29,6 +29,11 @@ public protocol PodStatusSink: Sendable {
 public protocol PodObjects: Sendable {
   /// The object, or nil when there is none. `kind` is `configMap` or `secret`.
   func object(_ kind: String, namespace: String, name: String) async throws -> JSON?
+  /// Calls `change` with the object as it is, nil while there is none, and with each state after that, until the server ends
+  /// this (returns), cannot go on (throws) or the task is cancelled. Throws `CannotFollow` where there are no watches.
+  func follow(
+    _ kind: String, namespace: String, name: String, change: @Sendable (JSON?) async -> Void
+  ) async throws
   /// The Services of a namespace.
   func services(namespace: String) async throws -> [JSON]
   /// The labels of this node as the API has them now; nil when nobody knows.
@@ -40,6 +45,10 @@ public protocol PodObjects: Sendable {
 }
 
 extension PodObjects {
+  /// Nothing is told.
+  public func follow(
+    _ kind: String, namespace: String, name: String, change: @Sendable (JSON?) async -> Void
+  ) async throws { throw CannotFollow() }
   /// Nothing is known of the node.
   public func nodeLabels() async throws -> [String: String]? { nil }
   /// Nothing is known of runtime classes.

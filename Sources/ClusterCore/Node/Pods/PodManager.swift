@@ -21,6 +21,10 @@ actor PodManager {
   /// What the last list said of each pod; a difference wakes its worker.
   private var fingerprints: [String: [String]] = [:]
   private var isSynced = false
+  /// Pods that want to begin before all are known.
+  private var postponed: [JSON] = []
+  /// The machine goes down: nothing new is taken.
+  private var isShuttingDown = false
   /// Every pod of the API, ended ones too: their containers stay for their logs.
   private var known: Set<String> = []
   private var suspects: Set<String> = []
@@ -52,6 +56,7 @@ actor PodManager {
     eventInput.finish()
     for worker in workers.values { await worker.abandon() }
     for task in running.values { await task.value }
+    await context.watches.stop()
   }
 
   var count: Int { workers.count }
@@ -70,9 +75,13 @@ actor PodManager {
       }
     case .gone(let uid):
       known.remove(uid)
+      postponed.removeAll { $0.uid == uid }
       await workers[uid]?.gone()
     case .synced:
       isSynced = true
+      let waiting = postponed
+      postponed = []
+      for pod in waiting { await admit(pod) }
       await relist()
     }
   }
@@ -81,6 +90,16 @@ actor PodManager {
     let spec = PodSpec(pod)
     if spec.isTerminal, !pod.isTerminating { return }
     if !pod.isTerminating, let refusal = await refusal(spec) {
+      await refuse(pod, refusal)
+      return
+    }
+    // Until all pods are known, devices may seem to be those of pods that are gone.
+    if !isSynced, context.devices != nil, !spec.hasRun {
+      postponed.append(pod)
+      return
+    }
+    // Waiting for plugins takes time: until then the pod counts for nobody.
+    if !pod.isTerminating, let refusal = await deviceRefusal(spec) {
       await refuse(pod, refusal)
       return
     }
@@ -96,10 +115,10 @@ actor PodManager {
 
   private func refusal(_ spec: PodSpec) async -> PodEnd? {
     // What ran here before this agent is not judged again.
-    if spec.pod.at("status", "containerStatuses")?.elements.contains(where: { $0["containerID"] != nil })
-      == true
-    {
-      return nil
+    if spec.hasRun { return nil }
+    if isShuttingDown {
+      return PodEnd(
+        reason: "NodeShutdown", message: "Pod was rejected as the node is shutting down.", graceSeconds: 0)
     }
     var room = NodeRoom(
       allocatable: context.allocatable, pods: roommates,
@@ -112,6 +131,20 @@ actor PodManager {
     labels = fresh
     room.labels = fresh
     return planAdmission(spec, room)
+  }
+
+  /// Gives the pod its devices; why it cannot have them, or nil.
+  private func deviceRefusal(_ spec: PodSpec) async -> PodEnd? {
+    guard let devices = context.devices, !spec.hasRun else { return nil }
+    do throws(DevicesUnavailable) {
+      try await devices.admit(spec, active: isSynced ? Set(roommates.map(\.pod.uid)) : nil)
+      return nil
+    } catch {
+      return PodEnd(
+        reason: "UnexpectedAdmissionError",
+        message: "Pod was rejected: Allocate failed due to \(error.message), which is unexpected",
+        graceSeconds: 0)
+    }
   }
 
   /// Pods that take room: not those whose last container ended, which the scheduler may know before this node's watch says so.
@@ -139,6 +172,30 @@ actor PodManager {
   func end(_ uid: String, _ end: PodEnd) async -> Bool {
     guard let worker = workers[uid] else { return false }
     return await worker.end(end)
+  }
+
+  /// Ends all pods for the machine's sake, group after group; those that take longer than their group has are left to the
+  /// next. Returns how many still ran at the end.
+  func shutDown(_ settings: ShutdownSettings) async -> Int {
+    isShuttingDown = true
+    let pods = roommates
+    for stage in planShutdown(pods, settings) {
+      for pod in stage.pods {
+        _ = await workers[pod.uid]?.end(PodEnd.shutdown(graceSeconds: pod.graceSeconds))
+      }
+      let deadline = ContinuousClock.now + .seconds(stage.seconds)
+      while await !areSettled(stage.pods.map(\.uid)), ContinuousClock.now < deadline {
+        try? await Task.sleep(for: .milliseconds(50))
+      }
+    }
+    var left = 0
+    for pod in pods { left += await areSettled([pod.pod.uid]) ? 0 : 1 }
+    return left
+  }
+
+  private func areSettled(_ uids: [String]) async -> Bool {
+    for uid in uids { if let worker = workers[uid], await !worker.isSettled { return false } }
+    return true
   }
 
   private func finished(_ worker: PodWorker) async {
@@ -235,7 +292,7 @@ actor PodManager {
   private func refreshVolumesForever() async {
     while !Task.isCancelled {
       try? await Task.sleep(for: .seconds(30))
-      for worker in workers.values { await worker.refreshVolumes() }
+      for worker in workers.values { await worker.refreshIfDue() }
     }
   }
 

@@ -65,6 +65,11 @@ struct PodSpec: Sendable {
   /// Those that make up the pod: what it asks for and whether it is ready is told by them.
   var all: [ContainerSpec] { initContainers + containers }
   func container(_ name: String) -> ContainerSpec? { (all + ephemeralContainers).first { $0.name == name } }
+  /// A container of it was started once, by this agent or one before it.
+  var hasRun: Bool {
+    pod.at("status", "containerStatuses")?.elements.contains { $0["containerID"]?.string?.isEmpty == false }
+      == true
+  }
   var restartPolicy: String { pod.at("spec", "restartPolicy")?.string ?? "Always" }
   var isHostNetwork: Bool { pod.at("spec", "hostNetwork")?.bool ?? false }
   var graceSeconds: Int {

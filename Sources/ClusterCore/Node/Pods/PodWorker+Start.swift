@@ -114,6 +114,10 @@ extension PodWorker {
       event(true, "Failed", "Error: \(missing.message)", container: name)
       refuse(name, Waiting(reason: "CreateContainerConfigError", message: missing.message), after: 5)
       return
+    } catch let failure as DeviceFailure {
+      event(true, "Failed", "Error: \(failure.message)", container: name)
+      refuse(name, Waiting(reason: failure.reason, message: failure.message), after: 5)
+      return
     }
     var created: String?
     do {
@@ -214,21 +218,27 @@ extension PodWorker {
 
   // MARK: - Environment and mounts
 
-  private func containerConfig(
-    _ container: ContainerSpec, _ spec: PodSpec, _ attempt: UInt32, _ observed: ObservedPod
-  ) async throws -> CRI.ContainerConfig {
-    var pod = spec.pod
-    // The downward API names addresses that the status may not have reached yet.
+  /// The downward API names addresses that the status may not have reached yet.
+  func setAddresses(_ pod: inout JSON, _ observed: ObservedPod) {
     pod.set(observed.addresses.first.map { JSON($0) }, at: "status", "podIP")
     pod.set(.array(observed.addresses.map { ["ip": JSON($0)] }), at: "status", "podIPs")
     let hosts = context.settings.addresses.map(\.description)
     pod.set(hosts.first.map { JSON($0) }, at: "status", "hostIP")
     pod.set(.array(hosts.map { ["ip": JSON($0)] }), at: "status", "hostIPs")
+  }
+
+  private func containerConfig(
+    _ container: ContainerSpec, _ spec: PodSpec, _ attempt: UInt32, _ observed: ObservedPod
+  ) async throws -> CRI.ContainerConfig {
+    var pod = spec.pod
+    setAddresses(&pod, observed)
+    await followObjects()
     let data = try await podData(pod)
     let volumes = Volumes(podDirectory: context.settings.podDirectory(uid), capacity: context.capacity)
     let places: [String: String]
     do {
       places = try volumes.prepare(pod, data: data)
+      noteVersions(data)
     } catch let missing as MissingReference {
       event(true, "FailedMount", "MountVolume.SetUp failed: \(missing.message)")
       throw missing
@@ -273,53 +283,24 @@ extension PodWorker {
         $0.containerPath = container.tree["terminationMessagePath"]?.string ?? "/dev/termination-log"
         $0.hostPath = message
       })
-    return planContainer(
-      container, spec,
-      ContainerInputs(
-        attempt: attempt, environment: environment, mounts: mounts, memoryCapacity: context.memoryCapacity,
-        terminationMessageHostPath: message, target: observed.target(of: container)))
+    var inputs = ContainerInputs(
+      attempt: attempt, environment: environment, mounts: mounts, memoryCapacity: context.memoryCapacity,
+      terminationMessageHostPath: message, target: observed.target(of: container))
+    inputs.add(try await deviceGrant(container, spec))
+    return planContainer(container, spec, inputs)
   }
 
-  /// The objects and tokens this pod refers to, as they are now.
-  func podData(_ pod: JSON) async throws -> PodData {
-    let references = planReferences(pod)
-    var data = PodData()
-    for reference in references.objects.sorted() {
-      let parts = reference.split(separator: "/", maxSplits: 1).map(String.init)
-      if let object = try await context.objects.object(parts[0], namespace: pod.namespace, name: parts[1]) {
-        var object = object
-        // Lists and caches may leave the kind out, and the coding of the data depends on it.
-        object["kind"] = parts[0] == "secret" ? "Secret" : "ConfigMap"
-        data.objects[reference] = objectData(object)
-      }
+  private func deviceGrant(_ container: ContainerSpec, _ spec: PodSpec) async throws -> DeviceGrant {
+    guard let devices = context.devices else { return DeviceGrant() }
+    do {
+      return try await devices.grant(container, spec)
+    } catch let unavailable as DevicesUnavailable {
+      throw DeviceFailure(reason: "CreateContainerConfigError", message: unavailable.message)
+    } catch {
+      throw DeviceFailure(
+        reason: "PreStartHookError",
+        message: "device plugin PreStartContainer rpc failed: \(runtimeMessage(error))")
     }
-    tokens.retain(references.tokens)
-    for wish in references.tokens {
-      if let known = tokens.fresh(wish, now: Timestamp.now().seconds) {
-        data.tokens[wish] = known
-        continue
-      }
-      do {
-        let token = try await context.objects.token(pod, audience: wish.audience, seconds: wish.seconds)
-        tokens.keep(token, for: wish, now: Timestamp.now().seconds)
-        data.tokens[wish] = token.text
-      } catch {
-        data.tokens[wish] = tokens.usable(wish, now: Timestamp.now().seconds)
-        context.log.warning(
-          "no service account token", metadata: ["pod": "\(key)", "error": "\(runtimeMessage(error))"])
-      }
-    }
-    return data
-  }
-
-  /// Brings the files of object volumes up to date under a running pod.
-  func refreshVolumes() async {
-    guard !pod.isTerminating, lastObserved.sandbox != nil else { return }
-    guard pod.at("spec", "volumes")?.elements.isEmpty == false, let data = try? await podData(pod) else {
-      return
-    }
-    let volumes = Volumes(podDirectory: context.settings.podDirectory(uid), capacity: context.capacity)
-    _ = try? volumes.prepare(pod, data: data)
   }
 }
 

@@ -46,6 +46,14 @@ actor PodWorker {
   private var expectedExits: [String: Int] = [:]
   private static let exitAsksMax = 50
   var tokens = PodTokens()
+  /// The versions of the objects that the volumes' files are made of; nil before there are files.
+  var filedVersions: [String: String]?
+  /// The newest versions that a watch told.
+  var latestVersions: [String: String] = [:]
+  var isRefreshing = false
+  var isRefreshWanted = false
+  /// Told once each: at most one a volume and its cause.
+  var refreshFailures: Set<String> = []
   var lastObserved = ObservedPod()
   let firstSeen = ContinuousClock.now
   private var wasRunningOnce = false
@@ -77,7 +85,7 @@ actor PodWorker {
     self.pod = pod
     if pod.isTerminating, !wasTerminating { step?.cancel() }
     // The downward API's files say so within a moment.
-    if isRelabelled { Task { await self.refreshVolumes() } }
+    if isRelabelled { requestRefresh() }
     if wasTerminating, PodSpec(pod).graceSeconds < oldGrace {
       // Less patience than at first (`kubectl delete --force`): the running stop is overtaken.
       let grace = PodSpec(pod).graceSeconds
@@ -108,6 +116,9 @@ actor PodWorker {
     wake()
     return true
   }
+
+  /// Nothing runs, and the API knows.
+  var isSettled: Bool { isReleased.load(ordering: .acquiring) && wanted == nil }
 
   /// The agent stops; containers stay as they are.
   func abandon() {
@@ -145,6 +156,7 @@ actor PodWorker {
       if isDone { break }
     }
     timer?.cancel()
+    await context.watches.forget(uid)
     for task in probeTasks.values.joined() { task.cancel() }
     forgetProbes()
     if stopping { reporter?.cancel() }
@@ -181,6 +193,7 @@ actor PodWorker {
         return
       }
       followProbes(spec, observed)
+      if !observed.running.isEmpty { await adoptObjects() }
       let plan = planPod(planInputs(spec, observed))
       report(spec, observed, plan)
       if plan.isFinished {
@@ -327,6 +340,7 @@ actor PodWorker {
       try await ignoringNotFound { try await context.cri.stopSandbox(sandbox.id) }
     }
     isReleased.store(true, ordering: .releasing)
+    await context.watches.forget(uid)
   }
 
   private func terminate() async throws {

@@ -210,14 +210,32 @@ struct ContainerInputs {
   var terminationMessageHostPath: String
   /// The container whose processes an ephemeral one sees.
   var target: String?
-  var devices: [DeviceNode] = []
+  var devices: [DeviceGrant.Node] = []
+  /// Beside the agent's own, which they cannot change.
+  var annotations: [String: String] = [:]
+
+  /// What the container's device plugins give. The pod's own variables and mounts go before theirs.
+  mutating func add(_ grant: DeviceGrant) {
+    let named = Set(environment.map(\.0))
+    environment =
+      grant.environment.filter { !named.contains($0.key) }.sorted { $0.key < $1.key } + environment
+    for mount in grant.mounts where !mounts.contains(where: { $0.containerPath == mount.containerPath }) {
+      mounts.append(
+        .with {
+          $0.containerPath = mount.containerPath
+          $0.hostPath = mount.hostPath
+          $0.readonly = mount.isReadOnly
+        })
+    }
+    devices += grant.nodes
+    annotations.merge(grant.annotations) { first, _ in first }
+  }
 }
 
-/// A device file a container gets.
-struct DeviceNode: Sendable, Hashable {
-  var containerPath: String
-  var hostPath: String
-  var permissions: String
+/// Why a container's devices keep it from starting: the reason it waits for, and the plugin's words.
+struct DeviceFailure: Error {
+  var reason: String
+  var message: String
 }
 
 /// One container of a pod.
@@ -253,6 +271,7 @@ func planContainer(_ container: ContainerSpec, _ spec: PodSpec, _ inputs: Contai
     RuntimeLabels.terminationMessagePath: inputs.terminationMessageHostPath,
     RuntimeLabels.terminationMessagePolicy: tree["terminationMessagePolicy"]?.string ?? "File",
   ]
+  config.annotations.merge(inputs.annotations) { own, _ in own }
   config.devices = inputs.devices.map { device in
     .with {
       $0.containerPath = device.containerPath

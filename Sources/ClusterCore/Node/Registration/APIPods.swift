@@ -103,11 +103,41 @@ public struct APIPods: PodSource, PodStatusSink, PodObjects {
   // MARK: - Objects
 
   public func object(_ kind: String, namespace: String, name: String) async throws -> JSON? {
-    let resource: GroupVersionResource = kind == "secret" ? .secrets : .configMaps
     do {
-      return try await api.get(resource, namespace: namespace, name: name)
+      return try await api.get(Self.resource(kind), namespace: namespace, name: name)
     } catch let error as APIStatusError where error.isNotFound {
       return nil
+    }
+  }
+
+  private static func resource(_ kind: String) -> GroupVersionResource {
+    kind == "secret" ? .secrets : .configMaps
+  }
+
+  public func follow(
+    _ kind: String, namespace: String, name: String, change: @Sendable (JSON?) async -> Void
+  ) async throws {
+    // A node may list and watch a single name, and nothing wider.
+    var options = ListOptions(fieldSelector: "metadata.name=\(name)")
+    let list = try await api.list(Self.resource(kind), namespace: namespace, options: options)
+    await change(list.items.first)
+    options.resourceVersion = list.resourceVersion
+    options.allowBookmarks = true
+    while !Task.isCancelled {
+      let events = try await api.watch(Self.resource(kind), namespace: namespace, options: options)
+      for try await event in events {
+        switch event {
+        case .added(let object), .modified(let object):
+          options.resourceVersion = object.resourceVersion
+          await change(object)
+        case .deleted(let object):
+          options.resourceVersion = object.resourceVersion
+          await change(nil)
+        case .bookmark(let revision, _): options.resourceVersion = revision
+        }
+      }
+      // The server ended the watch as it does now and then: go on where it stopped.
+      try await Task.sleep(for: .milliseconds(20))
     }
   }
 

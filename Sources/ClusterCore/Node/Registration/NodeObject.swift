@@ -70,12 +70,15 @@ func planNodeHealth(failure: String?, _ pressures: Set<NodePressure>) -> NodeHea
     hasPIDPressure: pressures.contains(.pid))
 }
 
-/// What pods may ask for together, in thousandths: all but the memory below which pods are evicted.
+/// What pods may ask for together, in thousandths: all but the memory below which pods are evicted, and
+/// what is kept for the machine.
 func planAllocatable(_ machine: MachineInfo, _ settings: NodeSettings) -> [String: Int64] {
-  [
+  var amounts = [
     "cpu": Int64(machine.cpus) * 1000, "memory": max(machine.memoryBytes - 100 << 20, 0) * 1000,
     "ephemeral-storage": machine.diskBytes * 1000,
   ]
+  for (name, kept) in settings.reserved { amounts[name] = max((amounts[name] ?? 0) - kept, 0) }
+  return amounts
 }
 
 /// Metadata and spec: written once, then only what is missing.
@@ -105,15 +108,22 @@ func planNode(_ settings: NodeSettings, certificateDigest: String? = nil) -> JSO
 
 func planNodeStatus(
   _ settings: NodeSettings, _ machine: MachineInfo, _ health: NodeHealth, images: [JSON], old: JSON,
-  now: String
+  now: String, extended: ExtendedResources = ExtendedResources()
 ) -> JSON {
-  let amounts: JSON = [
+  var amounts: JSON = [
     "cpu": JSON("\(machine.cpus)"), "memory": JSON("\(machine.memoryBytes / 1024)Ki"),
     "ephemeral-storage": JSON("\(machine.diskBytes / 1024)Ki"), "pods": JSON("\(settings.podsMax)"),
     "hugepages-1Gi": "0", "hugepages-2Mi": "0",
   ]
   var allocatable = amounts
-  allocatable["memory"] = JSON("\(max(machine.memoryBytes - 100 << 20, 0) / 1024)Ki")
+  let amountsLeft = planAllocatable(machine, settings)
+  let cpu = amountsLeft["cpu"] ?? 0
+  allocatable["cpu"] = JSON(cpu % 1000 == 0 ? "\(cpu / 1000)" : "\(cpu)m")
+  for name in ["memory", "ephemeral-storage"] {
+    allocatable[name] = JSON("\((amountsLeft[name] ?? 0) / 1000 / 1024)Ki")
+  }
+  for (name, count) in extended.capacity { amounts[name] = JSON("\(count)") }
+  for (name, count) in extended.allocatable { allocatable[name] = JSON("\(count)") }
   var addresses: [JSON] = settings.addresses.map { ["type": "InternalIP", "address": JSON($0.description)] }
   addresses.append(["type": "Hostname", "address": JSON(settings.nodeName)])
   func condition(_ type: String, _ value: Bool, _ reason: String, _ message: String) -> JSON {

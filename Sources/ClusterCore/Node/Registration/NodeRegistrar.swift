@@ -19,15 +19,19 @@ actor NodeRegistrar {
   private var wasReady = false
 
   /// What the API server compares the agent's certificate with.
-  private let certificateDigest: String?
+  private var certificateDigest: String?
 
   private let pressures: NodePressures
+  private let devices: DeviceManager?
+  /// Why the node takes no more pods: its machine goes down.
+  private var farewell: String?
 
   init(
     _ api: any ClusterAPI, _ settings: NodeSettings, _ cri: CRIClient?, certificateDigest: String?,
-    pressures: NodePressures = NodePressures()
+    pressures: NodePressures = NodePressures(), devices: DeviceManager? = nil
   ) {
     self.api = api
+    self.devices = devices
     self.pressures = pressures
     self.certificateDigest = certificateDigest
     self.settings = settings
@@ -46,6 +50,24 @@ actor NodeRegistrar {
     task?.cancel()
     await task?.value
     if leaving { try? await writeStatus(failure: "the node agent stopped", force: true) }
+  }
+
+  /// The node has other devices than it said. What cannot be written now is by the next round.
+  func resourcesChanged() async {
+    try? await writeStatus(failure: await runtimeFailure(), force: false)
+  }
+
+  /// The certificates that the agent's port may show, by digest: two while one takes the other's place. What cannot be written
+  /// now is by the next round.
+  func show(certificates digests: [String]) async {
+    certificateDigest = digests.joined(separator: ",")
+    _ = try? await register()
+  }
+
+  /// From now on the node is not ready, and why.
+  func goDown(_ cause: String) async {
+    farewell = cause
+    try? await writeStatus(failure: cause, force: true)
   }
 
   private func run() async {
@@ -127,6 +149,7 @@ actor NodeRegistrar {
 
   /// Why pods cannot run here now; nil when they can.
   private func runtimeFailure() async -> String? {
+    if let farewell { return farewell }
     guard let cri else { return Self.withoutBlocks }
     guard let conditions = try? await cri.runtimeConditions() else { return "container runtime is down" }
     let bad = conditions.first { !$0.status }
@@ -144,7 +167,8 @@ actor NodeRegistrar {
     let old = try await api.get(.nodes, namespace: "", name: settings.nodeName).status
     let health = planNodeHealth(failure: failure, pressures.all)
     let status = planNodeStatus(
-      settings, machine, health, images: Array(images), old: old, now: Timestamp.nowText())
+      settings, machine, health, images: Array(images), old: old, now: Timestamp.nowText(),
+      extended: await devices?.extended ?? ExtendedResources())
     // Heartbeats alone are the Lease's business.
     let essence = status.withoutHeartbeats
     let isDue = ContinuousClock.now - lastWrite > .seconds(300)

@@ -15,6 +15,8 @@ struct PodData: Sendable {
   var objects: [String: [String: [UInt8]]] = [:]
   /// Tokens for projected service account tokens.
   var tokens: [TokenWish: String] = [:]
+  /// The resourceVersion of each object asked for; empty for one that is not there.
+  var versions: [String: String] = [:]
 
   func data(_ kind: String, _ name: String) -> [String: [UInt8]]? { objects[kind + "/" + name] }
 }
@@ -25,15 +27,16 @@ func tokenWish(_ source: JSON) -> TokenWish {
     audience: source["audience"]?.string ?? "", seconds: source["expirationSeconds"]?.int ?? 3600)
 }
 
-/// The objects a pod refers to, as `kind/name`, and the tokens it asks for.
-func planReferences(_ pod: JSON) -> (objects: Set<String>, tokens: Set<TokenWish>) {
+/// The objects a pod refers to, as `kind/name`, and the tokens it asks for. With `inVolumes` those alone that are in files,
+/// which change while the pod runs.
+func planReferences(_ pod: JSON, inVolumes: Bool = false) -> (objects: Set<String>, tokens: Set<TokenWish>) {
   var objects: Set<String> = []
   var tokens: Set<TokenWish> = []
   func add(_ kind: String, _ name: JSON?) {
     if let name = name?.string, !name.isEmpty { objects.insert(kind + "/" + name) }
   }
   let spec = PodSpec(pod)
-  for container in spec.all + spec.ephemeralContainers {
+  for container in inVolumes ? [] : spec.all + spec.ephemeralContainers {
     for source in container.tree["envFrom"]?.elements ?? [] {
       add("configMap", source.at("configMapRef", "name"))
       add("secret", source.at("secretRef", "name"))

@@ -37,6 +37,22 @@ struct Volumes {
     return places
   }
 
+  /// Brings the files of object volumes up to date, each by itself: one whose object is gone keeps what it has. Returns what
+  /// kept a volume from it, in words.
+  func refresh(_ pod: JSON, data: PodData) -> [String] {
+    var failures: [String] = []
+    let group = pod.at("spec", "securityContext", "fsGroup")?.integer
+    for volume in pod.at("spec", "volumes")?.elements ?? [] {
+      guard let name = volume["name"]?.string, isSafeRelativePath(name) else { continue }
+      do {
+        if let files = try planVolumeFiles(volume, pod: pod, data: data, capacity: capacity) {
+          _ = try objectVolume(name, files, group: group)
+        }
+      } catch { failures.append("MountVolume.SetUp failed for volume \"\(name)\": \(runtimeMessage(error))") }
+    }
+    return failures
+  }
+
   private func emptyDirectory(_ name: String, _ source: JSON, group: Int64?) throws -> String {
     let path = path(name)
     if !Files.exists(path) {

@@ -12,7 +12,8 @@ import NIOSSL
 
 /// Shared by all requests. Nothing is opened before it is used.
 public final class NodeConnections: Sendable {
-  /// SHA-256 of the certificate that the node agent serves with, in hexadecimal: who may write the Node may say it.
+  /// SHA-256 of the certificate that the node agent serves with, in hexadecimal: who may write the Node may say it. Two with a
+  /// comma between them while one takes the other's place.
   public static let certificateAnnotation = "weft.dev/kubelet-certificate-sha256"
   /// Whom node agents let in.
   public static let user = "kube-apiserver-kubelet-client"
@@ -53,17 +54,19 @@ public final class NodeConnections: Sendable {
     }
     let port = node.status.at("daemonEndpoints", "kubeletEndpoint", "Port")?.int ?? 10250
     let context = context
-    let pin = node.annotations[Self.certificateAnnotation]?.lowercased()
+    let pins = node.annotations[Self.certificateAnnotation].map { text in
+      Set(text.lowercased().split(separator: ",").map(String.init))
+    }
     return RelayTarget(
       host: host, port: port,
       tls: {
-        guard let pin else { return try NIOSSLClientHandler(context: context, serverHostname: nil) }
+        guard let pins else { return try NIOSSLClientHandler(context: context, serverHostname: nil) }
         return try NIOSSLClientHandler(context: context, serverHostname: nil) { shown, verdict in
           let bytes = (try? shown.first?.toDERBytes()) ?? []
           let digest = SHA256.hash(data: bytes).map { byte in
             (byte < 16 ? "0" : "") + String(byte, radix: 16)
           }.joined()
-          verdict.succeed(digest == pin ? .certificateVerified : .failed)
+          verdict.succeed(pins.contains(digest) ? .certificateVerified : .failed)
         }
       }, uri: uri, method: .init(rawValue: method))
   }

@@ -1,0 +1,366 @@
+// Device plugins: a plugin that speaks real gRPC over unix sockets, served by the same library that a Go plugin's peer would
+// meet on the wire; what it is asked, what the node says, what pods get. No runtime is needed.
+
+import CLinux
+import ClusterObjects
+import Diagnostics
+import FuzzLab
+import GRPCCore
+import GRPCNIOTransportHTTP2Posix
+import Glibc
+import Synchronization
+import Testing
+
+@testable import ClusterNode
+
+/// A plugin with a list that the test changes.
+final class FakePlugin: RegistrableRPCService {
+  struct State {
+    var devices: [PluginDevice] = []
+    var watchers: [UInt64: AsyncStream<DeviceList>.Continuation] = [:]
+    var allocated: [[String]] = []
+    var started: [[String]] = []
+    var refusal: String?
+  }
+  let state: Mutex<State>
+  let preferred: [String]
+
+  init(_ devices: [PluginDevice], preferred: [String] = []) {
+    state = Mutex(State(devices: devices))
+    self.preferred = preferred
+  }
+
+  func list(_ devices: [PluginDevice]) {
+    state.withLock { state in
+      state.devices = devices
+      for watcher in state.watchers.values { watcher.yield(DeviceList(devices)) }
+    }
+  }
+
+  func registerMethods<Transport: ServerTransport>(with router: inout RPCRouter<Transport>) {
+    router.registerHandler(
+      forMethod: DeviceService.options, deserializer: WireDeserializer<NoMessage>(),
+      serializer: WireSerializer<DevicePluginOptions>()
+    ) { _, _ in StreamingServerResponse(single: ServerResponse(message: DevicePluginOptions())) }
+    router.registerHandler(
+      forMethod: DeviceService.listAndWatch, deserializer: WireDeserializer<NoMessage>(),
+      serializer: WireSerializer<DeviceList>()
+    ) { _, _ in
+      let (lists, input) = AsyncStream.makeStream(of: DeviceList.self)
+      let key = UInt64.random(in: 0 ... .max)
+      self.state.withLock { state in
+        state.watchers[key] = input
+        input.yield(DeviceList(state.devices))
+      }
+      return StreamingServerResponse { writer in
+        for await list in lists { try await writer.write(list) }
+        return [:]
+      }
+    }
+    router.registerHandler(
+      forMethod: DeviceService.prefer, deserializer: WireDeserializer<PerContainer<PreferenceRequest>>(),
+      serializer: WireSerializer<PerContainer<DeviceIDs>>()
+    ) { request, _ in
+      _ = try await ServerRequest(stream: request)
+      return StreamingServerResponse(
+        single: ServerResponse(message: PerContainer([DeviceIDs(self.preferred)])))
+    }
+    router.registerHandler(
+      forMethod: DeviceService.allocate, deserializer: WireDeserializer<PerContainer<DeviceIDs>>(),
+      serializer: WireSerializer<PerContainer<DeviceGrant>>()
+    ) { request, _ in
+      let ids = try await ServerRequest(stream: request).message.entries.first?.ids ?? []
+      let refusal = self.state.withLock { state in
+        state.allocated.append(ids)
+        return state.refusal
+      }
+      if let refusal { throw RPCError(code: .unknown, message: refusal) }
+      var grant = DeviceGrant()
+      grant.environment = ["FAKE_DEVICES": ids.joined(separator: ",")]
+      grant.mounts = [DeviceGrant.Mount(containerPath: "/fake", hostPath: "/tmp", isReadOnly: true)]
+      grant.nodes = [DeviceGrant.Node(containerPath: "/dev/fake", hostPath: "/dev/null", permissions: "rw")]
+      grant.annotations = ["fake.example.com/ids": ids.joined(separator: "_")]
+      return StreamingServerResponse(single: ServerResponse(message: PerContainer([grant])))
+    }
+    router.registerHandler(
+      forMethod: DeviceService.preStart, deserializer: WireDeserializer<DeviceIDs>(),
+      serializer: WireSerializer<NoMessage>()
+    ) { request, _ in
+      let ids = try await ServerRequest(stream: request).message.ids
+      self.state.withLock { $0.started.append(ids) }
+      return StreamingServerResponse(single: ServerResponse(message: NoMessage()))
+    }
+  }
+}
+
+/// A plugin that is served. `stop` ends it, as its process's end would.
+struct ServedPlugin {
+  let server: GRPCServer<HTTP2ServerTransport.Posix>
+  let task: Task<Void, Never>
+
+  init(_ plugin: FakePlugin, _ path: String) {
+    let server = GRPCServer(
+      transport: .http2NIOPosix(
+        listeningSocketDescriptor: Int(UnixSocket.listen(path)), transportSecurity: .plaintext),
+      services: [plugin])
+    self.server = server
+    task = Task { try? await server.serve() }
+  }
+
+  func stop() async {
+    task.cancel()
+    await task.value
+  }
+}
+
+/// What a plugin does first.
+func registerPlugin(_ folder: String, _ registration: DeviceRegistration) async throws {
+  let client = GRPCClient(
+    transport: try HTTP2ClientTransport.Posix.http2NIOPosix(
+      target: .unixDomainSocket(path: folder + "/kubelet.sock"), transportSecurity: .plaintext))
+  let running = Task { try? await client.runConnections() }
+  defer { running.cancel() }
+  var options = CallOptions.defaults
+  options.timeout = .seconds(20)
+  options.waitForReady = true
+  try await client.unary(
+    request: ClientRequest(message: registration), descriptor: DeviceService.register,
+    serializer: WireSerializer<DeviceRegistration>(), deserializer: WireDeserializer<NoMessage>(),
+    options: options
+  ) { _ = try $0.message }
+}
+
+private func makeFolder() throws -> String {
+  var template = Array("/tmp/weft-devices-XXXXXX".utf8CString)
+  try #require(mkdtemp(&template) != nil)
+  return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+}
+
+private func pod(_ uid: String, _ containers: [JSON], initial: [JSON] = []) -> PodSpec {
+  PodSpec([
+    "metadata": ["name": JSON(uid), "namespace": "test", "uid": JSON(uid)],
+    "spec": ["initContainers": .array(initial), "containers": .array(containers)],
+  ])
+}
+
+private func wants(_ name: String, _ count: Int, _ resource: String = "example.com/fake") -> JSON {
+  ["name": JSON(name), "resources": ["limits": .object([resource: JSON("\(count)")])]]
+}
+
+private let devices = ["a", "b", "c"].map { PluginDevice(id: $0) }
+
+@Suite(.timeLimit(.minutes(5))) struct DevicePluginTests {
+  @Test func `a plugin registers, its devices are the node's, pods get them and nobody else's`() async throws
+  {
+    let folder = try makeFolder()
+    defer { Files.removeTree(folder) }
+    let changes = Mutex(0)
+    let manager = DeviceManager(folder: folder, metrics: Metrics()) { changes.withLock { $0 += 1 } }
+    try await manager.start()
+    let plugin = FakePlugin(devices + [PluginDevice(id: "d", health: "Unhealthy")], preferred: ["c"])
+    let served = ServedPlugin(plugin, folder + "/fake.sock")
+    try await registerPlugin(
+      folder,
+      DeviceRegistration(
+        endpoint: "fake.sock", resource: "example.com/fake",
+        options: DevicePluginOptions(isPreStartRequired: true, hasPreferences: true)))
+    #expect(await eventually { await manager.extended.allocatable["example.com/fake"] == 3 })
+    #expect(await manager.extended.capacity["example.com/fake"] == 4)
+    #expect(await eventually { changes.withLock { $0 } >= 1 })
+
+    // The plugin would rather give `c`; the init container's device goes on to the container after it.
+    let first = pod("u1", [wants("main", 1)], initial: [wants("before", 1)])
+    try await manager.admit(first, active: [])
+    #expect(plugin.state.withLock { $0.allocated } == [["c"], ["c"]])
+    let grant = try await manager.grant(first.containers[0], first)
+    #expect(grant.environment == ["FAKE_DEVICES": "c"] && grant.annotations == ["fake.example.com/ids": "c"])
+    #expect(
+      grant.nodes == [DeviceGrant.Node(containerPath: "/dev/fake", hostPath: "/dev/null", permissions: "rw")])
+    #expect(plugin.state.withLock { $0.started } == [["c"]])
+    var inputs = ContainerInputs(
+      attempt: 0, environment: [("FAKE_DEVICES", "mine")], mounts: [], memoryCapacity: 0,
+      terminationMessageHostPath: "")
+    inputs.add(grant)
+    let config = planContainer(first.containers[0], first, inputs)
+    #expect(config.devices.map(\.hostPath) == ["/dev/null"] && config.mounts.map(\.readonly) == [true])
+    #expect(config.annotations["fake.example.com/ids"] == "c")
+    #expect(config.envs.map { String(decoding: $0.value, as: UTF8.self) } == ["mine"])
+
+    // Two are left: three are too many, and asking for them takes none.
+    let greedy = pod("u2", [wants("a", 2), wants("b", 1)])
+    await #expect(
+      throws: DevicesUnavailable(
+        message: "requested number of devices unavailable for example.com/fake. Requested: 1, Available: 0")
+    ) { try await manager.admit(greedy, active: ["u1"]) }
+    let modest = pod("u3", [wants("a", 2)])
+    try await manager.admit(modest, active: ["u1"])
+    // A pod that ended gives back.
+    try await manager.admit(pod("u4", [wants("a", 1)]), active: ["u3"])
+    #expect(plugin.state.withLock { $0.allocated.last } == ["c"])
+
+    // A device falls ill, then the plugin goes away: nothing more is to be had.
+    plugin.list([PluginDevice(id: "a"), PluginDevice(id: "b", health: "Unhealthy")])
+    #expect(await eventually { await manager.extended.allocatable["example.com/fake"] == 1 })
+    await served.stop()
+    #expect(await eventually { await manager.extended.allocatable["example.com/fake"] == 0 })
+    #expect(await manager.extended.capacity["example.com/fake"] == 2)
+    await #expect(
+      throws: DevicesUnavailable(message: "cannot allocate unregistered device example.com/fake")
+    ) { try await manager.admit(pod("u5", [wants("a", 1)]), active: []) }
+    // Who has a device keeps it, whatever became of the plugin.
+    await manager.stop()
+    #expect(!Files.exists(folder + "/kubelet.sock"))
+  }
+
+  @Test
+  func `what pods have is remembered over a restart, and what is served is not there before it registers`()
+    async throws
+  {
+    let folder = try makeFolder()
+    defer { Files.removeTree(folder) }
+    let plugin = FakePlugin(devices)
+    let registration = DeviceRegistration(endpoint: "fake.sock", resource: "example.com/fake")
+    let first = pod("u1", [wants("main", 2)])
+    do {
+      let manager = DeviceManager(folder: folder, metrics: Metrics()) {}
+      try await manager.start()
+      let served = ServedPlugin(plugin, folder + "/fake.sock")
+      try await registerPlugin(folder, registration)
+      #expect(await eventually { await manager.extended.allocatable["example.com/fake"] == 3 })
+      try await manager.admit(first, active: [])
+      await manager.stop()
+      await served.stop()
+    }
+    let manager = DeviceManager(folder: folder, metrics: Metrics()) {}
+    try await manager.start()
+    #expect(
+      await manager.extended
+        == ExtendedResources(
+          capacity: ["example.com/fake": 0], allocatable: ["example.com/fake": 0]))
+    // A container of a pod from before starts again with what it had.
+    let grant = try await manager.grant(first.containers[0], first)
+    #expect(grant.environment == ["FAKE_DEVICES": "a,b"])
+    let served = ServedPlugin(plugin, folder + "/fake.sock")
+    try await registerPlugin(folder, registration)
+    #expect(await eventually { await manager.extended.allocatable["example.com/fake"] == 3 })
+    await #expect(
+      throws: DevicesUnavailable(
+        message: "requested number of devices unavailable for example.com/fake. Requested: 2, Available: 1")
+    ) { try await manager.admit(pod("u2", [wants("a", 2)]), active: ["u1"]) }
+    plugin.state.withLock { $0.refusal = "the card is on fire" }
+    await #expect(throws: DevicesUnavailable(message: "rpc error: the card is on fire")) {
+      try await manager.admit(pod("u3", [wants("a", 1)]), active: ["u1"])
+    }
+    plugin.state.withLock { $0.refusal = nil }
+    try await manager.admit(pod("u4", [wants("a", 1)]), active: ["u1"])
+    await manager.stop()
+    await served.stop()
+  }
+
+  @Test(arguments: [
+    ("v1alpha", "example.com/fake", "fake.sock", "requested API version"),
+    ("v1beta1", "fake", "fake.sock", "the ResourceName \"fake\" is invalid"),
+    ("v1beta1", "kubernetes.io/fake", "fake.sock", "is invalid"),
+    ("v1beta1", "example.com/fake", "../fake.sock", "is no socket of"),
+  ])
+  func `a registration that cannot be is refused, and says why`(
+    version: String, resource: String, endpoint: String, words: String
+  ) async throws {
+    let folder = try makeFolder()
+    defer { Files.removeTree(folder) }
+    let manager = DeviceManager(folder: folder, metrics: Metrics()) {}
+    try await manager.start()
+    var registration = DeviceRegistration(endpoint: endpoint, resource: resource)
+    registration.version = version
+    let error = await #expect(throws: RPCError.self) { try await registerPlugin(folder, registration) }
+    #expect(error?.message.contains(words) == true, "\(String(describing: error))")
+    #expect(await manager.extended == ExtendedResources())
+    await manager.stop()
+  }
+
+  @Test func `a folder with another agent is left alone, and sockets of an agent that ended are not`()
+    async throws
+  {
+    let folder = try makeFolder()
+    defer { Files.removeTree(folder) }
+    close(UnixSocket.listen(folder + "/kubelet.sock"))
+    close(UnixSocket.listen(folder + "/old.sock"))
+    let manager = DeviceManager(folder: folder, metrics: Metrics()) {}
+    try await manager.start()
+    #expect(!Files.exists(folder + "/old.sock"))
+    let other = DeviceManager(folder: folder, metrics: Metrics()) {}
+    let error = await #expect(throws: WeftError.self) { try await other.start() }
+    #expect(error?.code == "NOD0030")
+    #expect(Files.exists(folder + "/kubelet.sock"))
+    await manager.stop()
+  }
+
+  @Test
+  func
+    `devices of the init containers are taken first, and what a plugin prefers beyond what there is is not`()
+    throws
+  {
+    var ill = ResourceDevices(DeviceList(devices))
+    ill.lose()
+    #expect(ill.count == 3 && ill.healthy.isEmpty && !ill.isServed)
+    let choice = try planDeviceChoice(
+      "r", count: 2, devices: ResourceDevices(DeviceList(devices)), taken: ["a", "b"], reusable: ["b", "x"])
+    #expect(choice.available == ["b", "c"] && choice.ids() == ["b", "c"])
+    #expect(choice.ids(preferred: ["z", "c"]) == ["b", "c"])
+  }
+
+  @Test(arguments: [
+    ("example.com/gpu", true), ("cpu", false), ("kubernetes.io/x", false), ("a.kubernetes.io/x", false),
+    ("requests.example.com/x", false), ("example.com/", false), ("/x", false), ("example.com/a/b", false),
+    ("example.com/-a", false), ("ex_ample.com/a", false),
+  ])
+  func `extended resources are known by their names`(name: String, isOne: Bool) {
+    #expect(isExtendedResource(name) == isOne)
+  }
+
+  @Test func `messages are on the wire as the interface numbers them, and come back`() throws {
+    // version (1) "v1beta1", endpoint (2) "e", resource_name (3) "r", options (4) { pre_start_required (1) true }
+    let registration = DeviceRegistration(
+      endpoint: "e", resource: "r", options: DevicePluginOptions(isPreStartRequired: true))
+    #expect(
+      registration.wire == [0x0a, 7] + Array("v1beta1".utf8) + [0x12, 1, 0x65, 0x1a, 1, 0x72, 0x22, 2, 8, 1])
+    #expect(try DeviceRegistration(wire: registration.wire[...]) == registration)
+    var grant = DeviceGrant()
+    grant.environment = ["A": "1", "B": ""]
+    grant.mounts = [DeviceGrant.Mount(containerPath: "/c", hostPath: "/h", isReadOnly: true)]
+    grant.nodes = [DeviceGrant.Node(containerPath: "/dev/c", hostPath: "/dev/h", permissions: "rwm")]
+    grant.annotations = ["x": "y"]
+    grant.runtimeDevices = ["vendor.com/gpu=1"]
+    #expect(try DeviceGrant(wire: grant.wire[...]) == grant)
+    // A field of a later version, and one of a form that none of ours has, are passed over.
+    let later = DeviceList(devices).wire + [0x52, 1, 0, 0x5d, 1, 2, 3, 4]
+    #expect(try DeviceList(wire: later[...]) == DeviceList(devices))
+    let preference = PreferenceRequest(available: ["a", "b"], mustInclude: ["b"], size: 1)
+    #expect(try PreferenceRequest(wire: preference.wire[...]) == preference)
+  }
+
+  @Test func `no message, however broken, ends the agent`() {
+    var grant = DeviceGrant()
+    grant.environment = ["A": "1"]
+    grant.mounts = [DeviceGrant.Mount(containerPath: "/c", hostPath: "/h")]
+    grant.nodes = [DeviceGrant.Node(containerPath: "/d", hostPath: "/d", permissions: "r")]
+    let corpus = [
+      grant.wire, DeviceList(devices).wire, PerContainer([grant]).wire,
+      DeviceRegistration(endpoint: "e", resource: "example.com/r").wire,
+    ]
+    for bytes in mutants(of: corpus, count: 4_000, seed: 6) {
+      _ = try? DeviceGrant(wire: bytes[...])
+      _ = try? DeviceList(wire: bytes[...])
+      _ = try? PerContainer<DeviceGrant>(wire: bytes[...])
+      _ = try? DeviceRegistration(wire: bytes[...])
+      _ = try? PreferenceRequest(wire: bytes[...])
+    }
+    let checkpoint = DeviceCheckpoint(
+      allocations: [DeviceAllocation(pod: "p", container: "c", resource: "r", ids: ["a"], grant: grant)],
+      resources: ["r"])
+    #expect(DeviceCheckpoint(checkpoint.tree) == checkpoint)
+    for bytes in mutants(of: [checkpoint.tree.bytes], count: 1_000, seed: 7) {
+      if let tree = try? JSON(parsing: bytes) { _ = DeviceCheckpoint(tree) }
+    }
+  }
+}
