@@ -224,10 +224,11 @@ extension PodWorker {
     let hosts = context.settings.addresses.map(\.description)
     pod.set(hosts.first.map { JSON($0) }, at: "status", "hostIP")
     pod.set(.array(hosts.map { ["ip": JSON($0)] }), at: "status", "hostIPs")
-    let data = try await podData(pod)
     let volumes = Volumes(podDirectory: context.settings.podDirectory(uid), capacity: context.capacity)
+    let data: PodData
     let places: [String: String]
     do {
+      data = try await podData(pod)
       places = try volumes.prepare(pod, data: data)
     } catch let missing as MissingReference {
       event(true, "FailedMount", "MountVolume.SetUp failed: \(missing.message)")
@@ -252,7 +253,8 @@ extension PodWorker {
       services: planServiceEnvironment(services, namespace: pod.namespace, allServices: serviceLinks),
       capacity: context.capacity, data: data.data)
     var mounts = try volumes.mounts(
-      container, places: places, environment: Dictionary(environment, uniquingKeysWith: { $1 }))
+      container, places: places, environment: Dictionary(environment, uniquingKeysWith: { $1 }),
+      readOnly: Set(data.claimed.filter(\.value.isReadOnly).keys))
     let directory = context.settings.podDirectory(uid)
     if !spec.isHostNetwork, !mounts.contains(where: { $0.containerPath == "/etc/hosts" }) {
       let path = directory + "/etc-hosts"
@@ -293,6 +295,7 @@ extension PodWorker {
         data.objects[reference] = objectData(object)
       }
     }
+    data.claimed = try await claimed(pod)
     tokens.retain(references.tokens)
     for wish in references.tokens {
       if let known = tokens.fresh(wish, now: Timestamp.now().seconds) {
@@ -310,6 +313,20 @@ extension PodWorker {
       }
     }
     return data
+  }
+
+  /// The volumes behind the pod's claims. Throws `MissingReference` for a claim that has none yet.
+  private func claimed(_ pod: JSON) async throws -> [String: ClaimedVolume] {
+    for volume in pod.at("spec", "volumes")?.elements ?? [] {
+      guard let name = volume["name"]?.string, claimedVolumes[name] == nil,
+        let claimName = ClaimedVolume.claimName(volume, pod: pod)
+      else { continue }
+      let claim = try await context.objects.claim(namespace: pod.namespace, name: claimName)
+      let bound = claim?.at("spec", "volumeName")?.string ?? ""
+      let object = bound.isEmpty ? nil : try await context.objects.persistentVolume(bound)
+      claimedVolumes[name] = try planClaimedVolume(volume, pod: pod, claim: claim, volume: object)
+    }
+    return claimedVolumes
   }
 
   /// Brings the files of object volumes up to date under a running pod.

@@ -46,6 +46,8 @@ actor PodWorker {
   private var expectedExits: [String: Int] = [:]
   private static let exitAsksMax = 50
   var tokens = PodTokens()
+  /// By the volume's name in the pod. A claim that is bound stays with its volume.
+  var claimedVolumes: [String: ClaimedVolume] = [:]
   var lastObserved = ObservedPod()
   let firstSeen = ContinuousClock.now
   private var wasRunningOnce = false

@@ -111,6 +111,24 @@ public struct APIPods: PodSource, PodStatusSink, PodObjects {
     }
   }
 
+  public func claim(namespace: String, name: String) async throws -> JSON? {
+    try await find(.persistentVolumeClaims, namespace, name)
+  }
+
+  public func persistentVolume(_ name: String) async throws -> JSON? {
+    try await find(.persistentVolumes, "", name)
+  }
+
+  private func find(_ resource: GroupVersionResource, _ namespace: String, _ name: String) async throws
+    -> JSON?
+  {
+    do {
+      return try await api.get(resource, namespace: namespace, name: name)
+    } catch let error as APIStatusError where error.isNotFound {
+      return nil
+    }
+  }
+
   private static let runtimeClasses = GroupVersionResource("node.k8s.io", "v1", "runtimeclasses")
 
   public func runtimeHandler(_ name: String) async throws -> String? {

@@ -15,6 +15,8 @@ struct PodData: Sendable {
   var objects: [String: [String: [UInt8]]] = [:]
   /// Tokens for projected service account tokens.
   var tokens: [TokenWish: String] = [:]
+  /// What stands behind volumes that name a claim, by the volume's name in the pod.
+  var claimed: [String: ClaimedVolume] = [:]
 
   func data(_ kind: String, _ name: String) -> [String: [UInt8]]? { objects[kind + "/" + name] }
 }
