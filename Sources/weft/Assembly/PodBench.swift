@@ -9,21 +9,16 @@ import Synchronization
 
 /// When a client of the API saw what happened to each pod.
 final class PodMoments: Sendable {
-  struct Moments {
-    var created: ContinuousClock.Instant?
-    var running: ContinuousClock.Instant?
-    var ready: ContinuousClock.Instant?
-    var inSlice: ContinuousClock.Instant?
-    var gone: ContinuousClock.Instant?
-  }
+  enum Moment: Sendable { case created, running, ready, inSlice, gone }
+  typealias Moments = [Moment: ContinuousClock.Instant]
   private let pods = Mutex<[String: Moments]>([:])
 
-  subscript(_ name: String) -> Moments { pods.withLock { $0[name] ?? Moments() } }
-  func note(_ name: String, _ field: WritableKeyPath<Moments, ContinuousClock.Instant?> & Sendable) {
+  subscript(_ name: String) -> Moments { pods.withLock { $0[name] ?? [:] } }
+
+  /// The first time counts.
+  func note(_ name: String, _ moment: Moment) {
     let now = ContinuousClock.now
-    pods.withLock {
-      if $0[name, default: Moments()][keyPath: field] == nil { $0[name]?[keyPath: field] = now }
-    }
+    pods.withLock { if $0[name]?[moment] == nil { $0[name, default: [:]][moment] = now } }
   }
 
   /// Follows pods and slices of a namespace until it is cancelled.
@@ -52,13 +47,13 @@ final class PodMoments: Sendable {
       if resource == .endpointSlices {
         for endpoint in object["endpoints"]?.elements ?? []
         where endpoint.at("conditions", "ready")?.bool == true {
-          if let pod = endpoint.at("targetRef", "name")?.string { note(pod, \.inSlice) }
+          if let pod = endpoint.at("targetRef", "name")?.string { note(pod, .inSlice) }
         }
       } else {
-        if object.at("status", "phase")?.string == "Running" { note(object.name, \.running) }
-        if object.isConditionTrue("Ready") { note(object.name, \.ready) }
+        if object.at("status", "phase")?.string == "Running" { note(object.name, .running) }
+        if object.isConditionTrue("Ready") { note(object.name, .ready) }
       }
-    case .deleted(let object): if resource == .pods { note(object.name, \.gone) }
+    case .deleted(let object): if resource == .pods { note(object.name, .gone) }
     case .bookmark: break
     }
   }
@@ -115,11 +110,11 @@ struct PodBench {
     seen: PodMoments.Moments, bare: Duration
   ) {
     try await create(name, moments)
-    try await wait(name) { moments[name].running != nil && moments[name].inSlice != nil }
+    try await wait(name) { moments[name][.running] != nil && moments[name][.inSlice] != nil }
     let seen = moments[name]
     try await api.delete(
       .pods, namespace: Self.namespace, name: name, options: DeleteOptions(gracePeriodSeconds: 0))
-    try await wait(name) { moments[name].gone != nil }
+    try await wait(name) { moments[name][.gone] != nil }
     // The agent tidies up behind a pod that is gone.
     try await Task.sleep(for: .milliseconds(300))
     var pod = Self.pod("bare-\(name)")
@@ -140,14 +135,14 @@ struct PodBench {
       }
       try await group.waitForAll()
     }
-    for name in names { try await wait(name) { moments[name].running != nil } }
-    let last = names.compactMap { moments[$0].running }.max() ?? began
+    for name in names { try await wait(name) { moments[name][.running] != nil } }
+    let last = names.compactMap { moments[$0][.running] }.max() ?? began
     figures.burst = (last - began) / .seconds(1)
     figures.burstPods = count
   }
 
   private func create(_ name: String, _ moments: PodMoments) async throws {
-    moments.note(name, \.created)
+    moments.note(name, .created)
     _ = try await api.create(.pods, Self.pod(name), options: WriteOptions(fieldManager: "weft-bench"))
   }
 
@@ -241,8 +236,8 @@ extension PodBench.Figures {
   }
 
   mutating func add(_ pod: (seen: PodMoments.Moments, bare: Duration)) {
-    guard let created = pod.seen.created, let began = pod.seen.running, let ready = pod.seen.ready,
-      let inSlice = pod.seen.inSlice
+    guard let created = pod.seen[.created], let began = pod.seen[.running], let ready = pod.seen[.ready],
+      let inSlice = pod.seen[.inSlice]
     else { return }
     running.append((began - created) / .milliseconds(1))
     slice.append(max((inSlice - ready) / .milliseconds(1), 0))
