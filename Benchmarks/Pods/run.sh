@@ -5,18 +5,25 @@ cd "$(dirname "$0")"
 . ../server.sh
 pods=${1:-40} burst=${2:-100}
 node=bench$((RANDOM % 1000))
-inside() { "$root/netns-scripts/node.sh" exec $node "$@"; }
+inside() { nsenter --net=/run/netns/weft-$node -- "$@"; }
 up=
 end_cluster() {
-  if [ -n "$up" ]; then kill -INT "$up" 2>/dev/null || true; wait "$up" 2>/dev/null || true; fi
+  if [ -n "$up" ]; then
+    kill -TERM "$up" 2>/dev/null || true
+    for _ in $(seq 300); do kill -0 "$up" 2>/dev/null || break; sleep 0.1; done
+    kill -KILL "$up" 2>/dev/null || true
+    wait "$up" 2>/dev/null || true
+    inside "$BIN" down --data-dir "$work/data" --run-dir "/run/weft-$node" >/dev/null 2>&1 || true
+  fi
   up=
-  "$root/netns-scripts/node.sh" down $node || true
+  "$root/netns-scripts/node.sh" down $node >/dev/null 2>&1 || true
   rm -rf "/run/weft-$node"
   clean_up
 }
 trap end_cluster EXIT
 "$root/netns-scripts/node.sh" up $node
-inside "$BIN" up --data-dir "$work/data" --run-dir "/run/weft-$node" --node-name $node >"$work/up.log" 2>&1 &
+nsenter --net=/run/netns/weft-$node -- "$BIN" up --data-dir "$work/data" --run-dir "/run/weft-$node" --node-name $node \
+  >"$work/up.log" 2>&1 &
 up=$!
 export KUBECONFIG=$work/data/admin.kubeconfig
 kubectl() { inside "$root/.tools/bin/kubectl" --kubeconfig "$KUBECONFIG" "$@"; }
