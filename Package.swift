@@ -324,7 +324,7 @@ if wanted == nil || wanted!.contains("EndToEnd") {
       dependencies: [
         "ClusterObjects", "ClusterClient", "Diagnostics", "StoreLab", "Addresses", "KernelNetlink", "CLinux",
       ],
-      path: "Tests/EndToEnd", exclude: ["Clients", "Kubectl"],
+      path: "Tests/EndToEnd", exclude: ["Clients", "Kubectl", "Rows"],
       swiftSettings: swiftSettings))
 }
 

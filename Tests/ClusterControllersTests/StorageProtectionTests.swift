@@ -52,11 +52,27 @@ import Testing
   @Test func `a bound volume stays`() async throws {
     let cluster = TestCluster(runsPods: false)
     try await cluster.informers.waitForSync()
+    cluster.api.put(
+      .persistentVolumeClaims,
+      [
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "metadata": [
+          "namespace": "demo", "name": "c", "uid": "uid-c",
+          "annotations": ["pv.kubernetes.io/bind-completed": "yes"],
+        ], "spec": ["volumeName": "bound"], "status": ["phase": "Bound"],
+      ])
     for (name, phase) in [("bound", "Bound"), ("released", "Released")] {
       cluster.api.put(
         .persistentVolumes,
         held(
-          "PersistentVolume", name, "", "kubernetes.io/pv-protection", ["status": ["phase": JSON(phase)]]))
+          "PersistentVolume", name, "", "kubernetes.io/pv-protection",
+          [
+            "spec": [
+              "claimRef": [
+                "namespace": "demo", "name": name == "bound" ? "c" : "gone", "uid": JSON("uid-c"),
+              ]
+            ], "status": ["phase": JSON(phase)],
+          ]))
     }
     func finalizers(_ name: String) -> [String]? {
       cluster.get(.persistentVolumes, name, "").map(\.finalizers)

@@ -306,6 +306,7 @@ import Testing
     var settings = NodeSettings(nodeName: "n1", addresses: [])
     settings.podCIDRs = [IPPrefix("10.42.0.0/24")].compactMap { $0 }
     let node = planNode(settings)
+    #expect(node.annotations["weft.dev/local-path"] == "/var/lib/weft/volumes")
     #expect(node.labels["kubernetes.io/hostname"] == "n1" && node.at("spec", "podCIDR") == "10.42.0.0/24")
     let health = planNodeHealth(failure: nil, [.pid, .disk])
     let status = planNodeStatus(

@@ -27,6 +27,9 @@ private let statefulSet = body(
   "apps/v1", "StatefulSet",
   #""spec":{"serviceName":"s","selector":{"matchLabels":{"a":"b"}},"template":\#(template),"volumeClaimTemplates":[{"metadata":{"name":"data"},"spec":{"accessModes":["ReadWriteOnce"],"resources":{"requests":{"storage":"1Gi"}}}}]}"#
 )
+/// Its containers mount what no volume of the template, but a claim stands for.
+private let mountingSet = statefulSet.replacing(
+  #""image":"a:1"}"#, with: #""image":"a:1","volumeMounts":[{"name":"data","mountPath":"/d"}]}"#)
 private let daemonSet = body(
   "apps/v1", "DaemonSet", #""spec":{"selector":{"matchLabels":{"a":"b"}},"template":\#(template)}"#)
 private let controller = body("v1", "ReplicationController", #""spec":{"template":\#(template)}"#)
@@ -54,7 +57,8 @@ private let budget = body("policy/v1", "PodDisruptionBudget", #""spec":{"minAvai
 private let revision = body("apps/v1", "ControllerRevision", #""data":{"a":1},"revision":1"#)
 
 @Test(arguments: [
-  statefulSet, daemonSet, controller, job, cronJob, claim, volume, quota, limits, endpoints, scaler, budget,
+  statefulSet, mountingSet, daemonSet, controller, job, cronJob, claim, volume, quota, limits, endpoints,
+  scaler, budget,
   revision,
 ])
 func `what is right is taken`(text: String) throws {

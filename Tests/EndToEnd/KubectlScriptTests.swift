@@ -25,11 +25,13 @@ import Testing
     for problem in problems.withLock({ $0 }) { Issue.record("\(problem)") }
   }
 
-  /// Goes through the script and returns what was not as it says.
-  private static func run(_ program: String, _ version: String) throws -> [String] {
-    let text = try String(contentsOf: folder.appending(path: "kubectl.script"), encoding: .utf8)
+  /// Goes through a script and returns what was not as it says. The script lies in a folder with all that it uses.
+  static func run(
+    _ program: String, _ version: String, _ name: String = "kubectl.script", in folder: URL = Self.folder
+  ) throws -> [String] {
+    let text = try String(contentsOf: folder.appending(path: name), encoding: .utf8)
     let script = try CommandScript(text, version: version)
-    guard script.sections.count > 30 else { return ["kubectl.script has \(script.sections.count) sections"] }
+    guard script.sections.count > 30 else { return ["\(name) has \(script.sections.count) sections"] }
 
     let node = try TestNode()
     defer { node.remove() }
@@ -40,7 +42,7 @@ import Testing
     defer { place.remove() }
 
     var problems = script.steps.compactMap { step in
-      place.problem(step).map { "kubectl.script:\(step.line) (\(step.section), kubectl \(version)): \($0)" }
+      place.problem(step).map { "\(name):\(step.line) (\(step.section), kubectl \(version)): \($0)" }
     }
     if node.stop(SIGINT) != 0 { problems.append("weft up did not end well: \(node.log.suffix(2000))") }
     return problems

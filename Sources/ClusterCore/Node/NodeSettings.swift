@@ -94,6 +94,8 @@ public struct NodeSettings: Sendable {
   public var nodeSocketPath: String { runDirectory + "/node.sock" }
   /// Certificates and keys that outlive the agent.
   public var certificateFolder: String { dataDirectory + "/pki" }
+  /// Outlives pods: folders that claims have.
+  var volumeDirectory: String { dataDirectory + "/volumes" }
   func podDirectory(_ uid: String) -> String { dataDirectory + "/pods/" + uid }
   func podLogDirectory(_ namespace: String, _ name: String, _ uid: String) -> String {
     "\(logDirectory)/pods/\(namespace)_\(name)_\(uid)"

@@ -1,6 +1,7 @@
 // Objects that a cluster of ours has from the start. Whoever changes or deletes one is left alone until the next start.
 
 import ClusterClient
+import ClusterControllers
 import ClusterObjects
 
 enum Defaults {
@@ -11,9 +12,19 @@ enum Defaults {
     "spec": ["controller": "weft.dev/ingress"],
   ]
 
-  static func apply(_ api: any ClusterAPI) async throws {
+  /// - Parameter withIngress: an ingress of ours runs.
+  static func apply(_ api: any ClusterAPI, withIngress: Bool) async throws {
+    if withIngress { try await create(.ingressClasses, ingressClass, api) }
+    // Claims that name no class get a folder of their pod's node.
+    try await create(
+      GroupVersionResource("storage.k8s.io", "v1", "storageclasses"), LocalPath.storageClass, api)
+  }
+
+  private static func create(_ resource: GroupVersionResource, _ object: JSON, _ api: any ClusterAPI)
+    async throws
+  {
     do {
-      _ = try await api.create(.ingressClasses, ingressClass, options: WriteOptions(fieldManager: "weft"))
+      _ = try await api.create(resource, object, options: WriteOptions(fieldManager: "weft"))
     } catch let refusal as APIStatusError where refusal.isAlreadyExists {
       return
     }

@@ -62,7 +62,7 @@ actor LocalCluster {
     network = try await LocalNetwork.start(settings, informers: informers, nodeAddresses: nodeAddresses)
 
     let assembly = server.client(user: "system:weft", groups: [])
-    if settings.http != nil { try await Defaults.apply(assembly) }
+    try await Defaults.apply(assembly, withIngress: settings.http != nil)
     try await startAgent(settings, server, nodeAddresses)
     try await Defaults.label(settings.nodeName, assembly)
     // The user's objects, in the name that the user's kubeconfig has.

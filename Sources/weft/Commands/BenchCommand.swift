@@ -1,4 +1,4 @@
-// `weft bench cluster`: a whole control plane in this process with hollow nodes, and how long it takes.
+// `weft bench`: a whole control plane in this process with hollow nodes, or the pods of a node that runs; how long it takes.
 
 import ArgumentParser
 import ClusterClient
@@ -13,7 +13,7 @@ import Synchronization
 
 struct BenchCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "bench", abstract: "Measure on this machine.", subcommands: [Cluster.self])
+    commandName: "bench", abstract: "Measure on this machine.", subcommands: [Cluster.self, Pods.self])
 
   struct Cluster: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -38,7 +38,7 @@ struct BenchCommand: AsyncParsableCommand {
           "SCH0006", object: "weft bench cluster", cause: "1 to 20,000 nodes and at most 500,000 pods",
           next: "see: weft bench cluster --help")
       }
-      let folder = try dataDir ?? Self.temporaryFolder()
+      let folder = try dataDir ?? BenchCommand.temporaryFolder()
       var settings = ServerSettings(dataFolder: folder)
       settings.port = 0
       let server = try await ClusterServer.start(settings)
@@ -51,16 +51,53 @@ struct BenchCommand: AsyncParsableCommand {
       if dataDir == nil { Folders.removeTree(folder) }
       Terminal.say(try result.get())
     }
+  }
 
-    private static func temporaryFolder() throws(WeftError) -> String {
-      var template = Array(
-        "\(getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp")/weft-bench-XXXXXX".utf8CString)
-      guard mkdtemp(&template) != nil else {
+  struct Pods: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+      commandName: "pods",
+      abstract: "Pods of this machine's node, beside the same by the runtime's bare calls.",
+      discussion: """
+        Starts pods one after the other in a namespace of their own, weft-bench, and after each the same sandbox and container \
+        by three calls to containerd; then many pods at once. Nothing is left.
+        """)
+
+    @OptionGroup var cluster: ClusterOptions
+    @Option(help: "The run directory of this machine's `weft up` or `weft node`.") var runDir = "/run/weft"
+    @Option(help: "The node's name. Default: the machine's.") var nodeName: String?
+    @Option(help: "Pods one after the other.") var pods = 50
+    @Option(help: "Pods at once, at the end.") var burst = 100
+    @Option(name: .shortAndLong, help: "json, or text.") var output: OutputFormat = .text
+    @OptionGroup var logging: LogOptions
+
+    func run() async throws {
+      logging.apply(quiet: true)
+      guard pods > 0, pods <= 1000, burst >= 0, burst <= 110 else {
         throw WeftError(
-          "SCH0006", object: "temporary folder", cause: String(cString: strerror(errno)),
-          next: "name one: --data-dir FOLDER")
+          "CTL0013", object: "weft bench pods", cause: "1 to 1,000 pods, and at most 110 at once",
+          next: "see: weft bench pods --help")
       }
-      return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+      let folder = try BenchCommand.temporaryFolder()
+      defer { Folders.removeTree(folder) }
+      let node = nodeName ?? NodeAddress.hostName
+      let runtime = try BareRuntime(
+        NodeSettings(nodeName: node, addresses: [], dataDirectory: folder, runDirectory: runDir),
+        folder: folder)
+      defer { runtime.close() }
+      let bench = PodBench(api: try cluster.remote(), runtime: runtime, node: node)
+      let figures = try await bench.measure(rounds: pods, burst: burst)
+      Terminal.say(output == .json ? figures.json.text : figures.table)
     }
+  }
+
+  static func temporaryFolder() throws(WeftError) -> String {
+    var template = Array(
+      "\(getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp")/weft-bench-XXXXXX".utf8CString)
+    guard mkdtemp(&template) != nil else {
+      throw WeftError(
+        "SCH0006", object: "temporary folder", cause: String(cString: strerror(errno)),
+        next: "set TMPDIR to a folder that can be written")
+    }
+    return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
   }
 }

@@ -10,7 +10,11 @@ func cronJobController(_ context: ControllerContext) -> Controller {
   let jobs = context.informers.informer(.jobs)
   let written = WrittenVersions()
   let reconciler = CronJobReconciler(
-    context: context, crons: crons, jobs: jobs, written: written, zones: TimeZones())
+    context: context, crons: crons, jobs: jobs, written: written, zones: TimeZones(),
+    skew: context.metrics.histogram(
+      "cronjob_controller_job_creation_skew_duration_seconds",
+      "Time from when a Job was due to when it was made.", bounds: [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
+    ).child())
   let registrations = [
     crons.onChange { changes in
       for change in changes {
@@ -42,6 +46,7 @@ private struct CronJobReconciler: Sendable {
   let jobs: Informer
   let written: WrittenVersions
   let zones: TimeZones
+  let skew: Histogram
 
   func reconcile(_ key: ObjectKey) async throws -> Duration? {
     guard let cron = crons[key] else { return nil }
@@ -57,6 +62,7 @@ private struct CronJobReconciler: Sendable {
       for job in plan.replace { try await delete(job, of: cron) }
       if let job = plan.create, let made = try await create(job, of: cron) {
         status["active"] = .array((status["active"]?.elements ?? []) + [jobReference(made)])
+        if let due = plan.scheduledAt { skew.observe(Double(max(context.now - due, 0))) }
         status["lastScheduleTime"] = plan.scheduledAt.map { JSON(Timestamp.text(seconds: $0)) }
       }
     } catch { failure = error }

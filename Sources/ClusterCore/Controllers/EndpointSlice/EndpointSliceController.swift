@@ -64,6 +64,7 @@ private final class EndpointSliceReconciler: Sendable {
   let pods: Informer
   let slices: Informer
   let nodes: Informer
+  private let metrics: EndpointSliceMetrics
   private let expectations = Expectations()
   /// When the oldest change not yet written was seen, by Service.
   private let triggers = Mutex<[ObjectKey: String]>([:])
@@ -74,6 +75,7 @@ private final class EndpointSliceReconciler: Sendable {
     self.pods = pods
     self.slices = slices
     self.nodes = nodes
+    metrics = EndpointSliceMetrics(context.metrics)
   }
 
   func trigger(_ key: ObjectKey) {
@@ -82,6 +84,7 @@ private final class EndpointSliceReconciler: Sendable {
   func forget(_ key: ObjectKey) {
     triggers.withLock { $0[key] = nil }
     expectations.forget(key)
+    metrics.forget(key)
   }
   func see(_ key: ObjectKey, _ change: ObjectChange) { expectations.see(key, change.object.uid) }
 
@@ -99,9 +102,12 @@ private final class EndpointSliceReconciler: Sendable {
     let triggerTime = triggers.withLock { $0.removeValue(forKey: key) }
     let plan = planEndpointSlices(
       service, pods: selected, nodes: { nodes["", $0] }, slices: managed, triggerTime: triggerTime)
+    metrics.planned(key, plan, before: managed)
     do {
       try await apply(plan, key)
+      metrics.synced(isError: false)
     } catch {
+      metrics.synced(isError: true)
       if let triggerTime { triggers.withLock { $0[key] = triggerTime } }
       // A conflict is nobody's trouble: the next try sees the newer slice.
       if let status = error as? APIStatusError, !status.isConflict {
@@ -121,13 +127,18 @@ private final class EndpointSliceReconciler: Sendable {
       do {
         let made = try await context.api.create(.endpointSlices, slice, options: context.options)
         expectations.expect(key, made.uid) { slices[made.key] != nil }
+        metrics.wrote("create")
       } catch let error as APIStatusError where error.isOfEndingNamespace {}
     }
     for slice in plan.update {
       do {
         _ = try await context.api.update(.endpointSlices, slice, subresource: nil, options: context.options)
+        metrics.wrote("update")
       } catch let error as APIStatusError where error.isNotFound {}
     }
-    for slice in plan.delete { try await context.api.deleteIfPresent(.endpointSlices, slice.key) }
+    for slice in plan.delete {
+      try await context.api.deleteIfPresent(.endpointSlices, slice.key)
+      metrics.wrote("delete")
+    }
   }
 }

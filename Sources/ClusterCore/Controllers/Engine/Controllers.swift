@@ -40,6 +40,8 @@ public struct ControllerSettings: Sendable {
   public var nodeIPAM: NodeIPAMSettings?
   /// Addresses for Services of type LoadBalancer, unless the ConfigMap kube-system/weft-load-balancer names others.
   public var loadBalancerPool = AddressPool()
+  /// Has `/bin/rm`, and is on every node: removes the folders of volumes that nobody claims any more.
+  public var localPathImage = "weft.local/demo:1"
   /// Resources that the namespace controller empties and the garbage collector follows, beside custom ones.
   public var resources: [TrackedResource] = TrackedResource.builtin
   /// What an aggregated API (`GROUP/VERSION`) serves that can be listed and deleted; nil when it does not say.
@@ -176,6 +178,7 @@ public func startControllers(
       endpointSliceMirroringController(acting(as: "endpointslicemirroring-controller")),
       garbageCollector(acting(as: "generic-garbage-collector")),
       resourceQuotaController(acting(as: "resourcequota-controller")),
+      ephemeralVolumeController(acting(as: "ephemeral-volume-controller")),
       claimProtectionController(acting(as: "pvc-protection-controller")),
       volumeProtectionController(acting(as: "pv-protection-controller")),
       nodeLifecycleController(acting(as: "node-controller")),
@@ -183,5 +186,6 @@ public func startControllers(
       podGarbageCollector(acting(as: "pod-garbage-collector")),
       serviceRangeController(acting(as: "service-cidrs-controller")),
       loadBalancerController(acting(as: "service-controller")),
-    ] + more, events: events)
+    ] + volumeBinder(acting(as: "persistent-volume-binder"))
+      + localPathProvisioner(acting(as: "persistent-volume-binder")) + more, events: events)
 }

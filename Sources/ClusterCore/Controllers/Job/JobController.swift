@@ -11,7 +11,7 @@ func jobController(_ context: ControllerContext) -> Controller {
   let expectations = Expectations()
   let written = WrittenVersions()
   let reconciler = JobReconciler(
-    context: context, jobs: jobs, pods: pods, written: written,
+    context: context, jobs: jobs, pods: pods, written: written, metrics: JobMetrics(context.metrics),
     control: PodControl(context: context, pods: pods, expectations: expectations, source: "job-controller"))
   let owners = followOwners("Job", jobs, pods: pods, expectations: expectations, queue: queue)
   let registration = jobs.onChange { changes in
@@ -28,6 +28,7 @@ private struct JobReconciler: Sendable {
   let jobs: Informer
   let pods: Informer
   let written: WrittenVersions
+  let metrics: JobMetrics
   let control: PodControl
 
   func reconcile(_ key: ObjectKey) async throws -> Duration? {
@@ -42,6 +43,7 @@ private struct JobReconciler: Sendable {
     for pod in membership.release {
       try await control.changeOwner(pod, of: job, adopts: false)
     }
+    let began = ContinuousClock.now
     let plan = planJob(job, pods: membership.owned, now: context.now)
     var failure: (any Error)?
     do {
@@ -54,10 +56,12 @@ private struct JobReconciler: Sendable {
       changed["status"] = plan.status
       written.wrote(
         try await context.api.update(.jobs, changed, subresource: "status", options: context.options))
+      metrics.wrote(job, changed)
     }
     // Only now: what was counted is written down.
     for event in plan.events { control.record(job, event) }
     for pod in plan.release { try await letGo(pod) }
+    metrics.synced(job, plan, failed: failure != nil, ContinuousClock.now - began)
     if let failure { throw failure }
     return plan.checkIn.map { .seconds($0) }
   }
@@ -136,6 +140,11 @@ func orphanedJobPodController(_ context: ControllerContext) -> Controller {
 func finishedJobController(_ context: ControllerContext) -> Controller {
   let queue: WorkQueue<ObjectKey> = context.queue("ttl_jobs_to_delete")
   let jobs = context.informers.informer(.jobs)
+  let delays = context.metrics.histogram(
+    "ttl_after_finished_controller_job_deletion_duration_seconds",
+    "Time from when a Job should have gone to when it was deleted.",
+    bounds: [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2, 102.4, 204.8, 409.6, 819.2]
+  ).child()
   let registration = jobs.onChange { changes in
     for change in changes {
       guard let job = change.new, job.at("spec", "ttlSecondsAfterFinished") != nil, job.isJobFinished else {
@@ -160,16 +169,23 @@ func finishedJobController(_ context: ControllerContext) -> Controller {
     if left > 0 { return .seconds(left) }
     try await context.api.deleteIfPresent(
       .jobs, key, options: DeleteOptions(propagationPolicy: "Foreground", uid: job.uid))
+    delays.observe(Double(max(context.now - (jobExpiry(job) ?? context.now), 0)))
     return nil
   }
 }
 
 /// Seconds until a finished Job is to be deleted; nil for one that stays.
 func secondsToLive(_ job: JSON, now: Int64) -> Int? {
-  guard let limit = job.at("spec", "ttlSecondsAfterFinished")?.int, !job.isTerminating,
+  if job.isTerminating { return nil }
+  return jobExpiry(job).map { max(0, Int($0 - now)) }
+}
+
+/// When a finished Job is to be deleted, in seconds since 1970; nil for one that stays.
+private func jobExpiry(_ job: JSON) -> Int64? {
+  guard let limit = job.at("spec", "ttlSecondsAfterFinished")?.int,
     let end = ["Complete", "Failed"].compactMap({ type -> Int64? in
       job.isConditionTrue(type) ? job.condition(type)?.time("lastTransitionTime") : nil
     }).first
   else { return nil }
-  return max(0, Int(end - now) + limit)
+  return end + Int64(limit)
 }

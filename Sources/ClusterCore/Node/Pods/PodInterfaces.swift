@@ -40,6 +40,10 @@ public protocol PodObjects: Sendable {
   func nodeLabels() async throws -> [String: String]?
   /// The handler of a RuntimeClass; nil when there is no such class.
   func runtimeHandler(_ name: String) async throws -> String?
+  /// The PersistentVolumeClaim, or nil when there is none.
+  func claim(namespace: String, name: String) async throws -> JSON?
+  /// The PersistentVolume, or nil when there is none.
+  func persistentVolume(_ name: String) async throws -> JSON?
   /// A token for the pod's service account, bound to the pod. No audience: for the API server.
   func token(_ pod: JSON, audience: String, seconds: Int) async throws -> PodToken
 }
@@ -51,6 +55,9 @@ extension PodObjects {
   ) async throws { throw CannotFollow() }
   /// Nothing is known of the node.
   public func nodeLabels() async throws -> [String: String]? { nil }
+  /// Nothing is known of claims and their volumes.
+  public func claim(namespace: String, name: String) async throws -> JSON? { nil }
+  public func persistentVolume(_ name: String) async throws -> JSON? { nil }
   /// Nothing is known of runtime classes.
   public func runtimeHandler(_ name: String) async throws -> String? { nil }
 }

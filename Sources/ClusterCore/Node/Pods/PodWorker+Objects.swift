@@ -19,6 +19,7 @@ extension PodWorker {
         data.objects[reference] = objectData(object)
       }
     }
+    data.claimed = try await claimed(pod)
     tokens.retain(references.tokens)
     for wish in references.tokens {
       if let known = tokens.fresh(wish, now: Timestamp.now().seconds) {
@@ -36,6 +37,20 @@ extension PodWorker {
       }
     }
     return data
+  }
+
+  /// The volumes behind the pod's claims. Throws `MissingReference` for a claim that has none yet.
+  private func claimed(_ pod: JSON) async throws -> [String: ClaimedVolume] {
+    for volume in pod.at("spec", "volumes")?.elements ?? [] {
+      guard let name = volume["name"]?.string, claimedVolumes[name] == nil,
+        let claimName = ClaimedVolume.claimName(volume, pod: pod)
+      else { continue }
+      let claim = try await context.objects.claim(namespace: pod.namespace, name: claimName)
+      let bound = claim?.at("spec", "volumeName")?.string ?? ""
+      let object = bound.isEmpty ? nil : try await context.objects.persistentVolume(bound)
+      claimedVolumes[name] = try planClaimedVolume(volume, pod: pod, claim: claim, volume: object)
+    }
+    return claimedVolumes
   }
 
   /// To be called before the objects are read: what changes after that is told.

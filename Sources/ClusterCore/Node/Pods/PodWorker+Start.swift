@@ -233,10 +233,11 @@ extension PodWorker {
     var pod = spec.pod
     setAddresses(&pod, observed)
     await followObjects()
-    let data = try await podData(pod)
     let volumes = Volumes(podDirectory: context.settings.podDirectory(uid), capacity: context.capacity)
+    let data: PodData
     let places: [String: String]
     do {
+      data = try await podData(pod)
       places = try volumes.prepare(pod, data: data)
       noteVersions(data)
     } catch let missing as MissingReference {
@@ -262,7 +263,8 @@ extension PodWorker {
       services: planServiceEnvironment(services, namespace: pod.namespace, allServices: serviceLinks),
       capacity: context.capacity, data: data.data)
     var mounts = try volumes.mounts(
-      container, places: places, environment: Dictionary(environment, uniquingKeysWith: { $1 }))
+      container, places: places, environment: Dictionary(environment, uniquingKeysWith: { $1 }),
+      readOnly: Set(data.claimed.filter(\.value.isReadOnly).keys))
     let directory = context.settings.podDirectory(uid)
     if !spec.isHostNetwork, !mounts.contains(where: { $0.containerPath == "/etc/hosts" }) {
       let path = directory + "/etc-hosts"

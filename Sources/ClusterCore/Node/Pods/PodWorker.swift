@@ -54,6 +54,8 @@ actor PodWorker {
   var isRefreshWanted = false
   /// Told once each: at most one a volume and its cause.
   var refreshFailures: Set<String> = []
+  /// By the volume's name in the pod. A claim that is bound stays with its volume.
+  var claimedVolumes: [String: ClaimedVolume] = [:]
   var lastObserved = ObservedPod()
   let firstSeen = ContinuousClock.now
   private var wasRunningOnce = false

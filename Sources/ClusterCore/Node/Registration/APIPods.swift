@@ -103,11 +103,7 @@ public struct APIPods: PodSource, PodStatusSink, PodObjects {
   // MARK: - Objects
 
   public func object(_ kind: String, namespace: String, name: String) async throws -> JSON? {
-    do {
-      return try await api.get(Self.resource(kind), namespace: namespace, name: name)
-    } catch let error as APIStatusError where error.isNotFound {
-      return nil
-    }
+    try await find(Self.resource(kind), namespace, name)
   }
 
   private static func resource(_ kind: String) -> GroupVersionResource {
@@ -138,6 +134,24 @@ public struct APIPods: PodSource, PodStatusSink, PodObjects {
       }
       // The server ended the watch as it does now and then: go on where it stopped.
       try await Task.sleep(for: .milliseconds(20))
+    }
+  }
+
+  public func claim(namespace: String, name: String) async throws -> JSON? {
+    try await find(.persistentVolumeClaims, namespace, name)
+  }
+
+  public func persistentVolume(_ name: String) async throws -> JSON? {
+    try await find(.persistentVolumes, "", name)
+  }
+
+  private func find(_ resource: GroupVersionResource, _ namespace: String, _ name: String) async throws
+    -> JSON?
+  {
+    do {
+      return try await api.get(resource, namespace: namespace, name: name)
+    } catch let error as APIStatusError where error.isNotFound {
+      return nil
     }
   }
 

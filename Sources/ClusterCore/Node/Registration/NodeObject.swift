@@ -99,10 +99,12 @@ func planNode(_ settings: NodeSettings, certificateDigest: String? = nil) -> JSO
     spec["taints"] = .array(
       settings.taints.map { ["key": JSON($0.key), "value": JSON($0.value), "effect": JSON($0.effect)] })
   }
-  var metadata: JSON = ["name": JSON(settings.nodeName), "labels": JSON(labels)]
-  if let certificateDigest {
-    metadata["annotations"] = JSON([ServingCertificate.annotation: certificateDigest])
-  }
+  // Where volumes of class local-path are made.
+  var annotations = ["weft.dev/local-path": settings.volumeDirectory]
+  if let certificateDigest { annotations[ServingCertificate.annotation] = certificateDigest }
+  let metadata: JSON = [
+    "name": JSON(settings.nodeName), "labels": JSON(labels), "annotations": JSON(annotations),
+  ]
   return ["apiVersion": "v1", "kind": "Node", "metadata": metadata, "spec": spec]
 }
 

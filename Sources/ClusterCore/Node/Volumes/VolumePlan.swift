@@ -17,6 +17,8 @@ struct PodData: Sendable {
   var tokens: [TokenWish: String] = [:]
   /// The resourceVersion of each object asked for; empty for one that is not there.
   var versions: [String: String] = [:]
+  /// What stands behind volumes that name a claim, by the volume's name in the pod.
+  var claimed: [String: ClaimedVolume] = [:]
 
   func data(_ kind: String, _ name: String) -> [String: [UInt8]]? { objects[kind + "/" + name] }
 }

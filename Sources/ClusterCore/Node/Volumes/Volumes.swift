@@ -27,6 +27,8 @@ struct Volumes {
         places[name] = try emptyDirectory(name, empty, group: group)
       } else if let host = volume["hostPath"] {
         places[name] = try hostPath(host)
+      } else if let claimed = data.claimed[name] {
+        places[name] = try claimedVolume(claimed, group: group)
       } else if let files = try planVolumeFiles(volume, pod: pod, data: data, capacity: capacity) {
         places[name] = try objectVolume(name, files, group: group)
       } else {
@@ -66,6 +68,27 @@ struct Volumes {
       if let group { chown(path, uid_t.max, gid_t(truncatingIfNeeded: group)); chmod(path, 0o2777) }
     }
     return path
+  }
+
+  /// Folders of this node that a PersistentVolume names. One made for its claim is there with the first pod, for any user.
+  private func claimedVolume(_ claimed: ClaimedVolume, group: Int64?) throws -> String {
+    switch claimed.source {
+    case .made(let path):
+      if !Files.exists(path) {
+        try Files.makeDirectory(path, mode: 0o777)
+        chmod(path, 0o777)
+      }
+      if let group { chown(path, uid_t.max, gid_t(truncatingIfNeeded: group)); chmod(path, 0o2777) }
+      return path
+    case .hostPath(let source): return try hostPath(source)
+    case .local(let path):
+      guard Files.exists(path) else {
+        throw MissingReference(
+          message: "MountVolume.NewMounter initialization failed for volume \"\(claimed.volume)\" : "
+            + "path \"\(path)\" does not exist")
+      }
+      return path
+    }
   }
 
   private func hostPath(_ source: JSON) throws -> String {
@@ -125,10 +148,11 @@ struct Volumes {
     return path
   }
 
-  /// The mounts of one container. `places` is what `prepare` returned.
-  func mounts(_ container: ContainerSpec, places: [String: String], environment: [String: String])
-    throws -> [Runtime_V1_Mount]
-  {
+  /// The mounts of one container. `places` is what `prepare` returned; nobody writes to the volumes in `readOnly`.
+  func mounts(
+    _ container: ContainerSpec, places: [String: String], environment: [String: String],
+    readOnly: Set<String> = []
+  ) throws -> [Runtime_V1_Mount] {
     var mounts: [Runtime_V1_Mount] = []
     for entry in container.tree["volumeMounts"]?.elements ?? [] {
       guard let name = entry["name"]?.string, let target = entry["mountPath"]?.string else { continue }
@@ -149,7 +173,7 @@ struct Volumes {
         .with {
           $0.containerPath = target.hasPrefix("/") ? target : "/" + target
           $0.hostPath = source
-          $0.readonly = entry["readOnly"]?.bool ?? false
+          $0.readonly = entry["readOnly"]?.bool ?? false || readOnly.contains(name)
           switch entry["mountPropagation"]?.string {
           case "HostToContainer": $0.propagation = .propagationHostToContainer
           case "Bidirectional": $0.propagation = .propagationBidirectional

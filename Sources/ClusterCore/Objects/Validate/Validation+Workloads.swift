@@ -166,7 +166,9 @@ extension Validator {
             "`selector` does not match template `labels`"))
       }
     }
-    lastingPods(template, path.child("template"), object.kind)
+    lastingPods(
+      template.withVolumes(of: spec["volumeClaimTemplates"]?.elements ?? []), path.child("template"),
+      object.kind)
   }
 
   /// A template whose pods are to run for ever.
@@ -197,5 +199,20 @@ extension Validator {
           place.child("maxUnavailable"), rolling["maxUnavailable"] ?? 0, "may not be 0 when `maxSurge` is 0"))
     }
     notOverAll(rolling["maxUnavailable"], place.child("maxUnavailable"))
+  }
+}
+
+extension JSON {
+  /// A StatefulSet's template as its pods will be: each claim is a volume of its name, which containers mount.
+  fileprivate func withVolumes(of claims: [JSON]) -> JSON {
+    if claims.isEmpty { return self }
+    var template = self
+    let volumes = at("spec", "volumes")?.elements ?? []
+    let taken = Set(volumes.compactMap { $0["name"]?.string })
+    let added = claims.map(\.name).filter { !$0.isEmpty && !taken.contains($0) }
+    template.set(
+      .array(volumes + added.map { ["name": JSON($0), "persistentVolumeClaim": ["claimName": JSON($0)]] }),
+      at: "spec", "volumes")
+    return template
   }
 }

@@ -4,7 +4,6 @@ import ClusterClient
 import ClusterObjects
 
 struct ClaimSort: Sendable {
-  static let selectedNode = "volume.kubernetes.io/selected-node"
   var bound: [JSON] = []
   /// Of a class with WaitForFirstConsumer, not bound yet.
   var waiting: [JSON] = []
@@ -30,7 +29,7 @@ struct ClaimSort: Sendable {
       }
       let volume = claim.at("spec", "volumeName")?.string ?? ""
       let isDone =
-        claim.annotations["pv.kubernetes.io/bind-completed"] != nil
+        claim.annotations[VolumeSelection.bindCompleted] != nil
         || claim.at("status", "phase")?.string == "Bound"
       if !volume.isEmpty, isDone {
         sorted.bound.append(claim)
@@ -43,13 +42,8 @@ struct ClaimSort: Sendable {
     return .success(sorted)
   }
 
-  static func className(_ object: JSON) -> String {
-    object.at("spec", "storageClassName")?.string
-      ?? object.annotations["volume.beta.kubernetes.io/storage-class"] ?? ""
-  }
-
   private static func waits(_ claim: JSON, _ objects: ClusterObjectsView) -> Bool {
-    let storageClass = objects.storageClasses["", className(claim)]
+    let storageClass = objects.storageClasses["", VolumeSelection.className(claim)]
     return storageClass?["volumeBindingMode"]?.string == "WaitForFirstConsumer"
   }
 }
@@ -82,18 +76,19 @@ enum VolumeMatch {
     var plan = Plan()
     var taken = Set(promised.keys)
     // Smallest demand first, each the smallest volume that will do: a large one stays free for the large.
-    let ordered = claims.sorted { size($0) < size($1) }
+    let ordered = claims.sorted { VolumeSelection.size(ofClaim: $0) < VolumeSelection.size(ofClaim: $1) }
     for claim in ordered {
-      if let selected = claim.annotations[ClaimSort.selectedNode], !selected.isEmpty {
+      if let selected = claim.annotations[VolumeSelection.selectedNode], !selected.isEmpty {
         // Its making for a node has begun: it is that node or none.
         if selected != node.name { return nil }
         plan.toProvision.append(claim)
         continue
       }
       let fitting = objects.volumes.values.filter {
-        !(taken.contains($0.name) && promised[$0.name] != claim.key) && suits($0, claim) && allows($0, node)
+        !(taken.contains($0.name) && promised[$0.name] != claim.key) && VolumeSelection.suits($0, claim)
+          && allows($0, node)
       }
-      if let best = fitting.min(by: { (capacity($0), $0.name) < (capacity($1), $1.name) }) {
+      if let best = VolumeSelection.best(for: claim, among: fitting) {
         taken.insert(best.name)
         plan.matches.append((claim, best))
       } else if provisions(claim, objects, node) {
@@ -105,33 +100,12 @@ enum VolumeMatch {
     return plan
   }
 
-  private static func suits(_ volume: JSON, _ claim: JSON) -> Bool {
-    let reference = volume.at("spec", "claimRef")
-    if let reference {
-      return reference["namespace"]?.string == claim.namespace && reference["name"]?.string == claim.name
-        && (reference["uid"]?.string ?? claim.uid) == claim.uid
-    }
-    if volume.isTerminating || volume.at("status", "phase")?.string ?? "Available" != "Available" {
+  private static func provisions(_ claim: JSON, _ objects: ClusterObjectsView, _ node: NodeInfo) -> Bool {
+    guard let storageClass = objects.storageClasses["", VolumeSelection.className(claim)] else {
       return false
     }
-    let modes = Set(volume.at("spec", "accessModes")?.elements.compactMap(\.string) ?? [])
-    let wanted = claim.at("spec", "accessModes")?.elements.compactMap(\.string) ?? []
-    let filesystem = "Filesystem"
-    return ClaimSort.className(volume) == ClaimSort.className(claim) && wanted.allSatisfy(modes.contains)
-      && (volume.at("spec", "volumeMode")?.string ?? filesystem)
-        == (claim.at("spec", "volumeMode")?.string ?? filesystem)
-      && capacity(volume) >= size(claim) && isSelected(volume, by: claim)
-  }
-
-  private static func isSelected(_ volume: JSON, by claim: JSON) -> Bool {
-    guard let selector = claim.at("spec", "selector") else { return true }
-    return (try? LabelSelector(selector))?.matches(volume.labels) ?? false
-  }
-
-  private static func provisions(_ claim: JSON, _ objects: ClusterObjectsView, _ node: NodeInfo) -> Bool {
-    guard let storageClass = objects.storageClasses["", ClaimSort.className(claim)] else { return false }
     let provisioner = storageClass["provisioner"]?.string ?? ""
-    if provisioner.isEmpty || provisioner == "kubernetes.io/no-provisioner" { return false }
+    if provisioner.isEmpty || provisioner == VolumeSelection.noProvisioner { return false }
     let terms = storageClass["allowedTopologies"]?.elements ?? []
     return terms.isEmpty
       || terms.contains { term in
@@ -140,12 +114,5 @@ enum VolumeMatch {
           return expression["values"]?.elements.contains { $0.string == value } ?? false
         }
       }
-  }
-
-  private static func size(_ claim: JSON) -> Quantity {
-    Quantity(claim.at("spec", "resources", "requests", "storage")) ?? Quantity(0)
-  }
-  private static func capacity(_ volume: JSON) -> Quantity {
-    Quantity(volume.at("spec", "capacity", "storage")) ?? Quantity(0)
   }
 }

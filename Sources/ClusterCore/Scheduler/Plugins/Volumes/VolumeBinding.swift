@@ -108,21 +108,33 @@ public final class VolumeBinding: FilterPlugin, ReservePlugin, PreBindPlugin {
             "kind": "PersistentVolumeClaim", "apiVersion": "v1", "namespace": JSON(claim.namespace),
             "name": JSON(claim.name), "uid": JSON(claim.uid),
           ], at: "spec", "claimRef")
-        changed.set("yes", at: "metadata", "annotations", "pv.kubernetes.io/bound-by-controller")
+        changed.set("yes", at: "metadata", "annotations", VolumeSelection.boundByController)
         return changed
       }
     }
     for claim in sorted.waiting where !mine.values.contains(where: { $0.claim == claim.key }) {
       try await api.modify(.persistentVolumeClaims, claim.key) { old in
         var changed = old
-        changed.set(JSON(node), at: "metadata", "annotations", ClaimSort.selectedNode)
+        changed.set(JSON(node), at: "metadata", "annotations", VolumeSelection.selectedNode)
         return changed
       }
     }
     let deadline = ContinuousClock.now + bindTimeout
+    var asked: Set<ObjectKey> = []
     while ContinuousClock.now < deadline {
-      if case .success(let now) = ClaimSort.sort(pod, current()), now.waiting.isEmpty { return }
-      try await Task.sleep(for: .milliseconds(50))
+      if case .success(let now) = ClaimSort.sort(pod, current()) {
+        if now.waiting.isEmpty { return }
+        for claim in now.waiting {
+          let isAsked = claim.annotations[VolumeSelection.selectedNode] == node
+          if isAsked {
+            asked.insert(claim.key)
+          } else if asked.contains(claim.key) {
+            // Whoever makes volumes cannot make one there: another node is to be looked for.
+            throw VolumeBindingError(message: "selectedNode annotation reset for PVC \"\(claim.name)\"")
+          }
+        }
+      }
+      try await Task.sleep(for: .milliseconds(20))
     }
     throw VolumeBindingError(message: "timed out waiting for the condition")
   }

@@ -172,7 +172,9 @@ public struct NodeVolumeLimits: FilterPlugin {
         if let source = volume.at("spec", "csi"), let driver = source["driver"]?.string {
           handles["\(driver)/\(source["volumeHandle"]?.string ?? "")"] = driver
         }
-      } else if let made = objects.storageClasses["", ClaimSort.className(claim)]?["provisioner"]?.string {
+      } else if let made = objects.storageClasses["", VolumeSelection.className(claim)]?["provisioner"]?
+        .string
+      {
         handles["\(made)/\(pod.namespace)/\(name)"] = made
       }
     }

@@ -247,6 +247,7 @@ enum DefaultRoles {
     role system:weft:cluster
       patch core nodes
       create networking.k8s.io ingressclasses
+      create storage.k8s.io storageclasses
     role system:weft:resourcequota-controller
       get core resourcequotas
     role system:kubelet-api-admin
