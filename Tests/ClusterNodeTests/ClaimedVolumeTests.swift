@@ -1,5 +1,6 @@
 // A volume that names a claim becomes a folder of the node, once the claim is bound.
 
+import CLinux
 import ClusterObjects
 import Glibc
 import Testing
@@ -78,8 +79,7 @@ import Testing
     let volumes = Volumes(podDirectory: root + "/pod", capacity: [:])
     let places = try volumes.prepare(pod, data: data)
     #expect(places == ["data": root + "/volumes/pv"])
-    var status = stat()
-    #expect(stat(root + "/volumes/pv", &status) == 0 && status.st_mode & 0o777 == 0o777)
+    #expect(Files.info(root + "/volumes/pv").map { $0.mode & 0o777 } == 0o777)
     let container = try #require(PodSpec(pod).all.first)
     let mounts = try volumes.mounts(container, places: places, environment: [:], readOnly: ["data"])
     #expect(mounts.first?.readonly == true && mounts.first?.hostPath == root + "/volumes/pv")
