@@ -78,6 +78,8 @@ import NIOPosix
     let each = Double(after - before) / Double(watches)
 
     let startMarks = clients.reduce(0) { $0 + $1.client.marks }
+    let startFrames = clients.reduce(0) { $0 + $1.client.frames }
+    let startBytes = clients.reduce(0) { $0 + $1.client.bytes }
     let startSeconds = server.processorSeconds
     let startOwn = ownSeconds()
     let events = Int(rate * seconds)
@@ -112,6 +114,8 @@ import NIOPosix
       return 20_000
     }
     let deliveries = Double(max(1, arrived()))
+    let frames = Double(max(1, clients.reduce(0) { $0 + $1.client.frames } - startFrames))
+    let bytes = Double(clients.reduce(0) { $0 + $1.client.bytes } - startBytes)
     say(
       "\(subject.name): \(watches) watches over \(connections) connections, open after \(rounded(openSeconds)) s; "
         + "\(rounded(each)) kB each (anonymous memory \(before / 1024) -> \(after / 1024) MB, "
@@ -122,7 +126,8 @@ import NIOPosix
         + "latest \(percentile(0.999999)) ms")
     say(
       "\(subject.name): processor per delivery \(rounded(serverSeconds * 1e6 / deliveries)) us there, "
-        + "\(rounded(own * 1e6 / deliveries)) us here; \(rounded(serverSeconds / took)) and \(rounded(own / took)) processors"
+        + "\(rounded(own * 1e6 / deliveries)) us here; \(rounded(serverSeconds / took)) and \(rounded(own / took)) processors; "
+        + "\(rounded(deliveries / frames)) events a frame, \(rounded(bytes / deliveries)) bytes an event"
     )
     say("result \(subject.name) \(rounded(each)) \(percentile(0.99)) \(isWhole ? "whole" : "partial")")
   }

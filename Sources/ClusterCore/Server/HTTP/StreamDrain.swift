@@ -30,10 +30,10 @@ final class StreamDrain: @unchecked Sendable {
   static let inboxBytesMax = 128 << 20
   /// Bytes of shared events that wait for slow readers of all feeds. Past it the feed that holds most loses its slowest.
   static let feedBytesMax = 256 << 20
-  /// A pass that took this long is followed by a rest of three times its length, at most `restMax`: a frame costs four times
-  /// what an event in it does, and with 10,000 watches and 100 events a second each then carries about four.
+  /// A pass that took this long is followed by a rest of three times its length, at most `restMax`: a frame costs several times
+  /// what an event in it does, so that fewer and fuller ones leave the machine time for its clients.
   static let busyPass = TimeAmount.milliseconds(2)
-  static let restMax = TimeAmount.milliseconds(30)
+  static let restMax = TimeAmount.milliseconds(15)
 
   let loop: any EventLoop
   private let inbox = Mutex(Inbox())
