@@ -30,6 +30,23 @@ import Testing
     """
 
   @Test(.timeLimit(.minutes(2)))
+  func `without capabilities the mode of rules ends with an error that says so`() throws {
+    let node = try TestNode()
+    defer { node.remove() }
+    let folder = "\(node.dataFolder)-manifests"
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    try Self.manifests.write(toFile: "\(folder)/services.yaml", atomically: true, encoding: .utf8)
+    let output = node.exec(
+      "setpriv", "--bounding-set=-all", "--inh-caps=-all", Project.weft, "proxy", "--manifests", folder,
+      "--metrics",
+      "none", "--healthz", "none")
+    #expect(output.status == 2 && output.standardError.contains("NET0010"), "\(output)")
+    #expect(output.standardError.contains("Operation not permitted"), "\(output)")
+    #expect(node.exec("nft", "list", "tables").standardOutput == "")
+  }
+
+  @Test(.timeLimit(.minutes(2)))
   func `without capabilities node ports and local addresses are served, and the rest is named`() throws {
     let node = try TestNode()
     defer { node.remove() }

@@ -87,7 +87,8 @@ private struct Link {
       let withoutFirst = ClusterView(objects: services(last) + [node("n1", ready: false), node("n2")])
       let addresses = ["192.168.50.\(last)", "fd00:50::\(last)"]
 
-      let isAway = Mutex(false)
+      // The API server is away for everybody: nothing changes.
+      let isAway = Mutex(true)
       let (first, second) = (Metrics(), Metrics())
       let n1 = try runInNamespace("/run/netns/\(link.prefix)-n1") {
         let announcer = link.announcer("n1", first) {
@@ -115,6 +116,7 @@ private struct Link {
       }
       for address in addresses { #expect(becomesTrue { link.answers(address) == ["n1"] }, "\(address)") }
 
+      isAway.withLock { $0 = false }
       // n2 is mistaken: n1 asks the API server, and stays.
       try runInNamespace("/run/netns/\(link.prefix)-n2") { n2.update(withoutFirst) }
       // Each address is counted again when it was asked about.
