@@ -75,7 +75,7 @@ extension BridgePlugin {
   private func prepareKernel(_ link: String) throws {
     if settings.isGateway {
       try Sysctl.write("net/ipv4/ip_forward", "1")
-      NeighbourRoom.make()
+      KernelRoom.make()
     }
     for (name, value) in [
       ("net/bridge/bridge-nf-call-iptables", "1"), ("net/ipv6/conf/\(link)/accept_ra", "0"),

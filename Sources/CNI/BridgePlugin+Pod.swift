@@ -66,6 +66,27 @@ extension BridgePlugin {
     }
   }
 
+  /// Waits until the pod hears those who look for its IPv6 addresses. The kernel joins an address's group later, by itself, and on a
+  /// busy node that takes it a while; who asks before waits for a second before asking again.
+  func awaitGroups(_ pod: inout RouteSession, _ index: Int32, _ lease: Lease) {
+    let wanted = lease.addresses.compactMap(\.address.v6).map { Self.solicitedNode($0) }
+    guard !wanted.isEmpty, !settings.leavesInterfaceDown, !settings.detectsDuplicates else { return }
+    for _ in 0..<Self.groupMillisecondsMax {
+      // Nobody's ADD fails for it.
+      guard let joined = try? pod.groups(of: index) else { return }
+      if wanted.allSatisfy({ joined.contains(.v6($0)) }) { return }
+      usleep(1000)
+    }
+  }
+
+  /// `ff02::1:ff00:0` with the last 24 bits of the address (RFC 4291 section 2.7.1).
+  private static func solicitedNode(_ address: IPv6Address) -> IPv6Address {
+    IPv6Address(bits: 0xff02 << 112 | 1 << 32 | 0xff << 24 | address.bits & 0xff_ffff)
+  }
+
+  /// A pod whose kernel has not joined by then is attached all the same.
+  private static let groupMillisecondsMax = 500
+
   /// `ipam.routes` with gateways filled in, and the default route: when `isDefaultGateway` says so, and for our own
   /// networks when no routes are listed.
   func podPaths(_ lease: Lease) -> [CNIResult.Path] {

@@ -102,6 +102,7 @@ struct BridgePlugin {
     let paths = settings.leavesInterfaceDown ? [] : try configurePod(&pod, inside, lease)
     let note = try tellNode(lease, mac: mac)
     let port = try operationalPort(&node)
+    awaitGroups(&pod, inside, lease)
     // Setting the address it has makes the kernel announce it, now that the bridge passes frames.
     if !settings.leavesInterfaceDown { try pod.setLink(inside, mac: mac) }
     var result = CNIResult(

@@ -228,8 +228,8 @@ private let hostileCalls: [HostileCall] = [
     let lab = try Laboratory("crowd", subnet: "10.99.0.0/20", keys: #","mtu":1400"#)
     lab.configuration = lab.configuration.replacing("]]", with: "],[{\"subnet\":\"fd00:99::/64\"}]]")
     let count = Soak.rounds(24, long: 1000)
-    // The machine's neighbour tables serve all of its namespaces; the plugin makes room in them where it runs on the machine itself.
-    let former = Soak.isLong ? NeighbourRoom.make() : []
+    // The machine's limits are for all of its namespaces; the plugin makes room where it runs on the machine itself.
+    let former = Soak.isLong ? KernelRoom.make() : []
     defer { for (name, value) in former { try? Sysctl.set(name, "\(value)") } }
     var macs: Set<String> = []
     var slowest = Duration.zero

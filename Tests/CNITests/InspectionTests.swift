@@ -132,7 +132,7 @@ private final class Inspected {
     #expect(inspect(facts).first?.mend == "modprobe br_netfilter")
   }
 
-  @Test func `a neighbour table too small for the node's pods is found, and room is made for them`() throws {
+  @Test func `neighbour tables and a backlog too small for the node's pods are found`() throws {
     var facts = NodeFacts(places: InspectionPlaces())
     facts.configurationFile = "/etc/cni/net.d/10-weft.conflist"
     let settings = NetworkSettings(podBlocks: [try #require(IPPrefix("10.42.0.0/22"))])
@@ -140,20 +140,24 @@ private final class Inspected {
     facts.settings = [
       "net/ipv4/ip_forward": "1", "net/bridge/bridge-nf-call-iptables": "1",
       "net/ipv4/neigh/default/gc_thresh3": "1024",
-      "net/ipv6/neigh/default/gc_thresh3": "1024",
+      "net/ipv6/neigh/default/gc_thresh3": "1024", "net/core/netdev_max_backlog": "1000",
     ]
     for index in 0..<300 {
       var lease = Lease(network: "weft", containerID: "c\(index)", interfaceName: "eth0")
       lease.addresses = [try #require(InterfaceAddress("10.42.\(1 + index / 250).\(1 + index % 250)/22"))]
+      lease.bridge = "cni0"
       facts.leases.append(lease)
     }
-    #expect(inspect(facts).map { "\($0.code) \($0.object)" } == ["CNI0114 net.ipv4.neigh.default.gc_thresh3"])
+    #expect(
+      inspect(facts).map { "\($0.code) \($0.object)" } == [
+        "CNI0114 net.ipv4.neigh.default.gc_thresh3", "CNI0115 net.core.netdev_max_backlog",
+      ])
     #expect(inspect(facts).first?.mend == "sysctl -w net.ipv4.neigh.default.gc_thresh3=16384")
     facts.leases.removeLast(100)
     #expect(inspect(facts).isEmpty)
     // In a namespace of its own there is no such setting, and nothing is changed.
     let lab = try Laboratory("room")
-    try runInNamespace(lab.node) { #expect(NeighbourRoom.make().isEmpty) }
+    try runInNamespace(lab.node) { #expect(KernelRoom.make().isEmpty) }
   }
 
   @Test func `install replaces whole files, links names only when asked, and leaves strangers alone`() throws

@@ -95,13 +95,34 @@ final class TestNamespace {
     }
   }
   #expect(refusal?.errno == ENODEV && refusal?.command == "ip neigh replace 10.42.0.70 dev if9999")
-  #expect(try session.neighbours(on: index, family: .v4).count == 148)
+  // The kernel has entries of its own there: groups that the link joined.
+  let addresses = Set(rows.map(\.address))
+  func own() throws -> [Neighbour] {
+    try session.neighbours(on: index).filter { addresses.contains($0.address) }
+  }
+  #expect(try own().count == 148)
   for _ in 0..<2 { try session.deleteNeighbours(rows) }
   // One that the kernel itself holds at that moment stays for a while, as failed.
-  #expect(try session.neighbours(on: index, family: .v4).allSatisfy { $0.state & 0x20 != 0 })
+  #expect(try own().allSatisfy { $0.state & 0x20 != 0 })
   try session.together { _ in }
   #expect(try session.index(named: "d0") == index)
   #expect(try session.index(named: "d1") == nil)
+}
+
+@Test func `a link listens to the group of its address, a moment after it has it`() throws {
+  let node = try TestNamespace("groups")
+  var session = try RouteSession(inNamespace: node.path)
+  try session.createBridge("d0")
+  let index = try #require(try session.link(named: "d0")).index
+  let group = try #require(IPAddress("ff02::1:ff00:1234"))
+  #expect(try !session.groups(of: index).contains(group))
+  try session.addAddress(try #require(InterfaceAddress("fd00:99::1234/64")), to: index)
+  var isThere = false
+  for _ in 0..<10_000 where !isThere {
+    isThere = try session.groups(of: index).contains(group)
+    if !isThere { usleep(1000) }
+  }
+  #expect(isThere)
 }
 
 @Test func `links are renamed, resized and taken down`() throws {

@@ -27,7 +27,7 @@ public struct NodeFinding: Sendable, Hashable {
 public func inspect(_ facts: NodeFacts) -> [NodeFinding] {
   let all =
     files(facts) + settings(facts) + packetLengths(facts) + bridges(facts) + blocks(facts) + leftovers(facts)
-    + shortage(facts) + neighbours(facts)
+    + shortage(facts) + rooms(facts)
   return all.filter { $0.gravity == .problem } + all.filter { $0.gravity == .remark }
 }
 
@@ -235,22 +235,30 @@ private func shortage(_ facts: NodeFacts) -> [NodeFinding] {
   }
 }
 
-/// Neighbour tables that the pods of this node fill.
-private func neighbours(_ facts: NodeFacts) -> [NodeFinding] {
+/// Limits of the machine that the pods of this node fill.
+private func rooms(_ facts: NodeFacts) -> [NodeFinding] {
   let leases = facts.leases.filter { $0.bootID == facts.bootID }
-  return NeighbourRoom.IPFamilyName.allCases.compactMap { family in
-    let name = NeighbourRoom.setting(family, "gc_thresh3")
-    guard let room = facts.settings[name].flatMap({ Int($0) }) else { return nil }
-    let pods = leases.filter { $0.addresses.contains { ($0.address.family == .v4) == (family == .ipv4) } }
-    let wanted = pods.count * NeighbourRoom.entriesPerPod
-    guard wanted > room else { return nil }
+  var found: [NodeFinding] = []
+  func wants(_ code: String, _ name: String, _ wanted: Int, _ why: String) {
+    guard let room = facts.settings[name].flatMap({ Int($0) }), wanted > room else { return }
     let dotted = name.split(separator: "/").joined(separator: ".")
-    let target = NeighbourRoom.limits.last?.1 ?? wanted
-    return problem(
-      "CNI0114", dotted,
-      "is \(room): machine and pods share the neighbour table, and \(pods.count) pods have up to \(wanted) entries; "
-        + "one that does not fit loses packets", "sysctl -w \(dotted)=\(max(target, wanted * 2))")
+    let mend = "sysctl -w \(dotted)=\(max(KernelRoom.limit, wanted * 2))"
+    found.append(problem(code, dotted, "is \(room): \(why)", mend))
   }
+  for family in [IPFamily.v4, .v6] {
+    let pods = leases.filter { $0.addresses.contains { $0.address.family == family } }.count
+    let wanted = pods * KernelRoom.entriesPerPod
+    wants(
+      "CNI0114", KernelRoom.neighbours(family), wanted,
+      "machine and pods share the neighbour table, and \(pods) pods have up to \(wanted) entries; who does not fit is not found"
+    )
+  }
+  let ports = leases.filter { !$0.bridge.isEmpty }.count
+  wants(
+    "CNI0115", KernelRoom.backlog, ports * KernelRoom.floodsAtOnce,
+    "a frame for everybody is one for each of \(ports) pods on the bridge, and a few at once overflow the queue"
+  )
+  return found
 }
 
 private func isLinkLocal(_ address: IPAddress) -> Bool {

@@ -39,7 +39,7 @@ public struct NodeFacts: Sendable {
     [
       "net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding", "net/bridge/bridge-nf-call-iptables",
       "net/bridge/bridge-nf-call-ip6tables", "net/ipv4/conf/all/rp_filter",
-    ] + NeighbourRoom.IPFamilyName.allCases.map { NeighbourRoom.setting($0, "gc_thresh3") }
+    ] + [KernelRoom.neighbours(.v4), KernelRoom.neighbours(.v6), KernelRoom.backlog]
       + links.map { "net/ipv4/conf/\($0)/rp_filter" }
   }
 

@@ -85,6 +85,20 @@ extension RouteSession {
     }
   }
 
+  /// The IPv6 groups that a link listens to: `ip -6 maddr show dev INDEX`
+  public mutating func groups(of index: Int32) throws(NetlinkError) -> [IPAddress] {
+    var message = NetlinkMessage(type: Wire.getMulticast, flags: 0)
+    message.append(Wire.familyInet6)
+    message.append(bytes: [0, 0, 0])
+    message.append(index)
+    return try dump(message, command: "ip -6 maddr show").compactMap { answer in
+      guard answer.body.integer(at: 4, as: Int32.self) == index else { return nil }
+      return answer.body.dropping(8).attributes()[Wire.Address.multicast].flatMap {
+        IPAddress(bytes: $0.payload)
+      }
+    }
+  }
+
   /// `ip addr show [dev INDEX]`
   public mutating func addresses(of index: Int32? = nil, family: IPFamily? = nil) throws(NetlinkError)
     -> [LinkAddress]

@@ -32,6 +32,8 @@ public enum Wire {
   static let newAddress: UInt16 = 20
   static let deleteAddress: UInt16 = 21
   static let getAddress: UInt16 = 22
+  static let newMulticast: UInt16 = 56
+  static let getMulticast: UInt16 = 58
   static let newRoute: UInt16 = 24
   static let deleteRoute: UInt16 = 25
   static let getRoute: UInt16 = 26
@@ -93,6 +95,7 @@ public enum Wire {
     static let address: UInt16 = 1
     static let local: UInt16 = 2
     static let broadcast: UInt16 = 4
+    static let multicast: UInt16 = 7
     static let flags: UInt16 = 8
     static let flagNoDAD: UInt32 = 0x02
     static let flagPermanent: UInt32 = 0x80
