@@ -14,6 +14,7 @@ public enum ViewKind {
     case .networkPolicies: "NetworkPolicy"
     case .ingresses: "Ingress"
     case .ingressClasses: "IngressClass"
+    case .serviceImports: "ServiceImport"
     default: ""
     }
   }

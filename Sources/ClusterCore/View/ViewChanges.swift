@@ -24,6 +24,10 @@ public struct ViewChanges: Sendable {
   public var namespaces: [String: Namespace?] = [:]
   /// Pods that changed, for consumers that asked for pods; nil: gone.
   public var pods: [ObjectKey: Pod?] = [:]
+  /// ServiceImports that changed themselves or whose slices did; nil: gone.
+  public var imports: [ObjectKey: ServiceImportState?] = [:]
+  /// Whether ServiceImports are known; until then an absent one may only not have been read.
+  public var areImportsRead = false
   /// The kinds of all objects that changed, those above among them.
   public var kinds: Set<String> = []
   /// Every Service of the view is in `services`, and a Service that is not there is gone.
@@ -47,6 +51,7 @@ struct ChangeNotes: Sendable {
   var services: Set<ObjectKey> = []
   var nodes: Set<String> = []
   var namespaces: Set<String> = []
+  var imports: Set<ObjectKey> = []
   /// Pods change often: they are noted for those who want them.
   var areWithPods = false
   var pods: Set<ObjectKey> = []
@@ -57,6 +62,11 @@ extension ClusterView {
   /// A Service with its slices; nil when there is none.
   public func state(of service: ObjectKey) -> ServiceState? {
     services[service].map { ServiceState(service: $0, slices: endpointSlices[service] ?? [:]) }
+  }
+
+  /// A ServiceImport with its slices; nil when there is none.
+  public func importState(of service: ObjectKey) -> ServiceImportState? {
+    serviceImports[service].map { ServiceImportState(service: $0, slices: importedSlices[service] ?? [:]) }
   }
 
   /// One more consumer of changes besides consumer 0; each has its own notes. Cheap, and for as long as the view lives.
@@ -82,6 +92,8 @@ extension ClusterView {
     for name in noted.nodes { changes.nodes[name] = .some(nodes[name]) }
     for name in noted.namespaces { changes.namespaces[name] = .some(namespaces[name]) }
     for key in noted.pods { changes.pods[key] = .some(pods[key]) }
+    for key in noted.imports { changes.imports[key] = .some(importState(of: key)) }
+    changes.areImportsRead = areImportsRead
     changes.kinds = noted.kinds
     changes.quarantined = quarantined
     return changes
@@ -100,6 +112,8 @@ extension ClusterView {
     for (name, node) in nodes { changes.nodes[name] = node }
     for (name, namespace) in namespaces { changes.namespaces[name] = namespace }
     for (key, pod) in pods { changes.pods[key] = pod }
+    for key in serviceImports.keys { changes.imports[key] = .some(importState(of: key)) }
+    changes.areImportsRead = areImportsRead
     changes.isWhole = true
     changes.quarantined = quarantined
     return changes

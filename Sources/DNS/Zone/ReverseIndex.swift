@@ -12,7 +12,7 @@ struct ReverseEntry: TrieEntry {
   var prefixAt: UInt32
   var prefixLength: UInt16
   var keyLength: UInt16
-  /// 0 for a cluster IP, 1 for an endpoint: a cluster IP hides endpoints at the same address.
+  /// 0 for a cluster IP, 1 for an endpoint, 2 and 3 for those of the cluster set: the lower hides the others at the same address.
   var rank: UInt8
 
   static func isBefore(_ a: Self, _ b: Self) -> Bool {
