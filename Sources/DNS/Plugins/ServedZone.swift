@@ -49,14 +49,15 @@ public struct ServedZone: Sendable {
       guard name.isWithin(zone) else { return reply }
       let cut = delegation(of: name)
       if let moved = redirection(of: name, below: cut?.name) {
-        if reply.answer.contains(moved.record) { return reply }
-        reply.answer.append(moved.record)
+        // One record may move a name again and again, and is said once.
+        if !reply.answer.contains(moved.record) { reply.answer.append(moved.record) }
         guard let target = moved.target else {
           reply.set(ResponseCode(rawValue: 6))
           return reply
         }
-        reply.answer.append(
-          ResourceRecord(owner: name, ttl: moved.record.ttl, data: .cname(target)))
+        let alias = ResourceRecord(owner: name, ttl: moved.record.ttl, data: .cname(target))
+        if reply.answer.contains(alias) { return reply }
+        reply.answer.append(alias)
         if question.type == .cname { return reply }
         name = target
         continue
