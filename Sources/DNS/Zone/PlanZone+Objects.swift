@@ -68,8 +68,8 @@ extension ZonePlanner {
     return ReverseEntry(
       key: ReverseEntry.key(pointer.address), group: UInt(bitPattern: group.base),
       prefixAt: UInt32(truncatingIfNeeded: node.prefix - group.base),
-      prefixLength: UInt16(truncatingIfNeeded: node.prefixLength),
-      keyLength: UInt16(truncatingIfNeeded: group.view.keyLength), rank: pointer.rank)
+      prefixLength: UInt8(truncatingIfNeeded: node.prefixLength),
+      keyLength: UInt8(truncatingIfNeeded: group.view.keyLength), rank: pointer.rank)
   }
 
   /// Remembers when a change of endpoints began, as the EndpointSlice controller wrote it down.
