@@ -191,8 +191,9 @@ extension TestNode {
   }
 
   fileprivate func write(_ name: String, _ text: String) throws -> String {
-    try FileManager.default.createDirectory(atPath: dataFolder, withIntermediateDirectories: true)
     let path = "\(dataFolder)/\(name)"
+    try FileManager.default.createDirectory(
+      atPath: URL(filePath: path).deletingLastPathComponent().path(), withIntermediateDirectories: true)
     try text.write(toFile: path, atomically: true, encoding: .utf8)
     return path
   }
@@ -203,7 +204,8 @@ extension TestNode {
   func `the rules hold on manifests, and Knot says the same of the zone it is handed`() throws {
     let node = try TestNode()
     defer { node.remove() }
-    let manifests = try node.write("cluster.yaml", cluster)
+    let manifests = "\(node.dataFolder)/manifests"
+    _ = try node.write("manifests/cluster.yaml", cluster)
     let path = try node.write("Corefile", corefile)
     let dns = try node.background([Project.weft, "dns", "--manifests", manifests, "--corefile", path])
     defer { dns.terminate() }
