@@ -184,7 +184,9 @@ extension TestNode {
     }
   }
 
-  fileprivate func answers(_ port: Int, _ arguments: String..., within seconds: Double = 30, _ text: String)
+  fileprivate func answers(
+    _ port: Int, _ arguments: String..., within seconds: Double = 30, says text: String
+  )
     -> Bool
   {
     eventually(within: seconds) { self.dig(port, arguments).standardOutput.contains(text) } != nil
@@ -209,7 +211,7 @@ extension TestNode {
     let path = try node.write("Corefile", corefile)
     let dns = try node.background([Project.weft, "dns", "--manifests", manifests, "--corefile", path])
     defer { dns.terminate() }
-    try #require(node.answers(5300, "+short", "web.demo.svc.cluster.local", "10.43.7.20"))
+    try #require(node.answers(5300, "+short", "web.demo.svc.cluster.local", says: "10.43.7.20"))
     for transport in ["+notcp", "+tcp"] { node.check(5300, rules, transport) }
 
     let zone = node.dig(5300, ["+noall", "+answer", "cluster.local", "AXFR"]).standardOutput
@@ -233,16 +235,16 @@ extension TestNode {
       """)
     let knot = try node.background(["/usr/sbin/knotd", "-c", settings])
     defer { knot.terminate() }
-    try #require(node.answers(5301, "+short", "web.demo.svc.cluster.local", "10.43.7.20"))
+    try #require(node.answers(5301, "+short", "web.demo.svc.cluster.local", says: "10.43.7.20"))
     for transport in ["+notcp", "+tcp"] { node.check(5301, rules.filter(\.isPlain), transport) }
 
     // A changed Corefile is taken over, one that cannot be read changes nothing.
     let more = corefile.replacing("errors", with: "hosts {\n    192.0.2.80 extra.test\n  }")
     _ = try node.write("Corefile", more)
-    #expect(node.answers(5300, "+short", "extra.test", "192.0.2.80"))
+    #expect(node.answers(5300, "+short", "extra.test", says: "192.0.2.80"))
     _ = try node.write("Corefile", more.replacing("192.0.2.80", with: "192.0.2.81") + "frobnicate {\n")
     _ = eventually(within: 4) { false }
-    #expect(node.answers(5300, "+short", "extra.test", "192.0.2.80"))
+    #expect(node.answers(5300, "+short", "extra.test", says: "192.0.2.80"))
     node.check(5300, [rules[1]], "+notcp")
   }
 
@@ -263,18 +265,18 @@ extension TestNode {
     ]
     let dns = try node.background(arguments)
     defer { dns.terminate() }
-    try #require(node.answers(5300, "+short", "web.demo.svc.cluster.local", "10.43.7.20"))
+    try #require(node.answers(5300, "+short", "web.demo.svc.cluster.local", says: "10.43.7.20"))
     for transport in ["+notcp", "+tcp"] { node.check(5300, rules, transport) }
 
     // Names of the cluster set are not denied before there is a list of them.
-    #expect(node.answers(5300, "far.demo.svc.clusterset.local", "status: SERVFAIL"))
+    #expect(node.answers(5300, "far.demo.svc.clusterset.local", says: "status: SERVFAIL"))
     let set = try node.write("set.yaml", clusterSet)
     #expect(node.kubectl("apply", "-f", set).status == 0)
     let far = try node.write("far.yaml", farService)
     let imported = eventually(within: 30) { node.kubectl("apply", "-f", far).status == 0 }
     #expect(imported != nil)
-    #expect(node.answers(5300, "+short", "far.demo.svc.clusterset.local", within: 90, "10.43.200.7"))
-    #expect(node.answers(5300, "absent.demo.svc.clusterset.local", "status: NXDOMAIN"))
+    #expect(node.answers(5300, "+short", "far.demo.svc.clusterset.local", within: 90, says: "10.43.200.7"))
+    #expect(node.answers(5300, "absent.demo.svc.clusterset.local", says: "status: NXDOMAIN"))
 
     func current() -> String {
       node.exec("curl", "-s", "-m", "5", "http://127.0.0.1:9153/metrics").lines.first {
@@ -292,8 +294,8 @@ extension TestNode {
     #expect(eventually(within: 30) { !dns.isRunning } != nil)
     let late = try node.background(arguments)
     defer { late.terminate() }
-    #expect(node.answers(5300, "web.demo.svc.cluster.local", "status: SERVFAIL"))
-    #expect(node.answers(5300, "absent.demo.svc.cluster.local", "status: SERVFAIL"))
+    #expect(node.answers(5300, "web.demo.svc.cluster.local", says: "status: SERVFAIL"))
+    #expect(node.answers(5300, "absent.demo.svc.cluster.local", says: "status: SERVFAIL"))
   }
 
   /// `ndots:5` makes a resolver ask for `www.extra.test.demo.svc.cluster.local` first: that one question is answered.
