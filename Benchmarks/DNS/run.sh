@@ -1,37 +1,23 @@
 #!/usr/bin/env bash
-# Queries per second of server CPU time: this server beside Knot and NSD, same names, same queries, one after the other.
-# run.sh [ROUNDS]. KNOTD and NSD name other servers' programs; those that are not there are left out. Needs dnsperf, taskset.
+# Cluster DNS beside Knot and NSD: same names, same queries, one server after the other on processor 0, dnsperf on processor 1.
+# run.sh [ROUNDS]. KNOTD and NSD name the other servers' programs. Needs dnsperf, dig, taskset, python3. Ends with the medians and
+# the bar of each; exit code 1 when one is missed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 rounds=${1:-3} seconds=${SECONDS_EACH:-5} count=10000
 server=${BENCHMARK:-.build-rel/release/DNSBenchmark}
 knotd=${KNOTD:-$(command -v knotd || true)} nsd=${NSD:-$(command -v nsd || true)}
+for program in "$server" dnsperf dig taskset python3; do
+  command -v "$program" >/dev/null || { echo "$program is missing" >&2; exit 2; }
+done
+[ -n "$knotd" ] && [ -n "$nsd" ] || echo "without knotd and nsd (Debian: knot, nsd) their bars are not measured" >&2
 work=$(mktemp -d)
 pid=
 stop() { [ -z "$pid" ] || { kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; pid=; }; }
 trap 'stop; rm -rf "$work"' EXIT
 
-python3 - "$work" $count <<'PY'
-import random, sys
-folder, count = sys.argv[1], int(sys.argv[2])
-random.seed(1)
-with open(f"{folder}/zone", "w") as zone:
-    zone.write("$ORIGIN cluster.local.\n$TTL 30\n@ SOA ns.dns hostmaster 1 7200 1800 86400 5\n@ NS ns.dns\nns.dns A 10.43.0.10\n")
-    for n in range(count):
-        zone.write(f"svc-{n}.ns-{n % 10}.svc A 10.43.{n // 250 % 250}.{n % 250 + 1}\n")
-names = [f"svc-{n}.ns-{n % 10}" for n in random.sample(range(count), count)]
-with open(f"{folder}/forward", "w") as forward:
-    for name in names[:5000]:
-        forward.write(f"{name}.svc.other.test A\n")
-with open(f"{folder}/hit", "w") as hit, open(f"{folder}/mix", "w") as mix:
-    for name in names:
-        hit.write(f"{name}.svc.cluster.local A\n")
-        # What a resolver with a search path asks before an outside name, and one name that is there.
-        for tail in ("ns-3.svc.cluster.local", "svc.cluster.local", "cluster.local"):
-            mix.write(f"www.example-{random.randrange(1000)}.com.{tail} A\n")
-        mix.write(f"{name}.svc.cluster.local A\n")
-PY
+python3 Benchmarks/DNS/names.py "$work" $count
 mkdir "$work/knot"
 cat >"$work/knot.conf" <<CONF
 server:
@@ -66,43 +52,62 @@ zone:
     zonefile: zone
 CONF
 
+# A figure for the table at the end: NAME WHAT VALUE.
+note() { echo "$1 $2 $3" | tee -a "$work/figures"; }
+
 ticks() { # of a process and its children
   local all=0 at
   for at in "$1" $(pgrep -P "$1" || true) $(pgrep -P "$1" | xargs -r -n1 pgrep -P || true); do
-    all=$((all + $(awk '{print $14 + $15}' "/proc/$at/stat" 2>/dev/null || echo 0)))
+    # Behind the name, which may have blanks in it.
+    all=$((all + $(sed 's/^.*) //' "/proc/$at/stat" 2>/dev/null | awk '{sum = $12 + $13} END {print sum + 0}')))
   done
   echo $all
 }
 
-measure() { # NAME PORT KIND
+measure() { # NAME PORT KIND: queries a second of the server's processor time, kernel included
   local before after answered
   before=$(ticks "$pid")
   answered=$(taskset -c 1 dnsperf -s 127.0.0.1 -p "$2" -d "$work/$3" -l "$seconds" -c 4 -T 1 -q 200 2>/dev/null |
     awk '/Queries completed/ {print $3}')
   after=$(ticks "$pid")
-  awk -v n="$1" -v k="$3" -v a="$answered" -v t=$((after - before)) -v h="$(getconf CLK_TCK)" \
-    'BEGIN {printf "%-6s %-8s %9d queries a CPU second (%d in %.2f s)\n", n, k, a * h / t, a, t / h}'
+  note "$1" "$3" $((answered * $(getconf CLK_TCK) / (after - before)))
+}
+
+latency() { # NAME PORT: microseconds of an answer at 5,000 queries a second, as the client sees it
+  taskset -c 1 dnsperf -s 127.0.0.1 -p "$2" -d "$work/hit" -l 4 -c 1 -T 1 -Q 5000 -v 2>/dev/null |
+    awk '/^> NOERROR/ {printf "%d\n", $NF * 1000000}' | sort -n >"$work/times"
+  note "$1" p50 "$(awk '{all[NR] = $1} END {print all[int(NR / 2) + 1]}' "$work/times")"
+  note "$1" p99 "$(awk '{all[NR] = $1} END {print all[int(NR * 0.99) + 1]}' "$work/times")"
+}
+
+wait_for() { # PORT NAME: until there is an answer
+  local tries=0
+  until [ -n "$(dig @127.0.0.1 -p "$1" +short +time=1 +tries=1 "$2" 2>/dev/null | grep -v '^;')" ]; do
+    tries=$((tries + 1)); [ $tries -lt 100 ] || { cat "$work/log" >&2; exit 1; }
+    sleep 0.1
+  done
+}
+
+begin() { # COMMAND...
+  taskset -c 0 "$@" >"$work/log" 2>&1 &
+  pid=$!
 }
 
 round() { # NAME PORT COMMAND...
-  local name=$1 port=$2 tries=0
+  local name=$1 port=$2
   shift 2
-  taskset -c 0 "$@" >"$work/$name.log" 2>&1 &
-  pid=$!
-  until [ -n "$(dig @127.0.0.1 -p "$port" +short +time=1 +tries=1 svc-9.ns-9.svc.cluster.local 2>/dev/null | grep -v '^;')" ]; do
-    tries=$((tries + 1)); [ $tries -lt 100 ] || { cat "$work/$name.log"; exit 1; }
-    sleep 0.1
-  done
+  begin "$@"
+  wait_for "$port" svc-9.ns-9.svc.cluster.local
   measure "$name" "$port" hit
   measure "$name" "$port" mix
-  awk -v n="$name" '/VmRSS/ {printf "%-6s %d MB resident\n", n, $2 / 1000}' "/proc/$pid/status"
+  latency "$name" "$port"
+  note "$name" resident "$(awk '/VmRSS/ {print int($2 / 1000)}' "/proc/$pid/status")"
   stop
 }
 
 forwarded() { # names of another server, after the first pass all from the cache
-  taskset -c 0 "$server" 5400 $count forward >"$work/forward.log" 2>&1 &
-  pid=$!
-  sleep 3
+  begin "$server" 5400 $count forward
+  wait_for 5400 svc-9.ns-9.svc.cluster.local
   dnsperf -s 127.0.0.1 -p 5400 -d "$work/forward" -n 1 -c 4 -T 1 -q 50 >/dev/null 2>&1
   measure weft 5400 forward
   stop
@@ -110,7 +115,11 @@ forwarded() { # names of another server, after the first pass all from the cache
 
 for ((i = 0; i < rounds; i++)); do
   round weft 5400 "$server" 5400 $count
-  forwarded
   [ -z "$knotd" ] || round knot 5401 "$knotd" -c "$work/knot.conf"
   [ -z "$nsd" ] || round nsd 5402 "$nsd" -d -c "$work/nsd.conf"
+  forwarded
+  note weft first "$(python3 Benchmarks/DNS/first.py "$server" 5400 $count)"
+  note weft fresh "$(taskset -c 0 "$server" 5400 $count fresh | awk '/from a change/ {gsub(",", ""); print $(NF - 4)}')"
 done
+echo
+python3 Benchmarks/DNS/table.py <"$work/figures"

@@ -13,6 +13,7 @@ public final class ViewFollower: Sendable {
     var registrations: [InformerRegistration] = []
     var generation: UInt64 = 0
     var bells: [AsyncStream<Void>.Continuation] = []
+    var imports: Task<Void, Never>?
   }
   private let state = Mutex(State())
   private let bell: AsyncStream<Void>.Continuation
@@ -45,11 +46,25 @@ public final class ViewFollower: Sendable {
     }
   }
 
-  public func stop() {
-    let bells = state.withLock { state in
-      state.registrations = []
-      return state.bells
+  /// Follows ServiceImports too, which need a resource of their own that a cluster may not have yet. Returns at once; the view
+  /// says when the first list is in it. Called again it does nothing.
+  public func followImports(_ informers: SharedInformers) {
+    guard state.withLock({ $0.imports == nil }) else { return }
+    follow(informers, [.serviceImports])
+    let task = Task { [weak self] in
+      guard (try? await informers.informer(.serviceImports).waitForSync()) != nil else { return }
+      self?.state.withLock { $0.view.markImportsRead() }
+      self?.ring()
     }
+    state.withLock { $0.imports = task }
+  }
+
+  public func stop() {
+    let (bells, imports) = state.withLock { state in
+      state.registrations = []
+      return (state.bells, state.imports)
+    }
+    imports?.cancel()
     for bell in [bell] + bells { bell.finish() }
   }
 

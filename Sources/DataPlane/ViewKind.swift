@@ -1,6 +1,7 @@
 // Kinds of the resources a view is made of: items of typed lists come without one.
 
 import ClusterObjects
+import ClusterView
 
 public enum ViewKind {
   /// `Service` of services; empty for resources that no view reads.
@@ -14,6 +15,7 @@ public enum ViewKind {
     case .networkPolicies: "NetworkPolicy"
     case .ingresses: "Ingress"
     case .ingressClasses: "IngressClass"
+    case .serviceImports: "ServiceImport"
     default: ""
     }
   }

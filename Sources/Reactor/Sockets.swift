@@ -64,6 +64,26 @@ public enum Sockets {
     return descriptor
   }
 
+  /// A UDP socket connected from a random port of 16384 to 65535 without those of node ports: more of them than the kernel draws
+  /// from, for questions whose answers may be forged (RFC 5452 section 9.2). From a port of the kernel's when none is free.
+  public static func connectUDPFromRandomPort(_ endpoint: SocketEndpoint) throws(SocketError) -> Descriptor {
+    let any: IPAddress =
+      endpoint.address.family == .v4 ? .v4(IPv4Address(bits: 0)) : .v6(IPv6Address(bits: 0))
+    let descriptor = try open(endpoint, SOCK_DGRAM)
+    for _ in 0..<8 {
+      // 46,384 ports; 30000 to 32767 belong to Services.
+      let drawn = UInt16.random(in: 0..<46_384)
+      let port = drawn < 13_616 ? 16_384 + drawn : 19_152 + drawn
+      let raw = descriptor.raw
+      if SocketAddress(SocketEndpoint(any, port)).withSockaddr({ Glibc.bind(raw, $0, $1) }) == 0 { break }
+    }
+    let raw = descriptor.raw
+    guard SocketAddress(endpoint).withSockaddr({ Glibc.connect(raw, $0, $1) }) == 0 else {
+      throw SocketError("connect", errno, endpoint: "\(endpoint)")
+    }
+    return descriptor
+  }
+
   /// Begins a TCP connection. Writable readiness tells the outcome: ask `Channel.socketError()` then.
   /// - Parameter source: connects as this address, which need not be the machine's (IP_TRANSPARENT); answers to it must be
   ///   routed back here.

@@ -17,10 +17,16 @@ public struct ClusterView: Sendable {
   public private(set) var networkPolicies: [ObjectKey: NetworkPolicy] = [:]
   public private(set) var ingresses: [ObjectKey: Ingress] = [:]
   public private(set) var ingressClasses: [String: IngressClass] = [:]
+  /// Services of the cluster set, for whoever follows them, and their EndpointSlices.
+  public private(set) var serviceImports: [ObjectKey: ServiceImport] = [:]
+  public private(set) var importedSlices: [ObjectKey: [ObjectKey: ImportedSlice]] = [:]
+  /// Whether `serviceImports` is known: somebody follows them and has their first list.
+  public private(set) var areImportsRead = false
   /// Objects left out, by kind and key.
   public private(set) var quarantined: [QuarantineKey: UnreadableObject] = [:]
   /// The Service of each EndpointSlice, so that one that changes its label leaves the old place.
   private var serviceOfSlice: [ObjectKey: ObjectKey] = [:]
+  private var importOfSlice: [ObjectKey: ObjectKey] = [:]
   /// What changed since each consumer asked; nil as long as it has not. Consumer 0 is always there.
   var notes: [ChangeNotes?] = [nil]
   var consumersOfPods: Set<Int> = []
@@ -63,8 +69,14 @@ public struct ClusterView: Sendable {
           endpointSlices[service, default: [:]][key] = slice
           serviceOfSlice[key] = service
         }
+        if let service = ImportedSlice.service(of: tree) {
+          note(imported: service)
+          importedSlices[service, default: [:]][key] = ImportedSlice(slice, tree)
+          importOfSlice[key] = service
+        }
       case "Pod": pods[key] = try Pod(tree)
       case "Namespace": namespaces[key.name] = Namespace(tree)
+      case "ServiceImport": serviceImports[key] = try ServiceImport(tree)
       case "Node": nodes[key.name] = try Node(tree)
       case "NetworkPolicy": networkPolicies[key] = try NetworkPolicy(tree)
       case "Ingress": ingresses[key] = try Ingress(tree)
@@ -87,6 +99,7 @@ public struct ClusterView: Sendable {
     case "EndpointSlice": removeSlice(key)
     case "Pod": pods[key] = nil
     case "Namespace": namespaces[key.name] = nil
+    case "ServiceImport": serviceImports[key] = nil
     case "Node": nodes[key.name] = nil
     case "NetworkPolicy": networkPolicies[key] = nil
     case "Ingress": ingresses[key] = nil
@@ -102,6 +115,7 @@ public struct ClusterView: Sendable {
       case "Service": notes[index]?.services.insert(key)
       case "Node": notes[index]?.nodes.insert(key.name)
       case "Namespace": notes[index]?.namespaces.insert(key.name)
+      case "ServiceImport": notes[index]?.imports.insert(key)
       case "Pod" where notes[index]?.areWithPods == true: notes[index]?.pods.insert(key)
       case "NetworkPolicy": notes[index]?.networkPolicies.insert(key)
       default: break
@@ -113,7 +127,22 @@ public struct ClusterView: Sendable {
     for index in notes.indices { notes[index]?.services.insert(service) }
   }
 
+  private mutating func note(imported service: ObjectKey) {
+    for index in notes.indices { notes[index]?.imports.insert(service) }
+  }
+
+  /// Says that the first list of ServiceImports is in the view.
+  public mutating func markImportsRead() {
+    areImportsRead = true
+    for index in notes.indices { notes[index]?.kinds.insert("ServiceImport") }
+  }
+
   private mutating func removeSlice(_ key: ObjectKey) {
+    if let service = importOfSlice.removeValue(forKey: key) {
+      note(imported: service)
+      importedSlices[service]?[key] = nil
+      if importedSlices[service]?.isEmpty == true { importedSlices[service] = nil }
+    }
     guard let service = serviceOfSlice.removeValue(forKey: key) else { return }
     note(service: service)
     endpointSlices[service]?[key] = nil

@@ -37,6 +37,10 @@ public struct ViewChanges: Sendable {
   public var pods: [ObjectKey: Pod?] = [:]
   /// NetworkPolicies that changed; nil: gone.
   public var networkPolicies: [ObjectKey: NetworkPolicy?] = [:]
+  /// ServiceImports that changed themselves or whose slices did; nil: gone.
+  public var imports: [ObjectKey: ServiceImportState?] = [:]
+  /// Whether ServiceImports are known; until then an absent one may only not have been read.
+  public var areImportsRead = false
   /// The kinds of all objects that changed, those above among them.
   public var kinds: Set<String> = []
   /// Every object of the view is here, and one that is not is gone.
@@ -60,6 +64,7 @@ struct ChangeNotes: Sendable {
   var services: Set<ObjectKey> = []
   var nodes: Set<String> = []
   var namespaces: Set<String> = []
+  var imports: Set<ObjectKey> = []
   /// Pods change often: they are noted for those who want them.
   var areWithPods = false
   var pods: Set<ObjectKey> = []
@@ -71,6 +76,11 @@ extension ClusterView {
   /// A Service with its slices; nil when there is none.
   public func state(of service: ObjectKey) -> ServiceState? {
     services[service].map { ServiceState(service: $0, slices: endpointSlices[service] ?? [:]) }
+  }
+
+  /// A ServiceImport with its slices; nil when there is none.
+  public func importState(of service: ObjectKey) -> ServiceImportState? {
+    serviceImports[service].map { ServiceImportState(service: $0, slices: importedSlices[service] ?? [:]) }
   }
 
   /// One more consumer of changes besides consumer 0; each has its own notes. Cheap, and for as long as the view lives.
@@ -97,6 +107,8 @@ extension ClusterView {
     for name in noted.namespaces { changes.namespaces[name] = .some(namespaces[name]) }
     for key in noted.pods { changes.pods[key] = .some(pods[key]) }
     for key in noted.networkPolicies { changes.networkPolicies[key] = .some(networkPolicies[key]) }
+    for key in noted.imports { changes.imports[key] = .some(importState(of: key)) }
+    changes.areImportsRead = areImportsRead
     changes.kinds = noted.kinds
     changes.quarantined = quarantined
     return changes
@@ -120,6 +132,8 @@ extension ClusterView {
     }
     for (name, node) in nodes { changes.nodes[name] = node }
     addPolicyObjects(&changes)
+    for key in serviceImports.keys { changes.imports[key] = .some(importState(of: key)) }
+    changes.areImportsRead = areImportsRead
     changes.quarantined = quarantined
     return changes
   }

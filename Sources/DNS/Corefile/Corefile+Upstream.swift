@@ -10,14 +10,17 @@ extension CorefileReader {
     let names = try zones(directive.arguments, directive)
     let arpa = DomainName("arpa") ?? .root
     let forward = names.filter { !$0.isWithin(arpa) }
-    guard let zone = forward.first else { throw fail(directive, "no zone of cluster names is given") }
-    for other in forward.dropFirst() {
+    let sets = try multiclusterZones(directive, among: forward)
+    let clusters = forward.filter { !sets.contains($0) }
+    guard let zone = clusters.first else { throw fail(directive, "no zone of cluster names is given") }
+    for other in clusters.dropFirst() {
       warn(directive, "kubernetes \(other)", "one cluster zone is served, \(zone)")
     }
     // CoreDNS falls back to 5 seconds and to no pod names; whoever has a Corefile expects just that.
     var settings = ZoneSettings(
       zone: zone, reverseZones: names.filter { $0.isWithin(arpa) }, fallthroughZones: [], ttl: 5,
       pods: .disabled, compatibility: .coreDNS)
+    settings.multiclusterZones = sets
     for option in directive.block { try read(option, &settings) }
     block.isServingCluster = true
     if let other = corefile.zone {
@@ -27,6 +30,25 @@ extension CorefileReader {
       }
     }
     corefile.zone = settings
+  }
+
+  /// The zones that `multicluster` names: zones of the plugin whose names are those of ServiceImports.
+  private func multiclusterZones(_ directive: CorefileDirective, among names: [DomainName])
+    throws(WeftError) -> [DomainName]
+  {
+    var sets: [DomainName] = []
+    for option in directive.block where option.name == "multicluster" {
+      guard !option.arguments.isEmpty else {
+        throw fail(option, "a zone is needed, such as clusterset.local")
+      }
+      for zone in try zones(option.arguments, option) {
+        guard names.contains(zone) else {
+          throw fail(option, "\(zone) is not among the zones of the kubernetes line")
+        }
+        if !sets.contains(zone) { sets.append(zone) }
+      }
+    }
+    return sets
   }
 
   mutating func readExternal(_ directive: CorefileDirective) throws(WeftError) {
@@ -74,10 +96,7 @@ extension CorefileReader {
     case "startup_timeout": _ = try duration(option, 0...3600)
     case "endpoint", "tls", "kubeconfig", "apiserver_qps", "apiserver_burst", "apiserver_max_inflight":
       warn(option, "kubernetes \(option.name)", "how the API server is reached is decided by --kubeconfig")
-    case "multicluster":
-      warn(
-        option, "kubernetes multicluster",
-        "ServiceImports are not served; these names are denied or forwarded")
+    case "multicluster": break
     default: throw fail(option, "kubernetes has no option of this name")
     }
     if settings.namespaceSelector != nil, !settings.namespaces.isEmpty {
@@ -161,6 +180,13 @@ extension CorefileReader {
       }
     case "read_timeout": route.timeoutMilliseconds = Int(try duration(option, 0.001...60) * 1000)
     case "prefer_udp", "expire", "max_age": break
+    case "private_address":
+      // Not of CoreDNS; named as Unbound names it.
+      for word in option.arguments {
+        guard let network = IPPrefix(word) else { throw fail(option, "\(word) is not a block of addresses") }
+        route.deniedAddresses.append(network)
+      }
+      if option.arguments.isEmpty { route.deniedAddresses += AddressFilter.privateAddresses }
     case "tls_servername":
       guard let name = option.arguments.first else { throw fail(option, "a name is needed") }
       route.tls.serverName = name

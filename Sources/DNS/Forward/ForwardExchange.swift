@@ -131,7 +131,7 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
       if stream {
         channel = try worker.reactor.register(try Sockets.connectTCP(endpoint), handler: self)
       } else {
-        channel = try worker.reactor.register(try Sockets.connectUDP(endpoint), handler: self)
+        channel = try worker.reactor.register(try Sockets.connectUDPFromRandomPort(endpoint), handler: self)
         if case .failed = query.withUnsafeBytes({ channel.send($0) }) { return next() }
       }
     } catch {
@@ -284,7 +284,11 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
       attempts -= 1
       return ask(stream: true)
     }
-    guard let answer = try? UpstreamAnswer.read(packet, block.cache.settings) else { return next() }
+    let allowed = AddressFilter.filtered(packet, target.route.deniedAddresses)
+    if allowed != nil { worker.tally.count(.addressDenied) }
+    guard let answer = try? UpstreamAnswer.read(allowed ?? packet, block.cache.settings) else {
+      return next()
+    }
     target.note(upstream, failed: false, now: worker.reactor.now, reactor: worker.reactor)
     let endpoint = "\(target.route.upstreams[upstream])"
     worker.metrics.forwardResponses.child(endpoint, "\(answer.code)").increment()

@@ -1,4 +1,5 @@
-// `file`: a zone from a master file, answered as RFC 1034 section 4.3.2 says: delegations, aliases, wildcards, denials.
+// `file`: a zone from a master file, answered as RFC 1034 section 4.3.2 says: delegations, aliases, wildcards, denials;
+// and RFC 6672: aliases of whole subtrees (DNAME).
 
 import Addresses
 
@@ -46,7 +47,22 @@ public struct ServedZone: Sendable {
     var name = question.name
     for _ in 0..<Self.aliasesMax {
       guard name.isWithin(zone) else { return reply }
-      if let cut = delegation(of: name), !(cut.name == name && question.type == .ds) {
+      let cut = delegation(of: name)
+      if let moved = redirection(of: name, below: cut?.name) {
+        // One record may move a name again and again, and is said once.
+        if !reply.answer.contains(moved.record) { reply.answer.append(moved.record) }
+        guard let target = moved.target else {
+          reply.set(ResponseCode(rawValue: 6))
+          return reply
+        }
+        let alias = ResourceRecord(owner: name, ttl: moved.record.ttl, data: .cname(target))
+        if reply.answer.contains(alias) { return reply }
+        reply.answer.append(alias)
+        if question.type == .cname { return reply }
+        name = target
+        continue
+      }
+      if let cut, !(cut.name == name && question.type == .ds) {
         // The child's servers know more: a referral is not authoritative.
         if reply.answer.isEmpty { reply.flags &= ~Header.authoritative }
         reply.authority = cut.records
@@ -100,6 +116,25 @@ public struct ServedZone: Sendable {
       encloser = candidate.parent
     }
     return nil
+  }
+
+  /// The topmost DNAME above a name, and what the name becomes by it; a nil target is too long to be a name. One that lies below
+  /// the cut is not ours to follow.
+  private func redirection(of name: DomainName, below cut: DomainName?) -> (
+    record: ResourceRecord, target: DomainName?
+  )? {
+    var found: ResourceRecord?
+    var at = name.parent
+    while let candidate = at, candidate.isWithin(zone) {
+      if let record = nodes[candidate]?.first(where: { $0.data.type == .dname }) { found = record }
+      at = candidate.parent
+    }
+    guard let found, case .other(_, let wire) = found.data,
+      !(cut.map { found.owner.isWithin($0) } ?? false)
+    else { return nil }
+    let kept = name.labels.count - found.owner.labels.count
+    let labels = name.labels.prefix(kept).map(Array.init)
+    return (found, DomainName(labels: labels + DomainName(uncheckedWire: wire).labels.map(Array.init)))
   }
 
   /// The topmost cut between the zone's apex and a name.

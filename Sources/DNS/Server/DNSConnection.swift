@@ -11,6 +11,9 @@ final class DNSConnection: ReadinessHandler, TimerHandler {
   /// Replies the client has not taken; beyond that no more queries are read.
   static let outputBytesMax = 128 << 10
 
+  /// Octets of buffers that an idle connection keeps at most, each way.
+  private static let keptBytesMax = 1024
+
   private var channel = Channel()
   private let worker: DNSWorker
   private let site: Site
@@ -119,6 +122,7 @@ final class DNSConnection: ReadinessHandler, TimerHandler {
       at += 2 + length
     }
     if at > 0 { input.removeFirst(at) }
+    if input.isEmpty, input.capacity > Self.keptBytesMax { input = [] }
     flush()
   }
 
@@ -160,7 +164,7 @@ final class DNSConnection: ReadinessHandler, TimerHandler {
       case .end, .failed: return close()
       }
     }
-    output.removeAll(keepingCapacity: output.count < 16384)
+    output.removeAll(keepingCapacity: output.capacity <= Self.keptBytesMax)
     written = 0
     if isPaused, transfer == nil, channel.isOpen, pending < worker.settings.pendingOfConnectionMax {
       isPaused = false

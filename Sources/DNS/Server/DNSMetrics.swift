@@ -107,6 +107,9 @@ final class DNSMetrics: Sendable {
     metrics.counter(
       "weft_dns_rate_limited_total", "Replies held back, or sent cut, since their network got too many."
     ).child().increment(by: other(.limited))
+    metrics.counter(
+      "weft_dns_denied_answers_total", "Upstream answers with addresses that their names may not have."
+    ).child().increment(by: other(.addressDenied))
     metrics.counter("weft_dns_dropped_total", "Datagrams that were no query.").child()
       .increment(by: other(.dropped))
     metrics.counter("weft_dns_connection_rejects_total", "TCP connections closed since too many were open.")

@@ -5,35 +5,72 @@ import Addresses
 import Reactor
 
 extension DNSWorker {
-  /// Sends a zone to a client that may have it. False: it may not, or there is no such zone.
-  func beginTransfer(
-    _ packet: RawSpan, _ block: SiteBlock, _ zone: Zone, _ peer: SocketAddress, _ path: () -> ClientPath
-  ) -> Bool {
+  /// What a client that may have a zone gets of it. Nil: it may not, or there is no such zone.
+  private func transfer(
+    _ packet: RawSpan, _ block: SiteBlock, _ zone: Zone, _ peer: SocketAddress
+  ) -> (question: Message.Question, soa: ResourceRecord, changes: TransferPieces?, whole: TransferPieces)? {
     var head = QueryHead()
     guard head.read(packet) == .transfer, let question = head.question(packet),
       let client = peer.endpoint?.address,
       let rule = block.block.transfers.first(where: { $0.zones.contains { question.name.isWithin($0) } }),
       rule.clients.isEmpty || rule.clients.contains(where: { $0.contains(client) })
-    else { return false }
-    var pieces: TransferPieces
-    if block.block.isServingCluster, zone.isReady, question.name == zone.settings.zone {
+    else { return nil }
+    if block.block.isServingCluster, zone.isTransferred(question.name),
+      let soa = zone.lookup(question.name, .soa).records.first
+    {
       let known = question.type == .ixfr ? Self.knownSerial(packet) : nil
-      pieces = known.flatMap { zone.changes(since: $0) } ?? TransferPieces(zone: zone)
-    } else if let file = block.block.files.first(where: { $0.zone == question.name }) {
-      pieces = TransferPieces(records: file.transfer)
-    } else {
+      return (
+        question, soa, known.flatMap { zone.changes(since: $0, of: question.name) },
+        TransferPieces(zone: zone, of: question.name)
+      )
+    }
+    guard let file = block.block.files.first(where: { $0.zone == question.name }) else { return nil }
+    return (question, file.soa, nil, TransferPieces(records: file.transfer))
+  }
+
+  /// Sends a zone to a client that may have it. False: it may not, or there is no such zone.
+  func beginTransfer(
+    _ packet: RawSpan, _ block: SiteBlock, _ zone: Zone, _ peer: SocketAddress, _ path: () -> ClientPath
+  ) -> Bool {
+    guard let source = transfer(packet, block, zone, peer), let connection = path().connection else {
       return false
     }
-    guard let connection = path().connection else { return false }
+    var pieces = source.changes ?? source.whole
     connection.pending -= 1
-    var message = Message.reply(question)
-    message.id = head.id
+    var message = Message.reply(source.question)
+    message.id = packet.uint16(at: 0)
     connection.send(transfer: {
       guard let records = pieces.next() else { return nil }
       message.answer = records
       return message.encoded
     })
-    tally.request(question.type, isOurs: true, isTCP: true, isSix: client.family == .v6)
+    tally.request(source.question.type, isOurs: true, isTCP: true, isSix: peer.length > 16)
+    return true
+  }
+
+  /// IXFR over UDP (RFC 1995 section 2): what changed when it fits, else the SOA alone, after which a client comes by TCP. False:
+  /// there is nothing for this client.
+  func answerTransfer(
+    _ packet: RawSpan, _ block: SiteBlock, _ zone: Zone, _ peer: SocketAddress, _ reply: inout Reply
+  ) -> Bool {
+    guard let source = transfer(packet, block, zone, peer), source.question.type == .ixfr else {
+      return false
+    }
+    var message = Message.reply(source.question)
+    func octets(_ records: [ResourceRecord]) -> ArraySlice<UInt8> {
+      message.answer = records
+      return message.encoded.dropFirst(reply.count)
+    }
+    var records: [ResourceRecord] = []
+    var pieces = source.changes
+    // A piece is more than a datagram holds: where there is a second, the first is too much already.
+    while let more = pieces?.next(), records.count < 512 { records += more }
+    if records.isEmpty || octets(records).count > reply.room { records = [source.soa] }
+    let body = octets(records)
+    guard body.count <= reply.room else { return false }
+    body.withUnsafeBytes { if let base = $0.baseAddress { reply.append(base, $0.count) } }
+    reply.answers = UInt16(truncatingIfNeeded: records.count)
+    reply.flags |= Header.authoritative
     return true
   }
 
@@ -57,6 +94,7 @@ struct TransferPieces {
   private let last: ResourceRecord?
   /// Holds the blocks.
   private let zone: Zone?
+  private var apex = DomainName.root
   private var hasEnded = false
 
   init(records: [ResourceRecord]) {
@@ -65,9 +103,10 @@ struct TransferPieces {
     zone = nil
   }
 
-  /// The cluster's zone, its SOA first and last (RFC 5936 section 2.2).
-  init(zone: Zone) {
-    let soa = zone.lookup(zone.settings.zone, .soa).records
+  /// A zone of the cluster, its SOA first and last (RFC 5936 section 2.2).
+  init(zone: Zone, of apex: DomainName) {
+    let soa = zone.lookup(apex, .soa).records
+    self.apex = apex
     ready = soa[...]
     blocks = zone.allGroups[...]
     last = soa.first
@@ -82,8 +121,7 @@ struct TransferPieces {
         records.append(record)
         bytes += record.owner.wire.count + 300
       } else if let block = blocks.popFirst() {
-        guard let zone else { break }
-        ready = block.records.filter { $0.owner.isWithin(zone.settings.zone) && $0.data.type != .soa }[...]
+        ready = block.records.filter { $0.owner.isWithin(apex) && $0.data.type != .soa }[...]
       } else {
         if !hasEnded, let last { records.append(last) }
         hasEnded = true
@@ -126,9 +164,15 @@ extension GroupView {
 }
 
 extension Zone {
+  /// Whether a name is the apex of a zone that may be handed over: the cluster's, or one of its cluster set.
+  func isTransferred(_ apex: DomainName) -> Bool {
+    isReady && (apex == settings.zone || settings.multiclusterZones.contains(apex))
+      && lookup(apex, .soa).outcome == .records
+  }
+
   /// What changed since the zone of a serial, as RFC 1995 section 4 writes it; nil when that is too long ago.
-  func changes(since serial: UInt32) -> TransferPieces? {
-    guard let soa = lookup(settings.zone, .soa).records.first else { return nil }
+  func changes(since serial: UInt32, of apex: DomainName) -> TransferPieces? {
+    guard let soa = lookup(apex, .soa).records.first else { return nil }
     if serial == self.serial { return TransferPieces(records: [soa]) }
     guard let first = journal.firstIndex(where: { $0.from == serial }) else { return nil }
     func marked(_ serial: UInt32) -> ResourceRecord {
@@ -140,7 +184,7 @@ extension Zone {
       return record
     }
     func records(_ groups: [ZoneGroup]) -> [ResourceRecord] {
-      groups.flatMap { $0.view.records }.filter { $0.owner.isWithin(settings.zone) && $0.data.type != .soa }
+      groups.flatMap { $0.view.records }.filter { $0.owner.isWithin(apex) && $0.data.type != .soa }
     }
     var result = [soa]
     for change in journal[first...] {

@@ -137,6 +137,9 @@ final class DNSWorker {
     reply.begin(packet, head, bytesMax: bytesMax)
     guard verdict == .query, let block else {
       if verdict == .transfer, isTCP, let block, beginTransfer(packet, block, zone, peer, path) { return 0 }
+      if verdict == .transfer, !isTCP, let block, answerTransfer(packet, block, zone, peer, &reply) {
+        return finish(&reply, start, block, isOurs: true, isTCP: isTCP, peer, isKnownClient)
+      }
       refuse(verdict, &reply)
       return finish(&reply, start, nil, isOurs: false, isTCP: isTCP, peer, isKnownClient)
     }

@@ -64,6 +64,9 @@ public struct ForwardRoute: Sendable, Hashable {
   public var healthCheckName = DomainName.root
   /// Mixes capitals into the question and wants them back: harder to forge, but some servers do not keep them.
   public var isCaseRandomized: Bool
+  /// Addresses that names asked here may not have: such records are left out of answers, so that a name of the outside world
+  /// cannot lead a browser to a machine of ours (DNS rebinding). Empty: all may stand.
+  public var deniedAddresses: [IPPrefix] = []
   /// Those of `upstreams` that are asked over TLS.
   public var encryptedUpstreams: Set<SocketEndpoint> = []
   public var tls = UpstreamTLS()

@@ -28,7 +28,7 @@ final class Tally: @unchecked Sendable {
   enum Other: Int, CaseIterable {
     case dropped, cacheHit, cacheDenialHit, cacheMiss, cacheEntries, forwardReject, connectionReject,
       connections,
-      timeout, cacheStale, cachePrefetch, limited
+      timeout, cacheStale, cachePrefetch, limited, addressDenied
   }
 
   static let bounds = (0..<16).map { 0.00025 * Double(1 << $0) }

@@ -6,9 +6,10 @@ import Addresses
 func planApexes(_ settings: ZoneSettings, serial: UInt32) -> [ZoneGroupBuilder] {
   var groups: [ZoneGroupBuilder] = []
   let external = settings.external?.zones ?? []
-  for zone in [settings.zone] + external + settings.reverseZones {
+  let sets = settings.multiclusterZones
+  for zone in [settings.zone] + sets + external + settings.reverseZones {
     // An external zone is delegated to us from outside, where the cluster's own names mean nothing.
-    let home = external.contains(zone) ? zone : settings.zone
+    let home = external.contains(zone) || sets.contains(zone) ? zone : settings.zone
     guard let server = home.child("dns")?.child("ns") else { continue }
     guard zone == home || !settings.fallthroughZones.contains(where: { zone.isWithin($0) }) else {
       continue
@@ -36,7 +37,18 @@ func planFixedNames(_ settings: ZoneSettings) -> [ZoneGroupBuilder] {
     for address in settings.nameServerAddresses { names.add([], addressRecord(address)) }
     groups.append(names)
   }
-  for zone in settings.external?.zones ?? [] {
+  for zone in settings.multiclusterZones {
+    if let name = zone.child("dns-version") {
+      var version = ZoneGroupBuilder(key: name, ttl: settings.ttl)
+      // Of the multicluster specification, KEP-1645.
+      version.add([], .txt([Array("1.0.0".utf8)]))
+      groups.append(version)
+    }
+    if let services = zone.child("svc") {
+      groups.append(ZoneGroupBuilder(key: services, ttl: settings.ttl))
+    }
+  }
+  for zone in (settings.external?.zones ?? []) + settings.multiclusterZones {
     guard let dns = zone.child("dns"), let server = dns.child("ns") else { continue }
     var names = ZoneGroupBuilder(key: server, ttl: settings.ttl)
     for address in settings.nameServerAddresses { names.add([], addressRecord(address)) }
@@ -50,6 +62,9 @@ func planNamespace(_ name: String, _ settings: ZoneSettings) -> [ZoneGroupBuilde
   kinds(settings).compactMap { group([name, $0], settings) }
     + (settings.external?.zones ?? []).compactMap { zone in
       zone.child(name).map { ZoneGroupBuilder(key: $0, ttl: settings.ttl) }
+    }
+    + settings.multiclusterZones.compactMap { zone in
+      zone.child("svc")?.child(name).map { ZoneGroupBuilder(key: $0, ttl: settings.ttl) }
     }
 }
 

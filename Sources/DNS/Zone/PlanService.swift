@@ -8,7 +8,8 @@ import ClusterView
 struct PlannedPointer {
   var address: IPAddress
   var labels: [String]
-  /// 0 for a cluster IP, 1 for an endpoint.
+  /// 0 for a cluster IP, 1 for an endpoint; 2 and 3 for those of the cluster set, which only have a name when the cluster has
+  /// none for the address.
   var rank: UInt8
 }
 
@@ -19,14 +20,17 @@ func planService(_ service: Service, _ slices: [EndpointSlice], _ settings: Zone
   let labels = [service.key.name, service.key.namespace, "svc"].map { Array($0.utf8) }
   guard let name = DomainName(labels: labels + settings.zone.labels.map(Array.init)) else { return nil }
   var plan = ServicePlan(
-    service: service, name: name, settings: settings, names: ZoneGroupBuilder(key: name, ttl: settings.ttl))
+    name: name, settings: settings, addresses: service.clusterIPs, ports: service.ports,
+    takesUnready: service.publishNotReadyAddresses, isZonal: settings.isZonal,
+    names: ZoneGroupBuilder(key: name, ttl: settings.ttl))
+  let slices = slices.map { (slice: $0, cluster: String?.none) }
   if service.kind == .externalName {
-    guard plan.addAlias() else { return nil }
+    guard plan.addAlias(service.externalName) else { return nil }
   } else if service.isHeadless {
     guard !settings.isWithoutEndpoints, plan.addEndpoints(slices, isHeadless: true) else { return nil }
   } else {
-    let isEmpty = !slices.contains { $0.endpoints.contains(where: \.isReady) }
-    guard !(settings.ignoresEmptyServices && isEmpty), plan.addClusterIPs() else { return nil }
+    let isEmpty = !slices.contains { $0.slice.endpoints.contains(where: \.isReady) }
+    guard !(settings.ignoresEmptyServices && isEmpty), plan.addAddresses() else { return nil }
     if settings.compatibility.contains(.endpointNamesOfClusterIPs), !settings.isWithoutEndpoints {
       _ = plan.addEndpoints(slices, isHeadless: false)
     }
@@ -34,32 +38,59 @@ func planService(_ service: Service, _ slices: [EndpointSlice], _ settings: Zone
   return (plan.names, plan.pointers)
 }
 
+/// The names of a ServiceImport in one zone of the cluster set (KEP-1645). Nil when it has none: headless without a ready
+/// endpoint, or without an address.
+func planImport(_ state: ServiceImportState, _ settings: ZoneSettings, zone: DomainName) -> (
+  names: ZoneGroupBuilder, pointers: [PlannedPointer]
+)? {
+  let service = state.service
+  let labels = [service.key.name, service.key.namespace, "svc"].map { Array($0.utf8) }
+  guard let name = DomainName(labels: labels + zone.labels.map(Array.init)) else { return nil }
+  var plan = ServicePlan(
+    name: name, settings: settings, addresses: service.addresses, ports: service.ports, takesUnready: false,
+    isZonal: false, names: ZoneGroupBuilder(key: name, ttl: settings.ttl), rank: 2)
+  if service.kind == .headless {
+    let slices = state.slices.sorted { $0.key < $1.key }.map {
+      (slice: $0.value.slice, cluster: $0.value.cluster)
+    }
+    guard !settings.isWithoutEndpoints, plan.addEndpoints(slices, isHeadless: true) else { return nil }
+  } else {
+    guard plan.addAddresses() else { return nil }
+  }
+  return (plan.names, plan.pointers)
+}
+
 private struct ServicePlan {
-  let service: Service
   let name: DomainName
   let settings: ZoneSettings
+  let addresses: [IPAddress]
+  let ports: [Service.Port]
+  let takesUnready: Bool
+  let isZonal: Bool
   var names: ZoneGroupBuilder
+  /// Of the PTR records of its addresses; those of endpoints come after.
+  var rank: UInt8 = 0
   var pointers: [PlannedPointer] = []
 
   /// CNAME to the external name. A name that points to itself exists and has nothing.
-  mutating func addAlias() -> Bool {
-    guard let target = DomainName(service.externalName), target != .root else { return false }
+  mutating func addAlias(_ text: String) -> Bool {
+    guard let target = DomainName(text), target != .root else { return false }
     if target != name { names.add([], .cname(target)) }
     return true
   }
 
-  mutating func addClusterIPs() -> Bool {
-    guard !service.clusterIPs.isEmpty else { return false }
-    let addresses = service.clusterIPs.map(addressRecord)
-    for address in addresses { names.add([], address) }
-    pointers += service.clusterIPs.map { PlannedPointer(address: $0, labels: [], rank: 0) }
-    let additional = addresses.map { (owner: name, data: $0) }
-    for port in service.ports {
+  mutating func addAddresses() -> Bool {
+    guard !addresses.isEmpty else { return false }
+    let records = addresses.map(addressRecord)
+    for record in records { names.add([], record) }
+    pointers += addresses.map { PlannedPointer(address: $0, labels: [], rank: rank) }
+    let additional = records.map { (owner: name, data: $0) }
+    for port in ports {
       let record = RecordData.srv(priority: 0, weight: 100, port: port.port, name)
       if !port.name.isEmpty || settings.compatibility.contains(.namesOfUnnamedPorts) {
         names.add(labels(port.name, port.transport), record, additional: additional)
         if settings.compatibility.contains(.addressesAtPortNames) {
-          for address in addresses { names.add(labels(port.name, port.transport), address) }
+          for address in records { names.add(labels(port.name, port.transport), address) }
         }
       }
       if settings.compatibility.contains(.serviceRecordsAtServiceName) {
@@ -69,31 +100,33 @@ private struct ServicePlan {
     return true
   }
 
-  /// One name an endpoint, one SRV a named port and endpoint. False when nothing is ready.
-  mutating func addEndpoints(_ slices: [EndpointSlice], isHeadless: Bool) -> Bool {
+  /// One name an endpoint, one SRV a named port and endpoint. False when nothing is ready. Endpoints of a cluster of the set
+  /// have its id behind their own label.
+  mutating func addEndpoints(_ slices: [(slice: EndpointSlice, cluster: String?)], isHeadless: Bool) -> Bool {
     var seen: Set<String> = []
-    var ready: [(label: String, address: IPAddress, slice: Int)] = []
-    for (index, slice) in slices.enumerated() {
-      for endpoint in slice.endpoints where endpoint.isReady || service.publishNotReadyAddresses {
-        ready.append((label(of: endpoint), endpoint.address, index))
-        if let zone = endpoint.zone, settings.isZonal, isHeadless { addZonal(zone, endpoint.address) }
+    var ready: [(label: [String], address: IPAddress, slice: Int)] = []
+    for (index, (slice, cluster)) in slices.enumerated() {
+      for endpoint in slice.endpoints where endpoint.isReady || takesUnready {
+        ready.append(([label(of: endpoint)] + (cluster.map { [$0] } ?? []), endpoint.address, index))
+        if let zone = endpoint.zone, isZonal, isHeadless { addZonal(zone, endpoint.address) }
       }
     }
     guard !ready.isEmpty else { return false }
-    var addressesOf: [String: [RecordData]] = [:]
+    var addressesOf: [[String]: [RecordData]] = [:]
     for (label, address, _) in ready where seen.insert("\(label) \(address)").inserted {
       let record = addressRecord(address)
       if isHeadless { names.add([], record) }
-      names.add([label], record)
+      names.add(label, record)
       addressesOf[label, default: []].append(record)
-      pointers.append(PlannedPointer(address: address, labels: [label], rank: 1))
+      pointers.append(PlannedPointer(address: address, labels: label, rank: rank + 1))
     }
     guard isHeadless else { return true }
     let weight = UInt16(max(1, 100 / addressesOf.count))
     var placed: Set<String> = []
     for (label, _, index) in ready {
-      guard let target = name.child(label.lowercased()) else { continue }
-      for port in slices[index].ports {
+      let named = label.reversed().reduce(Optional(name)) { $0?.child($1.lowercased()) }
+      guard let target = named else { continue }
+      for port in slices[index].slice.ports {
         guard let number = port.port else { continue }
         // Several addresses under one hostname are one target: the copies would be the same record.
         guard placed.insert("\(label) \(port.name) \(port.transport) \(number)").inserted else { continue }

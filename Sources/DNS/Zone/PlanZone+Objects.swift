@@ -20,29 +20,36 @@ extension ZonePlanner {
     }
   }
 
-  private mutating func encode(_ state: ServiceState, _ step: inout Step) -> [ZoneGroup] {
+  mutating func encode(_ state: ServiceState, _ step: inout Step) -> [ZoneGroup] {
     work.services += 1
     let slices = state.slices.sorted { $0.key < $1.key }.map(\.value)
     var plans = planService(state.service, slices, settings).map { [$0] } ?? []
     if settings.external != nil { plans += planExternal(state.service, slices, settings) }
-    return plans.map { plan in
-      let group = plan.names.build(seed: seed)
-      step.added.append(group)
-      for pointer in plan.pointers {
-        guard let entry = entry(pointer, group) else { continue }
-        if pointer.address.family == .v4 { step.added4.append(entry) } else { step.added6.append(entry) }
-      }
-      return group
+    return plans.map { build($0.names, $0.pointers, &step) }
+  }
+
+  /// One block of names and the PTR records that point into it.
+  func build(_ names: ZoneGroupBuilder, _ pointers: [PlannedPointer], _ step: inout Step) -> ZoneGroup {
+    let group = names.build(seed: seed)
+    step.added.append(group)
+    for pointer in pointers {
+      guard let entry = entry(pointer, group) else { continue }
+      if pointer.address.family == .v4 { step.added4.append(entry) } else { step.added6.append(entry) }
     }
+    return group
   }
 
   /// Takes a Service's block out, and the PTR records that point into it.
   private func retire(_ old: PlannedService, _ step: inout Step) {
     guard !old.groups.isEmpty else { return }
-    step.retired += old.groups
     let endpoints = old.state.slices.values.flatMap { $0.endpoints.map(\.address) }
     let external = settings.external == nil ? [] : old.state.service.outsideAddresses
-    for address in old.state.service.clusterIPs + external + endpoints {
+    retire(old.groups, old.state.service.clusterIPs + external + endpoints, &step)
+  }
+
+  func retire(_ groups: [ZoneGroup], _ addresses: [IPAddress], _ step: inout Step) {
+    step.retired += groups
+    for address in addresses {
       if address.family == .v4 {
         step.retiredKeys4.append(ReverseEntry.key(address))
       } else {
@@ -61,8 +68,8 @@ extension ZonePlanner {
     return ReverseEntry(
       key: ReverseEntry.key(pointer.address), group: UInt(bitPattern: group.base),
       prefixAt: UInt32(truncatingIfNeeded: node.prefix - group.base),
-      prefixLength: UInt16(truncatingIfNeeded: node.prefixLength),
-      keyLength: UInt16(truncatingIfNeeded: group.view.keyLength), rank: pointer.rank)
+      prefixLength: UInt8(truncatingIfNeeded: node.prefixLength),
+      keyLength: UInt8(truncatingIfNeeded: group.view.keyLength), rank: pointer.rank)
   }
 
   /// Remembers when a change of endpoints began, as the EndpointSlice controller wrote it down.
@@ -101,12 +108,16 @@ extension ZonePlanner {
         take(key, nil, &step)
         take(key, old.state, &step)
       }
+      for (key, old) in imports where key.namespace == name {
+        take(imported: key, nil, &step)
+        take(imported: key, old.state, &step)
+      }
     }
     count(name, 0, &step)
   }
 
   /// A namespace's names stand while the namespace does, or a Service in it.
-  private mutating func count(_ name: String, _ amount: Int, _ step: inout Step) {
+  mutating func count(_ name: String, _ amount: Int, _ step: inout Step) {
     var namespace = namespaces[name] ?? PlannedNamespace()
     namespace.services += amount
     let exists = (namespace.object != nil && isServed(namespace: name)) || namespace.services > 0

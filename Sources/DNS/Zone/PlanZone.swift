@@ -35,6 +35,8 @@ public struct ZonePlanner: Sendable {
   var fixed: [ZoneGroup] = []
   var apexes: [ZoneGroup] = []
   var namespaces: [String: PlannedNamespace] = [:]
+  var imports: [ObjectKey: PlannedImport] = [:]
+  private var areImportsRead = false
   var pods: [ObjectKey: [PodEntry]] = [:]
   var podUses: [PodEntry: Int] = [:]
   private var names = NameIndex()
@@ -48,6 +50,14 @@ public struct ZonePlanner: Sendable {
     var isServed: Bool
     /// Empty when the Service has no name now: headless without a ready endpoint.
     var groups: [ZoneGroup]
+  }
+
+  struct PlannedImport: Sendable {
+    var state: ServiceImportState
+    var isServed: Bool
+    var groups: [ZoneGroup]
+    /// Whose PTR records there are.
+    var addresses: [IPAddress]
   }
 
   struct PlannedNamespace: Sendable {
@@ -101,11 +111,17 @@ public struct ZonePlanner: Sendable {
     if changes.isWhole {
       for name in namespaces.keys where changes.namespaces[name] == nil { take(name, nil, &step) }
       for key in planned.keys where changes.services[key] == nil { take(key, nil, &step) }
+      for key in imports.keys where changes.imports[key] == nil { take(imported: key, nil, &step) }
       for key in pods.keys where changes.pods[key] == nil { take(pod: key, nil, &step) }
     }
     for (key, state) in changes.services { take(key, state, &step) }
+    if !settings.multiclusterZones.isEmpty {
+      for (key, state) in changes.imports { take(imported: key, state, &step) }
+    }
+    let isCurrent = areImportsRead == changes.areImportsRead || settings.multiclusterZones.isEmpty
+    areImportsRead = changes.areImportsRead
     if settings.pods == .verified { for (key, pod) in changes.pods { take(pod: key, pod, &step) } }
-    if step.isEmpty, let current { return current }
+    if step.isEmpty, isCurrent, let current { return current }
     serial &+= 1
     step.retired += apexes
     apexes = planApexes(settings, serial: serial).map { $0.build(seed: seed) }
@@ -141,6 +157,6 @@ public struct ZonePlanner: Sendable {
     work.nodes = names.nodesMade + reverse4.nodesMade + reverse6.nodesMade + verifiedPods.nodesMade - nodes
     return Zone(
       settings: settings, serial: serial, seed: seed, names: names, reverse4: reverse4, reverse6: reverse6,
-      verifiedPods: verifiedPods, isReady: true, journal: journal ?? [])
+      verifiedPods: verifiedPods, isReady: true, areImportsRead: areImportsRead, journal: journal ?? [])
   }
 }

@@ -92,6 +92,17 @@ struct Reply {
     uint16(UInt16(truncatingIfNeeded: value))
   }
 
+  /// What was written at `offset`.
+  func uint16(at offset: Int) -> UInt16 {
+    precondition(offset >= 0 && offset &+ 2 <= count, "only what was written is read")
+    return UInt16(bigEndian: base.loadUnaligned(fromByteOffset: offset, as: UInt16.self))
+  }
+
+  func byte(at offset: Int) -> UInt8 {
+    precondition(offset >= 0 && offset < count, "only what was written is read")
+    return base.load(fromByteOffset: offset, as: UInt8.self)
+  }
+
   @inline(__always)
   func patch(uint16 value: UInt16, at offset: Int) {
     precondition(offset >= 0 && offset &+ 2 <= count, "patches stay inside the reply")

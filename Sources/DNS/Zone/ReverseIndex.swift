@@ -10,9 +10,10 @@ struct ReverseEntry: TrieEntry {
   /// The group that holds the target's name; the zone keeps it alive.
   var group: UInt
   var prefixAt: UInt32
-  var prefixLength: UInt16
-  var keyLength: UInt16
-  /// 0 for a cluster IP, 1 for an endpoint: a cluster IP hides endpoints at the same address.
+  /// Names have 255 octets at most.
+  var prefixLength: UInt8
+  var keyLength: UInt8
+  /// 0 for a cluster IP, 1 for an endpoint, 2 and 3 for those of the cluster set: the lower hides the others at the same address.
   var rank: UInt8
 
   static func isBefore(_ a: Self, _ b: Self) -> Bool {

@@ -23,7 +23,7 @@ extension Zone {
     -> Outcome
   {
     guard let index = authority(packet, head) else { return .elsewhere }
-    if !isReady {
+    if !authorities[index].isReady {
       reply.flags |= ResponseCode.serverFailure.rawValue
       reply.extendedError = .notReady
       return .answered
@@ -48,20 +48,10 @@ extension Zone {
       write(answer, &reply, rotation)
       if answer.type == .cname, head.type != .cname {
         reply.flags |= Header.authoritative
-        return follow(answer, head.type, head.questionEnd, &reply)
+        return follow(head.type, head.questionEnd, rotation, &reply)
       }
     case .pod(let address):
-      switch (address, head.type) {
-      case (.v4(let four), .a):
-        writeHead(.a, 4, settings.ttl, &reply)
-        reply.uint32(four.bits)
-      case (.v6(let six), .aaaa):
-        writeHead(.aaaa, 16, settings.ttl, &reply)
-        for shift in [96, 64, 32, 0] as [UInt128] {
-          reply.uint32(UInt32(truncatingIfNeeded: six.bits >> shift))
-        }
-      default: writeDenial(head, index, &reply)
-      }
+      if !writePod(address, head.type, &reply) { writeDenial(head, index, &reply) }
     case .reverse(let entries):
       guard head.type == .ptr else {
         writeDenial(head, index, &reply)
@@ -76,7 +66,7 @@ extension Zone {
   /// Copies a pre-encoded answer. Without room, additional records go first and silently (RFC 2181 section 9); then
   /// whole addresses are left out and the client is told to come back over TCP.
   @inline(__always)
-  private func write(_ answer: GroupView.Answer, _ reply: inout Reply, _ rotation: UInt32) {
+  func write(_ answer: GroupView.Answer, _ reply: inout Reply, _ rotation: UInt32) {
     var records = answer.records
     if answer.answerBytes > reply.room {
       reply.flags |= Header.truncated
@@ -99,12 +89,15 @@ extension Zone {
     }
   }
 
-  /// NODATA and NXDOMAIN carry the zone's SOA, so that clients know how long to remember (RFC 2308 section 3).
+  /// NODATA and NXDOMAIN carry the zone's SOA, so that clients know how long to remember (RFC 2308 section 3). `nameAt` is
+  /// where the name that `head` was read from stands in the reply.
   @inline(__always)
-  private func writeDenial(_ head: borrowing QueryHead, _ index: Int, _ reply: inout Reply) {
+  func writeDenial(
+    _ head: borrowing QueryHead, _ index: Int, _ reply: inout Reply, nameAt: Int = Header.byteCount
+  ) {
     let authority = authorities[index]
     guard reply.room >= 2 &+ authority.soaLength else { return }
-    let zoneAt = Header.byteCount &+ head.suffixStart(head.labelCount &- authority.labels)
+    let zoneAt = nameAt &+ head.suffixStart(head.labelCount &- authority.labels)
     let pointer = 0xc000 | UInt16(truncatingIfNeeded: zoneAt)
     reply.uint16(pointer)
     let start = reply.count
@@ -127,6 +120,22 @@ extension Zone {
     reply.answers &+= 1
   }
 
+  /// The address that a pod's name spells; false when another type is asked.
+  func writePod(_ address: IPAddress, _ type: RecordType, _ reply: inout Reply) -> Bool {
+    switch (address, type) {
+    case (.v4(let four), .a):
+      writeHead(.a, 4, settings.ttl, &reply)
+      reply.uint32(four.bits)
+    case (.v6(let six), .aaaa):
+      writeHead(.aaaa, 16, settings.ttl, &reply)
+      for shift in [96, 64, 32, 0] as [UInt128] {
+        reply.uint32(UInt32(truncatingIfNeeded: six.bits >> shift))
+      }
+    default: return false
+    }
+    return true
+  }
+
   private func writeHead(_ type: RecordType, _ length: Int, _ ttl: UInt32, _ reply: inout Reply) {
     reply.uint16(0xc00c)
     reply.uint16(type.rawValue)
@@ -136,7 +145,7 @@ extension Zone {
     reply.answers &+= 1
   }
 
-  private func writePointers(_ entries: Slice<UnsafeBufferPointer<ReverseEntry>>, _ reply: inout Reply) {
+  func writePointers(_ entries: Slice<UnsafeBufferPointer<ReverseEntry>>, _ reply: inout Reply) {
     for entry in entries {
       let length = Int(entry.prefixLength) + Int(entry.keyLength)
       guard reply.room >= 12 + length, let base = UnsafeRawPointer(bitPattern: entry.group) else {
@@ -147,46 +156,5 @@ extension Zone {
       reply.append(base + Int(entry.prefixAt), Int(entry.prefixLength))
       reply.append(GroupView(base: base).key, Int(entry.keyLength))
     }
-  }
-
-  /// Follows an alias inside the zone. ExternalName Services are rare: this path may allocate.
-  private func follow(_ first: GroupView.Answer, _ type: RecordType, _ questionEnd: Int, _ reply: inout Reply)
-    -> Outcome
-  {
-    guard type != .any else { return .answered }
-    var targetAt = questionEnd + 12
-    var seen: Set<DomainName> = []
-    for _ in 0..<Self.aliasesMax {
-      guard reply.flags & Header.truncated == 0, targetAt < reply.count else { return .answered }
-      let target = DomainName(
-        uncheckedWire: Array(
-          UnsafeRawBufferPointer(start: reply.base + targetAt, count: reply.count - targetAt)))
-      guard seen.insert(target).inserted else { return .answered }
-      let question = Message(query: target, type, id: 0).encoded
-      var head = QueryHead()
-      let isRead = question.withUnsafeBytes { head.read($0.bytes) } == .query
-      guard isRead, let index = question.withUnsafeBytes({ authority($0.bytes, head) }) else {
-        return .alias(at: targetAt, count: target.wire.count)
-      }
-      switch question.withUnsafeBytes({ find($0.bytes, head, authority: index) }) {
-      case .node(let group, let node):
-        // Records of other types than addresses are encoded for their own name alone: the client asks for that next.
-        guard let answer = group.answer(node, type), type == .a || type == .aaaa || answer.type == .cname
-        else { return .answered }
-        let at = reply.count
-        write(answer, &reply, 0)
-        guard reply.flags & Header.truncated == 0 else { return .answered }
-        // Owners point to the question; here they must point to the alias's target.
-        let pointer = 0xc000 | UInt16(truncatingIfNeeded: targetAt)
-        for record in 0..<answer.records {
-          reply.patch(uint16: pointer, at: at + record * max(answer.unit, 1))
-        }
-        if answer.type != .cname { return .answered }
-        targetAt = at + 12
-      case .elsewhere: return .alias(at: targetAt, count: target.wire.count)
-      default: return .answered
-      }
-    }
-    return .answered
   }
 }

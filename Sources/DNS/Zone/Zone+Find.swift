@@ -57,7 +57,7 @@ extension Zone {
       if let node = group.find(packet, at: Header.byteCount, count: keyStart, hash: prefix) {
         return .node(group, node)
       }
-      if let found = findSpelledOtherwise(packet, head, group, prefixLabels: keyLabel) { return found }
+      if let found = findSpelledOtherwise(packet, head, group, prefixLabels: keyLabel, index) { return found }
     } else if below == 3, index == 0, settings.pods != .disabled, let pod = findPod(packet, head) {
       return .pod(pod)
     }
@@ -67,7 +67,8 @@ extension Zone {
   /// Names CoreDNS knows besides those that are stored: ports without underscores, and zones nobody is in. Few ask for them,
   /// so this may allocate.
   private func findSpelledOtherwise(
-    _ packet: RawSpan, _ head: borrowing QueryHead, _ group: GroupView, prefixLabels: Int
+    _ packet: RawSpan, _ head: borrowing QueryHead, _ group: GroupView, prefixLabels: Int,
+    _ authority: Int
   ) -> Found? {
     func label(_ index: Int) -> [UInt8] {
       let at = Header.byteCount + Int(head.labels[index])
@@ -86,7 +87,7 @@ extension Zone {
       let node = prefix.withUnsafeBytes { group.find($0.bytes, at: 0, count: $0.count, hash: hash) }
       return node.map { .respelled(group, $0) }
     }
-    if prefixLabels == 3, settings.isZonal, label(2).elementsEqual("_zone".utf8) {
+    if prefixLabels == 3, settings.isZonal, authority == 0, label(2).elementsEqual("_zone".utf8) {
       let none = [UInt8]()
       guard let service = none.withUnsafeBytes({ group.find($0.bytes, at: 0, count: 0, hash: 0) }) else {
         return nil

@@ -24,6 +24,8 @@ public final class Zone: @unchecked Sendable {
     /// Type to rdata of its SOA with three pointers to the zone still to be set.
     var soa: UnsafeRawPointer
     var soaLength: Int
+    /// False until what the zone is made of has been read.
+    var isReady: Bool
   }
 
   let seed: UInt64
@@ -41,7 +43,8 @@ public final class Zone: @unchecked Sendable {
   /// Costs the same however many names there are: the tries are shared with the zone before.
   init(
     settings: ZoneSettings, serial: UInt32, seed: UInt64, names: NameIndex, reverse4: ReverseIndex,
-    reverse6: ReverseIndex, verifiedPods: Trie<PodEntry>, isReady: Bool, journal: [ZoneChange] = []
+    reverse6: ReverseIndex, verifiedPods: Trie<PodEntry>, isReady: Bool, areImportsRead: Bool = false,
+    journal: [ZoneChange] = []
   ) {
     self.journal = journal
     self.settings = settings
@@ -54,7 +57,8 @@ public final class Zone: @unchecked Sendable {
     self.verifiedPods = verifiedPods
     self.isReady = isReady
     let external = settings.external?.zones ?? []
-    let names = [settings.zone] + external + settings.reverseZones
+    let sets = settings.multiclusterZones.count
+    let names = [settings.zone] + settings.multiclusterZones + external + settings.reverseZones
     let soa = Self.soaTemplate(settings, serial)
     texts = .allocate(byteCount: names.reduce(soa.count) { $0 + $1.wire.count + 8 }, alignment: 8)
     authorities = .allocate(capacity: names.count)
@@ -63,17 +67,19 @@ public final class Zone: @unchecked Sendable {
     for (index, name) in names.enumerated() {
       UnsafeMutableRawBufferPointer(rebasing: texts[at...]).copyBytes(from: name.wire)
       let labels = name.labels
+      let isExternal = index > sets && index <= sets + external.count
       let reverse: IPFamily? =
-        index <= external.count
+        index <= sets + external.count
         ? nil : labels.dropLast().last.map { $0.elementsEqual("ip6".utf8) } == true ? .v6 : .v4
       authorities.initializeElement(
         at: index,
         to: Authority(
           wire: UnsafeRawPointer(texts.baseAddress!) + at, length: name.wire.count, labels: labels.count,
-          reverse: reverse, keyLabels: index == 0 || index > external.count ? 3 : 2,
+          reverse: reverse, keyLabels: isExternal ? 2 : 3,
           fallsThrough: settings.fallthroughZones.contains { name.isWithin($0) }
-            || index > 0 && index <= external.count && settings.external?.fallsThrough == true,
-          soa: UnsafeRawPointer(texts.baseAddress!), soaLength: soa.count))
+            || isExternal && settings.external?.fallsThrough == true,
+          soa: UnsafeRawPointer(texts.baseAddress!), soaLength: soa.count,
+          isReady: isReady && (index == 0 || index > sets || areImportsRead)))
       at += name.wire.count
     }
   }

@@ -68,6 +68,9 @@ public struct ZoneSettings: Sendable, Hashable {
   public var ignoresEmptyServices = false
   /// `<zone>.pin._zone.<service>` and `<zone>.prefer._zone.<service>` for headless Services.
   public var isZonal = false
+  /// Zones of the cluster set, such as `clusterset.local`: ServiceImports are there as Services are in the cluster's own zone
+  /// (KEP-1645). Each is among the zones of the `kubernetes` line.
+  public var multiclusterZones: [DomainName] = []
   /// Zones in which Services have their external addresses, as `<service>.<namespace>.<zone>` (`k8s_external`).
   public var external: ExternalZones?
   /// Headless records are left out.

@@ -13,6 +13,7 @@ import Diagnostics
 actor ZoneKeeper {
   private var dns: DNSServer
   private let follower: ViewFollower
+  private let informers: SharedInformers
   private let subscription: ViewFollower.Subscription
   /// For a server of `weft dns`, which hears of pods from the API alone.
   private let namespaces: PodNamespaces?
@@ -33,10 +34,12 @@ actor ZoneKeeper {
     self.dns = dns
     self.namespaces = namespaces
     self.follower = follower
+    self.informers = informers
     // With pods whatever the settings: a reloaded configuration may ask for them.
     subscription = follower.subscribe(withPods: true)
     planner = ZonePlanner(
       settings: settings, firstSerial: UInt32(truncatingIfNeeded: Timestamp.now().seconds))
+    if !settings.multiclusterZones.isEmpty { follower.followImports(informers) }
     let followed = [GroupVersionResource.services, .endpointSlices, .namespaces].map {
       informers.informer($0)
     }
@@ -68,6 +71,7 @@ actor ZoneKeeper {
   /// Serves by another configuration: the new server listens beside the old one before the old one ends.
   func replace(_ plan: DNSPlan) throws(WeftError) {
     var next = planner
+    if !plan.zone.multiclusterZones.isEmpty { follower.followImports(informers) }
     if plan.zone != planner.settings {
       next = ZonePlanner(settings: plan.zone, firstSerial: planner.serial &+ 1)
       _ = next.plan(follower.view)

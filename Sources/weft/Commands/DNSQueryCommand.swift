@@ -2,6 +2,7 @@
 
 import Addresses
 import ArgumentParser
+import ClusterClient
 import ClusterObjects
 import ClusterView
 import DNS
@@ -29,9 +30,15 @@ struct DNSQueryCommand: AsyncParsableCommand {
         "CLI0004", object: "\(name) \(type)", cause: "is no name and type of record",
         next: "write it as web.demo A")
     }
-    let view = try await cluster.view()
     let settings =
       try corefile.map { path throws(WeftError) in try CorefilePlan.read(path).zone } ?? ZoneSettings()
+    let api = try await cluster.api()
+    var view = try await ClusterOptions.view(of: api)
+    if !settings.multiclusterZones.isEmpty {
+      let list = try await api.list(.serviceImports, namespace: "", options: ListOptions())
+      for item in list.items { view.apply(ClusterOptions.named(item, .serviceImports)) }
+      view.markImportsRead()
+    }
     let zone = planZone(view: view, settings: settings)
     var rows: [[String]] = []
     var last: LookupResult?

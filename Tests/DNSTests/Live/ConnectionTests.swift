@@ -5,6 +5,7 @@ import CLinux
 import Diagnostics
 import Glibc
 import Reactor
+import SoakLab
 import Testing
 
 @testable import DNS
@@ -64,6 +65,16 @@ private final class RawClient {
   }
 }
 
+/// What this process holds in memory.
+private func residentBytes() -> Int {
+  guard let file = fopen("/proc/self/statm", "r") else { return 0 }
+  defer { fclose(file) }
+  var line = [CChar](repeating: 0, count: 200)
+  guard fgets(&line, 200, file) != nil else { return 0 }
+  let words = String(decoding: line.map { UInt8(bitPattern: $0) }, as: UTF8.self).split(separator: " ")
+  return words.count > 1 ? (Int(words[1]) ?? 0) * 4096 : 0
+}
+
 private func framed(_ name: String, _ id: UInt16) -> [UInt8] {
   let message = Message(query: DomainName(name) ?? .root, .a, id: id).encoded
   return [UInt8(message.count >> 8), UInt8(message.count & 255)] + message
@@ -114,6 +125,43 @@ private func framed(_ name: String, _ id: UInt16) -> [UInt8] {
       late.send(framed("web.demo.svc.cluster.local", 1))
       let reply = try late.reply()
       #expect(reply?.answer.count == 1)
+    }
+  }
+
+  /// T-D12: 4 KiB for each of ten thousand. They have asked once, so that their buffers exist.
+  @Test func `an idle connection costs four kilobytes at most`() throws {
+    let count = Soak.rounds(2000, long: 9000)
+    var limit = rlimit()
+    try #require(getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0)
+    let before = limit
+    limit.rlim_cur = limit.rlim_max
+    _ = setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+    defer {
+      var old = before
+      _ = setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &old)
+    }
+    try #require(limit.rlim_cur > UInt(2 * count + 200))
+    var settings = DNSServerSettings()
+    settings.connectionsMax = count
+    settings.idleSeconds = 120
+    try withServer(settings) { _, port in
+      func ask(_ id: Int) throws -> RawClient {
+        let client = try RawClient(port)
+        client.send(framed("big.demo.svc.cluster.local", UInt16(truncatingIfNeeded: id)))
+        let reply = try client.reply()
+        #expect(reply?.answer.count == 100)
+        return client
+      }
+      // What is made once is not a connection's.
+      var clients = try (0..<50).map(ask)
+      let start = residentBytes()
+      clients += try (50..<count).map(ask)
+      let each = (residentBytes() - start) / (count - 50)
+      #expect(each <= 4096, "\(each)")
+      let last = clients[clients.count - 1]
+      last.send(framed("web.demo.svc.cluster.local", 9))
+      #expect(try last.reply()?.answer.count == 1)
+      Soak.report("TCP: \(count) idle connections, \(each) octets each")
     }
   }
 

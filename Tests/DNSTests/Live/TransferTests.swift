@@ -92,6 +92,64 @@ private func records(_ text: String) -> Set<String> {
     }
   }
 
+  @Test func `IXFR over UDP is what changed while that fits, else the SOA, and for nobody else`() throws {
+    var view = ClusterView(objects: Fixture.objects)
+    var planner = ZonePlanner(settings: Fixture.settings, firstSerial: 10)
+    try withServer(settings(), zone: planner.plan(view)) { server, port in
+      let first = server.zone.serial
+      view.apply(Fixture.service("web", ["clusterIP": "10.43.1.1", "ports": Fixture.http]))
+      server.swapZone(planner.plan(view))
+      func ixfr(_ serial: UInt32) -> [String] {
+        dig(port, "+notcp +ignore cluster.local IXFR=\(serial) +noall +answer").split(separator: "\n")
+          .filter { !$0.hasPrefix(";") }.map {
+            $0.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+          }
+      }
+      let small = ixfr(first)
+      #expect(small.filter { $0.contains(" SOA ") }.count == 4, "\(small)")
+      #expect(small.contains("web.demo.svc.cluster.local. 30 IN A 10.43.0.20"))
+      #expect(small.contains("web.demo.svc.cluster.local. 30 IN A 10.43.1.1"))
+      #expect(ixfr(server.zone.serial).count == 1)
+      // Longer ago than is kept.
+      #expect(ixfr(1).count == 1)
+      view.apply(Fixture.slice("big", "IPv4", (1...100).map { Fixture.endpoint("10.42.8.\($0)") }))
+      server.swapZone(planner.plan(view))
+      let large = ixfr(first)
+      #expect(large.count == 1 && large[0].contains(" SOA ") && large[0].contains(" \(server.zone.serial) "))
+    }
+    try withServer(settings([try #require(IPPrefix("192.0.2.0/24"))])) { _, port in
+      let query = Message(query: DomainName("cluster.local") ?? .root, .ixfr, id: 1)
+      let reply = try QueryClient(port).ask(query)
+      #expect(reply?.code == .refused)
+    }
+  }
+
+  @Test func `the cluster set's zone is handed over as the cluster's is`() throws {
+    var zone = Fixture.settings
+    let set = try #require(DomainName("clusterset.local"))
+    zone.multiclusterZones = [set]
+    var view = ClusterView(objects: Fixture.objects)
+    view.apply([
+      "kind": "ServiceImport", "metadata": ["name": "far", "namespace": "demo"],
+      "spec": ["type": "ClusterSetIP", "ips": ["10.44.0.20"], "ports": Fixture.http],
+    ])
+    view.markImportsRead()
+    var settings = settings()
+    settings.blocks[0].transfers[0].zones.append(set)
+    try withServer(settings, zone: planZone(view: view, settings: zone)) { _, port in
+      let all = records(dig(port, "clusterset.local AXFR +noall +answer"))
+      #expect(
+        all == [
+          "clusterset.local. 30 IN NS ns.dns.clusterset.local.",
+          "ns.dns.clusterset.local. 30 IN A 10.43.0.10",
+          "dns-version.clusterset.local. 28800 IN TXT \"1.0.0\"",
+          "far.demo.svc.clusterset.local. 30 IN A 10.44.0.20",
+          "_http._tcp.far.demo.svc.clusterset.local. 30 IN SRV 0 100 80 far.demo.svc.clusterset.local.",
+        ])
+      #expect(!records(dig(port, "cluster.local AXFR +noall +answer")).contains { $0.contains("clusterset") })
+    }
+  }
+
   @Test func `a transfer of many names comes whole, and others are answered meanwhile`() throws {
     var objects = Fixture.objects
     for number in 0..<1000 {

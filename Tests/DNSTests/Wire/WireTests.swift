@@ -1,6 +1,7 @@
 // RFC 1035 section 4.1 and RFC 6891: messages read back as written, hostile ones refused, random ones survived.
 
 import Addresses
+import SoakLab
 import Testing
 
 @testable import DNS
@@ -53,32 +54,66 @@ private var sample: Message {
   #expect(name("A.b") == name("a.B"))
 }
 
-@Test func `damaged messages never trap, seeds 1 to 20`() {
-  for seed in 1...20 {
-    var random = SeededRandom(state: UInt64(seed))
-    let zone = Fixture.zone
-    let space = UnsafeMutableRawBufferPointer.allocate(byteCount: 65535, alignment: 8)
-    defer { space.deallocate() }
-    for _ in 0..<300 {
-      var bytes =
-        Bool.random(using: &random)
-        ? sample.encoded : Message(query: name("_http._tcp.db.demo.svc.cluster.local"), .srv, id: 1).encoded
-      for _ in 0..<Int.random(in: 0..<8, using: &random) {
-        bytes[Int.random(in: 0..<bytes.count, using: &random)] = UInt8.random(in: 0...255, using: &random)
-      }
-      bytes.removeLast(Int.random(in: 0..<min(20, bytes.count), using: &random))
-      _ = try? read(bytes)
-      _ = try? UpstreamAnswer.read(bytes, ForwardCacheSettings())
-      bytes.withUnsafeBytes { packet in
-        var head = QueryHead()
-        guard head.read(packet.bytes) == .query else { return }
-        var reply = Reply(space)
-        reply.begin(packet.bytes, head, bytesMax: Int.random(in: 512...4096, using: &random))
-        _ = zone.answer(packet.bytes, head, &reply, rotation: random.next() > 1 << 63 ? 1 : 0)
-        #expect(reply.finish(head, udpBytesMax: 1232) <= 4096, "seed \(seed)")
-      }
+/// 6,000 messages in each run, and in `make soak` two million, ten kinds of damage and every length among them (T-D3).
+@Test(.timeLimit(.minutes(20))) func `damaged messages never trap, cut at each octet and changed at random`()
+{
+  let zone = Fixture.zone
+  let space = UnsafeMutableRawBufferPointer.allocate(byteCount: 65535, alignment: 8)
+  defer { space.deallocate() }
+  var random = SeededRandom(state: Soak.seed)
+  func take(_ bytes: [UInt8]) {
+    _ = try? read(bytes)
+    _ = try? UpstreamAnswer.read(bytes, ForwardCacheSettings())
+    _ = AddressFilter.filtered(bytes, AddressFilter.privateAddresses)
+    bytes.withUnsafeBytes { packet in
+      var head = QueryHead()
+      guard head.read(packet.bytes) == .query else { return }
+      var reply = Reply(space)
+      reply.begin(packet.bytes, head, bytesMax: Int.random(in: 512...4096, using: &random))
+      _ = zone.answer(packet.bytes, head, &reply, rotation: random.next() > 1 << 63 ? 1 : 0)
+      #expect(reply.finish(head, udpBytesMax: 1232) <= 4096)
     }
   }
+  let name63 = String(repeating: "x", count: 63)
+  let corpus: [[UInt8]] = [
+    sample.encoded, Message(query: name("_http._tcp.db.demo.svc.cluster.local"), .srv, id: 1).encoded,
+    Message(query: name("inside.demo.svc.cluster.local"), .a, id: 1).encoded,
+    Message(query: name("10-42-0-7.demo.pod.cluster.local"), .a, id: 1).encoded,
+    Message(query: name("9.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.2.4.0.0.0.0.d.f.ip6.arpa"), .ptr, id: 1)
+      .encoded,
+    Message(query: name("\(name63).\(name63).demo.svc.cluster.local"), .a, id: 1).encoded,
+    Message(query: name("a." + String(repeating: "b.", count: 110) + "cluster.local"), .a, id: 1).encoded,
+  ]
+  for message in corpus { for count in 0...message.count { take(Array(message[..<count])) } }
+  // Labels that are too long, of kinds that do not exist, and pointers ahead, to themselves and to each other.
+  for first in [0x40, 0x80, 0xc0, 64, 63, 255] as [UInt8] {
+    for second in [0, 12, 13, 14, 255] as [UInt8] {
+      take([0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, first, second, 0xc0, 12, 0, 1, 0, 1])
+      take([
+        0, 1, 1, 0, 0, 1, 0, 1, 0, 0, 0, 0, 1, 97, 0, 0, 1, 0, 1, first, second, 0, 1, 0, 1, 0, 0, 0, 1, 255,
+        255,
+      ])
+    }
+  }
+  for count in [0, 2, 65535] as [UInt16] {
+    for at in [4, 6, 8, 10] {
+      var message = corpus[1]
+      message[at] = UInt8(count >> 8)
+      message[at + 1] = UInt8(count & 255)
+      take(message)
+    }
+  }
+  let rounds = Soak.rounds(6000, long: 2_000_000)
+  for _ in 0..<rounds {
+    var bytes = corpus[Int.random(in: 0..<corpus.count, using: &random)]
+    for _ in 0..<Int.random(in: 0..<8, using: &random) {
+      bytes[Int.random(in: 0..<bytes.count, using: &random)] = UInt8.random(in: 0...255, using: &random)
+    }
+    bytes.removeLast(Int.random(in: 0..<min(20, bytes.count), using: &random))
+    take(bytes)
+  }
+  Soak.report(
+    "DNS messages: \(rounds) damaged ones, none stops the parser or the answers (seed \(Soak.seed))")
 }
 
 @Test func `folding eight octets at a time lowers capitals alone`() {

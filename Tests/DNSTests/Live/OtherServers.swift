@@ -1,0 +1,201 @@
+// Other people's authoritative servers, Knot and NSD, with zones of the test: what they answer is what plain DNS says.
+
+import Addresses
+import CLinux
+import Glibc
+import Reactor
+import Testing
+
+@testable import DNS
+
+/// A server on a free port of the loopback address, with its files in a folder that goes with it.
+final class OtherServer {
+  enum Kind { case knot, nsd }
+
+  private(set) var port: UInt16 = 0
+  private let folder: String
+  private var process: pid_t = 0
+
+  /// Starts a server of these zones, texts by their names, and waits until it answers for all of them. Another program may take
+  /// the port meanwhile: then it is tried with another. `scripts/setup-tests.sh` installs both.
+  init(_ kind: Kind, _ zones: [(name: DomainName, text: String)]) throws {
+    var template = Array("/tmp/weft-dns-XXXXXX".utf8CString)
+    let made = try #require(mkdtemp(&template))
+    folder = String(cString: made)
+    for (index, zone) in zones.enumerated() { try write("z\(index).zone", zone.text) }
+    var isServing = false
+    for _ in 0..<5 where !isServing {
+      port = try Self.freePort()
+      switch kind {
+      case .knot:
+        try write("knot.conf", knot(zones.map(\.name)))
+        try start(["/usr/sbin/knotd", "-c", "\(folder)/knot.conf"])
+      case .nsd:
+        try write("nsd.conf", nsd(zones.map(\.name)))
+        try start(["/usr/sbin/nsd", "-d", "-c", "\(folder)/nsd.conf"])
+      }
+      isServing = try isServed(zones.map(\.name))
+      if !isServing { end() }
+    }
+    try #require(isServing, "\(run("tail -5 \(folder)/log"))")
+  }
+
+  /// A port that is free for TCP and for UDP.
+  private static func freePort() throws -> UInt16 {
+    for _ in 0..<50 {
+      let listener = try Sockets.listenTCP(
+        SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 0), reusePort: false)
+      let bound = Sockets.localEndpoint(listener)
+      guard let bound else { continue }
+      do throws(SocketError) {
+        _ = try Sockets.bindUDP(bound, reusePort: false)
+        return bound.port
+      } catch {
+        continue
+      }
+    }
+    return 0
+  }
+
+  deinit {
+    end()
+    _ = run("rm -rf \(folder)")
+  }
+
+  private func end() {
+    guard process > 0 else { return }
+    // They hold nothing worth saving, and a signal that asks may be blocked: masks are inherited.
+    kill(-process, SIGKILL)
+    var status: Int32 = 0
+    waitpid(process, &status, 0)
+    process = 0
+  }
+
+  private func knot(_ zones: [DomainName]) -> String {
+    """
+    server:
+        listen: 127.0.0.1@\(port)
+        rundir: \(folder)
+        udp-workers: 1
+        tcp-workers: 1
+        background-workers: 1
+    database:
+        storage: \(folder)
+    template:
+      - id: default
+        storage: \(folder)
+        zonefile-sync: -1
+        journal-content: none
+        semantic-checks: off
+    zone:
+
+    """
+      + zones.enumerated().map { "  - domain: \($0.element)\n    file: z\($0.offset).zone\n" }.joined()
+  }
+
+  private func nsd(_ zones: [DomainName]) -> String {
+    """
+    server:
+        ip-address: 127.0.0.1@\(port)
+        server-count: 1
+        username: ""
+        chroot: ""
+        zonesdir: "\(folder)"
+        database: ""
+        pidfile: "\(folder)/nsd.pid"
+        xfrdfile: "\(folder)/xfrd"
+        zonelistfile: "\(folder)/zonelist"
+    remote-control:
+        control-enable: no
+
+    """
+      + zones.enumerated().map {
+        "zone:\n    name: \"\($0.element)\"\n    zonefile: \"z\($0.offset).zone\"\n"
+      }.joined()
+  }
+
+  private func write(_ name: String, _ text: String) throws {
+    let file = try #require(fopen("\(folder)/\(name)", "w"))
+    defer { fclose(file) }
+    fputs(text, file)
+  }
+
+  /// In a process group of its own, its output in the folder.
+  private func start(_ arguments: [String]) throws {
+    try #require(access(arguments[0], X_OK) == 0, "\(arguments[0]) is missing: run scripts/setup-tests.sh")
+    var actions = posix_spawn_file_actions_t()
+    posix_spawn_file_actions_init(&actions)
+    defer { posix_spawn_file_actions_destroy(&actions) }
+    for descriptor in [1, 2] as [Int32] {
+      posix_spawn_file_actions_addopen(
+        &actions, descriptor, "\(folder)/log", O_WRONLY | O_CREAT | O_APPEND, 0o644)
+    }
+    var attributes = posix_spawnattr_t()
+    posix_spawnattr_init(&attributes)
+    defer { posix_spawnattr_destroy(&attributes) }
+    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETPGROUP))
+    posix_spawnattr_setpgroup(&attributes, 0)
+    let words = arguments.map { strdup($0) } + [nil]
+    defer { for word in words { free(word) } }
+    try #require(posix_spawn(&process, arguments[0], &actions, &attributes, words, environ) == 0)
+  }
+
+  /// Waits until every zone is answered; false when the program has ended or takes too long.
+  private func isServed(_ zones: [DomainName]) throws -> Bool {
+    let client = try QueryClient(port, patience: 500)
+    for zone in zones {
+      var tries = 0
+      while client.ask(Message(query: zone, .soa, id: 1))?.answer.isEmpty != false {
+        tries += 1
+        var status: Int32 = 0
+        if waitpid(process, &status, WNOHANG) != 0 {
+          process = 0
+          return false
+        }
+        guard tries < 150 else { return false }
+        usleep(100_000)
+      }
+    }
+    return true
+  }
+}
+
+/// Asks over UDP and waits for the reply, again when one is lost.
+final class QueryClient {
+  private let descriptor: Int32
+  private let patience: Int32
+  private var space = [UInt8](repeating: 0, count: 65536)
+
+  init(_ port: UInt16, patience: Int32 = 5000) throws {
+    descriptor = try Sockets.connectUDP(SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), port)).release()
+    self.patience = patience
+  }
+
+  deinit { close(descriptor) }
+
+  func ask(_ query: Message) -> Message? {
+    var query = query
+    query.edns = Message.EDNS()
+    let bytes = query.encoded
+    for _ in 0..<3 {
+      guard send(descriptor, bytes, bytes.count, 0) == bytes.count else { return nil }
+      var entry = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+      while poll(&entry, 1, patience) == 1 {
+        let count = recv(descriptor, &space, space.count, 0)
+        guard count > 0 else { return nil }
+        if let reply = try? Message(Array(space[..<count]).span.bytes), reply.id == query.id { return reply }
+      }
+    }
+    return nil
+  }
+}
+
+extension Message {
+  /// What two servers must agree on: code, authority, records without their order, and which denial or referral it is.
+  var essence: String {
+    let answers = answer.map { "\($0)".lowercased() }.sorted()
+    let denial = authority.filter { $0.data.type == .soa || answer.isEmpty && $0.data.type == .ns }
+      .map { "\($0.owner) \($0.ttl) \($0.data.type)".lowercased() }.sorted()
+    return "\(code)\(isAuthoritative ? " aa" : "")\(isTruncated ? " tc" : "") \(answers) \(denial)"
+  }
+}
