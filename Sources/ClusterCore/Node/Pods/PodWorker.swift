@@ -18,6 +18,8 @@ actor PodWorker {
   private var isGone = false
   private var stopping = false
   private(set) var isDone = false
+  /// All containers ended for good, and the status that says so is on its way: `wanted` until it is written.
+  private var hasToldEnd = false
   /// Nothing of the pod runs or will run again: its room is free, though the API may not know yet.
   nonisolated let isReleased = Atomic(false)
 
@@ -120,7 +122,7 @@ actor PodWorker {
   }
 
   /// Nothing runs, and the API knows.
-  var isSettled: Bool { isReleased.load(ordering: .acquiring) && wanted == nil }
+  var isSettled: Bool { isDone || hasToldEnd && wanted == nil }
 
   /// The agent stops; containers stay as they are.
   func abandon() {
@@ -188,10 +190,12 @@ actor PodWorker {
         var plan = PodPlan()
         plan.isFinished = true
         report(spec, try await observe(), plan)
+        hasToldEnd = true
         return
       }
       if spec.isTerminal, observed.running.isEmpty {
         try await settleFinished(observed)
+        hasToldEnd = true
         return
       }
       followProbes(spec, observed)
@@ -201,6 +205,7 @@ actor PodWorker {
       if plan.isFinished {
         try await settleFinished(observed)
         report(spec, try await observe(), plan)
+        hasToldEnd = true
         return
       }
       for (name, reason) in plan.waiting where reason.reason == "CrashLoopBackOff" {
