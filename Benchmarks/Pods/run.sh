@@ -42,6 +42,7 @@ for process in $(pgrep -f -- "--data-dir $work/data|$work/data|/run/weft-$node" 
     */containerd) echo "containerd beside it: $(calculate "$(kilobytes "$process") / 1024") MB" ;;
   esac
 done
+[ "$total" -gt 0 ] || { echo "no process of $BIN was found" >&2; exit 1; }
 inside "$BIN" bench pods --kubeconfig "$KUBECONFIG" --run-dir "/run/weft-$node" --node-name $node \
   --pods "$pods" --burst "$burst" -o json >"$work/figures.json"
 figure() { python3 -c "import json,sys; print(json.load(open('$work/figures.json'))['$1'])"; }

@@ -78,13 +78,16 @@ public final class HollowNodes: Sendable {
         patch: .merge(["spec": ["renewTime": now, "holderIdentity": JSON(name)]]), subresource: nil,
         options: WriteOptions(fieldManager: "weft-node"))
     } catch let error as APIStatusError where error.isNotFound {
-      _ = try await api.create(
-        .leases,
-        [
-          "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-          "metadata": ["name": JSON(name), "namespace": "kube-node-lease"],
-          "spec": ["holderIdentity": JSON(name), "leaseDurationSeconds": 40, "renewTime": now],
-        ], options: WriteOptions(fieldManager: "weft-node"))
+      let lease: JSON = [
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": ["name": JSON(name), "namespace": "kube-node-lease"],
+        "spec": ["holderIdentity": JSON(name), "leaseDurationSeconds": 40, "renewTime": now],
+      ]
+      do {
+        _ = try await api.create(.leases, lease, options: WriteOptions(fieldManager: "weft-node"))
+      } catch let error as APIStatusError where error.isAlreadyExists {
+        // Registering and renewing met.
+      }
     }
   }
 
