@@ -241,8 +241,7 @@ public actor NodeNetwork {
         throw WeftError(
           "NET0023", object: "pod \(pod)", cause: "is not known to this node yet",
           next:
-            "the runtime tries again by itself; if it goes on, see whether this node still hears of changes: an API "
-            + "server on the node itself is to be reached by 127.0.0.1",
+            "the runtime tries again by itself; if it goes on, see by `weft status` whether this node still hears of changes",
           isRetryable: true)
       }
       try await Task.sleep(for: .milliseconds(5))

@@ -58,11 +58,6 @@ struct NodeCommand: AsyncParsableCommand {
     _ = try await api.raw("/readyz")
     try Programs.check()
     let found = try NodeAddress.all(besides: LocalClusterSettings.bridge)
-    if found.contains(where: { config.server.contains("//\($0):") || config.server.contains("//[\($0)]:") }) {
-      Logger(label: "node").warning(
-        "the API server is this machine, by an address that the node's first rules take for a Service's: changes may not arrive",
-        metadata: ["server": "\(config.server)", "next": "write 127.0.0.1 in the kubeconfig"])
-    }
     let signal = Task.detached { await StopSignal.wait() }
     guard let blocks = try await podBlocks(settings, found, api, signal, file) else {
       Terminal.complain("stopping; nothing was changed")
