@@ -108,7 +108,7 @@ struct Load {
     /// From an event to the commit, each time.
     func measure(_ name: String, _ count: Int, _ event: (Int) -> Void) throws {
       var took: [Double] = []
-      var operations = 0
+      var operations: [Double] = []
       var bytes = 0
       for index in 0..<count {
         let start = milliseconds(CLOCK_MONOTONIC)
@@ -120,12 +120,13 @@ struct Load {
         }
         let report = try syncer.sync([], deltas: delta.tables, keeping: Set(owned))
         took.append(milliseconds(CLOCK_MONOTONIC) - start)
-        operations = max(operations, report.operations)
+        operations.append(Double(report.operations))
         bytes = max(bytes, report.netlinkBytes)
       }
       say("\(name)_p50_ms", percentile(took, 0.5))
       say("\(name)_p99_ms", percentile(took, 0.99))
-      say("\(name)_operations", Double(operations))
+      say("\(name)_operations", percentile(operations, 0.5))
+      say("\(name)_operations_most", operations.max() ?? 0)
       say("\(name)_bytes", Double(bytes))
     }
 

@@ -26,5 +26,6 @@ check "a label that moves $((pods / 100)) pods, p99 ms" "$(value "$figures" labe
 check "one policy, event to commit, p99 ms" "$(value "$figures" policy_p99_ms)" 20
 check "one decision of the evaluator, ms" "$(value "$figures" decide_ms)" 5
 check "operations left after all changes" "$(value "$figures" left)" 0
-check "operations of one pod, as among a tenth of the pods" "$(value "$figures" pod_operations)" "$(value "$few" pod_operations)"
+echo "operations of one pod, the most: $(value "$figures" pod_operations_most); the first pod here of a policy brings the policy's sets with it"
+check "operations of one pod, p50, as among a tenth of the pods" "$(value "$figures" pod_operations)" "$(value "$few" pod_operations)"
 exit $((failures > 0))
