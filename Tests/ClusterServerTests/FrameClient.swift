@@ -18,21 +18,37 @@ final class FrameClient: ChannelInboundHandler, Sendable {
     var answered: Set<UInt32> = []
     var ended: Set<UInt32> = []
     var isClosed = false
+    /// Bytes that the server may still send: on the connection, and on streams that were opened.
+    var allowed = 65_535
+    var streams: [UInt32: Int] = [:]
+    /// Bytes that came and were not given back, by stream; of the connection (0).
+    var taken: [UInt32: Int] = [:]
+    var hasOverrun = false
   }
   private let state = Mutex(State())
   private let channel = Mutex<(any Channel)?>(nil)
   private let authority: String
 
   private let window: UInt32
+  /// Of the connection.
+  private let widening: UInt32
+  private let givesBack: Bool
 
-  private init(authority: String, window: UInt32) {
+  private init(authority: String, window: UInt32, widening: UInt32, givesBack: Bool) {
     self.authority = authority
     self.window = window
+    self.widening = widening
+    self.givesBack = givesBack
   }
 
-  /// Connects as the cluster's administrator; `window` is what each stream may be sent at first.
-  static func connect(_ server: ClusterServer, _ folder: String, window: UInt32) async throws -> FrameClient {
-    let client = FrameClient(authority: "127.0.0.1:\(server.port)", window: window)
+  /// Connects as the cluster's administrator; `window` is what each stream may be sent at first, `widening` what the connection
+  /// may be sent beyond 65,535 bytes. With `givesBack`, what came is allowed again once it is half of either.
+  static func connect(
+    _ server: ClusterServer, _ folder: String, window: UInt32, widening: UInt32 = 1 << 30,
+    givesBack: Bool = false
+  ) async throws -> FrameClient {
+    let client = FrameClient(
+      authority: "127.0.0.1:\(server.port)", window: window, widening: widening, givesBack: givesBack)
     var settings = TLSConfiguration.makeClientConfiguration()
     settings.certificateVerification = .none
     settings.applicationProtocols = ["h2"]
@@ -60,7 +76,7 @@ final class FrameClient: ChannelInboundHandler, Sendable {
   func channelActive(context: ChannelHandlerContext) {
     send(Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8))
     frame(4, stream: 0, [0, 4] + Self.big(window))
-    open(0, by: 1 << 30)
+    if widening > 0 { open(0, by: widening) }
   }
 
   func close() async throws {
@@ -81,7 +97,16 @@ final class FrameClient: ChannelInboundHandler, Sendable {
   }
 
   /// WINDOW_UPDATE of a stream, or of the connection (0).
-  func open(_ stream: UInt32, by increment: UInt32) { frame(8, stream: stream, Self.big(increment)) }
+  func open(_ stream: UInt32, by increment: UInt32) {
+    state.withLock { state in
+      if stream == 0 {
+        state.allowed += Int(increment)
+      } else {
+        state.streams[stream, default: Int(window)] += Int(increment)
+      }
+    }
+    frame(8, stream: stream, Self.big(increment))
+  }
 
   func get(_ path: String, stream: UInt32) {
     var block: [UInt8] = []
@@ -99,13 +124,16 @@ final class FrameClient: ChannelInboundHandler, Sendable {
   func body(_ stream: UInt32) -> String {
     state.withLock { String(decoding: $0.bodies[stream] ?? [], as: UTF8.self) }
   }
+  /// The server sent more than it was allowed.
+  var hasOverrun: Bool { state.withLock { $0.hasOverrun } }
   var isClosed: Bool { state.withLock { $0.isClosed } }
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
     var part = unwrapInboundIn(data)
-    let answers = state.withLock { state in
+    let (answers, returns) = state.withLock { state in
       state.unparsed.writeBuffer(&part)
       var answers: [(type: UInt8, payload: [UInt8])] = []
+      var returns: [(stream: UInt32, count: Int)] = []
       while let head = state.unparsed.getBytes(at: state.unparsed.readerIndex, length: 9) {
         let length = Int(head[0]) << 16 | Int(head[1]) << 8 | Int(head[2])
         guard state.unparsed.readableBytes >= 9 + length else { break }
@@ -115,6 +143,17 @@ final class FrameClient: ChannelInboundHandler, Sendable {
         switch head[3] {
         case 0:
           state.bodies[stream, default: []] += payload
+          state.allowed -= length
+          state.streams[stream, default: Int(window)] -= length
+          if state.allowed < 0 || (state.streams[stream] ?? 0) < 0 { state.hasOverrun = true }
+          if givesBack {
+            for (id, whole) in [(0, Int(widening) + 65_535), (stream, Int(window))] {
+              state.taken[id, default: 0] += length
+              guard let taken = state.taken[id], taken >= whole / 2, taken > 0 else { continue }
+              state.taken[id] = 0
+              returns.append((id, taken))
+            }
+          }
           if head[4] & 1 != 0 { state.ended.insert(stream) }
         case 1:
           state.answered.insert(stream)
@@ -125,8 +164,9 @@ final class FrameClient: ChannelInboundHandler, Sendable {
         default: break
         }
       }
-      return answers
+      return (answers, returns)
     }
+    for (stream, count) in returns { open(stream, by: UInt32(count)) }
     for (type, payload) in answers { frame(type, flags: 1, stream: 0, payload) }
   }
 

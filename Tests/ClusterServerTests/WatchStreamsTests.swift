@@ -11,10 +11,12 @@ import Testing
   private static let watch = path + "?watch=1&resourceVersion="
 
   private func withClient(
-    window: UInt32 = 1 << 20, _ body: (FrameClient, ClusterServer, InProcessClient) async throws -> Void
+    window: UInt32 = 1 << 20, widening: UInt32 = 1 << 30, givesBack: Bool = false,
+    _ body: (FrameClient, ClusterServer, InProcessClient) async throws -> Void
   ) async throws {
     try await withServer { server, folder in
-      let client = try await FrameClient.connect(server, folder, window: window)
+      let client = try await FrameClient.connect(
+        server, folder, window: window, widening: widening, givesBack: givesBack)
       do {
         try await body(client, server, server.client(user: "admin"))
         try await client.close()
@@ -133,6 +135,60 @@ import Testing
       try await client.close()
       try await write(api, ["three"])
       try await eventually { cache.watchCount == before }
+    }
+  }
+
+  // Of a connection that was never widened, of one that is just wide enough to be divided, and of a wide one.
+  @Test(arguments: [0, 200_000, 4 << 20] as [UInt32])
+  func `a client that gives back when half is used gets everything, and never more than it allowed`(
+    widening: UInt32
+  ) async throws {
+    try await withClient(window: 6_000, widening: widening, givesBack: true) { client, _, api in
+      let start = try await now(api)
+      let streams = (0..<30).map { UInt32(2 * $0 + 1) }
+      for stream in streams { client.get(Self.watch + start, stream: stream) }
+      try await eventually { streams.allSatisfy { client.isAnswered($0) } }
+      let expected = (0..<120).map { "n\($0)" }
+      for (index, name) in expected.enumerated() {
+        try await write(api, [name])
+        // Answers that the library writes take from the same window.
+        if index % 10 == 0 { client.get(Self.path, stream: UInt32(1001 + index)) }
+      }
+      try await eventually { streams.allSatisfy { names(client.body($0)).count == expected.count } }
+      for stream in streams { #expect(names(client.body(stream)) == expected) }
+      try await eventually {
+        stride(from: 0, to: expected.count, by: 10).allSatisfy { client.hasEnded(UInt32(1001 + $0)) }
+      }
+      #expect(!client.hasOverrun)
+      #expect(!client.isClosed)
+    }
+  }
+
+  @Test func `a window that the client takes back is not written past`() async throws {
+    try await withClient(window: 3_000) { client, _, api in
+      let start = try await now(api)
+      for stream: UInt32 in [1, 3] { client.get(Self.watch + start, stream: stream) }
+      try await eventually { [1, 3].allSatisfy { client.isAnswered($0) } }
+      // SETTINGS: streams may be sent 1,000 bytes at first, those that are open too (RFC 9113, 6.9.2).
+      client.frame(4, stream: 0, [0, 4] + FrameClient.big(1_000))
+      client.open(1, by: 1 << 20)
+      let expected = (0..<40).map { "n\($0)" }
+      try await write(api, expected)
+      try await eventually { names(client.body(1)).count == expected.count }
+      try await eventually { client.body(3).utf8.count == 1_000 }
+      client.frame(4, stream: 0, [0, 4] + FrameClient.big(1 << 20))
+      try await eventually { names(client.body(3)).count == expected.count }
+      #expect(names(client.body(3)) == expected)
+    }
+  }
+
+  @Test func `a window past what is allowed ends the connection`() async throws {
+    try await withClient { client, _, api in
+      let start = try await now(api)
+      client.get(Self.watch + start, stream: 1)
+      try await eventually { client.isAnswered(1) }
+      client.open(1, by: 0x7fff_ffff)
+      try await eventually { client.isClosed }
     }
   }
 }

@@ -43,3 +43,13 @@ final class ConnectionLoad: @unchecked Sendable {
     waiting.append(writer)
   }
 }
+
+/// What the streams of one HTTP/2 connection share. Used on its event loop, apart from being handed to them.
+final class HTTP2Connection: @unchecked Sendable {
+  let load: ConnectionLoad
+  let splice: FrameSplice
+  init(load: ConnectionLoad, splice: FrameSplice) {
+    self.load = load
+    self.splice = splice
+  }
+}

@@ -6,6 +6,7 @@
 import ClusterStreams
 import NIOCore
 import NIOHTTP1
+import NIOHTTP2
 import NIOSSL
 
 typealias Responder = @Sendable (HTTPRequest) async -> HTTPResponse
@@ -43,18 +44,21 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler, @uncheck
   private let isPassedOn: @Sendable ([String]) -> Bool
   /// Of this connection's event loop.
   private let drain: StreamDrain
-  /// Of this HTTP/2 connection; nil over HTTP/1.1.
-  private let load: ConnectionLoad?
+  /// This HTTP/2 connection; nil over HTTP/1.1.
+  private let connection: HTTP2Connection?
+  /// A watch over HTTP/2.
+  private var spliced: SplicedStream?
+  private var endsOnceDrained = false
   private let executor: LoopExecutor
 
   init(
     respond: @escaping Responder, peer: Peer, timer: HeadTimer, bodyLimit: TimeAmount, drain: StreamDrain,
-    executor: LoopExecutor, load: ConnectionLoad? = nil,
+    executor: LoopExecutor, connection: HTTP2Connection? = nil,
     isPassedOn: @escaping @Sendable ([String]) -> Bool = { _ in false }
   ) {
     self.respond = respond
     self.drain = drain
-    self.load = load
+    self.connection = connection
     self.executor = executor
     self.isPassedOn = isPassedOn
     self.peer = peer
@@ -66,8 +70,7 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler, @uncheck
 
   func handlerRemoved(context: ChannelHandlerContext) {
     self.context = nil
-    writer?.closed()
-    writer = nil
+    leaveWriter()
   }
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
@@ -258,6 +261,7 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler, @uncheck
       writeLarge(channel)
     case .stream(let attach):
       if head.version.major == 1 { headers.add(name: "transfer-encoding", value: "chunked") }
+      splice(channel)
       send(.head(HTTPResponseHead(version: head.version, status: response.status, headers: headers)), channel)
       channel.flush()
       let writer = StreamWriter(drain: drain, sink: self)
@@ -310,8 +314,7 @@ final class HTTPHandler: ChannelDuplexHandler, RemovableChannelHandler, @uncheck
   func channelInactive(context: ChannelHandlerContext) {
     bodyTimer?.cancel()
     large = nil
-    writer?.closed()
-    writer = nil
+    leaveWriter()
     let stream = stream
     let bodyWriter = bodyWriter
     self.stream = nil
@@ -337,22 +340,49 @@ private struct Ending {
   }
 }
 
-extension HTTPHandler: StreamSink {
+extension HTTPHandler: StreamSink, SplicedStreamOwner {
+  private func splice(_ channel: any Channel) {
+    guard let connection,
+      let id = try? channel.syncOptions?.getOption(HTTP2StreamChannelOptions.streamID)
+    else { return }
+    spliced = connection.splice.attach(UInt32(Int(id)))
+    spliced?.belong(to: self)
+  }
+
+  private func leaveWriter() {
+    spliced?.detach()
+    spliced = nil
+    writer?.closed()
+    writer = nil
+  }
+
   var takesMore: Bool {
-    guard let context, context.channel.isWritable else { return false }
-    guard let load, load.isFull else { return true }
-    if let writer { load.hold(writer) }
+    guard let context else { return false }
+    guard spliced?.takesMore ?? context.channel.isWritable else { return false }
+    guard let connection, connection.load.isFull else { return true }
+    if let writer { connection.load.hold(writer) }
     return false
   }
 
+  func streamHasRoom() { if endsOnceDrained { end() } else { writer?.resume() } }
+
   func write(_ bytes: ByteBuffer) {
-    context?.write(wrapOutboundOut(.body(.byteBuffer(bytes))), promise: nil)
+    if let spliced {
+      spliced.write(bytes)
+    } else {
+      context?.write(wrapOutboundOut(.body(.byteBuffer(bytes))), promise: nil)
+    }
   }
 
-  func flush() { context?.flush() }
+  func flush() { if spliced == nil { context?.flush() } }
 
   func end() {
     writer = nil
+    // Its last event is not cut in the middle.
+    endsOnceDrained = spliced?.isDrained == false
+    if endsOnceDrained { return }
+    spliced?.detach()
+    spliced = nil
     guard let channel = context?.channel, channel.isActive else { return }
     finish(streamed, channel)
   }

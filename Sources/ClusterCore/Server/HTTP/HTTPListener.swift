@@ -81,7 +81,10 @@ final class HTTPListener: Sendable {
                 // write to the socket.
                 try channel.syncOptions?.setOption(.writeBufferWaterMark, value: Self.connectionBytes)
                 let load = ConnectionLoad()
-                try channel.pipeline.syncOperations.addHandler(WriteGatherer(load: load))
+                let gatherer = WriteGatherer(load: load)
+                let splice = FrameSplice(gatherer: gatherer)
+                try channel.pipeline.syncOperations.addHandlers(gatherer, splice)
+                let connection = HTTP2Connection(load: load, splice: splice)
                 _ = try channel.pipeline.syncOperations.configureHTTP2Pipeline(
                   mode: .server, connectionConfiguration: http2.connection, streamConfiguration: http2.stream
                 ) { stream in
@@ -90,7 +93,8 @@ final class HTTPListener: Sendable {
                     try stream.pipeline.syncOperations.addHandler(
                       HTTPHandler(
                         respond: respond, peer: peer, timer: timer, bodyLimit: bodyLimit,
-                        drain: drains[stream.eventLoop], executor: executors[stream.eventLoop], load: load,
+                        drain: drains[stream.eventLoop], executor: executors[stream.eventLoop],
+                        connection: connection,
                         isPassedOn: isPassedOn)
                     )
                   }

@@ -1,7 +1,7 @@
 // Many small frames of one HTTP/2 connection, sent together: an event for a thousand watches becomes a few records of TLS and
 // one write to the socket instead of thousands.
 //
-//   streams ─► NIOHTTP2Handler ─► WriteGatherer ─► NIOSSLServerHandler ─► socket
+//   streams ─► NIOHTTP2Handler ─► FrameSplice ─► WriteGatherer ─► NIOSSLServerHandler ─► socket
 
 import NIOCore
 
@@ -23,8 +23,26 @@ final class WriteGatherer: ChannelDuplexHandler {
   /// Bytes since the last flush.
   private var unflushed = 0
   private var isScheduled = false
+  private var context: ChannelHandlerContext?
 
   init(load: ConnectionLoad) { self.load = load }
+
+  func handlerAdded(context: ChannelHandlerContext) { self.context = context }
+
+  /// A frame of its own, between those that are written here. It is on its way after whatever runs on the event loop now.
+  func append(_ head: FrameHead, _ payload: ByteBuffer) {
+    guard let context else { return }
+    head.write(to: &gathered)
+    gathered.writeImmutableBuffer(payload)
+    unflushed += FrameHead.size + payload.readableBytes
+    if unflushed > Self.gatheredMax {
+      unflushed = 0
+      passOn(context)
+      context.flush()
+    } else {
+      flush(context: context)
+    }
+  }
 
   func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
     var part = unwrapOutboundIn(data)
@@ -68,6 +86,7 @@ final class WriteGatherer: ChannelDuplexHandler {
   }
 
   func handlerRemoved(context: ChannelHandlerContext) {
+    self.context = nil
     promise?.fail(ChannelError.ioOnClosedChannel)
     promise = nil
   }
