@@ -176,9 +176,5 @@ private func settings(_ text: String) throws -> NodeSettings {
       guard let tree = try? YAML.parse(String(decoding: bytes, as: UTF8.self)) else { continue }
       _ = try? KubeletConfiguration(tree, path: "f")
     }
-    for text in ["1h30m", "h", "1", "-1s", "1e9h", "999999999999h", "1.5s", "..s"] {
-      _ = durationSeconds(text)
-    }
-    #expect(durationSeconds("1h30m") == 5400 && durationSeconds("1") == nil && durationSeconds("1.5s") == 1.5)
   }
 }

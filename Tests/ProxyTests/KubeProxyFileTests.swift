@@ -120,15 +120,6 @@ func `what cannot be is refused by its path`(field: (String, JSON), reason: Stri
   }
 }
 
-@Test(
-  arguments: [
-    ("0", 0), ("0s", 0), ("1m0s", 60), ("250ms", 1), ("1h2m3.5s", 3724), ("", nil), ("5", nil), ("s", nil),
-    ("-1s", nil), ("1d", nil),
-  ] as [(String, Int?)])
-func `durations are Go's`(text: String, seconds: Int?) {
-  #expect(GoDuration.seconds(text) == seconds)
-}
-
 @Test func `mutated files are read or refused, and never trap`() throws {
   var tree: JSON = ["apiVersion": JSON(KubeProxyFile.apiVersion), "kind": JSON(KubeProxyFile.kind)]
   for (name, value) in kubeadm { tree[name] = value }

@@ -214,24 +214,7 @@ struct CorefileReader {
 
   /// `5s`, `250ms`, `1m30s`, `5`.
   static func seconds(_ text: some StringProtocol) -> Double? {
-    var rest = text[...]
-    if rest.isEmpty { return nil }
-    var total = 0.0
-    while !rest.isEmpty {
-      let digits = rest.prefix { $0.isASCII && ($0.isNumber || $0 == ".") }
-      guard let number = Double(digits) else { return nil }
-      rest = rest[digits.endIndex...]
-      if rest.hasPrefix("ms") {
-        total += number * 0.001
-        rest = rest.dropFirst(2)
-      } else if let unit = rest.first {
-        guard let factor = ["s": 1.0, "m": 60.0, "h": 3600.0][String(unit)] else { return nil }
-        total += number * factor
-        rest = rest.dropFirst()
-      } else {
-        total += number
-      }
-    }
-    return total
+    let isNumber = text.allSatisfy { $0.isASCII && ($0.isNumber || $0 == ".") }
+    return isNumber ? Double(text) : GoDuration.seconds(text)
   }
 }

@@ -1,6 +1,7 @@
 // The fields of KubeProxyConfiguration v1alpha1: their types, and why some have no effect here.
 
 import ClusterObjects
+import Diagnostics
 
 enum KubeProxyFields {
   indirect enum Kind: Sendable {
@@ -15,7 +16,8 @@ enum KubeProxyFields {
       case .text: value.string == nil ? "a string" : nil
       case .flag: value.bool == nil ? "true or false" : nil
       case .number: value.integer == nil ? "a whole number" : nil
-      case .duration: value.string.flatMap { GoDuration.seconds($0) } == nil ? "a duration such as 30s" : nil
+      case .duration:
+        value.string.flatMap { GoDuration.wholeSeconds($0) } == nil ? "a duration such as 30s" : nil
       case .list:
         value.array == nil || value.elements.contains { $0.string == nil } ? "a list of strings" : nil
       case .flags:

@@ -141,7 +141,7 @@ private struct FileReader {
 
   private func text(_ tree: JSON?) -> String? { tree?.string.flatMap { $0.isEmpty ? nil : $0 } }
 
-  private func seconds(_ tree: JSON?) -> Int? { text(tree).flatMap { GoDuration.seconds($0) } }
+  private func seconds(_ tree: JSON?) -> Int? { text(tree).flatMap { GoDuration.wholeSeconds($0) } }
 
   private mutating func endpoint(_ tree: JSON?, _ field: String, port: UInt16) -> SocketEndpoint? {
     guard let text = text(tree) else { return nil }

@@ -1,4 +1,4 @@
-// The words of kube-proxy's flags and fields as values: modes, blocks of addresses, durations, bind addresses.
+// The words of kube-proxy's flags and fields as values: modes, blocks of addresses, bind addresses.
 
 import Addresses
 import Diagnostics
@@ -80,29 +80,5 @@ extension KubeProxySettings {
   public static func bindAddress(_ text: String, port: UInt16) -> SocketEndpoint? {
     if let address = IPAddress(text) { return SocketEndpoint(address, port) }
     return SocketEndpoint(text)
-  }
-}
-
-/// Durations as Go writes them: `1h2m3.5s`, `250ms`, `0`.
-public enum GoDuration {
-  /// Whole seconds, rounded up; nil for what is no duration or negative.
-  public static func seconds(_ text: String) -> Int? {
-    if text == "0" { return 0 }
-    let units: [(String, Double)] = [
-      ("ns", 1e-9), ("us", 1e-6), ("µs", 1e-6), ("ms", 1e-3), ("s", 1), ("m", 60), ("h", 3600),
-    ]
-    var rest = text[...]
-    var total = 0.0
-    guard !rest.isEmpty else { return nil }
-    while !rest.isEmpty {
-      let digits = rest.prefix { $0.isASCII && ($0.isNumber || $0 == ".") }
-      rest = rest.dropFirst(digits.count)
-      let name = rest.prefix { $0.isLetter }
-      rest = rest.dropFirst(name.count)
-      guard let amount = Double(digits), let unit = units.first(where: { $0.0 == name }) else { return nil }
-      total += amount * unit.1
-    }
-    guard total < 1e9 else { return nil }
-    return Int(total.rounded(.up))
   }
 }

@@ -120,7 +120,7 @@ struct KubeProxyOptions: ParsableArguments {
 
   private func seconds(_ text: String?, _ flag: String) throws(WeftError) -> Int? {
     guard let text else { return nil }
-    guard let seconds = GoDuration.seconds(text) else {
+    guard let seconds = GoDuration.wholeSeconds(text) else {
       throw WeftError(
         "CLI0038", object: "\(flag) \(text)", cause: "is no duration", next: "write it as 30s or 1h30m")
     }

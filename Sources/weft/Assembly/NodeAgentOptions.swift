@@ -5,7 +5,6 @@ import ClusterClient
 import ClusterNode
 import ClusterObjects
 import Diagnostics
-import Proxy
 
 struct NodeAgentOptions: ParsableArguments {
   @Option(
@@ -80,7 +79,7 @@ struct NodeAgentOptions: ParsableArguments {
     }
     node.devicePluginPath = devicePluginDir == "none" ? nil : devicePluginDir
     if let text = streamingConnectionIdleTimeout {
-      guard let seconds = GoDuration.seconds(text), seconds > 0 else {
+      guard let seconds = GoDuration.wholeSeconds(text), seconds > 0 else {
         throw WeftError(
           "CLI0038", object: "--streaming-connection-idle-timeout \(text)", cause: "is no duration",
           next: "write it as 4h or 30m")
@@ -109,7 +108,7 @@ struct NodeAgentOptions: ParsableArguments {
   private func applyGrace(to eviction: inout EvictionSettings) throws(WeftError) {
     for part in evictionSoftGracePeriod.split(separator: ",") {
       let halves = part.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-      guard halves.count == 2, let seconds = GoDuration.seconds(String(halves[1])), seconds > 0 else {
+      guard halves.count == 2, let seconds = GoDuration.wholeSeconds(String(halves[1])), seconds > 0 else {
         throw WeftError(
           "NOD0021", object: "--eviction-soft-grace-period \(evictionSoftGracePeriod)",
           cause: "has a period that is none: \(part)", next: "write it as memory.available=1m30s")

@@ -3,7 +3,6 @@
 import ArgumentParser
 import ClusterControllers
 import Diagnostics
-import Proxy
 
 /// kube-controller-manager's flags of these names, with its meaning.
 struct NodeLifecycleOptions: ParsableArguments {
@@ -39,7 +38,7 @@ struct NodeLifecycleOptions: ParsableArguments {
   }
 
   private func duration(_ text: String, _ flag: String) throws(WeftError) -> Duration {
-    guard let seconds = GoDuration.seconds(text), seconds > 0 else {
+    guard let seconds = GoDuration.wholeSeconds(text), seconds > 0 else {
       throw WeftError(
         "CLI0050", object: "\(flag) \(text)", cause: "is no duration of at least a second",
         next: "write it as 40s or 1m")

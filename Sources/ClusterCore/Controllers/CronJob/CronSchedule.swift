@@ -34,9 +34,9 @@ struct CronSchedule: Equatable, Sendable {
   /// Nil when the text is no schedule.
   init?(_ text: String) {
     if text.hasPrefix("@every ") {
-      guard let seconds = Self.duration(text.dropFirst(7)) else { return nil }
-      // Upstream rounds to whole seconds, and up to one.
-      every = max(1, seconds)
+      guard let duration = GoDuration.parse(text.dropFirst(7)) else { return nil }
+      // Upstream leaves out what is below a second, and rounds up to one.
+      every = max(1, duration.components.seconds)
       return
     }
     let fields = (Self.nicknames[text] ?? text).split(whereSeparator: { $0 == " " || $0 == "\t" })
@@ -140,25 +140,6 @@ struct CronSchedule: Equatable, Sendable {
       return nil
     }
     return Int(text)
-  }
-
-  /// `1h30m`, `90s`, `1.5h`: Go's durations, in whole seconds.
-  private static func duration(_ text: Substring) -> Int64? {
-    let units: [(String, Double)] = [
-      ("ms", 1e-3), ("us", 1e-6), ("µs", 1e-6), ("ns", 1e-9), ("h", 3600), ("m", 60), ("s", 1),
-    ]
-    var rest = text
-    var total = 0.0
-    guard !rest.isEmpty, rest.utf8.count <= 64 else { return nil }
-    while !rest.isEmpty {
-      let digits = rest.prefix { $0.isASCII && $0.isNumber || $0 == "." }
-      guard let number = Double(digits), number >= 0 else { return nil }
-      rest = rest.dropFirst(digits.count)
-      guard let unit = units.first(where: { rest.hasPrefix($0.0) }) else { return nil }
-      rest = rest.dropFirst(unit.0.count)
-      total += number * unit.1
-    }
-    return total < 3e9 ? Int64(total) : nil
   }
 }
 

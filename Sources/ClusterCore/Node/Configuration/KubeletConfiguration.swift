@@ -54,26 +54,6 @@ public struct KubeletConfiguration: Sendable {
   }
 }
 
-/// Seconds of a duration as Go writes them: `1m30s`, `500ms`; nil when it is none.
-func durationSeconds(_ text: String) -> Double? {
-  if text == "0" { return 0 }
-  let units: [(name: String, seconds: Double)] = [
-    ("ns", 1e-9), ("us", 1e-6), ("ms", 1e-3), ("s", 1), ("m", 60), ("h", 3600),
-  ]
-  var rest = text[...]
-  var total = 0.0
-  guard !rest.isEmpty else { return nil }
-  while !rest.isEmpty {
-    let digits = rest.prefix { $0.isASCII && ($0.isNumber || $0 == ".") }
-    rest = rest.dropFirst(digits.count)
-    let name = rest.prefix { $0.isLetter }
-    rest = rest.dropFirst(name.count)
-    guard let amount = Double(digits), let unit = units.first(where: { $0.name == name }) else { return nil }
-    total += amount * unit.seconds
-  }
-  return total < 1e9 ? total : nil
-}
-
 private struct ConfigurationReader {
   let tree: JSON
   var problems: [String] = []
@@ -154,7 +134,7 @@ private struct ConfigurationReader {
       eviction.soft = soft.map { threshold in
         var threshold = threshold
         let text = periods?[threshold.signal.rawValue]?.string ?? ""
-        if let seconds = durationSeconds(text), seconds > 0 {
+        if let seconds = GoDuration.seconds(text), seconds > 0 {
           threshold.graceSeconds = Int64(seconds)
         } else {
           problems.append(
@@ -227,7 +207,7 @@ private struct ConfigurationReader {
     guard let text = tree.at("crashLoopBackOff", "maxContainerRestartPeriod")?.string, !text.isEmpty else {
       return
     }
-    guard let seconds = durationSeconds(text), (1...300).contains(seconds) else {
+    guard let seconds = GoDuration.seconds(text), (1...300).contains(seconds) else {
       problems.append("crashLoopBackOff.maxContainerRestartPeriod: \"\(text)\" is not between 1s and 300s")
       return
     }
@@ -304,7 +284,7 @@ private struct ConfigurationReader {
   /// Seconds; nil for the default, which nothing and zero are.
   private mutating func duration(_ field: String) -> Double? {
     guard let text = text(field) else { return nil }
-    guard let seconds = durationSeconds(text) else {
+    guard let seconds = GoDuration.seconds(text) else {
       problems.append("\(field): \"\(text)\" is no duration")
       return nil
     }

@@ -2,6 +2,7 @@
 // type.
 
 import ClusterObjects
+import Diagnostics
 
 /// One object of a configuration file. Errors gather in a list that all its readers share, with the path of
 /// the field, as a strict decoder of Kubernetes words them.
@@ -91,42 +92,5 @@ struct ConfigurationReader {
     for field in fields.keys where !asked.contains(field) {
       errors.texts.append("unknown field \"\(name(field))\"")
     }
-  }
-}
-
-/// Durations as Go writes them.
-enum GoDuration {
-  static func parse(_ text: String) -> Duration? {
-    if text == "0" { return .zero }
-    var total = Duration.zero
-    var rest = Substring(text)
-    if rest.isEmpty { return nil }
-    while !rest.isEmpty {
-      let digits = rest.prefix { $0.isASCII && $0.isNumber }
-      guard !digits.isEmpty, digits.utf8.count <= 12, let number = Int64(digits) else { return nil }
-      rest = rest.dropFirst(digits.count)
-      let unit = rest.prefix { $0.isASCII && $0.isLetter }
-      rest = rest.dropFirst(unit.count)
-      switch unit {
-      case "h": total += .seconds(number * 3600)
-      case "m": total += .seconds(number * 60)
-      case "s": total += .seconds(number)
-      case "ms": total += .milliseconds(number)
-      case "us": total += .microseconds(number)
-      default: return nil
-      }
-    }
-    return total
-  }
-
-  static func text(_ duration: Duration) -> String {
-    let (seconds, attoseconds) = duration.components
-    if attoseconds != 0 {
-      return "\(seconds * 1000 + attoseconds / 1_000_000_000_000_000)ms"
-    }
-    var text = ""
-    if seconds >= 3600 { text += "\(seconds / 3600)h" }
-    if seconds >= 60 { text += "\(seconds / 60 % 60)m" }
-    return text + "\(seconds % 60)s"
   }
 }

@@ -1,6 +1,7 @@
 // The configuration as a file with every field: what `--write-config-to` writes.
 
 import ClusterObjects
+import Diagnostics
 
 extension SchedulerConfiguration {
   public var json: JSON {
