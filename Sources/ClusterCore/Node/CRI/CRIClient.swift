@@ -6,8 +6,6 @@ import Diagnostics
 import GRPCCore
 import GRPCNIOTransportHTTP2Posix
 import GRPCProtobuf
-import GRPCWindowProbe
-import NIOCore
 import SwiftProtobuf
 
 /// Short names for the generated messages.
@@ -38,21 +36,7 @@ final class CRIClient: Sendable {
   /// Opens the connection in the background. Throws only when the transport cannot be made at all.
   init(socketPath: String, metrics: Metrics = .shared) throws {
     self.socketPath = socketPath
-    var config = Transport.Config.defaults
-    // grpc-go refuses an authority that is a path.
-    config.http2.authority = "localhost"
-    config.backoff.initial = .milliseconds(50)
-    config.backoff.max = .seconds(1)
-    // Idle connections stay: reconnecting costs a pod start some milliseconds.
-    config.connection.maxIdleTime = nil
-    config.channelDebuggingCallbacks.onCreateTCPConnection = { channel in
-      channel.eventLoop.makeCompletedFuture {
-        try channel.pipeline.syncOperations.addHandler(WindowProbeFilter(), position: .first)
-      }
-    }
-    let transport = try Transport.http2NIOPosix(
-      target: .unixDomainSocket(path: socketPath), transportSecurity: .plaintext, config: config)
-    client = GRPCClient(transport: transport)
+    client = GRPCClient(transport: try .unixSocket(socketPath))
     runtime = .init(wrapping: client)
     images = .init(wrapping: client)
     events = .init(wrapping: client)

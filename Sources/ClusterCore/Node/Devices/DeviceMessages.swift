@@ -1,6 +1,7 @@
 // What node agents and device plugins say to each other: package v1beta1 of k8s.io/kubelet, both services, by the numbers of
 // its fields.
 
+import ClusterObjects
 import GRPCCore
 
 /// Names on the wire.
@@ -42,7 +43,7 @@ struct DevicePluginOptions: WireMessage, Hashable {
     }
   }
   var wire: [UInt8] {
-    var out = WireWriter()
+    var out = ProtobufWriter(omitsDefaults: true)
     out.bool(1, isPreStartRequired)
     out.bool(2, hasPreferences)
     return out.bytes
@@ -75,7 +76,7 @@ struct DeviceRegistration: WireMessage, Hashable {
     }
   }
   var wire: [UInt8] {
-    var out = WireWriter()
+    var out = ProtobufWriter(omitsDefaults: true)
     out.text(1, version)
     out.text(2, endpoint)
     out.text(3, resource)
@@ -101,7 +102,7 @@ struct PluginDevice: WireMessage, Hashable {
     }
   }
   var wire: [UInt8] {
-    var out = WireWriter()
+    var out = ProtobufWriter(omitsDefaults: true)
     out.text(1, id)
     out.text(2, health)
     return out.bytes
@@ -119,7 +120,7 @@ struct DeviceList: WireMessage, Hashable {
     }
   }
   var wire: [UInt8] {
-    var out = WireWriter()
+    var out = ProtobufWriter(omitsDefaults: true)
     for device in devices { out.element(1, device.wire) }
     return out.bytes
   }
@@ -137,7 +138,7 @@ struct DeviceIDs: WireMessage, Hashable {
     }
   }
   var wire: [UInt8] {
-    var out = WireWriter()
+    var out = ProtobufWriter(omitsDefaults: true)
     out.texts(1, ids)
     return out.bytes
   }
@@ -155,7 +156,7 @@ struct PerContainer<Entry: WireMessage>: WireMessage {
     }
   }
   var wire: [UInt8] {
-    var out = WireWriter()
+    var out = ProtobufWriter(omitsDefaults: true)
     for entry in entries { out.element(1, entry.wire) }
     return out.bytes
   }
@@ -180,7 +181,7 @@ struct PreferenceRequest: WireMessage, Hashable {
     }
   }
   var wire: [UInt8] {
-    var out = WireWriter()
+    var out = ProtobufWriter(omitsDefaults: true)
     out.texts(1, available)
     out.texts(2, mustInclude)
     out.integer(3, Int64(size))
@@ -208,7 +209,7 @@ struct DeviceGrant: WireMessage, Hashable {
       }
     }
     var wire: [UInt8] {
-      var out = WireWriter()
+      var out = ProtobufWriter(omitsDefaults: true)
       out.text(1, containerPath)
       out.text(2, hostPath)
       out.bool(3, isReadOnly)
@@ -234,7 +235,7 @@ struct DeviceGrant: WireMessage, Hashable {
       }
     }
     var wire: [UInt8] {
-      var out = WireWriter()
+      var out = ProtobufWriter(omitsDefaults: true)
       out.text(1, containerPath)
       out.text(2, hostPath)
       out.text(3, permissions)
@@ -269,7 +270,7 @@ struct DeviceGrant: WireMessage, Hashable {
     }
   }
   var wire: [UInt8] {
-    var out = WireWriter()
+    var out = ProtobufWriter(omitsDefaults: true)
     out.map(1, environment)
     for mount in mounts { out.element(2, mount.wire) }
     for node in nodes { out.element(3, node.wire) }

@@ -3,8 +3,6 @@
 import Diagnostics
 import GRPCCore
 import GRPCNIOTransportHTTP2Posix
-import GRPCWindowProbe
-import NIOCore
 
 /// A registered plugin. Safe from any thread; `close` once.
 final class DevicePlugin: Sendable {
@@ -21,21 +19,7 @@ final class DevicePlugin: Sendable {
   init(_ registration: DeviceRegistration, folder: String) throws {
     resource = registration.resource
     options = registration.options
-    var config = Transport.Config.defaults
-    // As for the runtime: grpc-go refuses an authority that is a path.
-    config.http2.authority = "localhost"
-    config.backoff.initial = .milliseconds(50)
-    config.backoff.max = .seconds(1)
-    config.connection.maxIdleTime = nil
-    config.channelDebuggingCallbacks.onCreateTCPConnection = { channel in
-      channel.eventLoop.makeCompletedFuture {
-        try channel.pipeline.syncOperations.addHandler(WindowProbeFilter(), position: .first)
-      }
-    }
-    let transport = try Transport.http2NIOPosix(
-      target: .unixDomainSocket(path: "\(folder)/\(registration.endpoint)"), transportSecurity: .plaintext,
-      config: config)
-    let client = GRPCClient(transport: transport)
+    let client = GRPCClient<Transport>(transport: try .unixSocket("\(folder)/\(registration.endpoint)"))
     self.client = client
     connections = Task { try? await client.runConnections() }
   }

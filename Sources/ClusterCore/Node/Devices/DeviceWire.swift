@@ -8,52 +8,6 @@ struct DamagedMessage: Error, Hashable {
   var reason: String
 }
 
-/// Writes fields; what is empty or zero is left out, as proto3 does.
-struct WireWriter {
-  private(set) var bytes: [UInt8] = []
-
-  private mutating func varint(_ value: UInt64) {
-    var rest = value
-    while rest >= 0x80 {
-      bytes.append(UInt8(truncatingIfNeeded: rest) | 0x80)
-      rest >>= 7
-    }
-    bytes.append(UInt8(truncatingIfNeeded: rest))
-  }
-
-  mutating func integer(_ number: UInt64, _ value: Int64) {
-    guard value != 0 else { return }
-    varint(number << 3)
-    varint(UInt64(bitPattern: value))
-  }
-
-  mutating func bool(_ number: UInt64, _ value: Bool) { integer(number, value ? 1 : 0) }
-
-  mutating func text(_ number: UInt64, _ value: String) {
-    if !value.isEmpty { element(number, Array(value.utf8)) }
-  }
-
-  mutating func texts(_ number: UInt64, _ values: [String]) {
-    for value in values { element(number, Array(value.utf8)) }
-  }
-
-  /// A message or an element of a list: written also when it is empty.
-  mutating func element(_ number: UInt64, _ body: [UInt8]) {
-    varint(number << 3 | 2)
-    varint(UInt64(body.count))
-    bytes += body
-  }
-
-  mutating func map(_ number: UInt64, _ values: [String: String]) {
-    for (key, value) in values.sorted(by: { $0.key < $1.key }) {
-      var entry = WireWriter()
-      entry.text(1, key)
-      entry.text(2, value)
-      element(number, entry.bytes)
-    }
-  }
-}
-
 /// Reads fields in their order.
 struct WireReader {
   enum Value {
