@@ -6,43 +6,33 @@ import ClusterObjects
 import Diagnostics
 
 func localPathProvisioner(_ context: ControllerContext) -> [Controller] {
-  let claimQueue: WorkQueue<ObjectKey> = context.queue("local-path-claims")
-  let volumeQueue: WorkQueue<String> = context.queue("local-path-volumes")
+  let sides = ClaimsAndVolumes(context, prefix: "local-path-")
   let provisioner = LocalPathProvisioner(
-    context: context, claims: context.informers.informer(.persistentVolumeClaims),
-    volumes: context.informers.informer(.persistentVolumes),
+    context: context, claims: sides.claims, volumes: sides.volumes,
     storageClasses: context.informers.informer(.storageClasses),
     nodes: context.informers.informer(.nodes), pods: context.informers.informer(.pods))
-  let (claims, volumes) = (provisioner.claims, provisioner.volumes)
-  let claimController = Controller(
-    "local-path-claims", context, queue: claimQueue,
-    registrations: [
-      claims.onChange { changes in
+  return sides.controllers(
+    claimRegistrations: [
+      sides.claims.onChange { changes in
         for change in changes where change.new.map(LocalPathProvisioner.isAsked) ?? false {
-          claimQueue.add(change.key)
+          sides.claimQueue.add(change.key)
         }
       }
-    ], workers: 1, resync: { for key in claims.snapshot.keys { claimQueue.add(key) } }
-  ) { key in
-    try await provisioner.make(for: key)
-    return nil
-  }
-  let volumeController = Controller(
-    "local-path-volumes", context, queue: volumeQueue,
-    registrations: [
-      volumes.onChange { changes in
+    ],
+    volumeRegistrations: [
+      sides.volumes.onChange { changes in
         for change in changes where change.new.map(LocalPathProvisioner.isLeft) ?? false {
-          volumeQueue.add(change.key.name)
+          sides.volumeQueue.add(change.key.name)
         }
       },
       provisioner.pods.onChange { changes in
         for change in changes {
-          if let volume = change.object.labels[LocalPath.removesLabel] { volumeQueue.add(volume) }
+          if let volume = change.object.labels[LocalPath.removesLabel] { sides.volumeQueue.add(volume) }
         }
       },
-    ], workers: 1, resync: { for key in volumes.snapshot.keys { volumeQueue.add(key.name) } }
-  ) { name in try await provisioner.remove(name) }
-  return [claimController, volumeController]
+    ],
+    reconcileClaim: { try await provisioner.make(for: $0) },
+    reconcileVolume: { try await provisioner.remove($0) })
 }
 
 private struct LocalPathProvisioner: Sendable {

@@ -16,22 +16,21 @@ extension ObjectIndex {
 
 /// The two controllers of the binder; upstream's names of their queues.
 func volumeBinder(_ context: ControllerContext) -> [Controller] {
-  let claimQueue: WorkQueue<ObjectKey> = context.queue("claims")
-  let volumeQueue: WorkQueue<String> = context.queue("volumes")
+  let sides = ClaimsAndVolumes(context)
+  let (claims, volumes, claimQueue, volumeQueue) = (
+    sides.claims, sides.volumes, sides.claimQueue, sides.volumeQueue
+  )
   let binder = VolumeBinder(
-    context: context, claims: context.informers.informer(.persistentVolumeClaims),
-    volumes: context.informers.informer(.persistentVolumes),
+    context: context, claims: claims, volumes: volumes,
     storageClasses: context.informers.informer(.storageClasses), pods: context.informers.informer(.pods))
-  let (claims, volumes, classes) = (binder.claims, binder.volumes, binder.storageClasses)
   /// Claims that a new volume or a new class may help.
   let addWaiting: @Sendable () -> Void = {
     for claim in claims.snapshot.values where claim.at("status", "phase")?.string ?? "Pending" == "Pending" {
       claimQueue.add(claim.key)
     }
   }
-  let claimController = Controller(
-    "claims", context, queue: claimQueue,
-    registrations: [
+  return sides.controllers(
+    claimRegistrations: [
       claims.onChange { changes in
         for change in changes {
           claimQueue.add(change.key)
@@ -39,17 +38,11 @@ func volumeBinder(_ context: ControllerContext) -> [Controller] {
           if !volume.isEmpty { volumeQueue.add(volume) }
         }
       },
-      classes.onChange { changes in
+      binder.storageClasses.onChange { changes in
         if changes.contains(where: { $0.new != nil }) { addWaiting() }
       },
-    ], workers: 1, resync: { for key in claims.snapshot.keys { claimQueue.add(key) } }
-  ) { key in
-    try await binder.reconcile(claim: key)
-    return nil
-  }
-  let volumeController = Controller(
-    "volumes", context, queue: volumeQueue,
-    registrations: [
+    ],
+    volumeRegistrations: [
       volumes.onChange { changes in
         for change in changes {
           volumeQueue.add(change.key.name)
@@ -67,12 +60,12 @@ func volumeBinder(_ context: ControllerContext) -> [Controller] {
           if !name.isEmpty { volumeQueue.add(name) }
         }
       },
-    ], workers: 1, resync: { for key in volumes.snapshot.keys { volumeQueue.add(key.name) } }
-  ) { name in
-    if let claim = try await binder.reconcile(volume: name) { claimQueue.add(claim) }
-    return nil
-  }
-  return [claimController, volumeController]
+    ],
+    reconcileClaim: { try await binder.reconcile(claim: $0) },
+    reconcileVolume: { name in
+      if let claim = try await binder.reconcile(volume: name) { claimQueue.add(claim) }
+      return nil
+    })
 }
 
 private struct VolumeBinder: Sendable {
