@@ -5,44 +5,22 @@ import ClusterObjects
 import ClusterServer
 import Testing
 
-private func definition(_ hook: WebhookServer) -> JSON {
-  func version(_ name: String, storage: Bool, _ fields: JSON) -> JSON {
-    [
-      "name": JSON(name), "served": true, "storage": JSON(storage),
-      "schema": [
-        "openAPIV3Schema": [
-          "type": "object", "properties": ["spec": ["type": "object", "properties": fields]],
-        ]
-      ],
-    ]
-  }
-  return [
-    "metadata": ["name": "hosts.example.com"],
-    "spec": [
-      "group": "example.com", "scope": "Namespaced", "names": ["plural": "hosts", "kind": "Host"],
-      "versions": [
-        version("v1", storage: true, ["hostPort": ["type": "string"]]),
-        version("v2", storage: false, ["host": ["type": "string"], "port": ["type": "string"]]),
-      ],
-      "conversion": [
-        "strategy": "Webhook",
-        "webhook": [
-          "conversionReviewVersions": ["v1"],
-          "clientConfig": ["url": JSON(hook.url("/convert")), "caBundle": JSON(hook.caBundle)],
-        ],
-      ],
-    ],
-  ]
-}
+private let hosts = ConvertedKind(
+  group: "example.com", plural: "hosts", kind: "Host",
+  versions: [
+    .init(name: "v1", properties: ConvertedKind.spec(["hostPort": ["type": "string"]])),
+    .init(
+      name: "v2",
+      properties: ConvertedKind.spec(["host": ["type": "string"], "port": ["type": "string"]])),
+  ], stored: "v1")
 
 /// `hostPort` of v1 is `host` and `port` of v2.
-private func converted(_ object: JSON, to apiVersion: String) -> JSON {
+@Sendable private func convert(_ object: JSON, _ version: String) -> JSON {
   var result = object
-  result["apiVersion"] = JSON(apiVersion)
-  if apiVersion.hasSuffix("v2"), let both = object.at("spec", "hostPort")?.string {
+  if version == "v2", let both = object.at("spec", "hostPort")?.string {
     let parts = both.split(separator: ":").map(String.init)
     result["spec"] = ["host": JSON(parts.first ?? ""), "port": JSON(parts.last ?? "")]
-  } else if apiVersion.hasSuffix("v1"), let host = object.at("spec", "host")?.string {
+  } else if version == "v1", let host = object.at("spec", "host")?.string {
     result["spec"] = ["hostPort": JSON("\(host):\(object.at("spec", "port")?.string ?? "")")]
   }
   return result
@@ -54,14 +32,8 @@ private let v2 = GroupVersionResource("example.com", "v2", "hosts")
 @Suite(.serialized, .timeLimit(.minutes(10))) struct ConversionTests {
   @Test func `objects are read, listed, watched and written in each version`() async throws {
     try await withServer { server, folder in
-      try await WebhookServer.with(folder) { _, request in
-        let version = request["desiredAPIVersion"]?.string ?? ""
-        return .response([
-          "result": ["status": "Success"],
-          "convertedObjects": .array((request["objects"]?.elements ?? []).map { converted($0, to: version) }),
-        ])
-      } _: { hook in
-        try await server.install(crd: definition(hook))
+      try await WebhookServer.with(folder, ConvertedKind.converting(convert)) { hook in
+        try await server.install(crd: hosts.definition(hook))
         let api = server.client(user: "test")
         _ = try await api.create(
           v1, ["metadata": ["name": "a", "namespace": "default"], "spec": ["hostPort": "h:80"]],
@@ -102,11 +74,12 @@ private let v2 = GroupVersionResource("example.com", "v2", "hosts")
         guard request["objects"]?[0]?.name == "renamed" else {
           return .response(["result": ["status": "Failed", "message": "no such port"]])
         }
-        var object = converted(request["objects"]?[0] ?? [:], to: "example.com/v2")
+        var object = ConvertedKind.converted(
+          request["objects"]?[0] ?? [:], to: "example.com/v2", convert)
         object.set("other", at: "metadata", "name")
         return .response(["result": ["status": "Success"], "convertedObjects": [object]])
       } _: { hook in
-        try await server.install(crd: definition(hook))
+        try await server.install(crd: hosts.definition(hook))
         let api = server.client(user: "test")
         for name in ["a", "renamed"] {
           _ = try await api.create(

@@ -8,48 +8,26 @@ import Testing
 private let v1 = GroupVersionResource("tests.example.com", "v1", "shirts")
 private let beta = GroupVersionResource("tests.example.com", "v1beta1", "shirts")
 
-/// `color` of v1 is `hue` of v1beta1.
-private func definition(_ hook: WebhookServer) -> JSON {
-  func version(_ name: String, isStored: Bool, _ fields: JSON, _ selectable: [String]) -> JSON {
-    [
-      "name": JSON(name), "served": true, "storage": JSON(isStored),
-      "schema": [
-        "openAPIV3Schema": [
-          "type": "object", "properties": ["spec": ["type": "object", "properties": fields]],
-        ]
-      ],
-      "selectableFields": .array(selectable.map { ["jsonPath": JSON($0)] }),
-    ]
-  }
-  let size: JSON = ["type": "string", "enum": ["S", "M", "L"]]
-  return [
-    "metadata": ["name": "shirts.tests.example.com"],
-    "spec": [
-      "group": "tests.example.com", "scope": "Namespaced", "names": ["plural": "shirts", "kind": "Shirt"],
-      "versions": [
-        version(
-          "v1", isStored: true,
-          [
-            "color": ["type": "string"], "quantity": ["type": "integer"], "size": size,
-            "branded": ["type": "boolean"],
-          ], [".spec.color", ".spec.quantity", ".spec.size", ".spec.branded"]),
-        version("v1beta1", isStored: false, ["hue": ["type": "string"], "size": size], [".spec.hue"]),
-      ],
-      "conversion": [
-        "strategy": "Webhook",
-        "webhook": [
-          "conversionReviewVersions": ["v1"],
-          "clientConfig": ["url": JSON(hook.url("/convert")), "caBundle": JSON(hook.caBundle)],
-        ],
-      ],
-    ],
-  ]
-}
+private let size: JSON = ["type": "string", "enum": ["S", "M", "L"]]
 
-private func converted(_ object: JSON, to apiVersion: String) -> JSON {
+/// `color` of v1 is `hue` of v1beta1.
+private let shirts = ConvertedKind(
+  group: "tests.example.com", plural: "shirts", kind: "Shirt",
+  versions: [
+    .init(
+      name: "v1",
+      properties: ConvertedKind.spec([
+        "color": ["type": "string"], "quantity": ["type": "integer"], "size": size,
+        "branded": ["type": "boolean"],
+      ]), selectableFields: [".spec.color", ".spec.quantity", ".spec.size", ".spec.branded"]),
+    .init(
+      name: "v1beta1", properties: ConvertedKind.spec(["hue": ["type": "string"], "size": size]),
+      selectableFields: [".spec.hue"]),
+  ], stored: "v1")
+
+private let convert = ConvertedKind.converting { object, version in
   var result = object
-  result["apiVersion"] = JSON(apiVersion)
-  let (from, to) = apiVersion.hasSuffix("v1beta1") ? ("color", "hue") : ("hue", "color")
+  let (from, to) = version == "v1beta1" ? ("color", "hue") : ("hue", "color")
   if let value = object.at("spec", from) {
     result.set(value, at: "spec", to)
     result.set(nil, at: "spec", from)
@@ -65,14 +43,8 @@ private func shirt(_ name: String, _ spec: JSON) -> JSON {
   private func withShirts(_ body: (InProcessClient, ClusterServer, String) async throws -> Void) async throws
   {
     try await withServer { server, folder in
-      try await WebhookServer.with(folder) { _, request in
-        let version = request["desiredAPIVersion"]?.string ?? ""
-        return .response([
-          "result": ["status": "Success"],
-          "convertedObjects": .array((request["objects"]?.elements ?? []).map { converted($0, to: version) }),
-        ])
-      } _: { hook in
-        try await server.install(crd: definition(hook))
+      try await WebhookServer.with(folder, convert) { hook in
+        try await server.install(crd: shirts.definition(hook))
         let api = server.client(user: "test")
         for (name, spec) in [
           ("one", ["color": "blue", "quantity": 2, "size": "S", "branded": true]),

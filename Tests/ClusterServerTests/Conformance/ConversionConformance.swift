@@ -6,53 +6,29 @@ import ClusterServer
 import Testing
 
 @Suite(.serialized, .timeLimit(.minutes(2)), .cluster) struct ConversionConformance {
-  private func definition(_ group: String, stored: String, _ hook: WebhookServer) -> JSON {
-    func version(_ name: String, _ fields: [String]) -> JSON {
-      [
-        "name": JSON(name), "served": true, "storage": JSON(name == stored),
-        "schema": [
-          "openAPIV3Schema": [
-            "type": "object",
-            "properties": .object(JSONObject(fields.map { ($0, ["type": "string"]) })),
-          ]
-        ],
-      ]
+  private func kind(_ group: String, stored: String) -> ConvertedKind {
+    func version(_ name: String, _ fields: [String]) -> ConvertedKind.Version {
+      .init(name: name, properties: .object(JSONObject(fields.map { ($0, ["type": "string"]) })))
     }
-    return [
-      "metadata": ["name": JSON("multi-versions.\(group)")],
-      "spec": [
-        "group": JSON(group), "scope": "Namespaced",
-        "names": ["plural": "multi-versions", "kind": "MultiVersion"],
-        "versions": [version("v1", ["hostPort"]), version("v2", ["host", "port"])],
-        "conversion": [
-          "strategy": "Webhook",
-          "webhook": [
-            "conversionReviewVersions": ["v1", "v1beta1"],
-            "clientConfig": ["url": JSON(hook.url("/crdconvert")), "caBundle": JSON(hook.caBundle)],
-          ],
-        ],
-      ],
-    ]
+    return ConvertedKind(
+      group: group, plural: "multi-versions", kind: "MultiVersion",
+      versions: [version("v1", ["hostPort"]), version("v2", ["host", "port"])], stored: stored,
+      path: "/crdconvert", reviewVersions: ["v1", "v1beta1"])
   }
 
-  private static let convert: WebhookServer.Decide = { _, request in
-    let wanted = request["desiredAPIVersion"] ?? .null
-    let converted = (request["objects"]?.elements ?? []).map { object in
-      var result = object
-      result["apiVersion"] = wanted
-      if wanted.string?.hasSuffix("/v2") == true, let both = object["hostPort"]?.string {
-        let parts = both.split(separator: ":").map(String.init)
-        result["hostPort"] = nil
-        result["host"] = JSON(parts.first ?? "")
-        result["port"] = JSON(parts.last ?? "")
-      } else if wanted.string?.hasSuffix("/v1") == true, let host = object["host"]?.string {
-        result["host"] = nil
-        result["port"] = nil
-        result["hostPort"] = JSON("\(host):\(object["port"]?.string ?? "")")
-      }
-      return result
+  private static let convert = ConvertedKind.converting { object, version in
+    var result = object
+    if version == "v2", let both = object["hostPort"]?.string {
+      let parts = both.split(separator: ":").map(String.init)
+      result["hostPort"] = nil
+      result["host"] = JSON(parts.first ?? "")
+      result["port"] = JSON(parts.last ?? "")
+    } else if version == "v1", let host = object["host"]?.string {
+      result["host"] = nil
+      result["port"] = nil
+      result["hostPort"] = JSON("\(host):\(object["port"]?.string ?? "")")
     }
-    return .response(["result": ["status": "Success"], "convertedObjects": .array(converted)])
+    return result
   }
 
   private func with(_ group: String, _ body: (Cluster, WebhookServer, String) async throws -> Void)
@@ -62,7 +38,7 @@ import Testing
     let space = try await cluster.namespace("crd-webhook")
     try await withFolder { folder in
       try await WebhookServer.with(folder, Self.convert) { hook in
-        try await cluster.define(definition(group, stored: "v1", hook))
+        try await cluster.define(kind(group, stored: "v1").definition(hook))
         try await body(cluster, hook, space)
         try await cluster.delete(.definitions, "", "multi-versions.\(group)")
         try await eventually {
@@ -105,7 +81,7 @@ import Testing
       try await cluster.create(v1, object(space, "name1", "\(group)/v1", ["hostPort": "localhost:8080"]))
       // From now on v2 is stored; what is there stays as it is.
       try await cluster.replace(.definitions, "", "multi-versions.\(group)") {
-        $0["spec"] = definition(group, stored: "v2", hook).spec
+        $0["spec"] = kind(group, stored: "v2").definition(hook).spec
       }
       try await cluster.create(
         v2, object(space, "name2", "\(group)/v2", ["host": "localhost", "port": "8080"]))
