@@ -159,13 +159,14 @@ try:
         for subject in subjects:
             for verb in ("ADD", "DEL"):
                 together(subject, verb, 100)
-    print(f"{'':32}{'weft-cni':>10}{'reference':>12}{'to reach':>10}")
+    print(f"{'':32}{'weft-cni':>10}{'reference':>12}{'ratio':>8}{'to reach':>10}")
     failed = False
     for row, column, title, limit in PROMISES:
         mine, theirs = p50(subjects[0], row, column), p50(subjects[-1], row, column) if reference else None
         verdict = "pass" if mine <= limit else "FAIL"
         failed |= mine > limit
-        print(f"{title:32}{mine:10.2f}{theirs if theirs is None else f'{theirs:.2f}'!s:>12}{limit:>10} {verdict}")
+        beside = f"{theirs:12.2f}{theirs / mine:7.1f}x" if theirs else f"{'':20}"
+        print(f"{title:32}{mine:10.2f}{beside}{limit:>10} {verdict}")
     if not reference:
         print("the reference plugins are not installed: apt-get install containernetworking-plugins")
     sys.exit(1 if failed and os.environ.get("STRICT") else 0)

@@ -69,6 +69,44 @@ int weft_leave_closing(void) {
   return clone(close_and_end, stack + sizeof stack, CLONE_VM, NULL) < 0 ? -errno : 0;
 }
 
+/* Links that processes of their own delete. Those share our memory, so each has a place in it of its own. */
+static struct removal {
+  _Alignas(16) char stack[8192];
+  char request[128];
+  size_t length;
+  int socket;
+  int has_ended;
+} removals[WEFT_REMOVALS_MAX];
+static unsigned removals_begun;
+
+static int remove_and_end(void *given) {
+  struct removal *removal = given;
+  // Whoever reads what this program writes waits for the last process that could write.
+  for (int descriptor = 0; descriptor < 3; descriptor++) close(descriptor);
+  (void)send(removal->socket, removal->request, removal->length, 0);
+  __atomic_store_n(&removal->has_ended, 1, __ATOMIC_RELEASE);
+  _exit(0);
+}
+
+int weft_link_remove(int socket, const char *name, const void *request, size_t length, int milliseconds) {
+  if (removals_begun == WEFT_REMOVALS_MAX || length > sizeof removals[0].request) return -ENOBUFS;
+  if (weft_link_index(socket, name) < 0) return 0;
+  struct removal *removal = &removals[removals_begun++];
+  memcpy(removal->request, request, length);
+  removal->length = length;
+  removal->socket = socket;
+  if (clone(remove_and_end, removal->stack + sizeof removal->stack, CLONE_VM, removal) < 0) return -errno;
+  long pause = 50;
+  for (long waited = 0; waited < milliseconds * 1000L; waited += pause) {
+    usleep((useconds_t)pause);
+    // The other process has our errno too: what is no clear answer is asked again.
+    if (weft_link_index(socket, name) == -ENODEV) return 0;
+    if (__atomic_load_n(&removal->has_ended, __ATOMIC_ACQUIRE)) return 0;
+    if (pause < 1000) pause *= 2;
+  }
+  return -ETIMEDOUT;
+}
+
 int weft_stat(const char *path, int follow, struct weft_file_info *info) {
   struct stat found;
   if ((follow ? stat(path, &found) : lstat(path, &found)) != 0) return -errno;

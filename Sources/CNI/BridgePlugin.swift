@@ -224,6 +224,7 @@ struct BridgePlugin {
       var node = try RouteSession()
       let bridge = lease.flatMap { $0.bridge.isEmpty ? nil : $0.bridge }
       let carrier = try bridge.flatMap { name throws(NetlinkError) in try node.index(named: name) }
+      node.startDeletingLink(named: hostInterface)
       try node.together { node throws(NetlinkError) in
         try node.deleteLink(named: hostInterface)
         guard let carrier else { return }

@@ -50,6 +50,14 @@ int weft_is_namespace(int descriptor);
 /** Starts a process that holds this one's descriptors, standard ones excepted, and ends at once: closing them, however long it
     takes, is then nobody's wait. For the last moment of a program of one thread. Returns 0 or -errno. */
 int weft_leave_closing(void);
+/** As many links may be deleted by `weft_link_remove` in a process's life: each by a process with a place of its own. */
+#define WEFT_REMOVALS_MAX 4
+/** Has a process of its own delete a link: `request` is the netlink message for it, without acknowledgement, and `socket` the one
+    that it goes through. Returns 0 when the link is gone from its network namespace, was not there, or the other process has ended
+    without it: who wants to know deletes it again. Or -errno; -ETIMEDOUT after `milliseconds`. The link is gone 0.3 ms after the
+    request, the kernel's lock is free after 0.7 ms; then the kernel makes whoever asked for it wait for 12 to 24 ms until its memory
+    is freed. For a program of one thread that ends soon. */
+int weft_link_remove(int socket, const char *name, const void *request, size_t length, int milliseconds);
 
 #include "CLinuxSockets.h"
 

@@ -84,6 +84,7 @@ public struct Bandwidth: Sendable, Hashable {
   static func remove(intermediate: String) throws(CNIError) {
     do {
       var session = try RouteSession()
+      session.startDeletingLink(named: intermediate)
       try session.deleteLink(named: intermediate)
     } catch {
       throw CNIError.wrapping(error, "cannot remove \(intermediate)")

@@ -12,9 +12,17 @@ public protocol NetlinkTransport: ~Copyable {
   /// A link of the socket's network namespace; nil when there is none.
   mutating func summary(named name: String, wantsKind: Bool, settles: Bool) throws(NetlinkError)
     -> LinkSummary?
+  mutating func deleteEarly(_ name: String, request: [UInt8])
 }
 
-/// Sockets that take long to close, left to the end of a program of one thread that ends soon, and there to a process of its own.
+extension NetlinkTransport where Self: ~Copyable {
+  /// Has the kernel delete a link without waiting for more than that it is gone, where that can be done; else nothing happens.
+  /// - Parameter request: the message that deletes it, without acknowledgement.
+  public mutating func deleteEarly(_ name: String, request: [UInt8]) {}
+}
+
+/// What the kernel makes a program wait for although nothing is left to be known: until the memory of sockets and links is free.
+/// Left to processes of its own by a program of one thread that ends soon.
 public enum LateClosing {
   /// Set before anything else is done; never in a program of several threads or of long life.
   nonisolated(unsafe) public static var isWanted = false
@@ -92,6 +100,14 @@ public struct NetlinkSocket: NetlinkTransport, ~Copyable {
     guard index < 0 else { return index }
     if index == -ENODEV { return 0 }
     throw NetlinkError(errno: -index, command: "ip link show dev \(name)")
+  }
+
+  /// Only where `LateClosing.isWanted`.
+  public mutating func deleteEarly(_ name: String, request: [UInt8]) {
+    guard LateClosing.isWanted else { return }
+    _ = request.withUnsafeBytes {
+      weft_link_remove(descriptor, name, $0.baseAddress, $0.count, Int32(Self.answerSecondsMax * 1000))
+    }
   }
 
   public mutating func summary(named name: String, wantsKind: Bool, settles: Bool) throws(NetlinkError)

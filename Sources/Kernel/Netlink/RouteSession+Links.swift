@@ -172,10 +172,23 @@ extension RouteSession {
   /// - Returns: false when there was none.
   @discardableResult
   public mutating func deleteLink(named name: String) throws(NetlinkError) -> Bool {
+    try perform(Self.deletion(name), unless: [ENODEV], command: "ip link del \(name)")
+  }
+
+  private static func deletion(_ name: String) -> NetlinkMessage {
     var message = NetlinkMessage(type: Wire.deleteLink, flags: 0)
     message.appendLinkHeader()
     message.attribute(Wire.Link.name, text: name)
-    return try perform(message, unless: [ENODEV], command: "ip link del \(name)")
+    return message
+  }
+
+  /// Goes before `deleteLink` of the same link, and makes it short where `LateClosing.isWanted`: another process deletes the link,
+  /// and is the one that waits (12 to 24 ms) until the kernel has freed its memory. This one goes on when the link is gone, which
+  /// takes 0.3 ms. `deleteLink` then waits until the kernel has done all else that belongs to it, and deletes what is still there:
+  /// what is refused here is said there. Does nothing elsewhere.
+  public mutating func startDeletingLink(named name: String) {
+    // A number that no answer is waited for by.
+    transport.deleteEarly(name, request: Self.deletion(name).finished(sequence: 0))
   }
 
   /// Deletes all of these; those that are gone are passed over. One wait of 16 ms for each `deletedTogetherMax` instead of one
