@@ -89,7 +89,7 @@ let modules: [Module] = [
     on: ["ClusterObjects", "Diagnostics"],
     packages: [
       "Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOSSL", "NIOConcurrencyHelpers", "Collections", "Yams",
-    ], testsOn: ["FuzzLab"]),
+    ], testsOn: ["FuzzLab", "SoakLab"]),
   Module(
     name: "ClusterStreams", path: "Sources/ClusterCore/Streams",
     on: ["ClusterObjects", "Diagnostics", "CZlib"],
@@ -105,7 +105,7 @@ let modules: [Module] = [
       "Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOHTTP2", "NIOSSL", "NIOConcurrencyHelpers", "X509",
       "Crypto", "CryptoExtras",
       "Collections",
-    ], testsOn: ["StoreLab", "FuzzLab", "ClusterControllers"], exclude: ["Access/README.md"]),
+    ], testsOn: ["StoreLab", "SoakLab", "FuzzLab", "ClusterControllers"], exclude: ["Access/README.md"]),
   Module(name: "ClusterView", path: "Sources/ClusterCore/View", on: ["ClusterObjects", "Addresses"]),
   Module(
     name: "ClusterControllers", path: "Sources/ClusterCore/Controllers",
@@ -124,7 +124,7 @@ let modules: [Module] = [
       "Logging", "GRPCCore", "GRPCNIOTransportHTTP2Posix", "GRPCProtobuf", "SwiftProtobuf", "Crypto", "X509",
       "NIOCore",
       "NIOPosix", "NIOHTTP1", "NIOHPACK", "NIOSSL", "NIOEmbedded",
-    ], testsOn: ["FuzzLab"], exclude: ["CRI/cri.proto", "CRI/events.proto", "CRI/generate.sh"]),
+    ], testsOn: ["FuzzLab", "SoakLab"], exclude: ["CRI/cri.proto", "CRI/events.proto", "CRI/generate.sh"]),
 
   // For tests alone.
   Module(
@@ -153,7 +153,8 @@ let modules: [Module] = [
     name: "Policy", path: "Sources/Policy", on: ["ClusterView", "Ruleset", "Addresses", "Diagnostics"],
     packages: ["Logging"], testsOn: ["KernelNftables", "NamespaceLab"]),
   Module(
-    name: "CNI", path: "Sources/CNI", on: ["KernelNetlink", "Addresses", "CLinux"], testsOn: ["StoreLab"]),
+    name: "CNI", path: "Sources/CNI", on: ["KernelNetlink", "Addresses", "CLinux"],
+    testsOn: ["StoreLab", "SoakLab"]),
   Module(
     name: "DNS", path: "Sources/DNS", on: ["ClusterView", "Reactor", "Addresses", "Diagnostics", "CLinux"],
     packages: ["Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOHTTP2", "NIOSSL"], testsOn: ["SoakLab"]),

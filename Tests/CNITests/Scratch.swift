@@ -1,6 +1,5 @@
 // A temporary folder.
-import Glibc
-import Testing
+import SoakLab
 
 @testable import CNI
 
@@ -8,19 +7,9 @@ import Testing
 final class Scratch {
   let path: String
   init() throws {
-    var template = Array("/tmp/weft-cni-XXXXXX".utf8CString)
-    let made = template.withUnsafeMutableBufferPointer { mkdtemp($0.baseAddress!) != nil }
-    try #require(made)
-    path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    path = try ScratchFolder.make("cni")
   }
-  deinit { Self.remove(path) }
-  private static func remove(_ path: String) {
-    for name in (try? Files.names(in: path)) ?? [] {
-      let child = "\(path)/\(name)"
-      if unlink(child) != 0 { remove(child) }
-    }
-    rmdir(path)
-  }
+  deinit { ScratchFolder.remove(path) }
 
   static func names(in path: String) -> [String] { (try? Files.names(in: path)) ?? [] }
   static func read(_ path: String) -> [UInt8] { (try? Files.read(path)) ?? [] }

@@ -3,6 +3,7 @@
 import ClusterObjects
 import Diagnostics
 import Glibc
+import SoakLab
 import Testing
 
 @testable import ClusterClient
@@ -10,25 +11,12 @@ import Testing
 /// A folder that goes away with the test.
 final class Folder {
   let path: String
-  init() {
-    var template = Array("/tmp/weft-manifests-XXXXXX".utf8CString)
-    path = template.withUnsafeMutableBufferPointer { String(cString: mkdtemp($0.baseAddress!)) }
-  }
+  init() throws { path = try ScratchFolder.make("manifests") }
+  deinit { ScratchFolder.remove(path) }
   func write(_ name: String, _ text: String) {
     let file = fopen("\(path)/\(name)", "w")
     fputs(text, file)
     fclose(file)
-  }
-  deinit {
-    guard let directory = opendir(path) else { return }
-    while let entry = readdir(directory) {
-      let name = withUnsafePointer(to: &entry.pointee.d_name) {
-        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-      }
-      if name != ".", name != ".." { unlink("\(path)/\(name)") }
-    }
-    closedir(directory)
-    rmdir(path)
   }
 }
 
@@ -73,7 +61,7 @@ final class Folder {
     """
 
   @Test func `documents and lists of a folder are objects, and changes are followed`() async throws {
-    let folder = Folder()
+    let folder = try Folder()
     folder.write("a.yaml", service + "\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: demo}\n")
     folder.write(
       "b.json",
@@ -99,7 +87,7 @@ final class Folder {
   }
 
   @Test func `a file that breaks keeps its content and names its line`() async throws {
-    let folder = Folder()
+    let folder = try Folder()
     folder.write("a.yaml", service)
     let client = try ManifestClient(folder: folder.path)
     folder.write("a.yaml", "apiVersion: v1\nkind: [\n")

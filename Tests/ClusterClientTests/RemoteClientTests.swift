@@ -207,7 +207,7 @@ final class TestServer: Sendable {
   }
 
   @Test func `a kubeconfig's chosen context is resolved, and its mistakes are named`() throws {
-    let folder = Folder()
+    let folder = try Folder()
     folder.write("ca.crt", "CA")
     folder.write(
       "config",

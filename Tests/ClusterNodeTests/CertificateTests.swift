@@ -14,6 +14,7 @@ import Glibc
 import NIOCore
 import NIOPosix
 import NIOSSL
+import SoakLab
 import SwiftASN1
 import Synchronization
 import Testing
@@ -91,12 +92,6 @@ private func signing(_ signer: Signer, _ api: MemoryClusterAPI, lives: [Int64]) 
   }
 }
 
-private func makeFolder() throws -> String {
-  var template = Array("/tmp/weft-pki-XXXXXX".utf8CString)
-  try #require(mkdtemp(&template) != nil)
-  return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-}
-
 private let serving = CertificatePurpose.serving(
   names: ["n1"], addresses: [.v4(IPv4Address(127, 0, 0, 1)), .v4(IPv4Address(10, 0, 0, 1))])
 
@@ -158,8 +153,8 @@ private let serving = CertificatePurpose.serving(
     `a certificate is replaced before it ends, kept over a restart, and not asked for again while it is new`()
     async throws
   {
-    let folder = try makeFolder()
-    defer { Files.removeTree(folder) }
+    let folder = try ScratchFolder.make("pki")
+    defer { ScratchFolder.remove(folder) }
     let api = MemoryClusterAPI()
     let signer = try Signer()
     // The first is over its share of life as soon as it is there.

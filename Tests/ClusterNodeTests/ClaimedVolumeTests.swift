@@ -3,6 +3,7 @@
 import CLinux
 import ClusterObjects
 import Glibc
+import SoakLab
 import Testing
 
 @testable import ClusterNode
@@ -65,9 +66,8 @@ import Testing
   }
 
   @Test func `a folder made for a claim is there for any user, and read-only when the pod says so`() throws {
-    var template = Array("/tmp/weft-claimed-XXXXXX".utf8CString)
-    let root = try #require(mkdtemp(&template).map { String(cString: $0) })
-    defer { Files.removeTree(root) }
+    let root = try ScratchFolder.make("claimed")
+    defer { ScratchFolder.remove(root) }
     var pod = pod
     pod["spec"] = [
       "containers": [["name": "c", "volumeMounts": [["name": "data", "mountPath": "/data"]]]],

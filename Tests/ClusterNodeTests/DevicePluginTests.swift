@@ -8,6 +8,7 @@ import FuzzLab
 import GRPCCore
 import GRPCNIOTransportHTTP2Posix
 import Glibc
+import SoakLab
 import Synchronization
 import Testing
 
@@ -130,12 +131,6 @@ func registerPlugin(_ folder: String, _ registration: DeviceRegistration) async 
   ) { _ = try $0.message }
 }
 
-private func makeFolder() throws -> String {
-  var template = Array("/tmp/weft-devices-XXXXXX".utf8CString)
-  try #require(mkdtemp(&template) != nil)
-  return String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-}
-
 private func pod(_ uid: String, _ containers: [JSON], initial: [JSON] = []) -> PodSpec {
   PodSpec([
     "metadata": ["name": JSON(uid), "namespace": "test", "uid": JSON(uid)],
@@ -152,8 +147,8 @@ private let devices = ["a", "b", "c"].map { PluginDevice(id: $0) }
 @Suite(.timeLimit(.minutes(5))) struct DevicePluginTests {
   @Test func `a plugin registers, its devices are the node's, pods get them and nobody else's`() async throws
   {
-    let folder = try makeFolder()
-    defer { Files.removeTree(folder) }
+    let folder = try ScratchFolder.make("devices")
+    defer { ScratchFolder.remove(folder) }
     let changes = Mutex(0)
     let manager = DeviceManager(folder: folder, metrics: Metrics()) { changes.withLock { $0 += 1 } }
     try await manager.start()
@@ -216,8 +211,8 @@ private let devices = ["a", "b", "c"].map { PluginDevice(id: $0) }
   func `what pods have is remembered over a restart, and what is served is not there before it registers`()
     async throws
   {
-    let folder = try makeFolder()
-    defer { Files.removeTree(folder) }
+    let folder = try ScratchFolder.make("devices")
+    defer { ScratchFolder.remove(folder) }
     let plugin = FakePlugin(devices)
     let registration = DeviceRegistration(endpoint: "fake.sock", resource: "example.com/fake")
     let first = pod("u1", [wants("main", 2)])
@@ -266,8 +261,8 @@ private let devices = ["a", "b", "c"].map { PluginDevice(id: $0) }
   func `a registration that cannot be is refused, and says why`(
     version: String, resource: String, endpoint: String, words: String
   ) async throws {
-    let folder = try makeFolder()
-    defer { Files.removeTree(folder) }
+    let folder = try ScratchFolder.make("devices")
+    defer { ScratchFolder.remove(folder) }
     let manager = DeviceManager(folder: folder, metrics: Metrics()) {}
     try await manager.start()
     var registration = DeviceRegistration(endpoint: endpoint, resource: resource)
@@ -281,8 +276,8 @@ private let devices = ["a", "b", "c"].map { PluginDevice(id: $0) }
   @Test func `a folder with another agent is left alone, and sockets of an agent that ended are not`()
     async throws
   {
-    let folder = try makeFolder()
-    defer { Files.removeTree(folder) }
+    let folder = try ScratchFolder.make("devices")
+    defer { ScratchFolder.remove(folder) }
     close(UnixSocket.listen(folder + "/kubelet.sock"))
     close(UnixSocket.listen(folder + "/old.sock"))
     let manager = DeviceManager(folder: folder, metrics: Metrics()) {}

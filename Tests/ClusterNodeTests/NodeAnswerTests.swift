@@ -7,6 +7,7 @@ import Glibc
 import NIOCore
 import NIOEmbedded
 import NIOHTTP1
+import SoakLab
 import Testing
 
 @testable import ClusterNode
@@ -87,9 +88,8 @@ private func ask(
   }
 
   @Test func `log files are read below their folder only`() async throws {
-    var template = Array("/tmp/weft-logs-XXXXXX".utf8CString)
-    #expect(mkdtemp(&template) != nil)
-    let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    let folder = try ScratchFolder.make("logs")
+    defer { ScratchFolder.remove(folder) }
     mkdir(folder + "/pods", 0o755)
     let file = fopen(folder + "/pods/a&b.log", "w")
     fputs("text", file)
@@ -97,11 +97,6 @@ private func ask(
     symlink("/etc", folder + "/pods/etc")
     symlink("/etc/passwd", folder + "/pods/passwd")
     mkfifo(folder + "/pods/pipe", 0o600)
-    defer {
-      for name in ["a&b.log", "etc", "passwd", "pipe"] { unlink(folder + "/pods/" + name) }
-      rmdir(folder + "/pods")
-      rmdir(folder)
-    }
     let agent = agent(logs: folder)
     #expect(try await ask(agent, "/logs/").text == "<pre>\n<a href=\"pods/\">pods/</a>\n</pre>\n")
     #expect(try await ask(agent, "/logs/pods").text.contains("a&amp;b.log"))

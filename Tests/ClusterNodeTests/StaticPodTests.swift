@@ -4,6 +4,7 @@ import CLinux
 import ClusterObjects
 import FuzzLab
 import Glibc
+import SoakLab
 import Synchronization
 import Testing
 
@@ -86,10 +87,8 @@ private let manifest = """
   }
 
   @Test func `a folder is followed, and each of its pods has a mirror that comes back`() async throws {
-    var template = Array("/tmp/weft-static-XXXXXX".utf8CString)
-    try #require(mkdtemp(&template) != nil)
-    let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-    defer { Files.removeTree(folder) }
+    let folder = try ScratchFolder.make("static")
+    defer { ScratchFolder.remove(folder) }
     let mirrors = FakeMirrors()
     let cluster = FakeCluster()
     let pods = StaticPodFolder(

@@ -6,6 +6,7 @@ import ClusterServer
 import ClusterStoreEtcd
 import Diagnostics
 import Glibc
+import SoakLab
 import StoreLab
 
 /// Starts a server, gives it to `body`, stops it and removes what it left.
@@ -43,10 +44,8 @@ func etcdStore(prefix: String, _ version: EtcdServer.Version = .newer) throws ->
 }
 
 func withFolder<T>(_ body: (String) async throws -> T) async throws -> T {
-  var template = Array("/tmp/weft-server-XXXXXX".utf8CString)
-  guard mkdtemp(&template) != nil else { throw Failed(text: "mkdtemp: \(errno)") }
-  let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-  defer { _ = try? Program.runBlocking("/bin/rm", ["-rf", folder]) }
+  let folder = try ScratchFolder.make("server")
+  defer { ScratchFolder.remove(folder) }
   return try await body(folder)
 }
 
@@ -71,14 +70,9 @@ struct Program {
   static func runBlocking(
     _ path: String, _ arguments: [String], _ input: String = "", _ limit: Int = 30
   ) throws -> Program {
-    var template = Array("/tmp/weft-run-XXXXXX".utf8CString)
-    guard mkdtemp(&template) != nil else { throw Failed(text: "mkdtemp: \(errno)") }
-    let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    let folder = try ScratchFolder.make("run")
+    defer { ScratchFolder.remove(folder) }
     let files = ["in", "out", "err"].map { "\(folder)/\($0)" }
-    defer {
-      for file in files { unlink(file) }
-      rmdir(folder)
-    }
     if let file = fopen(files[0], "w") {
       fputs(input, file)
       fclose(file)

@@ -6,6 +6,7 @@ import Glibc
 import KernelNftables
 import NamespaceLab
 import Ruleset
+import SoakLab
 import Synchronization
 import Testing
 
@@ -118,9 +119,7 @@ private final class BusyKernel: KernelTables {
 
   @Test func `another program that commits all the time holds up no transaction and no reading`() throws {
     try inFreshNamespace {
-      var template = Array("/tmp/weft-busy-XXXXXX".utf8CString)
-      _ = mkdtemp(&template)
-      let folder = template.withUnsafeBufferPointer { $0.baseAddress.map { String(cString: $0) } ?? "" }
+      let folder = try ScratchFolder.make("busy")
       defer { _ = run("touch \(folder)/over; sleep 0.2; rm -rf \(folder)") }
       _ = run("nft add table ip other; nft add set ip other s '{ type ipv4_addr; }'")
       // One large transaction after the other.

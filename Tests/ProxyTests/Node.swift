@@ -6,6 +6,7 @@
 import Glibc
 import NamespaceLab
 import Proxy
+import SoakLab
 
 /// Lives within `inFreshNamespace`; the thread's namespace is the node. `tearDown` must be called.
 final class Node {
@@ -77,9 +78,7 @@ final class Node {
     """
 
   init() throws {
-    var template = Array("/tmp/weft-node-XXXXXX".utf8CString)
-    guard mkdtemp(&template) != nil else { throw NamespaceError(text: "mkdtemp") }
-    scripts = template.withUnsafeBufferPointer { String(cString: $0.baseAddress!) }
+    scripts = try ScratchFolder.make("node")
     prefix = "wft" + scripts.suffix(6)
     _ = run("cat > \(scripts)/server.py", input: Self.server)
     _ = run("cat > \(scripts)/client.py", input: Self.client)
@@ -205,6 +204,6 @@ final class Node {
     for place in ["a", "b", "c", "out"] {
       _ = run("ip netns pids \(prefix)-\(place) | xargs -r kill -9; ip netns del \(prefix)-\(place)")
     }
-    _ = run("rm -rf \(scripts)")
+    ScratchFolder.remove(scripts)
   }
 }

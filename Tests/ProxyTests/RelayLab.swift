@@ -8,6 +8,7 @@ import Glibc
 import NamespaceLab
 @testable import Proxy
 import Reactor
+import SoakLab
 import Synchronization
 
 /// Lives within `inFreshNamespace`. `tearDown` must be called.
@@ -95,9 +96,7 @@ final class RelayLab {
     """
 
   init(limits: UserspaceLimits = UserspaceLimits()) throws {
-    var template = Array("/tmp/weft-relay-XXXXXX".utf8CString)
-    guard mkdtemp(&template) != nil else { throw NamespaceError(text: "mkdtemp") }
-    folder = template.withUnsafeBufferPointer { String(cString: $0.baseAddress!) }
+    folder = try ScratchFolder.make("relay")
     _ = run("cat > \(folder)/server.py", input: Self.server)
     _ = run("cat > \(folder)/client.py", input: Self.client)
     let own = ["192.168.50.1/32", "fd00:50::1/128"]
@@ -121,7 +120,8 @@ final class RelayLab {
   func tearDown() {
     let proxy = proxy
     waitFor { await proxy.stop(removingAddresses: true) }
-    _ = run("kill -9 $(cat \(folder)/pid); rm -rf \(folder)")
+    _ = run("kill -9 $(cat \(folder)/pid)")
+    ScratchFolder.remove(folder)
   }
 
   @discardableResult func sync(_ view: ClusterView) -> UserspaceProxy.Report {

@@ -4,6 +4,7 @@ import ClusterStore
 import ClusterStoreEtcd
 import Diagnostics
 import Glibc
+import SoakLab
 import Synchronization
 
 public final class EtcdCluster: Sendable {
@@ -22,9 +23,7 @@ public final class EtcdCluster: Sendable {
   /// Starts three members; they elect a leader by themselves.
   public init(_ version: EtcdServer.Version = .newer) throws {
     path = try EtcdServer.binary(version)
-    var template = Array("/tmp/weft-etcd3-XXXXXX".utf8CString)
-    guard mkdtemp(&template) != nil else { throw Failed(text: "mkdtemp: errno \(errno)") }
-    let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    let folder = try ScratchFolder.make("etcd3")
     self.folder = folder
     try Certificates.make(in: folder)
     var members: [Member] = []
@@ -52,7 +51,7 @@ public final class EtcdCluster: Sendable {
 
   public func remove() {
     for index in members.indices { kill(index) }
-    _ = try? Program.run("/bin/rm", ["-rf", folder])
+    ScratchFolder.remove(folder)
   }
 
   // MARK: Members

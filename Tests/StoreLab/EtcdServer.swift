@@ -4,6 +4,7 @@ import ClusterStore
 import ClusterStoreEtcd
 import Diagnostics
 import Glibc
+import SoakLab
 import Synchronization
 
 public final class EtcdServer: Sendable {
@@ -30,9 +31,7 @@ public final class EtcdServer: Sendable {
 
   public init(_ version: Version, secure: Bool = false, certificates: String = "") throws {
     path = try Self.binary(version)
-    var template = Array("/tmp/weft-etcd-XXXXXX".utf8CString)
-    guard mkdtemp(&template) != nil else { throw Failed(text: "mkdtemp: errno \(errno)") }
-    folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    folder = try ScratchFolder.make("etcd")
     clientPort = try freePort()
     let peerPort = try freePort()
     isSecure = secure
@@ -72,7 +71,7 @@ public final class EtcdServer: Sendable {
 
   public func remove() {
     kill()
-    _ = try? Program.run("/bin/rm", ["-rf", folder])
+    ScratchFolder.remove(folder)
   }
 
   deinit { remove() }

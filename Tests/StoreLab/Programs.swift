@@ -1,6 +1,7 @@
 // Programs that tests start: run to their end, or kept until this process ends, however it ends.
 
 import Glibc
+import SoakLab
 
 /// A program that runs beside the test. A shell between us and it reads a pipe of ours: when that closes, because we closed
 /// it or died, it kills the program.
@@ -156,9 +157,7 @@ public struct Failed: Error, CustomStringConvertible {
 
 /// A folder of its own under /tmp for `body`, gone afterwards.
 public func withScratch<T>(_ body: (String) async throws -> T) async throws -> T {
-  var template = Array("/tmp/weft-store-XXXXXX".utf8CString)
-  guard mkdtemp(&template) != nil else { throw Failed(text: "mkdtemp: errno \(errno)") }
-  let folder = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-  defer { _ = try? Program.run("/bin/rm", ["-rf", folder]) }
+  let folder = try ScratchFolder.make("store")
+  defer { ScratchFolder.remove(folder) }
   return try await body(folder)
 }

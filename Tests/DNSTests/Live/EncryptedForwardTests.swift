@@ -2,6 +2,7 @@
 
 import Addresses
 import Diagnostics
+import SoakLab
 import Testing
 
 @testable import DNS
@@ -12,7 +13,7 @@ private func withChain<Result>(
   _ body: (UInt16, Metrics) throws -> Result
 ) throws -> Result {
   let (credentials, folder) = try TestCertificate.make(names)
-  defer { _ = run("rm -r \(folder)") }
+  defer { ScratchFolder.remove(folder) }
   let loopback = SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 0)
   let upstream = DNSServer(settings: DNSServerSettings(), zone: Fixture.zone, metrics: Metrics())
   try upstream.start(listen: [loopback], encrypted: [EncryptedPort(loopback, .tls, credentials)])

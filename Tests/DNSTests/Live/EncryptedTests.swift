@@ -3,6 +3,7 @@
 import Addresses
 import Diagnostics
 import NIOHTTP1
+import SoakLab
 import Testing
 
 @testable import DNS
@@ -12,7 +13,7 @@ private func withEncrypted<Result>(
   _ settings: DNSServerSettings = DNSServerSettings(), _ body: (UInt16, UInt16, String) throws -> Result
 ) throws -> Result {
   let (credentials, folder) = try TestCertificate.make()
-  defer { _ = run("rm -r \(folder)") }
+  defer { ScratchFolder.remove(folder) }
   let server = DNSServer(settings: settings, zone: Fixture.zone, metrics: Metrics())
   let any = SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 0)
   try server.start(
@@ -108,7 +109,7 @@ private func withEncrypted<Result>(
   @Test func `a certificate without its key is refused with a code`() throws {
     let (credentials, folder) = try TestCertificate.make()
     let (other, second) = try TestCertificate.make()
-    defer { _ = run("rm -r \(folder) \(second)") }
+    defer { for path in [folder, second] { ScratchFolder.remove(path) } }
     let mixed = TLSCredentials(certificate: credentials.certificate, key: other.key)
     let server = DNSServer(settings: DNSServerSettings(), zone: Fixture.zone, metrics: Metrics())
     let any = SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 0)

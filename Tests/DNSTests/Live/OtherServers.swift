@@ -4,6 +4,7 @@ import Addresses
 import CLinux
 import Glibc
 import Reactor
+import SoakLab
 import Testing
 
 @testable import DNS
@@ -19,9 +20,7 @@ final class OtherServer {
   /// Starts a server of these zones, texts by their names, and waits until it answers for all of them. Another program may take
   /// the port meanwhile: then it is tried with another. `scripts/setup-tests.sh` installs both.
   init(_ kind: Kind, _ zones: [(name: DomainName, text: String)]) throws {
-    var template = Array("/tmp/weft-dns-XXXXXX".utf8CString)
-    let made = try #require(mkdtemp(&template))
-    folder = String(cString: made)
+    folder = try ScratchFolder.make("dns")
     for (index, zone) in zones.enumerated() { try write("z\(index).zone", zone.text) }
     var isServing = false
     for _ in 0..<5 where !isServing {
@@ -59,7 +58,7 @@ final class OtherServer {
 
   deinit {
     end()
-    _ = run("rm -rf \(folder)")
+    ScratchFolder.remove(folder)
   }
 
   private func end() {

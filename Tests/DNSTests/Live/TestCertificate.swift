@@ -1,17 +1,14 @@
 // A certificate for 127.0.0.1 and localhost, made by openssl when the tests begin.
 
 import DNS
-import Glibc
-import Testing
+import SoakLab
 
 enum TestCertificate {
   /// A self-signed certificate with its key, and the folder that holds them as `crt` and `key`.
   static func make(_ names: String = "IP:127.0.0.1,DNS:localhost") throws -> (
     credentials: TLSCredentials, folder: String
   ) {
-    var template = Array("/tmp/weft-dns-XXXXXX".utf8CString)
-    let made = mkdtemp(&template)
-    let folder = String(cString: try #require(made))
+    let folder = try ScratchFolder.make("dns")
     _ = run(
       """
       openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=weft \
