@@ -195,6 +195,74 @@ import Testing
     #expect(lab.leaseNames().isEmpty)
   }
 
+  @Test(arguments: ["host-local", "bridge"])
+  func `resolvConf is the result's DNS, and a file that is not there is error 7`(program: String) throws {
+    let lab = try Laboratory("resolv")
+    let pod = try lab.pod("a")
+    let path = "\(lab.scratch.path)/resolv.conf"
+    let plain = lab.configuration
+    lab.configuration = plain.replacing("\"dataDir\"", with: "\"resolvConf\":\"\(path)\",\"dataDir\"")
+    let refused = try lab.invoke("ADD", "a", namespace: pod, program: program)
+    #expect(refused.json["code"]?.integer == 7 && refused.json["msg"]?.string?.contains(path) == true)
+    #expect(try lab.leaseNames().isEmpty && lab.ports().isEmpty)
+    try installConflist(
+      """
+      # by hand
+      nameserver 192.0.2.53
+      nameserver\t2001:db8::53 # the second
+      domain example.com
+      search nobody.example.com
+      search a.example.com b.example.com
+      options ndots:5 timeout:1
+      sortlist 10.0.0.0
+      """, at: path)
+    let added = try lab.invoke("ADD", "a", namespace: pod, program: program)
+    #expect(added.code == 0, "\(added.json)")
+    let wanted = #"""
+      {"nameservers":["192.0.2.53","2001:db8::53"],"domain":"example.com",
+       "search":["a.example.com","b.example.com"],"options":["ndots:5","timeout:1"]}
+      """#
+    #expect(added.json["dns"] == (try JSONValue(parsing: Array(wanted.utf8))))
+    // DEL needs the file no more.
+    #expect(unlink(path) == 0)
+    #expect(try lab.invoke("DEL", "a", program: program).code == 0 && lab.leaseNames().isEmpty)
+    lab.configuration = plain
+    #expect(try lab.invoke("ADD", "a", namespace: pod, program: program).json["dns"]?["nameservers"] == nil)
+  }
+
+  @Test func `DEL ends when the link is gone, and another process waits until the kernel has freed it`()
+    throws
+  {
+    let lab = try Laboratory("early")
+    let pod = try lab.pod("a")
+    for _ in 0..<10 {
+      #expect(try lab.invoke("ADD", "a", namespace: pod).code == 0)
+      #expect(try lab.invoke("DEL", "a", namespace: pod).code == 0)
+      #expect(try lab.ports().isEmpty && lab.links(in: pod) == ["lo"] && lab.leaseNames().isEmpty)
+    }
+    #expect(try lab.invoke("ADD", "a", namespace: pod).code == 0)
+    let trace = "\(lab.scratch.path)/trace"
+    let environment = [
+      "CNI_COMMAND=DEL", "CNI_CONTAINERID=a", "CNI_NETNS=\(pod)", "CNI_IFNAME=eth0", "CNI_PATH=/opt/cni/bin",
+    ]
+    let answer = try Running.start(
+      ["strace", "-qq", "-f", "-e", "trace=execve,close,sendto", "-o", trace, try Laboratory.plugin()],
+      executable: "/usr/bin/strace", environment: environment, input: lab.configuration, in: lab.node
+    ).wait()
+    #expect(answer.code == 0, "\(answer)")
+    let calls = String(decoding: Scratch.read(trace), as: UTF8.self).split(separator: "\n").map { line in
+      let words = line.split(separator: " ", maxSplits: 1)
+      return (process: words[0], call: words[1].drop { $0 == " " })
+    }
+    let plugin = try #require(calls.first).process
+    let others = calls.filter { $0.process != plugin }
+    // Whoever reads the plugin's output is not kept waiting by the other one.
+    #expect(others.prefix(3).map { $0.call.prefix(7) } == ["close(0", "close(1", "close(2"])
+    let first = try #require(calls.first { $0.call.contains("RTM_DELLINK") })
+    #expect(first.process != plugin && Set(others.map(\.process)).count == 1)
+    #expect(try lab.ports().isEmpty && lab.links(in: pod) == ["lo"] && lab.leaseNames().isEmpty)
+  }
+
   @Test func `GC removes what no valid attachment names`() throws {
     let lab = try Laboratory("gc")
     lab.configuration = lab.configuration.replacing("1.0.0", with: "1.1.0")

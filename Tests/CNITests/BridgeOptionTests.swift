@@ -43,6 +43,35 @@ import Testing
     #expect(try lab.ports().isEmpty && lab.leaseNames().isEmpty)
   }
 
+  @Test(arguments: [#""isGateway":true"#, #""mode":"routed""#])
+  func `nodes believe no router advertisement of a pod and pods no redirect`(keys: String) throws {
+    let lab = try lab("advice", keys)
+    let pod = try lab.pod("a")
+    // As the kernel has them, or the test proves nothing.
+    #expect(try Sysctl.read("net/ipv6/conf/default/accept_ra", inNamespace: lab.node) == "1")
+    #expect(try Sysctl.read("net/ipv4/conf/default/accept_redirects", inNamespace: pod) == "1")
+    #expect(try lab.invoke("ADD", "a", namespace: pod).code == 0)
+    let door = keys.contains("routed") ? hostInterfaceName(containerID: "a", ifname: "eth0") : "cni0"
+    #expect(try Sysctl.read("net/ipv6/conf/\(door)/accept_ra", inNamespace: lab.node) == "0")
+    for name in ["all", "eth0"] {
+      #expect(try Sysctl.read("net/ipv4/conf/\(name)/accept_redirects", inNamespace: pod) == "0", "\(name)")
+    }
+  }
+
+  @Test(arguments: [("", "0"), (#","enabledad":true"#, "1")])
+  func `an address is looked for twice in the network only with enabledad`(keys: String, asks: String) throws
+  {
+    let lab = try lab("dad", #""isGateway":true"# + keys)
+    lab.configuration = lab.configuration.replacing("]]", with: "],[{\"subnet\":\"fd00:99::/64\"}]]")
+    let pod = try lab.pod("a")
+    #expect(try lab.invoke("ADD", "a", namespace: pod).code == 0)
+    #expect(try Sysctl.read("net/ipv6/conf/cni0/accept_dad", inNamespace: lab.node) == asks)
+    #expect(try Sysctl.read("net/ipv6/conf/eth0/accept_dad", inNamespace: pod) == asks)
+    let addresses = try lab.output(["/usr/sbin/ip", "-6", "addr", "show", "dev", "eth0"], in: pod)
+    #expect(
+      addresses.contains("fd00:99::2/64") && addresses.contains("nodad") == (asks == "0"), "\(addresses)")
+  }
+
   @Test func `a bridge with another address of the subnet ends the ADD, or loses it when told to`() throws {
     let lab = try lab("force", #""isGateway":true"#)
     var node = try RouteSession(inNamespace: lab.node)

@@ -361,10 +361,12 @@ extension Laboratory {
     #expect(!rules.contains("10.99.0") && rules.contains("jump CNI-FORWARD"))
   }
 
-  @Test func `ingressPolicy same-bridge keeps the pods of two bridges apart`() throws {
+  @Test(arguments: [("open", true, true), ("same-bridge", true, false), ("isolated", false, false)])
+  func `ingressPolicy keeps apart the pods of two bridges, isolated also those of one`(
+    policy: String, reachesNeighbour: Bool, reachesOther: Bool
+  ) throws {
     let lab = try Laboratory("isolate")
-    let firewall = #"{"type":"firewall","ingressPolicy":"same-bridge"}"#
-    let one = chain(lab, firewall)
+    let one = chain(lab, #"{"type":"firewall","ingressPolicy":"\#(policy)"}"#)
     var other = one
     other.name = "u"
     other.plugins[0] = other.plugins[0].replacing("cni0", with: "cni1").replacing("10.99.0", with: "10.98.0")
@@ -373,12 +375,15 @@ extension Laboratory {
     #expect(try one.add("b", b).code == 0)
     let added = try other.add("c", c)
     #expect(added.code == 0, "\(added.json)")
-    #expect(try lab.ping(from: a, to: "10.99.0.3"))
-    #expect(try lab.ping(from: c, to: "10.98.0.1"))
-    let server = try lab.serve("pod c", port: 80, in: c)
-    defer { server.stop() }
+    let servers = [try lab.serve("pod b", port: 80, in: b), try lab.serve("pod c", port: 80, in: c)]
+    defer { for server in servers { server.stop() } }
+    // The node reaches both, and each its gateway, whatever the policy.
+    #expect(try lab.ask("10.99.0.3", 80, from: lab.node) == "pod b")
     #expect(try lab.ask("10.98.0.2", 80, from: lab.node) == "pod c")
-    #expect(try lab.ask("10.98.0.2", 80, from: a) == "")
+    #expect(try lab.ping(from: a, to: "10.99.0.1"))
+    #expect(try lab.ping(from: c, to: "10.98.0.1"))
+    #expect(try lab.ask("10.99.0.3", 80, from: a) == (reachesNeighbour ? "pod b" : ""))
+    #expect(try lab.ask("10.98.0.2", 80, from: a) == (reachesOther ? "pod c" : ""))
   }
 
   @Test(arguments: ["0.3.1", "0.4.0", "1.0.0", "1.1.0"])

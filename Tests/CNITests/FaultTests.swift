@@ -18,7 +18,7 @@ extension Laboratory {
     configuration = configuration.replacing("\"bridge\"", with: "\(keys),\"bridge\"")
   }
 
-  fileprivate func links(in namespace: String) throws -> [String] {
+  func links(in namespace: String) throws -> [String] {
     var session = try RouteSession(inNamespace: namespace)
     return try session.links().map(\.name)
   }
