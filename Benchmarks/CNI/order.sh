@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Writes Sources/weft-cni/functions.txt anew: the functions that VERSION, ADD and DEL run through, in the order they are first
-# entered. Needs valgrind, which does not know how the process for late closing is made: no host ports here. To be repeated when the code of the plugin or the compiler has changed much; a name that is gone does no
-# harm. WEFT_BIN_DIR says where weft-cni is.
+# entered. Needs valgrind, which does not know how processes are made that go on after the plugin: no host ports here, and no link when
+# DEL comes. To be repeated when the code of the plugin or the compiler has changed much; a name that is gone does no harm.
+# WEFT_BIN_DIR says where weft-cni is.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 plugin=$(realpath "${WEFT_BIN_DIR:-.build/release}/weft-cni")
@@ -31,6 +32,7 @@ call ADD first bridge >/dev/null
 call DEL first bridge
 observe VERSION second bridge >/dev/null
 observe ADD second bridge >/dev/null
+ip -n $node link del "$(ip -n $node -o link | grep -oE 'vp[0-9a-f]{13}')"
 observe DEL second bridge
 for part in VERSION-bridge ADD-bridge DEL-bridge; do
   grep -ohE 'c?fn=\([0-9]+\) .*' "$work/$part.out" | sed -E "s/c?fn=\([0-9]+\) //; s/'2$//"
