@@ -96,13 +96,14 @@ int weft_link_remove(int socket, const char *name, const void *request, size_t l
   removal->length = length;
   removal->socket = socket;
   if (clone(remove_and_end, removal->stack + sizeof removal->stack, CLONE_VM, removal) < 0) return -errno;
-  long pause = 50;
+  // The first pause is as long as the kernel holds its lock for it: who asks for that lock before spins.
+  long pause = 500;
   for (long waited = 0; waited < milliseconds * 1000L; waited += pause) {
     usleep((useconds_t)pause);
     // The other process has our errno too: what is no clear answer is asked again.
     if (weft_link_index(socket, name) == -ENODEV) return 0;
     if (__atomic_load_n(&removal->has_ended, __ATOMIC_ACQUIRE)) return 0;
-    if (pause < 1000) pause *= 2;
+    pause = waited == 0 ? 100 : pause < 1000 ? pause * 2 : pause;
   }
   return -ETIMEDOUT;
 }
