@@ -65,9 +65,15 @@ enum PolicyChains {
     return [forward, receiver, output, input]
   }
 
-  static let verdicts = [
-    Chain(PolicyNames.denyIngress, rules: [Rule(.counterNamed("denied-in"), .drop)]),
-    Chain(PolicyNames.denyEgress, rules: [Rule(.counterNamed("denied-eg"), .drop)]),
-    Chain(PolicyNames.quarantine, rules: [Rule(.counterNamed("quarantined"), .drop)]),
-  ]
+  /// Where the refused end: counted, told to whoever reads the log, dropped.
+  static func verdicts(_ logging: PolicyLogging?) -> [Chain] {
+    [
+      (PolicyNames.denyIngress, "denied-in"), (PolicyNames.denyEgress, "denied-eg"),
+      (PolicyNames.quarantine, "quarantined"),
+    ].map { name, counter in
+      // A packet above the limit ends its rule, not the chain.
+      let told = logging.map { [Rule($0.statements(for: name))] } ?? []
+      return Chain(name, rules: [Rule(.counterNamed(counter))] + told + [Rule(.drop)])
+    }
+  }
 }

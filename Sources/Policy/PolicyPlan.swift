@@ -35,10 +35,14 @@ public struct PolicySettings: Sendable, Hashable {
   public var gateways: [IPAddress]
   /// Interface names of pods begin with this, for the guard on the bridge.
   public var interfacePrefix: String
+  /// How refused packets are told to userspace; nil: they are counted and no more.
+  public var logging: PolicyLogging?
 
   public init(
-    nodeName: String, podBlocks: [IPPrefix] = [], gateways: [IPAddress] = [], interfacePrefix: String = "vp"
+    nodeName: String, podBlocks: [IPPrefix] = [], gateways: [IPAddress] = [], interfacePrefix: String = "vp",
+    logging: PolicyLogging? = PolicyLogging()
   ) {
+    self.logging = logging
     self.nodeName = nodeName
     self.podBlocks = podBlocks
     self.gateways = gateways

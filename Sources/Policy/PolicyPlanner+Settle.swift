@@ -147,6 +147,7 @@ extension PolicyPlanner {
       family.table, PolicyNames.table, sets: sets + registry.sets(family),
       counters: ["denied-in", "denied-eg", "quarantined"],
       chains: PolicyChains.base(family)
-        + profiles.byName.keys.sorted().compactMap { profiles.chain($0, family) } + PolicyChains.verdicts)
+        + profiles.byName.keys.sorted().compactMap { profiles.chain($0, family) }
+        + PolicyChains.verdicts(settings.logging))
   }
 }

@@ -73,6 +73,11 @@ func sampleTable(_ family: TableFamily.Addressed) -> Table {
         "DENY",
         rules: [
           Rule(.counterNamed("denied"), .limit(perSecond: 20, burst: 5), .log(group: 5, prefix: "kp:in:")),
+          Rule(
+            .limit(perSecond: 100, burst: 200),
+            .log(group: 5, prefix: "kp:eg:", snapLength: 128, queueThreshold: 10)),
+          Rule(.log(group: 6, prefix: "kp:", snapLength: 96)),
+          Rule(.log(group: 6, prefix: "kp:", queueThreshold: 1)),
           Rule(.transport(6), .reject(.tcpReset)),
           Rule(.reject(.portUnreachable)),
         ]),

@@ -192,3 +192,26 @@ func `a packet that looked for a pod before it left, and for its policies afterw
   let text = tables.first { $0.id.name == "KUBE-GUARD" }.map { Ruleset([$0]).description } ?? ""
   #expect(text.contains(#""vp0123456789abc" . 0a:58:0a:2a:00:0a . 10.42.0.10"#), "\(text)")
 }
+
+@Test func `what is refused is told with the chain's name, at a bounded rate, and dropped all the same`() {
+  func chain(_ name: String, _ logging: PolicyLogging?) -> [String] {
+    let settings = PolicySettings(nodeName: "n1", logging: logging)
+    let tables = planPolicy(view: ClusterView(objects: []), attachments: [], settings: settings)
+    return tables[0][chain: name]?.rules.map(\.description) ?? []
+  }
+  #expect(
+    chain("KUBE-DENY-EG", PolicyLogging(group: 7, perSecond: 10, burst: 20)) == [
+      "counter name \"denied-eg\"",
+      "limit rate 10/second burst 20 packets log prefix \"KUBE-DENY-EG\" group 7 snaplen 96", "drop",
+    ])
+  #expect(chain("KUBE-QUARANTINE", PolicyLogging())[1].contains("prefix \"KUBE-QUARANTINE\" group 5"))
+  #expect(chain("KUBE-DENY-IN", nil) == ["counter name \"denied-in\"", "drop"])
+}
+
+@Test func `the log's group is recognised in what is in force`() {
+  for logging in [PolicyLogging(), PolicyLogging(group: 61_000), nil] {
+    let settings = PolicySettings(nodeName: "n1", logging: logging)
+    let tables = planPolicy(view: ClusterView(objects: []), attachments: [], settings: settings)
+    #expect(PolicyLogging.adopt(from: InForce(Ruleset(tables))) == logging)
+  }
+}

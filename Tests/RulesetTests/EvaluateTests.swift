@@ -28,6 +28,16 @@ private func forward(
   #expect(forward([Rule(.goto("O")), deny], [other]).evaluateArriving(Packet(a, b)).outcome == .accept)
 }
 
+@Test func `a log and a limit let every packet go on to what follows`() {
+  let told = Rule(.limit(perSecond: 1, burst: 1), .log(group: 5, prefix: "x", snapLength: 96))
+  for _ in 0..<3 {
+    let walk = forward([told, Rule(.drop)]).evaluateArriving(Packet(a, b))
+    #expect(walk.outcome == .drop)
+    #expect(walk.steps.map(\.rule) == [0, 1])
+  }
+  #expect(forward([told]).evaluateArriving(Packet(a, b)).outcome == .accept)
+}
+
 @Test func `accept ends one table only and drop ends all`() {
   let ruleset = Ruleset([
     Table(

@@ -47,6 +47,10 @@ private let saddr = Expression.sourceAddress(.ip)
     Rule(.counterNamed("denied"), .limit(perSecond: 20, burst: 5), .log(group: 5, prefix: "kp:in:"), .drop),
     "counter name \"denied\" limit rate 20/second burst 5 packets log prefix \"kp:in:\" group 5 drop"
   ),
+  (
+    Rule(.log(group: 5, prefix: "a", snapLength: 128, queueThreshold: 10)),
+    "log prefix \"a\" group 5 snaplen 128 queue-threshold 10"
+  ),
 ])
 func `a rule prints as nft writes it`(rule: Rule, text: String) {
   #expect(rule.description == text)

@@ -88,10 +88,12 @@ struct RuleEncoder {
         nftnl_expr_set_u32($0, UInt16(NFTNL_EXPR_LIMIT_BURST), burst)
         nftnl_expr_set_u32($0, UInt16(NFTNL_EXPR_LIMIT_TYPE), NFT_LIMIT_PKTS.rawValue)
       }
-    case .log(let group, let prefix):
+    case .log(let group, let prefix, let snapLength, let threshold):
       expression("log") {
         nftnl_expr_set_u16($0, UInt16(NFTNL_EXPR_LOG_GROUP), group)
         nftnl_expr_set_str($0, UInt16(NFTNL_EXPR_LOG_PREFIX), Rule.quotable(prefix))
+        if snapLength > 0 { nftnl_expr_set_u32($0, UInt16(NFTNL_EXPR_LOG_SNAPLEN), snapLength) }
+        if threshold > 0 { nftnl_expr_set_u16($0, UInt16(NFTNL_EXPR_LOG_QTHRESHOLD), threshold) }
       }
     case .notrack: expression("notrack") { _ in }
     case .update(let set, let key, let data, let timeout):

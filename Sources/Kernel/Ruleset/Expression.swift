@@ -155,8 +155,10 @@ public enum Statement: Hashable, Sendable {
   case counterNamed(String)
   /// Goes on for at most `perSecond` packets a second, `burst` at once.
   case limit(perSecond: UInt32, burst: UInt32)
-  /// To userspace (`nflog` group), never to the kernel's log.
-  case log(group: UInt16, prefix: String)
+  /// To userspace (`nflog` group), never to the kernel's log. `snapLength`: bytes of a packet that are handed over, 0 for as many
+  /// as the reader takes. `queueThreshold`: packets that the kernel gathers before it wakes the reader, 0 for its own choice.
+  /// Groups without a reader cost a look-up.
+  case log(group: UInt16, prefix: String, snapLength: UInt32 = 0, queueThreshold: UInt16 = 0)
   case notrack
   /// Adds or refreshes an element from the packet path.
   case update(set: String, key: Expression, data: Expression?, timeoutSeconds: UInt32)

@@ -171,7 +171,10 @@ extension Statement: CustomStringConvertible {
     case .counter: return "counter"
     case .counterNamed(let name): return "counter name \"\(name)\""
     case .limit(let rate, let burst): return "limit rate \(rate)/second burst \(burst) packets"
-    case .log(let group, let prefix): return "log prefix \"\(Rule.quotable(prefix))\" group \(group)"
+    case .log(let group, let prefix, let snapLength, let threshold):
+      return "log prefix \"\(Rule.quotable(prefix))\" group \(group)"
+        + (snapLength > 0 ? " snaplen \(snapLength)" : "")
+        + (threshold > 0 ? " queue-threshold \(threshold)" : "")
     case .notrack: return "notrack"
     case .update(let set, let key, let data, let timeout):
       return "update @\(set) { \(key) timeout \(timeout)s\(data.map { " : \($0)" } ?? "") }"

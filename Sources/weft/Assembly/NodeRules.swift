@@ -72,7 +72,7 @@ struct NodeRules {
     }
     let proxy = planProxy(view, configuration, previous: allocation)
     var tables = proxy.tables
-    if source.enforcesPolicy { tables += try planPolicies(view, source) }
+    if source.enforcesPolicy { tables += try planPolicies(view, source, inForce) }
     if source.dataFolder != nil, let address = dnsAddress(view) { tables += UntrackedDNS.plan(address) }
     let wanted = Ruleset(tables)
     return NodeRules(
@@ -140,13 +140,15 @@ struct NodeRules {
     }
   }
 
-  private static func planPolicies(_ view: ClusterView, _ source: Source) throws(WeftError) -> [Table] {
+  private static func planPolicies(
+    _ view: ClusterView, _ source: Source, _ inForce: InForce
+  ) throws(WeftError) -> [Table] {
+    var settings = PolicySettings(nodeName: source.nodeName, logging: .adopt(from: inForce))
     guard let folder = source.dataFolder else {
-      return planPolicy(view: view, attachments: [], settings: PolicySettings(nodeName: source.nodeName))
+      return planPolicy(view: view, attachments: [], settings: settings)
     }
-    let blocks = view.nodes[source.nodeName]?.podCIDRs ?? []
-    let settings = PolicySettings(
-      nodeName: source.nodeName, podBlocks: blocks, gateways: blocks.compactMap { $0.address(at: 1) })
+    settings.podBlocks = view.nodes[source.nodeName]?.podCIDRs ?? []
+    settings.gateways = settings.podBlocks.compactMap { $0.address(at: 1) }
     let book = try AttachmentBook(path: "\(folder)/attachments.json")
     return planPolicy(view: view, attachments: book.attachments, settings: settings)
   }

@@ -29,7 +29,9 @@ enum ObservedRuleset {
     var configuration = ProxyConfiguration(nodeName: nodeName)
     configuration.adopt(from: inForce)
     let proxy = planProxy(view, configuration, previous: allocation)
-    let policy = planPolicy(view: view, attachments: [], settings: PolicySettings(nodeName: nodeName))
+    let policy = planPolicy(
+      view: view, attachments: [],
+      settings: PolicySettings(nodeName: nodeName, logging: .adopt(from: inForce)))
     return Ruleset(
       (proxy.tables + policy).compactMap { planned in
         inForce.tables[planned.id].map { table(planned, as: $0) }
