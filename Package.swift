@@ -165,14 +165,17 @@ let modules: [Module] = [
   Module(
     name: "DataPlane", path: "Sources/DataPlane",
     on: [
-      "ClusterObjects", "ClusterClient", "ClusterView", "Proxy", "Policy", "Ruleset", "KernelNftables",
+      "ClusterObjects", "ClusterClient", "ClusterView", "Proxy", "Policy", "Observe", "Ruleset",
+      "KernelNftables",
       "KernelNetlink",
       "Addresses", "Diagnostics",
     ], packages: ["Logging"], testsOn: ["NamespaceLab", "SoakLab"]),
   Module(
     name: "Observe", path: "Sources/Observe",
-    on: ["ClusterObjects", "ClusterView", "Ruleset", "Policy", "Addresses", "Diagnostics"],
-    testsOn: ["FuzzLab"]),
+    on: [
+      "ClusterObjects", "ClusterView", "Ruleset", "KernelNftables", "Policy", "Addresses", "Diagnostics",
+      "CLinux",
+    ], testsOn: ["FuzzLab", "NamespaceLab", "KernelNetlink"]),
 
   // Assembly.
   Module(

@@ -9,6 +9,7 @@ import ClusterView
 import Diagnostics
 import KernelNftables
 import Logging
+import Observe
 import Policy
 import Proxy
 import Ruleset
@@ -41,6 +42,7 @@ public actor NodeNetwork {
   private var policy: PolicyPlanner?
   private var book: AttachmentBook?
   private let consumers: [Consumer]
+  private let cutter: FlowCutter?
   private let log = Logger(label: "data-plane")
   private var hasSynced = false
   private var haveAttachmentsChanged = true
@@ -62,11 +64,13 @@ public actor NodeNetwork {
   /// - Parameters:
   ///   - policy: nil when NetworkPolicy is not enforced here.
   ///   - book: nil when another CNI plugin attaches pods: their addresses then come from their status.
+  ///   - cutter: ends connections that a change of policies forbids, once its rules are in force; nil: they live on.
   public init(
     follower: ViewFollower, worker: RulesetWorker, proxy: ProxySyncer, policy: PolicySettings?,
     book: AttachmentBook?,
-    consumers: [Consumer] = [], comparisonPeriod: Duration = .seconds(60)
+    consumers: [Consumer] = [], cutter: FlowCutter? = nil, comparisonPeriod: Duration = .seconds(60)
   ) {
+    self.cutter = cutter
     self.follower = follower
     self.worker = worker
     self.proxy = proxy
@@ -136,6 +140,7 @@ public actor NodeNetwork {
 
   private func commitChanges() async throws {
     let changes = follower.takeChanges()
+    let attachments = haveAttachmentsChanged ? book?.attachments : nil
     guard let wish = planPolicies(changes) else {
       // Services alone: nothing here looks at what did not change.
       report(SyncReport(), changes)
@@ -158,6 +163,25 @@ public actor NodeNetwork {
     }
     _ = try await services
     hasSynced = true
+    await cutForbidden(changes, attachments)
+  }
+
+  /// Within the turn, so that changes are judged in their order; on a thread of the pool, for it may read all that is tracked.
+  private func cutForbidden(_ changes: ViewChanges, _ attachments: [PodAttachment]?) async {
+    guard let cutter else { return }
+    do {
+      let count = try await Task.detached { [follower] in
+        try cutter.apply(changes, attachments: attachments, view: follower.view)
+      }.value
+      if count > 0 { log.info("connections cut by policy", metadata: ["connections": "\(count)"]) }
+    } catch {
+      log.error(
+        "connections not judged",
+        metadata: [
+          "error":
+            "\(WeftError("POL0031", object: "strict policies", cause: "\(error)", next: "the next change of a policy looks again; to end connections by hand: conntrack -D"))"
+        ])
+    }
   }
 
   /// What policies have to change in the kernel.

@@ -60,7 +60,7 @@ struct Weft: AsyncParsableCommand {
     subcommands: [
       Up.self, Down.self, ServerCommand.self, NodeCommand.self, ProxyCommand.self, DNSCommand.self,
       ImageCommand.self, CNICommand.self, SchedulerCommand.self, BenchCommand.self, StatusCommand.self,
-      DiffCommand.self, ExplainCommand.self, PolicyCommand.self,
+      DiffCommand.self, ExplainCommand.self, FlowsCommand.self, PolicyCommand.self,
     ])
   static let version = "0.1.0"
 }

@@ -29,6 +29,8 @@ struct LocalClusterSettings: Sendable {
   var corefile: String?
   /// Profiles, plugins and extenders of the scheduler of a `weft up`.
   var scheduling = SchedulerSettings()
+  /// How this node's policies tell and cut, and whether flows are kept.
+  var flows = FlowSettings()
   /// How pods reach those of other nodes.
   var network = NetworkMode.auto
 
@@ -41,6 +43,7 @@ struct LocalClusterSettings: Sendable {
   var dnsAddress: IPAddress { serviceBlocks[0].address(at: 10) ?? serviceBlocks[0].address }
 
   var kubeconfigPath: String { "\(dataFolder)/admin.kubeconfig" }
+  var flowSocketPath: String { "\(runFolder)/\(FlowSettings.socketName)" }
   var bookPath: String { "\(dataFolder)/attachments.json" }
   var cniConfigFolder: String { "\(runFolder)/cni/net.d" }
   var cniBinaryFolder: String { "\(runFolder)/cni/bin" }

@@ -12,6 +12,7 @@ import Diagnostics
 import Glibc
 import KernelNftables
 import Logging
+import Observe
 import Policy
 import Proxy
 
@@ -27,6 +28,7 @@ final class LocalNetwork: Sendable {
   private let loops: [Task<Void, Never>]
   private let announcer: LoadBalancerAnnouncer
   private let namespaces: PodNamespaces
+  private let flows: NodeFlows?
   private let events: ClusterClient.EventRecorder
 
   static func start(
@@ -80,12 +82,19 @@ final class LocalNetwork: Sendable {
     let network = NodeNetwork(
       follower: follower, worker: worker, proxy: proxy,
       policy: PolicySettings(
-        nodeName: settings.nodeName, podBlocks: settings.podBlocks, gateways: settings.gateways),
+        nodeName: settings.nodeName, podBlocks: settings.podBlocks, gateways: settings.gateways,
+        logging: settings.flows.logging),
       book: book,
       consumers: [
         { view in await ingress?.send(view) }, { view in await paths.take(view) },
         { view in announcer.update(view) },
-      ])
+      ], cutter: settings.flows.cutsForbidden ? try FlowCutter() : nil)
+    let flows = NodeFlows.start(
+      settings.flows, nodeName: settings.nodeName, socket: settings.flowSocketPath, follower: follower)
+    for entry in book.entries.values {
+      flows?.keeper.attach(entry.attachment, containerID: entry.containerID)
+    }
+    self.flows = flows
     self.paths = paths
     self.worker = worker
     self.follower = follower
@@ -168,6 +177,7 @@ final class LocalNetwork: Sendable {
   func take(_ report: ClusterNode.CNIAttachment) async -> CNIAnswer {
     guard report.event == "add" else {
       namespaces.remove(containerID: report.containerID)
+      flows?.keeper.detach(containerID: report.containerID)
       await network.detach(containerID: report.containerID)
       return .ok
     }
@@ -177,6 +187,7 @@ final class LocalNetwork: Sendable {
         pod: ObjectKey(report.namespace, report.pod), addresses: report.addresses,
         hardwareAddress: MACAddress(text: report.macAddress), hostInterface: report.hostInterface))
     namespaces.add(attachment)
+    flows?.keeper.attach(attachment.attachment, containerID: report.containerID)
     do {
       try await network.attach(attachment)
       return .ok
@@ -191,6 +202,7 @@ final class LocalNetwork: Sendable {
     for loop in loops { loop.cancel() }
     for loop in loops { await loop.value }
     announcer.stop()
+    flows?.stop()
     await events.stop()
     ingress?.stop()
     dns.stop()

@@ -10,6 +10,7 @@ import Glibc
 import KernelNetlink
 import KernelNftables
 import Logging
+import Observe
 import Policy
 import Proxy
 import Reactor
@@ -23,6 +24,9 @@ struct ProxyRun: Sendable {
   var isCluster: Bool
   /// The userspace mode goes out as its clients where it may.
   var keepsSources = false
+  var flows = FlowSettings()
+  /// Where flows are asked for; nil: nowhere.
+  var flowSocketPath: String?
   /// How long the first list may take before it is said what is missing; it is waited for all the same.
   static let firstListPatience: Duration = .seconds(30)
 
@@ -129,8 +133,16 @@ struct ProxyRun: Sendable {
       defer { announcer.stop() }
       let plane = NodeNetwork(
         follower: follower, worker: worker, proxy: syncer,
-        policy: enforcesPolicy ? PolicySettings(nodeName: nodeName) : nil, book: nil,
-        consumers: [{ view in watch.inForce(view) }, { view in announcer.update(view) }])
+        policy: enforcesPolicy ? PolicySettings(nodeName: nodeName, logging: flows.logging) : nil, book: nil,
+        consumers: [{ view in watch.inForce(view) }, { view in announcer.update(view) }],
+        cutter: flows.cutsForbidden && enforcesPolicy ? try FlowCutter() : nil)
+      // Flows are named by pods, which are read for policies alone.
+      let kept =
+        enforcesPolicy
+        ? flowSocketPath.flatMap {
+          NodeFlows.start(flows, nodeName: nodeName, socket: $0, follower: follower)
+        } : nil
+      defer { kept?.stop() }
       let repairs = RepairReport(nodeName: nodeName, events: events)
       let reports = Task { await repairs.run(worker.repairs) }
       defer { reports.cancel() }

@@ -36,6 +36,7 @@ struct NodeCommand: AsyncParsableCommand {
   @Option(help: "A CoreDNS configuration for this node's cluster DNS, which keeps its address.") var corefile:
     String?
   @Option(help: NetworkMode.help) var network: NetworkMode = .auto
+  @OptionGroup var flows: FlowOptions
   @Option(help: "Where the node's metrics are served; `none` for nowhere.") var metrics = "127.0.0.1:10249"
   @Option(help: "Where the node's health is served; `none` for nowhere.") var healthz = "0.0.0.0:10256"
 
@@ -148,6 +149,7 @@ struct NodeCommand: AsyncParsableCommand {
     settings.podBlocks = pods
     settings.network = network
     settings.corefile = corefile
+    settings.flows = try flows.settings()
     return settings
   }
 }

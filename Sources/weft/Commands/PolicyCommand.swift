@@ -11,7 +11,7 @@ import Observe
 struct PolicyCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "policy", abstract: "Ask NetworkPolicies without sending a packet.",
-    subcommands: [PolicyTestCommand.self])
+    subcommands: [PolicyTestCommand.self, PolicySuggestCommand.self])
 }
 
 struct PolicyTestCommand: AsyncParsableCommand {

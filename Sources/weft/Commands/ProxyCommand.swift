@@ -43,6 +43,9 @@ struct ProxyCommand: AsyncParsableCommand {
   var cleanupKubeProxy = false
   @Option(name: .shortAndLong, help: "With --once: json prints what was done.") var output: OutputFormat =
     .text
+  @Option(help: "A folder where flows.sock is made, for `weft flows`. Default: flows are not kept.")
+  var runDir: String?
+  @OptionGroup var flows: FlowOptions
   @OptionGroup(title: "kube-proxy's settings") var options: KubeProxyOptions
 
   func run() async throws {
@@ -60,10 +63,16 @@ struct ProxyCommand: AsyncParsableCommand {
     if !isRelay, transparentSource {
       Logger(label: "proxy").warning("--transparent-source has no effect: rules keep sources by themselves")
     }
-    let run = ProxyRun(
+    var run = ProxyRun(
       settings: settings, nodeName: name(settings), enforcesPolicy: !noPolicy && !isRelay,
       isCluster: cluster.manifests == nil, keepsSources: transparentSource)
+    run.flows = try flows.settings()
+    run.flowSocketPath = runDir.map { "\($0)/\(FlowSettings.socketName)" }
     try await run.run(api: try await api(settings))
+  }
+
+  private func policySettings(_ settings: KubeProxySettings) throws(WeftError) -> PolicySettings {
+    PolicySettings(nodeName: name(settings), logging: try flows.settings().logging)
   }
 
   private func name(_ settings: KubeProxySettings) -> String {
@@ -118,7 +127,7 @@ struct ProxyCommand: AsyncParsableCommand {
     let plan = planProxy(view, configuration)
     let policy =
       noPolicy
-      ? [] : planPolicy(view: view, attachments: [], settings: PolicySettings(nodeName: name(settings)))
+      ? [] : planPolicy(view: view, attachments: [], settings: try policySettings(settings))
     Terminal.say(Ruleset(plan.tables + policy).description)
   }
 
@@ -137,7 +146,7 @@ struct ProxyCommand: AsyncParsableCommand {
       logger: Logger(label: "proxy"))
     async let services = syncer.sync(view)
     if !noPolicy {
-      let policy = PolicySettings(nodeName: name(settings))
+      let policy = try policySettings(settings)
       try await worker.commit(
         NodeNetwork.policyPlanner, planPolicy(view: view, attachments: [], settings: policy))
     }

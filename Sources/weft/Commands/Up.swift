@@ -39,6 +39,7 @@ struct Up: AsyncParsableCommand {
   @Option(help: "A CoreDNS configuration for this node's cluster DNS, which keeps its address.") var corefile:
     String?
   @Option(help: NetworkMode.help) var network: NetworkMode = .auto
+  @OptionGroup var flows: FlowOptions
   @OptionGroup var loadBalancer: LoadBalancerOptions
   @OptionGroup(title: "Scheduling") var scheduling: SchedulingOptions
 
@@ -115,6 +116,7 @@ struct Up: AsyncParsableCommand {
     settings.scheduling = try scheduling.settings()
     settings.network = network
     settings.corefile = corefile
+    settings.flows = try flows.settings()
     return settings
   }
 

@@ -1,0 +1,270 @@
+// Real packets between two pods' namespaces, through the rules that policies are compiled to: what passes and what is refused is seen
+// by name, asked over the socket; a connection that a changed policy forbids dies, and the one that it allows lives.
+
+import Addresses
+import ClusterObjects
+import ClusterView
+import Diagnostics
+import Glibc
+import KernelNetlink
+import KernelNftables
+import NamespaceLab
+import Policy
+import Ruleset
+import Synchronization
+import Testing
+
+@testable import Observe
+
+/// A node, in the calling thread's namespace, that routes between two pods: 10.42.0.10 is the client, 10.42.0.11 the server.
+private final class PodLab {
+  static let (client, server) = ("10.42.0.10", "10.42.0.11")
+  let names = ["fc", "fs"].map { "\($0)\(getpid())" }
+
+  init() {
+    run("sysctl -qw net.ipv4.ip_forward=1 net.netfilter.nf_conntrack_acct=1 net.netfilter.nf_conntrack_timestamp=1")
+    for (index, name) in names.enumerated() {
+      let address = index == 0 ? Self.client : Self.server
+      run(
+        "ip netns add \(name) && ip link add v\(index) type veth peer name eth0 netns \(name)"
+          + " && ip addr add 10.42.0.1/32 dev v\(index) && ip link set v\(index) up"
+          + " && ip netns exec \(name) sh -c 'ip link set lo up; ip addr add \(address)/32 dev eth0;"
+          + " ip link set eth0 up; ip route add 10.42.0.1 dev eth0; ip route add default via 10.42.0.1'"
+          + " && ip route add \(address)/32 dev v\(index)")
+    }
+  }
+
+  deinit { for name in names { run("ip netns del \(name)") } }
+
+  private func descriptor(inPod pod: Int, _ body: @escaping () -> Int32) throws -> Int32 {
+    try runInNamespace("/run/netns/\(names[pod])") { body() }
+  }
+
+  private static func with<Result>(
+    _ address: String, _ port: UInt16, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Result
+  ) -> Result {
+    var place = sockaddr_in()
+    place.sin_family = sa_family_t(AF_INET)
+    place.sin_port = port.bigEndian
+    place.sin_addr.s_addr = inet_addr(address)
+    return withUnsafePointer(to: &place) {
+      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        body($0, socklen_t(MemoryLayout<sockaddr_in>.size))
+      }
+    }
+  }
+
+  /// A listening socket of the server.
+  func listen(_ port: UInt16) throws -> Int32 {
+    try descriptor(inPod: 1) {
+      let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+      var one: Int32 = 1
+      setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, 4)
+      _ = Self.with(Self.server, port) { bind(listener, $0, $1) }
+      _ = Glibc.listen(listener, 16)
+      return listener
+    }
+  }
+
+  /// A socket of the client, connected within `milliseconds`; nil otherwise.
+  func connect(_ port: UInt16, milliseconds: Int32 = 5000) throws -> Int32? {
+    let client = try descriptor(inPod: 0) {
+      socket(
+        AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
+    }
+    _ = Self.with(Self.server, port) { Glibc.connect(client, $0, $1) }
+    var watched = pollfd(fd: client, events: Int16(POLLOUT), revents: 0)
+    var failure: Int32 = 0
+    var length = socklen_t(4)
+    if poll(&watched, 1, milliseconds) == 1,
+      getsockopt(client, SOL_SOCKET, SO_ERROR, &failure, &length) == 0, failure == 0
+    {
+      return client
+    }
+    close(client)
+    return nil
+  }
+
+  static func policy(ports: [Int]) -> JSON {
+    [
+      "kind": "NetworkPolicy", "metadata": ["name": "web-from-client", "namespace": "demo"],
+      "spec": [
+        "podSelector": ["matchLabels": ["app": "web"]],
+        "ingress": [
+          [
+            "from": [["podSelector": ["matchLabels": ["app": "client"]]]],
+            "ports": .array(ports.map { ["port": JSON($0)] }),
+          ]
+        ],
+      ],
+    ]
+  }
+
+  static func view(ports: [Int]) -> ClusterView {
+    ClusterView(objects: flowObjects.filter { $0.kind != "NetworkPolicy" } + [policy(ports: ports)])
+  }
+
+  /// Puts a view's policies in force.
+  static func apply(_ view: ClusterView, _ socket: NftablesSocket) throws {
+    let tables = planPolicy(view: view, attachments: [], settings: PolicySettings(nodeName: "n1"))
+    let ruleset = Ruleset(tables)
+    try socket.apply(ruleset.operations(from: try socket.observe(tables.map(\.id))))
+  }
+}
+
+/// A view that changes, for a keeper.
+private final class ChangingView: Sendable {
+  private let state: Mutex<ClusterView>
+  private let consumer: Int
+  init(_ view: ClusterView) {
+    var view = view
+    consumer = view.addConsumer(withPods: true)
+    state = Mutex(view)
+  }
+  var source: FlowKeeper.Source {
+    FlowKeeper.Source(
+      changes: { [self] in state.withLock { $0.takeChanges(of: consumer) } },
+      view: { [self] in state.withLock { $0 } })
+  }
+  func change(_ object: JSON) -> ViewChanges {
+    state.withLock {
+      $0.apply(object)
+      return $0.takeChanges(of: consumer)
+    }
+  }
+  func take() -> ViewChanges { state.withLock { $0.takeChanges(of: consumer) } }
+  var view: ClusterView { state.withLock { $0 } }
+}
+
+private func text(_ socket: Int32, milliseconds: Int32) -> String? {
+  var watched = pollfd(fd: socket, events: Int16(POLLIN), revents: 0)
+  guard poll(&watched, 1, milliseconds) == 1 else { return nil }
+  var bytes = [UInt8](repeating: 0, count: 256)
+  let count = recv(socket, &bytes, bytes.count, 0)
+  return count > 0 ? String(decoding: bytes.prefix(count), as: UTF8.self) : nil
+}
+
+@Suite(.serialized) struct FlowLiveTests {
+  @Test func `what passes and what is refused between pods is seen by name and handed out over the socket`() throws {
+    try inFreshNamespace {
+      let lab = PodLab()
+      let control = try NftablesSocket()
+      let view = PodLab.view(ports: [8080])
+      try PodLab.apply(view, control)
+      let keeper = try FlowKeeper(
+        nodeName: "n1", group: PolicyLogging.defaultGroup, source: ChangingView(view).source, metrics: Metrics())
+      let path = "/tmp/weft-flows-\(getpid()).sock"
+      let server = FlowServer(path: path, keeper: keeper)
+      try server.start()
+      try keeper.start()
+      defer {
+        server.stop()
+        keeper.stop()
+      }
+      let listener = try lab.listen(8080)
+      defer { close(listener) }
+      let client = try #require(try lab.connect(8080))
+      let accepted = accept(listener, nil, nil)
+      defer { close(accepted) }
+      #expect(send(client, "hello", 5, 0) == 5 && text(accepted, milliseconds: 5000) == "hello")
+      #expect(try lab.connect(9090, milliseconds: 300) == nil)
+      func all() -> [Flow] { keeper.read(from: 0, limit: 1000).flows }
+      #expect(becomesTrue { all().contains { $0.verdict == .denied } && all().contains { $0.event == .new } })
+      let passed = try #require(all().first { $0.event == .new })
+      #expect(passed.source.pod == ObjectKey("demo", "client-1") && passed.destination.pod == ObjectKey("demo", "web-1"))
+      #expect(passed.destination.endpoint.port == 8080 && passed.verdict == .forwarded)
+      #expect(passed.decision?.policies == [ObjectKey("demo", "web-from-client")])
+      let refused = try #require(all().first { $0.verdict == .denied })
+      #expect(refused.destination.endpoint.port == 9090 && refused.source.pod == ObjectKey("demo", "client-1"))
+      #expect(refused.decision?.reason == "no ingress rule of demo/web-from-client allows it")
+      // Its end, with what it carried.
+      close(client)
+      try control.forEachFlow(.v4) { _ in }
+      var tracked: [FlowRecord] = []
+      try control.forEachFlow(.v4) { tracked.append($0) }
+      for record in tracked { try control.deleteFlow(record) }
+      #expect(becomesTrue { all().contains { $0.event == .end && $0.destination.endpoint.port == 8080 } })
+      let ended = try #require(all().first { $0.event == .end })
+      #expect(ended.totals.map { $0.bytesSent >= 5 && $0.packetsSent >= 3 && $0.milliseconds != nil } == true)
+      #expect(ended.hasReply)
+
+      // Over the socket: the newest refused one, then what comes.
+      var question = FlowQuestion()
+      question.verdict = "denied"
+      question.limit = 1
+      var answers: [FlowAnswer] = []
+      try FlowClient.ask(question, at: path) {
+        answers.append($0)
+        return true
+      }
+      #expect(answers.count == 1 && answers.first == all().last { $0.verdict == .denied }.map { .flow($0) })
+      question.follows = true
+      question.limit = 0
+      question.port = "9091"
+      let follower = Mutex<[FlowAnswer]>([])
+      let isAsked = Atomic<Bool>(false)
+      OwnThread.start { [question] in
+        try? FlowClient.ask(question, at: path) { answer in
+          follower.withLock { $0.append(answer) }
+          return false
+        }
+        isAsked.store(true, ordering: .releasing)
+      }
+      #expect(
+        becomesTrue {
+          _ = try? lab.connect(9091, milliseconds: 100)
+          return isAsked.load(ordering: .acquiring)
+        })
+      let followed = follower.withLock { $0 }
+      guard case .flow(let flow)? = followed.first else { throw NamespaceError(text: "nothing followed") }
+      #expect(flow.verdict == .denied && flow.destination.endpoint.port == 9091)
+      question.verdict = "maybe"
+      #expect { try FlowClient.ask(question, at: path) { _ in true } } throws: { ($0 as? WeftError)?.code == "FLW0006" }
+      server.stop()
+      #expect { try FlowClient.ask(question, at: path) { _ in true } } throws: { ($0 as? WeftError)?.code == "FLW0005" }
+      #expect(keeper.losses == .init())
+    }
+  }
+
+  @Test func `a connection that a changed policy forbids dies, and the one that it allows lives`() throws {
+    try inFreshNamespace {
+      let lab = PodLab()
+      let control = try NftablesSocket()
+      let changing = ChangingView(PodLab.view(ports: [8080, 8081]))
+      try PodLab.apply(changing.view, control)
+      let cutter = try FlowCutter(metrics: Metrics())
+      #expect(try cutter.apply(changing.take(), attachments: nil, view: changing.view) == 0)
+      var ends: [UInt16: (client: Int32, server: Int32)] = [:]
+      for port in [UInt16(8080), 8081] {
+        let listener = try lab.listen(port)
+        let client = try #require(try lab.connect(port))
+        ends[port] = (client, accept(listener, nil, nil))
+        close(listener)
+      }
+      defer {
+        for (_, end) in ends {
+          close(end.client)
+          close(end.server)
+        }
+      }
+      let (dying, living) = (try #require(ends[8080]), try #require(ends[8081]))
+      for end in [dying, living] {
+        #expect(send(end.client, "one", 3, 0) == 3 && text(end.server, milliseconds: 5000) == "one")
+      }
+      // A change that forbids nothing cuts nothing.
+      let same = changing.change([
+        "kind": "Namespace", "metadata": ["name": "demo", "labels": ["team": "x"]],
+      ])
+      #expect(try cutter.apply(same, attachments: nil, view: changing.view) == 0)
+      let changes = changing.change(PodLab.policy(ports: [8081]))
+      try PodLab.apply(changing.view, control)
+      #expect(send(dying.client, "two", 3, 0) == 3 && text(dying.server, milliseconds: 5000) == "two", "not yet cut")
+      #expect(try cutter.apply(changes, attachments: nil, view: changing.view) == 1)
+      // Both ways: neither end brings it back.
+      #expect(send(dying.client, "three", 5, 0) == 5 && send(dying.server, "four", 4, 0) == 4)
+      #expect(send(living.client, "three", 5, 0) == 5 && text(living.server, milliseconds: 5000) == "three")
+      #expect(send(living.server, "four", 4, 0) == 4 && text(living.client, milliseconds: 5000) == "four")
+      #expect(text(dying.server, milliseconds: 1000) == nil && text(dying.client, milliseconds: 1000) == nil)
+    }
+  }
+}
