@@ -39,7 +39,9 @@ private let ended =
   + attribute(9, attribute(1, big(UInt64(5))) + attribute(2, big(UInt64(420))))
   + attribute(10, attribute(1, big(UInt64(4))) + attribute(2, big(UInt64(9000))))
   + attribute(
-    20, attribute(1, big(UInt64(1_790_000_000_000_000_000))) + attribute(2, big(UInt64(1_790_000_001_000_000_000)))
+    20,
+    attribute(1, big(UInt64(1_790_000_000_000_000_000)))
+      + attribute(2, big(UInt64(1_790_000_001_000_000_000)))
   ) + attribute(4, attribute(1, attribute(1, [7])))
 
 private func record(_ bytes: [UInt8]) -> FlowRecord? {
@@ -63,8 +65,10 @@ private func logged(_ packet: [UInt8], _ prefix: String) -> [UInt8] {
   attribute(1, [0x08, 0, 2, 0]) + attribute(2, big(UInt32(7)))
     + attribute(3, big(UInt64(1_790_000_000)) + big(UInt64(5))) + attribute(10, Array(prefix.utf8) + [0])
     + attribute(12, big(UInt32(41))) + attribute(9, packet)
-    + attribute(18, attribute(1, tuple("10.42.0.10", 40000, "10.43.0.7", 80, 6))
-      + attribute(2, tuple("10.42.0.11", 8080, "10.42.0.10", 40000, 6)))
+    + attribute(
+      18,
+      attribute(1, tuple("10.42.0.10", 40000, "10.43.0.7", 80, 6))
+        + attribute(2, tuple("10.42.0.11", 8080, "10.42.0.10", 40000, 6)))
 }
 
 @Suite(.serialized) struct FlowEventsTests {
@@ -77,7 +81,9 @@ private func logged(_ packet: [UInt8], _ prefix: String) -> [UInt8] {
     #expect(flow.mark == 0x2008_0001 && flow.status == 0x2e && flow.hasReply)
     #expect(flow.sent == .init(packets: 5, bytes: 420) && flow.received == .init(packets: 4, bytes: 9000))
     #expect(flow.stopNanoseconds - flow.startNanoseconds == 1_000_000_000 && flow.tcpState == 7)
-    let six = attribute(1, tuple("fd00::1", 1, "fd00::2", 2, 17)) + attribute(2, tuple("fd00::2", 2, "fd00::1", 1, 17))
+    let six =
+      attribute(1, tuple("fd00::1", 1, "fd00::2", 2, 17))
+      + attribute(2, tuple("fd00::2", 2, "fd00::1", 1, 17))
     #expect(record(six)?.family == .v6)
     #expect(record(six)?.sent == nil)
     #expect(record(attribute(1, tuple("10.0.0.1", 1, "10.0.0.2", 2, 6))) == nil, "no reply, no flow")
@@ -92,7 +98,8 @@ private func logged(_ packet: [UInt8], _ prefix: String) -> [UInt8] {
     #expect(packet.nanoseconds == 1_790_000_000_000_005_000)
     #expect(packet.connection?.original.destination == SocketEndpoint("10.43.0.7:80")!)
     let other = try #require(told(logged(six, "x")))
-    #expect(other.packet.transport == 17 && other.packet.sourcePort == 12345 && other.packet.destinationPort == 53)
+    #expect(
+      other.packet.transport == 17 && other.packet.sourcePort == 12345 && other.packet.destinationPort == 53)
     #expect(other.bytes == 64)
     var fragment = four
     fragment[7] = 8
@@ -211,7 +218,8 @@ private func logged(_ packet: [UInt8], _ prefix: String) -> [UInt8] {
       let control = try NftablesSocket()
       try control.apply(Self.table(group: 17).operations(from: InForce()))
       let events = try NetfilterEvents(group: nil, withFlows: true)
-      let (kept, gate) = (Kept(), Mutex(true))
+      let kept = Kept()
+      let gate = Mutex(true)
       try events.start { batch in
         kept.take(batch)
         // A handler that is stuck: the kernel's buffer fills.

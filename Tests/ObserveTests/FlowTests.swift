@@ -44,7 +44,9 @@ let flowObjects: [JSON] = [
     "kind": "NetworkPolicy", "metadata": ["name": "web-from-client", "namespace": "demo"],
     "spec": [
       "podSelector": ["matchLabels": ["app": "web"]],
-      "ingress": [["from": [["podSelector": ["matchLabels": ["app": "client"]]]], "ports": [["port": 8080]]]],
+      "ingress": [
+        ["from": [["podSelector": ["matchLabels": ["app": "client"]]]], "ports": [["port": 8080]]]
+      ],
     ],
   ],
 ]
@@ -85,11 +87,14 @@ private func translator(_ view: ClusterView) -> FlowTranslator {
 @Suite struct FlowTests {
   private let view = ClusterView(objects: flowObjects)
 
-  @Test func `a connection through a Service has both pods, the Service, and the rule that let it in`() throws {
+  @Test func `a connection through a Service has both pods, the Service, and the rule that let it in`() throws
+  {
     var translator = translator(view)
     let record = flowRecord(.new, "10.42.0.10:40000", "10.43.0.7:80", answered: "10.42.0.11:8080")
-    let flow = try #require(translator.translate(record, now: start, view: { view }))
-    #expect(flow.source.pod == ObjectKey("demo", "client-1") && flow.destination.pod == ObjectKey("demo", "web-1"))
+    let made = translator.translate(record, now: start, view: { view })
+    let flow = try #require(made)
+    #expect(
+      flow.source.pod == ObjectKey("demo", "client-1") && flow.destination.pod == ObjectKey("demo", "web-1"))
     #expect(flow.destination.endpoint.port == 8080 && flow.service?.key == ObjectKey("demo", "web"))
     #expect(flow.service?.portName == "http" && flow.service?.asked == endpoint("10.43.0.7:80"))
     #expect(flow.verdict == .forwarded && flow.event == .new && flow.time == start)
@@ -110,16 +115,20 @@ private func translator(_ view: ClusterView) -> FlowTranslator {
     record.received = .init(packets: 4, bytes: 9000)
     record.tcpState = 7
     record.stopNanoseconds = start + 123 * second
-    let flow = try #require(translator.translate(record, now: start, view: nil))
+    let made = translator.translate(record, now: start, view: nil)
+    let flow = try #require(made)
     // TIME_WAIT is kept for 120 s.
-    #expect(flow.totals == .init(
-      bytesSent: 420, bytesReceived: 9000, packetsSent: 5, packetsReceived: 4, milliseconds: 3000))
+    #expect(
+      flow.totals
+        == .init(
+          bytesSent: 420, bytesReceived: 9000, packetsSent: 5, packetsReceived: 4, milliseconds: 3000))
     #expect(flow.time == start + 123 * second && flow.event == .end && flow.hasReply)
     record.stopNanoseconds = start + 2 * second
     #expect(translator.translate(record, now: start, view: nil)?.totals?.milliseconds == 2000, "it was cut")
   }
 
-  @Test func `a refused packet names policy and direction, an audited one the same, an unknown address itself`() {
+  @Test
+  func `a refused packet names policy and direction, an audited one the same, an unknown address itself`() {
     var translator = translator(view)
     let denied = translator.translate(
       toldPacket("KUBE-DENY-IN", "10.42.0.12:40000", "10.42.0.11:8080"), now: start, view: { view })
@@ -137,7 +146,8 @@ private func translator(_ view: ClusterView) -> FlowTranslator {
       toldPacket("KUBE-DENY-IN", "10.42.0.10:40000", "10.42.0.11:8080"), now: start, view: { view })
     #expect(drifted?.verdict == .denied && drifted?.decision?.reason.contains("weft diff") == true)
     #expect(
-      translator.translate(toldPacket("OTHER", "10.42.0.10:1", "10.42.0.11:2"), now: start, view: { view }) == nil)
+      translator.translate(toldPacket("OTHER", "10.42.0.10:1", "10.42.0.11:2"), now: start, view: { view })
+        == nil)
   }
 
   @Test func `policies are asked once for equal ends, and only so often a second for what passed`() {
@@ -210,8 +220,10 @@ private func translator(_ view: ClusterView) -> FlowTranslator {
       translator.translate(ended, now: start, view: nil),
       translator.translate(
         toldPacket("KUBE-DENY-IN", "10.42.0.12:40000", "10.42.0.11:8080"), now: start, view: { view }),
-      translator.translate(flowRecord(.new, "203.0.113.9:0", "10.42.0.11:0", transport: 1), now: start, view: nil),
-      translator.translate(flowRecord(.new, "192.168.50.1:1", "10.42.0.11:2", transport: 17), now: start, view: nil),
+      translator.translate(
+        flowRecord(.new, "203.0.113.9:0", "10.42.0.11:0", transport: 1), now: start, view: nil),
+      translator.translate(
+        flowRecord(.new, "192.168.50.1:1", "10.42.0.11:2", transport: 17), now: start, view: nil),
     ].compactMap { $0 }
   }
 
@@ -224,7 +236,9 @@ private func translator(_ view: ClusterView) -> FlowTranslator {
   @Test func `damaged lines are no flows or some flow, and never trap`() {
     var read = 0
     let corpus = samples().map { Array($0.json.text.utf8) }
-    for bytes in mutants(of: corpus, words: ["-1", "99999999999999999999", "null", "\"\""], count: 20_000, seed: 8) {
+    for bytes in mutants(
+      of: corpus, words: ["-1", "99999999999999999999", "null", "\"\""], count: 20_000, seed: 8)
+    {
       if let tree = try? JSON(parsing: bytes), let flow = Flow(tree) {
         _ = flow.compact()
         _ = flow.json
@@ -237,9 +251,11 @@ private func translator(_ view: ClusterView) -> FlowTranslator {
   @Test func `filters take what they say and refuse what they cannot read`() throws {
     let flows = samples()
     func taken(
-      from: String? = nil, to: String? = nil, verdict: String? = nil, service: String? = nil, port: String? = nil
+      from: String? = nil, to: String? = nil, verdict: String? = nil, service: String? = nil,
+      port: String? = nil
     ) throws -> [Int] {
-      let filter = try FlowFilter(from: from, to: to, verdict: verdict, service: service, port: port, namespace: "demo")
+      let filter = try FlowFilter(
+        from: from, to: to, verdict: verdict, service: service, port: port, namespace: "demo")
       return flows.indices.filter { filter.matches(flows[$0]) }
     }
     #expect(try taken() == [0, 1, 2, 3, 4])
@@ -253,9 +269,9 @@ private func translator(_ view: ClusterView) -> FlowTranslator {
     #expect(try taken(service: "web") == [0, 1])
     #expect(try taken(port: "80") == [0, 1])
     #expect(try taken(port: "8080") == [0, 1, 2])
-    for (from, verdict, port) in [("a/b/c", nil, nil), (nil, "maybe", nil), (nil, nil, "0"), ("=", nil, nil)] as [
-      (String?, String?, String?)
-    ] {
+    for (from, verdict, port) in [("a/b/c", nil, nil), (nil, "maybe", nil), (nil, nil, "0"), ("=", nil, nil)]
+      as [(String?, String?, String?)]
+    {
       #expect { try FlowFilter(from: from, verdict: verdict, port: port) } throws: {
         ($0 as? WeftError)?.code == "FLW0002"
       }

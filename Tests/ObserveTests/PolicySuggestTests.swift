@@ -11,7 +11,8 @@ import Testing
 
 private func seen(
   _ from: (String, [String: String])?, _ to: (String, [String: String])?, port: UInt16,
-  transport: UInt8 = 6, verdict: Flow.Verdict = .forwarded, fromAddress: String? = nil, toAddress: String? = nil
+  transport: UInt8 = 6, verdict: Flow.Verdict = .forwarded, fromAddress: String? = nil,
+  toAddress: String? = nil
 ) -> Flow {
   func end(_ who: (String, [String: String])?, _ given: String?, _ port: UInt16) -> Flow.End {
     let key = who.map { Flow.key($0.0) }
@@ -126,7 +127,8 @@ private let prometheus = ("monitoring/prometheus-0", ["app.kubernetes.io/name": 
 
   @Test func `hostile labels stay in their place`() throws {
     let flow = seen(client, ("demo/w", ["app": "x\n- evil: {", "n": "true"]), port: 80)
-    let policy = try #require(PolicySuggestion([flow]).policies.last { $0.labels["app"]?.hasPrefix("x") == true })
+    let policy = try #require(
+      PolicySuggestion([flow]).policies.last { $0.labels["app"]?.hasPrefix("x") == true })
     #expect(policy.yaml.split(separator: "\n").allSatisfy { !$0.contains("- evil: {") || $0.contains("\\n") })
     #expect(!policy.key.name.contains("\n"))
   }
@@ -136,7 +138,9 @@ private let prometheus = ("monitoring/prometheus-0", ["app.kubernetes.io/name": 
     var numbers = SeededNumbers(seed)
     let apps = ["web", "db", "job", "cache"]
     func pod() -> (String, [String: String]) {
-      let (app, namespace) = (apps.randomElement(using: &numbers)!, ["a", "b", "c"].randomElement(using: &numbers)!)
+      let (app, namespace) = (
+        apps.randomElement(using: &numbers)!, ["a", "b", "c"].randomElement(using: &numbers)!
+      )
       let replica = Int.random(in: 0..<3, using: &numbers)
       return ("\(namespace)/\(app)-\(replica)", ["app": app, "pod-template-hash": "\(replica)"])
     }
@@ -144,7 +148,8 @@ private let prometheus = ("monitoring/prometheus-0", ["app.kubernetes.io/name": 
       let outside = Int.random(in: 0..<6, using: &numbers)
       let address = "198.51.100.\(Int.random(in: 1...20, using: &numbers))"
       return seen(
-        outside == 0 ? nil : pod(), outside == 1 ? nil : pod(), port: UInt16.random(in: 1...6, using: &numbers),
+        outside == 0 ? nil : pod(), outside == 1 ? nil : pod(),
+        port: UInt16.random(in: 1...6, using: &numbers),
         transport: [6, 17, 132].randomElement(using: &numbers)!, fromAddress: outside == 0 ? address : nil,
         toAddress: outside == 1 ? address : nil)
     }

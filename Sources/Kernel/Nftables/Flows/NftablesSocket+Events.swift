@@ -13,7 +13,8 @@ extension NftablesSocket {
     static let bind: UInt8 = 1
     static let copyPacket: UInt8 = 2
     /// `NFULNL_CFG_F_SEQ` and `_CONNTRACK`.
-    static let wants: UInt16 = 1 | 4
+    static let numbers: UInt16 = 1
+    static let connections: UInt16 = 4
     /// Bytes of a packet at most; a rule's own `snaplen` may say less.
     static let copyMax: UInt32 = 256
     /// In hundredths of a second: how long a packet may wait for others.
@@ -31,13 +32,23 @@ extension NftablesSocket {
       guard [EPERM, EBUSY, EEXIST].contains(error.errno) else { throw error }
       throw NftablesError(operation: "read nflog group \(group)", errno: EBUSY)
     }
+    do throws(NftablesError) {
+      try tune(group, Log.numbers | Log.connections)
+    } catch {
+      // A kernel without CONFIG_NETFILTER_NETLINK_GLUE_CT: packets come without their connection.
+      guard error.errno == EOPNOTSUPP else { throw error }
+      try tune(group, Log.numbers)
+    }
+  }
+
+  private func tune(_ group: UInt16, _ flags: UInt16) throws(NftablesError) {
     try configureLog(group) { header in
       var mode: [UInt8] = withUnsafeBytes(of: Log.copyMax.bigEndian) { Array($0) }
       mode += [Log.copyPacket, 0]
       mode.withUnsafeBytes { mnl_attr_put(header, Log.mode, $0.count, $0.baseAddress) }
       mnl_attr_put_u32(header, Log.timeout, Log.patience.bigEndian)
       mnl_attr_put_u32(header, Log.threshold, Log.gathered.bigEndian)
-      mnl_attr_put_u16(header, Log.flags, Log.wants.bigEndian)
+      mnl_attr_put_u16(header, Log.flags, flags.bigEndian)
     }
   }
 
