@@ -10,7 +10,7 @@ import Testing
   {
     let node = try TestNode()
     defer { node.remove() }
-    try node.start(["--demo"])
+    try node.start(["--demo", "--strict-policies"])
     let isReady = eventually(within: 60, every: 0.5) {
       node.kubectl("wait", "--for=condition=Ready", "pods", "--all", "-n", "demo", "--timeout=15s").status
         == 0
@@ -77,5 +77,49 @@ import Testing
     #expect(flows("--verdict", "maybe").status == 2)
     let status = node.weft("diff", "--kubeconfig", node.kubeconfig)
     #expect(status.status == 0, "the rules that tell are as planned: \(status)")
+    try aForbiddenConnectionIsCut(node)
+  }
+
+  /// The client's open connection is silent once no policy allows it any more, and the node says that it has cut it.
+  private func aForbiddenConnectionIsCut(_ node: TestNode) throws {
+    func isCut() -> Bool {
+      let metrics = node.exec("curl", "-s", "http://127.0.0.1:10249/metrics").standardOutput
+      return metrics.split(separator: "\n").contains {
+        $0.hasPrefix("weft_policy_cut_connections_total ") && !$0.hasSuffix(" 0")
+      }
+    }
+    #expect(!isCut())
+    let address = node.kubectl("get", "pod", "client", "-n", "demo", "-o", "jsonpath={.status.podIP}").trimmed
+    let service = node.kubectl("get", "svc", "web", "-n", "demo", "-o", "jsonpath={.spec.clusterIP}").trimmed
+    let namespace = try #require(node.podNamespace(holding: address))
+    let (answer, go) = ("\(node.dataFolder)-answer", "\(node.dataFolder)-go")
+    defer { for path in [answer, go] { try? FileManager.default.removeItem(atPath: path) } }
+    let script = """
+      import os, socket, time
+      s = socket.create_connection(("\(service)", 80), 10)
+      open("\(answer)", "w").write("open")
+      while not os.path.exists("\(go)"): time.sleep(0.05)
+      s.settimeout(3)
+      try:
+          s.sendall(b"GET / HTTP/1.0\\r\\n\\r\\n")
+          said = "alive" if s.recv(1) else "closed"
+      except TimeoutError:
+          said = "silent"
+      open("\(answer)", "w").write(said)
+      """
+    let client = Process()
+    client.executableURL = URL(filePath: "/usr/bin/nsenter")
+    client.arguments = ["--net=\(namespace)", "--", "python3", "-c", script]
+    try client.run()
+    defer { client.terminate() }
+    func said() -> String { (try? String(contentsOfFile: answer, encoding: .utf8)) ?? "" }
+    try #require(eventually(within: 20) { said() == "open" } != nil)
+    let patched = node.kubectl(
+      "patch", "networkpolicy", "web-from-client", "-n", "demo", "--type=json", "-p",
+      "[{\"op\":\"remove\",\"path\":\"/spec/ingress\"}]")
+    try #require(patched.status == 0, "\(patched)")
+    #expect(eventually(within: 20) { isCut() } != nil, "\(node.log.suffix(2000))")
+    _ = FileManager.default.createFile(atPath: go, contents: nil)
+    #expect(eventually(within: 20) { said() == "silent" } != nil, "\(said())")
   }
 }
