@@ -3,7 +3,7 @@
 /// A stable name for one kind of failure, such as `NET0012`: three letters for the part, four digits.
 ///
 /// Parts: `CLI` command line, `API` server, `STO` store, `NOD` node agent, `NET` kernel network, `PRX` proxy,
-/// `POL` policy, `DNS`, `ING` ingress, `CNI`. A number, once given, is never given again: scripts rely on it.
+/// `POL` policy, `FLW` flows, `DNS`, `ING` ingress, `CNI`. A number, once given, is never given again: scripts rely on it.
 public struct ErrorCode: Hashable, Sendable, CustomStringConvertible, ExpressibleByStringLiteral {
   public let text: String
   public init(stringLiteral value: String) { text = value }
