@@ -88,6 +88,20 @@ private final class PodLab {
     return nil
   }
 
+  /// One datagram of the client to each port of the server; how many were taken.
+  func flood(ports: ClosedRange<UInt16>) throws -> Int {
+    let client = try descriptor(inPod: 0) {
+      socket(AF_INET, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+    }
+    defer { close(client) }
+    return ports.count { port in
+      Self.with(Self.server, port) { address, length in
+        // An answer that a port is closed ends one call.
+        (0..<3).contains { _ in sendto(client, "x", 1, 0, address, length) == 1 }
+      }
+    }
+  }
+
   static func policy(ports: [Int]) -> JSON {
     [
       "kind": "NetworkPolicy", "metadata": ["name": "web-from-client", "namespace": "demo"],
@@ -236,6 +250,32 @@ private func text(_ socket: Int32, milliseconds: Int32) -> String? {
         ($0 as? WeftError)?.code == "FLW0005"
       }
       #expect(keeper.losses.flows == 0 && keeper.losses.packets == 0)
+    }
+  }
+
+  @Test func `a flood of connections is kept or counted as lost, in bounded memory, and the newest are read`()
+    throws
+  {
+    try inFreshNamespace {
+      let lab = PodLab()
+      let control = try NftablesSocket()
+      let view = ClusterView(objects: flowObjects.filter { $0.kind != "NetworkPolicy" })
+      try PodLab.apply(view, control)
+      let keeper = try FlowKeeper(
+        nodeName: "n1", group: nil, source: ChangingView(view).source, metrics: Metrics())
+      try keeper.start()
+      defer { keeper.stop() }
+      let began = ContinuousClock.now
+      let sent = try lab.flood(ports: 10_000...39_999)
+      let sending = ContinuousClock.now - began
+      #expect(sent == 30_000)
+      #expect(becomesTrue { keeper.end + keeper.losses.flows >= UInt64(sent) })
+      print(
+        "\(sent) connections in \(sending), read after \(ContinuousClock.now - began), \(keeper.losses) lost")
+      let all = keeper.read(from: 0, limit: .max)
+      #expect(all.flows.count <= FlowRing.flowsMax && all.missed + UInt64(all.flows.count) == keeper.end)
+      #expect(all.flows.allSatisfy { $0.source.pod == ObjectKey("demo", "client-1") })
+      #expect(all.flows.contains { $0.destination.pod == ObjectKey("demo", "web-1") })
     }
   }
 
