@@ -15,6 +15,8 @@ struct Module {
   var testsOn: [String] = []
   /// Files of the folder that are no sources, besides README.md.
   var exclude: [String] = []
+  /// Libraries of the system that a C shim stands on.
+  var links: [String] = []
 }
 
 /// Products of packages that are not ours, by the name used in the table below.
@@ -54,6 +56,10 @@ let modules: [Module] = [
     kind: .cSystem(pkgConfig: "sqlite3", apt: ["libsqlite3-dev"]), tests: false),
   Module(
     name: "CZlib", path: "Sources/CZlib", kind: .cSystem(pkgConfig: nil, apt: ["zlib1g-dev"]), tests: false),
+
+  // libssl-dev. Linked as a shared library: the system's updates reach it.
+  Module(
+    name: "COpenSSL", path: "Sources/COpenSSL", kind: .cShim, tests: false, links: ["ssl", "crypto"]),
 
   // Values and voices that everything may use.
   Module(name: "Addresses", path: "Sources/Addresses"),
@@ -160,8 +166,8 @@ let modules: [Module] = [
     packages: ["Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOHTTP2", "NIOSSL"], testsOn: ["SoakLab"]),
   Module(
     name: "Ingress", path: "Sources/Ingress",
-    on: ["ClusterView", "Reactor", "Addresses", "Diagnostics", "CLinux"],
-    packages: ["Logging"]),
+    on: ["ClusterObjects", "ClusterView", "Reactor", "Addresses", "Diagnostics", "CLinux", "COpenSSL"],
+    packages: ["Logging"], testsOn: ["FuzzLab"]),
   Module(
     name: "DataPlane", path: "Sources/DataPlane",
     on: [
@@ -303,7 +309,10 @@ for module in modules where kept.contains(module.name) {
           + (isPlugin ? pluginSettings + [.unsafeFlags(["-static-executable", "-parse-as-library"])] : []),
         linkerSettings: isPlugin ? [.unsafeFlags(pluginLink)] : []))
   case .cShim:
-    targets.append(.target(name: module.name, path: module.path, exclude: ["README.md"]))
+    targets.append(
+      .target(
+        name: module.name, path: module.path, exclude: ["README.md"],
+        linkerSettings: module.links.map { .linkedLibrary($0) }))
   case .cSystem(let pkgConfig, let apt):
     targets.append(
       .systemLibrary(name: module.name, path: module.path, pkgConfig: pkgConfig, providers: [.apt(apt)]))

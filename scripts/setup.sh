@@ -8,7 +8,7 @@ fail() { echo "$1" >&2; exit 2; }
 [ "$(id -u)" = 0 ] || fail "CLI0001 make setup: needs root to install packages and to make network namespaces; run it with sudo"
 command -v swift >/dev/null || fail "CLI0002 swift: not found on PATH; install Swift 6.3 from swift.org and open a new shell"
 
-build_packages=(libmnl-dev libnftnl-dev libsqlite3-dev zlib1g-dev pkg-config libc6-dev g++)
+build_packages=(libmnl-dev libnftnl-dev libsqlite3-dev zlib1g-dev libssl-dev pkg-config libc6-dev g++)
 run_packages=(containerd runc nftables iproute2 conntrack util-linux procps busybox-static bind9-dnsutils tcpdump python3
   python3-pip curl)
 

@@ -9,13 +9,29 @@ extension ClientConnection {
 
   /// Answers a request that was understood, and goes on with the next one if its body is over.
   func refuseGently(
-    _ code: Int, end: Int, _ message: UnsafeRawBufferPointer
+    _ code: Int, end: Int, _ message: UnsafeRawBufferPointer, location: String? = nil
   ) throws(HTTPRefusal) -> Int {
     let used = try requestBody.take(UnsafeRawBufferPointer(rebasing: message[end...]))
     if !requestBody.isDone { keepsAlive = false }
-    say(code)
+    say(code, location: location)
     if !keepsAlive { close() }
     return end + used
+  }
+
+  /// Sends the client to the same place over https (308, which keeps method and body).
+  func redirect(
+    _ port: UInt16, _ head: UnsafeRawBufferPointer, end: Int, _ message: UnsafeRawBufferPointer
+  ) throws(HTTPRefusal) -> Int {
+    let reader = worker.reader
+    let host = HostIndex.withoutPort(UnsafeRawBufferPointer(rebasing: head[reader.host]))
+    // HTTP/1.0 without a Host says nowhere to go.
+    guard !host.isEmpty else { throw HTTPRefusal(400) }
+    status = 308
+    count()
+    let location =
+      "https://" + String(decoding: host, as: UTF8.self) + (port == 443 ? "" : ":\(port)")
+      + String(decoding: head[reader.target], as: UTF8.self)
+    return try refuseGently(308, end: end, message, location: location)
   }
 
   /// Answers what cannot be understood or is too much, and closes.
@@ -52,9 +68,10 @@ extension ClientConnection {
     }
   }
 
-  func say(_ code: Int) {
+  func say(_ code: Int, location: String? = nil) {
     let text = OwnResponse.bytes(
-      status: code, seconds: Timestamp.now().seconds, closes: !keepsAlive, isHead: method == .head)
+      status: code, seconds: Timestamp.now().seconds, closes: !keepsAlive, isHead: method == .head,
+      location: location)
     text.withUnsafeBytes { send($0, UnsafeRawBufferPointer(start: nil, count: 0)) }
   }
 
@@ -66,8 +83,18 @@ extension ClientConnection {
 
   // MARK: - Writing to the client
 
-  /// Sends both pieces, keeping what the client does not take now.
+  /// Sends both pieces, sealed on a connection with TLS, keeping what the client does not take now.
   func send(_ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer) {
+    guard state != .closed else { return }
+    guard let tls else { return sendBytes(first, second) }
+    guard let sealed = tls.seal(first, second, scratch: worker.sealSpace) else { return abort() }
+    sendBytes(sealed)
+  }
+
+  /// Sends bytes as they are. `output` holds such bytes: on a connection with TLS they are sealed already.
+  func sendBytes(
+    _ first: UnsafeRawBufferPointer, _ second: UnsafeRawBufferPointer = .init(start: nil, count: 0)
+  ) {
     guard state != .closed else { return }
     var sent = 0
     if output.isEmpty {
@@ -103,6 +130,7 @@ extension ClientConnection {
     }
     output = PooledBuffer()
     switch state {
+    case .handshake: shakeHands()
     case .exchange:
       wait(worker.limits.readMilliseconds)
       if let upstream { readResponse(upstream) }
@@ -128,6 +156,11 @@ extension ClientConnection {
   /// Closing with unread bytes makes the kernel send a reset, which can overtake the answer: read on for a
   /// while.
   private func finishSending() {
+    if let tls, !hasSaidClose {
+      hasSaidClose = true
+      sendBytes(tls.close())
+      guard state == .lingering, output.isEmpty else { return }
+    }
     channel.finishSending()
     wait(worker.limits.lingerMilliseconds)
     discardInput()

@@ -87,12 +87,11 @@ extension ClientConnection {
       let most = requestBody.remaining.map { Int(min($0, UInt64(worker.limits.readBytesMax))) }
       let space = UnsafeMutableRawBufferPointer(
         rebasing: worker.reactor.scratch[..<(most ?? HeadReader.headBytesMax)])
-      switch channel.receive(into: space) {
+      switch readClient(into: space) {
       case .bytes(let count):
-        if count < space.count, !isFinished { isReadable = false }
         wait(worker.limits.readMilliseconds)
         passBody(UnsafeRawBufferPointer(rebasing: space[..<count]), to: connection)
-      case .wouldBlock: isReadable = false
+      case .wouldBlock: break
       case .end, .failed: return abort()
       }
     }

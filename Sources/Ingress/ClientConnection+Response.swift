@@ -99,7 +99,7 @@ extension ClientConnection {
     }
     var out = HeadSpace(worker.headSpace)
     reader.writeResponse(
-      head, to: &out,
+      head, to: &out, extra: tls == nil ? [] : snapshot.strictTransportSecurity(match),
       connection: keepsAlive ? (minor == 0 ? "Connection: keep-alive\r\n" : "") : "Connection: close\r\n",
       keepsChunks: facts.framing == .chunked && !unwrapsChunks)
     if out.isFull { throw HTTPRefusal(502) }
@@ -186,11 +186,11 @@ extension ClientConnection {
       }
       if isReadable, pendingBody.isEmpty {
         if pendingBody.isAllocated { pendingBody = PooledBuffer() }
-        switch channel.receive(into: space) {
+        switch readClient(into: space) {
         case .bytes(let count):
           moved = true
           sendUp(UnsafeRawBufferPointer(rebasing: space[..<count]), connection)
-        case .wouldBlock: isReadable = false
+        case .wouldBlock: break
         case .end:
           isReadable = false
           if connection.isFinished && !connection.isReadable { return abort() }

@@ -13,6 +13,8 @@ import Reactor
 
 final class ClientConnection: ReadinessHandler, TimerHandler {
   enum State {
+    /// TLS is being agreed on.
+    case handshake
     /// Between requests, or in a head.
     case head
     /// A request is at an endpoint, or on its way there.
@@ -36,6 +38,10 @@ final class ClientConnection: ReadinessHandler, TimerHandler {
   var isFinished = false
   var isInReadHead = false
   private let fixedLines: [UInt8]
+  /// Nil on a plain connection.
+  var tls: TLSConnection?
+  /// The alert that ends TLS has been sent.
+  var hasSaidClose = false
   private var timer = TimerToken.none
   /// Time at which the present state has lasted too long.
   var deadline: UInt64 = 0
@@ -65,23 +71,35 @@ final class ClientConnection: ReadinessHandler, TimerHandler {
   var unwrapsChunks = false
   var upstreamKeepsAlive = true
 
-  private init(worker: IngressWorker, peer: SocketEndpoint, port: UInt16) {
+  private init(worker: IngressWorker, peer: SocketEndpoint, port: UInt16, isSecure: Bool) {
     self.worker = worker
     snapshot = worker.snapshot
     let address = "\(peer.address)"
+    let scheme = isSecure ? "https" : "http"
     fixedLines = Array(
       """
       X-Real-IP: \(address)\r\nX-Forwarded-For: \(address)\r\nX-Forwarded-Port: \(port)\r
-      X-Forwarded-Proto: http\r\nX-Forwarded-Scheme: http\r\nX-Scheme: http\r\n
+      X-Forwarded-Proto: \(scheme)\r\nX-Forwarded-Scheme: \(scheme)\r\nX-Scheme: \(scheme)\r\n
       """.utf8)
   }
 
+  /// - Parameter security: the worker's, on a listener for HTTPS.
   static func open(
-    _ descriptor: consuming Descriptor, peer: SocketEndpoint, port: UInt16, worker: IngressWorker
+    _ descriptor: consuming Descriptor, peer: SocketEndpoint, port: UInt16, worker: IngressWorker,
+    security: TLSContext? = nil
   ) throws(SocketError) {
-    let client = ClientConnection(worker: worker, peer: peer, port: port)
+    let client = ClientConnection(worker: worker, peer: peer, port: port, isSecure: security != nil)
+    let raw = descriptor.raw
     client.channel = try worker.reactor.register(descriptor, handler: client)
-    client.wait(worker.limits.headMilliseconds)
+    if let security {
+      client.tls = TLSConnection(security, descriptor: raw)
+      guard client.tls != nil else {
+        client.channel.close()
+        throw SocketError("SSL_new", ENOMEM)
+      }
+      client.state = .handshake
+    }
+    client.wait(security == nil ? worker.limits.headMilliseconds : worker.limits.handshakeMilliseconds)
     client.timer = worker.reactor.setTimer(
       after: worker.limits.tickMilliseconds * 1_000_000, handler: client)
     worker.clientOpened()
@@ -92,10 +110,14 @@ final class ClientConnection: ReadinessHandler, TimerHandler {
   func ready(_ readiness: Readiness) {
     if !readiness.isDisjoint(with: [.error, .hangUp]) { return abort() }
     if readiness.contains(.peerFinished) { isFinished = true }
-    if !readiness.isDisjoint(with: [.readable, .peerFinished]) { isReadable = true }
+    if !readiness.isDisjoint(with: [.readable, .peerFinished]) {
+      isReadable = true
+      tls?.setReadable(isFinished: isFinished)
+    }
     if readiness.contains(.writable), !output.isEmpty, !flush() { return }
     guard isReadable else { return }
     switch state {
+    case .handshake: shakeHands()
     case .head: readHead()
     case .exchange: pumpBody()
     case .tunnel: pumpTunnel()
@@ -126,7 +148,7 @@ final class ClientConnection: ReadinessHandler, TimerHandler {
       upstream.finish(isReusable: false)
       self.upstream = nil
       fail(504)
-    case .tunnel, .lingering, .closed: abort()
+    case .handshake, .tunnel, .lingering, .closed: abort()
     }
   }
 
@@ -147,6 +169,7 @@ final class ClientConnection: ReadinessHandler, TimerHandler {
     worker.reactor.cancelTimer(timer)
     upstream?.finish(isReusable: false)
     upstream = nil
+    tls = nil
     channel.close()
     input = PooledBuffer()
     output = PooledBuffer()
@@ -193,14 +216,11 @@ final class ClientConnection: ReadinessHandler, TimerHandler {
   /// One read. False when there is nothing to go on with.
   private func receive(into space: UnsafeMutableRawBufferPointer, _ body: (Int) -> Void) -> Bool {
     guard isReadable else { return false }
-    switch channel.receive(into: space) {
+    switch readClient(into: space) {
     case .bytes(let count):
-      if count < space.count, !isFinished { isReadable = false }
       body(count)
       return true
-    case .wouldBlock:
-      isReadable = false
-      return false
+    case .wouldBlock: return false
     case .end, .failed:
       abort()
       return false
@@ -238,6 +258,9 @@ final class ClientConnection: ReadinessHandler, TimerHandler {
         return try refuseGently(404, end: end, message) + skipped
       }
       self.match = match
+      if tls == nil, let port = worker.securePort, snapshot.redirects(match) {
+        return try redirect(port, head, end: end, message) + skipped
+      }
       request = worker.requests.take()
       guard request.isAllocated else { return try refuseGently(503, end: end, message) + skipped }
       var out = HeadSpace(request.writable)

@@ -2,7 +2,7 @@
 // else.
 //
 //   parent (knows the cluster) --IngressFeeder--> [socket pair] --runIngressDataPlane--> child (meets strangers)
-//   frame: u32 little-endian length | encoded RouteTable
+//   frame: u32 little-endian length | encoded RouteTable, or a frame of TLSTable
 
 import CLinux
 import Diagnostics
@@ -15,6 +15,8 @@ import Synchronization
 public struct IngressDataPlaneConfiguration: Sendable {
   /// Listening TCP sockets for plain HTTP, opened by whoever may.
   public var listeners: [Int32]
+  /// The same for HTTPS.
+  public var secureListeners: [Int32] = []
   /// A listening TCP socket for /metrics and /healthz.
   public var status: Int32?
   /// The child's end of the socket pair.
@@ -50,6 +52,8 @@ public func runIngressDataPlane(_ configuration: IngressDataPlaneConfiguration) 
   let plane = IngressPlane(configuration)
   defer { plane.stop() }
   var isServing = false
+  var certificates = TLSReceiver()
+  if !configuration.secureListeners.isEmpty { plane.install(certificates.empty()) }
   while true {
     let frame: [UInt8]?
     do throws(SnapshotStreamError) { frame = try readFrame(snapshots) } catch {
@@ -63,7 +67,13 @@ public func runIngressDataPlane(_ configuration: IngressDataPlaneConfiguration) 
       return
     }
     let table: RouteTable
-    do throws(RouteTableUnreadable) { table = try RouteTable(encoded: frame) } catch {
+    do throws(RouteTableUnreadable) {
+      if !frame.starts(with: RouteTable.magic) {
+        if let tls = try certificates.take(frame) { plane.install(tls) }
+        continue
+      }
+      table = try RouteTable(encoded: frame)
+    } catch {
       throw WeftError(
         "ING0002", object: "route snapshots", cause: "\(error.reason) at byte \(error.offset)",
         next: "parent and child are of different versions; restart the ingress", exit: .unreachable)
@@ -96,37 +106,34 @@ private final class IngressPlane {
   /// Holds a worker for closures that run on its own thread only.
   private final class WorkerBox: @unchecked Sendable {
     var worker: IngressWorker?
-    /// The table to put in force next: only the newest counts when several wait.
-    let next = Mutex<RouteTable?>(nil)
+    /// The tables to put in force next: only the newest counts when several wait.
+    let next = Mutex<(routes: RouteTable?, tls: LoadedTLS?)>((nil, nil))
   }
+  private let ticketKeys = TicketKeys()
+  private var tls = LoadedTLS(certificates: [], names: [], fallback: nil)
 
   init(_ configuration: IngressDataPlaneConfiguration) { self.configuration = configuration }
 
   func start(_ table: RouteTable) throws(SocketError) {
     let isShared = configuration.workers > 1
     for index in 0..<configuration.workers {
-      var own: [Int32] = []
-      for raw in configuration.listeners {
-        // The last worker takes the descriptors themselves.
-        if index == configuration.workers - 1 {
-          own.append(raw)
-          continue
-        }
-        let copy = fcntl(raw, F_DUPFD_CLOEXEC, 3)
-        guard copy >= 0 else { throw SocketError("fcntl", errno) }
-        own.append(copy)
-      }
+      let listeners = try own(configuration.listeners, index)
+      let secureListeners = try own(configuration.secureListeners, index)
       let box = WorkerBox()
-      let listeners = own
+      let (ticketKeys, tls) = (ticketKeys, tls)
       let limits = configuration.limits
       let status = index == 0 ? configuration.status : nil
       let setUp = SetUp()
       let thread = try ReactorThread(name: "ingress-\(index)") { reactor in
-        let worker = IngressWorker(reactor: reactor, limits: limits)
+        let worker = IngressWorker(
+          reactor: reactor, limits: limits, metrics: .shared, ticketKeys: ticketKeys, tls: tls)
         worker.install(table)
         box.worker = worker
         do throws(SocketError) {
           for raw in listeners { try worker.listen(Descriptor(owning: raw), shared: isShared) }
+          for raw in secureListeners {
+            try worker.listen(Descriptor(owning: raw), shared: isShared, isSecure: true)
+          }
           if let status { try serveStatus(Descriptor(owning: status), reactor) }
           setUp.finish(nil)
         } catch { setUp.finish(error) }
@@ -136,15 +143,39 @@ private final class IngressPlane {
     }
   }
 
-  func install(_ table: RouteTable) {
+  /// A worker's share of the listening descriptors: duplicates, and for the last worker the descriptors themselves.
+  private func own(_ listeners: [Int32], _ index: Int) throws(SocketError) -> [Int32] {
+    if index == configuration.workers - 1 { return listeners }
+    var copies: [Int32] = []
+    for raw in listeners {
+      let copy = fcntl(raw, F_DUPFD_CLOEXEC, 3)
+      guard copy >= 0 else { throw SocketError("fcntl", errno) }
+      copies.append(copy)
+    }
+    return copies
+  }
+
+  func install(_ table: RouteTable) { install(table, nil) }
+
+  func install(_ tls: LoadedTLS) {
+    self.tls = tls
+    install(nil, tls)
+  }
+
+  private func install(_ routes: RouteTable?, _ tls: LoadedTLS?) {
     for (thread, box) in threads {
       let isFirst = box.next.withLock { next in
-        defer { next = table }
-        return next == nil
+        defer { next = (routes ?? next.routes, tls ?? next.tls) }
+        return next.routes == nil && next.tls == nil
       }
       guard isFirst else { continue }
       thread.reactor.submit { _ in
-        if let table = box.next.withLock({ $0.take() }) { box.worker?.install(table) }
+        let next = box.next.withLock { next in
+          defer { next = (nil, nil) }
+          return next
+        }
+        if let tls = next.tls { box.worker?.install(tls) }
+        if let table = next.routes { box.worker?.install(table) }
       }
     }
   }
@@ -229,13 +260,34 @@ public final class IngressFeeder: Sendable {
   private struct State: ~Copyable {
     var descriptor: Descriptor
     var last: RouteTable?
+    var lastTLS: TLSTable?
+    /// Certificates that the child has, by the names they were given.
+    var sent: [TLSCertificate: UInt32] = [:]
+    var nextID: UInt32 = 0
+
+    /// - Throws: `SocketError`, EPIPE when the child has gone.
+    mutating func write(_ body: [UInt8]) throws(SocketError) {
+      guard body.count <= RouteTable.encodedBytesMax else { throw SocketError("send", EMSGSIZE) }
+      var frame = withUnsafeBytes(of: UInt32(body.count).littleEndian) { Array($0) }
+      frame += body
+      var done = 0
+      let raw = descriptor.raw
+      while done < frame.count {
+        let count = frame.withUnsafeBytes {
+          Glibc.send(raw, $0.baseAddress.map { $0 + done }, $0.count - done, Int32(MSG_NOSIGNAL))
+        }
+        if count < 0, errno == EINTR { continue }
+        if count < 0 { throw SocketError("send", errno) }
+        done += count
+      }
+    }
   }
 
   /// Takes the parent's end of the socket pair. A child that does not read for ten seconds counts as gone.
   public init(_ descriptor: consuming Descriptor) {
     var limit = timeval(tv_sec: 10, tv_usec: 0)
     setsockopt(descriptor.raw, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
-    state = Mutex(State(descriptor: descriptor, last: nil))
+    state = Mutex(State(descriptor: descriptor))
   }
 
   /// A connected pair: for the feeder, and for `IngressDataPlaneConfiguration.snapshots`. Both closed on
@@ -256,21 +308,35 @@ public final class IngressFeeder: Sendable {
   public func send(_ table: RouteTable) throws(SocketError) -> Bool {
     try state.withLock { (state) throws(SocketError) -> Bool in
       if state.last == table { return false }
-      let body = table.encoded()
-      guard body.count <= RouteTable.encodedBytesMax else { throw SocketError("send", EMSGSIZE) }
-      var frame = withUnsafeBytes(of: UInt32(body.count).littleEndian) { Array($0) }
-      frame += body
-      var done = 0
-      let raw = state.descriptor.raw
-      while done < frame.count {
-        let count = frame.withUnsafeBytes {
-          Glibc.send(raw, $0.baseAddress.map { $0 + done }, $0.count - done, Int32(MSG_NOSIGNAL))
-        }
-        if count < 0, errno == EINTR { continue }
-        if count < 0 { throw SocketError("send", errno) }
-        done += count
-      }
+      try state.write(table.encoded())
       state.last = table
+      return true
+    }
+  }
+
+  /// Puts other certificates in force in the child: those that it does not have, then the names. Otherwise like routes.
+  /// To be called before routes that redirect to them.
+  @discardableResult
+  public func send(_ table: TLSTable) throws(SocketError) -> Bool {
+    try state.withLock { (state) throws(SocketError) -> Bool in
+      if state.lastTLS == table { return false }
+      var ids: [UInt32] = []
+      var kept: [TLSCertificate: UInt32] = [:]
+      for certificate in table.certificates {
+        if let id = kept[certificate] ?? state.sent[certificate] {
+          kept[certificate] = id
+          ids.append(id)
+          continue
+        }
+        let id = state.nextID
+        state.nextID += 1
+        try state.write(TLSTable.frame(id: id, certificate))
+        kept[certificate] = id
+        ids.append(id)
+      }
+      try state.write(table.frame(ids: ids))
+      state.sent = kept
+      state.lastTLS = table
       return true
     }
   }

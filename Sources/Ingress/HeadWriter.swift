@@ -83,14 +83,17 @@ extension HeadReader {
   }
 
   /// Writes the response that was read as it goes to the client.
-  /// - Parameter keepsChunks: the body goes on chunked; otherwise a chunked body is unwrapped and ends with
-  ///   the connection.
+  /// - Parameters:
+  ///   - extra: lines of our own, in front of the endpoint's.
+  ///   - keepsChunks: the body goes on chunked; otherwise a chunked body is unwrapped and ends with the
+  ///     connection.
   func writeResponse(
-    _ bytes: UnsafeRawBufferPointer, to out: inout HeadSpace, connection: StaticString, keepsChunks: Bool,
-    isUpgrade: Bool = false
+    _ bytes: UnsafeRawBufferPointer, to out: inout HeadSpace, extra: [UInt8] = [], connection: StaticString,
+    keepsChunks: Bool, isUpgrade: Bool = false
   ) {
     out.write("HTTP/1.1 ")
     out.write(bytes, 9..<statusLineEnd)
+    if !extra.isEmpty { out.write(extra) }
     for index in 0..<lineCount {
       let line = lines[index]
       switch line.kind {
@@ -130,13 +133,17 @@ enum OwnResponse {
   }
 
   static let reasons: [Int: String] = [
-    400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 408: "Request Timeout",
+    308: "Permanent Redirect", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed",
+    408: "Request Timeout",
     413: "Content Too Large", 414: "URI Too Long", 417: "Expectation Failed",
     431: "Request Header Fields Too Large", 500: "Internal Server Error", 501: "Not Implemented",
     502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout", 505: "HTTP Version Not Supported",
   ]
 
-  static func bytes(status: Int, seconds: Int64, closes: Bool, isHead: Bool) -> [UInt8] {
+  /// - Parameter location: where a redirect leads.
+  static func bytes(
+    status: Int, seconds: Int64, closes: Bool, isHead: Bool, location: String? = nil
+  ) -> [UInt8] {
     let reason = reasons[status] ?? "Error"
     let isDefault = status == 404
     // What users of other controllers expect of a host that nobody serves.
@@ -149,7 +156,8 @@ enum OwnResponse {
     let text =
       "HTTP/1.1 \(status) \(reason)\r\nServer: weft\r\nDate: \(date(seconds: seconds))\r\n"
       + "Content-Type: \(isDefault ? "text/plain; charset=utf-8" : "text/html")\r\n"
-      + "Content-Length: \(body.utf8.count)\r\n\(closes ? "Connection: close\r\n" : "")\r\n"
+      + "Content-Length: \(body.utf8.count)\r\n\(closes ? "Connection: close\r\n" : "")"
+      + (location.map { "Location: \($0)\r\n" } ?? "") + "\r\n"
     return Array((isHead ? text : text + body).utf8)
   }
 }

@@ -12,6 +12,8 @@ public struct IngressLimits: Sendable {
   public var triesMax = 3
   /// Buffers of 144 KiB for bytes that a slow reader has not taken; without one the connection is closed.
   public var bulkBuffersMax = 4096
+  /// Time for a TLS handshake, from the connection's beginning.
+  public var handshakeMilliseconds: UInt64 = 15_000
   /// Time for a whole request head, from its first byte.
   public var headMilliseconds: UInt64 = 60_000
   /// Time that a connection may idle between requests.

@@ -93,9 +93,23 @@ final class BackendRuntime {
 final class RouteSnapshot {
   let table: RouteTable
   let backends: [BackendRuntime]
+  private let strictTransportSecurity: [UInt8]
+
   init(_ table: RouteTable, _ backends: [BackendRuntime]) {
     self.table = table
     self.backends = backends
+    let value = table.strictTransportSecurity
+    strictTransportSecurity =
+      value.isEmpty ? [] : Array("Strict-Transport-Security: ".utf8) + value + [13, 10]
+  }
+
+  func redirects(_ match: RouteTable.Match) -> Bool {
+    match.host >= 0 && table.hosts[match.host].paths[match.path].redirectsToHTTPS
+  }
+
+  /// The line for answers over TLS; empty for none.
+  func strictTransportSecurity(_ match: RouteTable.Match) -> [UInt8] {
+    match.host >= 0 && table.hosts[match.host].isSecured ? strictTransportSecurity : []
   }
 }
 
@@ -111,12 +125,28 @@ public final class IngressWorker: TimerHandler {
   private(set) var snapshot = RouteSnapshot(RouteTable(), [])
   private var pools: [SocketEndpoint: UpstreamPool] = [:]
   private var listeners: [Listener] = []
+  /// Made with the first listener for HTTPS.
+  private var security: TLSContext?
+  private let ticketKeys: TicketKeys
+  private var tlsTable: LoadedTLS
+  /// Bytes that one sealed record is put together in.
+  let sealSpace = UnsafeMutableRawBufferPointer.allocate(byteCount: 16 << 10, alignment: 16)
+  /// Where clients are sent that have to come back over https; nil when nobody listens there.
+  private(set) var securePort: UInt16?
   private(set) var clientCount = 0
   private var random: (UInt64, UInt64)
 
-  public init(
+  public convenience init(
     reactor: Reactor, limits: IngressLimits = IngressLimits(), metrics: Metrics = .shared
   ) {
+    self.init(
+      reactor: reactor, limits: limits, metrics: metrics, ticketKeys: TicketKeys(),
+      tls: LoadedTLS(certificates: [], names: [], fallback: nil))
+  }
+
+  init(reactor: Reactor, limits: IngressLimits, metrics: Metrics, ticketKeys: TicketKeys, tls: LoadedTLS) {
+    self.ticketKeys = ticketKeys
+    tlsTable = tls
     self.reactor = reactor
     self.limits = limits
     self.metrics = IngressMetrics(metrics)
@@ -129,21 +159,48 @@ public final class IngressWorker: TimerHandler {
     _ = reactor.setTimer(after: limits.tickMilliseconds * 1_000_000, handler: self)
   }
 
-  deinit { headSpace.deallocate() }
+  deinit {
+    headSpace.deallocate()
+    sealSpace.deallocate()
+  }
 
   /// Serves the connections of a listening socket.
-  /// - Parameter shared: other reactors hold duplicates of it.
-  public func listen(_ descriptor: consuming Descriptor, shared: Bool = false) throws(SocketError) {
+  /// - Parameters:
+  ///   - shared: other reactors hold duplicates of it.
+  ///   - isSecure: clients begin with TLS.
+  public func listen(
+    _ descriptor: consuming Descriptor, shared: Bool = false, isSecure: Bool = false
+  ) throws(SocketError) {
     let port = Sockets.localEndpoint(descriptor)?.port ?? 80
+    let security = isSecure ? try secure(port) : nil
     let listener = try Listener(descriptor, reactor: reactor, shared: shared) { [self] descriptor, peer in
       do throws(SocketError) {
-        try ClientConnection.open(descriptor, peer: peer, port: port, worker: self)
+        try ClientConnection.open(
+          descriptor, peer: peer, port: port, worker: self, security: security)
         if clientCount >= limits.clientsMax { for listener in listeners { listener.pause() } }
       } catch {
         metrics.refusedClients.increment()
       }
     }
     listeners.append(listener)
+  }
+
+  private func secure(_ port: UInt16) throws(SocketError) -> TLSContext {
+    if securePort == nil { securePort = port }
+    if let security { return security }
+    let made = TLSContext(
+      table: tlsTable, keys: ticketKeys, offersHTTP2: false,
+      outputBytesMax: limits.readBytesMax + (64 << 10))
+    guard let made else { throw SocketError("SSL_CTX_new", ENOMEM) }
+    security = made
+    return made
+  }
+
+  /// Puts other certificates in force: for handshakes that begin from now on, and for those that are under way.
+  func install(_ tls: LoadedTLS) {
+    tlsTable = tls
+    security?.table = tls
+    metrics.certificateSwaps.increment()
   }
 
   /// Puts a new table in force. Running requests end as they began; connections to endpoints that left are
@@ -167,6 +224,7 @@ public final class IngressWorker: TimerHandler {
   }
 
   public func timerEnded(tag: Int) {
+    security?.renewKeys(now: reactor.now)
     let keep = limits.upstreamIdleMilliseconds * 1_000_000
     for pool in pools.values where !pool.idle.isEmpty {
       // The longest unused stand first.
@@ -213,6 +271,9 @@ struct IngressMetrics: Sendable {
   let upstreamConnects: Counter
   let upstreamReuses: Counter
   let swaps: Counter
+  let certificateSwaps: Counter
+  /// By how they ended.
+  let handshakes: (full: Counter, resumed: Counter, failed: Counter)
 
   static let labels = ["ingress", "namespace", "service", "host", "path", "method", "status"]
 
@@ -240,6 +301,12 @@ struct IngressMetrics: Sendable {
       "weft_ingress_upstream_reuses_total", "Requests sent over a connection that stood already."
     ).child()
     swaps = metrics.counter("weft_ingress_route_swaps_total", "Route tables put in force.").child()
+    certificateSwaps = metrics.counter(
+      "weft_ingress_certificate_swaps_total", "Tables of certificates put in force."
+    ).child()
+    let family = metrics.counter(
+      "weft_ingress_tls_handshakes_total", "TLS handshakes, by how they ended.", labels: ["result"])
+    handshakes = (family.child("full"), family.child("resumed"), family.child("failed"))
   }
 
   func children(

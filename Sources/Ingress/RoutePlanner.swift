@@ -6,7 +6,13 @@ import ClusterView
 
 /// What people should know about an Ingress that is not served as written.
 public struct RouteProblem: Sendable, Hashable, CustomStringConvertible {
+  /// Names as events have them.
+  public enum Topic: String, Sendable {
+    case route = "InvalidRoute"
+    case certificate = "InvalidCertificate"
+  }
   public var ingress: ObjectKey
+  public var topic = Topic.route
   public var reason: String
   public var description: String { "ingress \(ingress): \(reason)" }
 }
@@ -14,6 +20,9 @@ public struct RouteProblem: Sendable, Hashable, CustomStringConvertible {
 /// A planned table and how it came about.
 public struct RoutePlan: Sendable {
   public var table: RouteTable
+  public var tls: TLSTable
+  /// What `tls` serves, by Secret, for whoever looks at dates.
+  public var certificates: [ServedCertificate]
   /// The Ingresses this controller serves, in the order in which they claim routes.
   public var served: [ObjectKey]
   public var problems: [RouteProblem]
@@ -33,18 +42,37 @@ public func planRoutes(
   planRoutesExplained(view: view, controller: controller, servesUnclassed: servesUnclassed).table
 }
 
-/// Like `planRoutes`, with the reasons for what is missing.
+/// Like `planRoutes`, with certificates, and with the reasons for what is missing.
+/// - Parameter tls: what is known besides the view when HTTPS is served.
 public func planRoutesExplained(
-  view: ClusterView, controller: String = ingressControllerName, servesUnclassed: Bool = false
+  view: ClusterView, controller: String = ingressControllerName, servesUnclassed: Bool = false,
+  tls: TLSInput? = nil
 ) -> RoutePlan {
-  var planner = RoutePlanner(view: view, controller: controller, servesUnclassed: servesUnclassed)
+  var planner = RoutePlanner(view: view, controller: controller, servesUnclassed: servesUnclassed, input: tls)
   return planner.plan()
 }
 
-private struct RoutePlanner {
+/// The Secrets that Ingresses of ours name, and `defaultSecret`: all that has to be read of a cluster's Secrets.
+public func planSecretReferences(
+  view: ClusterView, controller: String = ingressControllerName, servesUnclassed: Bool = false,
+  defaultSecret: ObjectKey? = nil
+) -> Set<ObjectKey> {
+  let planner = RoutePlanner(
+    view: view, controller: controller, servesUnclassed: servesUnclassed, input: nil)
+  var references = Set([defaultSecret].compactMap(\.self))
+  for ingress in view.ingresses.values where planner.isOurs(ingress) {
+    for entry in ingress.tls where !entry.secretName.isEmpty {
+      references.insert(ObjectKey(ingress.key.namespace, entry.secretName))
+    }
+  }
+  return references
+}
+
+struct RoutePlanner {
   let view: ClusterView
   let controller: String
   let servesUnclassed: Bool
+  let input: TLSInput?
   var backends: [RouteBackend] = []
   var backendIndex: [BackendKey: Int] = [:]
   var problems: [RouteProblem] = []
@@ -59,7 +87,8 @@ private struct RoutePlanner {
     var isExact: Bool
   }
 
-  init(view: ClusterView, controller: String, servesUnclassed: Bool) {
+  init(view: ClusterView, controller: String, servesUnclassed: Bool, input: TLSInput?) {
+    self.input = input
     self.view = view
     self.controller = controller
     self.servesUnclassed = servesUnclassed
@@ -70,6 +99,8 @@ private struct RoutePlanner {
     let served = view.ingresses.values.filter(isOurs).sorted {
       ($0.creationTimestamp, $0.key) < ($1.creationTimestamp, $1.key)
     }
+    let tls = input.map { TLSPlan(served: served, input: $0, isValid: isValid(host:)) } ?? TLSPlan()
+    problems += tls.problems
     var paths: [String: [RoutePath]] = [:]
     var owners: [RuleKey: ObjectKey] = [:]
     var defaultBackend: Int?
@@ -85,7 +116,8 @@ private struct RoutePlanner {
             continue
           }
           let route = RoutePath(
-            path: path.path, isExact: path.kind == .exact, backend: backend(path.backend, of: ingress.key))
+            path: path.path, isExact: path.kind == .exact, backend: backend(path.backend, of: ingress.key),
+            redirectsToHTTPS: tls.redirects(ingress, host: rule.host, path: path.path))
           let key = RuleKey(host: rule.host, path: route.path, isExact: route.isExact)
           if let owner = owners[key] {
             problems.append(
@@ -106,13 +138,17 @@ private struct RoutePlanner {
           RouteProblem(ingress: ingress.key, reason: "defaultBackend: an older ingress has one already"))
       }
     }
-    let hosts = paths.sorted { $0.key < $1.key }.map { RouteHost(name: $0.key, paths: $0.value) }
+    let hosts = paths.sorted { $0.key < $1.key }.map {
+      RouteHost(name: $0.key, paths: $0.value, isSecured: tls.secured.contains($0.key))
+    }
     return RoutePlan(
-      table: RouteTable(backends: backends, hosts: hosts, defaultBackend: defaultBackend),
-      served: served.map(\.key), problems: problems)
+      table: RouteTable(
+        backends: backends, hosts: hosts, defaultBackend: defaultBackend,
+        strictTransportSecurity: Array((input?.strictTransportSecurity ?? "").utf8)),
+      tls: tls.table, certificates: tls.certificates, served: served.map(\.key), problems: problems)
   }
 
-  private func isOurs(_ ingress: Ingress) -> Bool {
+  func isOurs(_ ingress: Ingress) -> Bool {
     if let name = ingress.className, !name.isEmpty {
       return view.ingressClasses[name]?.controller == controller
     }
@@ -123,7 +159,7 @@ private struct RoutePlanner {
   }
 
   /// A name of letters, digits, hyphens and dots, with `*` as nothing but its first label.
-  private func isValid(host: String) -> Bool {
+  func isValid(host: String) -> Bool {
     var name = host.utf8[...]
     if name.isEmpty { return true }
     if host.hasPrefix("*.") { name = name.dropFirst(2) }

@@ -34,12 +34,15 @@ public struct RoutePath: Sendable, Hashable {
   public var isExact: Bool
   /// Index into `RouteTable.backends`.
   public var backend: Int
+  /// A request over plain HTTP is answered with a redirect to https.
+  public var redirectsToHTTPS: Bool
 
-  public init(path: some StringProtocol, isExact: Bool, backend: Int) {
-    self.init(path: Array(path.utf8), isExact: isExact, backend: backend)
+  public init(path: some StringProtocol, isExact: Bool, backend: Int, redirectsToHTTPS: Bool = false) {
+    self.init(path: Array(path.utf8), isExact: isExact, backend: backend, redirectsToHTTPS: redirectsToHTTPS)
   }
 
-  init(path: [UInt8], isExact: Bool, backend: Int) {
+  init(path: [UInt8], isExact: Bool, backend: Int, redirectsToHTTPS: Bool = false) {
+    self.redirectsToHTTPS = redirectsToHTTPS
     var path = path
     if !isExact { while path.last == UInt8(ascii: "/") { path.removeLast() } }
     self.path = path
@@ -65,9 +68,12 @@ public struct RouteHost: Sendable, Hashable {
   public var name: String
   /// Longest first, exact before prefix.
   public var paths: [RoutePath]
+  /// Answers over TLS carry the table's Strict-Transport-Security: the host has a certificate of its own.
+  public var isSecured: Bool
 
-  public init(name: String, paths: [RoutePath]) {
+  public init(name: String, paths: [RoutePath], isSecured: Bool = false) {
     self.name = name
+    self.isSecured = isSecured
     self.paths = paths.enumerated().sorted { a, b in
       if a.element.path.count != b.element.path.count { return a.element.path.count > b.element.path.count }
       if a.element.isExact != b.element.isExact { return a.element.isExact }
@@ -82,10 +88,9 @@ public struct RouteTable: Sendable, Hashable {
   public private(set) var hosts: [RouteHost]
   /// Backend of requests that no rule takes.
   public private(set) var defaultBackend: Int?
-  /// Open addressing over the hash of the lower-case name: index into `hosts` plus one, 0 for free.
-  private var buckets: [UInt32]
-  private var names: [[UInt8]]
-  private var anyHost: Int?
+  /// Value of the Strict-Transport-Security field of hosts that are secured (RFC 6797); empty for none.
+  public private(set) var strictTransportSecurity: [UInt8]
+  private var index: HostIndex
 
   /// What a request met.
   public struct Match: Sendable, Hashable {
@@ -96,24 +101,17 @@ public struct RouteTable: Sendable, Hashable {
   }
 
   /// - Precondition: every index lies in `backends`; host names are distinct.
-  public init(backends: [RouteBackend] = [], hosts: [RouteHost] = [], defaultBackend: Int? = nil) {
+  public init(
+    backends: [RouteBackend] = [], hosts: [RouteHost] = [], defaultBackend: Int? = nil,
+    strictTransportSecurity: [UInt8] = []
+  ) {
+    self.strictTransportSecurity = strictTransportSecurity
     self.backends = backends
     self.hosts = hosts
     self.defaultBackend = defaultBackend
-    names = hosts.map { Array(($0.name.hasPrefix("*.") ? $0.name.dropFirst(1) : $0.name[...]).utf8) }
-    var size = 8
-    while size < hosts.count * 2 { size *= 2 }
-    buckets = Array(repeating: 0, count: size)
-    for (index, host) in hosts.enumerated() {
-      precondition(host.paths.allSatisfy { backends.indices.contains($0.backend) })
-      if host.name.isEmpty {
-        anyHost = index
-        continue
-      }
-      var at = names[index].withUnsafeBytes { Self.hash($0) } & (size - 1)
-      while buckets[at] != 0 { at = (at + 1) & (size - 1) }
-      buckets[at] = UInt32(index + 1)
-    }
+    index = HostIndex(hosts.map(\.name))
+    precondition(
+      hosts.allSatisfy { host in host.paths.allSatisfy { backends.indices.contains($0.backend) } })
     precondition(defaultBackend.map(backends.indices.contains) ?? true)
   }
 
@@ -123,13 +121,7 @@ public struct RouteTable: Sendable, Hashable {
   ///   - host: the Host header; a port and a dot at its end are passed over, case does not matter.
   ///   - path: the request path without query.
   public func match(host: UnsafeRawBufferPointer, path: UnsafeRawBufferPointer) -> Match? {
-    let name = Self.withoutPort(host)
-    // Names behind a wildcard are kept with their dot: a host that begins with one is none of them.
-    var found = name.first == UInt8(ascii: ".") ? nil : lookUp(name)
-    if found == nil, let dot = name.firstIndex(of: UInt8(ascii: ".")), dot > 0 {
-      found = lookUp(UnsafeRawBufferPointer(rebasing: name[dot...]))
-    }
-    if let index = found ?? anyHost {
+    if let index = index.find(host: host) {
       let paths = hosts[index].paths
       for (at, rule) in paths.enumerated() where rule.matches(path) {
         return Match(backend: rule.backend, host: index, path: at)
@@ -144,41 +136,4 @@ public struct RouteTable: Sendable, Hashable {
       Array(path.utf8).withUnsafeBytes { match(host: host, path: $0) }
     }
   }
-
-  private func lookUp(_ name: UnsafeRawBufferPointer) -> Int? {
-    if name.isEmpty { return nil }
-    let mask = buckets.count - 1
-    var at = Self.hash(name) & mask
-    while buckets[at] != 0 {
-      let index = Int(buckets[at] - 1)
-      if Self.isEqual(names[index], name) { return index }
-      at = (at + 1) & mask
-    }
-    return nil
-  }
-
-  private static func withoutPort(_ host: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
-    var end = host.count
-    if let colon = host.lastIndex(of: UInt8(ascii: ":")), !host[colon...].contains(UInt8(ascii: "]")) {
-      end = colon
-    }
-    if end > 0, host[end - 1] == UInt8(ascii: ".") { end -= 1 }
-    return UnsafeRawBufferPointer(rebasing: host[..<end])
-  }
-
-  /// FNV-1a over lower-case bytes. An attacker's collisions cost probes only among hosts that the cluster's
-  /// owners wrote.
-  private static func hash(_ bytes: UnsafeRawBufferPointer) -> Int {
-    var hash: UInt64 = 0xcbf2_9ce4_8422_2325
-    for byte in bytes { hash = (hash ^ UInt64(lowercase(byte))) &* 0x100_0000_01b3 }
-    return Int(truncatingIfNeeded: hash ^ hash >> 32) & Int.max
-  }
-
-  private static func isEqual(_ name: [UInt8], _ bytes: UnsafeRawBufferPointer) -> Bool {
-    guard name.count == bytes.count else { return false }
-    for index in name.indices where name[index] != lowercase(bytes[index]) { return false }
-    return true
-  }
 }
-
-@inline(__always) func lowercase(_ byte: UInt8) -> UInt8 { byte &- 65 < 26 ? byte | 0x20 : byte }

@@ -197,12 +197,18 @@ private final class BackendConnection: ReadinessHandler {
 /// An ingress worker on a thread of its own.
 final class TestIngress: Sendable {
   let endpoint: SocketEndpoint
+  /// For HTTPS.
+  let secure: SocketEndpoint
   let thread: ReactorThread
   let metrics = Metrics()
   private struct Unsafe: @unchecked Sendable { var worker: IngressWorker }
   private let worker = Mutex<Unsafe?>(nil)
 
-  init(_ table: RouteTable, limits: IngressLimits = IngressLimits()) throws {
+  init(_ table: RouteTable, limits: IngressLimits = IngressLimits(), tls: TLSTable = TLSTable()) throws {
+    let certificates = try loaded(tls)
+    let securely = try Sockets.listenTCP(SocketEndpoint(loopback, 0))
+    secure = try local(securely)
+    let rawSecurely = securely.release()
     let listening = try Sockets.listenTCP(SocketEndpoint(loopback, 0))
     endpoint = try local(listening)
     let raw = listening.release()
@@ -212,12 +218,19 @@ final class TestIngress: Sendable {
       let worker = IngressWorker(reactor: reactor, limits: limits, metrics: metrics)
       worker.install(table)
       try? worker.listen(Descriptor(owning: raw))
+      worker.install(certificates)
+      try? worker.listen(Descriptor(owning: rawSecurely), isSecure: true)
       self.worker.withLock { $0 = Unsafe(worker: worker) }
     }
   }
 
   func install(_ table: RouteTable) {
     thread.reactor.submit { _ in self.worker.withLock { $0 }?.worker.install(table) }
+  }
+
+  func install(_ tls: TLSTable) throws {
+    let certificates = try loaded(tls)
+    thread.reactor.submit { _ in self.worker.withLock { $0 }?.worker.install(certificates) }
   }
 
   /// Waits until the reactor has done everything submitted before.

@@ -3,7 +3,6 @@
 
 import Addresses
 import CLinux
-import ClusterView
 import Diagnostics
 import Glibc
 import Ingress
@@ -11,9 +10,10 @@ import Logging
 import Reactor
 import Synchronization
 
-/// One listening address, one child, fed with route tables.
+/// The listening addresses, one child, fed with routes and certificates.
 final class IngressProcess: Sendable {
-  /// The hidden command under which the child runs. Descriptor 3 listens, 4 brings route tables.
+  /// The hidden command under which the child runs. Descriptor 3 brings routes, the next listen, each for what an argument
+  /// says.
   static let command = "ingress-data-plane"
   /// A child that dies at once is started again after this long.
   private static let restartMilliseconds: UInt32 = 200
@@ -22,10 +22,12 @@ final class IngressProcess: Sendable {
     var feeder: IngressFeeder?
     var pid: pid_t = 0
     var table: RouteTable?
+    var tls: TLSTable?
     var isStopping = false
   }
 
-  private let listener: Int32
+  private let listeners: [Int32]
+  private let kinds: [String]
   private let state = Mutex(State())
   private let log = Logger(label: "ingress")
   private let restarts = Metrics.shared.counter(
@@ -33,25 +35,42 @@ final class IngressProcess: Sendable {
   ).child()
 
   /// Listens and starts the child. Throws `NET0012` for a port that is taken.
-  static func start(_ endpoint: SocketEndpoint) throws(WeftError) -> IngressProcess {
-    let process = IngressProcess(listener: try StatusPages.listen(endpoint, "--http"))
+  static func start(http: SocketEndpoint, https: SocketEndpoint?) throws(WeftError) -> IngressProcess {
+    let plain = try StatusPages.listen(http, "--http")
+    var listeners = [plain]
+    if let https {
+      do throws(WeftError) {
+        listeners.append(try StatusPages.listen(https, "--https"))
+      } catch {
+        close(plain)
+        throw error
+      }
+    }
+    let process = IngressProcess(listeners)
     try process.launch()
     process.watch()
     return process
   }
 
-  private init(listener: Int32) { self.listener = listener }
+  private init(_ listeners: [Int32]) {
+    self.listeners = listeners
+    kinds = Array(["http", "https"].prefix(listeners.count))
+  }
 
-  deinit { close(listener) }
+  deinit { for listener in listeners { close(listener) } }
 
-  /// Sends the routes of a view. A table equal to the last one costs nothing.
-  func send(_ view: ClusterView) async {
-    let table = planRoutes(view: view)
+  /// Whether clients can come over HTTPS.
+  var servesHTTPS: Bool { listeners.count > 1 }
+
+  /// Sends certificates and routes. Tables equal to the last ones cost nothing.
+  func send(_ plan: RoutePlan) {
     state.withLock { state in
-      guard state.table != table else { return }
-      state.table = table
-      // A child that just died gets the table when it is replaced.
-      _ = try? state.feeder?.send(table)
+      let (isNewTLS, isNew) = (state.tls != plan.tls, state.table != plan.table)
+      state.tls = plan.tls
+      state.table = plan.table
+      // A child that just died gets the tables when it is replaced. Certificates before the routes that redirect to them.
+      if isNewTLS { _ = try? state.feeder?.send(plan.tls) }
+      if isNew { _ = try? state.feeder?.send(plan.table) }
     }
   }
 
@@ -79,14 +98,15 @@ final class IngressProcess: Sendable {
       throw failure("\(error)")
     }
     defer { close(pair.child) }
-    var arguments: [UnsafeMutablePointer<CChar>?] = [strdup(Programs.own), strdup(Self.command), nil]
+    var arguments = ([Programs.own, Self.command] + kinds).map { strdup($0) } + [nil]
     defer { for argument in arguments { free(argument) } }
-    let descriptors = [listener, pair.child]
+    let descriptors = [pair.child] + listeners
     let pid = weft_spawn_child(Programs.own, &arguments, environ, descriptors, Int32(descriptors.count))
     guard pid > 0 else { throw failure(String(cString: strerror(-pid))) }
     state.withLock { state in
       state.feeder = pair.feeder
       state.pid = pid
+      if let tls = state.tls { _ = try? pair.feeder.send(tls) }
       if let table = state.table { _ = try? pair.feeder.send(table) }
     }
     log.info("data plane started", metadata: ["pid": "\(pid)"])
@@ -132,9 +152,17 @@ final class IngressProcess: Sendable {
   /// The child's whole life. Called before any other thread exists: capabilities belong to threads.
   static func runChild() -> Never {
     bootstrapLogging(level: .info)
+    var configuration = IngressDataPlaneConfiguration(listeners: [], snapshots: 3, workers: 2)
+    for (index, kind) in CommandLine.arguments.dropFirst(2).enumerated() {
+      let descriptor = Int32(4 + index)
+      if kind == "https" {
+        configuration.secureListeners.append(descriptor)
+      } else {
+        configuration.listeners.append(descriptor)
+      }
+    }
     do {
-      try runIngressDataPlane(
-        IngressDataPlaneConfiguration(listeners: [3], status: nil, snapshots: 4, workers: 2))
+      try runIngressDataPlane(configuration)
       exit(0)
     } catch {
       Terminal.complain("\(error)")

@@ -45,6 +45,7 @@ actor LocalCluster {
     status = try StatusPages(metrics: settings.metrics, healthz: settings.healthz)
     // The ingress begins later; a port that is taken is told before anything else is.
     if let http = settings.http { close(try StatusPages.listen(http, "--http")) }
+    if let https = settings.https { close(try StatusPages.listen(https, "--https")) }
     let apiReady = clock.now - begin
 
     let informers = server.sharedInformers()

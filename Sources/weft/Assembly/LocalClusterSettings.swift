@@ -13,6 +13,8 @@ struct LocalClusterSettings: Sendable {
   var nodeName: String
   var api: SocketEndpoint
   var http: SocketEndpoint?
+  var https: SocketEndpoint?
+  var ingress = IngressSettings()
   var metrics: SocketEndpoint?
   var healthz: SocketEndpoint?
   /// Addresses of all pods: one block, or one of each family.

@@ -24,6 +24,7 @@ final class LocalNetwork: Sendable {
   private let network: NodeNetwork
   private let dns: DNSServer
   private let ingress: IngressProcess?
+  private let ingressKeeper: IngressKeeper?
   private let paths: NodePathKeeper
   private let loops: [Task<Void, Never>]
   private let announcer: LoadBalancerAnnouncer
@@ -35,7 +36,9 @@ final class LocalNetwork: Sendable {
     _ settings: LocalClusterSettings, informers: SharedInformers, nodeAddresses: [IPAddress]
   ) async throws -> LocalNetwork {
     // Ports first: a taken one must be said before the machine is changed.
-    let ingress = try settings.http.map { endpoint throws(WeftError) in try IngressProcess.start(endpoint) }
+    let ingress = try settings.http.map { endpoint throws(WeftError) in
+      try IngressProcess.start(http: endpoint, https: settings.https)
+    }
     do {
       try links(settings, nodeAddresses).apply()
       return try await LocalNetwork(settings, informers, nodeAddresses, ingress)
@@ -76,6 +79,10 @@ final class LocalNetwork: Sendable {
         nodeName: settings.nodeName, mode: settings.network, podBlocks: settings.podBlocks,
         clusterBlocks: settings.clusterBlocks), addresses: nodeAddresses)
     let api = informers.api
+    let ingressKeeper = ingress.map {
+      IngressKeeper($0, informers: informers, settings: settings.ingress, nodeName: settings.nodeName)
+    }
+    self.ingressKeeper = ingressKeeper
     let announcer = LoadBalancerAnnouncer(
       nodeName: settings.nodeName, besides: [LocalClusterSettings.bridge],
       nodes: { try await api.list(.nodes, namespace: "", options: ListOptions()).items })
@@ -86,7 +93,7 @@ final class LocalNetwork: Sendable {
         logging: settings.flows.logging),
       book: book,
       consumers: [
-        { view in await ingress?.send(view) }, { view in await paths.take(view) },
+        { view in await ingressKeeper?.take(view) }, { view in await paths.take(view) },
         { view in announcer.update(view) },
       ], cutter: settings.flows.cutsForbidden ? try FlowCutter() : nil)
     let flows = NodeFlows.start(
@@ -204,6 +211,7 @@ final class LocalNetwork: Sendable {
     announcer.stop()
     flows?.stop()
     await events.stop()
+    await ingressKeeper?.stop()
     ingress?.stop()
     dns.stop()
     worker.stop(removingTables: !keepingRules)

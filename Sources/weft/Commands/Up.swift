@@ -26,6 +26,8 @@ struct Up: AsyncParsableCommand {
   @Flag(help: "Also apply the demo: two web pods behind every kind of door.") var demo = false
   @Option(help: "Where the API server listens.") var listen = "0.0.0.0:6443"
   @Option(help: "Where the ingress listens for HTTP; `none` for no ingress.") var http = "0.0.0.0:80"
+  @Option(help: "Where the ingress listens for HTTPS; `none` for nowhere.") var https = "0.0.0.0:443"
+  @OptionGroup(title: "Ingress") var ingress: IngressOptions
   @Option(help: "Where the node's metrics are served; `none` for nowhere.") var metrics = "127.0.0.1:10249"
   @Option(help: "Where the node's health is served; `none` for nowhere.") var healthz = "0.0.0.0:10256"
   @OptionGroup var pods: PodNetworkOptions
@@ -114,6 +116,9 @@ struct Up: AsyncParsableCommand {
       loadBalancerPool: try loadBalancer.pool())
     settings.nodeIPAM = nodeIPAM
     settings.scheduling = try scheduling.settings()
+    // Without HTTP there is no ingress.
+    settings.https = settings.http == nil ? nil : try optional(https, "--https")
+    settings.ingress = try ingress.settings()
     settings.network = network
     settings.corefile = corefile
     settings.flows = try flows.settings()

@@ -63,8 +63,11 @@ public final class SharedInformers: Sendable {
   }
 
   /// Ends the informer of a resource that is no longer served. Asking again starts another.
-  public func forget(_ resource: GroupVersionResource) {
-    let entry = state.withLock { $0.informers.removeValue(forKey: InformerScope(resource)) }
+  public func forget(_ resource: GroupVersionResource) { forget(InformerScope(resource)) }
+
+  /// Ends the informer of a scope that nobody needs any more. Asking again starts another.
+  public func forget(_ scope: InformerScope) {
+    let entry = state.withLock { $0.informers.removeValue(forKey: scope) }
     entry?.task.cancel()
   }
 

@@ -1,0 +1,78 @@
+#ifndef WEFT_OPENSSL_H
+#define WEFT_OPENSSL_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/// A certificate chain with its private key. Counted; counting is atomic.
+typedef struct weft_certificate weft_certificate;
+/// What the connections of one thread share.
+typedef struct weft_tls_context weft_tls_context;
+/// One connection, server side. Belongs to its context's thread.
+typedef struct weft_tls weft_tls;
+
+/// What is known of a certificate's first element.
+typedef struct {
+  /// Seconds since 1970.
+  int64_t not_before, not_after;
+} weft_certificate_facts;
+
+/// Reads PEM: the server's certificate first, then its issuers; and the key of the first. NULL with `reason` (text, ended by NUL)
+/// when one cannot be read or they do not belong together.
+weft_certificate *weft_certificate_read(const void *chain, size_t chain_bytes, const void *key, size_t key_bytes,
+                                        weft_certificate_facts *facts, char *reason, size_t reason_bytes);
+/// A new self-signed certificate for names that nobody serves. NULL when there is no memory or randomness.
+weft_certificate *weft_certificate_self_signed(const char *common_name);
+void weft_certificate_release(weft_certificate *certificate);
+/// 1 when the certificate is good for a DNS name: by its subject alternative names, without any by its common name.
+int weft_certificate_is_for(const weft_certificate *certificate, const char *name, size_t name_bytes);
+
+enum { WEFT_TICKET_KEY_BYTES = 16 + 32 + 32 };
+/// Keys of session tickets, the newest first: name, AES-256 key, HMAC key.
+typedef struct {
+  int32_t count;
+  uint8_t keys[3][WEFT_TICKET_KEY_BYTES];
+} weft_ticket_keys;
+/// Puts a new random key in front; the oldest goes. 0 or -1.
+int weft_ticket_keys_rotate(weft_ticket_keys *keys);
+
+/// The certificate for a name (NULL: the client named none), owned by the caller's table and alive until the next swap.
+typedef weft_certificate *(*weft_tls_select)(void *owner, const char *name);
+
+/// TLS 1.2 and 1.3. `output_bytes` bounds what one call may have to say.
+weft_tls_context *weft_tls_context_make(weft_tls_select select, void *owner, size_t output_bytes);
+void weft_tls_context_free(weft_tls_context *context);
+void weft_tls_context_set_keys(weft_tls_context *context, const weft_ticket_keys *keys);
+/// Whether `h2` is agreed to when a client offers it.
+void weft_tls_context_offer_http2(weft_tls_context *context, int offers);
+/// What the last call collected for the peer; valid until the next call on any connection of the context.
+const void *weft_tls_output(const weft_tls_context *context, size_t *bytes);
+
+/// A connection that reads from `descriptor`, which it does not own.
+weft_tls *weft_tls_make(weft_tls_context *context, int descriptor);
+void weft_tls_free(weft_tls *tls);
+/// The socket has become readable: reads may go to the kernel again.
+void weft_tls_set_readable(weft_tls *tls, int is_finished);
+/// 1 done, 0 more bytes are needed, -1 failed.
+int weft_tls_handshake(weft_tls *tls);
+/// Bytes read, 0 when it would block, -1 at the peer's end, -2 when broken.
+ssize_t weft_tls_read(weft_tls *tls, void *into, size_t bytes);
+/// 1 when another read may give something without the socket becoming readable.
+int weft_tls_has_more(const weft_tls *tls);
+/// Seals bytes into the context's output, behind what is there. 0 or -1.
+int weft_tls_write(weft_tls *tls, const void *from, size_t bytes);
+/// Begins a new output.
+void weft_tls_begin(weft_tls_context *context);
+/// Says that nothing more will be sent. Into the output.
+void weft_tls_close(weft_tls *tls);
+/// 1 when HTTP/2 was agreed on.
+int weft_tls_is_http2(const weft_tls *tls);
+/// 1 when a session was resumed.
+int weft_tls_is_resumed(const weft_tls *tls);
+/// 12 or 13 for TLS 1.2 or 1.3.
+int weft_tls_version(const weft_tls *tls);
+/// Why the last call failed, shortly; empty when OpenSSL does not know. Forgets it.
+void weft_tls_reason(char *reason, size_t bytes);
+
+#endif

@@ -1,0 +1,36 @@
+#ifndef WEFT_OPENSSL_INTERNAL_H
+#define WEFT_OPENSSL_INTERNAL_H
+
+#include "COpenSSL.h"
+
+#include <openssl/rand.h>
+#include <openssl/ssl.h>
+#include <stdlib.h>
+
+struct weft_certificate {
+  X509 *own;
+  EVP_PKEY *key;
+  STACK_OF(X509) *issuers;
+};
+
+struct weft_tls_context {
+  SSL_CTX *ssl;
+  BIO_METHOD *method;
+  weft_tls_select select;
+  void *owner;
+  weft_ticket_keys keys;
+  int offers_http2;
+  unsigned char *output;
+  size_t output_count, output_max;
+};
+
+struct weft_tls {
+  SSL *ssl;
+  weft_tls_context *context;
+  int descriptor;
+  // The last read got less than it asked for and the peer has not finished: the socket is empty.
+  int is_drained;
+  int is_finished;
+};
+
+#endif

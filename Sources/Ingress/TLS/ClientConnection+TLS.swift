@@ -1,0 +1,52 @@
+// The client's side of a connection with TLS: the handshake, and reads that may be of either kind.
+
+import Diagnostics
+import Reactor
+
+extension ClientConnection {
+  /// Goes on with the handshake as far as the client's bytes lead.
+  func shakeHands() {
+    guard state == .handshake, isReadable, let tls else { return }
+    let step = tls.handshake()
+    if !tls.output.isEmpty { sendBytes(tls.output) }
+    guard state == .handshake else { return }
+    switch step {
+    case .unfinished: isReadable = false
+    case .failed:
+      worker.metrics.handshakes.failed.increment()
+      // The alert is out; nothing more can be said in a protocol that was not agreed on.
+      self.tls = nil
+      close()
+    case .done:
+      let metrics = worker.metrics.handshakes
+      (tls.isResumed ? metrics.resumed : metrics.full).increment()
+      state = .head
+      wait(worker.limits.headMilliseconds)
+      isReadable = tls.hasMore
+      readHead()
+    }
+  }
+
+  /// One read of what the client says. Keeps account of whether another read may give something.
+  func readClient(into space: UnsafeMutableRawBufferPointer) -> Transfer {
+    guard let tls else {
+      let transfer = channel.receive(into: space)
+      switch transfer {
+      // A short read has emptied the socket, unless its end is still to be read.
+      case .bytes(let count): if count < space.count, !isFinished { isReadable = false }
+      case .wouldBlock: isReadable = false
+      case .end, .failed: break
+      }
+      return transfer
+    }
+    let transfer = tls.receive(into: space)
+    switch transfer {
+    case .bytes: isReadable = tls.hasMore
+    case .wouldBlock: isReadable = false
+    case .end, .failed: break
+    }
+    // What the protocol itself answers, such as a change of keys.
+    if !tls.output.isEmpty { sendBytes(tls.output) }
+    return transfer
+  }
+}

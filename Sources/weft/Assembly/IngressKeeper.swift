@@ -1,0 +1,160 @@
+// Plans routes and certificates from views and Secrets, sends them to the data plane, and tells people what is wrong. Of the
+// cluster's Secrets only those that Ingresses of ours name are read, each by a watch for its name.
+
+import ClusterClient
+import ClusterObjects
+import ClusterView
+import Diagnostics
+import Ingress
+import Logging
+import Synchronization
+
+/// Fed with views, one after the other.
+actor IngressKeeper {
+  /// Days before a certificate's end from which on people are warned.
+  static let warningDays: Int64 = 30
+  private static let datePeriod: Duration = .seconds(3600)
+
+  private let process: IngressProcess
+  private let informers: SharedInformers
+  private let settings: IngressSettings
+  private let events: ClusterClient.EventRecorder
+  private let log = Logger(label: "ingress")
+  private var view: ClusterView?
+  private var followed: [ObjectKey: InformerRegistration] = [:]
+  private var secrets: [ObjectKey: TLSSecret] = [:]
+  /// Secrets that have not been looked for yet: whether they exist is not known.
+  private var pending: Set<ObjectKey> = []
+  /// The first routes wait for their certificates, but not for ever.
+  private var isWaitOver = false
+  private static let waitMax: Duration = .seconds(5)
+  private var told: Set<RouteProblem> = []
+  private var warned: Set<ServedCertificate> = []
+  private var certificates: [ServedCertificate] = []
+  private var gauged: Set<[String]> = []
+  private var dates: Task<Void, Never>?
+  private let expiry = Metrics.shared.gauge(
+    "nginx_ingress_controller_ssl_expire_time_seconds",
+    "When the certificate of a host ends, in seconds since 1970.",
+    labels: ["host", "namespace", "secret_name"])
+
+  init(
+    _ process: IngressProcess, informers: SharedInformers, settings: IngressSettings, nodeName: String
+  ) {
+    self.process = process
+    self.informers = informers
+    self.settings = settings
+    events = ClusterClient.EventRecorder(
+      api: informers.api, component: "weft-ingress-controller", host: nodeName)
+  }
+
+  func take(_ view: ClusterView) {
+    self.view = view
+    if process.servesHTTPS { follow(planSecretReferences(view: view, defaultSecret: settings.defaultSecret)) }
+    plan()
+    if dates == nil {
+      dates = Task { [weak self] in
+        try? await Task.sleep(for: Self.waitMax)
+        await self?.endWait()
+        while (try? await Task.sleep(for: Self.datePeriod)) != nil { await self?.lookAtDates() }
+      }
+    }
+  }
+
+  func stop() async {
+    dates?.cancel()
+    followed = [:]
+    await events.stop()
+  }
+
+  private func follow(_ references: Set<ObjectKey>) {
+    for key in followed.keys where !references.contains(key) {
+      followed[key] = nil
+      secrets[key] = nil
+      pending.remove(key)
+      informers.forget(scope(of: key))
+    }
+    for key in references where followed[key] == nil {
+      let informer = informers.informer(scope(of: key))
+      pending.insert(key)
+      followed[key] = informer.onChange { [weak self] _ in
+        Task { await self?.read(key, informer) }
+      }
+      Task { [weak self] in
+        try? await informer.waitForSync()
+        await self?.read(key, informer)
+      }
+    }
+  }
+
+  private func scope(of key: ObjectKey) -> InformerScope {
+    InformerScope(.secrets, namespace: key.namespace, fieldSelector: "metadata.name=\(key.name)")
+  }
+
+  /// Takes over what the informer holds now, whichever change said so.
+  private func read(_ key: ObjectKey, _ informer: Informer) {
+    guard followed[key] != nil else { return }
+    if informer.hasSynced { pending.remove(key) }
+    secrets[key] = informer[key].map { TLSSecret(secret: $0) }
+    plan()
+  }
+
+  private func endWait() {
+    isWaitOver = true
+    plan()
+  }
+
+  private func plan() {
+    guard let view, pending.isEmpty || isWaitOver else { return }
+    isWaitOver = true
+    let input = TLSInput(
+      secrets: secrets, defaultSecret: settings.defaultSecret,
+      strictTransportSecurity: settings.strictTransportSecurity)
+    let plan = planRoutesExplained(view: view, tls: process.servesHTTPS ? input : nil)
+    process.send(plan)
+    tell(plan.problems.filter { pending.isEmpty || $0.topic != .certificate })
+    certificates = plan.certificates
+    lookAtDates()
+  }
+
+  /// Each problem once, as an event of its Ingress; again when it went and came back.
+  private func tell(_ problems: [RouteProblem]) {
+    let now = Set(problems)
+    for problem in now.subtracting(told) {
+      log.warning("\(problem)")
+      warn(problem.ingress, problem.topic.rawValue, problem.reason)
+    }
+    told = now
+  }
+
+  private func lookAtDates() {
+    let now = Timestamp.now().seconds
+    var present: Set<[String]> = []
+    for certificate in certificates {
+      for host in certificate.hosts {
+        let labels = [host, certificate.secret.namespace, certificate.secret.name]
+        present.insert(labels)
+        expiry.child(labels).set(Double(certificate.notAfter))
+      }
+      guard certificate.expires(withinDays: Self.warningDays, of: now) else { continue }
+      guard warned.insert(certificate).inserted else { continue }
+      let days = (certificate.notAfter - now) / 86_400
+      let text =
+        certificate.notAfter <= now
+        ? "the certificate of secret \(certificate.secret) has expired"
+        : "the certificate of secret \(certificate.secret) expires in \(days) days"
+      log.warning("\(text)", metadata: ["hosts": "\(certificate.hosts.joined(separator: ","))"])
+      if let ingress = certificate.ingress { warn(ingress, "CertificateExpiring", text) }
+    }
+    warned.formIntersection(certificates)
+    for labels in gauged.subtracting(present) { expiry.remove(labels[0], labels[1], labels[2]) }
+    gauged = present
+  }
+
+  private func warn(_ ingress: ObjectKey, _ reason: String, _ message: String) {
+    guard var object = informers.informer(.ingresses)[ingress] else { return }
+    object["apiVersion"] = "networking.k8s.io/v1"
+    object["kind"] = "Ingress"
+    events.record(object, "Warning", reason, message)
+  }
+}
