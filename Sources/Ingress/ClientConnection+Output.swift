@@ -22,16 +22,20 @@ extension ClientConnection {
   func redirect(
     _ port: UInt16, _ head: UnsafeRawBufferPointer, end: Int, _ message: UnsafeRawBufferPointer
   ) throws(HTTPRefusal) -> Int {
-    let reader = worker.reader
+    let location = try Self.secureLocation(port, head, worker.reader)
+    status = 308
+    count()
+    return try refuseGently(308, end: end, message, location: location)
+  }
+
+  static func secureLocation(
+    _ port: UInt16, _ head: UnsafeRawBufferPointer, _ reader: HeadReader
+  ) throws(HTTPRefusal) -> String {
     let host = HostIndex.withoutPort(UnsafeRawBufferPointer(rebasing: head[reader.host]))
     // HTTP/1.0 without a Host says nowhere to go.
     guard !host.isEmpty else { throw HTTPRefusal(400) }
-    status = 308
-    count()
-    let location =
-      "https://" + String(decoding: host, as: UTF8.self) + (port == 443 ? "" : ":\(port)")
+    return "https://" + String(decoding: host, as: UTF8.self) + (port == 443 ? "" : ":\(port)")
       + String(decoding: head[reader.target], as: UTF8.self)
-    return try refuseGently(308, end: end, message, location: location)
   }
 
   /// Answers what cannot be understood or is too much, and closes.
@@ -44,7 +48,7 @@ extension ClientConnection {
   }
 
   /// Ends the present request with an error of ours, if its answer has not begun.
-  func fail(_ code: Int) {
+  func answerFailure(_ code: Int) {
     upstream?.finish(isReusable: false)
     upstream = nil
     request = PooledBuffer()
@@ -73,12 +77,6 @@ extension ClientConnection {
       status: code, seconds: Timestamp.now().seconds, closes: !keepsAlive, isHead: method == .head,
       location: location)
     text.withUnsafeBytes { send($0, UnsafeRawBufferPointer(start: nil, count: 0)) }
-  }
-
-  func count() {
-    snapshot.backends[match.backend].count(
-      match, snapshot.table.hosts, method, status, nanoseconds: worker.reactor.now &- startedAt,
-      worker.metrics)
   }
 
   // MARK: - Writing to the client
@@ -131,6 +129,8 @@ extension ClientConnection {
     output = PooledBuffer()
     switch state {
     case .handshake: shakeHands()
+    case .http2:
+      http2?.outputTaken()
     case .exchange:
       wait(worker.limits.readMilliseconds)
       if let upstream { readResponse(upstream) }
@@ -148,6 +148,7 @@ extension ClientConnection {
   func close() {
     guard state != .closed, state != .lingering else { return }
     state = .lingering
+    http2 = nil
     input = PooledBuffer()
     wait(worker.limits.clientMilliseconds)
     if output.isEmpty { finishSending() }

@@ -1,91 +1,11 @@
-// The way of an answer back, and of an upgraded connection's bytes.
+// The answer as HTTP/1.1 has it, and an upgraded connection's bytes.
 
 import Glibc
 import Reactor
 
 extension ClientConnection {
-  /// Reads from the endpoint while the client takes what is read.
-  func readResponse(_ connection: UpstreamConnection) {
-    var reads = 0
-    while state == .exchange, connection === upstream, connection.isReadable, output.isEmpty {
-      reads += 1
-      if reads > worker.limits.readsPerTurnMax { return connection.channel.callAgain(.readable) }
-      let keepsHead = connection.input.isAllocated
-      let space =
-        keepsHead
-        ? connection.input.writable
-        : UnsafeMutableRawBufferPointer(rebasing: worker.reactor.scratch[..<worker.limits.readBytesMax])
-      switch connection.channel.receive(into: space) {
-      case .bytes(let count):
-        if count < space.count, !connection.isFinished { connection.isReadable = false }
-        wait(worker.limits.readMilliseconds)
-        if keepsHead {
-          connection.input.produced(count)
-          takeResponse(connection.input.readable, connection, isKept: true)
-        } else {
-          takeResponse(UnsafeRawBufferPointer(rebasing: space[..<count]), connection, isKept: false)
-        }
-      case .wouldBlock:
-        connection.isReadable = false
-        return
-      case .end: return responseEnded(connection, isBroken: false)
-      case .failed: return responseEnded(connection, isBroken: true)
-      }
-    }
-  }
-
-  private func responseEnded(_ connection: UpstreamConnection, isBroken: Bool) {
-    if status == 0 {
-      connection.input.isEmpty ? upstreamFailed(status: 502) : fail(502)
-    } else if responseBody.endsWithConnection, !isBroken {
-      finishExchange(isReusable: false)
-    } else {
-      fail(502)
-    }
-  }
-
-  /// - Parameter isKept: the bytes are those of `connection.input`: a head that came in pieces.
-  private func takeResponse(_ bytes: UnsafeRawBufferPointer, _ connection: UpstreamConnection, isKept: Bool) {
-    var rest = bytes
-    do throws(HTTPRefusal) {
-      while status == 0 {
-        var end: Int?
-        do throws(HTTPRefusal) { end = try HeadReader.end(of: rest) } catch { throw HTTPRefusal(502) }
-        guard let end else {
-          if isKept, rest.count == bytes.count { return }
-          keepHead(rest, connection, isKept: isKept)
-          return
-        }
-        let head = UnsafeRawBufferPointer(rebasing: rest[..<end])
-        try worker.reader.readResponse(head, toHead: method == .head)
-        rest = UnsafeRawBufferPointer(rebasing: rest[end...])
-        let code = worker.reader.status
-        if code == 101 {
-          guard wantsUpgrade else { throw HTTPRefusal(502) }
-          return becomeTunnel(head, rest, connection)
-        }
-        // Other interim answers: 100 was given by us, and nobody waits for the rest.
-        if code < 200 { continue }
-        return try passHead(head, rest, connection)
-      }
-      try passBody(UnsafeMutableRawBufferPointer(mutating: rest), head: nil, connection)
-    } catch {
-      fail(502)
-    }
-  }
-
-  private func keepHead(_ rest: UnsafeRawBufferPointer, _ connection: UpstreamConnection, isKept: Bool) {
-    if isKept {
-      connection.input.consumed(connection.input.count - rest.count)
-      connection.input.compact()
-      return
-    }
-    connection.input = worker.reactor.buffers.take()
-    if connection.input.append(rest) < rest.count { fail(502) }
-  }
-
-  private func passHead(
-    _ head: UnsafeRawBufferPointer, _ rest: UnsafeRawBufferPointer, _ connection: UpstreamConnection
+  func writeHead(
+    _ head: UnsafeRawBufferPointer, _ rest: UnsafeMutableRawBufferPointer, _ connection: UpstreamConnection
   ) throws(HTTPRefusal) {
     let reader = worker.reader
     let facts = reader.facts
@@ -103,10 +23,10 @@ extension ClientConnection {
       connection: keepsAlive ? (minor == 0 ? "Connection: keep-alive\r\n" : "") : "Connection: close\r\n",
       keepsChunks: facts.framing == .chunked && !unwrapsChunks)
     if out.isFull { throw HTTPRefusal(502) }
-    try passBody(UnsafeMutableRawBufferPointer(mutating: rest), head: out.bytes, connection)
+    try writeBody(rest, head: out.bytes, connection)
   }
 
-  private func passBody(
+  func writeBody(
     _ bytes: UnsafeMutableRawBufferPointer, head: UnsafeRawBufferPointer?, _ connection: UpstreamConnection
   ) throws(HTTPRefusal) {
     var length = 0
@@ -130,7 +50,7 @@ extension ClientConnection {
     finishExchange(isReusable: upstreamKeepsAlive && used == bytes.count)
   }
 
-  private func finishExchange(isReusable: Bool) {
+  func finishExchange(isReusable: Bool) {
     count()
     // An answer before the body's end leaves the endpoint in the middle of a request.
     let isWhole = requestBody.isDone && requestSent == request.count && pendingBody.isEmpty
@@ -149,7 +69,7 @@ extension ClientConnection {
 
   // MARK: - Tunnels
 
-  private func becomeTunnel(
+  func startTunnel(
     _ head: UnsafeRawBufferPointer, _ rest: UnsafeRawBufferPointer, _ connection: UpstreamConnection
   ) {
     status = 101
@@ -174,7 +94,7 @@ extension ClientConnection {
 
   /// Moves bytes both ways while the reader of each takes them. A side that has finished closes the other
   /// direction.
-  func pumpTunnel() {
+  func moveBytes() {
     guard state == .tunnel, let connection = upstream else { return }
     let most = worker.limits.readBytesMax
     let space = UnsafeMutableRawBufferPointer(rebasing: worker.reactor.scratch[..<most])

@@ -11,7 +11,7 @@ import Diagnostics
 import Glibc
 import Reactor
 
-final class ClientConnection: ReadinessHandler, TimerHandler {
+final class ClientConnection: Exchange, ReadinessHandler, TimerHandler {
   enum State {
     /// TLS is being agreed on.
     case handshake
@@ -21,13 +21,14 @@ final class ClientConnection: ReadinessHandler, TimerHandler {
     case exchange
     /// Upgraded: bytes both ways.
     case tunnel
+    /// Requests come as streams.
+    case http2
     /// Everything is said; what the client still sends is thrown away.
     case lingering
     case closed
   }
 
   var channel = Channel()
-  let worker: IngressWorker
   var state = State.head
   /// Bytes of the client that nobody has looked at yet.
   var input = PooledBuffer()
@@ -37,9 +38,10 @@ final class ClientConnection: ReadinessHandler, TimerHandler {
   /// The client has finished sending.
   var isFinished = false
   var isInReadHead = false
-  private let fixedLines: [UInt8]
+  let fixedLines: [UInt8]
   /// Nil on a plain connection.
   var tls: TLSConnection?
+  var http2: HTTP2Session?
   /// The alert that ends TLS has been sent.
   var hasSaidClose = false
   private var timer = TimerToken.none
@@ -47,33 +49,12 @@ final class ClientConnection: ReadinessHandler, TimerHandler {
   var deadline: UInt64 = 0
 
   // The request.
-  var upstream: UpstreamConnection?
-  var snapshot: RouteSnapshot
-  var match = RouteTable.Match(backend: 0, host: -1, path: -1)
-  var method = HTTPMethod.other
   var minor: UInt8 = 1
   var keepsAlive = true
-  var wantsUpgrade = false
   private var expectsContinue = false
-  var tries = 0
-  var startedAt: UInt64 = 0
-  /// The request as it goes upstream: its head and the part of its body that came with it.
-  var request = PooledBuffer()
-  var requestSent = 0
-  /// `request` still holds everything that was sent.
-  var isReplayable = true
-  var pendingBody = PooledBuffer()
-  var requestBody = BodyScanner(.none)
-  var requestBodyBytes: UInt64 = 0
-  // Its response.
-  var status = 0
-  var responseBody = BodyScanner(.none)
   var unwrapsChunks = false
-  var upstreamKeepsAlive = true
 
   private init(worker: IngressWorker, peer: SocketEndpoint, port: UInt16, isSecure: Bool) {
-    self.worker = worker
-    snapshot = worker.snapshot
     let address = "\(peer.address)"
     let scheme = isSecure ? "https" : "http"
     fixedLines = Array(
@@ -81,6 +62,7 @@ final class ClientConnection: ReadinessHandler, TimerHandler {
       X-Real-IP: \(address)\r\nX-Forwarded-For: \(address)\r\nX-Forwarded-Port: \(port)\r
       X-Forwarded-Proto: \(scheme)\r\nX-Forwarded-Scheme: \(scheme)\r\nX-Scheme: \(scheme)\r\n
       """.utf8)
+    super.init(worker: worker)
   }
 
   /// - Parameter security: the worker's, on a listener for HTTPS.
@@ -115,6 +97,11 @@ final class ClientConnection: ReadinessHandler, TimerHandler {
       tls?.setReadable(isFinished: isFinished)
     }
     if readiness.contains(.writable), !output.isEmpty, !flush() { return }
+    if state == .http2 {
+      http2?.flush()
+      if state == .http2, isReadable { http2?.pump() }
+      return
+    }
     guard isReadable else { return }
     switch state {
     case .handshake: shakeHands()
@@ -122,15 +109,35 @@ final class ClientConnection: ReadinessHandler, TimerHandler {
     case .exchange: pumpBody()
     case .tunnel: pumpTunnel()
     case .lingering: discardInput()
-    case .closed: break
+    case .http2, .closed: break
     }
   }
 
+  // MARK: - What the exchange asks for
+
+  override var isRunning: Bool { state == .exchange }
+  override var isTunnel: Bool { state == .tunnel }
+  override var responseRoom: Int { output.isEmpty ? worker.limits.readBytesMax : -1 }
+  override func pumpBody() { readBody() }
+  override func pumpTunnel() { moveBytes() }
+  override func fail(_ code: Int) { answerFailure(code) }
+  override func passHead(
+    _ head: UnsafeRawBufferPointer, _ rest: UnsafeMutableRawBufferPointer, _ connection: UpstreamConnection
+  ) throws(HTTPRefusal) { try writeHead(head, rest, connection) }
+  override func passBody(
+    _ bytes: UnsafeMutableRawBufferPointer, _ connection: UpstreamConnection
+  ) throws(HTTPRefusal) { try writeBody(bytes, head: nil, connection) }
+  override func becomeTunnel(
+    _ head: UnsafeRawBufferPointer, _ rest: UnsafeRawBufferPointer, _ connection: UpstreamConnection
+  ) { startTunnel(head, rest, connection) }
+  override func responseIsOver(isReusable: Bool) { finishExchange(isReusable: isReusable) }
+
   /// The present state may last this long from now.
-  func wait(_ milliseconds: UInt64) { deadline = worker.reactor.now &+ milliseconds &* 1_000_000 }
+  override func wait(_ milliseconds: UInt64) { deadline = worker.reactor.now &+ milliseconds &* 1_000_000 }
 
   func timerEnded(tag: Int) {
     guard state != .closed else { return }
+    if state == .http2 { http2?.tick() }
     if worker.reactor.now >= deadline { timedOut() }
     guard state != .closed else { return }
     timer = worker.reactor.setTimer(after: worker.limits.tickMilliseconds * 1_000_000, handler: self)
@@ -148,6 +155,10 @@ final class ClientConnection: ReadinessHandler, TimerHandler {
       upstream.finish(isReusable: false)
       self.upstream = nil
       fail(504)
+    case .http2:
+      // Nothing runs, or the client does not take what it asked for.
+      guard let http2, http2.streams.isEmpty || !output.isEmpty else { return }
+      output.isEmpty ? http2.drain() : abort()
     case .handshake, .tunnel, .lingering, .closed: abort()
     }
   }
@@ -156,6 +167,7 @@ final class ClientConnection: ReadinessHandler, TimerHandler {
     switch state {
     case .head where input.isEmpty: abort()
     case .closed, .tunnel, .lingering: break
+    case .http2: http2?.drain()
     default: keepsAlive = false
     }
   }
@@ -166,6 +178,9 @@ final class ClientConnection: ReadinessHandler, TimerHandler {
   func abort() {
     guard state != .closed else { return }
     state = .closed
+    let session = http2
+    http2 = nil
+    session?.cancelStreams()
     worker.reactor.cancelTimer(timer)
     upstream?.finish(isReusable: false)
     upstream = nil
@@ -244,6 +259,11 @@ final class ClientConnection: ReadinessHandler, TimerHandler {
     do throws(HTTPRefusal) {
       guard let end = try HeadReader.end(of: message) else { return 0 }
       let head = UnsafeRawBufferPointer(rebasing: message[..<end])
+      // HTTP/2 without TLS, by prior knowledge (RFC 9113 section 3.3).
+      if tls == nil, end == 18, HTTP2Names.isEqual(head, "PRI * HTTP/2.0\r\n\r\n") {
+        becomeHTTP2(message)
+        return 0
+      }
       try reader.readRequest(head)
       if case .length(let length) = reader.facts.framing, length > worker.limits.bodyBytesMax {
         throw HTTPRefusal(413)
@@ -305,9 +325,15 @@ final class ClientConnection: ReadinessHandler, TimerHandler {
     startedAt = worker.reactor.now
   }
 
-  func countBody(_ bytes: Int) throws(HTTPRefusal) {
-    requestBodyBytes += UInt64(bytes)
-    if requestBodyBytes > worker.limits.bodyBytesMax { throw HTTPRefusal(413) }
+  /// - Parameter bytes: what has come of it already.
+  func becomeHTTP2(_ bytes: UnsafeRawBufferPointer) {
+    state = .http2
+    let session = HTTP2Session(self)
+    http2 = session
+    wait(worker.limits.keepAliveMilliseconds)
+    if !bytes.isEmpty { session.begin(bytes) }
+    input = PooledBuffer()
+    session.pump()
   }
 
   private func sayContinue() {

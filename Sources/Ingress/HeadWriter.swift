@@ -140,22 +140,25 @@ enum OwnResponse {
     502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout", 505: "HTTP Version Not Supported",
   ]
 
+  static func content(status: Int) -> (type: String, body: String) {
+    // What users of other controllers expect of a host that nobody serves.
+    if status == 404 { return ("text/plain; charset=utf-8", "default backend - 404") }
+    let reason = reasons[status] ?? "Error"
+    let body =
+      "<html>\r\n<head><title>\(status) \(reason)</title></head>\r\n<body>\r\n<h1>\(status) \(reason)</h1>\r\n"
+      + "<hr><p>weft ingress</p>\r\n</body>\r\n</html>\r\n"
+    return ("text/html", body)
+  }
+
   /// - Parameter location: where a redirect leads.
   static func bytes(
     status: Int, seconds: Int64, closes: Bool, isHead: Bool, location: String? = nil
   ) -> [UInt8] {
     let reason = reasons[status] ?? "Error"
-    let isDefault = status == 404
-    // What users of other controllers expect of a host that nobody serves.
-    let body =
-      isDefault
-      ? "default backend - 404"
-      : "<html>\r\n<head><title>\(status) \(reason)</title></head>\r\n<body>\r\n"
-        + "<h1>\(status) \(reason)</h1>\r\n"
-        + "<hr><p>weft ingress</p>\r\n</body>\r\n</html>\r\n"
+    let (type, body) = content(status: status)
     let text =
       "HTTP/1.1 \(status) \(reason)\r\nServer: weft\r\nDate: \(date(seconds: seconds))\r\n"
-      + "Content-Type: \(isDefault ? "text/plain; charset=utf-8" : "text/html")\r\n"
+      + "Content-Type: \(type)\r\n"
       + "Content-Length: \(body.utf8.count)\r\n\(closes ? "Connection: close\r\n" : "")"
       + (location.map { "Location: \($0)\r\n" } ?? "") + "\r\n"
     return Array((isHead ? text : text + body).utf8)

@@ -122,6 +122,7 @@ public final class IngressWorker: TimerHandler {
   let requests: BufferPool
   let bulk: BufferPool
   let headSpace = UnsafeMutableRawBufferPointer.allocate(byteCount: 32 << 10, alignment: 16)
+  let http2 = HTTP2Worker()
   private(set) var snapshot = RouteSnapshot(RouteTable(), [])
   private var pools: [SocketEndpoint: UpstreamPool] = [:]
   private var listeners: [Listener] = []
@@ -189,7 +190,7 @@ public final class IngressWorker: TimerHandler {
     if securePort == nil { securePort = port }
     if let security { return security }
     let made = TLSContext(
-      table: tlsTable, keys: ticketKeys, offersHTTP2: false,
+      table: tlsTable, keys: ticketKeys, offersHTTP2: true,
       outputBytesMax: limits.readBytesMax + (64 << 10))
     guard let made else { throw SocketError("SSL_CTX_new", ENOMEM) }
     security = made
@@ -272,6 +273,8 @@ struct IngressMetrics: Sendable {
   let upstreamReuses: Counter
   let swaps: Counter
   let certificateSwaps: Counter
+  /// HTTP/2 connections that we ended, by reason.
+  let http2Ends: MetricFamily<Counter>
   /// By how they ended.
   let handshakes: (full: Counter, resumed: Counter, failed: Counter)
 
@@ -304,6 +307,9 @@ struct IngressMetrics: Sendable {
     certificateSwaps = metrics.counter(
       "weft_ingress_certificate_swaps_total", "Tables of certificates put in force."
     ).child()
+    http2Ends = metrics.counter(
+      "weft_ingress_http2_connections_ended_total", "HTTP/2 connections ended for what the client did.",
+      labels: ["reason"])
     let family = metrics.counter(
       "weft_ingress_tls_handshakes_total", "TLS handshakes, by how they ended.", labels: ["result"])
     handshakes = (family.child("full"), family.child("resumed"), family.child("failed"))

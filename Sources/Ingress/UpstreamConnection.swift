@@ -9,7 +9,7 @@ final class UpstreamConnection: ReadinessHandler {
   let pool: UpstreamPool
   private let worker: IngressWorker
   /// Whose request it carries; nil while idle.
-  var client: ClientConnection?
+  var client: Exchange?
   var isConnected = false
   /// It has carried a request before: its end may only mean that the endpoint tired of waiting.
   var isReused = false
@@ -27,7 +27,7 @@ final class UpstreamConnection: ReadinessHandler {
 
   /// A connection for `client`'s request: an idle one, else a new one that is being made.
   static func take(
-    from pool: UpstreamPool, for client: ClientConnection, worker: IngressWorker
+    from pool: UpstreamPool, for client: Exchange, worker: IngressWorker
   ) throws(SocketError) -> UpstreamConnection {
     while let connection = pool.idle.popLast() {
       // A request that cannot be repeated asks first whether the endpoint is still there (a microsecond well

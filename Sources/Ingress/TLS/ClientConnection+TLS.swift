@@ -23,6 +23,7 @@ extension ClientConnection {
       state = .head
       wait(worker.limits.headMilliseconds)
       isReadable = tls.hasMore
+      if tls.isHTTP2 { return becomeHTTP2(UnsafeRawBufferPointer(start: nil, count: 0)) }
       readHead()
     }
   }

@@ -1,0 +1,88 @@
+// The way of an answer back, as far as every client's is the same: reading, finding the head's end.
+
+import Glibc
+import Reactor
+
+extension Exchange {
+  /// Reads from the endpoint while the client takes what is read.
+  func readResponse(_ connection: UpstreamConnection) {
+    var reads = 0
+    while isRunning, connection === upstream, connection.isReadable {
+      let room = responseRoom
+      guard room > 0 else { return }
+      reads += 1
+      if reads > worker.limits.readsPerTurnMax { return connection.channel.callAgain(.readable) }
+      let keepsHead = connection.input.isAllocated
+      let space =
+        keepsHead
+        ? UnsafeMutableRawBufferPointer(rebasing: connection.input.writable.prefix(room))
+        : UnsafeMutableRawBufferPointer(rebasing: worker.reactor.scratch[..<room])
+      switch connection.channel.receive(into: space) {
+      case .bytes(let count):
+        if count < space.count, !connection.isFinished { connection.isReadable = false }
+        wait(worker.limits.readMilliseconds)
+        if keepsHead {
+          connection.input.produced(count)
+          takeResponse(connection.input.readable, connection, isKept: true)
+        } else {
+          takeResponse(UnsafeRawBufferPointer(rebasing: space[..<count]), connection, isKept: false)
+        }
+      case .wouldBlock:
+        connection.isReadable = false
+        return
+      case .end: return responseEnded(connection, isBroken: false)
+      case .failed: return responseEnded(connection, isBroken: true)
+      }
+    }
+  }
+
+  private func responseEnded(_ connection: UpstreamConnection, isBroken: Bool) {
+    if status == 0 {
+      connection.input.isEmpty ? upstreamFailed(status: 502) : fail(502)
+    } else if responseBody.endsWithConnection, !isBroken {
+      responseIsOver(isReusable: false)
+    } else {
+      fail(502)
+    }
+  }
+
+  /// - Parameter isKept: the bytes are those of `connection.input`: a head that came in pieces.
+  private func takeResponse(_ bytes: UnsafeRawBufferPointer, _ connection: UpstreamConnection, isKept: Bool) {
+    var rest = bytes
+    do throws(HTTPRefusal) {
+      while status == 0 {
+        var end: Int?
+        do throws(HTTPRefusal) { end = try HeadReader.end(of: rest) } catch { throw HTTPRefusal(502) }
+        guard let end else {
+          if isKept, rest.count == bytes.count { return }
+          keepHead(rest, connection, isKept: isKept)
+          return
+        }
+        let head = UnsafeRawBufferPointer(rebasing: rest[..<end])
+        try worker.reader.readResponse(head, toHead: method == .head)
+        rest = UnsafeRawBufferPointer(rebasing: rest[end...])
+        let code = worker.reader.status
+        if code == 101 {
+          guard wantsUpgrade else { throw HTTPRefusal(502) }
+          return becomeTunnel(head, rest, connection)
+        }
+        // Other interim answers: 100 was given by us, and nobody waits for the rest.
+        if code < 200 { continue }
+        return try passHead(head, UnsafeMutableRawBufferPointer(mutating: rest), connection)
+      }
+      try passBody(UnsafeMutableRawBufferPointer(mutating: rest), connection)
+    } catch {
+      fail(502)
+    }
+  }
+
+  private func keepHead(_ rest: UnsafeRawBufferPointer, _ connection: UpstreamConnection, isKept: Bool) {
+    if isKept {
+      connection.input.consumed(connection.input.count - rest.count)
+      connection.input.compact()
+      return
+    }
+    connection.input = worker.reactor.buffers.take()
+    if connection.input.append(rest) < rest.count { fail(502) }
+  }
+}

@@ -1,0 +1,79 @@
+// One request and its answer: the endpoint it goes to, other tries, what of it waits. Who speaks with the client is a
+// subclass: a connection of HTTP/1.1, a stream of HTTP/2.
+//
+//   client -> [request] [pendingBody] -> endpoint
+//   client <-  passHead, passBody     <- endpoint
+
+import Reactor
+
+class Exchange {
+  final let worker: IngressWorker
+  // The request.
+  final var upstream: UpstreamConnection?
+  final var snapshot: RouteSnapshot
+  final var match = RouteTable.Match(backend: 0, host: -1, path: -1)
+  final var method = HTTPMethod.other
+  final var wantsUpgrade = false
+  final var tries = 0
+  final var startedAt: UInt64 = 0
+  /// The request as it goes upstream: its head and the part of its body that came with it.
+  final var request = PooledBuffer()
+  final var requestSent = 0
+  /// `request` still holds everything that was sent.
+  final var isReplayable = true
+  final var pendingBody = PooledBuffer()
+  final var requestBody = BodyScanner(.none)
+  final var requestBodyBytes: UInt64 = 0
+  // Its response.
+  final var status = 0
+  final var responseBody = BodyScanner(.none)
+  final var upstreamKeepsAlive = true
+
+  init(worker: IngressWorker) {
+    self.worker = worker
+    snapshot = worker.snapshot
+  }
+
+  // MARK: - Asked of subclasses
+
+  /// A request is at an endpoint, or on its way there.
+  var isRunning: Bool { false }
+  /// Upgraded: bytes both ways.
+  var isTunnel: Bool { false }
+  /// Bytes of the answer that may be read now; none when it is not positive: the client has to take something first.
+  var responseRoom: Int { 0 }
+  /// The present state may last this long from now.
+  func wait(_ milliseconds: UInt64) {}
+  /// The endpoint has taken all there was of the body, which is not over.
+  func pumpBody() {}
+  func pumpTunnel() {}
+  /// Ends the request with an error of ours.
+  func fail(_ code: Int) {}
+  /// The answer's head, which the worker's reader has just read, and what came behind it.
+  func passHead(
+    _ head: UnsafeRawBufferPointer, _ rest: UnsafeMutableRawBufferPointer, _ connection: UpstreamConnection
+  ) throws(HTTPRefusal) {}
+  /// More of the answer's body, with its framing.
+  func passBody(
+    _ bytes: UnsafeMutableRawBufferPointer, _ connection: UpstreamConnection
+  ) throws(HTTPRefusal) {}
+  /// The endpoint has agreed to another protocol.
+  func becomeTunnel(
+    _ head: UnsafeRawBufferPointer, _ rest: UnsafeRawBufferPointer, _ connection: UpstreamConnection
+  ) {}
+  /// The endpoint's connection ended, and the answer with it.
+  func responseIsOver(isReusable: Bool) {}
+
+  // MARK: - Shared
+
+  func countBody(_ bytes: Int) throws(HTTPRefusal) {
+    requestBodyBytes += UInt64(bytes)
+    if requestBodyBytes > worker.limits.bodyBytesMax { throw HTTPRefusal(413) }
+  }
+
+  func count() {
+    snapshot.backends[match.backend].count(
+      match, snapshot.table.hosts, method, status, nanoseconds: worker.reactor.now &- startedAt,
+      worker.metrics)
+  }
+}

@@ -1,0 +1,393 @@
+// One request of HTTP/2 and its answer, on the routes and endpoints that HTTP/1.1 has.
+
+import Diagnostics
+import Reactor
+
+final class HTTP2Stream: Exchange {
+  enum State {
+    /// At an endpoint, or on its way there.
+    case running
+    /// The endpoint is done; the client has not taken all of it.
+    case holding
+    case closed
+  }
+
+  let id: UInt32
+  /// Both let go of each other when the stream is over.
+  private let session: HTTP2Session
+  private(set) var state = State.running
+  var deadline: UInt64 = .max
+  /// Bytes that the client takes on this stream.
+  var window: Int
+  /// It waits for a window, or for the client to take what was sent.
+  private(set) var isWaiting = false
+  /// The client has sent its last byte.
+  private(set) var hasEnded: Bool
+  /// Body that came with the endpoint's head, or that the windows do not admit.
+  private var held = PooledBuffer()
+  private var receiveRoom = HTTP2Session.streamWindow
+  /// Bytes received that have not gone on to the endpoint, and those that the client may send again.
+  private var unpassed = 0
+  private var credit = 0
+  /// What is to come by the client's own word; nil when it did not say.
+  private var expected: UInt64?
+  private var wrapsChunks = false
+
+  init(_ session: HTTP2Session, id: UInt32, window: Int, hasEnded: Bool) {
+    self.session = session
+    self.id = id
+    self.window = window
+    self.hasEnded = hasEnded
+    super.init(worker: session.worker)
+  }
+
+  // MARK: - The request
+
+  /// - Parameter head: as HTTP/1.1 has it.
+  func begin(_ head: UnsafeRawBufferPointer) {
+    startedAt = worker.reactor.now
+    let reader = worker.reader
+    do throws(HTTPRefusal) {
+      try reader.readRequest(head)
+      method = reader.method
+      if case .length(let length) = reader.facts.framing {
+        guard length <= worker.limits.bodyBytesMax else { throw HTTPRefusal(413) }
+        expected = length
+        guard !hasEnded else { return malformed() }
+      } else {
+        expected = reader.facts.hasLength ? 0 : nil
+        wrapsChunks = reader.facts.framing == .chunked
+      }
+      requestBody = BodyScanner(hasEnded ? .none : .untilClose)
+      let found = snapshot.table.match(
+        host: UnsafeRawBufferPointer(rebasing: head[reader.host]),
+        path: UnsafeRawBufferPointer(rebasing: head[reader.path]))
+      guard let found else { throw HTTPRefusal(404) }
+      match = found
+      if session.client.tls == nil, let port = worker.securePort, snapshot.redirects(match) {
+        let place = try ClientConnection.secureLocation(port, head, reader)
+        status = 308
+        count()
+        return answer(308, location: place)
+      }
+      request = worker.requests.take()
+      guard request.isAllocated else { throw HTTPRefusal(503) }
+      var out = HeadSpace(request.writable)
+      reader.writeRequest(
+        head, to: &out, client: session.client.fixedLines, requestID: worker.nextRequestID(), isUpgrade: false
+      )
+      if out.isFull { throw HTTPRefusal(431) }
+      request.produced(out.count)
+      if reader.facts.expectsContinue, !hasEnded {
+        session.frame(.headers, flags: HTTP2FrameHeader.endHeaders, stream: id) { $0.writeStatus(100) }
+      }
+      connect(avoiding: nil)
+    } catch {
+      refuse(error.status)
+    }
+  }
+
+  /// Answers a request that no endpoint sees.
+  func refuse(_ code: Int) {
+    worker.metrics.refusedRequests.child(String(code)).increment()
+    answer(code)
+  }
+
+  private func malformed() {
+    if (try? session.noteMischief()) == nil { return session.end(.enhanceYourCalm) }
+    end(with: .protocolError)
+  }
+
+  /// Takes account of a DATA frame. False when the client had no room for it.
+  func receive(_ bytes: Int) -> Bool {
+    receiveRoom -= bytes
+    return receiveRoom >= 0
+  }
+
+  /// Takes body. Bytes go to the endpoint as soon as it takes them.
+  func takeData(_ bytes: UnsafeRawBufferPointer, ends: Bool) {
+    if ends { hasEnded = true }
+    // The answer was given already: what still comes is thrown away.
+    guard state == .running else {
+      return giveBack(bytes.count)
+    }
+    if let left = expected {
+      guard bytes.count <= left, !ends || bytes.count == left else { return malformed() }
+      expected = left - UInt64(bytes.count)
+    }
+    do throws(HTTPRefusal) { try countBody(bytes.count) } catch {
+      giveBack(bytes.count)
+      return fail(error.status)
+    }
+    unpassed += bytes.count
+    if !bytes.isEmpty || (ends && wrapsChunks) {
+      if !pendingBody.isAllocated { pendingBody = worker.bulk.take() }
+      guard append(bytes, ends: ends) else { return fail(503) }
+    }
+    if ends { requestBody = BodyScanner(.none) }
+    if let upstream, upstream.isConnected { sendRequest(upstream) }
+  }
+
+  private func append(_ bytes: UnsafeRawBufferPointer, ends: Bool) -> Bool {
+    guard wrapsChunks else { return pendingBody.append(bytes) == bytes.count }
+    pendingBody.compact()
+    guard pendingBody.room >= bytes.count + 32 else { return false }
+    var out = HeadSpace(pendingBody.writable)
+    if !bytes.isEmpty {
+      var shift = 60
+      while shift > 0, bytes.count >> shift & 15 == 0 { shift -= 4 }
+      for step in stride(from: shift, through: 0, by: -4) {
+        let digit = UInt8(bytes.count >> step & 15)
+        out.write(digit < 10 ? 48 + digit : 87 + digit)
+      }
+      out.write("\r\n")
+      out.write(bytes, 0..<bytes.count)
+      out.write("\r\n")
+    }
+    if ends { out.write("0\r\n\r\n") }
+    pendingBody.produced(out.count)
+    return true
+  }
+
+  /// The endpoint has taken everything: the client may send more.
+  override func pumpBody() {
+    let passed = unpassed
+    unpassed = 0
+    giveBack(passed)
+  }
+
+  /// Bytes that are gone: the windows open again.
+  func giveBack(_ bytes: Int) {
+    guard bytes > 0 else { return }
+    session.giveBack(bytes)
+    credit += bytes
+    guard !hasEnded, state == .running, credit >= HTTP2Session.streamWindow / 4 else { return }
+    let increment = UInt32(credit)
+    receiveRoom += credit
+    credit = 0
+    session.frame(.windowUpdate, stream: id) { $0.write(bigEndian: increment) }
+    session.askFlush()
+  }
+
+  // MARK: - The answer
+
+  override var isRunning: Bool { state == .running }
+
+  /// The least that is read of an answer whose head has not come: what of it is body may have to be held.
+  private static let headRoom = 16 << 10
+
+  override var responseRoom: Int {
+    let open = min(window, session.window)
+    isWaiting = !session.client.output.isEmpty || !held.isEmpty || (status != 0 && open <= 0)
+    if isWaiting { return 0 }
+    // With frame headers it has to fit where frames are staged.
+    let staged = max(Self.headRoom, session.stagingLeft - (8 << 10))
+    return min(max(open, Self.headRoom), worker.limits.readBytesMax, staged)
+  }
+
+  override func wait(_ milliseconds: UInt64) { deadline = worker.reactor.now &+ milliseconds &* 1_000_000 }
+
+  override func passHead(
+    _ head: UnsafeRawBufferPointer, _ rest: UnsafeMutableRawBufferPointer, _ connection: UpstreamConnection
+  ) throws(HTTPRefusal) {
+    let reader = worker.reader
+    let facts = reader.facts
+    status = reader.status
+    upstreamKeepsAlive = facts.minor == 1 ? !facts.closes : facts.keepsAlive
+    responseBody = BodyScanner(facts.framing)
+    let ends = responseBody.isDone
+    let strict = session.client.tls == nil ? [] : snapshot.strictTransportSecurity(match)
+    var block = HeadSpace(worker.headSpace)
+    block.writeStatus(status)
+    if !strict.isEmpty {
+      // "Name: value" CR LF.
+      strict.withUnsafeBytes { block.writeField($0, name: 0..<25, value: 27..<($0.count - 2)) }
+    }
+    for index in 0..<reader.lineCount {
+      let line = reader.lines[index]
+      switch line.kind {
+      case .connection, .hopByHop, .upgrade, .transferEncoding: continue
+      case .contentLength: if status < 200 || status == 204 { continue }
+      default: if facts.hasConnectionOptions, reader.isConnectionOption(line, head) { continue }
+      }
+      block.writeField(head, name: line.start..<line.nameEnd, value: line.valueStart..<line.valueEnd)
+    }
+    if block.isFull { throw HTTPRefusal(502) }
+    writeHeaders(block.bytes, ends: ends)
+    guard state == .running else { return }
+    try passBody(rest, connection)
+  }
+
+  /// One block, in as many frames as it needs.
+  private func writeHeaders(_ block: UnsafeRawBufferPointer, ends: Bool) {
+    var at = 0
+    repeat {
+      let count = min(block.count - at, HTTP2Session.frameMax)
+      let isLast = at + count == block.count
+      let flags =
+        (ends && at == 0 ? HTTP2FrameHeader.endStream : 0) | (isLast ? HTTP2FrameHeader.endHeaders : 0)
+      session.frame(at == 0 ? .headers : .continuation, flags: flags, stream: id, bytesMax: count) {
+        $0.write(block, at..<at + count)
+      }
+      at += count
+    } while at < block.count
+    session.askFlush()
+  }
+
+  override func passBody(
+    _ bytes: UnsafeMutableRawBufferPointer, _ connection: UpstreamConnection
+  ) throws(HTTPRefusal) {
+    let hadBody = !responseBody.isDone
+    var length = 0
+    let used = try responseBody.take(UnsafeRawBufferPointer(bytes)) { range in
+      guard let base = bytes.baseAddress else { return }
+      if length != range.lowerBound {
+        (base + length).copyMemory(from: base + range.lowerBound, byteCount: range.count)
+      }
+      length += range.count
+    }
+    let ends = hadBody && responseBody.isDone
+    let count = min(length, max(0, min(window, session.window)))
+    if count > 0 || (ends && length == 0) {
+      window -= count
+      session.data(
+        UnsafeRawBufferPointer(rebasing: bytes[..<count]), ends: ends && count == length, stream: id)
+      session.askFlush()
+    }
+    guard state == .running else { return }
+    if count < length {
+      held = length - count > worker.requests.bufferBytes ? worker.bulk.take() : worker.requests.take()
+      let left = UnsafeRawBufferPointer(rebasing: bytes[count..<length])
+      guard held.append(left) == left.count else { return fail(503) }
+      isWaiting = true
+      wait(worker.limits.clientMilliseconds)
+    }
+    connection.input = PooledBuffer()
+    guard responseBody.isDone else { return }
+    finish(isReusable: upstreamKeepsAlive && used == bytes.count)
+  }
+
+  override func responseIsOver(isReusable: Bool) {
+    responseBody = BodyScanner(.none)
+    if held.isEmpty {
+      session.data(UnsafeRawBufferPointer(start: nil, count: 0), ends: true, stream: id)
+      session.askFlush()
+    }
+    if state == .running { finish(isReusable: isReusable) }
+  }
+
+  /// The endpoint is done with it.
+  private func finish(isReusable: Bool) {
+    super.count()
+    let isWhole = requestBody.isDone && requestSent == request.count && pendingBody.isEmpty
+    upstream?.finish(isReusable: isReusable && isWhole)
+    upstream = nil
+    letGo()
+    state = .holding
+    if held.isEmpty { close() }
+  }
+
+  private func letGo() {
+    request = PooledBuffer()
+    pendingBody = PooledBuffer()
+    let rest = unpassed
+    unpassed = 0
+    session.giveBack(rest)
+  }
+
+  /// A window has opened, or the client has taken what was sent.
+  func resume() {
+    guard state != .closed, session.client.output.isEmpty else { return }
+    if !held.isEmpty {
+      let count = min(held.count, min(window, session.window))
+      guard count > 0 else { return }
+      let ends = responseBody.isDone && count == held.count
+      window -= count
+      session.data(UnsafeRawBufferPointer(rebasing: held.readable[..<count]), ends: ends, stream: id)
+      guard state != .closed else { return }
+      held.consumed(count)
+      wait(worker.limits.clientMilliseconds)
+      session.askFlush()
+      guard held.isEmpty else { return }
+      held = PooledBuffer()
+    }
+    isWaiting = false
+    if state == .holding { return close() }
+    if let upstream, upstream.isReadable { readResponse(upstream) }
+  }
+
+  // MARK: - Ends
+
+  override func fail(_ code: Int) {
+    guard state != .closed else { return }
+    upstream?.finish(isReusable: false)
+    upstream = nil
+    guard status == 0 else { return end(with: .internalError) }
+    status = code
+    count()
+    answer(code)
+  }
+
+  /// An answer of our own, in full.
+  private func answer(_ code: Int, location: String? = nil) {
+    status = code
+    let content = OwnResponse.content(status: code)
+    var block = HeadSpace(worker.headSpace)
+    block.writeStatus(code)
+    block.writeField("server", "weft")
+    block.writeField("date", OwnResponse.date(seconds: Timestamp.now().seconds))
+    block.writeField("content-type", content.type)
+    block.writeField("content-length", String(content.body.utf8.count))
+    if let location { block.writeField("location", location) }
+    let isHead = method == .head
+    writeHeaders(block.bytes, ends: isHead)
+    guard state == .running else { return }
+    letGo()
+    state = .holding
+    responseBody = BodyScanner(.none)
+    guard !isHead else { return close() }
+    held = worker.requests.take()
+    var body = content.body
+    let fits = body.withUTF8 { held.append(UnsafeRawBufferPointer($0)) == $0.count }
+    guard fits else { return end(with: .internalError) }
+    isWaiting = true
+    wait(worker.limits.clientMilliseconds)
+    resume()
+  }
+
+  /// The answer is with the client.
+  private func close() {
+    guard state != .closed else { return }
+    state = .closed
+    held = PooledBuffer()
+    session.noteGoodEnd()
+    // The rest of its body is not wanted (RFC 9113 section 8.1).
+    if !hasEnded { session.reset(id, .none) }
+    session.remove(self)
+  }
+
+  /// Ends it with an error that the client sees.
+  func end(with error: HTTP2Error) {
+    guard state != .closed else { return }
+    session.reset(id, error)
+    cancel()
+  }
+
+  /// Ends it without a word.
+  func cancel() {
+    guard state != .closed else { return }
+    state = .closed
+    upstream?.finish(isReusable: false)
+    upstream = nil
+    letGo()
+    held = PooledBuffer()
+    session.remove(self)
+  }
+
+  func timedOut() {
+    guard state == .running, status == 0, let upstream else { return end(with: .cancel) }
+    if !upstream.isConnected { return upstreamFailed(status: 504) }
+    if !requestBody.isDone, pendingBody.isEmpty, requestSent == request.count { return fail(408) }
+    fail(504)
+  }
+}
