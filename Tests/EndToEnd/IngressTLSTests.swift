@@ -38,9 +38,11 @@ import Testing
     #expect(
       eventually(within: 20) { events().contains("tls: secret default/shop does not exist") } != nil,
       "\(events())")
-    let plain = node.execOutside(
-      "curl", "-s", "-m", "5", "-H", "Host: shop.test", "http://\(node.address)/page")
-    #expect(plain.standardOutput == "from the backend", "\(plain)")
+    func plain() -> Output {
+      node.execOutside("curl", "-s", "-m", "5", "-H", "Host: shop.test", "http://\(node.address)/page")
+    }
+    // The backend may still be starting.
+    #expect(eventually(within: 20) { plain().standardOutput == "from the backend" } != nil, "\(plain())")
 
     func trusts(_ certificate: String, _ more: String...) -> Output {
       run(

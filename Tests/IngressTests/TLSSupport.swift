@@ -95,7 +95,8 @@ extension TestIngress {
   func curl(_ host: String, _ path: String = "/", _ more: String..., root: String) -> ToolOutput {
     run(
       [
-        "curl", "-sS", "-m", "20", "--cacert", root, "--resolve", "\(host):\(secure.port):127.0.0.1",
+        "curl", "-sS", "-m", "20", "--http1.1", "--cacert", root, "--resolve",
+        "\(host):\(secure.port):127.0.0.1",
         "https://\(host):\(secure.port)\(path)",
       ] + more)
   }
