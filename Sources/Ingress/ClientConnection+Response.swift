@@ -9,9 +9,7 @@ extension ClientConnection {
   ) throws(HTTPRefusal) {
     let reader = worker.reader
     let facts = reader.facts
-    status = reader.status
-    upstreamKeepsAlive = facts.minor == 1 ? !facts.closes : facts.keepsAlive
-    responseBody = BodyScanner(facts.framing)
+    noteHead(reader)
     // HTTP/1.0 knows no chunks; and an end that only the connection tells is told by closing ours.
     unwrapsChunks = facts.framing == .chunked && minor == 0
     if unwrapsChunks || responseBody.endsWithConnection || !requestBody.isDone || worker.reactor.isDraining {

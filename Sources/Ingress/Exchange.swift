@@ -66,6 +66,13 @@ class Exchange {
 
   // MARK: - Shared
 
+  /// What the answer's head, which was just read, means for what follows.
+  func noteHead(_ reader: HeadReader) {
+    status = reader.status
+    upstreamKeepsAlive = reader.facts.minor == 1 ? !reader.facts.closes : reader.facts.keepsAlive
+    responseBody = BodyScanner(reader.facts.framing)
+  }
+
   func countBody(_ bytes: Int) throws(HTTPRefusal) {
     requestBodyBytes += UInt64(bytes)
     if requestBodyBytes > worker.limits.bodyBytesMax { throw HTTPRefusal(413) }

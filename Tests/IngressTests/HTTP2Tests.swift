@@ -98,6 +98,38 @@ import Testing
     #expect(lab.backend.served.load(ordering: .relaxed) == 4048)
   }
 
+  @Test func `routes and certificates change under streams without a request that fails`() throws {
+    let lab = try Lab()
+    let other = try Backend("b")
+    defer {
+      lab.stop()
+      other.kill()
+    }
+    let authority = try Authority()
+    let tables = try ["one.test", "two.test"].map {
+      TLSTable(certificates: [try authority.issue($0)], defaultCertificate: 0)
+    }
+    let routes = [everything(to: [lab.backend.endpoint]), everything(to: [other.endpoint])]
+    let isDone = Flag()
+    let changes = Atomic<Int>(0)
+    let changer = Thread {
+      while !isDone.isRaised {
+        let count = changes.add(1, ordering: .relaxed).newValue
+        lab.ingress.install(routes[count % 2])
+        try? lab.ingress.install(tables[count / 2 % 2])
+        usleep(3000)
+      }
+    }
+    changer.start()
+    let output = run(["h2load", "-n", "6000", "-c", "8", "-m", "8", "-t", "1", lab.secure + "/"])
+    isDone.raise()
+    while !changer.isFinished { usleep(500) }
+    #expect(output.text.contains("6000 succeeded, 0 failed, 0 errored"), "\(output)")
+    #expect(output.text.contains("status codes: 6000 2xx"), "\(output)")
+    #expect(changes.load(ordering: .relaxed) >= 20)
+    #expect(other.served.load(ordering: .relaxed) > 0 && lab.backend.served.load(ordering: .relaxed) > 0)
+  }
+
   @Test func `large bodies pass whole in both directions`() throws {
     let lab = try Lab()
     defer { lab.stop() }

@@ -192,9 +192,7 @@ final class HTTP2Stream: Exchange {
   ) throws(HTTPRefusal) {
     let reader = worker.reader
     let facts = reader.facts
-    status = reader.status
-    upstreamKeepsAlive = facts.minor == 1 ? !facts.closes : facts.keepsAlive
-    responseBody = BodyScanner(facts.framing)
+    noteHead(reader)
     let ends = responseBody.isDone
     let strict = session.client.tls == nil ? [] : snapshot.strictTransportSecurity(match)
     var block = HeadSpace(worker.headSpace)
