@@ -10,7 +10,7 @@ command -v swift >/dev/null || fail "CLI0002 swift: not found on PATH; install S
 
 build_packages=(libmnl-dev libnftnl-dev libsqlite3-dev zlib1g-dev libssl-dev pkg-config libc6-dev g++)
 run_packages=(containerd runc nftables iproute2 conntrack util-linux procps busybox-static bind9-dnsutils tcpdump python3
-  python3-pip curl openssl nghttp2-client)
+  python3-pip curl)
 
 missing=()
 for package in "${build_packages[@]}" "${run_packages[@]}"; do
