@@ -115,7 +115,7 @@ let modules: [Module] = [
   Module(name: "ClusterView", path: "Sources/ClusterCore/View", on: ["ClusterObjects", "Addresses"]),
   Module(
     name: "ClusterControllers", path: "Sources/ClusterCore/Controllers",
-    on: ["ClusterObjects", "ClusterClient", "Diagnostics", "Addresses"], packages: ["Logging"],
+    on: ["ClusterObjects", "ClusterClient", "ClusterView", "Diagnostics", "Addresses"], packages: ["Logging"],
     testsOn: ["FuzzLab"]),
   Module(
     name: "ClusterScheduler", path: "Sources/ClusterCore/Scheduler",
@@ -157,7 +157,8 @@ let modules: [Module] = [
     packages: ["Logging"], testsOn: ["NamespaceLab", "SoakLab", "FuzzLab", "ProxyFaults"]),
   Module(
     name: "Policy", path: "Sources/Policy", on: ["ClusterView", "Ruleset", "Addresses", "Diagnostics"],
-    packages: ["Logging"], testsOn: ["KernelNftables", "NamespaceLab"]),
+    packages: ["Logging"],
+    testsOn: ["KernelNftables", "KernelNetlink", "CNI", "CLinux", "NamespaceLab", "SoakLab"]),
   Module(
     name: "CNI", path: "Sources/CNI", on: ["KernelNetlink", "Addresses", "CLinux"],
     testsOn: ["StoreLab", "SoakLab"]),
@@ -204,7 +205,10 @@ let modules: [Module] = [
     exclude: ["run.sh", "written.sh", "Written"]),
   Module(
     name: "PolicyBenchmark", path: "Benchmarks/Policy", kind: .executable,
-    on: ["Policy", "ClusterView", "ClusterObjects", "KernelNftables", "Ruleset", "Addresses"], tests: false,
+    on: [
+      "Policy", "Observe", "ClusterView", "ClusterObjects", "KernelNftables", "Ruleset", "Addresses",
+      "CLinux",
+    ], tests: false,
     exclude: ["run.sh"]),
   Module(
     name: "ProxyWriteBenchmark", path: "Benchmarks/Proxy/Written", kind: .executable,

@@ -1,11 +1,12 @@
 // What policies cost among many: prints `key value` lines in the network namespace it is started in; run.sh compares them with
-// the bars. PolicyBenchmark PODS POLICIES [LOCAL]
+// the bars. PolicyBenchmark PODS POLICIES [LOCAL]; PolicyBenchmark connect ... is told in Connects.swift
 
 import Addresses
 import ClusterObjects
 import ClusterView
 import Glibc
 import KernelNftables
+import Observe
 import Policy
 import Ruleset
 
@@ -150,6 +151,16 @@ struct Load {
     for _ in 0..<100 { _ = decidePolicy(view: view, from: source, to: target, port: 8080, transport: .tcp) }
     say("decide_ms", (milliseconds(CLOCK_MONOTONIC) - before) / 100)
 
+    let explainer = Explainer(view: view, nodeName: "n1", observed: Ruleset(planner.tables)) { _ in .forwarded
+    }
+    var explained: [Double] = []
+    for index in 0..<100 {
+      let start = milliseconds(CLOCK_MONOTONIC)
+      _ = try explainer.explain(from: "ns-0/pod-0", to: "ns-\(index % 90 + 1)/pod-\(index % 90 + 1):8080")
+      explained.append(milliseconds(CLOCK_MONOTONIC) - start)
+    }
+    say("explain_p99_ms", percentile(explained, 0.99))
+
     // In place after all those changes: what a plan of the whole has.
     let fresh = planPolicy(view: view, attachments: [], settings: planner.settings)
     let left = Ruleset(fresh).operations(from: try NftablesSocket().observe(owned))
@@ -157,8 +168,15 @@ struct Load {
   }
 }
 
-let arguments = CommandLine.arguments.dropFirst().compactMap { Int($0) }
-try Load(
-  pods: arguments.first ?? 10_000, policies: arguments.dropFirst().first ?? 1_000,
-  local: arguments.dropFirst(2).first ?? 500
-).run()
+let words = CommandLine.arguments.dropFirst()
+if words.first == "connect", words.count == 5 {
+  let rest = Array(words.dropFirst())
+  let load = Load(pods: Int(rest[2]) ?? 10_000, policies: Int(rest[3]) ?? 1_000, local: 500)
+  try Connects(client: rest[0], server: rest[1], load: load).run()
+} else {
+  let arguments = words.compactMap { Int($0) }
+  try Load(
+    pods: arguments.first ?? 10_000, policies: arguments.dropFirst().first ?? 1_000,
+    local: arguments.dropFirst(2).first ?? 500
+  ).run()
+}

@@ -260,7 +260,7 @@ public actor NodeNetwork {
   public func attach(_ attachment: ContainerAttachment) async throws {
     let pod = attachment.attachment.pod
     let deadline = ContinuousClock.now + Self.podWait
-    while follower.view.pods[pod] == nil {
+    while !isKnown(pod) {
       guard ContinuousClock.now < deadline else {
         throw WeftError(
           "NET0023", object: "pod \(pod)", cause: "is not known to this node yet",
@@ -275,6 +275,14 @@ public actor NodeNetwork {
     try await synchronise()
     log.debug(
       "pod attached", metadata: ["pod": "\(pod)", "interface": "\(attachment.attachment.hostInterface)"])
+  }
+
+  /// Whether all is here that says which policies a pod has. ClusterNetworkPolicies choose by its namespace's labels, which come by
+  /// another watch than the pod.
+  private func isKnown(_ pod: ObjectKey) -> Bool {
+    let view = follower.view
+    return view.pods[pod] != nil
+      && (view.clusterNetworkPolicies.isEmpty || view.namespaces[pod.namespace] != nil)
   }
 
   /// A pod has been detached; unknown containers are passed over.

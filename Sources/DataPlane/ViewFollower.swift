@@ -1,6 +1,7 @@
 // Keeps the view of the cluster up to date from the process's informers. Changes are parsed as they come, on the informer's
 // thread; whoever plans takes a copy.
 
+import Addresses
 import ClusterClient
 import ClusterObjects
 import ClusterView
@@ -14,6 +15,7 @@ public final class ViewFollower: Sendable {
     var generation: UInt64 = 0
     var bells: [AsyncStream<Void>.Continuation] = []
     var imports: Task<Void, Never>?
+    var clusterPolicies: Task<Void, Never>?
   }
   private let state = Mutex(State())
   private let bell: AsyncStream<Void>.Continuation
@@ -59,12 +61,54 @@ public final class ViewFollower: Sendable {
     state.withLock { $0.imports = task }
   }
 
-  public func stop() {
-    let (bells, imports) = state.withLock { state in
-      state.registrations = []
-      return (state.bells, state.imports)
+  /// How often it is asked whether ClusterNetworkPolicies have come to be served.
+  private static let servedPeriod: Duration = .seconds(15)
+
+  /// Follows ClusterNetworkPolicies where they are served; elsewhere asks again and again whether they are. To be called before
+  /// `start`, which then waits for their first list too: rules that are planned without them let through what they deny.
+  /// An API that does not answer is asked again; throws when it has not answered for `timeout`.
+  public func followClusterPolicies(_ informers: SharedInformers, timeout: Duration = .seconds(30))
+    async throws
+  {
+    let deadline = ContinuousClock.now + timeout
+    var isServed: Bool?
+    while isServed == nil {
+      do {
+        isServed = try await Self.areClusterPoliciesServed(informers.api)
+      } catch {
+        guard ContinuousClock.now < deadline else { throw error }
+        try await Task.sleep(for: .milliseconds(200))
+      }
     }
-    imports?.cancel()
+    if isServed == true { return follow(informers, [.clusterNetworkPolicies]) }
+    let task = Task { [weak self] in
+      while (try? await Task.sleep(for: Self.servedPeriod)) != nil {
+        guard (try? await Self.areClusterPoliciesServed(informers.api)) == true else { continue }
+        self?.follow(informers, [.clusterNetworkPolicies])
+        return
+      }
+    }
+    state.withLock { $0.clusterPolicies = task }
+  }
+
+  /// Whether this process is given them: a cluster without the definition has none, and one whose roles do not name them shows none.
+  public static func areClusterPoliciesServed(_ api: any ClusterAPI) async throws -> Bool {
+    do {
+      var one = ListOptions()
+      one.limit = 1
+      _ = try await api.list(.clusterNetworkPolicies, namespace: "", options: one)
+      return true
+    } catch let refusal as APIStatusError where refusal.isNotFound || refusal.reason == "Forbidden" {
+      return false
+    }
+  }
+
+  public func stop() {
+    let (bells, tasks) = state.withLock { state in
+      state.registrations = []
+      return (state.bells, [state.imports, state.clusterPolicies])
+    }
+    for task in tasks { task?.cancel() }
     for bell in [bell] + bells { bell.finish() }
   }
 
@@ -99,6 +143,12 @@ public final class ViewFollower: Sendable {
 
   /// What changed since the last call; the first call gives everything. For one consumer. Costs what changed.
   public func takeChanges() -> ViewChanges { state.withLock { $0.view.takeChanges() } }
+
+  /// Puts the addresses of a name into the view, as cluster DNS has answered them here; none: forgotten. Rings.
+  public func resolve(_ name: String, to addresses: Set<IPAddress>) {
+    state.withLock { $0.view.resolve(name, to: addresses) }
+    ring()
+  }
 
   /// Has the changes of `takeChanges` name pods from now on.
   public func namePods() { state.withLock { $0.view.namePods() } }

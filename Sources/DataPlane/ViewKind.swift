@@ -13,6 +13,7 @@ public enum ViewKind {
     case .namespaces: "Namespace"
     case .nodes: "Node"
     case .networkPolicies: "NetworkPolicy"
+    case .clusterNetworkPolicies: "ClusterNetworkPolicy"
     case .ingresses: "Ingress"
     case .ingressClasses: "IngressClass"
     case .serviceImports: "ServiceImport"

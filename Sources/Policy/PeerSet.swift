@@ -32,12 +32,14 @@ struct PodChoice: Hashable, Sendable {
 
   /// The same for the same choice, however it was written.
   var identity: String {
-    func text(_ selector: LabelSelector?) -> String {
-      guard let selector else { return "-" }
-      return selector.requirements.map { "\($0.key)/\($0.operator.rawValue)/\($0.values)" }.sorted()
-        .joined(separator: "&")
-    }
-    return "\(own)|\(text(namespaces))|\(text(pods))"
+    "\(own)|\(Self.text(namespaces))|\(Self.text(pods))"
+  }
+
+  static func text(_ selector: LabelSelector?) -> String {
+    guard let selector else { return "-" }
+    if selector.isNothing { return "!" }
+    return selector.requirements.map { "\($0.key)/\($0.operator.rawValue)/\($0.values)" }.sorted()
+      .joined(separator: "&")
   }
 }
 
@@ -45,8 +47,14 @@ struct PodChoice: Hashable, Sendable {
 enum SetContent: Hashable, Sendable {
   /// Addresses of a block without exceptions: an interval set of one family.
   case block(IPPrefix, except: [IPPrefix])
+  /// Addresses of several blocks.
+  case networks([IPPrefix])
   /// Addresses of pods.
   case pods(PodChoice)
+  /// Addresses of the nodes with these labels.
+  case nodes(LabelSelector)
+  /// What cluster DNS has answered for a name.
+  case domain(DomainPattern)
   /// Where a named port is: address, protocol and number, of the pods that a choice or a block takes in.
   case ports(of: [Receivers], TransportProtocol, String)
 
@@ -80,7 +88,11 @@ enum SetContent: Hashable, Sendable {
     switch self {
     case .block(let block, let except):
       "cidr-" + stableName("\(block)-\(except.map(\.description).sorted())")
+    case .networks(let blocks):
+      "cidr-" + stableName(blocks.map(\.description).sorted().joined(separator: ","))
     case .pods(let choice): "sel-" + stableName(choice.identity)
+    case .nodes(let selector): "node-" + stableName(PodChoice.text(selector))
+    case .domain(let pattern): "name-" + stableName(pattern.description)
     case .ports(let receivers, let transport, let name):
       "named-"
         + stableName(
@@ -91,20 +103,29 @@ enum SetContent: Hashable, Sendable {
   /// The only namespace whose pods can stand in it; nil: any.
   var scope: String? {
     switch self {
-    case .block: nil
+    case .block, .networks, .nodes, .domain: nil
     case .pods(let choice): choice.scope
     case .ports(let receivers, _, _):
       if receivers.count == 1, case .pods(let choice) = receivers[0] { choice.scope } else { nil }
     }
   }
 
-  /// Whether pods come and go in it.
-  var changesWithPods: Bool { if case .block = self { false } else { true } }
+  /// What a node puts in, when these are its labels and addresses.
+  func elements(of node: Node, _ family: IPFamily) -> [Datum] {
+    guard case .nodes(let selector) = self, selector.matches(node.labels) else { return [] }
+    return node.addresses.filter { $0.family == family }.map { .address($0) }
+  }
+
+  /// What the answer for a name puts in.
+  func elements(of name: String, _ addresses: Set<IPAddress>, _ family: IPFamily) -> [Datum] {
+    guard case .domain(let pattern) = self, pattern.matches(name) else { return [] }
+    return addresses.filter { $0.family == family }.sorted().map { .address($0) }
+  }
 
   /// What a pod in a namespace with `labels` puts into the set of a family.
   func elements(of pod: PlacedPod, in labels: [String: String]?, _ family: IPFamily) -> [Datum] {
     switch self {
-    case .block: return []
+    case .block, .networks, .nodes, .domain: return []
     case .pods(let choice):
       guard choice.chooses(pod, in: labels) else { return [] }
       return pod.addresses.compactMap { $0.family == family ? .address($0) : nil }
@@ -129,7 +150,15 @@ enum SetContent: Hashable, Sendable {
         set.insert(.address(range.lowerBound), through: .address(range.upperBound))
       }
       return set
-    case .pods: return NamedSet(name, key: [family.addressType])
+    case .networks(let blocks):
+      let own = blocks.filter { $0.family == family.addresses }
+      if own.isEmpty { return nil }
+      var set = NamedSet(name, key: [family.addressType], isInterval: true)
+      for range in addressRanges(own, except: []) {
+        set.insert(.address(range.lowerBound), through: .address(range.upperBound))
+      }
+      return set
+    case .pods, .nodes, .domain: return NamedSet(name, key: [family.addressType])
     case .ports: return NamedSet(name, key: [family.addressType, .transport, .port])
     }
   }

@@ -27,6 +27,10 @@ enum PolicyChains {
       .lookup(destination, set: "pod-net", negated: false), .lookup(destination, set: "pods", negated: true),
       .goto(PolicyNames.quarantine),
     ]
+    // Who asks for a neighbour's hardware address is no connection, and tracking leaves it alone (ICMPv6 130 to 143). Policies
+    // are about connections: without this an isolated pod finds nobody, not even those it may reach.
+    let neighbours =
+      family == .ip6 ? [Rule(.transport(58), .ctState(.untracked), .accept)] : []
     let forward = Chain(
       "KUBE-FORWARD", BaseChain(.filter, .forward, priority: 0),
       rules: [
@@ -41,6 +45,7 @@ enum PolicyChains {
             .byte(TCPFlag.syn)), .drop),
         Rule(.lookup(.concatenation([source, destination]), set: "self", negated: false), .accept),
         Rule(unknownSource), Rule(unknownDestination),
+      ] + neighbours + [
         // A profile's chain decides, and nothing comes back from it; but look-ups see a new transaction before chains do. A packet
         // that is on its way through these rules at that very moment finds the new pod, and its new chain still empty.
         Rule(.vmap(source, map: "pod-eg")),
@@ -61,19 +66,32 @@ enum PolicyChains {
       "KUBE-OUTPUT", BaseChain(.filter, .output, priority: 0),
       rules: [Rule([.ctState(.new)] + unknownDestination)])
     // Stateless: untracked packets, such as those to node-local DNS, are caught too.
-    let input = Chain("KUBE-INPUT", BaseChain(.filter, .input, priority: 0), rules: [Rule(unknownSource)])
-    return [forward, receiver, output, input]
+    let input = Chain(
+      "KUBE-INPUT", BaseChain(.filter, .input, priority: 0),
+      rules: [Rule(unknownSource), Rule(.ctState([.established, .related]), .accept)] + neighbours
+        + [Rule(.lookup(destination, set: PolicyNames.ownNode, negated: false), .goto(PolicyNames.toNode))])
+    // ClusterNetworkPolicies alone: no NetworkPolicy keeps a pod from its own node.
+    let toNode = Chain(
+      PolicyNames.toNode,
+      rules: [
+        Rule(.vmap(source, map: "pod-node")),
+        Rule(.lookup(source, set: "isolated-node", negated: false), .goto(PolicyNames.denyEgress)),
+      ])
+    return [forward, receiver, output, input, toNode]
   }
 
-  /// Where the refused end: counted, told to whoever reads the log, dropped.
+  static let counters = ["denied-in", "denied-eg", "quarantined", "audited-in", "audited-eg"]
+
+  /// Where the refused end: counted, told to whoever reads the log, dropped. What is only audited is counted and told, and goes on.
   static func verdicts(_ logging: PolicyLogging?) -> [Chain] {
     [
-      (PolicyNames.denyIngress, "denied-in"), (PolicyNames.denyEgress, "denied-eg"),
-      (PolicyNames.quarantine, "quarantined"),
-    ].map { name, counter in
+      (PolicyNames.denyIngress, "denied-in", true), (PolicyNames.denyEgress, "denied-eg", true),
+      (PolicyNames.auditIngress, "audited-in", false), (PolicyNames.auditEgress, "audited-eg", false),
+      (PolicyNames.quarantine, "quarantined", true),
+    ].map { name, counter, drops in
       // A packet above the limit ends its rule, not the chain.
       let told = logging.map { [Rule($0.statements(for: name))] } ?? []
-      return Chain(name, rules: [Rule(.counterNamed(counter))] + told + [Rule(.drop)])
+      return Chain(name, rules: [Rule(.counterNamed(counter))] + told + (drops ? [Rule(.drop)] : []))
     }
   }
 }

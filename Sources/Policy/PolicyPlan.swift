@@ -1,9 +1,13 @@
-// NetworkPolicies to a ruleset: pure. What each pod may receive and send becomes one verdict-map element a pod and
+// Policies to a ruleset: pure. What each pod may receive and send becomes one verdict-map element a pod and
 // direction; pods with the same set of policies share a chain.
 //
 //   forward: established -> accept | itself -> accept | unknown pod -> KUBE-QUARANTINE
 //            saddr in pod-eg -> KUBE-EG-<profile> (KUBE-RECEIVER or deny); else KUBE-RECEIVER
 //   KUBE-RECEIVER: daddr in pod-in -> KUBE-IN-<profile> (accept or deny); else accept
+//   input: daddr in own-node -> KUBE-TO-NODE: saddr in pod-node -> KUBE-EG-<profile without NetworkPolicies>
+//
+// A profile's chain: rules of the Admin tier in order, then the chain of what is left: NetworkPolicies and their deny, or the
+// Baseline tier and accept.
 
 import Addresses
 import ClusterObjects
@@ -67,4 +71,11 @@ public enum PolicyNames {
   public static let denyIngress = "KUBE-DENY-IN"
   public static let denyEgress = "KUBE-DENY-EG"
   public static let quarantine = "KUBE-QUARANTINE"
+  /// What a policy in audit mode would deny comes by here, and goes on.
+  public static let auditIngress = "KUBE-AUDIT-IN"
+  public static let auditEgress = "KUBE-AUDIT-EG"
+  /// What a pod sends to its own node.
+  public static let toNode = "KUBE-TO-NODE"
+  /// The set of this node's own addresses.
+  static let ownNode = "own-node"
 }

@@ -20,12 +20,12 @@ extension PolicyPlanner {
     // First those that come, then those that go: what both share stays.
     for key in dirty.pods {
       let before = profiles.ofPod[key] ?? .init()
-      let entry = placement.placed[key].flatMap { $0.isLocal ? $0 : nil }
+      let entry = sources.placement.placed[key].flatMap { $0.isLocal ? $0 : nil }
       let after = entry.map { profile(of: $0, &delta) } ?? .init()
       if before == after { continue }
       profiles.ofPod[key] = after == .init() ? nil : after
-      for name in [after.ingress, after.egress].compactMap({ $0 }) { profiles.users[name, default: 0] += 1 }
-      released += [before.ingress, before.egress].compactMap { $0 }
+      for name in after.names { profiles.users[name, default: 0] += 1 }
+      released += before.names
       addresses.formUnion(entry?.addresses ?? [])
     }
     for name in released { release(name, &delta) }
@@ -38,40 +38,75 @@ extension PolicyPlanner {
     var result = ProfileBook.OfPod()
     let selecting = (policiesByNamespace[pod.key.namespace] ?? []).compactMap { policies[$0] }
       .filter { $0.podSelector.matches(pod.labels) }
+    let around = clusterPolicies(concerning: pod.key.namespace)
+      .filter { $0.subjectPods?.matches(pod.labels) ?? true }
     for direction in NetworkPolicy.Direction.allCases {
-      let chosen = selecting.filter { $0.directions.contains(direction) }.map(\.key).sorted()
-      if chosen.isEmpty { continue }
-      let profile = Profile(direction: direction, policies: chosen)
-      let name = profile.name
-      if profiles.byName[name] == nil { make(profile, name, &delta) }
-      if direction == .ingress { result.ingress = name } else { result.egress = name }
+      let chosen = selecting.filter { $0.directions.contains(direction) }
+      let ruling = around.filter { !$0.rules(direction).isEmpty }
+      let isIsolated = chosen.contains { !$0.isAudit }
+      var profile = Profile(
+        direction: direction, admin: ruling.filter { $0.tier == .admin }.map(\.key),
+        policies: chosen.map(\.key).sorted(),
+        baseline: isIsolated ? [] : ruling.filter { $0.tier == .baseline }.map(\.key))
+      let name = make(profile, &delta)
+      if direction == .ingress {
+        result.ingress = name
+      } else {
+        result.egress = name
+        // A node's own pods always reach it as far as NetworkPolicies are asked.
+        profile.policies = []
+        result.toNode = make(profile, &delta)
+      }
     }
     return result
   }
 
-  private mutating func make(_ profile: Profile, _ name: String, _ delta: inout PolicyDelta) {
-    profiles.byName[name] = profile
-    for policy in profile.policies {
-      let use = PolicyUse(policy: policy, direction: profile.direction)
-      profiles.using[use, default: []].insert(name)
-      if profiles.compiled[use] == nil, let policy = policies[policy] { compile(policy, use, &delta) }
-    }
-    writeChain(name, &delta)
+  /// In their order.
+  private mutating func clusterPolicies(concerning namespace: String) -> [ClusterNetworkPolicy] {
+    if clusterPolicies.isEmpty { return [] }
+    if let known = concerning[namespace] { return known }
+    let found = clusterPolicies.values.filter { $0.concerns(namespace: sources.labels[namespace]) }
+      .sorted { ($0.priority, $0.name) < ($1.priority, $1.name) }
+    concerning[namespace] = found
+    return found
   }
 
-  private mutating func compile(_ policy: NetworkPolicy, _ use: PolicyUse, _ delta: inout PolicyDelta) {
-    let compiled = CompiledPolicy(policy, use.direction)
-    for set in compiled.sets { registry.retain(set, placement, labels, &delta) }
+  /// The name of a profile, which is there afterwards; nil: nothing is said.
+  private mutating func make(_ profile: Profile, _ delta: inout PolicyDelta) -> String? {
+    if profile.isEmpty { return nil }
+    let name = profile.name
+    if profiles.byName[name] != nil { return name }
+    profiles.byName[name] = profile
+    for policy in profile.all {
+      let use = PolicyUse(policy: policy, direction: profile.direction)
+      profiles.using[use, default: []].insert(name)
+      if profiles.compiled[use] == nil { compile(use, &delta) }
+    }
+    if let rest = profile.afterAdmin, let name = make(rest, &delta) { profiles.users[name, default: 0] += 1 }
+    writeChain(name, &delta)
+    return name
+  }
+
+  private mutating func compile(_ use: PolicyUse, _ delta: inout PolicyDelta) {
+    let compiled: CompiledPolicy
+    if let policy = policies[use.policy] {
+      compiled = CompiledPolicy(policy, use.direction)
+    } else if let policy = clusterPolicies[use.policy.name], use.policy.namespace.isEmpty {
+      compiled = CompiledPolicy(policy, use.direction)
+    } else {
+      return
+    }
+    for set in compiled.sets { registry.retain(set, sources, &delta) }
     profiles.compiled[use] = compiled
   }
 
   /// A policy that changed and is still in use.
   private mutating func recompile(_ key: ObjectKey, _ delta: inout PolicyDelta) {
-    guard let policy = policies[key] else { return }
+    guard policies[key] != nil || key.namespace.isEmpty && clusterPolicies[key.name] != nil else { return }
     for direction in NetworkPolicy.Direction.allCases {
       let use = PolicyUse(policy: key, direction: direction)
       guard let before = profiles.compiled[use] else { continue }
-      compile(policy, use, &delta)
+      compile(use, &delta)
       for set in before.sets { registry.release(set, &delta) }
       for name in profiles.using[use] ?? [] { writeChain(name, &delta) }
     }
@@ -83,7 +118,8 @@ extension PolicyPlanner {
     profiles.users[name] = nil
     profiles.byName[name] = nil
     for family in TableFamily.Addressed.allCases { delta.change(family) { $0.setChain(name, nil) } }
-    for policy in profile.policies {
+    if let rest = profile.afterAdmin { release(rest.name, &delta) }
+    for policy in profile.all {
       let use = PolicyUse(policy: policy, direction: profile.direction)
       profiles.using[use]?.remove(name)
       guard profiles.using[use]?.isEmpty == true else { continue }
@@ -107,6 +143,7 @@ extension PolicyPlanner {
     // Two may claim an address for a moment. Whoever is isolated wins, then the last by name.
     let inbound = keys.last { profiles.ofPod[$0]?.ingress != nil }
     let outbound = keys.last { profiles.ofPod[$0]?.egress != nil }
+    let toNode = keys.last { profiles.ofPod[$0]?.toNode != nil }
     func jump(_ key: ObjectKey?, _ path: KeyPath<ProfileBook.OfPod, String?>) -> Element? {
       guard let key, let name = profiles.ofPod[key]?[keyPath: path] else { return nil }
       return Element(.verdict(.jump(name)), comment: key.description)
@@ -118,6 +155,8 @@ extension PolicyPlanner {
       ("pod-eg", datum, jump(outbound, \.egress)),
       ("isolated-in", datum, inbound == nil ? nil : Element(.present)),
       ("isolated-eg", datum, outbound == nil ? nil : Element(.present)),
+      ("pod-node", datum, jump(toNode, \.toNode)),
+      ("isolated-node", datum, toNode == nil ? nil : Element(.present)),
     ]
   }
 
@@ -136,6 +175,10 @@ extension PolicyPlanner {
       NamedSet("pods", key: [address]), PolicyChains.podNet(settings, family),
       NamedSet("self", key: [address, address]), NamedSet("isolated-in", key: [address]),
       NamedSet("isolated-eg", key: [address]),
+      NamedSet("pod-node", key: [address], data: .verdict), NamedSet("isolated-node", key: [address]),
+      NamedSet(
+        PolicyNames.ownNode, key: [address],
+        values: ownAddresses.filter { $0.family == family.addresses }.map { .address($0) }),
     ]
     let places = Dictionary(uniqueKeysWithValues: sets.indices.map { (sets[$0].name, $0) })
     for own in owners.keys where own.family == family.addresses {
@@ -145,7 +188,7 @@ extension PolicyPlanner {
     }
     return Table(
       family.table, PolicyNames.table, sets: sets + registry.sets(family),
-      counters: ["denied-in", "denied-eg", "quarantined"],
+      counters: PolicyChains.counters,
       chains: PolicyChains.base(family)
         + profiles.byName.keys.sorted().compactMap { profiles.chain($0, family) }
         + PolicyChains.verdicts(settings.logging))

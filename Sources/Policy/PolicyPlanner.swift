@@ -42,10 +42,15 @@ public struct PolicyDelta: Sendable {
 /// chains of the profiles it is part of; neither what else there is.
 public struct PolicyPlanner: Sendable {
   public let settings: PolicySettings
-  var placement: Placement
-  var labels: [String: [String: String]] = [:]
+  var sources: PeerSources
   var policies: [ObjectKey: NetworkPolicy] = [:]
   var policiesByNamespace: [String: Set<ObjectKey>] = [:]
+  var clusterPolicies: [String: ClusterNetworkPolicy] = [:]
+  /// The ClusterNetworkPolicies whose subject may be pods of a namespace, in their order; forgotten when a policy or the
+  /// namespace's labels change.
+  var concerning: [String: [ClusterNetworkPolicy]] = [:]
+  /// Addresses of this node, as they stand in the tables.
+  var ownAddresses: Set<IPAddress>
   var registry = SetRegistry()
   var profiles = ProfileBook()
   /// Local pods by address, in order of name.
@@ -55,7 +60,8 @@ public struct PolicyPlanner: Sendable {
 
   public init(_ settings: PolicySettings) {
     self.settings = settings
-    placement = Placement(nodeName: settings.nodeName)
+    sources = PeerSources(placement: Placement(nodeName: settings.nodeName))
+    ownAddresses = Set(settings.gateways)
     hasSix = settings.podBlocks.contains { $0.family == .v6 }
   }
 
@@ -64,21 +70,27 @@ public struct PolicyPlanner: Sendable {
   public mutating func apply(_ changes: ViewChanges, attachments: [PodAttachment]? = nil) -> PolicyDelta {
     var delta = PolicyDelta()
     if changes.isWhole {
-      let known = attachments ?? placement.attachments
+      let known = attachments ?? sources.placement.attachments
       self = PolicyPlanner(settings)
       delta.isWhole = true
-      placement.reserve(changes.pods.count)
-      _ = placement.set(known)
+      sources.placement.reserve(changes.pods.count)
+      _ = sources.placement.set(known)
     }
     var dirty = Dirty()
-    for (name, namespace) in changes.namespaces { set(name, namespace?.labels, &delta) }
+    for (name, namespace) in changes.namespaces { set(name, namespace?.labels, &dirty, &delta) }
+    for (name, node) in changes.nodes { set(name, node, &delta) }
+    for (name, addresses) in changes.resolved {
+      registry.move(name, from: sources.resolved[name] ?? [], to: addresses, &delta)
+      sources.resolved[name] = addresses.isEmpty ? nil : addresses
+    }
     for (key, pod) in changes.pods {
-      if let change = placement.set(key, pod) { take(change, &dirty, &delta) }
+      if let change = sources.placement.set(key, pod) { take(change, &dirty, &delta) }
     }
     if let attachments, !changes.isWhole {
-      for change in placement.set(attachments) { take(change, &dirty, &delta) }
+      for change in sources.placement.set(attachments) { take(change, &dirty, &delta) }
     }
     for (key, policy) in changes.networkPolicies { set(key, policy, &dirty) }
+    set(changes.clusterNetworkPolicies, &dirty)
     settle(dirty, &delta)
     if attachments != nil || changes.isWhole { guardAnew(&delta) }
     let needsSix =
@@ -91,20 +103,45 @@ public struct PolicyPlanner: Sendable {
     return delta
   }
 
-  private mutating func set(_ name: String, _ now: [String: String]?, _ delta: inout PolicyDelta) {
-    let before = labels[name]
-    labels[name] = now
+  private mutating func set(
+    _ name: String, _ now: [String: String]?, _ dirty: inout Dirty, _ delta: inout PolicyDelta
+  ) {
+    let before = sources.labels[name]
+    sources.labels[name] = now
     if before == now { return }
-    for key in placement.byNamespace[name] ?? [] {
-      let pod = placement.placed[key]
-      registry.move(from: pod, in: before, to: pod, in: now, onlyByNamespaceLabel: true, &delta)
+    concerning[name] = nil
+    let subjects = clusterPolicies.values.contains {
+      $0.concerns(namespace: before) != $0.concerns(namespace: now)
     }
+    for key in sources.placement.byNamespace[name] ?? [] {
+      guard let pod = sources.placement.placed[key] else { continue }
+      registry.move(from: pod, in: before, to: pod, in: now, onlyByNamespaceLabel: true, &delta)
+      if subjects, pod.isLocal { dirty.pods.insert(key) }
+    }
+  }
+
+  private mutating func set(_ name: String, _ now: Node?, _ delta: inout PolicyDelta) {
+    let before = sources.nodes[name]
+    sources.nodes[name] = now
+    // Nodes say every few seconds that they are there.
+    if before?.labels == now?.labels, before?.addresses == now?.addresses { return }
+    registry.move(from: before, to: now, &delta)
+    guard name == settings.nodeName else { return }
+    let own = Set(settings.gateways + (now?.addresses ?? []))
+    for address in ownAddresses.symmetricDifference(own) {
+      let element = own.contains(address) ? Element(.present) : nil
+      delta.change(TableFamily.Addressed(address.family)) {
+        $0.setElement(PolicyNames.ownNode, .address(address), element)
+      }
+    }
+    ownAddresses = own
   }
 
   private mutating func take(_ change: Placement.Change, _ dirty: inout Dirty, _ delta: inout PolicyDelta) {
     guard let key = (change.new ?? change.old)?.key else { return }
     registry.move(
-      from: change.old, in: labels[key.namespace], to: change.new, in: labels[key.namespace], &delta)
+      from: change.old, in: sources.labels[key.namespace], to: change.new, in: sources.labels[key.namespace],
+      &delta)
     let before = change.old.flatMap { $0.isLocal ? $0.addresses : nil } ?? []
     let after = change.new.flatMap { $0.isLocal ? $0.addresses : nil } ?? []
     for address in before where !after.contains(address) {
@@ -132,20 +169,43 @@ public struct PolicyPlanner: Sendable {
       if policiesByNamespace[key.namespace]?.isEmpty == true { policiesByNamespace[key.namespace] = nil }
     }
     dirty.policies.insert(key)
-    if let before, let now, before.podSelector == now.podSelector, before.directions == now.directions {
+    if let before, let now, before.podSelector == now.podSelector, before.directions == now.directions,
+      before.isAudit == now.isAudit
+    {
       return
     }
-    for pod in placement.byNamespace[key.namespace] ?? [] {
-      guard let entry = placement.placed[pod], entry.isLocal else { continue }
+    for pod in sources.placement.byNamespace[key.namespace] ?? [] {
+      guard let entry = sources.placement.placed[pod], entry.isLocal else { continue }
       let was = before?.podSelector.matches(entry.labels) ?? false
       let isNow = now?.podSelector.matches(entry.labels) ?? false
       if was || isNow { dirty.pods.insert(pod) }
     }
   }
 
+  private mutating func set(_ changes: [String: ClusterNetworkPolicy?], _ dirty: inout Dirty) {
+    var moved: [ClusterNetworkPolicy] = []
+    for (name, now) in changes {
+      let before = clusterPolicies[name]
+      if before == now { continue }
+      clusterPolicies[name] = now
+      dirty.policies.insert(ObjectKey("", name))
+      concerning = [:]
+      if let before, let now, before.isPlaced(as: now) { continue }
+      moved += [before, now].compactMap { $0 }
+    }
+    if moved.isEmpty { return }
+    for (namespace, keys) in sources.placement.byNamespace {
+      let here = moved.filter { $0.concerns(namespace: sources.labels[namespace]) }
+      for key in keys where !here.isEmpty {
+        guard let pod = sources.placement.placed[key], pod.isLocal else { continue }
+        if here.contains(where: { $0.subjectPods?.matches(pod.labels) ?? true }) { dirty.pods.insert(key) }
+      }
+    }
+  }
+
   private mutating func guardAnew(_ delta: inout PolicyDelta) {
     guard !settings.podBlocks.isEmpty else { return }
-    let now = guardTable(attachments: placement.attachments, settings: settings)
+    let now = guardTable(attachments: sources.placement.attachments, settings: settings)
     defer { guarding = now }
     guard let before = guarding else {
       delta.isWhole = true
@@ -170,5 +230,14 @@ public struct PolicyPlanner: Sendable {
     }
     if let guarding { tables.append(guarding) }
     return tables
+  }
+}
+
+extension ClusterNetworkPolicy {
+  /// Whether it stands at the same place of the same pods' policies.
+  fileprivate func isPlaced(as other: ClusterNetworkPolicy) -> Bool {
+    tier == other.tier && priority == other.priority && subjectNamespaces == other.subjectNamespaces
+      && subjectPods == other.subjectPods && ingress.isEmpty == other.ingress.isEmpty
+      && egress.isEmpty == other.egress.isEmpty
   }
 }

@@ -6,12 +6,28 @@ import ClusterObjects
 import ClusterView
 import Ruleset
 
+/// What sets are filled from.
+struct PeerSources: Sendable {
+  var placement: Placement
+  /// By namespace.
+  var labels: [String: [String: String]] = [:]
+  var nodes: [String: Node] = [:]
+  /// Answers of cluster DNS by name.
+  var resolved: [String: Set<IPAddress>] = [:]
+}
+
 struct SetRegistry: Sendable {
   private struct Kept: Sendable {
     var content: SetContent
     var users = 0
     /// By family, how many pods put each element in: two statuses may name one address.
     var counts: [TableFamily.Addressed: [Datum: Int]] = [:]
+
+    mutating func put(_ elements: (IPFamily) -> [Datum]) {
+      for family in TableFamily.Addressed.allCases {
+        for element in elements(family.addresses) { counts[family]?[element, default: 0] += 1 }
+      }
+    }
   }
 
   private var kept: [String: Kept] = [:]
@@ -19,34 +35,38 @@ struct SetRegistry: Sendable {
   private var scoped: [String: Set<String>] = [:]
   /// Names of the others that change with pods.
   private var unscoped: Set<String> = []
+  /// Names of those that change with nodes, and with answers of cluster DNS.
+  private var ofNodes: Set<String> = []
+  private var ofNames: Set<String> = []
 
-  /// One more user. The first fills the set from the pods there are, and it is new in `deltas`.
-  mutating func retain(
-    _ content: SetContent, _ placement: Placement, _ labels: [String: [String: String]],
-    _ deltas: inout PolicyDelta
-  ) {
+  /// One more user. The first fills the set from what there is, and it is new in `deltas`.
+  mutating func retain(_ content: SetContent, _ sources: PeerSources, _ deltas: inout PolicyDelta) {
     let name = content.name
     if kept[name] != nil {
       kept[name]?.users += 1
       return
     }
     var fresh = Kept(content: content, users: 1)
-    if content.changesWithPods {
+    for family in TableFamily.Addressed.allCases { fresh.counts[family] = [:] }
+    switch content {
+    case .block, .networks: break
+    case .nodes:
+      ofNodes.insert(name)
+      for node in sources.nodes.values { fresh.put { content.elements(of: node, $0) } }
+    case .domain:
+      ofNames.insert(name)
+      for (known, addresses) in sources.resolved { fresh.put { content.elements(of: known, addresses, $0) } }
+    case .pods, .ports:
       if let scope = content.scope {
         scoped[scope, default: []].insert(name)
       } else {
         unscoped.insert(name)
       }
-      for family in TableFamily.Addressed.allCases { fresh.counts[family] = [:] }
-      let namespaces = content.scope.map { [$0] } ?? Array(placement.byNamespace.keys)
-      for namespace in namespaces where content.mayHoldPods(of: namespace, labels[namespace]) {
-        for key in placement.byNamespace[namespace] ?? [] {
-          guard let pod = placement.placed[key] else { continue }
-          for family in TableFamily.Addressed.allCases {
-            for element in content.elements(of: pod, in: labels[namespace], family.addresses) {
-              fresh.counts[family]?[element, default: 0] += 1
-            }
-          }
+      let namespaces = content.scope.map { [$0] } ?? Array(sources.placement.byNamespace.keys)
+      for namespace in namespaces where content.mayHoldPods(of: namespace, sources.labels[namespace]) {
+        for key in sources.placement.byNamespace[namespace] ?? [] {
+          guard let pod = sources.placement.placed[key] else { continue }
+          fresh.put { content.elements(of: pod, in: sources.labels[namespace], $0) }
         }
       }
     }
@@ -63,6 +83,8 @@ struct SetRegistry: Sendable {
     guard kept[name]?.users == 0 else { return }
     kept[name] = nil
     unscoped.remove(name)
+    ofNodes.remove(name)
+    ofNames.remove(name)
     if let scope = content.scope {
       scoped[scope]?.remove(name)
       if scoped[scope]?.isEmpty == true { scoped[scope] = nil }
@@ -84,14 +106,50 @@ struct SetRegistry: Sendable {
     for name in unscoped { move(name, old, oldLabels, new, newLabels, &deltas) }
   }
 
+  /// A node that had other labels or addresses before.
+  mutating func move(from old: Node?, to new: Node?, _ deltas: inout PolicyDelta) {
+    for name in ofNodes {
+      guard let content = kept[name]?.content else { continue }
+      change(name, &deltas) { family in
+        (
+          old.map { content.elements(of: $0, family) } ?? [],
+          new.map { content.elements(of: $0, family) } ?? []
+        )
+      }
+    }
+  }
+
+  /// A name that had other addresses before.
+  mutating func move(
+    _ known: String, from old: Set<IPAddress>, to new: Set<IPAddress>, _ deltas: inout PolicyDelta
+  ) {
+    for name in ofNames {
+      guard let content = kept[name]?.content else { continue }
+      change(name, &deltas) { family in
+        (content.elements(of: known, old, family), content.elements(of: known, new, family))
+      }
+    }
+  }
+
   private mutating func move(
     _ name: String, _ old: PlacedPod?, _ oldLabels: [String: String]?, _ new: PlacedPod?,
     _ newLabels: [String: String]?, _ deltas: inout PolicyDelta
   ) {
     guard let content = kept[name]?.content else { return }
+    change(name, &deltas) { family in
+      (
+        old.map { content.elements(of: $0, in: oldLabels, family) } ?? [],
+        new.map { content.elements(of: $0, in: newLabels, family) } ?? []
+      )
+    }
+  }
+
+  /// What one object put into a set, and puts into it now.
+  private mutating func change(
+    _ name: String, _ deltas: inout PolicyDelta, _ elements: (IPFamily) -> (before: [Datum], after: [Datum])
+  ) {
     for family in TableFamily.Addressed.allCases {
-      let before = old.map { content.elements(of: $0, in: oldLabels, family.addresses) } ?? []
-      let after = new.map { content.elements(of: $0, in: newLabels, family.addresses) } ?? []
+      let (before, after) = elements(family.addresses)
       if before == after { continue }
       for element in after {
         let count = kept[name]?.counts[family]?[element] ?? 0

@@ -33,7 +33,8 @@ import Testing
       let pod = try NetworkNamespace.create(named: "weft-ps-\(getpid())-\(name)")
       defer { _ = try? NetworkNamespace.delete(named: "weft-ps-\(getpid())-\(name)") }
       let recorder = try Recorder(in: pod)
-      lab.pod(name, app: isOpen ? "open" : "closed")
+      // Closed by a NetworkPolicy, or by a ClusterNetworkPolicy.
+      lab.pod(name, app: isOpen ? "open" : round % 3 == 0 ? "barred" : "closed")
       try lab.link(pod, address, interface)
       let hammer = try Hammer([(pod, neighbour), (lab.neighbourPod, address)])
       do {

@@ -3,6 +3,7 @@ import Addresses
 import CLinux
 import ClusterClient
 import ClusterObjects
+import ClusterView
 import DataPlane
 import Diagnostics
 import Glibc
@@ -176,6 +177,18 @@ final class StartingNode {
           "podSelector": ["matchLabels": ["app": "closed"]], "policyTypes": ["Ingress", "Egress"],
         ],
       ])
+    let everyone: JSON = [["namespaces": [:]]]
+    api.put(
+      .clusterNetworkPolicies,
+      [
+        "apiVersion": "policy.networking.k8s.io/v1beta1", "kind": "ClusterNetworkPolicy",
+        "metadata": ["name": "barred"],
+        "spec": [
+          "tier": "Admin", "priority": 1,
+          "subject": ["pods": ["podSelector": ["matchLabels": ["app": "barred"]]]],
+          "ingress": [["action": "Deny", "from": everyone]], "egress": [["action": "Deny", "to": everyone]],
+        ],
+      ])
   }
 
   func pod(_ name: String, app: String) {
@@ -205,6 +218,7 @@ final class StartingNode {
     let network = NodeNetwork(
       follower: follower, worker: worker, proxy: syncer, policy: settings,
       book: try AttachmentBook(path: book))
+    try await follower.followClusterPolicies(informers)
     try await follower.start(informers)
     loop = Task { await network.run() }
     try await network.synchronise()

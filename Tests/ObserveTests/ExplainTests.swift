@@ -144,3 +144,27 @@ func `endpoints that are not ready are told with what their containers wait for`
   #expect(step.text == "none of 1 is ready: 10.42.0.7:8080\(waiting)")
   #expect(step.hint?.hasPrefix(isWaiting ? "see why:" : "see which probe fails:") == true)
 }
+
+@Test(arguments: [false, true])
+func `a ClusterNetworkPolicy that denies is named with its tier and rule, in audit mode beside the verdict`(
+  isAudit: Bool
+) throws {
+  let policy: JSON = [
+    "kind": "ClusterNetworkPolicy",
+    "metadata": ["name": "apart", "annotations": isAudit ? ["weft.dev/audit": "true"] : [:]],
+    "spec": [
+      "tier": "Admin", "priority": 1, "subject": ["namespaces": [:]],
+      "egress": [["name": "no way", "action": "Deny", "to": [["namespaces": [:]]]]],
+    ],
+  ]
+  var explainer = explainer()
+  explainer.view = ClusterView(objects: objects + [policy])
+  explainer.observed = Ruleset(
+    planPolicy(view: explainer.view, attachments: [], settings: PolicySettings(nodeName: "n1")))
+  let explanation = try explainer.explain(from: "demo/client", to: "demo/web-1:8080")
+  #expect(explanation.verdict == (isAudit ? .allow : .deny))
+  #expect(explanation.kernel == .agrees)
+  let steps = explanation.steps.filter { $0.step == "policy" }
+  let text = "ClusterNetworkPolicy apart (Admin), egress rule 0 \"no way\""
+  #expect(steps.contains { $0.text.contains(text) && $0.text.contains("audit") == isAudit }, "\(steps)")
+}

@@ -127,3 +127,28 @@ func `a line that cannot be read is named by its number`(line: String, cause: St
     }
   }
 }
+
+@Test func `ClusterNetworkPolicies decide in their tiers, and say so`() throws {
+  func cluster(_ name: String, _ tier: String, _ rule: JSON, isAudit: Bool = false) -> JSON {
+    [
+      "kind": "ClusterNetworkPolicy",
+      "metadata": ["name": JSON(name), "annotations": isAudit ? ["weft.dev/audit": "true"] : [:]],
+      "spec": ["tier": JSON(tier), "priority": 1, "subject": ["namespaces": [:]], "ingress": [rule]],
+    ]
+  }
+  let shop: JSON = ["namespaces": ["matchLabels": ["kubernetes.io/metadata.name": "shop"]]]
+  let lines = "deny shop/web shop/db:5432\nallow watch/probe shop/web:8080\ndeny shop/db watch/probe:1\n"
+  let test = PolicyTest(
+    objects + [
+      cluster("apart", "Admin", ["name": "no neighbours", "action": "Deny", "from": [shop]]),
+      cluster("closed", "Baseline", ["action": "Deny", "from": [["namespaces": [:]]]]),
+    ])
+  let results = test.run(try PolicyExpectation.read(lines, file: "f", namespace: "default"))
+  #expect(results.allSatisfy { $0.hasPassed }, "\(results)")
+  #expect(results[0].reason.contains("ClusterNetworkPolicy apart (Admin), ingress rule 0 \"no neighbours\""))
+  #expect(results[2].reason.contains("apart"))
+  let audited = PolicyTest(
+    objects + [cluster("apart", "Admin", ["action": "Deny", "from": [shop]], isAudit: true)])
+  let line = try PolicyExpectation.read("allow shop/web shop/db:5432", file: "f", namespace: "default")
+  #expect(audited.run(line).allSatisfy { $0.hasPassed })
+}

@@ -29,7 +29,7 @@ struct ChangingCluster {
   mutating func change() {
     let name = "p\(random.next() % 12)"
     let namespace = random.pick(namespaceNames)
-    switch random.next() % 12 {
+    switch random.next() % 17 {
     case 0...3:
       // Two pods may claim one address for a moment.
       let address = random.pick(["10.42.0.\(10 + random.next() % 12)", "fd00::\(1 + random.next() % 3)"])
@@ -52,6 +52,17 @@ struct ChangingCluster {
     case 6 where random.chance(30): view.remove(kind: "Namespace", ObjectKey("", namespace))
     case 6, 7, 8: view.apply(randomPolicy("np\(random.next() % 6)", &random))
     case 9: view.remove(kind: "NetworkPolicy", ObjectKey(namespace, "np\(random.next() % 6)"))
+    case 12, 13: view.apply(randomClusterPolicy("cnp\(random.next() % 5)", &random))
+    case 14: view.remove(kind: "ClusterNetworkPolicy", ObjectKey("", "cnp\(random.next() % 5)"))
+    case 15:
+      let addresses = resolvedAddresses.filter { _ in random.chance(40) }
+      view.resolve(random.pick(resolvedNames), to: Set(addresses))
+    case 16 where random.chance(30): view.remove(kind: "Node", ObjectKey("", random.pick(["n1", "n2"])))
+    case 16:
+      view.apply(
+        node(
+          random.pick(["n1", "n2"]), [random.pick(["192.0.2.1", "192.0.2.9"]), "2001:db8::1"],
+          ["zone": random.pick(["a", "b"])]))
     case 10:
       haveAttachmentsChanged = true
       let key = ObjectKey(namespace, name)

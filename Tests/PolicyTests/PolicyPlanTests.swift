@@ -15,16 +15,28 @@ private func forward(_ tables: [Table], _ packet: Packet) -> Evaluation {
 
 private func address(_ pod: JSON) -> IPAddress { IPAddress(pod.at("status", "podIP")?.string ?? "")! }
 
-@Test(arguments: 0..<200)
+/// What becomes of a packet in the hook that it meets on node n1.
+private func arriving(_ tables: [Table], _ packet: Packet, own: [IPAddress]) -> Evaluation {
+  let hook: BaseChain.Hook =
+    own.contains(packet.source) ? .output : own.contains(packet.destination) ? .input : .forward
+  return Ruleset(tables).evaluate(packet, at: hook)
+}
+
+@Test(arguments: 0..<300)
 func `compiled rules decide as the objects do for every pair of pods`(seed: Int) {
   var random = Seeded(state: UInt64(seed))
   let objects = randomCluster(&random)
-  let view = ClusterView(objects: objects)
+  var view = ClusterView(objects: objects)
+  for name in resolvedNames {
+    view.resolve(name, to: Set(resolvedAddresses.filter { _ in random.chance(30) }))
+  }
   #expect(view.quarantined.isEmpty)
   let tables = planPolicy(view: view, attachments: [], settings: settings)
   let pods = objects.filter { $0.kind == "Pod" }
+  let own = [IPAddress("192.0.2.1")!, IPAddress("10.42.0.1")!]
   var parties = pods.map { PolicyParty(address: address($0), pod: $0.key) }
-  parties.append(PolicyParty(address: IPAddress("192.168.50.2")!))
+  let outside = ["192.168.50.2", "198.51.100.7", "192.0.2.2"].map { IPAddress($0)! } + own
+  parties += outside.map { PolicyParty(address: $0) }
   for source in parties {
     for destination in parties where destination.pod != nil || source.pod != nil {
       for (port, transport) in [(UInt16(80), TransportProtocol.tcp), (8080, .tcp), (80, .udp), (81, .tcp)] {
@@ -32,9 +44,10 @@ func `compiled rules decide as the objects do for every pair of pods`(seed: Int)
           view: view, from: source, to: destination, port: port, transport: transport)
         let packet = Packet(
           source.address, destination.address, transport: transport.number, destinationPort: port)
-        let evaluation = forward(tables, packet)
+        let evaluation = arriving(tables, packet, own: own)
+        let audits = evaluation.steps.count { $0.chain.hasPrefix("KUBE-AUDIT") }
         #expect(
-          evaluation.outcome.isAccept == decision.isAllowed,
+          evaluation.outcome.isAccept == decision.isAllowed && (audits > 0) == !decision.audited.isEmpty,
           "seed \(seed): \(source) -> \(destination):\(port)/\(transport.rawValue): \(decision) but \(evaluation.steps)"
         )
       }

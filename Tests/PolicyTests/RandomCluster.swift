@@ -1,4 +1,5 @@
 // Clusters of a few pods, namespaces and policies, drawn from a seed: small enough that every pair of pods can be asked.
+import Addresses
 import ClusterObjects
 
 /// A reproducible source of choices (SplitMix64).
@@ -30,11 +31,100 @@ func randomCluster(_ random: inout Seeded) -> [JSON] {
         "p\(index)", namespaceNames[index % 3], "10.42.0.\(10 + index)", random.pick(["web", "db", "job"]),
         tier: random.pick(["f", "b"])))
   }
+  objects.append(node("n1", ["192.0.2.1", "2001:db8::1"], ["zone": "a"]))
+  objects.append(node("n2", ["192.0.2.2", "2001:db8::2"], ["zone": "b"]))
   for index in 0..<Int(random.next() % 5) {
     objects.append(randomPolicy("np\(index)", &random))
   }
+  for index in 0..<Int(random.next() % 5) {
+    objects.append(randomClusterPolicy("cnp\(index)", &random))
+  }
   return objects
 }
+
+func node(_ name: String, _ addresses: [String], _ labels: [String: String]) -> JSON {
+  [
+    "kind": "Node",
+    "metadata": [
+      "name": JSON(name),
+      "labels": .object(JSONObject(labels.sorted { $0.key < $1.key }.map { ($0.key, JSON($0.value)) })),
+    ],
+    "spec": ["podCIDRs": [name == "n1" ? "10.42.0.0/24" : "10.42.1.0/24"]],
+    "status": [
+      "addresses": .array(
+        addresses.map { ["type": "InternalIP", "address": JSON($0)] } + [
+          ["type": "Hostname", "address": JSON(name)]
+        ])
+    ],
+  ]
+}
+
+/// Of every kind of subject, peer and port, some of them with what nobody knows.
+func randomClusterPolicy(_ name: String, _ random: inout Seeded) -> JSON {
+  func namespaces() -> JSON {
+    switch random.next() % 3 {
+    case 0: [:]
+    case 1: ["matchLabels": ["team": JSON(random.pick(["x", "y", "z"]))]]
+    default: ["matchLabels": ["ns": JSON(random.pick(namespaceNames))]]
+    }
+  }
+  func podPeer() -> JSON {
+    random.chance(50)
+      ? ["namespaces": namespaces()]
+      : ["pods": ["namespaceSelector": namespaces(), "podSelector": randomSelector(&random)]]
+  }
+  func peer(_ isEgress: Bool) -> JSON {
+    switch isEgress ? random.next() % 8 : random.next() % 4 {
+    case 0 where random.chance(20): ["planets": ["mars"]]
+    case 4:
+      [
+        "networks": random.pick([
+          ["10.42.0.8/29", "192.0.2.0/24"], ["0.0.0.0/0", "::/0"], ["198.51.100.0/24"],
+        ])
+      ]
+    case 5: ["nodes": random.pick([[:], ["matchLabels": ["zone": "a"]], ["matchLabels": ["zone": "b"]]])]
+    case 6:
+      ["domainNames": random.pick([["a.example.org"], ["*.example.org"], ["b.example.com", "example.org"]])]
+    default: podPeer()
+    }
+  }
+  func port() -> JSON {
+    switch random.next() % 6 {
+    case 0: ["tcp": ["destinationPort": ["number": 80]]]
+    case 1: ["tcp": ["destinationPort": ["range": ["start": 79, "end": 81]]]]
+    case 2: ["udp": [:]]
+    case 3: ["destinationNamedPort": "http"]
+    case 4 where random.chance(20): ["quic": [:]]
+    default: ["udp": ["destinationPort": ["number": 80]]]
+    }
+  }
+  func rules(_ peers: String) -> JSON {
+    .array(
+      (0..<Int(random.next() % 4)).map { index in
+        var rule: JSON = [
+          "name": JSON("r\(index)"), "action": JSON(random.pick(["Accept", "Deny", "Pass"])),
+          peers: .array((0..<Int(1 + random.next() % 2)).map { _ in peer(peers == "to") }),
+        ]
+        if random.chance(50) {
+          rule["protocols"] = .array((0..<Int(1 + random.next() % 2)).map { _ in port() })
+        }
+        return rule
+      })
+  }
+  return [
+    "kind": "ClusterNetworkPolicy",
+    "metadata": [
+      "name": JSON(name), "annotations": random.chance(20) ? ["weft.dev/audit": "true"] : [:],
+    ],
+    "spec": [
+      "tier": JSON(random.pick(["Admin", "Baseline"])), "priority": JSON(Int(random.next() % 3)),
+      "subject": podPeer(), "ingress": rules("from"), "egress": rules("to"),
+    ],
+  ]
+}
+
+let resolvedNames = ["a.example.org", "b.example.com", "example.org", "c.d.example.org"]
+let resolvedAddresses = ["198.51.100.7", "198.51.100.8", "10.42.0.11", "2001:db8:7::7"].map { IPAddress($0)! }
 
 func pod(_ name: String, _ namespace: String, _ address: String, _ app: String, tier: String = "f") -> JSON {
   [
@@ -104,7 +194,10 @@ func randomPolicy(_ name: String, _ random: inout Seeded) -> JSON {
   }
   return [
     "kind": "NetworkPolicy",
-    "metadata": ["name": JSON(name), "namespace": JSON(random.pick(namespaceNames))],
+    "metadata": [
+      "name": JSON(name), "namespace": JSON(random.pick(namespaceNames)),
+      "annotations": random.chance(15) ? ["weft.dev/audit": "true"] : [:],
+    ],
     "spec": [
       "podSelector": randomSelector(&random),
       "policyTypes": random.pick([["Ingress"], ["Egress"], ["Ingress", "Egress"]]),

@@ -161,7 +161,7 @@ func `arrows point down`(folder: String, forbidden: [String]) {
 }
 
 /// These pages name tests: `File`: the test's name, several apart by a middle dot; or a path, with a line that it holds.
-@Test(arguments: [("docs/api-server.md", 150), ("docs/cni.md", 70)])
+@Test(arguments: [("docs/api-server.md", 150), ("docs/cni.md", 70), ("docs/network-policy.md", 45)])
 func `every test that a page names is there`(path: String, least: Int) throws {
   let page = try String(contentsOf: root.appending(path: path), encoding: .utf8)
   var texts: [String: [String]] = [:]

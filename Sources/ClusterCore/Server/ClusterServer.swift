@@ -332,15 +332,20 @@ public final class ClusterServer: Sendable {
     return try core.tokens?.issueForSecret(claims) ?? ""
   }
 
+  /// Whether a resource is served here and now.
+  public func serves(_ resource: GroupVersionResource) -> Bool { core.registry[resource] != nil }
+
   /// Creates a CustomResourceDefinition, or brings the one that is there to this spec, and returns when its
   /// kind is served. For Weft's own kinds. Errors: `APIStatusError` for what a client would be refused,
   /// `API0040` when it is not served within ten seconds.
-  public func install(crd: JSON) async throws {
+  /// - Parameter replacing: false leaves one that is there to whoever changed it.
+  public func install(crd: JSON, replacing: Bool = true) async throws {
     let api = client(user: Identity.system.user, groups: Identity.system.groups)
     let resource = CustomResourceDefinition.resource
     do {
       _ = try await api.create(resource, crd, options: WriteOptions(fieldManager: "weft-apiserver"))
     } catch let error as APIStatusError where error.isAlreadyExists {
+      guard replacing else { return }
       _ = try await api.patch(
         resource, namespace: "", name: crd.name, patch: .merge(["spec": crd.spec]), subresource: nil,
         options: WriteOptions(fieldManager: "weft-apiserver"))

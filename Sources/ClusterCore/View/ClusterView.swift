@@ -15,6 +15,9 @@ public struct ClusterView: Sendable {
   public private(set) var namespaces: [String: Namespace] = [:]
   public private(set) var nodes: [String: Node] = [:]
   public private(set) var networkPolicies: [ObjectKey: NetworkPolicy] = [:]
+  public private(set) var clusterNetworkPolicies: [String: ClusterNetworkPolicy] = [:]
+  /// What cluster DNS has answered for names that ClusterNetworkPolicies speak of: in lower case, without the last dot.
+  public private(set) var resolved: [String: Set<IPAddress>] = [:]
   public private(set) var ingresses: [ObjectKey: Ingress] = [:]
   public private(set) var ingressClasses: [String: IngressClass] = [:]
   /// Services of the cluster set, for whoever follows them, and their EndpointSlices.
@@ -79,6 +82,7 @@ public struct ClusterView: Sendable {
       case "ServiceImport": serviceImports[key] = try ServiceImport(tree)
       case "Node": nodes[key.name] = try Node(tree)
       case "NetworkPolicy": networkPolicies[key] = try NetworkPolicy(tree)
+      case "ClusterNetworkPolicy": clusterNetworkPolicies[key.name] = try ClusterNetworkPolicy(tree)
       case "Ingress": ingresses[key] = try Ingress(tree)
       case "IngressClass": ingressClasses[key.name] = IngressClass(tree)
       default: return false
@@ -102,6 +106,7 @@ public struct ClusterView: Sendable {
     case "ServiceImport": serviceImports[key] = nil
     case "Node": nodes[key.name] = nil
     case "NetworkPolicy": networkPolicies[key] = nil
+    case "ClusterNetworkPolicy": clusterNetworkPolicies[key.name] = nil
     case "Ingress": ingresses[key] = nil
     case "IngressClass": ingressClasses[key.name] = nil
     default: break
@@ -118,10 +123,24 @@ public struct ClusterView: Sendable {
       case "ServiceImport": notes[index]?.imports.insert(key)
       case "Pod" where notes[index]?.areWithPods == true: notes[index]?.pods.insert(key)
       case "NetworkPolicy": notes[index]?.networkPolicies.insert(key)
+      case "ClusterNetworkPolicy": notes[index]?.clusterNetworkPolicies.insert(key.name)
       default: break
       }
     }
   }
+
+  /// The addresses that a name has now; none: it is forgotten.
+  public mutating func resolve(_ name: String, to addresses: Set<IPAddress>) {
+    if resolved[name] ?? [] == addresses { return }
+    resolved[name] = addresses.isEmpty ? nil : addresses
+    for index in notes.indices where notes[index] != nil {
+      notes[index]?.kinds.insert(Self.answers)
+      notes[index]?.resolved.insert(name)
+    }
+  }
+
+  /// Stands among the kinds of changes for answers of cluster DNS.
+  public static let answers = "Answer"
 
   private mutating func note(service: ObjectKey) {
     for index in notes.indices { notes[index]?.services.insert(service) }

@@ -46,10 +46,16 @@ public struct NetworkPolicy: Sendable, Hashable {
   public var directions: Set<Direction>
   public var ingress: [Rule]
   public var egress: [Rule]
+  /// What it would deny is noted and let through.
+  public var isAudit: Bool
+
+  /// `weft.dev/audit: "true"` on a policy of either kind.
+  public static let auditAnnotation = "weft.dev/audit"
 
   public init(_ tree: JSON) throws(UnreadableObject) {
     let reader = TreeReader("NetworkPolicy", tree)
     key = tree.key
+    isAudit = tree.isAuditedPolicy
     podSelector = try reader.selector(tree.at("spec", "podSelector") ?? [:], "spec.podSelector")
     ingress = try Self.rules(tree.at("spec", "ingress"), "spec.ingress", "from", reader)
     egress = try Self.rules(tree.at("spec", "egress"), "spec.egress", "to", reader)

@@ -90,6 +90,8 @@ public struct Node: Sendable, Hashable {
   public var labels: [String: String]
   public var podCIDRs: [IPPrefix]
   public var internalIPs: [IPAddress]
+  /// All that its status names, in order; each once.
+  public var addresses: [IPAddress]
   public var zone: String?
   public var isReady: Bool
 
@@ -107,7 +109,20 @@ public struct Node: Sendable, Hashable {
       .array(
         (tree.at("status", "addresses")?.elements ?? []).filter { $0["type"] == "InternalIP" }
           .compactMap { $0["address"] }), "status.addresses")
+    var all: [IPAddress] = []
+    for entry in tree.at("status", "addresses")?.elements ?? [] {
+      // Names of hosts stand there too.
+      if let address = entry["address"]?.string.flatMap({ IPAddress($0) }), !all.contains(address) {
+        all.append(address)
+      }
+    }
+    addresses = all
     isReady = (tree.at("status", "conditions")?.elements ?? [])
       .contains { $0["type"] == "Ready" && $0["status"] == "True" }
+  }
+
+  /// Whether an address is the node's own: of its status, or the first of a block that it gives to pods, which its bridge has.
+  public func holds(_ address: IPAddress) -> Bool {
+    addresses.contains(address) || podCIDRs.contains { $0.address(at: 1) == address }
   }
 }

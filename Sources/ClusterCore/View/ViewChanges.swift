@@ -1,6 +1,7 @@
 // What changed between two looks at a view: planners that keep their plan take this instead of the whole view, so
 // that the cost of a change does not depend on how much else there is.
 
+import Addresses
 import ClusterObjects
 
 /// A Service and its slices as they are now: all that decides where its packets go. Handed on by reference: whoever plans ten
@@ -37,6 +38,10 @@ public struct ViewChanges: Sendable {
   public var pods: [ObjectKey: Pod?] = [:]
   /// NetworkPolicies that changed; nil: gone.
   public var networkPolicies: [ObjectKey: NetworkPolicy?] = [:]
+  /// ClusterNetworkPolicies that changed; nil: gone.
+  public var clusterNetworkPolicies: [String: ClusterNetworkPolicy?] = [:]
+  /// Names that cluster DNS has answered for, with all their addresses; none: forgotten.
+  public var resolved: [String: Set<IPAddress>] = [:]
   /// ServiceImports that changed themselves or whose slices did; nil: gone.
   public var imports: [ObjectKey: ServiceImportState?] = [:]
   /// Whether ServiceImports are known; until then an absent one may only not have been read.
@@ -53,7 +58,9 @@ public struct ViewChanges: Sendable {
   public var isEmpty: Bool { kinds.isEmpty && !isWhole }
 
   /// Kinds that a NetworkPolicy ruleset is made of.
-  private static let policyKinds: Set<String> = ["Pod", "Namespace", "Node", "NetworkPolicy"]
+  private static let policyKinds: Set<String> = [
+    "Pod", "Namespace", "Node", "NetworkPolicy", "ClusterNetworkPolicy", ClusterView.answers,
+  ]
 
   /// Whether anything changed that NetworkPolicy depends on.
   public var concernsPolicy: Bool { isWhole || !kinds.isDisjoint(with: Self.policyKinds) }
@@ -69,6 +76,8 @@ struct ChangeNotes: Sendable {
   var areWithPods = false
   var pods: Set<ObjectKey> = []
   var networkPolicies: Set<ObjectKey> = []
+  var clusterNetworkPolicies: Set<String> = []
+  var resolved: Set<String> = []
   var kinds: Set<String> = []
 }
 
@@ -107,6 +116,10 @@ extension ClusterView {
     for name in noted.namespaces { changes.namespaces[name] = .some(namespaces[name]) }
     for key in noted.pods { changes.pods[key] = .some(pods[key]) }
     for key in noted.networkPolicies { changes.networkPolicies[key] = .some(networkPolicies[key]) }
+    for name in noted.clusterNetworkPolicies {
+      changes.clusterNetworkPolicies[name] = .some(clusterNetworkPolicies[name])
+    }
+    for name in noted.resolved { changes.resolved[name] = resolved[name] ?? [] }
     for key in noted.imports { changes.imports[key] = .some(importState(of: key)) }
     changes.areImportsRead = areImportsRead
     changes.kinds = noted.kinds
@@ -130,7 +143,6 @@ extension ClusterView {
     changes.services = services.mapValues {
       ServiceState(service: $0, slices: endpointSlices[$0.key] ?? [:])
     }
-    for (name, node) in nodes { changes.nodes[name] = node }
     addPolicyObjects(&changes)
     for key in serviceImports.keys { changes.imports[key] = .some(importState(of: key)) }
     changes.areImportsRead = areImportsRead
@@ -138,7 +150,7 @@ extension ClusterView {
     return changes
   }
 
-  /// `allChanges` without Services and nodes, for a planner that looks at policies alone.
+  /// `allChanges` without Services, for a planner that looks at policies alone.
   public var policyChanges: ViewChanges {
     var changes = ViewChanges()
     addPolicyObjects(&changes)
@@ -147,6 +159,9 @@ extension ClusterView {
 
   private func addPolicyObjects(_ changes: inout ViewChanges) {
     for (name, namespace) in namespaces { changes.namespaces[name] = namespace }
+    for (name, node) in nodes { changes.nodes[name] = node }
+    for (name, policy) in clusterNetworkPolicies { changes.clusterNetworkPolicies[name] = policy }
+    changes.resolved = resolved
     changes.pods = pods.mapValues { $0 }
     changes.networkPolicies = networkPolicies.mapValues { $0 }
     changes.isWhole = true

@@ -68,6 +68,8 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
   private var query: [UInt8] = []
   private var written = 0
   private var input: [UInt8] = []
+  /// Checked, and held back until its addresses may be reached.
+  private var held: UpstreamAnswer?
 
   private init(
     _ worker: DNSWorker, _ block: SiteBlock, _ target: ForwardTarget, question: [UInt8], head: QueryHead,
@@ -209,6 +211,7 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
   }
 
   func timerEnded(tag: Int) {
+    if held != nil { return release() }
     guard channel.isOpen || encryptedAttempt != nil else { return }
     worker.tally.count(.timeout)
     next()
@@ -296,6 +299,34 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
     let now = worker.reactor.now / 1_000_000
     question.withUnsafeBytes { block.cache.keep(answer, $0.bytes, head, now: now) }
     worker.noteCacheEntries()
+    if !isHeld(answer) { finish(answer) }
+  }
+
+  /// Whether the answer waits for rules that let its addresses be reached.
+  private func isHeld(_ answer: UpstreamAnswer) -> Bool {
+    guard let watch = worker.settings.answerWatch, watch.isActive(), !answer.isNegative else { return false }
+    let asked = question.withUnsafeBytes { head.question($0.bytes) }
+    guard let name = AnswerWatch.name(asked) else { return false }
+    let addresses = answer.addresses
+    let back = WayBack(exchange: self)
+    let reactor = worker.reactor
+    held = answer
+    guard !addresses.isEmpty,
+      watch.take(name, addresses, answer.ttl, { reactor.submit { _ in back.exchange.release() } })
+    else {
+      held = nil
+      return false
+    }
+    channel.close()
+    encryptedAttempt = nil
+    reactor.cancelTimer(timer)
+    timer = reactor.setTimer(after: AnswerWatch.patienceNanoseconds, handler: self)
+    return true
+  }
+
+  private func release() {
+    guard let answer = held else { return }
+    held = nil
     finish(answer)
   }
 

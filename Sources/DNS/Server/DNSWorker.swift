@@ -175,7 +175,7 @@ final class DNSWorker {
       reply.extendedError = .notAuthoritative
       return finish(&reply, start, block, isOurs: false, isTCP: isTCP, peer, isKnownClient)
     }
-    if let hit = block.cache.find(packet, head, now: start / 1_000_000) {
+    if let hit = block.cache.find(packet, head, now: start / 1_000_000), !mustAsk(packet) {
       tally.count(hit.answer.isNegative ? .cacheDenialHit : .cacheHit)
       hit.answer.write(head, age: hit.age, staleTTL: hit.isStale ? 0 : nil, &reply)
       if hit.isStale {
@@ -203,6 +203,12 @@ final class DNSWorker {
     ForwardExchange.begin(
       self, block, route, question: copyQuestion(packet), head: head, start: start, goal: goal)
     return 0
+  }
+
+  /// Whether somebody has to see the addresses of the name first, and has not.
+  private func mustAsk(_ packet: RawSpan) -> Bool {
+    guard let watch = settings.answerWatch, watch.isActive() else { return false }
+    return watch.refuses(head.question(packet))
   }
 
   /// The chain of plugins: allocates, and is for queries that need it.

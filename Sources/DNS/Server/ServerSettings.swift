@@ -28,6 +28,8 @@ public struct DNSServerSettings: Sendable {
   public var responseSlip = 2
   /// Server blocks, as a Corefile has them. Empty: one block of all names, made of the fields above.
   public var blocks: [ServerBlock] = []
+  /// Sees addresses of upstream answers before clients do.
+  public var answerWatch: AnswerWatch?
   public init() {}
 
   /// The blocks to serve.

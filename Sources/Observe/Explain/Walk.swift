@@ -255,6 +255,9 @@ struct Walk {
       add(
         "policy", decision.isAllowed ? .fine : .fault, sentence(decision, target, party),
         objects: objects(decision), hint: hint(decision))
+      for audited in decision.audited {
+        add("policy", .note, "\(party.pod.map { "\($0.name) " } ?? "")\(target): \(audited.auditWords)")
+      }
     }
     explanation.verdict = denied == 0 ? .allow : .deny
     if denied > 0, denied < targets.count {
@@ -271,6 +274,10 @@ struct Walk {
     switch decision.reason {
     case .itself: return "\(to)\(target): a pod always reaches itself"
     case .notIsolated: return "\(to)\(target): no policy isolates either end"
+    case .ownNode(.ingress): return "\(to)\(target): a pod's own node always reaches it"
+    case .ownNode(.egress): return "\(to)\(target): no NetworkPolicy keeps a pod from its own node"
+    case .ruled(let rule):
+      return "\(to)\(target): \(rule.action == .deny ? "denied" : "allowed") by \(rule.words)"
     case .allowed(let policy, let rule, let direction):
       return
         "\(to)\(target): allowed by NetworkPolicy \(policy), \(direction == .ingress ? "ingress" : "egress") rule \(rule)"
@@ -287,13 +294,17 @@ struct Walk {
 
   private func objects(_ decision: PolicyDecision) -> [String] {
     switch decision.reason {
-    case .itself, .notIsolated: []
+    case .itself, .notIsolated, .ownNode: []
+    case .ruled(let rule): ["ClusterNetworkPolicy \(rule.policy)"]
     case .allowed(let policy, _, _): ["NetworkPolicy \(policy)"]
     case .denied(let policies, _): policies.map { "NetworkPolicy \($0)" }
     }
   }
 
   private func hint(_ decision: PolicyDecision) -> String? {
+    if case .ruled(let rule) = decision.reason, rule.action == .deny {
+      return "look at: kubectl describe clusternetworkpolicy \(rule.policy)"
+    }
     guard case .denied(let policies, _) = decision.reason, let first = policies.first else { return nil }
     return "look at: kubectl describe networkpolicy -n \(first.namespace) \(first.name)"
   }

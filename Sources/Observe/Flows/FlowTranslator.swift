@@ -114,8 +114,9 @@ public struct FlowTranslator: Sendable {
       flow.decision = Flow.Decision(reason: "\(unknown) is of this node's block, and no known pod has it")
       return flow
     }
-    let found = decision(flow, now, isForwarded: false, view)
-    if let found, chain.isAudit || found.rule == nil {
+    let found =
+      chain.isAudit ? audited(flow, chain, view) : decision(flow, now, isForwarded: false, view)
+    if let found, found.rule == nil {
       flow.decision = found
     } else {
       // Objects and kernel disagree: a change is on its way, or something is wrong.
@@ -134,6 +135,16 @@ public struct FlowTranslator: Sendable {
     var end = Flow.End(endpoint)
     end.node = names.node(at: endpoint.address)
     return end
+  }
+
+  /// What a policy in audit mode would have refused. Told packets are bounded by the log's rate.
+  private func audited(_ flow: Flow, _ chain: DenyingChain, _ view: () -> ClusterView) -> Flow.Decision? {
+    guard let transport = TransportProtocol(number: flow.transport) else { return nil }
+    let answer = decidePolicy(
+      view: view(), from: PolicyParty(address: flow.source.endpoint.address, pod: flow.source.pod),
+      to: PolicyParty(address: flow.destination.endpoint.address, pod: flow.destination.pod),
+      port: flow.destination.endpoint.port, transport: transport)
+    return answer.audited.compactMap(Flow.Decision.init).first { $0.direction == chain.direction }
   }
 
   private mutating func decision(
@@ -193,6 +204,12 @@ extension Flow.Decision {
       self.init(
         direction: direction.rawValue, policies: policies,
         reason: "no \(direction.rawValue.lowercased()) rule of \(names) allows it")
+    } else if case .ruled(let ruling) = reason {
+      let isDenial = ruling.action == .deny
+      self.init(
+        direction: ruling.direction.rawValue, policies: [ObjectKey("", ruling.policy)],
+        rule: isDenial ? nil : ruling.rule,
+        reason: "\(isDenial ? "denied" : "allowed") by \(ruling.words)")
     } else {
       return nil
     }

@@ -132,6 +132,8 @@ extension PolicyDecision {
     switch reason {
     case .notIsolated: "allowed, no policy isolates either end"
     case .itself: "allowed, a pod always reaches itself"
+    case .ownNode: "allowed, no policy keeps a pod from its own node, or the node from it"
+    case .ruled(let rule): "\(rule.action == .deny ? "denied" : "allowed") by \(rule.words)"
     case .allowed(let policy, let rule, let direction):
       "allowed by \(policy), \(direction.rawValue.lowercased()) rule \(rule)"
     case .denied(let policies, let direction):

@@ -28,6 +28,7 @@ struct RehearsedPods {
       switch object.kind {
       case "Namespace": labels[object.name] = object.labels
       case "NetworkPolicy": view.apply(Self.inNamespace(object))
+      case "ClusterNetworkPolicy", "Node": view.apply(object)
       case "Service":
         let service = Self.inNamespace(object)
         services[service.key] = service

@@ -59,6 +59,10 @@ struct ClusterOptions: ParsableArguments {
       let list = try await api.list(resource, namespace: "", options: ListOptions())
       for item in list.items { view.apply(named(item, resource)) }
     }
+    if resources.contains(.networkPolicies), try await ViewFollower.areClusterPoliciesServed(api) {
+      let list = try await api.list(.clusterNetworkPolicies, namespace: "", options: ListOptions())
+      for item in list.items { view.apply(named(item, .clusterNetworkPolicies)) }
+    }
     return view
   }
 

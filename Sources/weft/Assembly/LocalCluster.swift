@@ -42,6 +42,7 @@ actor LocalCluster {
     let nodeAddresses = try machineAddresses()
     let server = try await ClusterServer.start(serverSettings(nodeAddresses))
     self.server = server
+    try await server.install(crd: ClusterNetworkPolicyDefinition.tree, replacing: false)
     status = try StatusPages(metrics: settings.metrics, healthz: settings.healthz)
     // The ingress begins later; a port that is taken is told before anything else is.
     if let http = settings.http { close(try StatusPages.listen(http, "--http")) }

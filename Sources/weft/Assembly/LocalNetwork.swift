@@ -54,7 +54,7 @@ final class LocalNetwork: Sendable {
   ) async throws {
     self.settings = settings
     self.ingress = ingress
-    let plan = try Self.dnsPlan(settings)
+    var plan = try Self.dnsPlan(settings)
     let worker = try Kernel.worker(policy: true)
     let follower = ViewFollower()
     let book = try AttachmentBook(path: settings.bookPath)
@@ -62,6 +62,10 @@ final class LocalNetwork: Sendable {
     for entry in book.entries.values { namespaces.add(entry) }
     self.namespaces = namespaces
     let zone = plan.zone
+    let answers = AnswerBook(follower)
+    plan.server.answerWatch = AnswerWatch(
+      isActive: { answers.isActive }, isMissing: { answers.isMissing($0) },
+      take: { answers.take($0, $1, seconds: $2, done: $3) })
     let dns = DNSServer(settings: plan.server, zone: .unready(zone), namespaceOf: namespaces.namespace(of:))
     try Self.listen(dns, settings.dnsAddress, plan.encrypted)
     worker.submit(UntrackedDNS.planner, UntrackedDNS.plan(settings.dnsAddress))
@@ -94,7 +98,7 @@ final class LocalNetwork: Sendable {
       book: book,
       consumers: [
         { view in await ingressKeeper?.take(view) }, { view in await paths.take(view) },
-        { view in announcer.update(view) },
+        { view in announcer.update(view) }, { view in answers.watch(view) },
       ], cutter: settings.flows.cutsForbidden ? try FlowCutter() : nil)
     let flows = NodeFlows.start(
       settings.flows, nodeName: settings.nodeName, socket: settings.flowSocketPath, follower: follower)
@@ -102,12 +106,14 @@ final class LocalNetwork: Sendable {
       flows?.keeper.attach(entry.attachment, containerID: entry.containerID)
     }
     self.flows = flows
+    answers.begin { try? await network.synchronise() }
     self.paths = paths
     self.worker = worker
     self.follower = follower
     self.dns = dns
     self.network = network
     self.announcer = announcer
+    try await follower.followClusterPolicies(informers)
     try await follower.start(informers)
     let keeper = ZoneKeeper(dns, settings: zone, follower: follower, informers: informers)
     await keeper.swap()

@@ -5,6 +5,7 @@ import ClusterControllers
 import ClusterObjects
 import ClusterScheduler
 import ClusterServer
+import ClusterView
 import Diagnostics
 import Synchronization
 
@@ -91,6 +92,7 @@ extension ControllerSettings {
   }
 
   mutating func take(_ server: ClusterServer) {
+    hasClusterNetworkPolicies = server.serves(.clusterNetworkPolicies)
     rootCertificate = server.authorityPEM
     secretToken = { namespace, account, uid, secret in
       try server.secretToken(namespace: namespace, account: account, uid: uid, secret: secret)

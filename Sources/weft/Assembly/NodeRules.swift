@@ -62,6 +62,8 @@ struct NodeRules {
   /// Throws `NET0010` when the kernel cannot be read.
   static func compare(_ view: ClusterView, _ source: Source) throws(WeftError) -> NodeRules {
     let inForce = try observe()
+    var view = view
+    view.adoptAnswers(from: inForce)
     var configuration = try proxyConfiguration(view, source)
     configuration.adopt(from: inForce)
     var allocation: [IPFamily: ProxyAllocation] = [:]

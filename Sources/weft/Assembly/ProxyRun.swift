@@ -122,6 +122,7 @@ struct ProxyRun: Sendable {
     let watch = ProxyWatch(
       nodeName: nodeName, health: health, informers: informers, addresses: try healthAddresses(view),
       events: events)
+    if enforcesPolicy { try await follower.followClusterPolicies(informers) }
     try await follower.start(informers, resources: resources)
     let configuration = try Self.configuration(settings, nodeName: nodeName, view: view)
     if let worker {

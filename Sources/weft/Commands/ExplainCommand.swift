@@ -6,6 +6,7 @@ import ClusterView
 import DNS
 import Diagnostics
 import Observe
+import Policy
 
 struct ExplainCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -26,7 +27,10 @@ struct ExplainCommand: AsyncParsableCommand {
 
   func run() async throws {
     logging.apply(quiet: true)
-    let view = try await cluster.view()
+    var view = try await cluster.view()
+    if !noKernel, cluster.manifests == nil, let inForce = try? NodeRules.observe() {
+      view.adoptAnswers(from: inForce)
+    }
     let node = nodeName ?? view.nodes.keys.sorted().first ?? NodeAddress.hostName
     let zone = planZone(view: view, settings: ZoneSettings())
     var explainer = Explainer(view: view, nodeName: node, observed: nil) { ZoneNames.answer(zone, $0) }

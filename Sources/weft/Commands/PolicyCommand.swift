@@ -4,6 +4,7 @@ import ArgumentParser
 import ClusterClient
 import ClusterObjects
 import ClusterView
+import DataPlane
 import Diagnostics
 import Glibc
 import Observe
@@ -32,11 +33,12 @@ struct PolicyTestCommand: AsyncParsableCommand {
 
   /// What policies look at, and what makes pods.
   private static let resources: [GroupVersionResource] =
-    [.namespaces, .networkPolicies, .services, .pods, .deployments]
+    [.namespaces, .nodes, .networkPolicies, .services, .pods, .deployments]
     + ["statefulsets", "daemonsets"].map { GroupVersionResource("apps", "v1", $0) }
     + ["jobs", "cronjobs"].map { GroupVersionResource("batch", "v1", $0) }
   private static let kinds = [
-    "namespaces": "Namespace", "networkpolicies": "NetworkPolicy", "services": "Service", "pods": "Pod",
+    "namespaces": "Namespace", "networkpolicies": "NetworkPolicy",
+    "clusternetworkpolicies": "ClusterNetworkPolicy", "nodes": "Node", "services": "Service", "pods": "Pod",
     "deployments": "Deployment", "statefulsets": "StatefulSet", "daemonsets": "DaemonSet", "jobs": "Job",
     "cronjobs": "CronJob",
   ]
@@ -47,7 +49,10 @@ struct PolicyTestCommand: AsyncParsableCommand {
       TextFile.read(file, code: "POL0002"), file: file, namespace: cluster.namespace)
     let api = try await cluster.api()
     var objects: [JSON] = []
-    for resource in Self.resources {
+    let clusterWide =
+      try await ViewFollower.areClusterPoliciesServed(api)
+      ? [.clusterNetworkPolicies] : [GroupVersionResource]()
+    for resource in Self.resources + clusterWide {
       for var item in try await api.list(resource, namespace: "", options: ListOptions()).items {
         if item.kind.isEmpty, let kind = Self.kinds[resource.resource] { item["kind"] = JSON(kind) }
         objects.append(item)

@@ -41,6 +41,7 @@ struct ServerCommand: AsyncParsableCommand {
     controllerSettings.nodeIPAM = try nodeIPAM()
     let signal = Task.detached { await StopSignal.wait() }
     let server = try await ClusterServer.start(settings)
+    try await server.install(crd: ClusterNetworkPolicyDefinition.tree, replacing: false)
     let informers = server.sharedInformers()
     controllerSettings.take(server)
     controllerSettings.loadBalancerPool = try loadBalancer.pool()

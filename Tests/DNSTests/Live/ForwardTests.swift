@@ -2,6 +2,7 @@
 
 import Addresses
 import Diagnostics
+import Synchronization
 import Testing
 
 @testable import DNS
@@ -19,7 +20,63 @@ private func withForwarding<Result>(
   return try withServer(settings, metrics: metrics) { _, port in try body(port, upstream) }
 }
 
+/// Somebody who must see addresses first, and takes their time.
+private final class Watcher: Sendable {
+  struct State {
+    var seen: [String] = []
+    var isMissing = false
+    var hasLetGo = false
+  }
+  let state = Mutex(State())
+
+  /// - Parameter answers: whether an answer is ever let go.
+  func watch(letsGo: Bool = true) -> AnswerWatch {
+    AnswerWatch(
+      isActive: { true }, isMissing: { _ in self.state.withLock { $0.isMissing } },
+      take: { name, addresses, seconds, done in
+        let isNew = self.state.withLock { state in
+          defer { state.seen.append("\(name) \(addresses.map(\.description)) \(seconds)") }
+          return state.seen.isEmpty
+        }
+        guard isNew else { return false }
+        Task {
+          try? await Task.sleep(for: .milliseconds(150))
+          self.state.withLock { $0.hasLetGo = true }
+          if letsGo { done() }
+        }
+        return true
+      })
+  }
+}
+
 @Suite(.serialized) struct ForwardTests {
+  @Test func `an answer waits for whoever must see its addresses first, aliases and all`() throws {
+    let watcher = Watcher()
+    try withForwarding({ $0.answerWatch = watcher.watch() }) { port, upstream in
+      #expect(dig(port, "WWW.interwebs.test A +short") == "ext.interwebs.test.\n1.2.3.4\n")
+      #expect(watcher.state.withLock { $0.hasLetGo })
+      #expect(watcher.state.withLock { $0.seen } == ["www.interwebs.test [\"1.2.3.4\"] 60"])
+      // From the cache, as long as the addresses are known.
+      let asked = upstream.queries
+      _ = dig(port, "www.interwebs.test A")
+      #expect(upstream.queries == asked)
+      watcher.state.withLock { $0.isMissing = true }
+      #expect(dig(port, "www.interwebs.test A +short").hasSuffix("1.2.3.4\n"))
+      #expect(upstream.queries == asked + 1)
+      // Nothing to see.
+      #expect(dig(port, "missing.interwebs.test A").contains("status: NXDOMAIN"))
+      #expect(watcher.state.withLock { $0.seen.count } == 2)
+    }
+  }
+
+  @Test func `an answer is not held for ever`() throws {
+    let watcher = Watcher()
+    try withForwarding({ $0.answerWatch = watcher.watch(letsGo: false) }) { port, _ in
+      #expect(dig(port, "ext.interwebs.test A +short") == "1.2.3.4\n")
+      #expect(watcher.state.withLock { $0.hasLetGo })
+    }
+  }
+
   @Test func `another name is asked upstream, once for its time`() throws {
     try withForwarding { port, upstream in
       #expect(dig(port, "ext.interwebs.test A +short") == "1.2.3.4\n")

@@ -47,6 +47,8 @@ public struct ControllerSettings: Sendable {
   /// What an aggregated API (`GROUP/VERSION`) serves that can be listed and deleted; nil when it does not say.
   /// Without this the content of aggregated APIs is left to them.
   public var aggregatedResources: (@Sendable (_ groupVersion: String) async -> [TrackedResource]?)?
+  /// Whether ClusterNetworkPolicies are served, so that their status is kept.
+  public var hasClusterNetworkPolicies = false
   public init() {}
 }
 
@@ -154,6 +156,9 @@ public func startControllers(
     more.append(certificateController(acting(as: "certificate-controller"), signer: signer))
   }
   func acting(as name: String) -> ControllerContext { context.acting(with: account?(name) ?? api) }
+  if settings.hasClusterNetworkPolicies {
+    more.append(clusterNetworkPolicyController(acting(as: "cluster-network-policy-controller")))
+  }
   if let nodeIPAM = settings.nodeIPAM {
     more.append(nodeIPAMController(acting(as: "node-controller"), nodeIPAM))
   }

@@ -238,9 +238,11 @@ enum DefaultRoles {
       list,watch core namespaces,nodes,pods,services
       list,watch discovery.k8s.io endpointslices
       list,watch networking.k8s.io ingressclasses,ingresses,networkpolicies
+      list,watch policy.networking.k8s.io clusternetworkpolicies
     role system:weft:proxy
       list,watch core namespaces,pods
       list,watch networking.k8s.io networkpolicies
+      list,watch policy.networking.k8s.io clusternetworkpolicies
     role system:weft:dns
       list,watch core namespaces,pods,services
       list,watch discovery.k8s.io endpointslices
@@ -248,6 +250,9 @@ enum DefaultRoles {
       patch core nodes
       create networking.k8s.io ingressclasses
       create storage.k8s.io storageclasses
+    role system:weft:cluster-network-policy-controller
+      read policy.networking.k8s.io clusternetworkpolicies
+      patch,update policy.networking.k8s.io clusternetworkpolicies/status
     role system:weft:resourcequota-controller
       get core resourcequotas
     role system:kubelet-api-admin
@@ -323,6 +328,7 @@ enum DefaultRoles {
     bind system:weft:proxy user:system:kube-proxy sa:kube-system/kube-proxy
     bind system:weft:dns sa:kube-system/kube-dns
     bind system:weft:cluster user:system:weft
+    bind system:weft:cluster-network-policy-controller sa:kube-system/cluster-network-policy-controller
     bind system:weft:resourcequota-controller sa:kube-system/resourcequota-controller
     bind system:kube-dns sa:kube-system/kube-dns
     bind system:kube-controller-manager user:system:kube-controller-manager
