@@ -50,6 +50,7 @@ public final class NodeInfo: Sendable {
   public let scoredCPU: Int64
   public let scoredMemory: Int64
   public let hostPorts: [HostPort]
+  /// Whose terms count when nodes are scored.
   public let podsWithAffinity: [PodInfo]
   public let podsWithAntiAffinity: [PodInfo]
 
@@ -71,7 +72,7 @@ public final class NodeInfo: Sendable {
     scoredCPU = cpu
     scoredMemory = memory
     hostPorts = pods.flatMap(\.hostPorts)
-    podsWithAffinity = pods.filter(\.hasAffinity)
+    podsWithAffinity = pods.filter(\.leansOnOthers)
     podsWithAntiAffinity = pods.filter { !$0.antiAffinity.isEmpty }
   }
 
@@ -85,7 +86,7 @@ public final class NodeInfo: Sendable {
     scoredCPU = sum(old.scoredCPU, pod.scoredCPU)
     scoredMemory = sum(old.scoredMemory, pod.scoredMemory)
     hostPorts = pod.hostPorts.isEmpty ? old.hostPorts : old.hostPorts + pod.hostPorts
-    podsWithAffinity = pod.hasAffinity ? old.podsWithAffinity + [pod] : old.podsWithAffinity
+    podsWithAffinity = pod.leansOnOthers ? old.podsWithAffinity + [pod] : old.podsWithAffinity
     podsWithAntiAffinity =
       pod.antiAffinity.isEmpty ? old.podsWithAntiAffinity : old.podsWithAntiAffinity + [pod]
   }

@@ -14,13 +14,9 @@ public struct InterPodAffinity: FilterPlugin, ScorePlugin {
     let wants = !pod.affinity.isEmpty || !pod.antiAffinity.isEmpty
     if !wants, cluster.podsWithAntiAffinity == 0 { return .skip }
     var rules = Rules(pod: pod, cluster: cluster)
-    for node in cluster.nodes {
-      if wants {
-        for other in node.pods { rules.count(other, node, 1) }
-      } else {
-        for other in node.podsWithAntiAffinity { rules.count(other, node, 1) }
-      }
-    }
+    if cluster.podsWithAntiAffinity > 0 { rules.countExisting() }
+    if !pod.affinity.isEmpty { rules.countNear() }
+    for term in pod.antiAffinity { rules.countAway(term) }
     if !wants, rules.existing.isEmpty { return .skip }
     return .filter(rules)
   }
@@ -53,13 +49,58 @@ public struct InterPodAffinity: FilterPlugin, ScorePlugin {
     var near = TopologyCounts()
     var away = TopologyCounts()
 
-    mutating func count(_ other: PodInfo, _ node: NodeInfo, _ step: Int64) {
+    mutating func countExisting() {
+      if let opponents = cluster.opponents(of: pod) {
+        for entry in opponents {
+          if let node = cluster[entry.node] { countExisting(entry.pod, node, 1) }
+        }
+      } else {
+        for node in cluster.nodes {
+          for other in node.podsWithAntiAffinity { countExisting(other, node, 1) }
+        }
+      }
+    }
+
+    mutating func countNear() {
+      // A pod that matches all terms is among the candidates of any.
+      let fewest = pod.affinity.compactMap { cluster.candidates($0) }.min { $0.count < $1.count }
+      if let fewest {
+        for entry in fewest {
+          if let node = cluster[entry.node] { countNear(entry.pod, node, 1) }
+        }
+      } else {
+        for node in cluster.nodes {
+          for other in node.pods { countNear(other, node, 1) }
+        }
+      }
+    }
+
+    mutating func countAway(_ term: PodTerm) {
+      if let candidates = cluster.candidates(term) {
+        for entry in candidates where term.matches(entry.pod, cluster) {
+          if let node = cluster[entry.node] { away.add(term.topologyKey, node, 1) }
+        }
+      } else {
+        for node in cluster.nodes {
+          for other in node.pods where term.matches(other, cluster) { away.add(term.topologyKey, node, 1) }
+        }
+      }
+    }
+
+    private mutating func countExisting(_ other: PodInfo, _ node: NodeInfo, _ step: Int64) {
       for term in other.antiAffinity where term.matches(pod, cluster) {
         existing.add(term.topologyKey, node, step)
       }
-      if !pod.affinity.isEmpty, pod.affinity.allSatisfy({ $0.matches(other, cluster) }) {
-        for term in pod.affinity { near.add(term.topologyKey, node, step) }
-      }
+    }
+
+    private mutating func countNear(_ other: PodInfo, _ node: NodeInfo, _ step: Int64) {
+      guard pod.affinity.allSatisfy({ $0.matches(other, cluster) }) else { return }
+      for term in pod.affinity { near.add(term.topologyKey, node, step) }
+    }
+
+    mutating func count(_ other: PodInfo, _ node: NodeInfo, _ step: Int64) {
+      countExisting(other, node, step)
+      if !pod.affinity.isEmpty { countNear(other, node, step) }
       for term in pod.antiAffinity where term.matches(other, cluster) {
         away.add(term.topologyKey, node, step)
       }

@@ -11,6 +11,7 @@ extension PodTopologySpread {
     if constraints.isEmpty { return nil }
     let needsAllKeys = !pod.spreadConstraints.isEmpty || !usesSystemDefaults
     var evenness = Evenness(pod: pod, constraints: constraints, needsAllKeys: needsAllKeys)
+    let onNodes = constraints.map { cluster.count($0, namespace: pod.namespace) }
     let counted = nodes.filter { !evenness.ignores($0) }
     for (index, constraint) in constraints.enumerated() {
       var domains = counted.count
@@ -23,16 +24,17 @@ extension PodTopologySpread {
       // Many domains hold few pods each: they weigh more, or the constraint would be lost among others.
       evenness.weights.append(log(Double(domains + 2)))
     }
-    let isByDomain = constraints.contains { $0.topologyKey != Self.hostnameKey }
-    if isByDomain, evenness.counts.contains(where: { !$0.isEmpty }) {
-      for node in cluster.nodes where !evenness.ignores(node) {
-        for (index, constraint) in constraints.enumerated() where constraint.topologyKey != Self.hostnameKey {
-          guard let value = node.labels[constraint.topologyKey],
-            let before = evenness.counts[index][value], constraint.counts(node, for: pod)
-          else { continue }
-          let count = node.pods.count { constraint.matches($0, namespace: pod.namespace) }
-          evenness.counts[index][value] = before + Int64(count)
-        }
+    for (index, constraint) in constraints.enumerated() {
+      if constraint.topologyKey == Self.hostnameKey {
+        evenness.counts[index] = onNodes[index]
+        continue
+      }
+      for (name, count) in onNodes[index] {
+        guard let node = cluster[name], !evenness.ignores(node),
+          let value = node.labels[constraint.topologyKey],
+          let before = evenness.counts[index][value], constraint.counts(node, for: pod)
+        else { continue }
+        evenness.counts[index][value] = before + count
       }
     }
     return evenness
@@ -42,6 +44,7 @@ extension PodTopologySpread {
     var pod: PodInfo
     var constraints: [SpreadConstraint]
     var needsAllKeys: Bool
+    /// By constraint: pods of each domain by its value; of each node by its name where nodes are the domains.
     var counts: [[String: Int64]]
     var weights: [Double] = []
 
@@ -61,12 +64,7 @@ extension PodTopologySpread {
       var score = 0.0
       for (index, constraint) in constraints.enumerated() {
         guard let value = node.labels[constraint.topologyKey] else { continue }
-        let count: Int64
-        if constraint.topologyKey == hostnameKey {
-          count = Int64(node.pods.count { constraint.matches($0, namespace: pod.namespace) })
-        } else {
-          count = counts[index][value] ?? 0
-        }
+        let count = counts[index][constraint.topologyKey == hostnameKey ? node.name : value] ?? 0
         score += Double(count) * weights[index] + Double(constraint.maxSkew - 1)
       }
       return Int64(score.rounded())

@@ -45,10 +45,10 @@ public struct PodTopologySpread: FilterPlugin, ScorePlugin {
     let constraints = constraints(pod, cluster, required: true)
     if constraints.isEmpty { return .skip }
     var skew = Skew(pod: pod, constraints: constraints)
+    let counts = constraints.map { cluster.count($0, namespace: pod.namespace) }
     for node in cluster.nodes where constraints.allSatisfy({ node.labels[$0.topologyKey] != nil }) {
       for (index, constraint) in constraints.enumerated() where constraint.counts(node, for: pod) {
-        let count = node.pods.count { constraint.matches($0, namespace: pod.namespace) }
-        skew.add(index, node, Int64(count))
+        skew.add(index, node, counts[index][node.name] ?? 0)
       }
     }
     return .filter(skew)
