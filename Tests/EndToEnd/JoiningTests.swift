@@ -40,6 +40,7 @@ import Testing
     try #require(applied != nil, "\(pair.kubectl("apply", "-f", path))")
   }
 
+  /// The token is all that is applied: what a node may do is the server's own.
   private func join(_ pair: NodePair) throws {
     try apply(
       pair,
@@ -52,41 +53,6 @@ import Testing
         token-id: abcdef
         token-secret: 0123456789abcdef
         usage-bootstrap-authentication: "true"
-      ---
-      apiVersion: rbac.authorization.k8s.io/v1
-      kind: ClusterRoleBinding
-      metadata: { name: nodes-ask }
-      roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: "system:node-bootstrapper" }
-      subjects: [{ apiGroup: rbac.authorization.k8s.io, kind: Group, name: "system:bootstrappers" }]
-      ---
-      apiVersion: rbac.authorization.k8s.io/v1
-      kind: ClusterRoleBinding
-      metadata: { name: nodes-are-approved }
-      roleRef:
-        apiGroup: rbac.authorization.k8s.io
-        kind: ClusterRole
-        name: "system:certificates.k8s.io:certificatesigningrequests:nodeclient"
-      subjects: [{ apiGroup: rbac.authorization.k8s.io, kind: Group, name: "system:bootstrappers" }]
-      ---
-      apiVersion: rbac.authorization.k8s.io/v1
-      kind: ClusterRole
-      metadata: { name: node-network }
-      rules:
-      - apiGroups: [""]
-        resources: [pods, namespaces, nodes, services]
-        verbs: [get, list, watch]
-      - apiGroups: [discovery.k8s.io]
-        resources: [endpointslices]
-        verbs: [get, list, watch]
-      - apiGroups: [networking.k8s.io]
-        resources: [networkpolicies, ingresses, ingressclasses]
-        verbs: [get, list, watch]
-      ---
-      apiVersion: rbac.authorization.k8s.io/v1
-      kind: ClusterRoleBinding
-      metadata: { name: nodes-have-a-network }
-      roleRef: { apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: node-network }
-      subjects: [{ apiGroup: rbac.authorization.k8s.io, kind: Group, name: "system:nodes" }]
       ---
       apiVersion: v1
       kind: ConfigMap
@@ -176,8 +142,13 @@ import Testing
       pair,
       """
       apiVersion: v1
-      kind: Pod
+      kind: Service
       metadata: { name: reader }
+      spec: { selector: { app: reader }, ports: [{ port: 80, targetPort: 8080 }] }
+      ---
+      apiVersion: v1
+      kind: Pod
+      metadata: { name: reader, labels: { app: reader } }
       spec:
         terminationGracePeriodSeconds: 1
         containers:
@@ -193,6 +164,18 @@ import Testing
     let ready = pair.kubectl("wait", "--for=condition=Ready", "pod/reader", "--timeout=60s", seconds: 70)
     try #require(
       ready.status == 0, "\(ready)\n\(pair.kubectl("describe", "pods").standardOutput)\n\(pair.logs)")
+    // By its Service, from its node and from a pod, which here is itself.
+    let address = pair.value("service", "reader", ".spec.clusterIP")
+    let own = try #require(pair.podNamespace(0, holding: pair.value("pod", "reader", ".status.podIP")))
+    for place in [pair.namespacePath(0), own] {
+      var last: Output?
+      let answered = eventually(within: 30) {
+        let output = run(["nsenter", "--net=\(place)", "--", "curl", "-sS", "-m", "5", "http://\(address)/"])
+        last = output
+        return output.standardOutput.contains("pod: reader")
+      }
+      #expect(answered != nil, "\(last as Any)\n\(pair.logs)")
+    }
   }
 
   /// The slow round comes each 30 s; a watch in a moment. The bound here is for slow machines.

@@ -325,6 +325,9 @@ enum DefaultRoles {
     bind system:node
     bind system:node-proxier user:system:kube-proxy
     bind system:weft:network group:system:nodes
+    bind system:weft:node-bootstrapper system:node-bootstrapper group:system:bootstrappers
+    bind system:weft:node-first-certificate system:certificates.k8s.io:certificatesigningrequests:nodeclient group:system:bootstrappers
+    bind system:weft:node-next-certificate system:certificates.k8s.io:certificatesigningrequests:selfnodeclient group:system:nodes
     bind system:weft:proxy user:system:kube-proxy sa:kube-system/kube-proxy
     bind system:weft:dns sa:kube-system/kube-dns
     bind system:weft:cluster user:system:weft
