@@ -124,7 +124,7 @@ let modules: [Module] = [
     name: "ClusterNode", path: "Sources/ClusterCore/Node",
     on: [
       "ClusterObjects", "ClusterClient", "ClusterStreams", "GRPCWindowProbe", "Diagnostics", "Addresses",
-      "CLinux",
+      "CLinux", "CZlib",
     ],
     packages: [
       "Logging", "GRPCCore", "GRPCNIOTransportHTTP2Posix", "GRPCProtobuf", "SwiftProtobuf", "Crypto", "X509",

@@ -5,6 +5,7 @@
 #include <spawn.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/vfs.h>
 
 #include <linux/ethtool.h>
@@ -140,4 +141,9 @@ int weft_spawn(const char *path, char *const arguments[], char *const environmen
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
   return failure ? -failure : pid;
+}
+
+int weft_memory_file(const char *name) {
+  int descriptor = memfd_create(name, MFD_CLOEXEC);
+  return descriptor < 0 ? -errno : descriptor;
 }

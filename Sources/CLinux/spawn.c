@@ -4,18 +4,19 @@
 #include <signal.h>
 #include <spawn.h>
 
-int weft_spawn_child(const char *path, char *const arguments[], char *const environment[], const int *descriptors,
-                     int count) {
+/* The child has `descriptors` as `first`, `first` + 1, … and none above them. */
+static int spawn_with(const char *path, char *const arguments[], char *const environment[], const int *descriptors,
+                      int count, int first) {
   /* First out of the way of each other, then into place: a source may itself be 3 or 4. */
   const int base = 512;
   posix_spawn_file_actions_t actions;
   posix_spawnattr_t attributes;
   posix_spawn_file_actions_init(&actions);
   posix_spawnattr_init(&attributes);
-  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+  if (first > 0) posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
   for (int i = 0; i < count; i++) posix_spawn_file_actions_adddup2(&actions, descriptors[i], base + i);
-  for (int i = 0; i < count; i++) posix_spawn_file_actions_adddup2(&actions, base + i, 3 + i);
-  posix_spawn_file_actions_addclosefrom_np(&actions, 3 + count);
+  for (int i = 0; i < count; i++) posix_spawn_file_actions_adddup2(&actions, base + i, first + i);
+  posix_spawn_file_actions_addclosefrom_np(&actions, first + count);
   sigset_t none, all;
   sigemptyset(&none);
   sigfillset(&all);
@@ -27,4 +28,13 @@ int weft_spawn_child(const char *path, char *const arguments[], char *const envi
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
   return status == 0 ? pid : -status;
+}
+
+int weft_spawn_child(const char *path, char *const arguments[], char *const environment[], const int *descriptors,
+                     int count) {
+  return spawn_with(path, arguments, environment, descriptors, count, 3);
+}
+
+int weft_spawn_streams(const char *path, char *const arguments[], char *const environment[], const int streams[3]) {
+  return spawn_with(path, arguments, environment, streams, 3, 0);
 }

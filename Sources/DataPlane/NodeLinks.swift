@@ -51,6 +51,13 @@ public struct NodeLinks: Sendable, Hashable {
         podBlocks.compactMap { InterfaceAddress(Self.gateway($0), prefixLength: $0.length) }
         + [InterfaceAddress(dnsAddress, prefixLength: dnsAddress.family.width)].compactMap(\.self)
       for address in wanted { try session.addAddress(address, to: link.index, replace: true) }
+      // Of blocks that the node had before it was made anew: their routes would go to this bridge for ever.
+      for old in try session.addresses(of: link.index)
+      where old.scope == 0 && old.value.prefixLength < old.value.address.family.width
+        && !wanted.contains(old.value)
+      {
+        try session.deleteAddress(old.value, from: link.index)
+      }
       // Without a route that covers them the node's own packets to Services end before they meet any rule.
       for block in serviceBlocks {
         try session.addRoute(

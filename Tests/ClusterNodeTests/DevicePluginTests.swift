@@ -9,6 +9,7 @@ import GRPCCore
 import GRPCNIOTransportHTTP2Posix
 import Glibc
 import SoakLab
+import SwiftProtobuf
 import Synchronization
 import Testing
 
@@ -313,6 +314,90 @@ private let devices = ["a", "b", "c"].map { PluginDevice(id: $0) }
     #expect(isExtendedResource(name) == isOne)
   }
 
+  @Test func `monitoring programs are told which pods have which devices, and which there are`() async throws
+  {
+    let folder = try makeFolder()
+    defer { Files.removeTree(folder) }
+    let plugin = FakePlugin(devices)
+    let manager = DeviceManager(folder: folder, metrics: Metrics()) {}
+    try await manager.start()
+    let served = ServedPlugin(plugin, folder + "/fake.sock")
+    try await registerPlugin(folder, DeviceRegistration(endpoint: "fake.sock", resource: "example.com/fake"))
+    #expect(await eventually { await manager.extended.allocatable["example.com/fake"] == 3 })
+    let first = pod("u1", [wants("main", 2), ["name": "aside", "image": "i"]])
+    let second = pod("u2", [wants("main", 1)])
+    for spec in [first, second] { try await manager.admit(spec, active: ["u1", "u2"]) }
+    let metrics = Metrics()
+    let server = try PodResourcesServer(folder: folder + "/told", devices: manager, metrics: metrics) {
+      [second.pod, first.pod]
+    }
+    let again = #expect(throws: WeftError.self) {
+      try PodResourcesServer(folder: folder + "/told", devices: nil, metrics: metrics) { [] }
+    }
+    #expect(again?.code == "NOD0044")
+    let client = GRPCClient(
+      transport: try HTTP2ClientTransport.Posix.http2NIOPosix(
+        target: .unixDomainSocket(path: folder + "/told/kubelet.sock"), transportSecurity: .plaintext))
+    let connections = Task { try? await client.runConnections() }
+    func ask<Request: WireMessage, Answer: WireMessage>(
+      _ method: MethodDescriptor, _ request: Request, _ type: Answer.Type
+    ) async throws -> Answer {
+      try await client.unary(
+        request: ClientRequest(message: request), descriptor: method, serializer: WireSerializer<Request>(),
+        deserializer: WireDeserializer<Answer>(), options: .defaults
+      ) { try $0.message }
+    }
+    func had(_ ids: [String]) -> [ContainerDevices] {
+      [ContainerDevices(resource: "example.com/fake", ids: ids)]
+    }
+    let one = PodResources(
+      name: first.pod.name, namespace: first.pod.namespace,
+      containers: [
+        ContainerResources(name: "main", devices: had(["a", "b"])),
+        ContainerResources(name: "aside", devices: []),
+      ])
+    let list = try await ask(PodResourcesService.list, NoMessage(), PerContainer<PodResources>.self)
+    #expect(list.entries.count == 2 && list.entries.contains(one), "\(list)")
+    #expect(list.entries.flatMap(\.containers).contains { $0.devices == had(["c"]) })
+    let all = try await ask(PodResourcesService.allocatable, NoMessage(), PerContainer<ContainerDevices>.self)
+    #expect(all.entries == had(["a", "b", "c"]))
+    let got = try await ask(
+      PodResourcesService.get, PodResourcesRequest(name: first.pod.name, namespace: first.pod.namespace),
+      PerContainer<PodResources>.self)
+    #expect(got.entries == [one])
+    let none = await #expect(throws: RPCError.self) {
+      try await ask(
+        PodResourcesService.get, PodResourcesRequest(name: "none", namespace: "test"),
+        PerContainer<PodResources>.self)
+    }
+    #expect(none?.message == "pod none in namespace test not found")
+    #expect(
+      metrics.text().contains("kubelet_pod_resources_endpoint_requests_total{server_api_version=\"v1\"} 4"))
+    client.beginGracefulShutdown()
+    await connections.value
+    await server.stop()
+    #expect(!Files.exists(folder + "/told/kubelet.sock"))
+    await manager.stop()
+    await served.stop()
+  }
+
+  @Test func `what the runtime knows by name is asked of it by name, once`() throws {
+    let first = pod("u1", [wants("main", 2)])
+    var inputs = ContainerInputs(
+      attempt: 0, environment: [], mounts: [], memoryCapacity: 0, terminationMessageHostPath: "")
+    var grant = DeviceGrant()
+    grant.runtimeDevices = ["vendor.com/gpu=1", "vendor.com/gpu=0"]
+    inputs.add(grant)
+    grant.runtimeDevices = ["vendor.com/gpu=0"]
+    inputs.add(grant)
+    let config = planContainer(first.containers[0], first, inputs)
+    #expect(config.cdiDevices.map(\.name) == ["vendor.com/gpu=1", "vendor.com/gpu=0"])
+    // Field 17 of the configuration, field 1 of each entry.
+    let alone = CRI.ContainerConfig.with { $0.cdiDevices = [.with { $0.name = "a=b" }] }
+    #expect(try alone.serializedBytes() as [UInt8] == [0x8a, 0x01, 5, 0x0a, 3, 0x61, 0x3d, 0x62])
+    #expect(try CRI.ContainerConfig(serializedBytes: alone.serializedBytes() as [UInt8]) == alone)
+  }
+
   @Test func `messages are on the wire as the interface numbers them, and come back`() throws {
     // version (1) "v1beta1", endpoint (2) "e", resource_name (3) "r", options (4) { pre_start_required (1) true }
     let registration = DeviceRegistration(
@@ -342,6 +427,13 @@ private let devices = ["a", "b", "c"].map { PluginDevice(id: $0) }
     let corpus = [
       grant.wire, DeviceList(devices).wire, PerContainer([grant]).wire,
       DeviceRegistration(endpoint: "e", resource: "example.com/r").wire,
+      PodResourcesRequest(name: "p", namespace: "n").wire,
+      PodResources(
+        name: "p", namespace: "n",
+        containers: [
+          ContainerResources(name: "c", devices: [ContainerDevices(resource: "example.com/r", ids: ["a"])])
+        ]
+      ).wire,
     ]
     for bytes in mutants(of: corpus, count: 4_000, seed: 6) {
       _ = try? DeviceGrant(wire: bytes[...])
@@ -349,6 +441,8 @@ private let devices = ["a", "b", "c"].map { PluginDevice(id: $0) }
       _ = try? PerContainer<DeviceGrant>(wire: bytes[...])
       _ = try? DeviceRegistration(wire: bytes[...])
       _ = try? PreferenceRequest(wire: bytes[...])
+      _ = try? PodResourcesRequest(wire: bytes[...])
+      _ = try? PodResources(wire: bytes[...])
     }
     let checkpoint = DeviceCheckpoint(
       allocations: [DeviceAllocation(pod: "p", container: "c", resource: "r", ids: ["a"], grant: grant)],

@@ -1,7 +1,11 @@
 // Names of images, logins for registries, and which images go when the disk is full; also what is kept of logs.
 
+import CLinux
 import ClusterObjects
+import Diagnostics
 import FuzzLab
+import Glibc
+import SoakLab
 import Testing
 
 @testable import ClusterNode
@@ -122,12 +126,52 @@ import Testing
 }
 
 @Suite struct LogRotationTests {
-  @Test func `the oldest rotated logs go first, others' stay`() {
-    let names = ["0.log", "0.log.20260101-000001", "0.log.20260101-000003", "0.log.20260101-000002", "1.log"]
+  @Test func `the oldest rotated logs go first, others are packed but for the newest, others' stay`() {
+    let names = [
+      "0.log", "0.log.20260101-000001.gz", "0.log.20260101-000003", "0.log.20260101-000002.gz", "1.log",
+      "1.log.20260101-000001",
+    ]
+    func plan(_ names: [String], _ filesMax: Int) -> LogRotation {
+      planLogRotation(names, log: "0.log", filesMax: filesMax)
+    }
+    #expect(plan(names, 5) == LogRotation(packed: ["0.log.20260101-000003"]))
     #expect(
-      planLogRemoval(names, log: "0.log", filesMax: 2) == ["0.log.20260101-000001", "0.log.20260101-000002"])
-    #expect(planLogRemoval(names, log: "0.log", filesMax: 5) == [])
+      plan(names, 4)
+        == LogRotation(removed: ["0.log.20260101-000001.gz"], packed: ["0.log.20260101-000003"]))
+    #expect(plan(names, 2).packed.isEmpty && plan(names, 2).removed.count == 3)
+    // What a crash in the middle of packing left: half of it, or both.
+    #expect(
+      plan(["0.log", "0.log.1", "0.log.1.tmp", "0.log.2", "0.log.2.gz"], 5)
+        == LogRotation(removed: ["0.log.1.tmp", "0.log.2"], packed: ["0.log.1"]))
     #expect(rotationSuffix(seconds: 1_700_000_000) == "20231114-221320")
+  }
+
+  @Test func `a packed log holds what the log held, whoever may read it, and nothing is left of the log`()
+    async throws
+  {
+    let folder = try ScratchFolder.make("logs")
+    defer { ScratchFolder.remove(folder) }
+    let text = (0..<40_000).map { "2026-01-01T00:00:00Z stdout F line \($0)\n" }.joined()
+    for bytes in [[], Array(text.utf8)] as [[UInt8]] {
+      try Files.write(folder + "/0.log.1", bytes, mode: 0o600)
+      try await LogArchive.pack(folder + "/0.log.1")
+      #expect(Files.list(folder) == ["0.log.1.gz"])
+      #expect(try #require(Files.info(folder + "/0.log.1.gz")).mode & 0o777 == 0o600)
+      #expect(run("sh", "-c", "zcat $0/0.log.1.gz >$0/back", folder) == 0)
+      #expect(Files.read(folder + "/back") == bytes)
+      #expect(bytes.isEmpty || (Files.info(folder + "/0.log.1.gz")?.size ?? 0) < 400_000)
+      unlink(folder + "/back")
+    }
+    let missing = await #expect(throws: WeftError.self) { try await LogArchive.pack(folder + "/none") }
+    #expect(missing?.code == "NOD0010")
+    // Where nothing can be written the log stays as it is.
+    try Files.write(folder + "/0.log.2", text)
+    try Files.makeDirectory(folder + "/0.log.2.tmp")
+    await #expect(throws: WeftError.self) { try await LogArchive.pack(folder + "/0.log.2") }
+    #expect(Files.readText(folder + "/0.log.2") == text)
+    try Files.write(folder + "/1.log", "")
+    LogKeeper.removeLogs(folder + "/0.log")
+    #expect(Files.list(folder).contains("1.log") && !Files.exists(folder + "/0.log.2"))
   }
 
   @Test func `a link's name is one that a file may have`() {

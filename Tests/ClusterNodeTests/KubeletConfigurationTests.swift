@@ -72,7 +72,7 @@ private func settings(_ text: String) throws -> NodeSettings {
     #expect(settings.dnsAddresses == ["10.96.0.10"] && settings.staticPodPath == "/etc/kubernetes/manifests")
     #expect(settings.resolvConfPath == "/run/systemd/resolve/resolv.conf" && settings.shutdown == nil)
     // Zero is the default.
-    #expect(settings.staticPodInterval == .seconds(1) && settings.eviction == EvictionSettings())
+    #expect(settings.staticPodInterval == .seconds(20) && settings.eviction == EvictionSettings())
     #expect(settings.streamingConnectionIdleTimeout == .seconds(4 * 3600))
   }
 

@@ -20,8 +20,9 @@ import Testing
     var node = LiveNode()
     defer { node.remove() }
     node.settings.containerLogMaxBytes = 4096
-    node.settings.containerLogMaxFiles = 2
+    node.settings.containerLogMaxFiles = 3
     node.settings.containerLogMonitorInterval = .milliseconds(200)
+    node.settings.podPIDsMax = 60
     node.settings.diskUsageInterval = .milliseconds(500)
     node.settings.eviction.interval = .milliseconds(500)
     let agent = node.agent()
@@ -46,7 +47,16 @@ import Testing
           "main", "echo the reason; exit 3", extra: ["terminationMessagePolicy": "FallbackToLogsOnError"])
       ], extra: ["restartPolicy": "Never"])
     let absent = node.pod("absent", [container("main", "true", extra: ["image": "127.0.0.1:1/none:1"])])
-    for pod in [busy, filler, large, failing, absent] { cluster.apply(pod) }
+    // Begins a hundred processes, and writes down each that it got.
+    let breeding = node.pod(
+      "breeding",
+      [
+        container(
+          "main",
+          "n=0; while [ $n -lt 100 ]; do sleep 1000 & n=$((n+1)); echo $n >/count/n; done; sleep 1000",
+          extra: ["volumeMounts": [["name": "count", "mountPath": "/count"]]])
+      ], extra: ["restartPolicy": "Never", "volumes": [["name": "count", "emptyDir": [:]]]])
+    for pod in [busy, filler, large, failing, absent, breeding] { cluster.apply(pod) }
 
     // Too large for any node: refused, visibly.
     try #require(await eventually(patience) { cluster.status(large.uid)["phase"]?.string == "Failed" })
@@ -60,6 +70,13 @@ import Testing
     #expect(
       cluster.status(failing.uid)["containerStatuses"]?[0]?.at("state", "terminated", "message")
         == "the reason\n")
+
+    // The pod's limit of processes ends its shell, which cannot have another; the node goes on.
+    try #require(
+      await eventually(patience) { cluster.status(breeding.uid)["phase"]?.string == "Failed" },
+      "\(cluster.status(breeding.uid).prettyText)")
+    let bred = Files.readText("\(node.directory)/data/pods/\(breeding.uid)/volumes/count/n")
+    #expect((20..<60).contains(bred.flatMap { Int($0.filter(\.isNumber)) } ?? 0), "\(bred ?? "")")
 
     // An image nobody gives: tried, then waited for, both visibly.
     try #require(
@@ -117,7 +134,15 @@ import Testing
     #expect(await eventually(patience) { Files.exists(logs + "/0.log") })
     #expect(
       Files.list("\(node.directory)/log/containers").contains { $0.hasPrefix("busy_test_main-") })
-    #expect(await eventually(patience) { Files.list(logs).count <= 2 }, "\(Files.list(logs))")
+    // The newest rotated one is as it was, the one before is packed, and there are no more.
+    func archives() -> [String] { Files.list(logs).filter { $0.hasSuffix(".gz") } }
+    #expect(await eventually(patience) { archives().count == 1 }, "\(Files.list(logs))")
+    #expect(await eventually(patience) { Files.list(logs).count <= 3 }, "\(Files.list(logs))")
+    // It may be the next one's turn meanwhile.
+    #expect(
+      await eventually(patience) {
+        run("sh", "-c", "zcat \"$0\"/*.gz | grep -q 'stdout F line '", logs) == 0
+      }, "\(Files.list(logs))")
 
     // More in a volume than it may hold: the pod goes, and says why.
     try #require(

@@ -137,6 +137,20 @@ private func status(_ spec: PodSpec, _ observed: ObservedPod, waiting: [String: 
     #expect(status(spec(["a"], policy: policy), ended)["phase"]?.string == phase)
   }
 
+  @Test func `a pod with an address that its node no longer has is ended in order, and begins anew`() {
+    var inputs = PodPlanInputs(
+      spec: spec(["a", "b"]), observed: observed(instance("b"), instance("a")), now: 0)
+    inputs.isAddressForeign = true
+    #expect(
+      planPod(inputs).actions == [
+        .stop(id: "a-0", container: "a", message: "Stopping container a"),
+        .stop(id: "b-0", container: "b", message: "Stopping container b"), .removeSandbox(id: "s0"),
+      ])
+    // With the old sandbox its containers are gone, too.
+    let next = plan(spec(["a", "b"], policy: "Never"), ObservedPod())
+    #expect(next.actions == [.runSandbox(attempt: 0)])
+  }
+
   @Test func `a container that a probe gave up on is stopped`() {
     var inputs = PodPlanInputs(spec: spec(["a"]), observed: observed(instance("a")), now: 0)
     inputs.unhealthy = ["a-0": "ill"]

@@ -131,5 +131,107 @@ private let manifest = """
     #expect(await eventually { mirrors.mirrors.isEmpty })
   }
 
+  /// What the pods of a folder became, one after the other. The slow look comes far later than anybody waits here.
+  private final class Followed: Sendable {
+    private let changes = Mutex<[PodChange]>([])
+    private let task: Task<Void, Never>
+
+    init(_ path: String) {
+      let mirrors = FakeMirrors()
+      let pods = StaticPodFolder(
+        path: path, nodeName: "n1", interval: .seconds(3600), mirrors: mirrors, sink: mirrors)
+      let source = StaticPodSource(folder: pods, source: FakeCluster(), sink: mirrors)
+      let (stream, input) = AsyncStream.makeStream(of: PodChange.self)
+      task = Task {
+        for await change in source.podChanges() { input.yield(change) }
+      }
+      Task { [weak self] in
+        for await change in stream { self?.changes.withLock { $0.append(change) } }
+      }
+    }
+
+    deinit { task.cancel() }
+
+    private func next() async throws -> PodChange {
+      var found: PodChange?
+      _ = await eventually(.seconds(60)) {
+        found = changes.withLock { $0.isEmpty ? nil : $0.removeFirst() }
+        return found != nil
+      }
+      return try #require(found)
+    }
+
+    func synced() async throws {
+      guard case .synced = try await next() else { throw Unexpected() }
+    }
+
+    func desired() async throws -> JSON {
+      guard case .desired(let pod) = try await next() else { throw Unexpected() }
+      return pod
+    }
+
+    func gone() async throws -> String {
+      guard case .gone(let uid) = try await next() else { throw Unexpected() }
+      return uid
+    }
+  }
+
+  @Test func `a change in the folder is seen when it happens, whichever way the file came`() async throws {
+    let folder = try ScratchFolder.make("static")
+    defer { ScratchFolder.remove(folder) }
+    let aside = try ScratchFolder.make("static")
+    defer { ScratchFolder.remove(aside) }
+    let pods = Followed(folder)
+    try await pods.synced()
+    // What is none of ours: hidden, a folder, a pipe, no pod.
+    try Files.write(folder + "/.web.yaml.swp", manifest)
+    try Files.makeDirectory(folder + "/more")
+    #expect(mkfifo(folder + "/pipe", 0o600) == 0)
+    try Files.write(folder + "/notes.txt", "a: [")
+    // Written, renamed into the folder, linked into it.
+    for (name, way) in [("a", 0), ("b", 1), ("c", 2)] {
+      let text = manifest.replacing("name: web", with: "name: \(name)")
+      try Files.write((way == 0 ? folder : aside) + "/\(name).yaml", text)
+      if way == 1 { #expect(rename("\(aside)/\(name).yaml", "\(folder)/\(name).yaml") == 0) }
+      if way == 2 { #expect(symlink("\(aside)/\(name).yaml", "\(folder)/\(name).yaml") == 0) }
+      #expect(try await pods.desired().name == "\(name)-n1")
+    }
+    // A manifest that is none any more: its pod goes, and comes back when it is mended.
+    try Files.write(folder + "/a.yaml", "kind: Pod\napiVersion: v1\n")
+    let old = try await pods.gone()
+    try Files.write(folder + "/a.yaml", manifest.replacing("name: web", with: "name: a"))
+    #expect(try await pods.desired().uid == old)
+    // Taken away, and moved away.
+    unlink(folder + "/a.yaml")
+    #expect(try await pods.gone() == old)
+    #expect(rename(folder + "/b.yaml", aside + "/b.yaml") == 0)
+    _ = try await pods.gone()
+    // The folder itself goes, and one of its name comes.
+    #expect(rename(folder, aside + "/folder") == 0)
+    _ = try await pods.gone()
+    try Files.makeDirectory(folder)
+    try Files.write(folder + "/d.yaml", manifest.replacing("name: web", with: "name: d"))
+    #expect(try await pods.desired().name == "d-n1")
+  }
+
+  @Test func `a path may be one file, also one that is not there yet`() async throws {
+    let folder = try ScratchFolder.make("static")
+    defer { ScratchFolder.remove(folder) }
+    let pods = Followed(folder + "/pod.yaml")
+    try await pods.synced()
+    try Files.write(folder + "/pod.yaml", manifest)
+    let pod = try await pods.desired()
+    // As an editor does it: another file under the name.
+    try Files.write(folder + "/new", manifest + "\n  restartPolicy: Never\n")
+    #expect(rename(folder + "/new", folder + "/pod.yaml") == 0)
+    #expect(try await pods.gone() == pod.uid)
+    let new = try await pods.desired()
+    try Files.write(folder + "/pod.yaml", manifest)
+    #expect(try await pods.gone() == new.uid)
+    #expect(try await pods.desired().uid == pod.uid)
+    unlink(folder + "/pod.yaml")
+    #expect(try await pods.gone() == pod.uid)
+  }
+
   private struct Unexpected: Error {}
 }

@@ -85,3 +85,10 @@ int weft_spawn(const char *path, char *const arguments[], char *const environmen
     output and error. Returns the process id or -errno. */
 int weft_spawn_child(const char *path, char *const arguments[], char *const environment[], const int *descriptors,
                      int count);
+
+/** Starts a program in a session of its own with `streams` as its standard input, output and error, and nothing else
+    inherited. Returns the process id or -errno. */
+int weft_spawn_streams(const char *path, char *const arguments[], char *const environment[], const int streams[3]);
+
+/** A file in memory alone, close-on-exec. Returns its descriptor or -errno. */
+int weft_memory_file(const char *name);

@@ -1,5 +1,6 @@
 // The node agent: one containerd, the pods bound to this node, the Node object, the CNI plugin's socket and the logs.
 
+import Addresses
 import ClusterClient
 import ClusterObjects
 import Diagnostics
@@ -20,6 +21,7 @@ public actor NodeAgent {
   private let record: EventRecorder
   private let metrics: Metrics
   private let onCNIAdd: CNIHook
+  private let onOtherBlocks: @Sendable ([IPPrefix]) -> Void
   private let containerd: Containerd
   private let log = Logger(label: "node")
   private var cri: CRIClient?
@@ -32,6 +34,7 @@ public actor NodeAgent {
   private var health: HealthServer?
   private var stats: StatsKeeper?
   private var devices: DeviceManager?
+  private var podResources: PodResourcesServer?
   /// Of the port's certificate.
   private var shownDigest = ""
   private var keepers: [Task<Void, Never>] = []
@@ -40,11 +43,15 @@ public actor NodeAgent {
   private var upkeeping: Task<Void, Never>?
   private var isStopped = false
 
-  /// An agent of a cluster. `onCNIAdd` is asked before a pod's first packet: commit its policy, then answer.
+  /// An agent of a cluster. `onCNIAdd` is asked before a pod's first packet: commit its policy, then answer. `onOtherBlocks` is
+  /// called when the Node object was made anew with other pod CIDRs than `settings` has: the agent has to be stopped then and
+  /// made with those, and says until then that the node is not ready.
   public init(
     _ settings: NodeSettings, api: any ClusterAPI, metrics: Metrics = .shared,
-    onCNIAdd: @escaping CNIHook = { _ in .ok }
+    onCNIAdd: @escaping CNIHook = { _ in .ok },
+    onOtherBlocks: @escaping @Sendable ([IPPrefix]) -> Void = { _ in }
   ) {
+    self.onOtherBlocks = onOtherBlocks
     let pods = APIPods(api, nodeName: settings.nodeName)
     let writer = EventWriter(api, nodeName: settings.nodeName)
     self.settings = settings
@@ -75,6 +82,7 @@ public actor NodeAgent {
     record: @escaping EventRecorder, metrics: Metrics = .shared, onCNIAdd: @escaping CNIHook = { _ in .ok }
   ) {
     self.settings = settings
+    onOtherBlocks = { _ in }
     api = nil
     self.source = source
     self.sink = sink
@@ -113,13 +121,16 @@ public actor NodeAgent {
       let devices = await startDevices()
       let context = NodeContext(
         settings: settings, cri: cri, images: images, starts: Gate(settings.startsMax), network: gate,
-        objects: objects, watches: ObjectWatches(objects, metrics: metrics), devices: devices,
+        objects: objects, watches: ObjectWatches(objects, metrics: metrics),
+        credentials: settings.credentialProviders.map { CredentialProviders($0, metrics: metrics) },
+        devices: devices,
         sink: sink, record: record,
         metrics: NodeMetrics(metrics, probeMetrics: probeMetrics), capacity: machine.capacity,
         allocatable: planAllocatable(machine, settings))
       let manager = PodManager(context)
       self.manager = manager
       await manager.start(source)
+      startPodResources(manager)
       keep(cri, manager)
       health = await HealthServer.start(settings)
       var digest: String?
@@ -134,7 +145,8 @@ public actor NodeAgent {
       }
       if let api {
         let registrar = NodeRegistrar(
-          api, settings, cri, certificateDigest: digest, pressures: pressures, devices: devices)
+          api, settings, cri, certificateDigest: digest, pressures: pressures, devices: devices,
+          onOtherBlocks: onOtherBlocks)
         self.registrar = registrar
         await registrar.start()
         shownDigest = digest ?? ""
@@ -146,6 +158,7 @@ public actor NodeAgent {
       await health?.stop()
       socket.stop()
       await server?.stop()
+      await podResources?.stop()
       await devices?.stop()
       await containerd.stop(keepRunning: false)
       throw error
@@ -203,6 +216,18 @@ public actor NodeAgent {
     return devices
   }
 
+  /// Tells which pods have which devices, where the settings say so. What keeps it from that keeps nothing else.
+  private func startPodResources(_ manager: PodManager) {
+    guard let folder = settings.podResourcesPath else { return }
+    do {
+      podResources = try PodResourcesServer(folder: folder, devices: devices, metrics: metrics) {
+        await manager.specs().filter { !PodSpec($0).isTerminal }
+      }
+    } catch {
+      log.error("nobody is told of pods' devices", metadata: ["error": "\(error)"])
+    }
+  }
+
   /// Before the machine goes down: takes nothing new, says so, and ends the pods as `settings.shutdown` has it. Takes at
   /// most its seconds, and does nothing without it.
   public func shutDown() async {
@@ -252,6 +277,7 @@ public actor NodeAgent {
     await health?.stop()
     await registrar?.stop(leaving: false)
     await manager?.stop()
+    await podResources?.stop()
     await devices?.stop()
     writer?.stop()
     if !keepPods {

@@ -24,6 +24,8 @@ public struct NodeSettings: Sendable {
   public var resolvConfPath = "/etc/resolv.conf"
   public var cgroupRoot = "/kubepods"
   public var podsMax = 110
+  /// Processes and threads of one pod; nil for as many as the machine has.
+  public var podPIDsMax: Int?
   /// Pods starting at once; a start is mostly the runtime's work.
   public var startsMax = 8
   /// Where the API server reaches the agent for logs, exec, attach and port-forward.
@@ -32,7 +34,8 @@ public struct NodeSettings: Sendable {
   public var healthzPort = 10248
   /// Manifests of pods that run here whatever the API says; nil for none.
   public var staticPodPath: String?
-  public var staticPodInterval: Duration = .seconds(1)
+  /// How often they are looked at beside their changes.
+  public var staticPodInterval: Duration = .seconds(20)
   /// A log past this is rotated; so many files are kept of one, the newest included.
   public var containerLogMaxBytes: Int64 = 10 << 20
   public var containerLogMaxFiles = 5
@@ -69,6 +72,10 @@ public struct NodeSettings: Sendable {
   /// Where device plugins find `kubelet.sock` and put their own sockets; nil for none. Programs written for kubelet look in
   /// `/var/lib/kubelet/device-plugins`.
   public var devicePluginPath: String?
+  /// Where monitoring programs find `kubelet.sock` and ask which pods have which devices; nil for nowhere.
+  public var podResourcesPath: String?
+  /// Programs that know logins of registries; nil for none.
+  public var credentialProviders: CredentialProviderSettings?
   /// How long pods are given when the machine goes down; nil when they are left as they are.
   public var shutdown: ShutdownSettings?
 

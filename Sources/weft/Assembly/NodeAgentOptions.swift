@@ -31,6 +31,17 @@ struct NodeAgentOptions: ParsableArguments {
   @Option(help: "Where device plugins find kubelet.sock; `none` for no device plugins.")
   var devicePluginDir = "/var/lib/kubelet/device-plugins"
   @Option(
+    help:
+      "Where monitoring programs find kubelet.sock and ask which pods have which devices; `none` for nowhere."
+  )
+  var podResourcesDir = "/var/lib/kubelet/pod-resources"
+  @Option(
+    help:
+      "A CredentialProviderConfig (kubelet.config.k8s.io/v1), or a folder of them: programs that know logins of registries."
+  )
+  var imageCredentialProviderConfig: String?
+  @Option(help: "Where these programs are.") var imageCredentialProviderBinDir: String?
+  @Option(
     help: "A stream of exec, attach or port-forward on which nothing moves is closed after this. Default: 4h."
   )
   var streamingConnectionIdleTimeout: String?
@@ -77,7 +88,17 @@ struct NodeAgentOptions: ParsableArguments {
     if let allowedUnsafeSysctls {
       node.allowedUnsafeSysctls = allowedUnsafeSysctls.split(separator: ",").map(String.init)
     }
+    switch (imageCredentialProviderConfig, imageCredentialProviderBinDir) {
+    case (nil, nil): break
+    case (let path?, let folder?):
+      node.credentialProviders = try CredentialProviderSettings(path: path, folder: folder)
+    default:
+      throw WeftError(
+        "NOD0040", object: "--image-credential-provider-config and --image-credential-provider-bin-dir",
+        cause: "one is there without the other", next: "name both, or none")
+    }
     node.devicePluginPath = devicePluginDir == "none" ? nil : devicePluginDir
+    node.podResourcesPath = podResourcesDir == "none" ? nil : podResourcesDir
     if let text = streamingConnectionIdleTimeout {
       guard let seconds = GoDuration.wholeSeconds(text), seconds > 0 else {
         throw WeftError(

@@ -42,7 +42,7 @@ struct NodeCommand: AsyncParsableCommand {
 
   func run() async throws {
     logging.apply()
-    var settings = try settings()
+    let settings = try settings()
     let file = try agentOptions.configuration()
     var checked = NodeSettings(nodeName: settings.nodeName, addresses: [])
     try agentOptions.apply(file, to: &checked)
@@ -60,9 +60,23 @@ struct NodeCommand: AsyncParsableCommand {
     try Programs.check()
     let found = try NodeAddress.all(besides: LocalClusterSettings.bridge)
     let signal = Task.detached { await StopSignal.wait() }
+    var isOver = false
+    while !isOver {
+      isOver = try await serve(settings, found, api, config, signal, file)
+      if !isOver { Terminal.complain("the node has other pod addresses; setting it up for them") }
+    }
+  }
+
+  /// One life of the node with the pod CIDRs it has. False when it was given others meanwhile: pods and rules stay for the next
+  /// life then, which starts pods that keep an old address again.
+  private func serve(
+    _ asked: LocalClusterSettings, _ found: [IPAddress], _ api: RemoteClient, _ config: Kubeconfig,
+    _ signal: Task<StopSignal, Never>, _ file: KubeletConfiguration?
+  ) async throws -> Bool {
+    var settings = asked
     guard let blocks = try await podBlocks(settings, found, api, signal, file) else {
       Terminal.complain("stopping; nothing was changed")
-      return
+      return true
     }
     try settings.take(podBlocks: blocks)
     let addresses = found.isEmpty ? settings.gateways : found
@@ -73,8 +87,15 @@ struct NodeCommand: AsyncParsableCommand {
     var node = settings.nodeSettings(addresses)
     try agentOptions.apply(file, to: &node)
     node.clientAuthority = config.certificateAuthority.map { String(decoding: $0, as: UTF8.self) }
-    let agent = NodeAgent(node, api: api) { await network.take($0) }
-    var isKept = false
+    let (ends, end) = AsyncStream.makeStream(of: End.self, bufferingPolicy: .bufferingOldest(1))
+    let agent = NodeAgent(node, api: api) {
+      await network.take($0)
+    } onOtherBlocks: { _ in
+      end.yield(.otherBlocks)
+    }
+    let stopper = Task { end.yield(.signal(await signal.value)) }
+    defer { stopper.cancel() }
+    var reason = End.otherBlocks
     do {
       try PluginFiles.install(settings, addresses: addresses)
       try await agent.start()
@@ -83,22 +104,35 @@ struct NodeCommand: AsyncParsableCommand {
           ["node", settings.nodeName],
           ["pods", settings.podBlocks.map(\.description).joined(separator: ",")],
         ]))
-      isKept = await signal.value == .terminate
+      for await first in ends {
+        reason = first
+        break
+      }
     } catch {
       await agent.stop(keepPods: false)
       await network.stop(keepingRules: false)
       throw error
     }
-    if isKept, let shutdown = node.shutdown {
+    let isKept = reason != .signal(.interrupt)
+    if reason == .signal(.terminate), let shutdown = node.shutdown {
       Terminal.complain("the machine goes down: pods end within \(shutdown.seconds) s")
       await agent.shutDown()
     }
-    Terminal.complain(isKept ? "stopping; pods and rules stay" : "stopping; everything is taken away")
+    if reason != .otherBlocks {
+      Terminal.complain(isKept ? "stopping; pods and rules stay" : "stopping; everything is taken away")
+    }
     await agent.stop(keepPods: isKept)
     await network.stop(keepingRules: isKept)
     await informers.stop()
     status.stop()
     if !isKept { Folders.removeRunning(settings.dataFolder, settings.runFolder) }
+    return reason != .otherBlocks
+  }
+
+  /// Why a life of the node ends.
+  private enum End: Equatable {
+    case signal(StopSignal)
+    case otherBlocks
   }
 
   /// Waits for them; nil when told to stop meanwhile.

@@ -83,6 +83,10 @@ private struct ConfigurationReader {
     if let seconds = duration("volumeStatsAggPeriod") { settings.diskUsageInterval = .seconds(seconds) }
     if tree["serverTLSBootstrap"]?.bool == true { settings.requestsServingCertificate = true }
     if let count = number("maxPods", 1...100_000) { settings.podsMax = count }
+    // Less than nothing is no limit, as nothing is.
+    if tree["podPidsLimit"] != -1 {
+      if let count = number("podPidsLimit", 1...4_194_304) { settings.podPIDsMax = count }
+    }
     if let names = texts("allowedUnsafeSysctls") { settings.allowedUnsafeSysctls = names }
     applyImages(&settings)
     applyLogs(&settings)

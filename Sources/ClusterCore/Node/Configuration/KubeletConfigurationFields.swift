@@ -8,7 +8,8 @@ enum KubeletConfigurationFields {
   static let read: Set<String> = [
     "apiVersion", "kind", "staticPodPath", "fileCheckFrequency", "podLogsDir", "port", "healthzPort",
     "clusterDomain", "clusterDNS", "streamingConnectionIdleTimeout", "imageGCHighThresholdPercent",
-    "imageGCLowThresholdPercent", "volumeStatsAggPeriod", "maxPods", "resolvConf", "evictionHard",
+    "imageGCLowThresholdPercent", "volumeStatsAggPeriod", "maxPods", "podPidsLimit", "resolvConf",
+    "evictionHard",
     "evictionSoft",
     "evictionSoftGracePeriod", "evictionPressureTransitionPeriod", "evictionMaxPodGracePeriod",
     "mergeDefaultEvictionSettings", "containerLogMaxSize", "containerLogMaxFiles",
@@ -40,7 +41,7 @@ enum KubeletConfigurationFields {
     "topologyManagerPolicyOptions": [],
     "qosReserved": [], "runtimeRequestTimeout": ["2m", "2m0s"],
     "hairpinMode": ["promiscuous-bridge", "hairpin-veth"],
-    "podCIDR": [], "podPidsLimit": [-1], "runOnce": [], "cpuCFSQuota": [true], "cpuCFSQuotaPeriod": ["100ms"],
+    "podCIDR": [], "runOnce": [], "cpuCFSQuota": [true], "cpuCFSQuotaPeriod": ["100ms"],
     "nodeStatusMaxImages": [50], "maxOpenFiles": [1_000_000],
     "contentType": ["application/vnd.kubernetes.protobuf", "application/json"], "kubeAPIQPS": [50],
     "kubeAPIBurst": [100], "serializeImagePulls": [], "maxParallelImagePulls": [],

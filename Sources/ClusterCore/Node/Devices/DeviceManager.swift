@@ -71,6 +71,16 @@ actor DeviceManager {
 
   var extended: ExtendedResources { planExtendedResources(devices, forgotten: known) }
 
+  /// Who has what, of all pods.
+  var allocated: [DeviceAllocation] { allocations }
+
+  /// The devices that may be given, whoever has them now.
+  var allocatable: [ContainerDevices] {
+    devices.sorted { $0.key < $1.key }.filter { !$0.value.healthy.isEmpty }.map {
+      ContainerDevices(resource: $0.key, ids: $0.value.healthy.sorted())
+    }
+  }
+
   // MARK: - Plugins
 
   /// A plugin's word that it is there. A second of the same resource takes the first one's place.

@@ -19,22 +19,11 @@ final class DeviceRegistry: Sendable {
   ) throws(WeftError) {
     path = folder + "/kubelet.sock"
     try Files.makeDirectory(folder, mode: 0o750)
-    let other = UnixSocket.connect(path)
-    if other >= 0 {
-      close(other)
-      throw WeftError(
-        "NOD0030", object: path, cause: "another node agent listens there: device plugins are its own",
-        next: "weft node --device-plugin-dir DIR, or stop the other: ss -xlp src \(path)")
-    }
+    try UnixSocket.requireFree(path, code: "NOD0030", option: "--device-plugin-dir")
     for name in Files.list(folder) where Files.info("\(folder)/\(name)")?.kind == UInt32(Glibc.S_IFSOCK) {
       unlink("\(folder)/\(name)")
     }
-    let descriptor = UnixSocket.listen(path)
-    guard descriptor >= 0 else {
-      throw WeftError(
-        "NOD0030", object: path, cause: "cannot be listened on: \(String(cString: strerror(errno)))",
-        next: "weft node --device-plugin-dir DIR, or none for no device plugins")
-    }
+    let descriptor = try UnixSocket.listenAlone(path, code: "NOD0030", option: "--device-plugin-dir")
     let server = GRPCServer(
       transport: .http2NIOPosix(
         listeningSocketDescriptor: Int(descriptor), transportSecurity: .plaintext),

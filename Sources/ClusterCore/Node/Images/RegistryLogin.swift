@@ -12,17 +12,19 @@ struct RegistryLogin: Sendable, Hashable {
 
 /// The logins that a pod's pull secrets have for an image, the most specific first; each of `secrets` is a Secret's data.
 func planLogins(image: String, secrets: [[String: [UInt8]]]) -> [RegistryLogin] {
+  planLogins(
+    image: image,
+    entries: secrets.compactMap { data in
+      if let bytes = data[".dockerconfigjson"], let tree = try? JSON(parsing: bytes) { return tree["auths"] }
+      return data[".dockercfg"].flatMap { try? JSON(parsing: $0) }
+    })
+}
+
+/// The same of maps from registries to logins.
+func planLogins(image: String, entries: [JSON]) -> [RegistryLogin] {
   var found: [(length: Int, login: RegistryLogin)] = []
   let name = registryPath(image)
-  for data in secrets {
-    let entries: JSON
-    if let bytes = data[".dockerconfigjson"], let tree = try? JSON(parsing: bytes) {
-      entries = tree["auths"] ?? [:]
-    } else if let bytes = data[".dockercfg"], let tree = try? JSON(parsing: bytes) {
-      entries = tree
-    } else {
-      continue
-    }
+  for entries in entries {
     for key in entries.object?.keys ?? [] {
       guard let entry = entries[key], let login = registryLogin(entry), matchesRegistry(key, name) else {
         continue
@@ -59,8 +61,8 @@ func registryPath(_ image: String) -> String {
   return parts.count > 1 ? "docker.io/\(name)" : "docker.io/library/\(name)"
 }
 
-/// Whether an entry of a pull secret is for an image: the registry with `*` for parts of its name, then the beginning of the
-/// path.
+/// Whether an entry of a pull secret or of a credential provider is for an image: the registry with `*` for parts of its name,
+/// then the beginning of the path.
 func matchesRegistry(_ entry: String, _ name: String) -> Bool {
   var key = entry[...]
   for scheme in ["https://", "http://"] where key.hasPrefix(scheme) { key = key.dropFirst(scheme.count) }
@@ -79,12 +81,26 @@ func matchesRegistry(_ entry: String, _ name: String) -> Bool {
   return zip(wanted.dropFirst(), have.dropFirst()).allSatisfy { $0 == $1 }
 }
 
-/// One `*` stands for any characters of a part.
+/// Each `*` stands for any characters of a part, each `?` for one. Linear but for the stars: the last one alone is tried again.
 private func matchesPart(_ pattern: Substring, _ text: Substring) -> Bool {
-  guard let star = pattern.firstIndex(of: "*") else { return pattern == text }
-  let before = pattern[..<star]
-  let after = pattern[pattern.index(after: star)...]
-  return text.count >= before.count + after.count && text.hasPrefix(before) && text.hasSuffix(after)
+  let (pattern, text) = (Array(pattern.utf8), Array(text.utf8))
+  var (at, position) = (0, 0)
+  var star: (at: Int, position: Int)?
+  while position < text.count {
+    if at < pattern.count, pattern[at] == UInt8(ascii: "*") {
+      star = (at, position)
+      at += 1
+    } else if at < pattern.count, pattern[at] == text[position] || pattern[at] == UInt8(ascii: "?") {
+      at += 1
+      position += 1
+    } else if let last = star {
+      star = (last.at, last.position + 1)
+      (at, position) = (last.at + 1, last.position + 1)
+    } else {
+      return false
+    }
+  }
+  return pattern[at...].allSatisfy { $0 == UInt8(ascii: "*") }
 }
 
 /// Why a container that may not be root would be; nil when it is not, or may. Pure.

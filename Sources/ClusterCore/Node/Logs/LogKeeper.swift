@@ -2,7 +2,8 @@
 // go. Also the links of `/var/log/containers`, by which log shippers find their way.
 //
 //   0.log                     what is written and what `kubectl logs` reads
-//   0.log.20261121-101500     rotated: of these and the first there are `containerLogMaxFiles`
+//   0.log.20261121-101500     rotated last: as it is, for whoever still reads it
+//   0.log.20261121-100500.gz  older ones: packed. Of all there are `containerLogMaxFiles`
 
 import CLinux
 import ClusterObjects
@@ -10,11 +11,30 @@ import Diagnostics
 import Glibc
 import Logging
 
-/// Rotated files to take away, so that the log and the others are `filesMax` together. Pure.
-func planLogRemoval(_ names: [String], log: String, filesMax: Int) -> [String] {
-  // The time in the name sorts as text.
-  let rotated = names.filter { $0.hasPrefix(log + ".") }.sorted()
-  return Array(rotated.prefix(max(rotated.count - max(filesMax - 1, 0), 0)))
+/// What becomes of the rotated files before the log itself is rotated.
+struct LogRotation: Sendable, Hashable {
+  /// What a crash left, what is packed already, and the oldest.
+  var removed: [String] = []
+  /// To be packed.
+  var packed: [String] = []
+}
+
+/// So that after the next rotation the log and the others are `filesMax` together, and all but the newest rotated one are packed:
+/// kubelet's rule. `names` are those of the folder. Pure.
+func planLogRotation(_ names: [String], log: String, filesMax: Int) -> LogRotation {
+  let rotated = names.filter { $0.hasPrefix(log + ".") }
+  let all = Set(rotated)
+  var plan = LogRotation()
+  var kept: [String] = []
+  for name in rotated.sorted() {
+    let isLeftover = name.hasSuffix(LogArchive.temporarySuffix) || all.contains(name + LogArchive.suffix)
+    if isLeftover { plan.removed.append(name) } else { kept.append(name) }
+  }
+  // The time in the name sorts as text. The log and the one it becomes are counted, too.
+  let excess = max(kept.count - max(filesMax - 2, 0), 0)
+  plan.removed += kept.prefix(excess)
+  plan.packed = kept.dropFirst(excess).filter { !$0.hasSuffix(LogArchive.suffix) }
+  return plan
 }
 
 /// The suffix of a rotated log: `20261121-101500`.
@@ -65,7 +85,9 @@ actor LogKeeper {
       return
     }
     let aside = "\(folder)/\(name).\(rotationSuffix(seconds: Timestamp.now().seconds))"
-    guard !Files.exists(aside), rename(folder + "/" + name, aside) == 0 else { return }
+    guard !Files.exists(aside), !Files.exists(aside + LogArchive.suffix) else { return }
+    await tidy(folder, name)
+    guard rename(folder + "/" + name, aside) == 0 else { return }
     do {
       try await cri.reopenLog(container.id)
     } catch {
@@ -75,8 +97,19 @@ actor LogKeeper {
         "log not rotated", metadata: ["container": "\(container.id)", "error": "\(runtimeMessage(error))"])
       return
     }
-    for old in planLogRemoval(Files.list(folder), log: name, filesMax: settings.containerLogMaxFiles) {
-      unlink(folder + "/" + old)
+  }
+
+  /// Makes room for one more rotated log, and packs those that are not.
+  private func tidy(_ folder: String, _ name: String) async {
+    let plan = planLogRotation(Files.list(folder), log: name, filesMax: settings.containerLogMaxFiles)
+    for old in plan.removed { unlink(folder + "/" + old) }
+    for old in plan.packed {
+      do throws(WeftError) {
+        try await LogArchive.pack(folder + "/" + old)
+      } catch {
+        // Larger than it might be, and no reason not to rotate.
+        log.warning("rotated log not packed", metadata: ["error": "\(error)"])
+      }
     }
   }
 
@@ -97,6 +130,17 @@ extension NodeSettings {
     let name = logLinkName(pod: pod.name, namespace: pod.namespace, container: container, id: id)
     guard (try? Files.makeDirectory(folder)) != nil else { return }
     symlink(target, folder + "/" + name)
+  }
+}
+
+extension LogKeeper {
+  /// Takes away the log of an instance, the rotated ones too.
+  static func removeLogs(_ path: String) {
+    guard let slash = path.lastIndex(of: "/") else { return }
+    let (folder, name) = (String(path[..<slash]), path[path.index(after: slash)...])
+    for other in Files.list(folder) where other == name || other.hasPrefix("\(name).") {
+      unlink("\(folder)/\(other)")
+    }
   }
 }
 

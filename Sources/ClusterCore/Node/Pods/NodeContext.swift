@@ -18,6 +18,8 @@ struct NodeContext: Sendable {
   let objects: any PodObjects
   /// Of the objects in pods' volumes.
   let watches: ObjectWatches
+  /// Nil where no program knows logins.
+  let credentials: CredentialProviders?
   /// Nil where no device plugin is listened to.
   let devices: DeviceManager?
   let sink: any PodStatusSink

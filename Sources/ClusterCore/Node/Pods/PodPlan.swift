@@ -69,6 +69,8 @@ struct PodPlanInputs {
   /// Earliest next try for containers that could not start, in nanoseconds since 1970.
   var notBefore: [String: Int64] = [:]
   var backoff: (initial: Int, max: Int) = (10, 300)
+  /// The sandbox is from before this agent, and its address from a block that the node no longer has.
+  var isAddressForeign = false
 }
 
 func planPod(_ inputs: PodPlanInputs) -> PodPlan {
@@ -87,6 +89,14 @@ func planPod(_ inputs: PodPlanInputs) -> PodPlan {
     }
     let attempt = observed.sandboxes.map { $0.metadata.attempt + 1 }.max() ?? 0
     plan.actions.append(.runSandbox(attempt: attempt))
+    return plan
+  }
+  // Nobody's routes lead to it any more. Its volumes stay for the next sandbox.
+  if inputs.isAddressForeign {
+    plan.actions = observed.running.sorted { $0.metadata.name < $1.metadata.name }.map {
+      .stop(id: $0.id, container: $0.metadata.name, message: "Stopping container \($0.metadata.name)")
+    }
+    plan.actions += observed.sandboxes.map { .removeSandbox(id: $0.id) }
     return plan
   }
   // A second sandbox is the remainder of a start that was cut off.

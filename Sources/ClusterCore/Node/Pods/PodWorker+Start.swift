@@ -43,8 +43,11 @@ extension PodWorker {
     try Files.makeDirectory(context.settings.podDirectory(uid), mode: 0o750)
     do {
       let handler = try await runtimeHandler(spec)
-      _ = try await context.starts.pass {
+      ownSandbox = try await context.starts.pass {
         try await context.network.pass { try await context.cri.runSandbox(config, handler: handler) }
+      }
+      if let count = context.settings.podPIDsMax, !limitProcesses(config.linux.cgroupParent, count) {
+        context.log.warning("the kernel does not count a pod's processes", metadata: ["pod": "\(key)"])
       }
     } catch {
       if !(error is CancellationError), !Task.isCancelled {
@@ -143,7 +146,8 @@ extension PodWorker {
     }
   }
 
-  /// What the pod's pull secrets say about the registry of an image. Secrets that are not there are passed over.
+  /// What the pod's pull secrets say about the registry of an image, then what the node's credential providers know. Secrets
+  /// that are not there are passed over.
   private func logins(_ image: String, _ spec: PodSpec) async -> [RegistryLogin] {
     var secrets: [[String: [UInt8]]] = []
     for entry in spec.pod.at("spec", "imagePullSecrets")?.elements ?? [] {
@@ -160,7 +164,7 @@ extension PodWorker {
       secret["kind"] = "Secret"
       secrets.append(objectData(secret))
     }
-    return planLogins(image: image, secrets: secrets)
+    return planLogins(image: image, secrets: secrets) + (await context.credentials?.logins(image) ?? [])
   }
 
   /// The container waits, visibly, and is tried again later.
@@ -210,7 +214,7 @@ extension PodWorker {
     for instance in instances where instance.metadata.attempt + 1 < next || instance.state != .containerExited
     {
       try await ignoringNotFound { try await context.cri.removeContainer(instance.id) }
-      if !instance.logPath.isEmpty { Files.removeTree(instance.logPath) }
+      if !instance.logPath.isEmpty { LogKeeper.removeLogs(instance.logPath) }
       exited[instance.id] = nil
       messages[instance.id] = nil
     }

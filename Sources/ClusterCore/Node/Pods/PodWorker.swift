@@ -42,6 +42,8 @@ actor PodWorker {
   var exited: [String: CRI.ContainerStatus] = [:]
   var messages: [String: String] = [:]
   var sandboxAddresses: [String: [String]] = [:]
+  /// The sandbox that this worker made last.
+  var ownSandbox = ""
   /// Instances whose waiting was told as an event, by container name.
   private var backedOff: [String: String] = [:]
   /// Times asked, by id; given up after `exitAsksMax`.
@@ -231,6 +233,9 @@ actor PodWorker {
     inputs.forgiven = forgiven
     inputs.notBefore = notBefore
     inputs.backoff = context.settings.crashBackoffSeconds
+    if let sandbox = observed.sandbox, sandbox.id != ownSandbox, !spec.isHostNetwork {
+      inputs.isAddressForeign = isForeign(observed.addresses, to: context.settings.podCIDRs)
+    }
     let verdicts = probes
     inputs.isStarted = { name in observed.latest(name).flatMap { verdicts[$0.id] }?.isStarted ?? true }
     return inputs

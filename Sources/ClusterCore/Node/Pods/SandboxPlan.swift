@@ -211,6 +211,8 @@ struct ContainerInputs {
   /// The container whose processes an ephemeral one sees.
   var target: String?
   var devices: [DeviceGrant.Node] = []
+  /// Known to the runtime by these names (Container Device Interface).
+  var runtimeDevices: [String] = []
   /// Beside the agent's own, which they cannot change.
   var annotations: [String: String] = [:]
 
@@ -228,6 +230,7 @@ struct ContainerInputs {
         })
     }
     devices += grant.nodes
+    runtimeDevices += grant.runtimeDevices.filter { !runtimeDevices.contains($0) }
     annotations.merge(grant.annotations) { first, _ in first }
   }
 }
@@ -279,6 +282,7 @@ func planContainer(_ container: ContainerSpec, _ spec: PodSpec, _ inputs: Contai
       $0.permissions = device.permissions
     }
   }
+  config.cdiDevices = inputs.runtimeDevices.map { name in .with { $0.name = name } }
   config.logPath = "\(container.name)/\(inputs.attempt).log"
   config.stdin = tree["stdin"]?.bool ?? false
   config.stdinOnce = tree["stdinOnce"]?.bool ?? false

@@ -1,6 +1,7 @@
 // Keeps the Node object and its Lease: registers, renews every ten seconds, writes the status when it changed and at
 // least every five minutes.
 
+import Addresses
 import ClusterClient
 import ClusterObjects
 import Diagnostics
@@ -25,12 +26,23 @@ actor NodeRegistrar {
   private let devices: DeviceManager?
   /// Why the node takes no more pods: its machine goes down.
   private var farewell: String?
+  /// Called once, when the Node object has other pod CIDRs than the node was set up with.
+  private let onOtherBlocks: @Sendable ([IPPrefix]) -> Void
+  private var blocks = BlockState.own
+  private enum BlockState: Hashable {
+    case own
+    /// The Node object is new, and what it had is another node's now.
+    case none
+    case others([IPPrefix])
+  }
 
   init(
     _ api: any ClusterAPI, _ settings: NodeSettings, _ cri: CRIClient?, certificateDigest: String?,
-    pressures: NodePressures = NodePressures(), devices: DeviceManager? = nil
+    pressures: NodePressures = NodePressures(), devices: DeviceManager? = nil,
+    onOtherBlocks: @escaping @Sendable ([IPPrefix]) -> Void = { _ in }
   ) {
     self.api = api
+    self.onOtherBlocks = onOtherBlocks
     self.devices = devices
     self.pressures = pressures
     self.certificateDigest = certificateDigest
@@ -92,13 +104,57 @@ actor NodeRegistrar {
 
   /// - Returns: the Node object, as far as it is known after this.
   @discardableResult func register() async throws -> JSON {
-    let wanted = planNode(settings, certificateDigest: certificateDigest)
+    let node = try await registered()
+    // Without a runtime it has not begun to use any.
+    if cri != nil { try watchBlocks(node) }
+    return node
+  }
+
+  /// What the Node object says of pod addresses, beside what this node was set up with.
+  private func watchBlocks(_ node: JSON) throws {
+    let found = node.podBlocks
+    let now: BlockState =
+      settings.podCIDRs.isEmpty || found == settings.podCIDRs ? .own : found.isEmpty ? .none : .others(found)
+    guard now != blocks else { return }
+    blocks = now
+    guard case .others(let others) = now else { return }
+    let error = WeftError(
+      "NOD0042", object: "node \(settings.nodeName)",
+      cause: "its Node object was made anew with the pod CIDR \(blockList(others)); it was set up with "
+        + blockList(settings.podCIDRs),
+      next: "weft node begins anew by itself; a pod that keeps an old address is started again")
+    log.warning("\(error)")
+    onOtherBlocks(others)
+  }
+
+  /// The node with the pod CIDRs it was told to have, or without when they are another's by now.
+  private func wantedNode() async throws -> JSON {
+    var wanted = planNode(settings, certificateDigest: certificateDigest)
+    guard !settings.podCIDRs.isEmpty else { return wanted }
+    let nodes = try await api.list(.nodes, namespace: "", options: ListOptions()).items
+    guard let other = planBlockHolder(settings.podCIDRs, besides: settings.nodeName, nodes) else {
+      return wanted
+    }
+    let error = WeftError(
+      "NOD0043", object: "node \(settings.nodeName)",
+      cause: "the pod CIDR \(blockList(settings.podCIDRs)) is that of node \(other)",
+      next: "leave out --pod-cidr, or first: kubectl delete node \(other)")
+    guard cri != nil else { throw error }
+    log.warning("\(error)", metadata: ["then": "the control plane gives another"])
+    wanted.set(nil, at: "spec", "podCIDR")
+    wanted.set(nil, at: "spec", "podCIDRs")
+    return wanted
+  }
+
+  private func registered() async throws -> JSON {
+    var wanted = planNode(settings, certificateDigest: certificateDigest)
     let current: JSON
     do {
       current = try await api.get(.nodes, namespace: "", name: settings.nodeName)
     } catch let error as APIStatusError where error.isNotFound {
       do {
-        let made = try await api.create(.nodes, wanted, options: WriteOptions(fieldManager: "weft-node"))
+        let made = try await api.create(
+          .nodes, wantedNode(), options: WriteOptions(fieldManager: "weft-node"))
         log.info("node registered", metadata: ["node": "\(settings.nodeName)"])
         return made
       } catch let error as APIStatusError where error.isAlreadyExists {
@@ -112,7 +168,8 @@ actor NodeRegistrar {
     for (key, value) in wanted.annotations where current.annotations[key] != value {
       patch.set(JSON(value), at: "metadata", "annotations", key)
     }
-    if current.at("spec", "podCIDR") == nil, let cidr = wanted.at("spec", "podCIDR") {
+    if current.podBlocks.isEmpty, wanted.at("spec", "podCIDR") != nil { wanted = try await wantedNode() }
+    if current.podBlocks.isEmpty, let cidr = wanted.at("spec", "podCIDR") {
       patch.set(cidr, at: "spec", "podCIDR")
       patch.set(wanted.at("spec", "podCIDRs"), at: "spec", "podCIDRs")
     }
@@ -148,9 +205,14 @@ actor NodeRegistrar {
   }
 
   /// Why pods cannot run here now; nil when they can.
-  private func runtimeFailure() async -> String? {
+  func runtimeFailure() async -> String? {
     if let farewell { return farewell }
     guard let cri else { return Self.withoutBlocks }
+    switch blocks {
+    case .own: break
+    case .none: return Self.withoutBlocks
+    case .others(let others): return "the node is being set up for the pod CIDR \(blockList(others))"
+    }
     guard let conditions = try? await cri.runtimeConditions() else { return "container runtime is down" }
     let bad = conditions.first { !$0.status }
     return bad.map {

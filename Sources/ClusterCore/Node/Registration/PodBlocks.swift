@@ -12,7 +12,7 @@ extension NodeAgent {
   ///
   /// `settings.podCIDRs`, when there are any, are what the node registers with; they must be those of an existing Node
   /// object. Throws `NOD0013` when nobody gives CIDRs within `timeout` (nil: waits for ever), `NOD0014` when the node has others
-  /// than asked for, `CancellationError` when cancelled.
+  /// than asked for, `NOD0043` when another node has those asked for, `CancellationError` when cancelled.
   public static func podBlocks(
     _ settings: NodeSettings, api: any ClusterAPI, timeout: Duration? = nil
   ) async throws -> [IPPrefix] {
@@ -34,7 +34,7 @@ extension NodeAgent {
         try await registrar.writeStatus(failure: NodeRegistrar.withoutBlocks, force: false)
         try await change(of: node, api, within: settings.leaseInterval)
         failures = 0
-      } catch let error as WeftError where error.code == "NOD0014" {
+      } catch let error as WeftError where ["NOD0014", "NOD0043"].contains(error.code) {
         throw error
       } catch {
         try Task.checkCancellation()
@@ -55,14 +55,12 @@ extension NodeAgent {
 
   /// Nil when it has none.
   private static func podBlocks(of node: JSON, _ settings: NodeSettings) throws(WeftError) -> [IPPrefix]? {
-    var texts = (node.at("spec", "podCIDRs")?.elements ?? []).compactMap { $0.string }
-    if texts.isEmpty, let single = node.at("spec", "podCIDR")?.string, !single.isEmpty { texts = [single] }
-    if texts.isEmpty { return nil }
-    let blocks = texts.compactMap { IPPrefix($0) }
-    guard blocks.count == texts.count, settings.podCIDRs.isEmpty || settings.podCIDRs == blocks else {
+    let blocks = node.podBlocks
+    if blocks.isEmpty { return nil }
+    guard settings.podCIDRs.isEmpty || settings.podCIDRs == blocks else {
       throw WeftError(
         "NOD0014", object: "node \(settings.nodeName)",
-        cause: "has the pod CIDR \(texts.joined(separator: ",")), which a node keeps as long as it exists",
+        cause: "has the pod CIDR \(blockList(blocks)), which a node keeps as long as it exists",
         next: "leave out --pod-cidr, or first: kubectl delete node \(settings.nodeName)")
     }
     return blocks
@@ -82,4 +80,30 @@ extension NodeAgent {
       }
     }
   }
+}
+
+extension JSON {
+  /// The pod CIDRs that a Node object says; none when any of them is none.
+  var podBlocks: [IPPrefix] {
+    var texts = (at("spec", "podCIDRs")?.elements ?? []).compactMap { $0.string }
+    if texts.isEmpty, let single = at("spec", "podCIDR")?.string, !single.isEmpty { texts = [single] }
+    let blocks = texts.compactMap { IPPrefix($0) }
+    return blocks.count == texts.count ? blocks : []
+  }
+}
+
+func blockList(_ blocks: [IPPrefix]) -> String { blocks.map(\.description).joined(separator: ",") }
+
+/// Another node that has addresses of `blocks`, the first by name. Pure.
+func planBlockHolder(_ blocks: [IPPrefix], besides name: String, _ nodes: [JSON]) -> String? {
+  nodes.filter { node in
+    node.name != name
+      && node.podBlocks.contains { other in blocks.contains { $0.contains(other) || other.contains($0) } }
+  }.map(\.name).min()
+}
+
+/// Whether a pod's addresses are from other blocks than the node's. Pure.
+func isForeign(_ addresses: [String], to blocks: [IPPrefix]) -> Bool {
+  let known = addresses.compactMap { IPAddress($0) }
+  return !blocks.isEmpty && known.contains { address in !blocks.contains { $0.contains(address) } }
 }

@@ -1,13 +1,15 @@
 // The pods of a folder on this node, beside those of the API: they run without it, and when it is there it shows a mirror of
 // each.
 //
-//   folder ---- look each second ----> pods by digest ---+--> PodChange
+//   folder ---- look at changes -----> pods by digest ---+--> PodChange
 //   API  ---- its pods, without mirrors -----------------+
 //   status of a static pod --> the mirror, made when it is missing, made anew when it was deleted or is of an old manifest
 
+import CLinux
 import ClusterClient
 import ClusterObjects
 import Diagnostics
+import Glibc
 import Logging
 
 /// What is done with mirrors: the API's part.
@@ -72,6 +74,8 @@ actor StaticPodFolder {
   private var refused: [String: String] = [:]
   private var looked: [String: (text: String, pod: JSON?)] = [:]
   static let filesMax = 512
+  /// How often one looks where nothing tells of changes.
+  private static let blindInterval: Duration = .seconds(1)
 
   init(
     path: String, nodeName: String, interval: Duration, mirrors: any MirrorPods, sink: any PodStatusSink
@@ -81,14 +85,27 @@ actor StaticPodFolder {
     self.sink = sink
   }
 
+  /// Looks whenever something changes, and each `interval` whatever happens.
   func follow(_ output: AsyncStream<PodChange>.Continuation) async {
+    let watch = FolderWatch(path)
+    if watch == nil {
+      log.warning(
+        "nothing tells of changes in the folder of static pods, it is looked at each second",
+        metadata: ["path": "\(path)", "hint": "sysctl fs.inotify.max_user_instances"])
+    }
     while !Task.isCancelled {
-      do { try await Task.sleep(for: interval) } catch { return }
-      await look(output)
+      // Before the look, so that nothing falls between.
+      if let watch, watch.arm() {
+        await look(output)
+        await watch.wait(interval)
+      } else {
+        await look(output)
+        do { try await Task.sleep(for: min(interval, Self.blindInterval)) } catch { return }
+      }
     }
   }
 
-  /// One look at the folder. Reads only files that changed.
+  /// One look at the folder, or at the one file that the path is.
   func look(_ output: AsyncStream<PodChange>.Continuation) async {
     let now = read()
     let (gone, added) = StaticPodPlan.changes(from: pods, to: now)
@@ -107,9 +124,14 @@ actor StaticPodFolder {
   private func read() -> [String: JSON] {
     var found: [String: JSON] = [:]
     var names: [String: (text: String, pod: JSON?)] = [:]
-    for name in Files.list(path).prefix(Self.filesMax) where !name.hasPrefix(".") {
-      let file = path + "/" + name
-      guard let info = Files.info(file, followingLinks: true), !info.isDirectory else { continue }
+    let whole = Files.info(path, followingLinks: true)
+    let list = whole?.kind == UInt32(Glibc.S_IFREG) ? [""] : Files.list(path)
+    // Folders, pipes and devices are passed over, as are hidden files: reading them might wait for ever.
+    for name in list.prefix(Self.filesMax) where !name.hasPrefix(".") {
+      let file = name.isEmpty ? path : path + "/" + name
+      guard let info = Files.info(file, followingLinks: true), info.kind == UInt32(Glibc.S_IFREG) else {
+        continue
+      }
       // The content decides: an editor may keep both size and time.
       guard let text = Files.readText(file, bytesMax: StaticPodPlan.manifestBytesMax) else { continue }
       if let before = looked[name], before.text == text {
