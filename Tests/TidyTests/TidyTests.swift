@@ -160,10 +160,22 @@ func `arrows point down`(folder: String, forbidden: [String]) {
   }
 }
 
-/// These pages name tests: `File`: the test's name, several apart by a middle dot; or a path, with a line that it holds.
-@Test(arguments: [("docs/api-server.md", 150), ("docs/cni.md", 70), ("docs/network-policy.md", 45)])
-func `every test that a page names is there`(path: String, least: Int) throws {
-  let page = try String(contentsOf: root.appending(path: path), encoding: .utf8)
+/// Pages that name tests by file and name: `File`: the test's name, several apart by a middle dot; or a path, with a line that it
+/// holds. Of a page with other tables, only the part under this heading.
+@Test(arguments: [
+  ("docs/api-server.md", nil, 150), ("docs/cni.md", nil, 70), ("docs/network-policy.md", nil, 45),
+  ("docs/workloads.md", "## What is shown where", 120),
+])
+func `every test that a page names with its words is there`(path: String, heading: String?, least: Int) throws
+{
+  var page = try String(contentsOf: root.appending(path: path), encoding: .utf8)
+  if let heading {
+    let parts = page.components(separatedBy: "\n\(heading)\n")
+    try #require(parts.count == 2, "\(path) has no \(heading)")
+    let (before, part) = (parts[0], parts[1].components(separatedBy: "\n## ")[0])
+    // Lines keep their numbers.
+    page = String(repeating: "\n", count: before.count { $0 == "\n" } + 2) + part
+  }
   var texts: [String: [String]] = [:]
   for file in files where !file.isSource && file.path.hasSuffix(".swift") {
     let name = file.path.split(separator: "/").last.map { String($0.dropLast(".swift".count)) } ?? ""
@@ -195,4 +207,43 @@ func `every test that a page names is there`(path: String, least: Int) throws {
     }
   }
   #expect(entries > least)
+}
+
+/// Other pages name suites by one word, and rows by their number.
+@Test(arguments: ["docs/workloads.md", "docs/node-agent.md", "docs/scheduling.md"])
+func `every suite and every row that a page names is there`(path: String) throws {
+  let page = try String(contentsOf: root.appending(path: path), encoding: .utf8)
+  var known: Set<String> = []
+  for file in files where !file.isSource {
+    known.formUnion(
+      file.path.split(separator: "/").map { $0.hasSuffix(".swift") ? String($0.dropLast(6)) : String($0) })
+    for line in file.lines where line.contains("struct ") || line.contains("class ") {
+      known.formUnion(line.split { !$0.isLetter && !$0.isNumber }.map(String.init))
+    }
+  }
+  let words = page.split { !$0.isASCII || !$0.isLetter && !$0.isNumber }.map(String.init)
+  let suites = Set(words.filter { $0.hasSuffix("Tests") && $0.count > 5 })
+  #expect(suites.count > 5)
+  for suite in suites.sorted() where suite != "TidyTests" {
+    #expect(known.contains(suite), "\(path): \(suite)")
+  }
+  guard path == "docs/workloads.md" else { return }
+  let script = try String(
+    contentsOf: root.appending(path: "Tests/EndToEnd/Rows/rows.script"), encoding: .utf8)
+  let shown = Set(
+    script.split(separator: "\n").filter { $0.hasPrefix("== ") && $0.contains(":") }
+      .flatMap { $0.dropFirst(3).prefix { $0 != ":" }.split(separator: ",") }
+      .compactMap { Int($0.filter(\.isNumber)) })
+  var named: Set<Int> = []
+  for part in page.components(separatedBy: "`rows.script` ").dropFirst() {
+    // `19 to 24`, `61, 62`: as far as there are numbers.
+    let text = part.replacingOccurrences(of: " to ", with: "-").prefix { "0123456789,- ".contains($0) }
+    for range in text.split(separator: ",") {
+      let ends = range.split(separator: "-").compactMap { Int($0.filter(\.isNumber)) }
+      if let first = ends.first, let last = ends.last, first <= last { named.formUnion(first...last) }
+    }
+  }
+  #expect(named.count > 30)
+  #expect(named.isSubset(of: shown), "no section of rows.script: \(named.subtracting(shown).sorted())")
+  #expect(shown.isSubset(of: named), "rows.script has more: \(shown.subtracting(named).sorted())")
 }
