@@ -130,8 +130,12 @@ struct PodBench {
     try await Task.sleep(for: .milliseconds(200))
     let bare = try await runtime.start(pod)
     await runtime.remove(bare)
-    try await api.delete(
-      .pods, namespace: Self.namespace, name: name, options: DeleteOptions(gracePeriodSeconds: 0))
+    do {
+      try await api.delete(
+        .pods, namespace: Self.namespace, name: name, options: DeleteOptions(gracePeriodSeconds: 0))
+    } catch let error as APIStatusError where error.isNotFound {
+      // Pods of a node that nobody knows are collected after a while: on a slow machine before this.
+    }
     try await Task.sleep(for: .milliseconds(200))
     return bare.took
   }
