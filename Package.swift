@@ -184,6 +184,8 @@ let modules: [Module] = [
       "CLinux",
     ], testsOn: ["FuzzLab", "NamespaceLab", "KernelNetlink"]),
 
+  Module(name: "Manual", path: "Sources/Manual", on: ["ClusterObjects"]),
+
   // Assembly.
   Module(
     name: "weft", path: "Sources/weft", kind: .executable,
@@ -192,7 +194,7 @@ let modules: [Module] = [
       "ClusterControllers", "ClusterScheduler", "ClusterNode", "KernelNetlink", "Ruleset", "KernelNftables",
       "Reactor", "Proxy",
       "Policy",
-      "DNS", "Ingress", "DataPlane", "Observe", "Addresses", "Diagnostics", "CNI", "CLinux",
+      "DNS", "Ingress", "DataPlane", "Observe", "Manual", "Addresses", "Diagnostics", "CNI", "CLinux",
     ],
     packages: ["ArgumentParser", "Logging", "Yams", "NIOCore", "NIOPosix", "NIOHTTP1"], tests: false),
   Module(

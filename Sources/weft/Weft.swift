@@ -11,6 +11,7 @@ struct Main {
     // A peer that goes away while we write is an error to handle, not a signal to die of.
     signal(SIGPIPE, SIG_IGN)
     if CommandLine.arguments.dropFirst().first == IngressProcess.command { IngressProcess.runChild() }
+    if KubectlPlugin.calledAs == KubectlPlugin.completer { return KubectlPlugin.complete() }
     do {
       let words = GoFlags.plain(Array(CommandLine.arguments.dropFirst()))
       var command = try Weft.parseAsRoot(words)
@@ -44,8 +45,9 @@ struct Main {
   /// What the parser says of flags and arguments, in the one line that every refusal has.
   private static func usageError(_ message: String) -> WeftError {
     let names = Weft.configuration.subcommands.map { $0.configuration.commandName }
+    let program = KubectlPlugin.isPlugin ? "kubectl weft" : "weft"
     let command =
-      CommandLine.arguments.dropFirst().first { names.contains($0) }.map { "weft \($0)" } ?? "weft"
+      CommandLine.arguments.dropFirst().first { names.contains($0) }.map { "\(program) \($0)" } ?? program
     let line = message.split(separator: "\n").first.map(String.init) ?? "cannot be read"
     return WeftError(
       "CLI0006", object: command, cause: line.prefix(1).lowercased() + line.dropFirst(),
@@ -60,7 +62,8 @@ struct Weft: AsyncParsableCommand {
     subcommands: [
       Up.self, Down.self, ServerCommand.self, NodeCommand.self, ProxyCommand.self, DNSCommand.self,
       ImageCommand.self, CNICommand.self, SchedulerCommand.self, BenchCommand.self, StatusCommand.self,
-      DiffCommand.self, ExplainCommand.self, FlowsCommand.self, PolicyCommand.self,
+      DiffCommand.self, ExplainCommand.self, FlowsCommand.self, PolicyCommand.self, KubectlCommand.self,
+      CompletionCommand.self, ManualCommand.self,
     ])
   static let version = "0.1.0"
 }

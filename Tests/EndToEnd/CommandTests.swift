@@ -107,6 +107,53 @@ import Testing
     #expect(eventually(within: 10) { !server.isRunning } != nil)
     #expect(server.terminationStatus == 0)
   }
+
+  @Test(.timeLimit(.minutes(1))) func `kubectl finds the plugin and completes its words`() throws {
+    let folder = run(["mktemp", "-d"]).trimmed
+    defer { run(["rm", "-r", folder]) }
+    let installed = run([Project.weft, "kubectl", "--dir", folder])
+    try #require(installed.status == 0, "\(installed)")
+    func kubectl(_ words: String...) -> Output {
+      run(["env", "PATH=\(folder):/usr/bin:/bin", Project.kubectl] + words)
+    }
+    #expect(kubectl("plugin", "list").standardOutput.contains("\(folder)/kubectl-weft"))
+    #expect(kubectl("weft", "explain", "--help").standardOutput.contains("weft explain"))
+    let refused = kubectl("weft", "explain", "--no-such-flag")
+    #expect(
+      refused.status == 2 && refused.standardError.contains("CLI0006 kubectl weft explain:"), "\(refused)")
+    let completed = kubectl("__complete", "weft", "ex")
+    #expect(completed.standardOutput.hasPrefix("explain\tFollow a connection"), "\(completed)")
+    #expect(kubectl("__complete", "weft", "status", "-o", "").standardOutput.hasPrefix("text\njson\n"))
+    // What somebody else put there stays.
+    run(["rm", "\(folder)/kubectl-weft"])
+    run(["touch", "\(folder)/kubectl-weft"])
+    let kept = run([Project.weft, "kubectl", "--dir", folder])
+    #expect(kept.status != 0 && kept.standardError.hasPrefix("CLI0122 "), "\(kept)")
+  }
+
+  @Test(.timeLimit(.minutes(1))) func `a shell takes the completion, and every command has its page`() throws
+  {
+    let folder = run(["mktemp", "-d"]).trimmed
+    defer { run(["rm", "-r", folder]) }
+    let script = run([
+      "bash", "-c", "source <('\(Project.weft)' completion bash) && complete -p weft",
+    ])
+    #expect(script.status == 0 && script.standardOutput.contains("weft"), "\(script)")
+    for shell in ["zsh", "fish"] {
+      let text = run([Project.weft, "completion", shell]).standardOutput
+      #expect(text.contains("explain") && text.contains("node-name"))
+    }
+    let written = run([Project.weft, "man", "--dir", folder])
+    let pages = written.standardOutput.split(separator: "\n").map(String.init)
+    #expect(written.status == 0 && pages.contains("\(folder)/weft-cni-check.1"), "\(written)")
+    for page in pages {
+      let text = try String(contentsOfFile: page, encoding: .utf8)
+      #expect(text.hasPrefix(".TH ") && text.contains("\n.SH NAME\n"), "\(page)")
+    }
+    let one = run([Project.weft, "man", "cni", "check"])
+    #expect(one.standardOutput.contains("weft\\-cni\\-check"), "\(one)")
+    #expect(run([Project.weft, "man", "nothing"]).standardError.hasPrefix("CLI0120 "))
+  }
 }
 
 extension TestNode {

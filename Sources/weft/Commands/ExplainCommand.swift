@@ -47,6 +47,6 @@ struct ExplainCommand: AsyncParsableCommand {
   }
 }
 
-enum OutputFormat: String, ExpressibleByArgument {
+enum OutputFormat: String, ExpressibleByArgument, CaseIterable {
   case text, json
 }
