@@ -62,8 +62,8 @@ struct Weft: AsyncParsableCommand {
     subcommands: [
       Up.self, Down.self, ServerCommand.self, NodeCommand.self, ProxyCommand.self, DNSCommand.self,
       ImageCommand.self, CNICommand.self, SchedulerCommand.self, BenchCommand.self, StatusCommand.self,
-      DiffCommand.self, ExplainCommand.self, FlowsCommand.self, PolicyCommand.self, KubectlCommand.self,
-      CompletionCommand.self, ManualCommand.self,
+      DiffCommand.self, ExplainCommand.self, FlowsCommand.self, PolicyCommand.self, SupportCommand.self,
+      KubectlCommand.self, CompletionCommand.self, ManualCommand.self,
     ])
   static let version = "0.1.0"
 }

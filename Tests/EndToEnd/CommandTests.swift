@@ -108,6 +108,38 @@ import Testing
     #expect(server.terminationStatus == 0)
   }
 
+  @Test(.timeLimit(.minutes(2))) func `a support archive has what there is to see, and no secret`() throws {
+    let node = try TestNode()
+    defer { node.remove() }
+    try node.start(["--http", "none"])
+    // The namespace comes a moment after the API.
+    let secret = eventually(within: 20) {
+      node.kubectl("create", "secret", "generic", "door", "--from-literal=key=open-sesame").status == 0
+    }
+    try #require(secret != nil)
+    let archive = "\(node.dataFolder)/support.tar"
+    let output = node.exec([Project.weft, "support", "-f", archive, "--kubeconfig", node.kubeconfig])
+    #expect(output.status == 0 && output.trimmed == archive, "\(output)")
+    let list = run(["tar", "tf", archive]).standardOutput
+    for name in [
+      "version.txt", "status.txt", "diff.txt", "api/services.json", "api/secrets.json", "api/metrics.txt",
+      "kernel/ruleset.nft", "kernel/routes.txt", "cni-check.json", "errors.txt",
+    ] { #expect(list.contains("/\(name)\n"), "\(name) is missing: \(list)") }
+    let everything = run(["tar", "xOf", archive]).standardOutput
+    #expect(everything.contains("\"door\"") && everything.contains("KUBE-PROXY"))
+    // As it was given, and as the API shows it.
+    for word in ["open-sesame", "b3Blbi1zZXNhbWU"] { #expect(!everything.contains(word)) }
+    #expect(run(["stat", "-c", "%a", archive]).trimmed == "600")
+    #expect(node.stop(SIGINT) == 0, "\(node.log.suffix(3000))")
+
+    // Without a cluster the machine's part is written all the same, and what is missing is named.
+    let alone = node.exec([
+      Project.weft, "support", "-f", archive, "--kubeconfig", "\(node.dataFolder)/none.kubeconfig",
+    ])
+    #expect(alone.status == 1 && alone.standardError.contains("left out: api:"), "\(alone)")
+    #expect(run(["tar", "tf", archive]).standardOutput.contains("/kernel/links.txt\n"))
+  }
+
   @Test(.timeLimit(.minutes(1))) func `kubectl finds the plugin and completes its words`() throws {
     let folder = run(["mktemp", "-d"]).trimmed
     defer { run(["rm", "-r", folder]) }
