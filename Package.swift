@@ -200,7 +200,7 @@ let modules: [Module] = [
   Module(
     name: "DNSBenchmark", path: "Benchmarks/DNS", kind: .executable,
     on: ["DNS", "ClusterView", "ClusterObjects", "Addresses", "CLinux"], tests: false,
-    exclude: ["run.sh", "flood.sh", "names.py", "first.py", "table.py"]),
+    exclude: ["run.sh", "flood.sh", "names.py", "first.py", "feed.py", "table.py"]),
   Module(
     name: "ProxyBenchmark", path: "Benchmarks/Proxy", kind: .executable,
     on: ["Proxy", "ClusterView", "ClusterObjects", "KernelNftables", "Ruleset", "Addresses"], tests: false,

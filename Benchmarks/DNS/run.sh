@@ -1,21 +1,31 @@
 #!/usr/bin/env bash
 # Cluster DNS beside Knot and NSD: same names, same queries, one server after the other on processor 0, dnsperf on processor 1.
-# run.sh [ROUNDS]. KNOTD and NSD name the other servers' programs. Needs dnsperf, dig, taskset, python3. Ends with the medians and
-# the bar of each; exit code 1 when one is missed.
+# run.sh [ROUNDS]. KNOTD and NSD name the other servers' programs, BENCHMARK and WEFT ours. Needs dnsperf, dig, taskset, python3. Every
+# step has an end: a round takes about a minute. Ends with the medians and the bar of each; exit code 1 when one is missed.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 rounds=${1:-3} seconds=${SECONDS_EACH:-5} count=10000
 server=${BENCHMARK:-.build-rel/release/DNSBenchmark}
+weft=${WEFT:-.build/release/weft}
 knotd=${KNOTD:-$(command -v knotd || true)} nsd=${NSD:-$(command -v nsd || true)}
 for program in "$server" dnsperf dig taskset python3; do
   command -v "$program" >/dev/null || { echo "$program is missing" >&2; exit 2; }
 done
 [ -n "$knotd" ] && [ -n "$nsd" ] || echo "without knotd and nsd (Debian: knot, nsd) their bars are not measured" >&2
+[ -x "$weft" ] || echo "without $weft (WEFT=...) the memory of weft dns itself is not measured" >&2
 work=$(mktemp -d)
-pid=
-stop() { [ -z "$pid" ] || { kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; pid=; }; }
-trap 'stop; rm -rf "$work"' EXIT
+pid= feed=
+end() { # PROCESS: at once when it does not go by itself
+  kill "$1" 2>/dev/null || return 0
+  for _ in $(seq 50); do kill -0 "$1" 2>/dev/null || return 0; sleep 0.1; done
+  kill -9 "$1" 2>/dev/null || true
+}
+stop() { [ -z "$pid" ] || { end "$pid"; wait "$pid" 2>/dev/null || true; pid=; }; }
+trap 'stop; [ -z "$feed" ] || kill "$feed" 2>/dev/null; rm -rf "$work"' EXIT
+perf() { # ARGUMENTS: dnsperf on processor 1, for at most half a minute more than it was told
+  timeout -k 2 $((seconds + 30)) taskset -c 1 dnsperf -s 127.0.0.1 -T 1 "$@" 2>/dev/null
+}
 
 python3 Benchmarks/DNS/names.py "$work" $count
 mkdir "$work/knot"
@@ -67,23 +77,22 @@ ticks() { # of a process and its children
 measure() { # NAME PORT KIND: queries a second of the server's processor time, kernel included
   local before after answered
   before=$(ticks "$pid")
-  answered=$(taskset -c 1 dnsperf -s 127.0.0.1 -p "$2" -d "$work/$3" -l "$seconds" -c 4 -T 1 -q 200 2>/dev/null |
-    awk '/Queries completed/ {print $3}')
+  answered=$(perf -p "$2" -d "$work/$3" -l "$seconds" -c 4 -q 200 | awk '/Queries completed/ {print $3}')
   after=$(ticks "$pid")
-  note "$1" "$3" $((answered * $(getconf CLK_TCK) / (after - before)))
+  note "$1" "$3" $((${answered:-0} * $(getconf CLK_TCK) / (after > before ? after - before : 1)))
 }
 
 latency() { # NAME PORT: microseconds of an answer at 5,000 queries a second, as the client sees it
-  taskset -c 1 dnsperf -s 127.0.0.1 -p "$2" -d "$work/hit" -l 4 -c 1 -T 1 -Q 5000 -v 2>/dev/null |
+  perf -p "$2" -d "$work/hit" -l 4 -c 1 -Q 5000 -v |
     awk '/^> NOERROR/ {printf "%d\n", $NF * 1000000}' | sort -n >"$work/times"
-  note "$1" p50 "$(awk '{all[NR] = $1} END {print all[int(NR / 2) + 1]}' "$work/times")"
-  note "$1" p99 "$(awk '{all[NR] = $1} END {print all[int(NR * 0.99) + 1]}' "$work/times")"
+  note "$1" p50 "$(awk '{all[NR] = $1} END {print all[int(NR / 2) + 1] + 0}' "$work/times")"
+  note "$1" p99 "$(awk '{all[NR] = $1} END {print all[int(NR * 0.99) + 1] + 0}' "$work/times")"
 }
 
 wait_for() { # PORT NAME: until there is an answer
   local tries=0
-  until [ -n "$(dig @127.0.0.1 -p "$1" +short +time=1 +tries=1 "$2" 2>/dev/null | grep -v '^;')" ]; do
-    tries=$((tries + 1)); [ $tries -lt 100 ] || { cat "$work/log" >&2; exit 1; }
+  until [ -n "$(timeout 3 dig @127.0.0.1 -p "$1" +short +time=1 +tries=1 "$2" 2>/dev/null | grep -v '^;')" ]; do
+    tries=$((tries + 1)); [ $tries -lt 400 ] || { echo "no answer at port $1:" >&2; cat "$work/log" >&2; exit 1; }
     sleep 0.1
   done
 }
@@ -108,9 +117,18 @@ round() { # NAME PORT COMMAND...
 forwarded() { # names of another server, after the first pass all from the cache
   begin "$server" 5400 $count forward
   wait_for 5400 svc-9.ns-9.svc.cluster.local
-  dnsperf -s 127.0.0.1 -p 5400 -d "$work/forward" -n 1 -c 4 -T 1 -q 50 >/dev/null 2>&1
+  perf -p 5400 -d "$work/forward" -n 1 -c 4 -q 50 >/dev/null || true
   measure weft 5400 forward
   stop
+}
+
+from_start() { # WHAT COMMAND...: the first answer, what is resident and what was at most
+  local what=$1 first resident peak
+  shift
+  read -r first resident peak < <(python3 Benchmarks/DNS/first.py 5400 "$@")
+  note weft "first$what" "$first"
+  note weft "resident$what" "$resident"
+  note weft "peak$what" "$peak"
 }
 
 for ((i = 0; i < rounds; i++)); do
@@ -118,8 +136,16 @@ for ((i = 0; i < rounds; i++)); do
   [ -z "$knotd" ] || round knot 5401 "$knotd" -c "$work/knot.conf"
   [ -z "$nsd" ] || round nsd 5402 "$nsd" -d -c "$work/nsd.conf"
   forwarded
-  note weft first "$(python3 Benchmarks/DNS/first.py "$server" 5400 $count)"
-  note weft fresh "$(taskset -c 0 "$server" 5400 $count fresh | awk '/from a change/ {gsub(",", ""); print $(NF - 4)}')"
+  from_start "" "$server" 5400 $count
+  note weft fresh "$(timeout 60 taskset -c 0 "$server" 5400 $count fresh | awk '/from a change/ {gsub(",", ""); print $(NF - 4)}')"
+  [ -x "$weft" ] || continue
+  if [ -z "$feed" ]; then
+    python3 Benchmarks/DNS/feed.py "$work" $count 5470 >"$work/feed.log" 2>&1 &
+    feed=$!
+    for _ in $(seq 100); do ! grep -q ready "$work/feed.log" || break; sleep 0.1; done
+  fi
+  from_start -manifests "$weft" dns --manifests "$work/manifests" --listen 127.0.0.1:5400
+  from_start -server "$weft" dns --kubeconfig "$work/kubeconfig" --listen 127.0.0.1:5400
 done
 echo
 python3 Benchmarks/DNS/table.py <"$work/figures"

@@ -117,29 +117,10 @@ func testSettings() -> InformerSettings {
     async throws
   {
     print("seed \(seed)")
-    var random = SeededRandom(seed: seed)
-    let api = MemoryClusterAPI()
-    let failures = Mutex(SeededRandom(seed: seed &+ 1))
-    api.inject { verb, _ in
-      guard verb == "watch" || verb == "list", failures.withLock({ Int.random(in: 0..<4, using: &$0) }) == 0
-      else { return nil }
-      return APIStatusError(code: 500, reason: "InternalError", message: "injected")
-    }
+    let api = unreliableAPI(seed)
     let informers = SharedInformers(api: api, settings: testSettings(), metrics: Metrics())
     let informer = informers.informer(.pods)
-    for _ in 0..<400 {
-      let name = "p\(Int.random(in: 0..<30, using: &random))"
-      switch Int.random(in: 0..<20, using: &random) {
-      case 0: api.dropWatches()
-      case 1: api.expireHistory()
-      case 2..<8: api.remove(.pods, ObjectKey("demo", name))
-      default:
-        var object = pod(name)
-        object.set(JSON(Int.random(in: 0..<1000, using: &random)), at: "spec", "priority")
-        api.put(.pods, object)
-      }
-      if Int.random(in: 0..<10, using: &random) == 0 { await Task.yield() }
-    }
+    await churnPods(api, seed)
     let isEqual = await eventually {
       informer.hasSynced && informer.snapshot.values.sorted { $0.key < $1.key } == api.objects(.pods)
     }
@@ -158,6 +139,36 @@ func testSettings() -> InformerSettings {
     #expect(informer.snapshot.count == 10_000)
     #expect(ContinuousClock.now - began < .seconds(20))
     await informers.stop()
+  }
+}
+
+/// Lists and watches that fail at random.
+func unreliableAPI(_ seed: UInt64) -> MemoryClusterAPI {
+  let api = MemoryClusterAPI()
+  let failures = Mutex(SeededRandom(seed: seed &+ 1))
+  api.inject { verb, _ in
+    guard verb == "watch" || verb == "list", failures.withLock({ Int.random(in: 0..<4, using: &$0) }) == 0
+    else { return nil }
+    return APIStatusError(code: 500, reason: "InternalError", message: "injected")
+  }
+  return api
+}
+
+/// Four hundred changes of thirty pods, while watches are dropped and revisions expire.
+func churnPods(_ api: MemoryClusterAPI, _ seed: UInt64) async {
+  var random = SeededRandom(seed: seed)
+  for _ in 0..<400 {
+    let name = "p\(Int.random(in: 0..<30, using: &random))"
+    switch Int.random(in: 0..<20, using: &random) {
+    case 0: api.dropWatches()
+    case 1: api.expireHistory()
+    case 2..<8: api.remove(.pods, ObjectKey("demo", name))
+    default:
+      var object = pod(name)
+      object.set(JSON(Int.random(in: 0..<1000, using: &random)), at: "spec", "priority")
+      api.put(.pods, object)
+    }
+    if Int.random(in: 0..<10, using: &random) == 0 { await Task.yield() }
   }
 }
 

@@ -343,6 +343,77 @@ extension TestNode {
     #expect(node.stop(SIGINT) == 0, "\(node.log.suffix(3000))")
   }
 
+  @Test(.timeLimit(.minutes(5)))
+  func `queries are written down, pages say how it is, and a name is explained for a pod`() throws {
+    let node = try TestNode()
+    defer { node.remove() }
+    let manifests = "\(node.dataFolder)/manifests"
+    let pod =
+      "---\napiVersion: v1\nkind: Pod\nmetadata: {name: asks, namespace: demo}\nstatus: {podIP: 10.42.7.99}\n"
+    _ = try node.write("manifests/cluster.yaml", cluster + pod)
+    let path = try node.write(
+      "Corefile",
+      """
+      .:5300 {
+        errors
+        log . {
+          class denial error
+        }
+        kubernetes cluster.local in-addr.arpa ip6.arpa
+        forward . 127.0.0.1:1
+        health 127.0.0.1:8080
+        ready 127.0.0.1:8181
+        prometheus 127.0.0.1:9153
+      }
+
+      """)
+    let written = "\(node.dataFolder)/log"
+    let dns = try node.background([
+      "/bin/sh", "-c",
+      "exec \(Project.weft) dns --manifests \(manifests) --corefile \(path) >\(written) 2>&1",
+    ])
+    defer { dns.terminate() }
+    try #require(node.answers(5300, "+short", "web.demo.svc.cluster.local", says: "10.43.7.20"))
+    _ = node.dig(5300, ["absent.demo.svc.cluster.local", "AAAA"])
+    #expect(node.answers(5300, "www.interwebs.test", says: "status: SERVFAIL"))
+    func log() -> String { (try? String(contentsOfFile: written, encoding: .utf8)) ?? "" }
+    let line = "\"AAAA IN absent.demo.svc.cluster.local. udp"
+    #expect(
+      eventually(within: 30) { log().contains(line) && log().contains("no upstream server answered") } != nil,
+      "\(log())")
+    #expect(log().contains("NXDOMAIN qr,aa,rd"), "\(log())")
+    #expect(!log().contains("\" NOERROR "), "an answer is not of the classes asked for: \(log())")
+    func page(_ address: String) -> Output {
+      node.exec("curl", "-s", "-m", "5", "http://127.0.0.1:\(address)")
+    }
+    #expect(eventually(within: 30) { page("8181/ready").status == 0 } != nil)
+    #expect(page("8080/health").standardOutput.lowercased().contains("ok"), "\(page("8080/health"))")
+    let metrics = page("9153/metrics").standardOutput
+    for name in [
+      "coredns_dns_requests_total", "coredns_dns_request_duration_seconds_count",
+      "coredns_dns_responses_total",
+      "coredns_cache_hits_total", "coredns_cache_misses_total", "coredns_forward_requests_total",
+      "coredns_forward_healthcheck_broken_total", "coredns_forward_max_concurrent_rejects_total",
+      "coredns_panics_total", "coredns_plugin_enabled",
+    ] { #expect(metrics.contains("\n\(name)"), "\(name)") }
+
+    // What the pod's resolver would try, and what comes of each.
+    func explain(_ arguments: String...) -> Output {
+      node.exec([Project.weft, "dns", "query", "--manifests", manifests, "-n", "demo"] + arguments)
+    }
+    let short = explain("web", "--from", "asks")
+    #expect(short.status == 0 && short.standardOutput.contains("web.demo.svc.cluster.local."), "\(short)")
+    #expect(short.standardOutput.contains("10.43.7.20"), "\(short)")
+    let outside = explain("www.interwebs.test", "--from", "demo/asks")
+    #expect(outside.status == 0 && outside.standardOutput.contains("forwarded"), "\(outside)")
+    #expect(outside.lines.filter { $0.contains("NXDOMAIN") }.count == 3, "\(outside)")
+    let none = explain("absent.demo.svc.cluster.local.", "AAAA")
+    #expect(none.status == 1 && none.standardOutput.contains("NXDOMAIN"), "\(none)")
+    let nobody = explain("web", "--from", "nobody")
+    #expect(nobody.status != 0 && nobody.standardError.contains("DNS0022"), "\(nobody)")
+    #expect(explain("web", "NOTYPE").status == 2)
+  }
+
   @Test(.timeLimit(.minutes(1))) func `a Corefile is looked at before it is used`() throws {
     let node = try TestNode()
     defer { node.remove() }

@@ -61,6 +61,15 @@ int weft_link_remove(int socket, const char *name, const void *request, size_t l
 
 #include "CLinuxSockets.h"
 
+/** Has the C library's heap stay small at the price of some speed: one arena for all threads, free memory given back early. Before
+    the first thread begins. */
+void weft_heap_keep_small(void);
+/** Gives the kernel back what the heap has free. Costs milliseconds. */
+void weft_heap_trim(void);
+/** Takes the program's code out of this process's page tables; what still runs comes back from the page cache as it is called, 64 KiB
+    at a time. For after a start that called much of a large program once. */
+void weft_text_release(void);
+
 /** From now on SIGINT and SIGTERM are written, one byte each, to a pipe whose reading end is returned; or -errno. The
     handlers are not inherited by programs that this process starts. */
 int weft_watch_signals(void);

@@ -150,6 +150,10 @@ public struct ClusterView: Sendable {
     for index in notes.indices { notes[index]?.imports.insert(service) }
   }
 
+  /// Whether an EndpointSlice belongs to a ServiceImport.
+  func isImported(_ slice: ObjectKey) -> Bool { importOfSlice[slice] != nil }
+  var importedSliceKeys: [ObjectKey] { Array(importOfSlice.keys) }
+
   /// Says that the first list of ServiceImports is in the view.
   public mutating func markImportsRead() {
     areImportsRead = true

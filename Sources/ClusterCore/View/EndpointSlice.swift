@@ -39,6 +39,19 @@ public final class EndpointSlice: Sendable {
   /// `endpoints.kubernetes.io/last-change-trigger-time`, for programming latency.
   public let triggerTime: String?
 
+  init(
+    key: ObjectKey, service: ObjectKey?, family: IPFamily, ports: [Port], endpoints: [Endpoint],
+    triggerTime: String?
+  ) {
+    self.key = key
+    self.service = service
+    self.family = family
+    self.ports = ports
+    self.endpoints = endpoints
+    self.triggerTime = triggerTime
+    hasHints = endpoints.contains { !$0.hintedZones.isEmpty || !$0.hintedNodes.isEmpty }
+  }
+
   public init(_ tree: JSON) throws(UnreadableObject) {
     let reader = TreeReader("EndpointSlice", tree)
     key = tree.key

@@ -57,6 +57,33 @@ public final class Service: Sendable {
   /// When it was made, as text that sorts by time; of two that claim the same address and port the older has it.
   public let creationTime: String
 
+  /// A Service of which only this is known; the rest is as if the object did not say it.
+  init(
+    key: ObjectKey, kind: Kind, clusterIPs: [IPAddress], isHeadless: Bool, externalIPs: [IPAddress],
+    loadBalancerIPs: [IPAddress], externalName: String, ports: [Port], publishNotReadyAddresses: Bool,
+    selector: [String: String], labels: [String: String]
+  ) {
+    self.key = key
+    self.kind = kind
+    self.clusterIPs = clusterIPs
+    self.isHeadless = isHeadless
+    self.externalIPs = externalIPs
+    self.loadBalancerIPs = loadBalancerIPs
+    self.externalName = externalName
+    self.ports = ports
+    self.publishNotReadyAddresses = publishNotReadyAddresses
+    self.selector = selector
+    self.labels = labels
+    isAnnouncedByNodes = false
+    loadBalancerSourceRanges = []
+    internalTrafficPolicy = .cluster
+    externalTrafficPolicy = .cluster
+    affinitySeconds = nil
+    healthCheckNodePort = 0
+    annotations = [:]
+    creationTime = ""
+  }
+
   /// Reads the tree of a Service. Throws `UnreadableObject` for what cannot mean anything, such as a bad address.
   public init(_ tree: JSON) throws(UnreadableObject) {
     let reader = TreeReader("Service", tree)

@@ -127,6 +127,7 @@ struct CorefileReader {
     }
     for directive in line.block where directive.name == "root" { root = directive.arguments.first ?? "" }
     for directive in line.block { try read(directive) }
+    block.plugins = Set(line.block.map(\.name)).sorted()
     if let external {
       guard block.isServingCluster else {
         throw fail(external.line, "a kubernetes line in the same block is needed")

@@ -27,6 +27,8 @@ public struct ServerBlock: Sendable {
   /// Addresses of `bind`; empty means all.
   public var bind: [IPAddress] = []
   public var line = 0
+  /// Names of the plugins that the Corefile names, for metrics.
+  public var plugins: [String] = []
 
   public var view: ViewRule?
   public var accessRules: [AccessRule] = []

@@ -42,6 +42,14 @@ final class DNSMetrics: Sendable {
     metrics.onCollect { [weak self] in self?.collect() }
   }
 
+  /// Says which plugins a block has.
+  func note(_ block: ServerBlock, _ zone: DomainName) {
+    let enabled = metrics.gauge(
+      "coredns_plugin_enabled", "1 for each plugin of a server block.",
+      labels: ["server", "zone", "view", "name"])
+    for plugin in block.plugins { enabled.child(server, "\(zone)", block.view?.name ?? "", plugin).set(1) }
+  }
+
   private func collect() {
     seen.withLock { seen in
       for (index, tally) in tallies.enumerated() {

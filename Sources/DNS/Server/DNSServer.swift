@@ -118,6 +118,7 @@ public final class DNSServer: Sendable {
         let tap = block.dnstap.flatMap { DnstapSender($0, metrics) }
         if let tap { state.withLock { $0.taps.append(tap) } }
         for zone in Set(block.keys.map(\.zone)) {
+          numbers.note(block, zone)
           plans.append(
             try SitePlan(
               block: block, zone: zone, ports: block.keys, loop: group?.next(), dnstap: tap,

@@ -9,22 +9,20 @@ extension ZonePlanner {
     let old = imports[key]
     if old?.state == state { return }
     if let old {
-      retire(old.groups, old.addresses, &step)
+      retire(old.groups, &step)
       if old.isServed { count(key.namespace, -1, &step) }
     }
     guard let state else {
       imports[key] = nil
       return
     }
-    var planned = PlannedImport(
-      state: state, isServed: isServed(imported: state.service), groups: [], addresses: [])
+    var planned = PlannedImport(state: state, isServed: isServed(imported: state.service), groups: [])
     if planned.isServed {
       count(key.namespace, 1, &step)
       work.services += 1
       for zone in settings.multiclusterZones {
         guard let plan = planImport(state, settings, zone: zone) else { continue }
         planned.groups.append(build(plan.names, plan.pointers, &step))
-        planned.addresses += plan.pointers.map(\.address)
       }
     }
     imports[key] = planned

@@ -7,49 +7,63 @@ import ClusterView
 extension ZonePlanner {
   mutating func take(_ key: ObjectKey, _ state: ServiceState?, _ step: inout Step) {
     let old = planned[key]
-    if let old, let state, old.state == state { return }
-    if let old, let state { note(old.state, state) }
-    if let old {
-      retire(old, &step)
+    guard let state else {
+      guard let old else { return }
+      retire(old.groups, &step)
       if old.isServed { count(key.namespace, -1, &step) }
+      planned[key] = nil
+      return
     }
-    planned[key] = state.map { state in
-      let isServed = isServed(state.service)
-      if isServed { count(key.namespace, 1, &step) }
-      return PlannedService(state: state, isServed: isServed, groups: isServed ? encode(state, &step) : [])
+    var new = PlannedService(isServed: isServed(state.service), groups: [])
+    if settings.namespaceSelector != nil { new.state = state }
+    new.trigger = note(state, since: old?.trigger)
+    let plans = new.isServed ? plan(state) : []
+    let blocks = plans.map { $0.names.build(seed: seed) }
+    // The same octets: nothing that can be asked has changed.
+    if let old, old.isServed == new.isServed, old.groups.elementsEqual(blocks, by: { $0.holdsSame(as: $1) }) {
+      new.groups = old.groups
+      planned[key] = new
+      return
     }
+    if let old { retire(old.groups, &step) }
+    if old?.isServed != new.isServed { count(key.namespace, new.isServed ? 1 : old == nil ? 0 : -1, &step) }
+    new.groups = blocks
+    for (group, plan) in zip(blocks, plans) { add(group, plan.pointers, &step) }
+    planned[key] = new
   }
 
-  mutating func encode(_ state: ServiceState, _ step: inout Step) -> [ZoneGroup] {
+  /// The names of a Service, one block a zone.
+  private mutating func plan(_ state: ServiceState) -> [(names: ZoneGroupBuilder, pointers: [PlannedPointer])]
+  {
     work.services += 1
-    let slices = state.slices.sorted { $0.key < $1.key }.map(\.value)
-    var plans = planService(state.service, slices, settings).map { [$0] } ?? []
-    if settings.external != nil { plans += planExternal(state.service, slices, settings) }
-    return plans.map { build($0.names, $0.pointers, &step) }
+    let slices =
+      state.slices.count < 2
+      ? Array(state.slices.values) : state.slices.sorted { $0.key < $1.key }.map(\.value)
+    let plans = planService(state.service, slices, settings).map { [$0] } ?? []
+    return settings.external == nil ? plans : plans + planExternal(state.service, slices, settings)
   }
 
   /// One block of names and the PTR records that point into it.
   func build(_ names: ZoneGroupBuilder, _ pointers: [PlannedPointer], _ step: inout Step) -> ZoneGroup {
     let group = names.build(seed: seed)
-    step.added.append(group)
-    for pointer in pointers {
-      guard let entry = entry(pointer, group) else { continue }
-      if pointer.address.family == .v4 { step.added4.append(entry) } else { step.added6.append(entry) }
-    }
+    add(group, pointers, &step)
     return group
   }
 
-  /// Takes a Service's block out, and the PTR records that point into it.
-  private func retire(_ old: PlannedService, _ step: inout Step) {
-    guard !old.groups.isEmpty else { return }
-    let endpoints = old.state.slices.values.flatMap { $0.endpoints.map(\.address) }
-    let external = settings.external == nil ? [] : old.state.service.outsideAddresses
-    retire(old.groups, old.state.service.clusterIPs + external + endpoints, &step)
+  private func add(_ group: ZoneGroup, _ pointers: [PlannedPointer], _ step: inout Step) {
+    step.added.append(group)
+    // A name of more addresses than an answer can say has no PTR record for those it leaves out: retiring goes by what is said.
+    let said = pointers.count > 1000 ? Set(group.view.addresses) : nil
+    for pointer in pointers where said?.contains(pointer.address) ?? true {
+      guard let entry = entry(pointer, group) else { continue }
+      if pointer.address.family == .v4 { step.added4.append(entry) } else { step.added6.append(entry) }
+    }
   }
 
-  func retire(_ groups: [ZoneGroup], _ addresses: [IPAddress], _ step: inout Step) {
+  /// Takes blocks out, and the PTR records that point into them: those of addresses that they say.
+  func retire(_ groups: [ZoneGroup], _ step: inout Step) {
     step.retired += groups
-    for address in addresses {
+    for address in groups.flatMap(\.view.addresses) {
       if address.family == .v4 {
         step.retiredKeys4.append(ReverseEntry.key(address))
       } else {
@@ -73,15 +87,17 @@ extension ZonePlanner {
   }
 
   /// Remembers when a change of endpoints began, as the EndpointSlice controller wrote it down.
-  private mutating func note(_ old: ServiceState, _ new: ServiceState) {
+  private mutating func note(_ state: ServiceState, since old: PackedTime?) -> PackedTime {
     var latest: String?
-    for (key, slice) in new.slices where slice != old.slices[key] {
-      guard let time = slice.triggerTime, time != old.slices[key]?.triggerTime else { continue }
-      latest = max(latest ?? time, time)
+    for slice in state.slices.values { latest = [latest, slice.triggerTime].compactMap { $0 }.max() }
+    guard let latest else { return old ?? PackedTime() }
+    let time = PackedTime(latest)
+    // The first plan of a Service says nothing of how long a change took.
+    if let old, time > old {
+      let headless = state.service.selector.isEmpty ? "headless_without_selector" : "headless_with_selector"
+      triggers.append((state.service.isHeadless ? headless : "cluster_ip", latest))
     }
-    guard let latest else { return }
-    let headless = new.service.selector.isEmpty ? "headless_without_selector" : "headless_with_selector"
-    triggers.append((new.service.isHeadless ? headless : "cluster_ip", latest))
+    return time
   }
 
   // MARK: - Namespaces

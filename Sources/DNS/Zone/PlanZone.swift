@@ -44,20 +44,24 @@ public struct ZonePlanner: Sendable {
   private var reverse6 = ReverseIndex()
   private var verifiedPods = Trie<PodEntry>()
   private var current: Zone?
+  /// What `stage` gathered for the next zone.
+  private var staged: Step?
 
+  /// What is remembered of a Service: the blocks that stand for it. What they were made of is its owner's to keep.
   struct PlannedService: Sendable {
-    var state: ServiceState
     var isServed: Bool
     /// Empty when the Service has no name now: headless without a ready endpoint.
     var groups: [ZoneGroup]
+    /// When the newest of its changes of endpoints began; empty when none says so.
+    var trigger = PackedTime()
+    /// Kept only where the labels of a namespace can bring it back.
+    var state: ServiceState?
   }
 
   struct PlannedImport: Sendable {
     var state: ServiceImportState
     var isServed: Bool
     var groups: [ZoneGroup]
-    /// Whose PTR records there are.
-    var addresses: [IPAddress]
   }
 
   struct PlannedNamespace: Sendable {
@@ -69,7 +73,7 @@ public struct ZonePlanner: Sendable {
 
   /// What one plan takes out and puts in. Blocks taken out stay allocated until its end: a new one must not get the address
   /// of one to be removed.
-  struct Step {
+  struct Step: Sendable {
     var retired: [ZoneGroup] = []
     var retiredKeys4: [UInt128] = []
     var retiredKeys6: [UInt128] = []
@@ -98,11 +102,21 @@ public struct ZonePlanner: Sendable {
     return plan(changes)
   }
 
-  /// The zone after `changes`. Costs what they hold.
+  /// The zone after `changes`, and after all that was staged. Costs what they hold.
   public mutating func plan(_ changes: ViewChanges) -> Zone {
-    work = Work()
-    triggers = []
-    var step = Step()
+    stage(changes)
+    return finish(changes.areImportsRead)
+  }
+
+  /// Takes a part of the changes in; the next `plan` puts them in force together with its own. So nobody has to hold all that a
+  /// large plan is made of at once.
+  public mutating func stage(_ changes: ViewChanges) {
+    if staged == nil {
+      work = Work()
+      triggers = []
+    }
+    var step = staged ?? Step()
+    staged = nil
     if fixed.isEmpty {
       fixed = planFixedNames(settings).map { $0.build(seed: seed) }
       step.added += fixed
@@ -118,9 +132,23 @@ public struct ZonePlanner: Sendable {
     if !settings.multiclusterZones.isEmpty {
       for (key, state) in changes.imports { take(imported: key, state, &step) }
     }
-    let isCurrent = areImportsRead == changes.areImportsRead || settings.multiclusterZones.isEmpty
-    areImportsRead = changes.areImportsRead
     if settings.pods == .verified { for (key, pod) in changes.pods { take(pod: key, pod, &step) } }
+    // Nobody has seen a zone yet: what is ready goes where it belongs, and no list of all of it is ever held.
+    if current == nil, step.added.count >= Self.stagedMax {
+      put(step)
+      step = Step()
+    }
+    staged = step
+  }
+
+  /// Blocks that the first plan gathers before it puts them into the tries.
+  private static let stagedMax = 1024
+
+  private mutating func finish(_ areRead: Bool) -> Zone {
+    var step = staged ?? Step()
+    staged = nil
+    let isCurrent = areImportsRead == areRead || settings.multiclusterZones.isEmpty
+    areImportsRead = areRead
     if step.isEmpty, isCurrent, let current { return current }
     serial &+= 1
     step.retired += apexes
@@ -132,31 +160,44 @@ public struct ZonePlanner: Sendable {
   }
 
   private mutating func apply(_ step: Step) -> Zone {
+    let added = put(step)
+    let journal = current.map { old in
+      ZoneChange.appended(
+        ZoneChange(from: old.serial, to: serial, removed: step.retired, added: added), to: old.journal)
+    }
+    return Zone(
+      settings: settings, serial: serial, seed: seed, names: names, reverse4: reverse4, reverse6: reverse6,
+      verifiedPods: verifiedPods, isReady: true, areImportsRead: areImportsRead, journal: journal ?? [])
+  }
+
+  /// Brings the tries up to date; the blocks that were put in.
+  @discardableResult private mutating func put(_ step: Step) -> [ZoneGroup] {
     let retired = Set(step.retired.map { UInt(bitPattern: $0.base) })
     // What this very step put in and took out again was never seen.
-    let added = step.added.filter { !retired.contains(UInt(bitPattern: $0.base)) }
-    let nodes = names.nodesMade + reverse4.nodesMade + reverse6.nodesMade + verifiedPods.nodesMade
+    let added =
+      retired.isEmpty ? step.added : step.added.filter { !retired.contains(UInt(bitPattern: $0.base)) }
+    let nodes = nodesMade
     names.update(
       removed: step.retired.map { UInt128($0.hash) << 64 },
       where: { retired.contains(UInt(bitPattern: $0.base)) },
       added: added.map { (NameEntry(hash: $0.hash, base: $0.base), $0) })
     let isRetired = { (entry: ReverseEntry) in retired.contains(entry.group) }
-    let added4 = step.added4.filter { !isRetired($0) }
-    reverse4.update(removed: step.retiredKeys4, where: isRetired, added: added4.map { ($0, nil) })
-    let added6 = step.added6.filter { !isRetired($0) }
-    reverse6.update(removed: step.retiredKeys6, where: isRetired, added: added6.map { ($0, nil) })
+    reverse4.update(
+      removed: step.retiredKeys4, where: isRetired,
+      added: step.added4.compactMap { isRetired($0) ? nil : ($0, nil) })
+    reverse6.update(
+      removed: step.retiredKeys6, where: isRetired,
+      added: step.added6.compactMap { isRetired($0) ? nil : ($0, nil) })
     let gone = Set(step.addedPods.filter { $0.value < 0 }.keys)
     verifiedPods.update(
       removed: gone.map(\.key), where: { gone.contains($0) },
       added: step.addedPods.filter { $0.value > 0 }.map { ($0.key, nil) })
-    let journal = current.map { old in
-      ZoneChange.appended(
-        ZoneChange(from: old.serial, to: serial, removed: step.retired, added: added), to: old.journal)
-    }
-    work.groups = added.count + step.retired.count
-    work.nodes = names.nodesMade + reverse4.nodesMade + reverse6.nodesMade + verifiedPods.nodesMade - nodes
-    return Zone(
-      settings: settings, serial: serial, seed: seed, names: names, reverse4: reverse4, reverse6: reverse6,
-      verifiedPods: verifiedPods, isReady: true, areImportsRead: areImportsRead, journal: journal ?? [])
+    work.groups += added.count + step.retired.count
+    work.nodes += nodesMade - nodes
+    return added
+  }
+
+  private var nodesMade: Int {
+    names.nodesMade + reverse4.nodesMade + reverse6.nodesMade + verifiedPods.nodesMade
   }
 }

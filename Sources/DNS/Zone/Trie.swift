@@ -103,23 +103,21 @@ struct Trie<Entry: TrieEntry>: Sendable {
 
   var view: TrieView<Entry> { TrieView(word: root?.word ?? 0) }
 
-  /// Takes entries out and others in. An entry leaves when its key is named and `isRemoved` says so. Many changes at once
-  /// build the trie anew, which costs less than a path for each.
+  /// Takes entries out and others in. An entry leaves when its key is named and `isRemoved` says so. Every node on the way to a
+  /// change is copied once, however many changes lie below it.
   mutating func update(
-    removed: [UInt128], where isRemoved: (Entry) -> Bool, added: [(entry: Entry, owner: AnyObject?)]
+    removed: [UInt128], where isRemoved: (Entry) -> Bool, added: consuming [Pair]
   ) {
-    if removed.count + added.count > 256, removed.count + added.count > count / 4 {
-      return rebuild(Set(removed), isRemoved, added)
+    var added = added
+    added.sort {
+      $0.entry.key != $1.entry.key ? $0.entry.key < $1.entry.key : Entry.isBefore($0.entry, $1.entry)
     }
-    for key in removed {
-      guard let old = root else { break }
-      root = remove(old, key, isRemoved, depth: 0)
-    }
-    for (entry, owner) in added {
-      count += 1
-      root = root.map { insert($0, entry, owner, depth: 0) } ?? leaf([entry], owner.map { [$0] } ?? [])
-    }
+    let removed = removed.sorted()
+    count += added.count
+    root = merge(root, removed[...], isRemoved, added[...], depth: 0)
   }
+
+  typealias Pair = (entry: Entry, owner: AnyObject?)
 
   /// Every entry, in order. Costs all.
   var all: [Entry] {
@@ -131,31 +129,55 @@ struct Trie<Entry: TrieEntry>: Sendable {
     return result
   }
 
-  private mutating func rebuild(
-    _ removed: Set<UInt128>, _ isRemoved: (Entry) -> Bool, _ added: [(entry: Entry, owner: AnyObject?)]
-  ) {
-    var pairs = added
-    func walk(_ node: TrieNode<Entry>) {
-      if node.isLeaf {
-        for (index, entry) in node.entries.enumerated()
-        where !(removed.contains(entry.key) && isRemoved(entry)) {
-          pairs.append((entry, index < node.owners.count ? node.owners[index] : nil))
-        }
-      } else {
-        for case let child? in node.children { walk(child) }
-      }
+  /// The node with the changes below it; both lists are sorted and begin with the node's own bits.
+  private mutating func merge(
+    _ node: TrieNode<Entry>?, _ removed: ArraySlice<UInt128>, _ isRemoved: (Entry) -> Bool,
+    _ added: ArraySlice<Pair>, depth: Int
+  ) -> TrieNode<Entry>? {
+    if removed.isEmpty, added.isEmpty { return node }
+    guard let node else { return added.isEmpty ? nil : build(added, depth: depth) }
+    if node.isLeaf { return merge(leaf: node, removed, isRemoved, added, depth: depth) }
+    var children = node.children
+    var hasChanged = false
+    var (removed, added) = (removed, added)
+    for place in 0..<16 {
+      let gone = removed.prefix { Self.place($0, depth) == place }
+      let come = added.prefix { Self.place($0.entry.key, depth) == place }
+      removed = removed.dropFirst(gone.count)
+      added = added.dropFirst(come.count)
+      let child = merge(children[place], gone, isRemoved, come, depth: depth + 1)
+      if child !== children[place] { hasChanged = true }
+      children[place] = child
     }
-    if let root { walk(root) }
+    guard hasChanged else { return node }
+    // A leaf is right at any depth, so one that is alone takes its parent's place.
+    let others = children.compactMap { $0 }
+    if others.isEmpty { return nil }
+    if others.count == 1, others[0].isLeaf { return others[0] }
+    return inner(children)
+  }
+
+  private mutating func merge(
+    leaf node: TrieNode<Entry>, _ removed: ArraySlice<UInt128>, _ isRemoved: (Entry) -> Bool,
+    _ added: ArraySlice<Pair>, depth: Int
+  ) -> TrieNode<Entry>? {
+    let old = node.entries
+    var pairs: [Pair] = []
+    pairs.reserveCapacity(old.count + added.count)
+    for (index, entry) in old.enumerated() where !(removed.contains(entry.key) && isRemoved(entry)) {
+      pairs.append((entry, index < node.owners.count ? node.owners[index] : nil))
+    }
+    if pairs.count == old.count, added.isEmpty { return node }
+    count -= old.count - pairs.count
+    pairs += added
+    if pairs.isEmpty { return nil }
     pairs.sort {
       $0.entry.key != $1.entry.key ? $0.entry.key < $1.entry.key : Entry.isBefore($0.entry, $1.entry)
     }
-    count = pairs.count
-    root = pairs.isEmpty ? nil : build(pairs[...], depth: 0)
+    return build(pairs[...], depth: depth)
   }
 
-  private mutating func build(_ pairs: ArraySlice<(entry: Entry, owner: AnyObject?)>, depth: Int) -> TrieNode<
-    Entry
-  > {
+  private mutating func build(_ pairs: ArraySlice<Pair>, depth: Int) -> TrieNode<Entry> {
     if pairs.count <= Self.leafEntriesMax || depth >= Self.depthMax {
       return leaf(pairs.map(\.entry), pairs.compactMap(\.owner))
     }
@@ -183,60 +205,5 @@ struct Trie<Entry: TrieEntry>: Sendable {
   private mutating func inner(_ children: [TrieNode<Entry>?]) -> TrieNode<Entry> {
     nodesMade += 1
     return TrieNode(children: children)
-  }
-
-  private mutating func insert(_ node: TrieNode<Entry>, _ entry: Entry, _ owner: AnyObject?, depth: Int)
-    -> TrieNode<Entry>
-  {
-    if node.isLeaf {
-      var entries = node.entries
-      var owners = node.owners
-      let at =
-        entries.firstIndex {
-          entry.key != $0.key ? entry.key < $0.key : Entry.isBefore(entry, $0)
-        } ?? entries.count
-      entries.insert(entry, at: at)
-      if let owner { owners.insert(owner, at: min(at, owners.count)) }
-      if entries.count <= Self.leafEntriesMax || depth >= Self.depthMax { return leaf(entries, owners) }
-      let pairs = entries.enumerated().map { index, entry in
-        (entry: entry, owner: index < owners.count ? owners[index] : nil)
-      }
-      return build(pairs[...], depth: depth)
-    }
-    var children = node.children
-    let place = Self.place(entry.key, depth)
-    children[place] =
-      children[place].map { insert($0, entry, owner, depth: depth + 1) }
-      ?? leaf([entry], owner.map { [$0] } ?? [])
-    return inner(children)
-  }
-
-  private mutating func remove(
-    _ node: TrieNode<Entry>, _ key: UInt128, _ isRemoved: (Entry) -> Bool, depth: Int
-  )
-    -> TrieNode<Entry>?
-  {
-    if node.isLeaf {
-      var entries: [Entry] = []
-      var owners: [AnyObject] = []
-      for (index, entry) in node.entries.enumerated() where !(entry.key == key && isRemoved(entry)) {
-        entries.append(entry)
-        if index < node.owners.count { owners.append(node.owners[index]) }
-      }
-      if entries.count == TrieView<Entry>(word: node.word).leaf.count { return node }
-      count -= TrieView<Entry>(word: node.word).leaf.count - entries.count
-      return entries.isEmpty ? nil : leaf(entries, owners)
-    }
-    let place = Self.place(key, depth)
-    guard let child = node.children[place] else { return node }
-    let left = remove(child, key, isRemoved, depth: depth + 1)
-    if left === child { return node }
-    var children = node.children
-    children[place] = left
-    let others = children.compactMap { $0 }
-    // A leaf is right at any depth, so one that is alone takes its parent's place.
-    if others.isEmpty { return nil }
-    if others.count == 1, others[0].isLeaf { return others[0] }
-    return inner(children)
   }
 }

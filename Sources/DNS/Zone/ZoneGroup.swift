@@ -8,6 +8,9 @@
 // A name is a prefix (labels below the group's name, often none) and the key. The octets of an answer are what follows
 // the question of a reply: owners are pointers to octet 12, so they fit every query for the name, whatever its case.
 
+import Addresses
+import Glibc
+
 /// One immutable block. Readers get its address from the zone's table, so a query counts no references.
 final class ZoneGroup: @unchecked Sendable {
   let base: UnsafeRawPointer
@@ -28,6 +31,10 @@ final class ZoneGroup: @unchecked Sendable {
   deinit { base.deallocate() }
 
   var view: GroupView { GroupView(base: base) }
+
+  func holdsSame(as other: ZoneGroup) -> Bool {
+    byteCount == other.byteCount && hash == other.hash && memcmp(base, other.base, byteCount) == 0
+  }
 }
 
 /// Reads a group's block. Offsets in it come from `ZoneGroupBuilder` alone, never from outside.
@@ -111,5 +118,30 @@ struct GroupView {
       at &+= 16 &+ answer.allBytes
     }
     return nil
+  }
+
+  /// Every address that one of the names answers with; some more than once.
+  var addresses: [IPAddress] {
+    var result: [IPAddress] = []
+    for index in 0..<nodeCount {
+      let node = node(index)
+      var at = node.answersAt
+      for _ in 0..<node.answers {
+        let answer = answer(at: at)
+        // Behind a pointer, type, class, TTL and length.
+        for record in 0..<(answer.unit == 0 ? 0 : answer.records) {
+          let octets = answer.octets + (record &* answer.unit &+ 12)
+          if answer.type == .a {
+            result.append(
+              .v4(IPv4Address(bits: UInt32(bigEndian: octets.loadUnaligned(as: UInt32.self)))))
+          } else {
+            result.append(
+              .v6(IPv6Address(bits: UInt128(bigEndian: octets.loadUnaligned(as: UInt128.self)))))
+          }
+        }
+        at &+= 16 &+ answer.allBytes
+      }
+    }
+    return result
   }
 }

@@ -115,7 +115,7 @@ final class LocalNetwork: Sendable {
     self.announcer = announcer
     try await follower.followClusterPolicies(informers)
     try await follower.start(informers)
-    let keeper = ZoneKeeper(dns, settings: zone, follower: follower, informers: informers)
+    let keeper = ZoneKeeper(dns, settings: zone, source: SharedViewSource(follower, informers))
     await keeper.swap()
     // In force before the first pod can be asked for.
     try await network.synchronise()

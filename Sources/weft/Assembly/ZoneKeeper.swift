@@ -1,23 +1,24 @@
 // Keeps the DNS zone as the cluster is: each change is planned by itself, as soon as the informer has it, and waits for
 // nothing else a node does.
 
-import ClusterClient
-import ClusterObjects
 import ClusterView
 import DNS
-import DataPlane
 import Diagnostics
+import Synchronization
 
-/// Plans zones from one follower's changes and puts them in force. Start it after the follower has its first lists, so that
-/// no name is denied that merely has not been read.
+/// Plans zones from one source's changes and puts them in force. Start it when the source has its first lists, so that no name is
+/// denied that merely has not been read.
 actor ZoneKeeper {
   private var dns: DNSServer
-  private let follower: ViewFollower
-  private let informers: SharedInformers
-  private let subscription: ViewFollower.Subscription
+  private var source: any ZoneSource
+  /// Which of the sources this is, one after another.
+  private var sourceNumber = 0
+  /// Says in metrics whether the source is current.
+  private let watched: Mutex<any ZoneSource>
   /// For a server of `weft dns`, which hears of pods from the API alone.
   private let namespaces: PodNamespaces?
   private var planner: ZonePlanner
+  private var hasZone = false
   private static let swapSeconds = Metrics.shared.histogram(
     "weft_dns_zone_swap_duration_seconds",
     "Seconds from waking up for a change to the zone that has it in force.",
@@ -28,67 +29,96 @@ actor ZoneKeeper {
   ).child()
 
   init(
-    _ dns: DNSServer, settings: ZoneSettings, follower: ViewFollower, informers: SharedInformers,
-    namespaces: PodNamespaces? = nil
+    _ dns: DNSServer, settings: ZoneSettings, source: any ZoneSource, namespaces: PodNamespaces? = nil
   ) {
     self.dns = dns
     self.namespaces = namespaces
-    self.follower = follower
-    self.informers = informers
-    // With pods whatever the settings: a reloaded configuration may ask for them.
-    subscription = follower.subscribe(withPods: true)
+    self.source = source
+    watched = Mutex(source)
     planner = ZonePlanner(
       settings: settings, firstSerial: UInt32(truncatingIfNeeded: Timestamp.now().seconds))
-    if !settings.multiclusterZones.isEmpty { follower.followImports(informers) }
-    let followed = [GroupVersionResource.services, .endpointSlices, .namespaces].map {
-      informers.informer($0)
-    }
+    if !settings.multiclusterZones.isEmpty { source.followImports() }
     let isCurrent = Metrics.shared.gauge(
       "weft_dns_cluster_current",
       "1 while the zone follows the API server; 0 while it answers from what was known last."
     ).child()
-    Metrics.shared.onCollect { isCurrent.set(followed.allSatisfy { $0.lastFailure == nil } ? 1 : 0) }
+    Metrics.shared.onCollect { [weak self] in
+      guard let source = self?.watched.withLock({ $0 }) else { return }
+      isCurrent.set(source.lastFailure == nil ? 1 : 0)
+    }
   }
 
-  /// The first zone at once, then one for each change, until the follower stops or the task is cancelled.
+  /// The first zone at once, then one for each change, until the source stops or the task is cancelled.
   func run() async {
-    for await _ in subscription.changes { swap() }
+    var number = -1
+    // A source that ends because another took its place is followed by that one.
+    while number != sourceNumber, !Task.isCancelled {
+      number = sourceNumber
+      for await _ in source.changes { swap() }
+    }
   }
 
   /// Plans what changed and puts it in force.
   func swap() {
     let clock = ContinuousClock()
     let start = clock.now
-    let changes = subscription.take()
-    namespaces?.take(changes.pods, isWhole: changes.isWhole)
-    let zone = planner.plan(changes)
+    guard let zone = Self.plan(&planner, isNeeded: !hasZone, namespaces, from: source.take) else { return }
+    hasZone = true
     guard zone !== dns.zone else { return }
     dns.swapZone(zone, programmingSeconds: programmingSeconds())
     Self.swapSeconds.observe(clock.now - start)
     Self.services.increment(by: UInt64(planner.work.services))
   }
 
-  /// Serves by another configuration: the new server listens beside the old one before the old one ends.
-  func replace(_ plan: DNSPlan) throws(WeftError) {
-    var next = planner
-    if !plan.zone.multiclusterZones.isEmpty { follower.followImports(informers) }
-    if plan.zone != planner.settings {
-      next = ZonePlanner(settings: plan.zone, firstSerial: planner.serial &+ 1)
-      _ = next.plan(follower.view)
+  /// Plans what `pieces` hands out, piece by piece. Nil when it hands out nothing and no zone is needed.
+  private static func plan(
+    _ planner: inout ZonePlanner, isNeeded: Bool, _ namespaces: PodNamespaces?,
+    from pieces: ((ViewChanges) -> Void) -> Void
+  ) -> Zone? {
+    var last: ViewChanges?
+    pieces { changes in
+      namespaces?.take(changes.pods, isWhole: changes.isWhole)
+      if let last { planner.stage(last) }
+      last = changes
     }
-    let changes = subscription.take()
-    namespaces?.take(changes.pods, isWhole: changes.isWhole)
+    guard last != nil || isNeeded else { return nil }
+    return planner.plan(last ?? ViewChanges())
+  }
+
+  /// Serves by another configuration: the new server listens beside the old one before the old one ends.
+  /// - Parameter other: where objects come from now, when not from where they came: it has its first lists.
+  func replace(_ plan: DNSPlan, source other: (any ZoneSource)? = nil) async throws(WeftError) {
+    var next = planner
+    let from = other ?? source
+    if !plan.zone.multiclusterZones.isEmpty { from.followImports() }
+    if other != nil || plan.zone != planner.settings {
+      next = ZonePlanner(settings: plan.zone, firstSerial: planner.serial &+ 1)
+      if other == nil { from.everything { next.stage($0) } }
+    }
+    let zone = Self.plan(&next, isNeeded: true, namespaces, from: from.take)
     let server = DNSServer(
-      settings: plan.server, zone: next.plan(changes), namespaceOf: namespaces.map { $0.namespace(of:) })
+      settings: plan.server, zone: zone ?? .unready(plan.zone),
+      namespaceOf: namespaces.map { $0.namespace(of:) })
     try server.start(listen: plan.listen, encrypted: plan.encrypted)
     let old = dns
     dns = server
     planner = next
+    hasZone = true
+    if let other {
+      let last = source
+      source = other
+      sourceNumber += 1
+      watched.withLock { $0 = other }
+      await last.stop()
+    }
     old.stop(draining: .seconds(2))
   }
 
-  /// Stops the server in force.
-  func stop() { dns.stop() }
+  /// Stops following and then the server in force.
+  func stop() async {
+    await source.stop()
+    dns.stop()
+  }
 
   /// Seconds since each change of endpoints that the last plan brought.
   private func programmingSeconds() -> [(serviceKind: String, seconds: Double)] {

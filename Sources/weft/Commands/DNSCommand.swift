@@ -2,11 +2,8 @@
 
 import Addresses
 import ArgumentParser
-import ClusterClient
-import ClusterObjects
-import ClusterView
+import CLinux
 import DNS
-import DataPlane
 import Diagnostics
 import Glibc
 import Logging
@@ -45,6 +42,7 @@ struct DNSServeCommand: AsyncParsableCommand {
 
   func run() async throws {
     logging.apply()
+    weft_heap_keep_small()
     if let check { return try Self.check(check) }
     let plan = try plan()
     let namespaces = PodNamespaces()
@@ -54,33 +52,30 @@ struct DNSServeCommand: AsyncParsableCommand {
     let pages = try StatusPages(metrics: plan.metrics, healthz: plan.health)
     defer { pages.stop() }
     let signal = Task.detached { await StopSignal.wait() }
-    let informers = SharedInformers(api: try await cluster.api())
-    let follower = ViewFollower()
-    try await follower.start(
-      informers, resources: [.services, .endpointSlices, .pods, .namespaces])
-    let keeper = ZoneKeeper(
-      dns, settings: plan.zone, follower: follower, informers: informers, namespaces: namespaces)
+    // Most of the program that the start called is not called again: reading the cluster begins without it.
+    weft_text_release()
+    let feed = try await NameFeed.follow(cluster, wants: plan.wants)
+    let keeper = ZoneKeeper(dns, settings: plan.zone, source: feed, namespaces: namespaces)
     await keeper.swap()
     let ready = try StatusPages(metrics: nil, healthz: plan.ready)
-    let view = follower.view
+    weft_heap_trim()
+    weft_text_release()
     Logger(label: "dns").info(
       "zone served",
       metadata: [
-        "zone": "\(plan.zone.zone)", "services": "\(view.services.count)",
+        "zone": "\(plan.zone.zone)", "services": "\(feed.serviceCount)",
         "listen": "\(plan.listen.map(\.description).joined(separator: ", "))",
       ])
-    if cluster.manifests != nil { Self.complain(of: view) }
+    if cluster.manifests != nil { Self.complain(of: feed) }
     let loop = Task.detached { await keeper.run() }
     let reload = Task.detached { await self.reload(plan, keeper) }
     _ = await signal.value
     reload.cancel()
     await reload.value
     ready.stop()
-    follower.stop()
     loop.cancel()
     await loop.value
     await keeper.stop()
-    await informers.stop()
   }
 
   /// Looks at a Corefile and says what came of it.
@@ -106,14 +101,19 @@ struct DNSServeCommand: AsyncParsableCommand {
       "coredns_reload_failed_total", "Changed configurations that could not be taken."
     ).child()
     var source = first.source
+    var wants = first.wants
     // Servers that look together would also stop together: each waits a time of its own.
     while (try? await Task.sleep(for: .seconds(seconds + .random(in: 0...seconds / 2)))) != nil {
-      do throws(WeftError) {
+      do {
         let read = try CorefilePlan.read(corefile)
         guard read.source != source else { continue }
         source = read.source
         let plan = try plan(read)
-        try await keeper.replace(plan)
+        // What the new configuration has to know of the cluster besides is read before it serves.
+        let feed = plan.wants == wants ? nil : try await NameFeed.follow(cluster, wants: plan.wants)
+        try await keeper.replace(plan, source: feed)
+        wants = plan.wants
+        weft_heap_trim()
         for warning in plan.warnings { log.warning("\(warning)") }
         log.info("configuration reloaded", metadata: ["file": "\(corefile)"])
       } catch {
@@ -124,12 +124,10 @@ struct DNSServeCommand: AsyncParsableCommand {
   }
 
   /// An API server gives every Service an address; where a manifest says none, there is nothing to answer.
-  private static func complain(of view: ClusterView) {
-    let silent = view.services.values.filter {
-      $0.kind != .externalName && !$0.isHeadless && $0.clusterIPs.isEmpty
-    }
+  private static func complain(of feed: NameFeed) {
+    let silent = feed.withoutAddress
     guard !silent.isEmpty else { return }
-    let names = silent.map { "\($0.key)" }.sorted().prefix(10).joined(separator: ", ")
+    let names = silent.map { "\($0)" }.prefix(10).joined(separator: ", ")
     Terminal.complain("without a name: \(silent.count) Services whose manifests say no clusterIP: \(names)")
   }
 

@@ -4,6 +4,7 @@ import Addresses
 import Diagnostics
 import Glibc
 import Reactor
+import Synchronization
 import Testing
 
 @testable import DNS
@@ -44,6 +45,8 @@ final class TinyUpstream: DatagramHandler, @unchecked Sendable {
   private let thread: ReactorThread
   private let received = Counter()
   var queries: UInt64 { received.current }
+  /// Questions are counted and not answered while this is true.
+  let isSilent = Atomic<Bool>(false)
 
   /// `interwebs.test` with an address at `ext`, an alias at `www`, nothing at `missing`, silence at `silent`, a cut reply at `big`.
   static func answer(_ query: Message, isTCP: Bool) -> Message? {
@@ -97,6 +100,7 @@ final class TinyUpstream: DatagramHandler, @unchecked Sendable {
 
   func received(_ datagram: Datagram, reply: UnsafeMutableRawBufferPointer, on socket: UDPSocket) -> Int {
     received.increment()
+    if isSilent.load(ordering: .relaxed) { return 0 }
     guard let query = try? Message(datagram.payload.bytes), let answer = Self.answer(query, isTCP: false)
     else {
       return 0

@@ -29,7 +29,7 @@ public struct InformerScope: Hashable, Sendable {
 }
 
 /// A shared, current copy of one resource. Thread-safe; reading never waits for the network.
-public final class Informer: Sendable {
+public final class Informer: ReflectorTarget {
   /// Called with each batch of changes, in order, on the reflector's task; must be quick and must not add
   /// handlers to the same informer. The snapshot already shows the changes.
   public typealias Handler = @Sendable ([ObjectChange]) -> Void
@@ -45,6 +45,8 @@ public final class Informer: Sendable {
     var snapshot = ObjectSnapshot()
     var indexes: [String: Index] = [:]
     var lastFailure: String?
+    /// The list that is coming in.
+    var listed: TreeDictionary<ObjectKey, JSON> = [:]
   }
   fileprivate struct Index {
     var definition: ObjectIndex
@@ -153,6 +155,18 @@ public final class Informer: Sendable {
       return changes
     }
     synced.open()
+  }
+
+  var resourceVersion: String { snapshot.resourceVersion }
+  func beginList() { state.withLock { $0.listed = [:] } }
+  func take(listed object: JSON) { state.withLock { $0.listed[object.key] = object } }
+  func drop(listed key: ObjectKey) { state.withLock { $0.listed[key] = nil } }
+  func endList(resourceVersion: String) {
+    let listed = state.withLock { state in
+      defer { state.listed = [:] }
+      return state.listed
+    }
+    replace(listed, resourceVersion: resourceVersion)
   }
 
   func report(failure: String?) { state.withLock { $0.lastFailure = failure } }

@@ -1,4 +1,4 @@
-// Keeps one informer current: the whole list first, then every event after it, again and again for ever.
+// Keeps one copy of a resource current: the whole list first, then every event after it, again and again for ever.
 //
 //   start --watch(sendInitialEvents)--> events .. bookmark "initial events end" -> events ..   (WatchList)
 //     | refused (400, 422), or no such bookmark in time
@@ -6,25 +6,24 @@
 //   stream ends -> watch again after the last revision;  410 Expired -> from the start
 
 import ClusterObjects
-import HashTreeCollections
 import Diagnostics
 import Logging
 
 struct Reflector: Sendable {
   let api: any ClusterAPI
-  let informer: Informer
+  let target: any ReflectorTarget
   let settings: InformerSettings
   let metrics: Metrics
   private let logger = Logger(label: "informer")
 
-  init(api: any ClusterAPI, informer: Informer, settings: InformerSettings, metrics: Metrics) {
+  init(api: any ClusterAPI, target: any ReflectorTarget, settings: InformerSettings, metrics: Metrics) {
     self.api = api
-    self.informer = informer
+    self.target = target
     self.settings = settings
     self.metrics = metrics
   }
 
-  private var scope: InformerScope { informer.scope }
+  private var scope: InformerScope { target.scope }
 
   /// Runs until cancelled.
   func run() async {
@@ -61,9 +60,9 @@ struct Reflector: Sendable {
         await backoff.wait()
       } catch {
         if Task.isCancelled { return }
-        informer.report(failure: "\(error)")
-        // The last revision the informer holds is where a broken watch goes on.
-        if revision != nil { revision = informer.snapshot.resourceVersion }
+        target.report(failure: "\(error)")
+        // The last revision that was taken is where a broken watch goes on.
+        if revision != nil { revision = target.resourceVersion }
         count("failure")
         let wait = backoff.next()
         logger.log(
@@ -131,45 +130,44 @@ struct Reflector: Sendable {
       if Task.isCancelled { throw error }
       logger.debug(
         "watch ended", metadata: ["resource": "\(scope.resource)", "error": "\(error)"])
-      return informer.snapshot.resourceVersion
+      return target.resourceVersion
     }
     return try outcome.get()
   }
 
   private func streamInitialEvents(_ options: ListOptions, _ isComplete: Latch) async throws -> String? {
-    var initial: TreeDictionary<ObjectKey, JSON> = [:]
+    target.beginList()
     for try await event in try await api.watch(scope.resource, namespace: scope.namespace, options: options) {
       if isComplete.isOpen {
-        informer.apply(event)
+        target.apply(event)
         continue
       }
       switch event {
-      case .added(let object), .modified(let object): initial[object.key] = object
-      case .deleted(let object): initial[object.key] = nil
+      case .added(let object), .modified(let object): target.take(listed: object)
+      case .deleted(let object): target.drop(listed: object.key)
       case .bookmark(let revision, let isEnd):
         guard isEnd else { continue }
-        informer.replace(initial, resourceVersion: revision)
-        informer.report(failure: nil)
-        initial = [:]
+        target.endList(resourceVersion: revision)
+        target.report(failure: nil)
         isComplete.open()
       }
     }
     guard isComplete.isOpen else { throw InitialEventsMissing() }
-    return informer.snapshot.resourceVersion
+    return target.resourceVersion
   }
 
   // MARK: List, then watch
 
   private func list() async throws -> String {
-    var objects: TreeDictionary<ObjectKey, JSON> = [:]
+    target.beginList()
     var options = baseOptions
     options.limit = settings.pageSize
     while true {
       let page = try await api.list(scope.resource, namespace: scope.namespace, options: options)
-      for item in page.items { objects[item.key] = item }
+      for item in page.items { target.take(listed: item) }
       guard let token = page.continueToken, !token.isEmpty else {
-        informer.replace(objects, resourceVersion: page.resourceVersion)
-        informer.report(failure: nil)
+        target.endList(resourceVersion: page.resourceVersion)
+        target.report(failure: nil)
         return page.resourceVersion
       }
       options.continueToken = token
@@ -184,13 +182,13 @@ struct Reflector: Sendable {
     options.timeoutSeconds = settings.watchSeconds()
     count("watch")
     let events = try await api.watch(scope.resource, namespace: scope.namespace, options: options)
-    informer.report(failure: nil)
+    target.report(failure: nil)
     let began = ContinuousClock.now
-    for try await event in events { informer.apply(event) }
+    for try await event in events { target.apply(event) }
     try Task.checkCancellation()
     // A server that ends watches at once would otherwise be asked in a tight loop.
     if ContinuousClock.now - began < .seconds(1) { try await Task.sleep(for: settings.retry.initial) }
-    let last = informer.snapshot.resourceVersion
+    let last = target.resourceVersion
     return last.isEmpty ? revision : last
   }
 }

@@ -54,7 +54,7 @@ public final class SharedInformers: Sendable {
     state.withLock { state in
       if let entry = state.informers[scope] { return entry.informer }
       let informer = Informer(scope: scope, metrics: metrics)
-      let reflector = Reflector(api: api, informer: informer, settings: settings, metrics: metrics)
+      let reflector = Reflector(api: api, target: informer, settings: settings, metrics: metrics)
       let isStopped = state.isStopped
       let task = Task.detached { if !isStopped { await reflector.run() } }
       state.informers[scope] = (informer, task)
@@ -79,24 +79,7 @@ public final class SharedInformers: Sendable {
   /// Waits until every informer asked for so far has its first list, at most `timeout`. Throws a retryable
   /// `WeftError` that names what is missing.
   public func waitForSync(timeout: Duration = .seconds(30)) async throws {
-    let informers = state.withLock { $0.informers.values.map(\.informer) }
-    try await withThrowingTaskGroup(of: Bool.self) { group in
-      group.addTask {
-        for informer in informers { try await informer.waitForSync() }
-        return true
-      }
-      group.addTask {
-        try await Task.sleep(for: timeout)
-        return false
-      }
-      defer { group.cancelAll() }
-      if try await group.next() == true { return }
-      let missing = informers.filter { !$0.hasSynced }
-      throw WeftError(
-        "API0103", object: missing.map(\.scope.resource.description).joined(separator: ", "),
-        cause: missing.compactMap(\.lastFailure).first ?? "not listed within \(timeout)",
-        next: "check that the API server answers: weft status", exit: .timedOut, isRetryable: true)
-    }
+    try await FirstLists.wait(for: state.withLock { $0.informers.values.map(\.informer) }, timeout: timeout)
   }
 
   /// Ends every watch and waits until the last task has returned. Snapshots stay readable.

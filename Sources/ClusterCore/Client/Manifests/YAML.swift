@@ -14,7 +14,7 @@ public struct YAMLError: Error, Sendable, Hashable, CustomStringConvertible {
 }
 
 public enum YAML {
-  /// Values in one text, long texts counted by their length, aliases by what they stand for.
+  /// Values in one text, or in what of a streamed file is held at once, long texts counted by their length, aliases by what they stand for.
   public static let nodesMax = 2_000_000
   /// What aliases may stand for in one text: a text of a few lines must not become a gigabyte.
   public static let aliasedMax = 100_000

@@ -5,6 +5,7 @@
 
 import CYaml
 import ClusterObjects
+import Glibc
 
 /// Reads the documents of one text. Owned by one call.
 struct YAMLReader: ~Copyable {
@@ -47,36 +48,78 @@ struct YAMLReader: ~Copyable {
   /// Values so far, and each 32 bytes of their texts: an alias costs what it stands for.
   private var spent = 0
   private var spentByAliases = 0
+  /// What was spent when the value that is held now began.
+  private var spentBefore = 0
+
+  /// Hands every element of a document's `items` on by itself, as if it were a document, and the document without them.
+  private let splitsLists: Bool
+  private let found: (YAML.Document) -> Void
+
+  private init(splitsLists: Bool, _ found: @escaping (YAML.Document) -> Void) {
+    self.splitsLists = splitsLists
+    self.found = found
+  }
 
   /// The documents that are not null. Cost: one pass over the text.
   static func documents(_ text: String) throws(YAMLError) -> [YAML.Document] {
     let bytes = Array(text.utf8)
-    let result = bytes.withUnsafeBufferPointer { buffer -> Result<[YAML.Document], YAMLError> in
-      var reader = YAMLReader()
-      yaml_parser_initialize(&reader.parser)
-      defer { yaml_parser_delete(&reader.parser) }
-      yaml_parser_set_encoding(&reader.parser, YAML_UTF8_ENCODING)
-      yaml_parser_set_input_string(&reader.parser, buffer.baseAddress, buffer.count)
-      do throws(YAMLError) { return .success(try reader.read()) } catch { return .failure(error) }
+    var documents: [YAML.Document] = []
+    let failure = bytes.withUnsafeBufferPointer { buffer in
+      var reader = YAMLReader(splitsLists: false) { documents.append($0) }
+      return reader.read { yaml_parser_set_input_string(&$0, buffer.baseAddress, buffer.count) }
     }
-    return try result.get()
+    if let failure { throw failure }
+    return documents
   }
 
-  private mutating func read() throws(YAMLError) -> [YAML.Document] {
-    var documents: [YAML.Document] = []
+  /// Reads a file from its descriptor, holding one document at a time, of a list one item at a time.
+  static func stream(_ file: Int32, _ found: @escaping (YAML.Document) -> Void) throws(YAMLError) {
+    var source = file
+    let failure = withUnsafeMutablePointer(to: &source) { source in
+      var reader = YAMLReader(splitsLists: true, found)
+      return reader.read {
+        yaml_parser_set_input(
+          &$0,
+          { source, buffer, room, count in
+            guard let source, let buffer, let count else { return 0 }
+            while true {
+              let got = Glibc.read(source.load(as: Int32.self), buffer, room)
+              if got < 0, errno == EINTR { continue }
+              count.pointee = max(0, got)
+              return got < 0 ? 0 : 1
+            }
+          }, source)
+      }
+    }
+    if let failure { throw failure }
+  }
+
+  private mutating func read(_ setInput: (inout yaml_parser_t) -> Void) -> YAMLError? {
+    yaml_parser_initialize(&parser)
+    defer { yaml_parser_delete(&parser) }
+    yaml_parser_set_encoding(&parser, YAML_UTF8_ENCODING)
+    setInput(&parser)
+    do throws(YAMLError) {
+      try read()
+      return nil
+    } catch { return error }
+  }
+
+  private mutating func read() throws(YAMLError) {
     while true {
       var event = yaml_event_t()
       guard yaml_parser_parse(&parser, &event) == 1 else { throw problem() }
       defer { yaml_event_delete(&event) }
       let line = Int(event.start_mark.line) + 1
       switch event.type {
-      case YAML_STREAM_END_EVENT, YAML_NO_EVENT: return documents
+      case YAML_STREAM_END_EVENT, YAML_NO_EVENT: return
       case YAML_DOCUMENT_START_EVENT:
         anchors = [:]
         stack = []
+        if splitsLists { spentBefore = spent }
       case YAML_SCALAR_EVENT, YAML_ALIAS_EVENT, YAML_SEQUENCE_START_EVENT, YAML_MAPPING_START_EVENT,
         YAML_SEQUENCE_END_EVENT, YAML_MAPPING_END_EVENT:
-        if let root = try take(event, line), !root.value.isNull { documents.append(root) }
+        if let root = try take(event, line), !root.value.isNull { found(root) }
       default: break
       }
     }
@@ -147,7 +190,12 @@ struct YAMLReader: ~Copyable {
     if let anchor { anchors[anchor] = Anchored(value: value, cost: cost) }
     guard let top = stack.last else { return YAML.Document(value: value, line: line) }
     guard top.isMapping else {
-      top.elements.append(value)
+      if splitsLists, stack.count == 2, stack[0].key?.text == "items" {
+        found(YAML.Document(value: value, line: line))
+        spentBefore = spent
+      } else {
+        top.elements.append(value)
+      }
       return nil
     }
     guard let key = top.key else { return nil }
@@ -162,7 +210,7 @@ struct YAMLReader: ~Copyable {
 
   private mutating func spend(_ cost: Int, _ line: Int) throws(YAMLError) {
     spent += cost
-    guard spent <= YAML.nodesMax else {
+    guard spent - spentBefore <= YAML.nodesMax else {
       throw YAMLError(reason: "more than \(YAML.nodesMax) values", line: line)
     }
   }

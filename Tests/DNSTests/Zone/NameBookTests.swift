@@ -1,0 +1,235 @@
+// The book of names is what `weft dns` keeps of a cluster in place of a view: zones planned from either are the same, whatever
+// happens and however small the pieces are.
+
+import Addresses
+import ClusterObjects
+import ClusterView
+import Testing
+
+@testable import DNS
+
+/// Every name of a zone with its answers, and every pointer, without what differs from one plan to the next: the seed and the serial.
+private struct Contents: Equatable {
+  var answers: [String: [UInt16: [UInt8]]] = [:]
+  var pointers: Set<String> = []
+
+  init(_ zone: Zone) {
+    for group in zone.allGroups {
+      let key = Array(UnsafeRawBufferPointer(start: group.key, count: group.keyLength))
+      for index in 0..<group.nodeCount {
+        let node = group.node(index)
+        let prefix = Array(UnsafeRawBufferPointer(start: node.prefix, count: node.prefixLength))
+        let name = String(decoding: prefix + key, as: UTF8.self)
+        answers[name] = [:]
+        var at = node.answersAt
+        for _ in 0..<node.answers {
+          let answer = group.answer(at: at)
+          let octets = Array(UnsafeRawBufferPointer(start: answer.octets, count: answer.allBytes))
+          if answer.type != .soa { answers[name]?[answer.type.rawValue] = octets }
+          at += 16 + answer.allBytes
+        }
+      }
+    }
+    for (tree, family) in [(zone.reverse4, 4), (zone.reverse6, 6)] {
+      for entry in tree.all {
+        guard let base = UnsafeRawPointer(bitPattern: entry.group) else { continue }
+        let group = GroupView(base: base)
+        let prefix = UnsafeRawBufferPointer(
+          start: base + Int(entry.prefixAt), count: Int(entry.prefixLength))
+        let key = UnsafeRawBufferPointer(start: group.key, count: group.keyLength)
+        pointers.insert(
+          "\(family) \(entry.key) \(entry.rank) \(String(decoding: Array(prefix) + Array(key), as: UTF8.self))"
+        )
+      }
+    }
+  }
+}
+
+/// A cluster that changes: both hear the same.
+private struct Changing {
+  var random: SeededRandom
+  var view = ClusterView()
+  var book: NameBook
+  var objects: [JSON] = []
+
+  init(_ seed: Int, _ wants: NameBook.Wants) {
+    random = SeededRandom(state: UInt64(seed))
+    book = NameBook(wants: wants)
+  }
+
+  mutating func put(_ object: JSON) {
+    objects.removeAll { $0.kind == object.kind && $0.key == object.key }
+    objects.append(object)
+    view.apply(object)
+    book.apply(object.kind, object.key, object)
+  }
+
+  mutating func remove(_ kind: String, _ key: ObjectKey) {
+    objects.removeAll { $0.kind == kind && $0.key == key }
+    view.remove(kind: kind, key)
+    book.remove(kind, key)
+  }
+
+  mutating func step(_ number: Int) {
+    let namespace = ["demo", "prod", "other"].randomElement(using: &random) ?? "demo"
+    let name = "s\(Int.random(in: 0..<8, using: &random))"
+    let key = ObjectKey(namespace, name)
+    switch Int.random(in: 0..<10, using: &random) {
+    case 0: remove("Service", key)
+    case 1: remove("EndpointSlice", ObjectKey(namespace, "\(name)-a"))
+    case 2: remove("Namespace", ObjectKey("", namespace))
+    case 3:
+      put([
+        "kind": "Namespace",
+        "metadata": ["name": JSON(namespace), "labels": ["team": JSON(number % 2 == 0 ? "a" : "b")]],
+      ])
+    case 4, 5, 6:
+      let ports: JSON = [
+        ["name": "http", "port": 80, "protocol": "TCP"], ["name": "dns", "port": 53, "protocol": "UDP"],
+      ]
+      let specs: [JSON] = [
+        ["clusterIP": "None", "ports": ports, "selector": ["app": "x"]],
+        ["clusterIP": JSON("10.43.1.\(number % 200)"), "ports": ports],
+        ["clusterIPs": ["10.43.2.9", JSON("fd00:43::\(number % 99)")], "ports": [["port": 9]]],
+        ["type": "ExternalName", "externalName": "www.interwebs.test"],
+        ["clusterIP": "None", "publishNotReadyAddresses": true, "ports": ports],
+        ["clusterIP": "10.43.3.3", "externalIPs": ["192.0.2.7"], "type": "LoadBalancer", "ports": ports],
+        ["clusterIP": "no address"],
+      ]
+      put([
+        "kind": "Service",
+        "metadata": [
+          "name": JSON(name), "namespace": JSON(namespace), "annotations": ["note": JSON("\(number)")],
+          "labels": ["tier": JSON(number % 3 == 0 ? "front" : "back")],
+        ],
+        "spec": specs.randomElement(using: &random) ?? .null,
+      ])
+    default:
+      // A slice that may belong to another Service than before.
+      let six = Int.random(in: 0..<4, using: &random) == 0
+      let endpoints = (0..<Int.random(in: 0..<4, using: &random)).map { index -> JSON in
+        let last = Int.random(in: 1..<9, using: &random)
+        var endpoint: JSON = [
+          "addresses": [JSON(six ? "fd00:42::\(last)" : "10.42.1.\(last)")],
+          "conditions": ["ready": JSON(Int.random(in: 0..<4, using: &random) > 0)],
+          "zone": JSON(index == 0 ? "west" : "east"), "nodeName": "n",
+          "targetRef": ["kind": "Pod", "name": JSON("pod-\(last)"), "namespace": JSON(namespace)],
+        ]
+        if index == 1 { endpoint["hostname"] = JSON("host-\(last)") }
+        return endpoint
+      }
+      put([
+        "kind": "EndpointSlice", "addressType": six ? "IPv6" : "IPv4",
+        "metadata": [
+          "name": JSON("s\(Int.random(in: 0..<8, using: &random))-a"), "namespace": JSON(namespace),
+          "labels": ["kubernetes.io/service-name": JSON(name)],
+        ],
+        "ports": [["name": "http", "port": 8080, "protocol": "TCP"], ["port": 1]],
+        "endpoints": .array(endpoints),
+      ])
+    }
+  }
+}
+
+private enum Zones: String, CaseIterable, Sendable {
+  case plain, coreDNS, external, chosen
+
+  var settings: ZoneSettings {
+    var settings = Fixture.settings
+    switch self {
+    case .plain: break
+    case .coreDNS:
+      settings.compatibility = .coreDNS
+      settings.isZonal = true
+      settings.endpointPodNames = true
+    case .external:
+      settings.compatibility = .coreDNS
+      settings.external = ZoneSettings.ExternalZones(zones: [DomainName("example.org") ?? .root])
+      settings.external?.isHeadlessServed = true
+    case .chosen:
+      settings.namespaceSelector = try? LabelSelector(["matchLabels": ["team": "a"]])
+      settings.serviceSelector = try? LabelSelector(["matchLabels": ["tier": "back"]])
+    }
+    return settings
+  }
+
+  var wants: NameBook.Wants { self == .plain || self == .external ? [] : [.labels, .zones, .endpointPods] }
+}
+
+@Suite(.timeLimit(.minutes(10))) struct NameBookTests {
+  @Test(arguments: Zones.allCases, 1...2)
+  fileprivate func `a zone planned from the book, in pieces, is the one planned from the view`(
+    _ kind: Zones, _ seed: Int
+  ) {
+    var cluster = Changing(seed, kind.wants)
+    var planner = ZonePlanner(settings: kind.settings)
+    for number in 0..<60 {
+      for _ in 0..<(number % 5) { cluster.step(number) }
+      var pieces = 0
+      while let changes = cluster.book.nextChanges(servicesMax: 2) {
+        #expect(changes.services.count <= 2)
+        planner.stage(changes)
+        pieces += 1
+      }
+      let zone = planner.plan(ViewChanges())
+      let whole = Contents(planZone(view: cluster.view, settings: kind.settings))
+      #expect(Contents(zone) == whole, "\(kind), seed \(seed), step \(number), \(pieces) pieces")
+      guard number % 20 == 19 else { continue }
+      var another = ZonePlanner(settings: kind.settings)
+      cluster.book.everything(servicesMax: 3) { another.stage($0) }
+      #expect(Contents(another.plan(ViewChanges())) == whole, "\(kind), seed \(seed), step \(number), anew")
+      #expect(cluster.book.quarantined.count == cluster.view.quarantined.count)
+    }
+  }
+
+  @Test(arguments: 1...3) func `after a new list nothing is known that is not in it`(seed: Int) {
+    var cluster = Changing(seed, [.labels])
+    for number in 0..<60 { cluster.step(number) }
+    var planner = ZonePlanner(settings: Fixture.settings)
+    while let changes = cluster.book.nextChanges() { planner.stage(changes) }
+    _ = planner.plan(ViewChanges())
+    // While nobody looked, half of the objects went.
+    let left = cluster.objects.enumerated().filter { $0.offset % 2 == 0 }.map(\.element)
+    for object in left { cluster.book.apply(object.kind, object.key, object) }
+    #expect(
+      !cluster.book.hasChanges || left.contains { $0.kind == "Namespace" }, "the same again is no change")
+    for kind in ["Service", "EndpointSlice", "Namespace"] {
+      cluster.book.keep(kind, only: Set(left.filter { $0.kind == kind }.map(\.key)))
+    }
+    while let changes = cluster.book.nextChanges() { planner.stage(changes) }
+    let whole = planZone(view: ClusterView(objects: left), settings: Fixture.settings)
+    #expect(Contents(planner.plan(ViewChanges())) == Contents(whole), "seed \(seed)")
+  }
+
+  @Test func `an object that says the same again plans nothing`() {
+    var book = NameBook()
+    for object in Fixture.objects { book.apply(object.kind, object.key, object) }
+    var planner = ZonePlanner(settings: Fixture.settings)
+    while let changes = book.nextChanges() { planner.stage(changes) }
+    let zone = planner.plan(ViewChanges())
+    for object in Fixture.objects where object.kind != "Namespace" {
+      var again = object
+      again.set("another", at: "metadata", "annotations", "note")
+      book.apply(object.kind, object.key, again)
+    }
+    #expect(!book.hasChanges)
+    book.remove("Service", ObjectKey("demo", "absent"))
+    #expect(book.nextChanges() == nil)
+    #expect(planner.plan(ViewChanges()) === zone)
+    #expect(book.serviceCount == 9)
+  }
+
+  @Test func `what cannot be read is left out and named, and comes back when it can`() {
+    var book = NameBook()
+    let key = ObjectKey("demo", "web")
+    book.apply("Service", key, Fixture.service("web", ["clusterIP": "10.43.0.1"]))
+    book.apply("Service", key, Fixture.service("web", ["clusterIP": "nothing"]))
+    #expect(book.quarantined.values.map(\.field) == ["spec.clusterIP"])
+    #expect(book.state(of: key) == nil)
+    book.apply("Service", key, Fixture.service("web", ["clusterIP": "10.43.0.1"]))
+    #expect(book.quarantined.isEmpty && book.state(of: key) != nil)
+    #expect(book.withoutAddress.isEmpty)
+    book.apply("Service", key, Fixture.service("web", [:]))
+    #expect(book.withoutAddress == [key])
+  }
+}
