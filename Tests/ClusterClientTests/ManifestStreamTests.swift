@@ -105,7 +105,7 @@ private func service(_ name: String, _ address: String) -> String {
 
 @Suite(.timeLimit(.minutes(10))) struct ManifestStreamTests {
   @Test func `documents, lists and both spellings are objects, and changes are followed`() async throws {
-    let folder = Folder()
+    let folder = try Folder()
     folder.write("a.yaml", service("one", "10.43.0.1") + "---\n" + service("two", "10.43.0.2"))
     folder.write(
       "b.json",
@@ -134,7 +134,7 @@ private func service(_ name: String, _ address: String) -> String {
   @Test func `of an object in two files the last counts, and when it goes the other speaks again`()
     async throws
   {
-    let folder = Folder()
+    let folder = try Folder()
     folder.write("a.yaml", service("one", "10.43.0.1"))
     folder.write("b.yaml", service("one", "10.43.0.2") + "---\n" + service("two", "10.43.0.3"))
     let heard = Heard()
@@ -156,7 +156,7 @@ private func service(_ name: String, _ address: String) -> String {
   }
 
   @Test func `a file that breaks keeps its content and names its line`() async throws {
-    let folder = Folder()
+    let folder = try Folder()
     folder.write("a.yaml", service("one", "10.43.0.1") + "---\n" + service("two", "10.43.0.2"))
     let heard = Heard()
     let stream = try follow(folder, heard)

@@ -316,8 +316,8 @@ private let devices = ["a", "b", "c"].map { PluginDevice(id: $0) }
 
   @Test func `monitoring programs are told which pods have which devices, and which there are`() async throws
   {
-    let folder = try makeFolder()
-    defer { Files.removeTree(folder) }
+    let folder = try ScratchFolder.make("told")
+    defer { ScratchFolder.remove(folder) }
     let plugin = FakePlugin(devices)
     let manager = DeviceManager(folder: folder, metrics: Metrics()) {}
     try await manager.start()

@@ -2,6 +2,7 @@
 // good for which images. Pure.
 
 import ClusterObjects
+import Diagnostics
 
 /// Why an answer is none, in kubelet's words where it has some.
 struct CredentialRefusal: Error, Hashable { var message: String }
@@ -47,7 +48,7 @@ struct CredentialAnswer: Sendable, Hashable {
     self.scope = scope
     auth = tree["auth"] ?? [:]
     if let duration = tree["cacheDuration"], !duration.isNull {
-      guard let seconds = duration.string.flatMap(durationSeconds) else {
+      guard let seconds = duration.string.flatMap({ GoDuration.seconds($0) }) else {
         throw CredentialRefusal(message: "its cacheDuration is no duration")
       }
       cacheSeconds = seconds

@@ -120,7 +120,7 @@ private struct CredentialProviderReader {
     for image in images where image.isEmpty || image.contains("://") || image.hasPrefix("/") {
       problems.append("\(place).matchImages: \"\(image)\" is no registry; write it without https://")
     }
-    let seconds = tree["defaultCacheDuration"]?.string.flatMap(durationSeconds)
+    let seconds = tree["defaultCacheDuration"]?.string.flatMap { GoDuration.seconds($0) }
     if seconds == nil { problems.append("\(place).defaultCacheDuration: must be a duration, as 12h or 0s") }
     var environment: [String: String] = [:]
     for (index, entry) in (tree["env"]?.elements ?? []).enumerated() {
