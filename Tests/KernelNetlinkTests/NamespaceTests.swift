@@ -145,7 +145,8 @@ final class TestNamespace {
   let address = try #require(IPAddress("10.9.9.9"))
   let row = Neighbour(interface: index, address: address, mac: MACAddress(text: "02:00:00:00:00:09"))
   try session.setNeighbour(row)
-  #expect(try session.neighbours(on: index, family: .v4) == [row])
+  // The kernel has rows of its own, of the groups that it tells of being in.
+  #expect(try session.neighbours(on: index, family: .v4).filter { $0.address == address } == [row])
   #expect(try session.deleteNeighbour(address, on: index))
   #expect(try !session.deleteNeighbour(address, on: index))
   let rule = RoutingRule(priority: 500, table: 500, mark: 0x10, markMask: 0xf0)
