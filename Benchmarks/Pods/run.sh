@@ -38,7 +38,7 @@ total=0
 for process in $(pgrep -f -- "--data-dir $work/data|$work/data|/run/weft-$node" || true); do
   program=$(readlink "/proc/$process/exe" || true)
   case $program in
-    "$BIN") total=$((total + $(kilobytes "$process"))) ;;
+    "$(realpath "$BIN")") total=$((total + $(kilobytes "$process"))) ;;
     */containerd) echo "containerd beside it: $(calculate "$(kilobytes "$process") / 1024") MB" ;;
   esac
 done
