@@ -218,7 +218,8 @@ public actor NodeNetwork {
   private func compare() async {
     await takeTurn()
     defer { giveTurn() }
-    guard hasSynced, let all = follower.allSettled() else { return }
+    // Attachments that wait for their turn are not in force yet, and no fault.
+    guard hasSynced, !haveAttachmentsChanged, let all = follower.allSettled() else { return }
     do {
       _ = try await proxy.compare(all)
       try await comparePolicy(all)
