@@ -60,7 +60,8 @@ import Testing
     let server = try node.background([
       "python3", "-m", "http.server", "8080", "--bind", node.address, "--directory", folder,
     ])
-    defer { server.terminate() }
+    // Children of a test's thread inherit its blocked signals; this one nothing blocks.
+    defer { kill(server.processIdentifier, SIGKILL) }
     let command =
       "exec setpriv --bounding-set=-all --inh-caps=-all \(Project.weft) proxy --mode userspace --transparent-source "
       + "--manifests \(folder) --metrics 127.0.0.1:10249 --healthz none > \(node.logPath) 2>&1"
