@@ -75,7 +75,7 @@ extension RemoteAPIs {
         _ = await core.caches.catchUp()
       } catch let error as APIStatusError where error.isAlreadyExists {
       } catch {
-        if isStopping { return }
+        if isStopping || Failure.isClosing(error) { return }
         log.warning("an APIService was not made", metadata: ["name": "\(name)", "error": "\(error)"])
         continue
       }
@@ -128,7 +128,7 @@ extension RemoteAPIs {
           options: WriteOptions(fieldManager: "weft-apiserver"))
       }
     } catch {
-      if isStopping { return }
+      if isStopping || Failure.isClosing(error) { return }
       log.warning("authentication of other API servers was not published", metadata: ["error": "\(error)"])
     }
   }

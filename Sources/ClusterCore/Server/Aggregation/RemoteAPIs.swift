@@ -182,7 +182,7 @@ final class RemoteAPIs: Sendable {
       ) { current in (changed(current) ?? current, []) }
     } catch let error as APIStatusError where error.isNotFound {
     } catch {
-      if isStopping { return }
+      if isStopping || Failure.isClosing(error) { return }
       log.warning(
         "condition of an APIService was not written", metadata: ["name": "\(name)", "error": "\(error)"])
     }

@@ -140,6 +140,7 @@ final class CustomResources: Sendable {
       }
     } catch let error as APIStatusError where error.isNotFound {
     } catch {
+      if Failure.isClosing(error) { return }
       log.warning(
         "status of a definition was not written", metadata: ["definition": "\(name)", "error": "\(error)"])
       // The store may take writes again in a while.
@@ -256,6 +257,7 @@ final class CustomResources: Sendable {
             identity: .system)
         } catch let error as APIStatusError where error.isNotFound {
         } catch {
+          if Failure.isClosing(error) { return }
           log.warning(
             "object of a deleted definition was not deleted",
             metadata: ["definition": "\(definition.name)", "object": "\(object.key)", "error": "\(error)"])
@@ -282,6 +284,7 @@ final class CustomResources: Sendable {
       }
     } catch let error as APIStatusError where error.isNotFound {
     } catch {
+      if Failure.isClosing(error) { return }
       log.warning(
         "definition was not released", metadata: ["definition": "\(definition.name)", "error": "\(error)"])
     }

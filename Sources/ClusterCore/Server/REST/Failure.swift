@@ -146,6 +146,19 @@ enum Failure {
       ])
   }
 
+  /// The store is closed: the server ends, and a client goes to another.
+  static let closing = APIStatusError(
+    code: 503, reason: "ServiceUnavailable", message: "the server is shutting down",
+    details: ["retryAfterSeconds": 1])
+
+  /// Whether `error` only says that this server ends. Its own loops end then without a word: a warning would stand in
+  /// the log of every stop, and beside the one line that says why a start failed.
+  static func isClosing(_ error: any Error) -> Bool {
+    if error is CancellationError { return true }
+    guard let status = error as? APIStatusError else { return false }
+    return status.code == closing.code && status.message == closing.message
+  }
+
   static func store(_ error: StoreError) -> APIStatusError {
     switch error {
     case .overloaded:
@@ -154,9 +167,7 @@ enum Failure {
         message: "too many writes are waiting for the disk, please try again later",
         details: ["retryAfterSeconds": 1])
     case .closed:
-      APIStatusError(
-        code: 503, reason: "ServiceUnavailable", message: "the server is shutting down",
-        details: ["retryAfterSeconds": 1])
+      closing
     // Full: the disk, or etcd's quota. Nothing was written; it goes on by itself when there is room again.
     case .failed(let cause) where ["STO0005", "STO0011"].contains(cause.code):
       APIStatusError(

@@ -178,7 +178,7 @@ final class AddressKeeper: Sendable {
     } catch let error as APIStatusError where error.isAlreadyExists || error.isConflict {
       // Somebody else was quicker; the watch tells.
     } catch {
-      if Task.isCancelled || core.caches.isClosed { return }
+      if Task.isCancelled || core.caches.isClosed || Failure.isClosing(error) { return }
       core.log.warning(
         "an IPAddress was not written", metadata: ["address": "\(address)", "error": "\(error)"])
       try? await Task.sleep(for: .seconds(1))

@@ -67,6 +67,7 @@ final class RoleAggregator: Sendable {
         do {
           try await Self.gather(core)
         } catch {
+          if Failure.isClosing(error) { return }
           core.log.warning("aggregated roles not brought up to date", metadata: ["error": "\(error)"])
           // Again, after a while: the next change may be long in coming.
           try? await Task.sleep(for: .seconds(1))
