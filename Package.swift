@@ -141,7 +141,8 @@ let modules: [Module] = [
   Module(name: "NamespaceLab", path: "Tests/NamespaceLab", on: ["CLinux"], tests: false),
   Module(
     name: "ProxyFaults", path: "Tests/ProxyFaults", kind: .executable,
-    on: ["Proxy", "ClusterView", "ClusterObjects", "KernelNftables", "Ruleset", "Addresses"], tests: false),
+    on: ["Proxy", "Policy", "ClusterView", "ClusterObjects", "KernelNftables", "Ruleset", "Addresses"],
+    tests: false),
   Module(
     name: "StoreLab", path: "Tests/StoreLab",
     on: ["SoakLab", "ClusterStore", "ClusterStoreEtcd", "Diagnostics"],

@@ -198,7 +198,7 @@ extension TestNode {
     eventually(within: seconds) { self.dig(port, arguments).standardOutput.contains(text) } != nil
   }
 
-  fileprivate func write(_ name: String, _ text: String) throws -> String {
+  func write(_ name: String, _ text: String) throws -> String {
     let path = "\(dataFolder)/\(name)"
     try FileManager.default.createDirectory(
       atPath: URL(filePath: path).deletingLastPathComponent().path(), withIntermediateDirectories: true)

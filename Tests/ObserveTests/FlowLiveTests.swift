@@ -253,6 +253,48 @@ private func text(_ socket: Int32, milliseconds: Int32) -> String? {
     }
   }
 
+  @Test func `what a policy in audit mode would refuse passes, and is told with that policy's name`() throws {
+    try inFreshNamespace {
+      let lab = PodLab()
+      let control = try NftablesSocket()
+      var audited = PodLab.policy(ports: [8080])
+      audited["metadata"]?["annotations"] = ["weft.dev/audit": "true"]
+      let view = ClusterView(objects: flowObjects.filter { $0.kind != "NetworkPolicy" } + [audited])
+      try PodLab.apply(view, control)
+      let keeper = try FlowKeeper(
+        nodeName: "n1", group: PolicyLogging.defaultGroup, source: ChangingView(view).source,
+        metrics: Metrics())
+      try keeper.start()
+      defer { keeper.stop() }
+      let listeners = [try lab.listen(8080), try lab.listen(9090)]
+      defer { for listener in listeners { close(listener) } }
+      // The port that its rule has, and one that it has not: both are open.
+      for port in [8080, 9090] as [UInt16] {
+        let client = try #require(try lab.connect(port), "\(port)")
+        close(client)
+      }
+      func all() -> [Flow] { keeper.read(from: 0, limit: 1000).flows }
+      func new(_ port: UInt16) -> Flow? {
+        all().first { $0.event == .new && $0.destination.endpoint.port == port }
+      }
+      #expect(
+        becomesTrue { all().contains { $0.verdict == .audited } && new(8080) != nil && new(9090) != nil })
+      let told = all().filter { $0.verdict == .audited }
+      #expect(told.allSatisfy { $0.destination.endpoint.port == 9090 }, "\(told.map { $0.compact() })")
+      let flow = try #require(told.first)
+      #expect(flow.source.pod == ObjectKey("demo", "client-1") && flow.event == .packet)
+      #expect(flow.destination.pod == ObjectKey("demo", "web-1"))
+      #expect(flow.decision?.policies == [ObjectKey("demo", "web-from-client")])
+      #expect(flow.decision?.direction == "Ingress")
+      #expect(!all().contains { $0.verdict == .denied })
+      #expect(new(9090)?.verdict == .forwarded)
+      // The same policy in force: the kernel and the flows agree again.
+      try PodLab.apply(PodLab.view(ports: [8080]), control)
+      #expect(try lab.connect(9090, milliseconds: 300) == nil)
+      #expect(becomesTrue { all().contains { $0.verdict == .denied } })
+    }
+  }
+
   @Test func `a flood of connections is kept or counted as lost, in bounded memory, and the newest are read`()
     throws
   {

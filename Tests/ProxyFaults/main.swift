@@ -5,6 +5,7 @@ import ClusterObjects
 import ClusterView
 import Glibc
 import KernelNftables
+import Policy
 import Proxy
 import Ruleset
 
@@ -36,7 +37,38 @@ func sliceObject(_ name: String, _ addresses: [String], _ port: Int64) -> JSON {
   ]
 }
 
-/// Version 1 has other endpoints, and lacks every tenth Service.
+/// Each version has as many pods and policies as Services, up to this.
+let policiesMax = 500
+
+func podObject(_ index: Int, _ version: Int) -> JSON {
+  [
+    "kind": "Pod",
+    "metadata": [
+      "name": JSON("p\(index)"), "namespace": "faults",
+      "labels": ["app": JSON("a\((index + version) % 50)"), "tier": JSON("t\(index % 7)")],
+    ],
+    "spec": ["nodeName": "n1", "containers": [["name": "c"]]],
+    "status": ["phase": "Running", "podIP": JSON("10.42.\(index / 250 + 1).\(index % 250 + 1)")],
+  ]
+}
+
+/// Who may come to the pods of one label: others in the other version, on another port.
+func policyObject(_ index: Int, _ version: Int) -> JSON {
+  [
+    "kind": "NetworkPolicy", "metadata": ["name": JSON("n\(index)"), "namespace": "faults"],
+    "spec": [
+      "podSelector": ["matchLabels": ["app": JSON("a\(index % 50)")]],
+      "ingress": [
+        [
+          "from": [["podSelector": ["matchLabels": ["tier": JSON("t\((index + version) % 7)")]]]],
+          "ports": [["port": JSON(integerLiteral: Int64(8000 + index + version))]],
+        ]
+      ],
+    ],
+  ]
+}
+
+/// Version 1 has other endpoints, other policies, and lacks every tenth Service.
 func cluster(_ version: Int, _ count: Int) -> ClusterView {
   var view = ClusterView()
   for index in 0..<count where version == 0 || index % 10 != 3 {
@@ -48,6 +80,10 @@ func cluster(_ version: Int, _ count: Int) -> ClusterView {
       "10.44.\((index * 3 + slot + version) / 250 % 250).\((index * 3 + slot + version) % 250 + 1)"
     }
     view.apply(sliceObject(name, targets, 8080))
+  }
+  for index in 0..<min(count, policiesMax) {
+    view.apply(podObject(index, version))
+    view.apply(policyObject(index, version))
   }
   view.apply(serviceObject("held", "10.43.255.1", 90))
   view.apply(sliceObject("held", ["10.42.0.11"], 9090))
@@ -68,7 +104,9 @@ func tables(_ version: Int, _ count: Int, after inForce: InForce) -> [Table] {
   if let table = inForce.tables[ProxyTables.id(.v4)] {
     previous[.v4] = ProxyAllocation(recovering: table, family: .v4)
   }
-  return planProxy(cluster(version, count), configuration, previous: previous).tables
+  let view = cluster(version, count)
+  return planProxy(view, configuration, previous: previous).tables
+    + planPolicy(view: view, attachments: [], settings: PolicySettings(nodeName: "n1"))
 }
 
 let words = CommandLine.arguments.dropFirst()
@@ -77,7 +115,8 @@ guard let word = words.first, let count = words.last.flatMap({ Int($0) }), count
   exit(2)
 }
 do {
-  let syncer = try RulesetSyncer(owned: ProxyTables.all)
+  let policyTables: [Table.ID] = [Table.ID(.ip, PolicyNames.table), Table.ID(.ip6, PolicyNames.table)]
+  let syncer = try RulesetSyncer(owned: ProxyTables.all + policyTables)
   switch word {
   case "once":
     let version = words.dropFirst().first.flatMap { Int($0) } ?? 0

@@ -1,4 +1,4 @@
-// Goal: whoever kills the proxy, whenever, finds the old rules or the new ones in force and no connection cut. Method: another process
+// Goal: whoever kills the proxy, whenever, finds the old rules or the new ones in force, those of Services and those of policies, and no connection cut. Method: another process
 // syncs (ProxyFaults) and is killed at each of its messages to the kernel, then at random moments; connections through a Service are
 // used all the while. `make soak` does it with 10,000 Services.
 
