@@ -138,7 +138,7 @@ let modules: [Module] = [
     tests: false),
   Module(name: "FuzzLab", path: "Tests/FuzzLab", tests: false),
   Module(name: "SoakLab", path: "Tests/SoakLab", tests: false),
-  Module(name: "NamespaceLab", path: "Tests/NamespaceLab", on: ["CLinux"], tests: false),
+  Module(name: "NamespaceLab", path: "Tests/NamespaceLab", on: ["Addresses", "CLinux"], tests: false),
   Module(
     name: "ProxyFaults", path: "Tests/ProxyFaults", kind: .executable,
     on: ["Proxy", "Policy", "ClusterView", "ClusterObjects", "KernelNftables", "Ruleset", "Addresses"],
@@ -342,7 +342,8 @@ if wanted == nil || wanted!.contains("EndToEnd") {
     .testTarget(
       name: "EndToEnd",
       dependencies: [
-        "ClusterObjects", "ClusterClient", "Diagnostics", "StoreLab", "Addresses", "KernelNetlink", "CLinux",
+        "ClusterObjects", "ClusterClient", "Diagnostics", "StoreLab", "NamespaceLab", "Addresses",
+        "KernelNetlink", "CLinux",
       ],
       path: "Tests/EndToEnd", exclude: ["Clients", "Kubectl", "Rows"],
       swiftSettings: swiftSettings))

@@ -43,6 +43,7 @@ public actor NodeNetwork {
   private var book: AttachmentBook?
   private let consumers: [Consumer]
   private let cutter: FlowCutter?
+  private let departed: DepartedFlows
   private let log = Logger(label: "data-plane")
   private var hasSynced = false
   private var haveAttachmentsChanged = true
@@ -73,6 +74,7 @@ public actor NodeNetwork {
     self.cutter = cutter
     self.follower = follower
     self.worker = worker
+    departed = DepartedFlows(worker)
     self.proxy = proxy
     self.policy = policy.map { PolicyPlanner($0) }
     // Before the first changes are taken.
@@ -274,6 +276,7 @@ public actor NodeNetwork {
     try book?.add(attachment)
     haveAttachmentsChanged = true
     try await synchronise()
+    await departed.wait(for: attachment.attachment.addresses)
     log.debug(
       "pod attached", metadata: ["pod": "\(pod)", "interface": "\(attachment.attachment.hostInterface)"])
   }
@@ -289,8 +292,10 @@ public actor NodeNetwork {
   /// A pod has been detached; unknown containers are passed over.
   public func detach(containerID: String) async {
     do {
+      let addresses = book?.entries[containerID]?.attachment.addresses ?? []
       if try book?.remove(containerID: containerID) == true {
         haveAttachmentsChanged = true
+        departed.add(addresses)
         follower.ring()
       }
     } catch {

@@ -6,6 +6,7 @@ import ClusterObjects
 import DataPlane
 import Glibc
 import KernelNetlink
+import NamespaceLab
 import SoakLab
 import Testing
 
@@ -68,6 +69,69 @@ import Testing
     await lab.stop()
     Soak.report(
       "policy: \(count) pods started under fire: \(leaked) packets leaked, \(reached) open ones reached")
+  }
+
+  @Test func `a connection that a pod left behind is not its successor's`() async throws {
+    let lab = try StartingNode("heir")
+    defer { lab.remove() }
+    lab.pod("neighbour", app: "open")
+    try await lab.start()
+    let neighbour = try #require(IPAddress(StartingNode.neighbour))
+    let address = try #require(IPAddress("10.42.0.10"))
+    try lab.link(lab.neighbourPod, neighbour, "vpnb")
+    try await lab.attach("neighbour", neighbour, "vpnb")
+    func place(_ name: String) throws -> String {
+      try NetworkNamespace.create(named: "weft-ps-\(getpid())-\(name)")
+    }
+    func datagrams(in namespace: String) throws -> Int32 {
+      let made = try runInNamespace(namespace) {
+        socket(AF_INET, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+      }
+      try #require(made >= 0)
+      return made
+    }
+    func arrives(_ descriptor: Int32) -> Bool {
+      var watched = pollfd(fd: descriptor, events: Int16(POLLIN), revents: 0)
+      return poll(&watched, 1, 10_000) == 1
+    }
+    for app in ["closed", "open"] {
+      let first = try place("first\(app)")
+      defer { _ = try? NetworkNamespace.delete(named: "weft-ps-\(getpid())-first\(app)") }
+      lab.pod("first\(app)", app: "open")
+      try lab.link(first, address, "vp0")
+      try await lab.attach("first\(app)", address, "vp0")
+      let server = try datagrams(in: first)
+      try #require(withSocketAddress(address, 7777) { bind(server, $0, $1) } == 0)
+      // One socket, one port, for the pod's life and beyond it; answered once, and so established.
+      let client = try datagrams(in: lab.neighbourPod)
+      defer { close(client) }
+      try #require(withSocketAddress(neighbour, 4000) { bind(client, $0, $1) } == 0)
+      try #require(withSocketAddress(address, 7777) { connect(client, $0, $1) } == 0)
+      try #require(send(client, "x", 1, 0) == 1 && arrives(server))
+      _ = receiveDatagram(server)
+      try #require(withSocketAddress(neighbour, 4000) { sendto(server, "y", 1, 0, $0, $1) } == 1)
+      try #require(arrives(client))
+      close(server)
+      await lab.network?.detach(containerID: "first\(app)")
+      lab.api.remove(.pods, ObjectKey("demo", "first\(app)"))
+      var host = try RouteSession(inNamespace: lab.node)
+      try host.deleteLink(named: "vp0")
+
+      let second = try place("second\(app)")
+      defer { _ = try? NetworkNamespace.delete(named: "weft-ps-\(getpid())-second\(app)") }
+      let recorder = try Recorder(in: second)
+      lab.pod("second\(app)", app: app)
+      try lab.link(second, address, "vp0")
+      try await lab.attach("second\(app)", address, "vp0")
+      for _ in 0..<20 { _ = send(client, "x", 1, 0) }
+      let seen = recorder.take(from: neighbour)
+      // An open one gets them: else nothing would be proved.
+      #expect(seen.isEmpty == (app == "closed"), "\(app): \(seen)")
+      await lab.network?.detach(containerID: "second\(app)")
+      lab.api.remove(.pods, ObjectKey("demo", "second\(app)"))
+      try host.deleteLink(named: "vp0")
+    }
+    await lab.stop()
   }
 
   @Test func `no packet passes while the data plane is away and comes back`() async throws {

@@ -18,7 +18,7 @@ import Testing
 
 /// A node, in the calling thread's namespace, that routes between two pods: 10.42.0.10 is the client, 10.42.0.11 the server.
 private final class PodLab {
-  static let (client, server) = ("10.42.0.10", "10.42.0.11")
+  static let (client, server) = (IPAddress("10.42.0.10")!, IPAddress("10.42.0.11")!)
   let names = ["fc", "fs"].map { "\($0)\(getpid())" }
 
   init() {
@@ -42,27 +42,13 @@ private final class PodLab {
     try runInNamespace("/run/netns/\(names[pod])") { body() }
   }
 
-  private static func with<Result>(
-    _ address: String, _ port: UInt16, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Result
-  ) -> Result {
-    var place = sockaddr_in()
-    place.sin_family = sa_family_t(AF_INET)
-    place.sin_port = port.bigEndian
-    place.sin_addr.s_addr = inet_addr(address)
-    return withUnsafePointer(to: &place) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        body($0, socklen_t(MemoryLayout<sockaddr_in>.size))
-      }
-    }
-  }
-
   /// A listening socket of the server.
   func listen(_ port: UInt16) throws -> Int32 {
     try descriptor(inPod: 1) {
       let listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
       var one: Int32 = 1
       setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, 4)
-      _ = Self.with(Self.server, port) { bind(listener, $0, $1) }
+      _ = withSocketAddress(Self.server, port) { bind(listener, $0, $1) }
       _ = Glibc.listen(listener, 16)
       return listener
     }
@@ -75,7 +61,7 @@ private final class PodLab {
         AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0
       )
     }
-    _ = Self.with(Self.server, port) { Glibc.connect(client, $0, $1) }
+    _ = withSocketAddress(Self.server, port) { Glibc.connect(client, $0, $1) }
     var watched = pollfd(fd: client, events: Int16(POLLOUT), revents: 0)
     var failure: Int32 = 0
     var length = socklen_t(4)
@@ -95,7 +81,7 @@ private final class PodLab {
     }
     defer { close(client) }
     return ports.count { port in
-      Self.with(Self.server, port) { address, length in
+      withSocketAddress(Self.server, port) { address, length in
         // An answer that a port is closed ends one call.
         (0..<3).contains { _ in sendto(client, "x", 1, 0, address, length) == 1 }
       }

@@ -42,16 +42,8 @@ extension NftablesSocket {
     let sequence = takeSequence()
     let buffer = UnsafeMutableRawPointer.allocate(byteCount: 4096, alignment: 8)
     defer { buffer.deallocate() }
-    guard let header = mnl_nlmsg_put_header(buffer) else {
-      throw NftablesError(operation: "delete flows", errno: ENOMEM)
-    }
-    header.pointee.nlmsg_type = UInt16(NFNL_SUBSYS_CTNETLINK) << 8 | UInt16(IPCTNL_MSG_CT_DELETE.rawValue)
-    header.pointee.nlmsg_flags = UInt16(NLM_F_REQUEST | NLM_F_ACK)
-    header.pointee.nlmsg_seq = sequence
-    let generic = mnl_nlmsg_put_extra_header(header, 4).assumingMemoryBound(to: UInt8.self)
-    generic[0] = filter.family == .v4 ? 2 : 10
-    // With version 0 the kernel passes over the family.
-    generic[1] = 1
+    let header = try conntrackHeader(
+      buffer, IPCTNL_MSG_CT_DELETE, UInt16(NLM_F_REQUEST | NLM_F_ACK), sequence, filter.family, version: 1)
     putReply(header, filter)
     mnl_attr_put_u32(header, UInt16(CTA_MARK.rawValue), filter.mark.bigEndian)
     mnl_attr_put_u32(header, UInt16(CTA_MARK_MASK.rawValue), filter.markMask.bigEndian)

@@ -85,9 +85,10 @@ extension NftablesSocket {
     mnl_attr_nest_end(header, whole)
   }
 
-  private func conntrackHeader(
+  /// - Parameter version: 1 for a deletion by filter: with 0 the kernel passes over the family.
+  func conntrackHeader(
     _ buffer: UnsafeMutableRawPointer, _ type: cntl_msg_types, _ flags: UInt16, _ sequence: UInt32,
-    _ family: IPFamily
+    _ family: IPFamily, version: UInt8 = 0
   ) throws(NftablesError) -> UnsafeMutablePointer<nlmsghdr> {
     guard let header = mnl_nlmsg_put_header(buffer) else {
       throw NftablesError(operation: "read flows", errno: ENOMEM)
@@ -97,6 +98,7 @@ extension NftablesSocket {
     header.pointee.nlmsg_seq = sequence
     let generic = mnl_nlmsg_put_extra_header(header, 4).assumingMemoryBound(to: UInt8.self)
     generic[0] = family == .v4 ? 2 : 10
+    generic[1] = version
     return header
   }
 }

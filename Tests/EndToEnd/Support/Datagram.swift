@@ -3,6 +3,7 @@ import Addresses
 import CLinux
 import Glibc
 import KernelNetlink
+import NamespaceLab
 import StoreLab
 
 /// Sends datagrams from one address to another, both of one family.
@@ -20,10 +21,10 @@ struct Datagram {
     defer { close(receiver) }
     let sender = try socket(in: from.namespace)
     defer { close(sender) }
-    guard Self.withAddress(to.address, { bind(receiver, $0, $1) }) == 0 else {
+    guard withSocketAddress(to.address, Self.port, { bind(receiver, $0, $1) }) == 0 else {
       throw Failed(text: "bind: errno \(errno)")
     }
-    guard Self.withAddress(from.address, { bind(sender, $0, $1) }) == 0 else {
+    guard withSocketAddress(from.address, Self.port, { bind(sender, $0, $1) }) == 0 else {
       throw Failed(text: "bind: errno \(errno)")
     }
     // IP_MTU_DISCOVER and IPV6_MTU_DISCOVER with …_PMTUDISC_DO; no fragments by our own kernel either.
@@ -34,22 +35,18 @@ struct Datagram {
       socklen_t(MemoryLayout<Int32>.size))
     let payload = [UInt8](repeating: 7, count: bytes - (isV4 ? 28 : 48))
     for _ in 0..<Self.attemptsMax {
-      let sent = Self.withAddress(to.address) { sendto(sender, payload, payload.count, 0, $0, $1) }
+      let sent = withSocketAddress(to.address, Self.port) {
+        sendto(sender, payload, payload.count, 0, $0, $1)
+      }
       if sent < 0, errno == EMSGSIZE { return nil }
       var watched = pollfd(fd: receiver, events: Int16(POLLIN), revents: 0)
       guard poll(&watched, 1, 250) > 0 else { continue }
-      var source = sockaddr_storage()
-      var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
-      var buffer = [UInt8](repeating: 0, count: 70_000)
-      let received = withUnsafeMutablePointer(to: &source) {
-        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-          recvfrom(receiver, &buffer, buffer.count, 0, $0, &length)
-        }
+      guard let received = receiveDatagram(receiver, bytesMax: 70_000, waiting: true),
+        received.bytes.count == payload.count
+      else {
+        throw Failed(text: "not \(payload.count) bytes arrived")
       }
-      guard received == payload.count else {
-        throw Failed(text: "\(received) of \(payload.count) bytes arrived")
-      }
-      return Self.address(source)
+      return received.from
     }
     throw Failed(text: "no packet of \(bytes) bytes from \(from.address) arrived at \(to.address)")
   }
@@ -61,44 +58,5 @@ struct Datagram {
     }
     guard made >= 0 else { throw Failed(text: "socket: errno \(errno)") }
     return made
-  }
-
-  private static func withAddress<Result>(
-    _ address: IPAddress, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Result
-  ) -> Result {
-    switch address {
-    case .v4(let four):
-      var place = sockaddr_in()
-      place.sin_family = sa_family_t(AF_INET)
-      place.sin_port = port.bigEndian
-      place.sin_addr.s_addr = four.bits.bigEndian
-      return withUnsafePointer(to: &place) {
-        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-          body($0, socklen_t(MemoryLayout<sockaddr_in>.size))
-        }
-      }
-    case .v6(let six):
-      var place = sockaddr_in6()
-      place.sin6_family = sa_family_t(AF_INET6)
-      place.sin6_port = port.bigEndian
-      withUnsafeMutableBytes(of: &place.sin6_addr) { $0.storeBytes(of: six.bits.bigEndian, as: UInt128.self) }
-      return withUnsafePointer(to: &place) {
-        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-          body($0, socklen_t(MemoryLayout<sockaddr_in6>.size))
-        }
-      }
-    }
-  }
-
-  private static func address(_ storage: sockaddr_storage) -> IPAddress? {
-    withUnsafeBytes(of: storage) { bytes in
-      switch Int32(storage.ss_family) {
-      case AF_INET:
-        .v4(IPv4Address(bits: UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: 4, as: UInt32.self))))
-      case AF_INET6:
-        .v6(IPv6Address(bits: UInt128(bigEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt128.self))))
-      default: nil
-      }
-    }
   }
 }

@@ -147,7 +147,7 @@ final class PolicyLab {
     for (family, address) in members[index].addresses {
       members[index].senders[family] = try MatrixSocket.bound(address, 40000, SOCK_DGRAM)
       let raw = try MatrixSocket.make(family, SOCK_RAW, 132)
-      guard MatrixSocket.withAddress(address, 0, { bind(raw, $0, $1) }) == 0 else {
+      guard withSocketAddress(address, 0, { bind(raw, $0, $1) }) == 0 else {
         throw SocketFailure(call: "bind raw")
       }
       members[index].raw[family] = raw
@@ -269,13 +269,13 @@ final class PolicyLab {
     defer { for end in [node, other] { close(end) } }
     drain()
     let before = try denied()
-    let there = MatrixSocket.withAddress(own, 7000) { sendto(sender, "out", 3, 0, $0, $1) }
-    let back = MatrixSocket.withAddress(address, 80) { sendto(other, "back", 4, 0, $0, $1) }
+    let there = withSocketAddress(own, 7000) { sendto(sender, "out", 3, 0, $0, $1) }
+    let back = withSocketAddress(address, 80) { sendto(other, "back", 4, 0, $0, $1) }
     guard there == 3, back == 4 else { throw SocketFailure(call: "send to and from the node") }
     var found = (out: false, back: false)
     for _ in 0..<5000 {
-      if MatrixSocket.receive(node) != nil { found.out = true }
-      for (end, port) in pod.datagrams where port == 80 && MatrixSocket.receive(end) != nil {
+      if receiveDatagram(node) != nil { found.out = true }
+      for (end, port) in pod.datagrams where port == 80 && receiveDatagram(end) != nil {
         found.back = true
       }
       let arrived = (found.out ? 1 : 0) + (found.back ? 1 : 0)
@@ -318,15 +318,15 @@ final class PolicyLab {
           for port in Self.ports {
             let end = try MatrixSocket.make(family, SOCK_STREAM)
             let probe = Probe(from: from.name, to: to.name, port: port, transport: .tcp, family: family)
-            _ = MatrixSocket.withAddress(address, port) { connect(end, $0, $1) }
+            _ = withSocketAddress(address, port) { connect(end, $0, $1) }
             waiting[end] = probe
             let payload = withUnsafeBytes(of: round) { Array($0) }
-            let datagram = MatrixSocket.withAddress(address, port) {
+            let datagram = withSocketAddress(address, port) {
               sendto(from.senders[family] ?? -1, payload, payload.count, 0, $0, $1)
             }
             let association = SCTPInit.packet(
               from: 20000 + UInt16(round % 20000), to: port, tag: round)
-            let begun = MatrixSocket.withAddress(address, 0) {
+            let begun = withSocketAddress(address, 0) {
               sendto(from.raw[family] ?? -1, association, association.count, 0, $0, $1)
             }
             guard datagram > 0, begun > 0 else { throw SocketFailure(call: "send \(probe)") }
@@ -365,7 +365,7 @@ final class PolicyLab {
     }
     for member in members {
       for (end, port) in member.datagrams {
-        while let (from, bytes) = MatrixSocket.receive(end) {
+        while let (from, bytes) = receiveDatagram(end) {
           guard bytes == withUnsafeBytes(of: round, { Array($0) }), let sender = byAddress[from] else {
             continue
           }
@@ -375,7 +375,7 @@ final class PolicyLab {
         }
       }
       for (family, end) in member.raw {
-        while let (from, bytes) = MatrixSocket.receive(end) {
+        while let (from, bytes) = receiveDatagram(end) {
           guard let read = SCTPInit.read(bytes, family), read.tag == round, let sender = byAddress[from]
           else { continue }
           arrived.insert(
@@ -394,7 +394,7 @@ final class PolicyLab {
   private func drain() {
     for member in members {
       for end in Array(member.datagrams.keys) + member.raw.values {
-        while MatrixSocket.receive(end) != nil {}
+        while receiveDatagram(end) != nil {}
       }
       for end in member.listeners {
         while case let taken = accept(end, nil, nil), taken >= 0 { MatrixSocket.cut(taken) }

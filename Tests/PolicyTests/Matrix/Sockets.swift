@@ -3,6 +3,7 @@ import Addresses
 import CLinux
 import Glibc
 import KernelNetlink
+import NamespaceLab
 
 struct SocketFailure: Error {
   var call: String
@@ -11,33 +12,6 @@ struct SocketFailure: Error {
 
 /// A descriptor and what it does in the matrix; closed by its owner.
 enum MatrixSocket {
-  static func withAddress<Result>(
-    _ address: IPAddress, _ port: UInt16, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Result
-  ) -> Result {
-    switch address {
-    case .v4(let four):
-      var place = sockaddr_in()
-      place.sin_family = sa_family_t(AF_INET)
-      place.sin_port = port.bigEndian
-      place.sin_addr.s_addr = four.bits.bigEndian
-      return withUnsafePointer(to: &place) {
-        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-          body($0, socklen_t(MemoryLayout<sockaddr_in>.size))
-        }
-      }
-    case .v6:
-      var place = sockaddr_in6()
-      place.sin6_family = sa_family_t(AF_INET6)
-      place.sin6_port = port.bigEndian
-      withUnsafeMutableBytes(of: &place.sin6_addr) { $0.copyBytes(from: address.bytes) }
-      return withUnsafePointer(to: &place) {
-        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-          body($0, socklen_t(MemoryLayout<sockaddr_in6>.size))
-        }
-      }
-    }
-  }
-
   static func make(_ family: IPFamily, _ kind: __socket_type, _ transport: Int32 = 0) throws -> Int32 {
     let made = socket(
       family == .v4 ? AF_INET : AF_INET6,
@@ -51,7 +25,7 @@ enum MatrixSocket {
     let made = try make(address.family, kind)
     var yes: Int32 = 1
     setsockopt(made, SOL_SOCKET, SO_REUSEADDR, &yes, 4)
-    guard withAddress(address, port, { bind(made, $0, $1) }) == 0 else {
+    guard withSocketAddress(address, port, { bind(made, $0, $1) }) == 0 else {
       throw SocketFailure(call: "bind \(address)")
     }
     if kind == SOCK_STREAM, listen(made, 512) != 0 { throw SocketFailure(call: "listen") }
@@ -63,23 +37,6 @@ enum MatrixSocket {
     var now = linger(l_onoff: 1, l_linger: 0)
     setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &now, socklen_t(MemoryLayout<linger>.size))
     close(descriptor)
-  }
-
-  /// Where a datagram came from, and what was in it; nil when none waits.
-  static func receive(_ descriptor: Int32) -> (from: IPAddress, bytes: [UInt8])? {
-    var buffer = [UInt8](repeating: 0, count: 256)
-    var place = sockaddr_storage()
-    var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
-    let count = withUnsafeMutablePointer(to: &place) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        recvfrom(descriptor, &buffer, buffer.count, Int32(MSG_DONTWAIT), $0, &length)
-      }
-    }
-    guard count >= 0 else { return nil }
-    let raw = withUnsafeBytes(of: &place) { Array($0) }
-    let isFour = place.ss_family == sa_family_t(AF_INET)
-    guard let from = IPAddress(bytes: isFour ? Array(raw[4..<8]) : Array(raw[8..<24])) else { return nil }
-    return (from, Array(buffer[..<count]))
   }
 }
 
