@@ -120,12 +120,16 @@ public actor ProxySyncer {
         "service rules changed",
         metadata: [
           "operations": "\(report.operations)", "bytes": "\(report.netlinkBytes)",
-          "plan_ms": "\(report.planMilliseconds)", "commit_ms": "\(report.commitMilliseconds)",
+          "plan_ms": "\(Self.text(report.planMilliseconds))",
+          "commit_ms": "\(Self.text(report.commitMilliseconds))",
         ])
     }
     warn(report.quarantined)
     return report
   }
+
+  /// Milliseconds for people: to the microsecond.
+  private static func text(_ milliseconds: Double) -> String { "\((milliseconds * 1000).rounded() / 1000)" }
 
   private func commitDelta(_ delta: ProxyDelta) async throws -> SyncReport {
     do {
