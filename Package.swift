@@ -181,9 +181,9 @@ let modules: [Module] = [
   Module(
     name: "Observe", path: "Sources/Observe",
     on: [
-      "ClusterObjects", "ClusterView", "Ruleset", "KernelNftables", "Policy", "Addresses", "Diagnostics",
-      "CLinux",
-    ], testsOn: ["FuzzLab", "NamespaceLab", "KernelNetlink"]),
+      "ClusterObjects", "ClusterView", "Ruleset", "KernelNftables", "KernelNetlink", "Policy", "Addresses",
+      "Diagnostics", "CLinux",
+    ], testsOn: ["FuzzLab", "NamespaceLab"]),
 
   Module(name: "Manual", path: "Sources/Manual", on: ["ClusterObjects"]),
 

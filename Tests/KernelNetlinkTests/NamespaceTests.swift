@@ -54,6 +54,15 @@ final class TestNamespace {
     try inside.routes(family: .v4).contains { $0.destination == everywhere && $0.interface == eth0.index })
   try runInNamespace(pod.path) { try Announcement.send(address.address, mac: podMAC, on: eth0.index) }
 
+  // Which namespace the other end is in, by number and by the address that it holds.
+  let number = try session.namespaceID(of: target.descriptor)
+  #expect(number != nil && port.peerNamespace == number)
+  #expect(try session.linkedNamespace(holding: address.address) == pod.path)
+  #expect(try session.linkedNamespace(holding: try #require(IPAddress("10.42.0.3"))) == nil)
+  let stranger = try TestNamespace("stranger")
+  let strange = try NetworkNamespace(path: stranger.path)
+  #expect(try session.namespaceID(of: strange.descriptor) == nil)
+
   #expect(try session.deleteLink(named: "vp0"))
   #expect(try !session.deleteLink(named: "vp0"))
   #expect(try inside.link(named: "eth0") == nil)

@@ -48,7 +48,11 @@ import Testing
         for (one, other) in [
           (gone[index], stays[index]), (stays[index], gone[index]), (stays[index], own), (own, stays[index]),
         ] {
-          try ask(one, other)
+          // An address of IPv6 that was just given is not in every table of the kernel yet: its first datagrams may be lost.
+          let isTracked = becomesTrue {
+            (try? ask(one, other)) != nil && (try? tracked())?.contains("\(one) \(other)") == true
+          }
+          #expect(isTracked, "\(one) \(other)")
         }
       }
       #expect(try tracked().count == 8)

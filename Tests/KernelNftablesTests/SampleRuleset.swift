@@ -119,7 +119,10 @@ func sampleTable(_ family: TableFamily.Addressed) -> Table {
         ]),
       Chain(
         "RAW", BaseChain(.filter, .prerouting, priority: -300),
-        rules: [Rule(.transport(17), .match(.destinationPort, .equal, .port(53)), .notrack)]),
+        rules: [
+          Rule(.transport(17), .match(.destinationPort, .equal, .port(53)), .notrack),
+          Rule(.transport(17), .trace),
+        ]),
     ])
 }
 

@@ -17,7 +17,7 @@ import Testing
 @testable import Observe
 
 /// A node, in the calling thread's namespace, that routes between two pods: 10.42.0.10 is the client, 10.42.0.11 the server.
-private final class PodLab {
+final class PodLab {
   static let (client, server) = (IPAddress("10.42.0.10")!, IPAddress("10.42.0.11")!)
   let names = ["fc", "fs"].map { "\($0)\(getpid())" }
 

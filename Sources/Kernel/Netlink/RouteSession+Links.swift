@@ -14,6 +14,8 @@ public struct Link: Sendable, Hashable {
   public var master: Int32
   /// Index of the other end (veth) or the link underneath; it may count in another namespace. 0 for none.
   public var peer: Int32
+  /// The number of the namespace in which that other end is (`RouteSession.namespaceID`); nil when it is in this one.
+  public var peerNamespace: Int32?
   public var alias: String
   /// `bridge`, `veth`, `dummy`; empty for hardware and loopback.
   public var kind: String
@@ -39,6 +41,7 @@ public struct Link: Sendable, Hashable {
     mtu = attributes[Wire.Link.mtu]?.integer() ?? 0
     master = attributes[Wire.Link.master]?.integer() ?? 0
     peer = attributes[Wire.Link.link]?.integer() ?? 0
+    peerNamespace = attributes[Wire.Link.peerNamespaceID]?.integer()
     alias = attributes[Wire.Link.alias]?.text ?? ""
     isOperational = attributes[Wire.Link.operationalState]?.integer() == Wire.Link.operationalUp
     kind = attributes[Wire.Link.info]?.attributes()[Wire.Link.infoKind]?.text ?? ""

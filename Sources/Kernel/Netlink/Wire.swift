@@ -46,6 +46,8 @@ public enum Wire {
   static let newDiscipline: UInt16 = 36
   static let getDiscipline: UInt16 = 38
   static let newFilter: UInt16 = 44
+  static let newNamespaceID: UInt16 = 88
+  static let getNamespaceID: UInt16 = 90
 
   // linux/if_link.h
   enum Link {
@@ -61,6 +63,7 @@ public enum Wire {
     static let familySpecific: UInt16 = 26
     static let group: UInt16 = 27
     static let namespaceDescriptor: UInt16 = 28
+    static let peerNamespaceID: UInt16 = 37
     static let inetSettings: UInt16 = 1
     static let extensionMask: UInt16 = 29
     static let skipsStatistics: UInt32 = 8

@@ -20,6 +20,13 @@ extension NftablesSocket {
   /// Applies all operations or none. Sends nothing when there are none.
   @discardableResult
   public func apply(_ operations: [Operation]) throws(NftablesError) -> CommitReport {
+    try apply(operations, endWithSocket: false)
+  }
+
+  /// - Parameter endWithSocket: tables that are made belong to this socket: nobody else may change them, and they go when it closes, even
+  ///   by a kill (`NFT_TABLE_F_OWNER`, Linux 5.12).
+  @discardableResult
+  func apply(_ operations: [Operation], endWithSocket: Bool) throws(NftablesError) -> CommitReport {
     var report = CommitReport()
     guard !operations.isEmpty else { return report }
     let clock = ContinuousClock()
@@ -28,7 +35,7 @@ extension NftablesSocket {
     batch.begin()
     for (index, operation) in operations.enumerated() {
       batch.operation = index
-      put(operation, into: batch)
+      put(operation, into: batch, endWithSocket: endWithSocket)
       report.operations += operation.weight
     }
     batch.acknowledgeLast()
@@ -88,13 +95,16 @@ extension NftablesSocket {
     return described
   }
 
-  private func put(_ operation: Operation, into batch: Batch) {
+  private func put(_ operation: Operation, into batch: Batch, endWithSocket: Bool) {
     let family = operation.table.family
     let create = NLM_F_CREATE
     switch operation {
     case .addTable(let id):
       batch.message(NFT_MSG_NEWTABLE, family, flags: create) {
         mnl_attr_put_strz($0, UInt16(NFTA_TABLE_NAME.rawValue), id.name)
+        if endWithSocket {
+          mnl_attr_put_u32($0, UInt16(NFTA_TABLE_FLAGS.rawValue), NFT_TABLE_F_OWNER.rawValue.bigEndian)
+        }
       }
     case .deleteTable(let id):
       batch.message(NFT_MSG_DELTABLE, family) {

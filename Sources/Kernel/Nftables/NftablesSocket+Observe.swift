@@ -87,10 +87,8 @@ extension NftablesSocket {
         let chain = attributes.first(NFTA_RULE_CHAIN.rawValue)?.text
       else { return }
       var fingerprint: UInt64 = 0
-      if let notes = attributes.first(NFTA_RULE_USERDATA.rawValue)?.payload,
-        let bytes = UserData.read(fingerprintNote, in: notes), bytes.count == 8
-      {
-        fingerprint = bytes.reversed().reduce(0) { $0 << 8 | UInt64($1) }
+      if let notes = attributes.first(NFTA_RULE_USERDATA.rawValue)?.payload {
+        fingerprint = Self.fingerprint(notes)
       }
       chains[chain]?.fingerprints.append(fingerprint)
     }

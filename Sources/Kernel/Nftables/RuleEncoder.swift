@@ -96,6 +96,12 @@ struct RuleEncoder {
         if threshold > 0 { nftnl_expr_set_u16($0, UInt16(NFTNL_EXPR_LOG_QTHRESHOLD), threshold) }
       }
     case .notrack: expression("notrack") { _ in }
+    case .trace:
+      load(.constant(.byte(1), .transport), 0)
+      expression("meta") {
+        nftnl_expr_set_u32($0, UInt16(NFTNL_EXPR_META_KEY), NFT_META_NFTRACE.rawValue)
+        nftnl_expr_set_u32($0, UInt16(NFTNL_EXPR_META_SREG), NFT_REG_1.rawValue)
+      }
     case .update(let set, let key, let data, let timeout):
       dynamicSet(NFT_DYNSET_OP_UPDATE, set, key, data, milliseconds: UInt64(timeout) * 1000)
     case .remove(let set, let key, let data):

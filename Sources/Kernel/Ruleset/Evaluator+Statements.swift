@@ -81,7 +81,7 @@ extension Walk {
       case .remove(let name, let key, _):
         guard let value = load(key, table) else { return .noMatch }
         dynamic["\(table.id) \(name)"]?[value] = nil
-      case .counter, .counterNamed, .limit, .log: continue
+      case .counter, .counterNamed, .limit, .log, .trace: continue
       case .verdict(let verdict): return .verdict(verdict)
       }
     }

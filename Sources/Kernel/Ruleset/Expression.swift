@@ -160,6 +160,8 @@ public enum Statement: Hashable, Sendable {
   /// Groups without a reader cost a look-up.
   case log(group: UInt16, prefix: String, snapLength: UInt32 = 0, queueThreshold: UInt16 = 0)
   case notrack
+  /// `meta nftrace set 1`: from here on the kernel tells which rules the packet meets.
+  case trace
   /// Adds or refreshes an element from the packet path.
   case update(set: String, key: Expression, data: Expression?, timeoutSeconds: UInt32)
   /// Takes an element away from the packet path.

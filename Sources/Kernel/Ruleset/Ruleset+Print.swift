@@ -176,6 +176,7 @@ extension Statement: CustomStringConvertible {
         + (snapLength > 0 ? " snaplen \(snapLength)" : "")
         + (threshold > 0 ? " queue-threshold \(threshold)" : "")
     case .notrack: return "notrack"
+    case .trace: return "meta nftrace set 1"
     case .update(let set, let key, let data, let timeout):
       return "update @\(set) { \(key) timeout \(timeout)s\(data.map { " : \($0)" } ?? "") }"
     case .remove(let set, let key, let data):

@@ -1,5 +1,6 @@
 // The answer of `weft explain`: each step a packet takes, what it found there, and the verdict.
 
+import Addresses
 import ClusterObjects
 
 /// Why a connection would or would not arrive.
@@ -18,7 +19,7 @@ public struct Explanation: Sendable, Hashable {
 
   public struct Step: Sendable, Hashable {
     public enum Mark: String, Sendable { case fine, note, fault }
-    /// `source`, `name`, `service`, `endpoints`, `policy`, `kernel`.
+    /// `source`, `name`, `service`, `endpoints`, `policy`, `kernel`, `live`.
     public var step: String
     public var mark: Mark
     public var text: String
@@ -35,8 +36,20 @@ public struct Explanation: Sendable, Hashable {
     }
   }
 
+  /// What the packet is, once names and Services were followed, and what is expected of it.
+  public struct Asked: Sendable, Hashable {
+    public var source: IPAddress
+    /// A Service's address, or the endpoint itself.
+    public var destination: SocketEndpoint
+    public var transport: TransportProtocol
+    /// Endpoints that policies let it reach, and those that they do not; both 0: it is refused whoever asks.
+    public var open = 0
+    public var closed = 0
+  }
+
   public var source: String
   public var destination: String
+  public var asked: Asked?
   public var verdict: Verdict = .unreachable
   public var kernel: Kernel = .unknown
   public var steps: [Step] = []

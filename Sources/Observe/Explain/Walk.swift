@@ -115,6 +115,8 @@ struct Walk {
       add(
         "service", .fine, "\(key) is \(SocketEndpoint(vip, port.port))/\(port.transport.rawValue)",
         objects: ["Service \(key)"])
+      explanation.asked = .init(
+        source: source.address, destination: SocketEndpoint(vip, port.port), transport: port.transport)
     } else {
       add("service", .fault, "\(key) has no cluster IP", objects: ["Service \(key)"])
       return
@@ -260,6 +262,11 @@ struct Walk {
       }
     }
     explanation.verdict = denied == 0 ? .allow : .deny
+    explanation.asked = (via ?? targets.first).map {
+      .init(
+        source: source.address, destination: $0, transport: transport, open: targets.count - denied,
+        closed: denied)
+    }
     if denied > 0, denied < targets.count {
       add(
         "policy", .note,

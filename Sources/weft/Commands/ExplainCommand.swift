@@ -14,6 +14,7 @@ struct ExplainCommand: AsyncParsableCommand {
     discussion: """
       SOURCE is a pod (NAMESPACE/NAME) or an address. DESTINATION is a Service, else a pod (NAMESPACE/NAME, svc/NAMESPACE/NAME,
       pod/NAMESPACE/NAME), an address or a DNS name, with :PORT and /PROTOCOL.
+      With --live a packet is sent, and the kernel tells which rules it meets; what it does against the objects' promise is an error.
       Exit code: 0 it would arrive, 1 it would not, 2 the question cannot be read, 3 the cluster does not answer.
       """)
 
@@ -24,6 +25,11 @@ struct ExplainCommand: AsyncParsableCommand {
   @Option(help: "The node whose point of view and kernel are taken.") var nodeName: String?
   @Option(name: .shortAndLong, help: "json, or text.") var output: OutputFormat = .text
   @Flag(help: "Do not read the ruleset from the kernel.") var noKernel = false
+  @Flag(
+    help:
+      "Send one packet, and show each rule that it meets. On the source's node, as root; it begins a connection and ends it."
+  )
+  var live = false
 
   func run() async throws {
     logging.apply(quiet: true)
@@ -38,12 +44,18 @@ struct ExplainCommand: AsyncParsableCommand {
     if !noKernel, cluster.manifests == nil {
       explainer.observed = ObservedRuleset.read(view: view, nodeName: node)
     }
-    let explanation = try explainer.explain(from: source, to: destination, namespace: cluster.namespace)
+    var explanation = try explainer.explain(from: source, to: destination, namespace: cluster.namespace)
+    if live {
+      let isOwn = explanation.asked.map { explainer.localAddresses.contains($0.source) } ?? false
+      try LiveExplainer().add(to: &explanation, isOwn: isOwn, planned: explainer.observed)
+    }
     switch output {
     case .json: Terminal.say(explanation.json.text)
     case .text: Terminal.say(explanation.text(colour: Terminal.usesColour))
     }
-    if explanation.verdict != .allow { throw Finding(status: .finding) }
+    if explanation.verdict != .allow || live && explanation.kernel == .differs {
+      throw Finding(status: .finding)
+    }
   }
 }
 
