@@ -57,6 +57,8 @@ let modules: [Module] = [
   Module(
     name: "CZlib", path: "Sources/CZlib", kind: .cSystem(pkgConfig: nil, apt: ["zlib1g-dev"]), tests: false),
 
+  Module(name: "CPacket", path: "Sources/CPacket", kind: .cShim, tests: false),
+
   // libssl-dev. Linked as a shared library: the system's updates reach it.
   Module(
     name: "COpenSSL", path: "Sources/COpenSSL", kind: .cShim, tests: false, links: ["ssl", "crypto"]),
@@ -67,10 +69,13 @@ let modules: [Module] = [
 
   // Linux, knowing no Kubernetes.
   Module(name: "KernelNetlink", path: "Sources/Kernel/Netlink", on: ["Addresses", "CLinux"]),
+  Module(
+    name: "KernelSockets", path: "Sources/Kernel/Sockets", on: ["Addresses", "CPacket"],
+    testsOn: ["NamespaceLab"]),
   Module(name: "Ruleset", path: "Sources/Kernel/Ruleset", on: ["Addresses"]),
   Module(
     name: "KernelNftables", path: "Sources/Kernel/Nftables",
-    on: ["Addresses", "Ruleset", "KernelNetlink", "Diagnostics", "CNetfilter", "CLinux"],
+    on: ["Addresses", "Ruleset", "KernelNetlink", "KernelSockets", "Diagnostics", "CNetfilter", "CLinux"],
     testsOn: ["NamespaceLab", "SoakLab", "FuzzLab"]),
   Module(
     name: "Reactor", path: "Sources/Reactor", on: ["Addresses", "CLinux", "Diagnostics"],
@@ -123,8 +128,8 @@ let modules: [Module] = [
   Module(
     name: "ClusterNode", path: "Sources/ClusterCore/Node",
     on: [
-      "ClusterObjects", "ClusterClient", "ClusterStreams", "GRPCWindowProbe", "Diagnostics", "Addresses",
-      "CLinux", "CZlib",
+      "ClusterObjects", "ClusterClient", "ClusterStreams", "GRPCWindowProbe", "KernelSockets", "Diagnostics",
+      "Addresses", "CLinux", "CZlib",
     ],
     packages: [
       "Logging", "GRPCCore", "GRPCNIOTransportHTTP2Posix", "GRPCProtobuf", "SwiftProtobuf", "Crypto", "X509",
@@ -138,7 +143,7 @@ let modules: [Module] = [
     tests: false),
   Module(name: "FuzzLab", path: "Tests/FuzzLab", tests: false),
   Module(name: "SoakLab", path: "Tests/SoakLab", tests: false),
-  Module(name: "NamespaceLab", path: "Tests/NamespaceLab", on: ["Addresses", "CLinux"], tests: false),
+  Module(name: "NamespaceLab", path: "Tests/NamespaceLab", on: ["CLinux"], tests: false),
   Module(
     name: "ProxyFaults", path: "Tests/ProxyFaults", kind: .executable,
     on: ["Proxy", "Policy", "ClusterView", "ClusterObjects", "KernelNftables", "Ruleset", "Addresses"],
@@ -159,7 +164,7 @@ let modules: [Module] = [
   Module(
     name: "Policy", path: "Sources/Policy", on: ["ClusterView", "Ruleset", "Addresses", "Diagnostics"],
     packages: ["Logging"],
-    testsOn: ["KernelNftables", "KernelNetlink", "CNI", "CLinux", "NamespaceLab", "SoakLab"]),
+    testsOn: ["KernelNftables", "KernelNetlink", "KernelSockets", "CNI", "CLinux", "NamespaceLab", "SoakLab"]),
   Module(
     name: "CNI", path: "Sources/CNI", on: ["KernelNetlink", "Addresses", "CLinux"],
     testsOn: ["StoreLab", "SoakLab"]),
@@ -177,12 +182,13 @@ let modules: [Module] = [
       "KernelNftables",
       "KernelNetlink",
       "Addresses", "Diagnostics",
-    ], packages: ["Logging"], testsOn: ["NamespaceLab", "SoakLab"]),
+    ], packages: ["Logging"], testsOn: ["KernelSockets", "NamespaceLab", "SoakLab"]),
   Module(
     name: "Observe", path: "Sources/Observe",
     on: [
-      "ClusterObjects", "ClusterView", "Ruleset", "KernelNftables", "KernelNetlink", "Policy", "Addresses",
-      "Diagnostics", "CLinux",
+      "ClusterObjects", "ClusterView", "Ruleset", "KernelNftables", "KernelNetlink", "KernelSockets",
+      "Policy",
+      "Addresses", "Diagnostics", "CLinux",
     ], testsOn: ["FuzzLab", "NamespaceLab"]),
 
   Module(name: "Manual", path: "Sources/Manual", on: ["ClusterObjects"]),
@@ -193,7 +199,7 @@ let modules: [Module] = [
     on: [
       "ClusterObjects", "ClusterStore", "ClusterStoreEtcd", "ClusterClient", "ClusterServer", "ClusterView",
       "ClusterControllers", "ClusterScheduler", "ClusterNode", "KernelNetlink", "Ruleset", "KernelNftables",
-      "Reactor", "Proxy",
+      "KernelSockets", "Reactor", "Proxy",
       "Policy",
       "DNS", "Ingress", "DataPlane", "Observe", "Manual", "Addresses", "Diagnostics", "CNI", "CLinux",
     ],
@@ -213,6 +219,10 @@ let modules: [Module] = [
       "CLinux",
     ], tests: false,
     exclude: ["run.sh"]),
+  Module(
+    name: "CaptureBenchmark", path: "Benchmarks/Capture", kind: .executable,
+    on: ["Observe", "ClusterView", "ClusterObjects", "KernelSockets", "Policy", "Addresses", "Diagnostics"],
+    tests: false, exclude: ["run.sh"]),
   Module(
     name: "ProxyWriteBenchmark", path: "Benchmarks/Proxy/Written", kind: .executable,
     on: ["Addresses", "Proxy", "ClusterClient", "ClusterObjects", "KernelNftables", "Ruleset"], tests: false),
@@ -342,7 +352,7 @@ if wanted == nil || wanted!.contains("EndToEnd") {
     .testTarget(
       name: "EndToEnd",
       dependencies: [
-        "ClusterObjects", "ClusterClient", "Diagnostics", "StoreLab", "NamespaceLab", "Addresses",
+        "ClusterObjects", "ClusterClient", "Diagnostics", "StoreLab", "KernelSockets", "Addresses",
         "KernelNetlink", "CLinux",
       ],
       path: "Tests/EndToEnd", exclude: ["Clients", "Kubectl", "Rows"],

@@ -8,6 +8,7 @@ import FuzzLab
 import GRPCCore
 import GRPCNIOTransportHTTP2Posix
 import Glibc
+import KernelSockets
 import SoakLab
 import SwiftProtobuf
 import Synchronization

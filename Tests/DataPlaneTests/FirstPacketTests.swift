@@ -4,6 +4,7 @@ import Addresses
 import ClusterClient
 import ClusterObjects
 import DataPlane
+import KernelSockets
 import Glibc
 import KernelNetlink
 import NamespaceLab

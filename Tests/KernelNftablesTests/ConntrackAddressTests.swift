@@ -1,6 +1,7 @@
 // Goal: what is tracked of one address goes, of both families and in both roles, and nobody else's.
 
 import Addresses
+import KernelSockets
 import Glibc
 import NamespaceLab
 import Ruleset

@@ -3,6 +3,7 @@
 import Addresses
 import CNetfilter
 import FuzzLab
+import KernelSockets
 import Glibc
 import NamespaceLab
 import Ruleset

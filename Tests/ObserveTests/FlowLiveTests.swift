@@ -8,6 +8,7 @@ import Diagnostics
 import Glibc
 import KernelNetlink
 import KernelNftables
+import KernelSockets
 import NamespaceLab
 import Policy
 import Ruleset
@@ -56,12 +57,16 @@ final class PodLab {
 
   /// A socket of the client, connected within `milliseconds`; nil otherwise.
   func connect(_ port: UInt16, milliseconds: Int32 = 5000) throws -> Int32? {
+    try connect(to: Self.server, port, milliseconds: milliseconds)
+  }
+
+  func connect(to address: IPAddress, _ port: UInt16, milliseconds: Int32 = 5000) throws -> Int32? {
     let client = try descriptor(inPod: 0) {
       socket(
         AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0
       )
     }
-    _ = withSocketAddress(Self.server, port) { Glibc.connect(client, $0, $1) }
+    _ = withSocketAddress(address, port) { Glibc.connect(client, $0, $1) }
     var watched = pollfd(fd: client, events: Int16(POLLOUT), revents: 0)
     var failure: Int32 = 0
     var length = socklen_t(4)
@@ -116,7 +121,7 @@ final class PodLab {
 }
 
 /// A view that changes, for a keeper.
-private final class ChangingView: Sendable {
+final class ChangingView: Sendable {
   private let state: Mutex<ClusterView>
   private let consumer: Int
   init(_ view: ClusterView) {
@@ -139,7 +144,7 @@ private final class ChangingView: Sendable {
   var view: ClusterView { state.withLock { $0 } }
 }
 
-private func text(_ socket: Int32, milliseconds: Int32) -> String? {
+func text(_ socket: Int32, milliseconds: Int32) -> String? {
   var watched = pollfd(fd: socket, events: Int16(POLLIN), revents: 0)
   guard poll(&watched, 1, milliseconds) == 1 else { return nil }
   var bytes = [UInt8](repeating: 0, count: 256)
@@ -212,7 +217,7 @@ private func text(_ socket: Int32, milliseconds: Int32) -> String? {
       question.port = "9091"
       let follower = Mutex<[FlowAnswer]>([])
       let isAsked = Atomic<Bool>(false)
-      OwnThread.start { [question] in
+      DetachedThread.start { [question] in
         try? FlowClient.ask(question, at: path) { answer in
           follower.withLock { $0.append(answer) }
           return false

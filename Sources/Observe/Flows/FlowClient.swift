@@ -3,6 +3,7 @@
 import ClusterObjects
 import Diagnostics
 import Glibc
+import KernelSockets
 
 /// What comes back on a question.
 public enum FlowAnswer: Sendable, Hashable {
@@ -17,7 +18,7 @@ public enum FlowClient {
   public static func ask(
     _ question: FlowQuestion, at path: String, _ body: (FlowAnswer) -> Bool
   ) throws(WeftError) {
-    let descriptor = FlowSocket.connect(path)
+    let descriptor = UnixSocket.connect(path)
     guard descriptor >= 0 else {
       let reason = errno
       throw WeftError(
@@ -27,8 +28,8 @@ public enum FlowClient {
         exit: .unreachable)
     }
     defer { close(descriptor) }
-    guard FlowSocket.send(descriptor, question.json) else { return }
-    var lines = FlowLines(descriptor)
+    guard UnixSocket.send(descriptor, line: question.json.bytes) else { return }
+    var lines = SocketLines(descriptor)
     while let line = lines.next() {
       guard let tree = try? JSON(parsing: line) else { continue }
       if let reason = tree["error"]?.string {
@@ -47,7 +48,7 @@ public enum FlowClient {
   /// - Returns: how many lines were no flow.
   @discardableResult
   public static func read(_ descriptor: Int32, filter: FlowFilter, _ body: (Flow) -> Bool) -> Int {
-    var lines = FlowLines(descriptor)
+    var lines = SocketLines(descriptor)
     var others = 0
     while let line = lines.next() {
       if line.allSatisfy({ $0 == 32 || $0 == 13 }) { continue }

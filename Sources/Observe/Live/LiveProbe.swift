@@ -5,6 +5,7 @@ import CLinux
 import Diagnostics
 import Glibc
 import KernelNetlink
+import KernelSockets
 
 /// A socket in the asking pod's network, bound, so that its packets can be told from all others.
 final class LiveProbe {
@@ -38,7 +39,7 @@ final class LiveProbe {
         address.family == .v4 ? AF_INET : AF_INET6,
         Int32(kind.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
       guard made >= 0 else { throw NetlinkError(errno: errno, command: "socket") }
-      guard withPlace(SocketEndpoint(address, 0), { bind(made, $0, $1) }) == 0 else {
+      guard withSocketAddress(address, 0, { bind(made, $0, $1) }) == 0 else {
         let code = errno
         close(made)
         throw NetlinkError(errno: code, command: "bind \(address)")
@@ -69,7 +70,7 @@ final class LiveProbe {
   func send(to target: SocketEndpoint) -> Outcome {
     let clock = ContinuousClock()
     let start = clock.now
-    let status = withPlace(target) { connect(descriptor, $0, $1) }
+    let status = withSocketAddress(target.address, target.port) { connect(descriptor, $0, $1) }
     if status != 0, errno != EINPROGRESS { return outcome(errno) }
     if transport != .tcp {
       guard Glibc.send(descriptor, "", 0, 0) >= 0 else { return outcome(errno) }
@@ -91,32 +92,5 @@ final class LiveProbe {
     case ETIMEDOUT: .unanswered
     default: .unreachable(errno: code)
     }
-  }
-}
-
-/// The kernel's form of an address and port.
-private func withPlace<Result>(
-  _ endpoint: SocketEndpoint, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Result
-) -> Result {
-  func handed<Place>(_ place: Place) -> Result {
-    withUnsafePointer(to: place) {
-      $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        body($0, socklen_t(MemoryLayout<Place>.size))
-      }
-    }
-  }
-  switch endpoint.address {
-  case .v4(let four):
-    var place = sockaddr_in()
-    place.sin_family = sa_family_t(AF_INET)
-    place.sin_port = endpoint.port.bigEndian
-    place.sin_addr.s_addr = four.bits.bigEndian
-    return handed(place)
-  case .v6:
-    var place = sockaddr_in6()
-    place.sin6_family = sa_family_t(AF_INET6)
-    place.sin6_port = endpoint.port.bigEndian
-    withUnsafeMutableBytes(of: &place.sin6_addr) { $0.copyBytes(from: endpoint.address.bytes) }
-    return handed(place)
   }
 }

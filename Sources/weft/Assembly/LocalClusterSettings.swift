@@ -6,6 +6,7 @@ import ClusterNode
 import ClusterScheduler
 import DataPlane
 import Diagnostics
+import Observe
 
 struct LocalClusterSettings: Sendable {
   var dataFolder: String
@@ -46,6 +47,7 @@ struct LocalClusterSettings: Sendable {
 
   var kubeconfigPath: String { "\(dataFolder)/admin.kubeconfig" }
   var flowSocketPath: String { "\(runFolder)/\(FlowSettings.socketName)" }
+  var captureSocketPath: String { "\(runFolder)/\(CaptureServer.socketName)" }
   var bookPath: String { "\(dataFolder)/attachments.json" }
   var cniConfigFolder: String { "\(runFolder)/cni/net.d" }
   var cniBinaryFolder: String { "\(runFolder)/cni/bin" }

@@ -30,6 +30,7 @@ final class LocalNetwork: Sendable {
   private let announcer: LoadBalancerAnnouncer
   private let namespaces: PodNamespaces
   private let flows: NodeFlows?
+  private let capture = NodeCapture()
   private let events: ClusterClient.EventRecorder
 
   static func start(
@@ -104,8 +105,11 @@ final class LocalNetwork: Sendable {
       settings.flows, nodeName: settings.nodeName, socket: settings.flowSocketPath, follower: follower)
     for entry in book.entries.values {
       flows?.keeper.attach(entry.attachment, containerID: entry.containerID)
+      capture.attach(entry.attachment, containerID: entry.containerID)
     }
     self.flows = flows
+    capture.start(
+      settings.nodeName, socket: settings.captureSocketPath, follower: follower, flows: flows?.keeper)
     answers.begin { try? await network.synchronise() }
     self.paths = paths
     self.worker = worker
@@ -191,6 +195,7 @@ final class LocalNetwork: Sendable {
     guard report.event == "add" else {
       namespaces.remove(containerID: report.containerID)
       flows?.keeper.detach(containerID: report.containerID)
+      capture.detach(containerID: report.containerID)
       await network.detach(containerID: report.containerID)
       return .ok
     }
@@ -201,6 +206,7 @@ final class LocalNetwork: Sendable {
         hardwareAddress: MACAddress(text: report.macAddress), hostInterface: report.hostInterface))
     namespaces.add(attachment)
     flows?.keeper.attach(attachment.attachment, containerID: report.containerID)
+    capture.attach(attachment.attachment, containerID: report.containerID)
     do {
       try await network.attach(attachment)
       return .ok
@@ -215,6 +221,7 @@ final class LocalNetwork: Sendable {
     for loop in loops { loop.cancel() }
     for loop in loops { await loop.value }
     announcer.stop()
+    capture.stop()
     flows?.stop()
     await events.stop()
     await ingressKeeper?.stop()

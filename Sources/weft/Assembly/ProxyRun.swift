@@ -27,6 +27,8 @@ struct ProxyRun: Sendable {
   var flows = FlowSettings()
   /// Where flows are asked for; nil: nowhere.
   var flowSocketPath: String?
+  /// Where packets are asked for; nil: nowhere.
+  var captureSocketPath: String?
   /// How long the first list may take before it is said what is missing; it is waited for all the same.
   static let firstListPatience: Duration = .seconds(30)
 
@@ -144,6 +146,11 @@ struct ProxyRun: Sendable {
           NodeFlows.start(flows, nodeName: nodeName, socket: $0, follower: follower)
         } : nil
       defer { kept?.stop() }
+      let capture = NodeCapture()
+      if let captureSocketPath {
+        capture.start(nodeName, socket: captureSocketPath, follower: follower, flows: kept?.keeper)
+      }
+      defer { capture.stop() }
       let repairs = RepairReport(nodeName: nodeName, events: events)
       let reports = Task { await repairs.run(worker.repairs) }
       defer { reports.cancel() }

@@ -3,6 +3,7 @@
 
 import CLinux
 import Glibc
+import KernelSockets
 
 enum StopSignal: Sendable {
   case interrupt
@@ -13,7 +14,7 @@ enum StopSignal: Sendable {
     let descriptor = weft_watch_signals()
     guard descriptor >= 0 else { return .terminate }
     let first: UInt8 = await withCheckedContinuation { continuation in
-      start {
+      _ = DetachedThread.start {
         continuation.resume(returning: readByte(descriptor))
         while readByte(descriptor) != UInt8(SIGINT) {}
         _exit(130)
@@ -26,24 +27,5 @@ enum StopSignal: Sendable {
     var byte: UInt8 = 0
     while read(descriptor, &byte, 1) < 0, errno == EINTR {}
     return byte
-  }
-
-  /// A thread that blocks in `read`, and never one of the pool.
-  private static func start(_ body: @escaping @Sendable () -> Void) {
-    var thread = pthread_t()
-    let box = Unmanaged.passRetained(Body(body))
-    pthread_create(
-      &thread, nil,
-      { raw in
-        guard let raw else { return nil }
-        Unmanaged<Body>.fromOpaque(raw).takeRetainedValue().run()
-        return nil
-      }, box.toOpaque())
-    pthread_detach(thread)
-  }
-
-  private final class Body {
-    let run: @Sendable () -> Void
-    init(_ run: @escaping @Sendable () -> Void) { self.run = run }
   }
 }

@@ -9,6 +9,7 @@ import DataPlane
 import Diagnostics
 import KernelNftables
 import Logging
+import Observe
 import Policy
 import Proxy
 import Ruleset
@@ -68,6 +69,7 @@ struct ProxyCommand: AsyncParsableCommand {
       isCluster: cluster.manifests == nil, keepsSources: transparentSource)
     run.flows = try flows.settings()
     run.flowSocketPath = runDir.map { "\($0)/\(FlowSettings.socketName)" }
+    run.captureSocketPath = runDir.map { "\($0)/\(CaptureServer.socketName)" }
     try await run.run(api: try await api(settings))
   }
 

@@ -1,9 +1,9 @@
 // One packet of an exact length between two network namespaces, never to be cut on its way: what tracepath does.
 import Addresses
 import CLinux
+import KernelSockets
 import Glibc
 import KernelNetlink
-import NamespaceLab
 import StoreLab
 
 /// Sends datagrams from one address to another, both of one family.

@@ -8,6 +8,7 @@ import CLinux
 import CNI
 import ClusterObjects
 import ClusterView
+import KernelSockets
 import Glibc
 import KernelNetlink
 import KernelNftables

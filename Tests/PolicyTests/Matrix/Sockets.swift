@@ -1,9 +1,9 @@
 // Sockets of the matrix: plain calls, since the test is both ends of every connection.
 import Addresses
 import CLinux
+import KernelSockets
 import Glibc
 import KernelNetlink
-import NamespaceLab
 
 struct SocketFailure: Error {
   var call: String

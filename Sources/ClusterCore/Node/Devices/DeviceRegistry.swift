@@ -5,6 +5,7 @@ import Diagnostics
 import GRPCCore
 import GRPCNIOTransportHTTP2Posix
 import Glibc
+import KernelSockets
 
 /// The Registration service on a unix socket. `stop` once.
 final class DeviceRegistry: Sendable {

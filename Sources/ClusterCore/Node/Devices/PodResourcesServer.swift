@@ -6,6 +6,7 @@ import Diagnostics
 import GRPCCore
 import GRPCNIOTransportHTTP2Posix
 import Glibc
+import KernelSockets
 
 /// The PodResourcesLister service, version 1, on a unix socket. `stop` once.
 final class PodResourcesServer: Sendable {

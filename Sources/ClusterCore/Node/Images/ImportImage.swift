@@ -3,6 +3,7 @@
 import CLinux
 import Diagnostics
 import Glibc
+import KernelSockets
 
 /// Loads an OCI image layout or the output of `docker save` into the containerd of `settings`, and returns its references
 /// when pods can be started from them.

@@ -9,6 +9,7 @@ import CLinux
 import ClusterObjects
 import Diagnostics
 import Glibc
+import KernelSockets
 import Logging
 import Synchronization
 

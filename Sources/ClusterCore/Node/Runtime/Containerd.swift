@@ -3,6 +3,7 @@
 import CLinux
 import Diagnostics
 import Glibc
+import KernelSockets
 import Logging
 
 /// One containerd, owned by one agent. Its pods outlive it, and it outlives the agent when asked to.

@@ -2,7 +2,7 @@
 //
 //   nfgenmsg | NFULA_PACKET_HDR: hook | NFULA_TIMESTAMP | NFULA_PREFIX | NFULA_SEQ | NFULA_PAYLOAD: the packet from its IP header on
 
-import Addresses
+import KernelSockets
 import Ruleset
 
 /// A told packet.
@@ -65,58 +65,11 @@ public struct LoggedPacket: Sendable, Hashable {
     self.connection = connection
   }
 
-  /// Extension headers that are walked through before the transport.
-  static let extensionsMax = 8
-
   private static func read(_ bytes: UnsafeRawBufferPointer) -> (Packet, UInt32)? {
-    switch bytes.first.map({ $0 >> 4 }) {
-    case 4: readFour(bytes)
-    case 6: readSix(bytes)
-    default: nil
-    }
-  }
-
-  /// RFC 791.
-  private static func readFour(_ bytes: UnsafeRawBufferPointer) -> (Packet, UInt32)? {
-    let headerLength = Int(bytes[0] & 0xf) * 4
-    guard bytes.count >= 20, headerLength >= 20,
-      let source = IPAddress(bytes: bytes[12..<16]), let destination = IPAddress(bytes: bytes[16..<20])
-    else { return nil }
-    var packet = Packet(source, destination, transport: bytes[9], sourcePort: 0, tcpFlags: 0)
-    // A later fragment has no transport header.
-    if number(bytes, 6) & 0x1fff == 0 { readTransport(bytes.dropFirst(headerLength), &packet) }
-    return (packet, UInt32(number(bytes, 2)))
-  }
-
-  /// RFC 8200: extension headers give their length in units of eight bytes, fragments are always eight, authentication counts in fours.
-  private static func readSix(_ bytes: UnsafeRawBufferPointer) -> (Packet, UInt32)? {
-    guard bytes.count >= 40, let source = IPAddress(bytes: bytes[8..<24]),
-      let destination = IPAddress(bytes: bytes[24..<40])
-    else { return nil }
-    var (next, at) = (bytes[6], 40)
-    var isFirst = true
-    for _ in 0..<extensionsMax {
-      guard [0, 43, 44, 51, 60].contains(next), at + 8 <= bytes.count else { break }
-      if next == 44, number(bytes, at + 2) & 0xfff8 != 0 { isFirst = false }
-      let length = next == 44 ? 8 : next == 51 ? (Int(bytes[at + 1]) + 2) * 4 : (Int(bytes[at + 1]) + 1) * 8
-      next = bytes[at]
-      at += length
-    }
-    var packet = Packet(source, destination, transport: next, sourcePort: 0, tcpFlags: 0)
-    if isFirst { readTransport(bytes.dropFirst(at), &packet) }
-    return (packet, 40 + UInt32(number(bytes, 4)))
-  }
-
-  /// TCP, UDP and SCTP begin with their ports.
-  private static func readTransport(_ bytes: Slice<UnsafeRawBufferPointer>, _ packet: inout Packet) {
-    let bytes = UnsafeRawBufferPointer(rebasing: bytes)
-    guard TransportProtocol(number: packet.transport) != nil, bytes.count >= 4 else { return }
-    packet.sourcePort = number(bytes, 0)
-    packet.destinationPort = number(bytes, 2)
-    if packet.transport == TransportProtocol.tcp.number, bytes.count >= 14 { packet.tcpFlags = bytes[13] }
-  }
-
-  private static func number(_ bytes: UnsafeRawBufferPointer, _ at: Int) -> UInt16 {
-    UInt16(bigEndian: bytes.loadUnaligned(fromByteOffset: at, as: UInt16.self))
+    guard let headers = PacketHeaders(ip: bytes) else { return nil }
+    let packet = Packet(
+      headers.source, headers.destination, transport: headers.transport, sourcePort: headers.sourcePort,
+      destinationPort: headers.destinationPort, tcpFlags: headers.tcpFlags)
+    return (packet, headers.length)
   }
 }

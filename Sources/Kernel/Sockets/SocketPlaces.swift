@@ -1,6 +1,5 @@
 // Addresses in the form that socket calls take and give, of either family.
 import Addresses
-import CLinux
 import Glibc
 
 /// Calls `body` with the kernel's form of an address and a port.

@@ -1,0 +1,230 @@
+// Where on this node the packets of a pod, a Service, a policy or the node pass, and which of them are meant.
+
+import Addresses
+import ClusterObjects
+import ClusterView
+import Diagnostics
+import KernelSockets
+import Policy
+
+/// What is captured: links, and of their packets those from or to these ends.
+public struct CapturePlan: Sendable, Hashable {
+  /// One link of the node.
+  public struct Link: Sendable, Hashable {
+    public var index: Int32
+    /// As the kernel calls it.
+    public var name: String
+    /// `demo/web-1`, or the link's own name.
+    public var title: String
+    /// The pod at the other end: what the link sends is what comes in to the pod.
+    public var isPod: Bool
+    public init(index: Int32, name: String, title: String, isPod: Bool) {
+      self.index = index
+      self.name = name
+      self.title = title
+      self.isPod = isPod
+    }
+  }
+
+  public var links: [Link] = []
+  /// Empty: everything that the links carry.
+  public var ends: [PacketFilter.Endpoint] = []
+  /// What the asker should know.
+  public var remarks: [String] = []
+
+  /// Links of one capture, and ends of a Service.
+  public static let linksMax = 512
+  public static let endsMax = 128
+
+  public init() {}
+}
+
+/// What a plan is made of: this node as it is now.
+public struct CaptureGround: Sendable {
+  public var nodeName: String
+  public var view: ClusterView
+  /// This node's pods, as the CNI plugin reported them.
+  public var attachments: [PodAttachment]
+  /// The links of this network namespace with Ethernet frames, bridges left out; index and name.
+  public var links: [(index: Int32, name: String)]
+  public init(
+    nodeName: String, view: ClusterView, attachments: [PodAttachment], links: [(index: Int32, name: String)]
+  ) {
+    self.nodeName = nodeName
+    self.view = view
+    self.attachments = attachments
+    self.links = links
+  }
+}
+
+/// Looks the targets up. Throws `CAP0002` for what is not there, `CAP0003` for what is on another node, `CAP0001` for too much.
+public func planCapture(_ targets: [CaptureTarget], on ground: CaptureGround) throws(WeftError) -> CapturePlan
+{
+  var planner = CapturePlanner(ground: ground)
+  for target in targets { try planner.add(target) }
+  return try planner.finish()
+}
+
+private struct CapturePlanner {
+  let ground: CaptureGround
+  private var pods: Set<ObjectKey> = []
+  private var hasService = false
+  private var isWholeNode = false
+  private var plan = CapturePlan()
+
+  init(ground: CaptureGround) { self.ground = ground }
+
+  mutating func add(_ target: CaptureTarget) throws(WeftError) {
+    switch target {
+    case .object(let key):
+      if !isHere(key), ground.view.pods[key] == nil, ground.view.services[key] != nil {
+        return try add(.service(key))
+      }
+      try add(pod: key)
+    case .pod(let key): try add(pod: key)
+    case .podsBeginning(let key):
+      let found = ground.attachments.map(\.pod).filter {
+        $0.namespace == key.namespace && $0.name.hasPrefix(key.name)
+      }
+      guard !found.isEmpty else {
+        throw Self.missing("pods \(key)*", "no such pod runs on node \(ground.nodeName)", key.namespace)
+      }
+      pods.formUnion(found)
+    case .policy(let key): try add(policy: key)
+    case .service(let key): try add(service: key)
+    case .node(let name):
+      guard name == ground.nodeName else { throw elsewhere("node \(name)", name) }
+      isWholeNode = true
+    }
+  }
+
+  private func isHere(_ key: ObjectKey) -> Bool { ground.attachments.contains { $0.pod == key } }
+
+  private mutating func add(pod key: ObjectKey) throws(WeftError) {
+    if isHere(key) {
+      pods.insert(key)
+      return
+    }
+    guard let pod = ground.view.pods[key] else {
+      throw Self.missing("pod \(key)", "is not in the cluster", key.namespace)
+    }
+    if !pod.nodeName.isEmpty, pod.nodeName != ground.nodeName { throw elsewhere("pod \(key)", pod.nodeName) }
+    if pod.isHostNetwork {
+      throw WeftError(
+        "CAP0002", object: "pod \(key)", cause: "has no link of its own: it uses the node's network",
+        next: "weft capture node/\(ground.nodeName) 'port NUMBER'")
+    }
+    throw WeftError(
+      "CAP0002", object: "pod \(key)",
+      cause: pod.hasEnded
+        ? "has ended" : "has no link on this node that Weft's CNI plugin made (\(pod.phase))",
+      next: "look at: kubectl describe pod -n \(key.namespace) \(key.name)")
+  }
+
+  private mutating func add(policy key: ObjectKey) throws(WeftError) {
+    guard let policy = ground.view.networkPolicies[key] else {
+      throw WeftError(
+        "CAP0002", object: "NetworkPolicy \(key)", cause: "is not in the cluster",
+        next: "list them: kubectl get networkpolicies -n \(key.namespace)")
+    }
+    let selected = ground.view.pods.values.filter {
+      $0.key.namespace == key.namespace && policy.podSelector.matches($0.labels) && !$0.hasEnded
+    }
+    let here = selected.map(\.key).filter(isHere)
+    guard !here.isEmpty else {
+      let nodes = Set(selected.map(\.nodeName)).subtracting([""]).sorted().joined(separator: ", ")
+      throw WeftError(
+        "CAP0002", object: "NetworkPolicy \(key)",
+        cause: "selects no pod of node \(ground.nodeName)" + (nodes.isEmpty ? "" : ", but of \(nodes)"),
+        next: "see whom it selects: kubectl describe networkpolicy -n \(key.namespace) \(key.name)")
+    }
+    pods.formUnion(here)
+  }
+
+  /// In front of the translation at whoever asks, behind it at the endpoints: both sides of each connection that this node sees.
+  private mutating func add(service key: ObjectKey) throws(WeftError) {
+    guard let service = ground.view.services[key] else {
+      throw WeftError(
+        "CAP0002", object: "Service \(key)", cause: "is not in the cluster",
+        next: "list them: kubectl get services -n \(key.namespace)")
+    }
+    hasService = true
+    let own = Set(ground.attachments.flatMap(\.addresses))
+    for port in service.ports {
+      for address in service.clusterIPs + service.externalIPs + service.loadBalancerIPs {
+        plan.ends.append(.init(address, port: port.port, transport: port.transport))
+      }
+    }
+    var others = 0
+    for slice in ground.view.slices(of: key) {
+      for endpoint in slice.endpoints {
+        guard own.contains(endpoint.address) else {
+          others += 1
+          continue
+        }
+        for port in slice.ports {
+          plan.ends.append(.init(endpoint.address, port: port.port, transport: port.transport))
+        }
+      }
+    }
+    if others > 0 {
+      plan.remarks.append(
+        "\(others) endpoints of Service \(key) are on other nodes: their side is captured there")
+    }
+    guard !plan.ends.isEmpty else {
+      throw WeftError(
+        "CAP0002", object: "Service \(key)", cause: "has neither an address nor an endpoint on this node",
+        next: "see: kubectl get endpointslices -n \(key.namespace) -l kubernetes.io/service-name=\(key.name)")
+    }
+  }
+
+  func finish() throws(WeftError) -> CapturePlan {
+    var plan = plan
+    if hasService, !pods.isEmpty || isWholeNode {
+      throw WeftError(
+        "CAP0001", object: "Service and pods", cause: "cannot be captured together",
+        next: "name pods alone, with a filter: 'host \(plan.ends.first.map { "\($0.address)" } ?? "ADDRESS")'"
+      )
+    }
+    if plan.ends.count > CapturePlan.endsMax {
+      throw WeftError(
+        "CAP0001", object: "Service", cause: "has more than \(CapturePlan.endsMax) addresses and ports here",
+        next: "name one of its pods")
+    }
+    var titles: [String: String] = [:]
+    for attachment in ground.attachments where hasService || isWholeNode || pods.contains(attachment.pod) {
+      titles[attachment.hostInterface] = "\(attachment.pod)"
+    }
+    for link in ground.links {
+      let title = titles[link.name]
+      guard title != nil || isWholeNode else { continue }
+      plan.links.append(
+        CapturePlan.Link(
+          index: link.index, name: link.name, title: title ?? link.name, isPod: title != nil))
+    }
+    guard !plan.links.isEmpty else {
+      throw WeftError(
+        "CAP0002", object: "node \(ground.nodeName)",
+        cause: hasService ? "has no pod that could ask or answer" : "has no link for it any more",
+        next: "look at: weft cni check")
+    }
+    guard plan.links.count <= CapturePlan.linksMax else {
+      throw WeftError(
+        "CAP0001", object: "\(plan.links.count) links", cause: "are more than \(CapturePlan.linksMax)",
+        next: "name pods")
+    }
+    return plan
+  }
+
+  private func elsewhere(_ object: String, _ node: String) -> WeftError {
+    WeftError(
+      "CAP0003", object: object,
+      cause: "is on node \(node), and packets are captured where they pass; this is \(ground.nodeName)",
+      next: "run the same command on \(node)")
+  }
+
+  private static func missing(_ object: String, _ cause: String, _ namespace: String) -> WeftError {
+    WeftError(
+      "CAP0002", object: object, cause: cause, next: "list them: kubectl get pods -n \(namespace) -o wide")
+  }
+}
