@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(python3-venv strace e2fsprogs openssl curl nghttp2-client)
+packages=(python3-venv strace e2fsprogs openssl curl nghttp2-client tshark libpcap0.8)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")

@@ -78,7 +78,7 @@ private final class RunningCapture: Sendable {
   func fields(_ names: String..., filter: String = "") -> [[String]] {
     let words = names.map { "-e \($0)" }.joined(separator: " ")
     let condition = filter.isEmpty ? "" : "-Y '\(filter)'"
-    let answer = run("tshark -r \(file) -N n -T fields -E separator='|' \(words) \(condition) 2>/dev/null")
+    let answer = run("(tshark -r \(file) -N n -T fields -E separator='|' \(words) \(condition) 2>/dev/null)")
     return answer.output.split(separator: "\n").map {
       $0.split(separator: "|", omittingEmptySubsequences: false).map(String.init)
     }

@@ -33,20 +33,30 @@ public enum CaptureClient {
     let descriptor = UnixSocket.connect(path)
     guard descriptor >= 0 else { throw unreachable(path, errno) }
     defer { close(descriptor) }
-    guard UnixSocket.send(descriptor, line: question.json.bytes) else { throw unreachable(path, errno) }
+    // Who is refused at the door may find it closed already; why is still to be read.
+    let isAsked = UnixSocket.send(descriptor, line: question.json.bytes)
+    let reason = errno
     var exchange = Exchange(descriptor: descriptor, stop: stop, seconds: seconds)
+    var isSatisfied = false
     while try exchange.read(path) {
       while let (kind, content) = exchange.nextFrame() {
         if kind == CaptureFrame.line {
           guard let line = try? JSON(parsing: Array(content)) else { continue }
-          if line["end"] != nil { return CaptureSummary(line) }
+          if line["end"] != nil {
+            try sink.flush()
+            return CaptureSummary(line)
+          }
           if let failure = WeftError(captureLine: line) { throw failure }
           begun(
             Beginning(
               links: (line["links"]?.array ?? []).compactMap(\.string),
               remarks: (line["remarks"]?.array ?? []).compactMap(\.string)))
-        } else if !exchange.isEnding {
-          if try !give(content, &sink) { exchange.end() }
+        } else if !isSatisfied {
+          // What was captured before the end was asked for is still on its way, and wanted.
+          if try !give(content, &sink) {
+            isSatisfied = true
+            exchange.end()
+          }
         } else {
           // Statistics are the file's last word.
           try giveStatistics(content, &sink)
@@ -55,6 +65,7 @@ public enum CaptureClient {
       try sink.flush()
     }
     if let failure = exchange.refusal { throw failure }
+    if !isAsked { throw unreachable(path, reason) }
     guard exchange.isEnding else {
       var summary = CaptureSummary()
       summary.failure = WeftError(

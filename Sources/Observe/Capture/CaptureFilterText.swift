@@ -45,10 +45,18 @@ extension PacketFilter {
     }
     let words = words(text)
     guard words.count <= wordsMax else { return text.endIndex }
-    var open = 0
+    var open: [Character] = []
     for word in words {
-      open += text[word].count { $0 == "(" || $0 == "[" } - text[word].count { $0 == ")" || $0 == "]" }
-      if open < 0 || !canGoOn(String(text[..<word.upperBound]), open) { return word.lowerBound }
+      for letter in text[word] {
+        switch letter {
+        case "(": open.append(")")
+        case "[": open.append("]")
+        case ")", "]":
+          if open.popLast() != letter { return word.lowerBound }
+        default: break
+        }
+      }
+      if !canGoOn(String(text[..<word.upperBound]), String(open.reversed())) { return word.lowerBound }
     }
     // Every word fits: something is missing behind the last.
     return text.endIndex
@@ -78,18 +86,14 @@ extension PacketFilter {
     return found
   }
 
-  /// Whether a beginning is one of a filter: by itself, or with one of these behind it.
-  private static func canGoOn(_ beginning: String, _ open: Int) -> Bool {
+  /// Whether a beginning is one of a filter: by itself, or with one of these behind it, once what is open is closed.
+  private static func canGoOn(_ beginning: String, _ closing: String) -> Bool {
     let ends = [
-      "", " 1", " tcp", " port 1", " 127.0.0.1", " net 10", " 1 = 1", " = 1", "0] = 1", "] = 1",
-      " 00:00:00:00:00:00",
-      " 1-2", " host 127.0.0.1", " 10.0.0.0/8", " ::1", " broadcast",
-    ]
-    let closings = [
-      String(repeating: ")", count: max(0, open)), String(repeating: ")", count: max(0, open)) + " = 1",
+      "", " 1", " tcp", " port 1", " 127.0.0.1", " net 10", " = 1", " 00:00:00:00:00:00", " 1-2",
+      " host 127.0.0.1", " 10.0.0.0/8", " ::1", " broadcast",
     ]
     return ends.contains { end in
-      closings.contains { closing in (try? PacketFilter(pcap: beginning + end + closing)) != nil }
+      ["", " = 1"].contains { tail in (try? PacketFilter(pcap: beginning + end + closing + tail)) != nil }
     }
   }
 }

@@ -38,8 +38,9 @@ public struct CaptureNotes: Sendable {
   }
 
   private var notes: [Key: Note] = [:]
+  private let countMax: Int
 
-  public init() {}
+  public init(countMax: Int = CaptureNotes.countMax) { self.countMax = countMax }
 
   public var isEmpty: Bool { notes.isEmpty }
   public var count: Int { notes.count }
@@ -50,7 +51,7 @@ public struct CaptureNotes: Sendable {
   }
 
   private mutating func change(_ key: Key, _ body: (inout Note) -> Void) {
-    if notes.count >= Self.countMax, notes[key] == nil { notes.removeAll(keepingCapacity: true) }
+    if notes.count >= countMax, notes[key] == nil { notes.removeAll(keepingCapacity: true) }
     var note = notes[key] ?? Note()
     body(&note)
     note.compose()
