@@ -19,11 +19,11 @@ struct ServerCertificatesCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
       commandName: "check-expiration", abstract: "When each certificate ends, and who signed it.",
       discussion: "Ends with code 1 when one has ended.")
-    @OptionGroup var folder: ServerDataOption
+    @ParentCommand var server: ServerCommand
 
     func run() throws {
       let now = Timestamp.now().seconds
-      let lives = try folder.certificates().lives()
+      let lives = try server.certificates().lives()
       var rows = [["CERTIFICATE", "EXPIRES", "RESIDUAL TIME", "CERTIFICATE AUTHORITY"]]
       for life in lives {
         let left = life.end - now
@@ -50,10 +50,10 @@ struct ServerCertificatesCommand: ParsableCommand {
         The authority keeps its key and its name: who trusts its old certificate trusts what it signs, until that ends. Has it \
         ended already, clients need the new one: take DATA/admin.kubeconfig anew when the server has started.
         """)
-    @OptionGroup var folder: ServerDataOption
+    @ParentCommand var server: ServerCommand
 
     func run() throws {
-      for name in try folder.certificates().renew() { Terminal.say("\(name): renewed") }
+      for name in try server.certificates().renew() { Terminal.say("\(name): renewed") }
     }
   }
 
@@ -66,11 +66,11 @@ struct ServerCertificatesCommand: ParsableCommand {
         (`weft up` and `weft node` when they are started again), pods by ConfigMap kube-root-ca.crt, people by \
         DATA/admin.kubeconfig. Servers of one cluster share these files: copy them after each step.
         """)
-    @OptionGroup var folder: ServerDataOption
+    @ParentCommand var server: ServerCommand
     @Argument(help: "trust, sign or finish.") var step: CertificateFolder.RotationStep
 
     func run() throws {
-      try folder.certificates().rotate(step)
+      try server.certificates().rotate(step)
       switch step {
       case .trust:
         Terminal.say(
@@ -87,8 +87,8 @@ struct ServerCertificatesCommand: ParsableCommand {
 
 extension CertificateFolder.RotationStep: ExpressibleByArgument {}
 
-struct ServerDataOption: ParsableArguments {
-  @Option(help: "The server's data directory.") var dataDir = "/var/lib/weft"
-
-  func certificates() throws(WeftError) -> CertificateFolder { try CertificateFolder(dataFolder: dataDir) }
+extension ServerCommand {
+  fileprivate func certificates() throws(WeftError) -> CertificateFolder {
+    try CertificateFolder(dataFolder: dataDir)
+  }
 }
