@@ -121,7 +121,7 @@ let modules: [Module] = [
   Module(
     name: "ClusterControllers", path: "Sources/ClusterCore/Controllers",
     on: ["ClusterObjects", "ClusterClient", "ClusterView", "Diagnostics", "Addresses"], packages: ["Logging"],
-    testsOn: ["FuzzLab"]),
+    testsOn: ["FuzzLab", "SoakLab"]),
   Module(
     name: "ClusterScheduler", path: "Sources/ClusterCore/Scheduler",
     on: ["ClusterObjects", "ClusterClient", "Diagnostics"], packages: ["Logging"]),

@@ -5,7 +5,8 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 suites=(CrashTests DiskTests FlipTests RegisterTests ManyWatchersTests ThreeMembersTests KeepingTests ServerKillTests
   HostileBytesTests ProxyKillTests ChurnTests ManyFlowsTests HostileNameTests IncrementalTests FirstPacketTests MatrixTests
-  Crashes CNIFaults OracleTests NameChangesTests DNSTests.ConnectionTests DNSTests.damaged scripts/podman.sh)
+  Crashes CNIFaults OracleTests NameChangesTests LeaderElectionTests ConvergenceTests DNSTests.ConnectionTests
+  DNSTests.damaged scripts/podman.sh)
 if [ -n "${WEFT_SOAK_ONLY:-}" ]; then IFS=, read -r -a suites <<<"$WEFT_SOAK_ONLY"; fi
 if [ $# -gt 0 ]; then suites=("$@"); fi
 export WEFT_SOAK=1 WEFT_TEST_LIMIT=${WEFT_TEST_LIMIT:-7200}

@@ -15,7 +15,7 @@ import Testing
       Task {
         var election = LeaderElection(api: api, lease: ObjectKey("kube-system", "weft"), identity: name)
         election.retryPeriod = .milliseconds(5)
-        try await election.run {
+        try await election.run { _ in
           leading.all.withLock { $0.append(name) }
           await until.wait()
         }
@@ -80,7 +80,7 @@ import Testing
     let status = metrics.gauge("leader_election_master_status", "", labels: ["name"]).child("weft")
     let (began, ends) = (Latch(), Latch())
     let task = Task {
-      try await election.run {
+      try await election.run { _ in
         began.open()
         await ends.wait()
       }

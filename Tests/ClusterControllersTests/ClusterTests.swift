@@ -135,7 +135,7 @@ import Testing
 
   @Test func `a namespace gets its account and certificate, and is emptied before it goes`() async throws {
     var settings = ControllerSettings()
-    settings.rootCertificate = "PEM"
+    settings.rootCertificate = { "PEM" }
     let cluster = TestCluster(settings: settings)
     try await cluster.create(.namespaces, namespaceObject("demo"))
     #expect(

@@ -39,7 +39,7 @@ private let whole: JSON = ["token": "dA==", "ca.crt": "Y2E=", "namespace": "ZGVt
 
   @Test func `a Secret gets token, CA and namespace, and goes with its account`() async throws {
     var settings = ControllerSettings()
-    settings.rootCertificate = "ca"
+    settings.rootCertificate = { "ca" }
     settings.secretToken = { namespace, account, uid, secret in "\(namespace)/\(account)/\(secret)" }
     let cluster = TestCluster(settings: settings)
     try await cluster.create(

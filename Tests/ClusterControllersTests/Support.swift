@@ -19,20 +19,22 @@ struct SeededRandom: RandomNumberGenerator {
   }
 }
 
-/// Polls until `body` is true, at most twenty seconds.
-func eventually(_ body: () -> Bool) async -> Bool {
-  let deadline = ContinuousClock.now + .seconds(20)
+/// Polls until `body` is true, at most so long.
+func eventually(
+  within limit: Duration = .seconds(20), every pause: Duration = .milliseconds(2), _ body: () -> Bool
+) async -> Bool {
+  let deadline = ContinuousClock.now + limit
   while ContinuousClock.now < deadline {
     if body() { return true }
-    try? await Task.sleep(for: .milliseconds(2))
+    try? await Task.sleep(for: pause)
   }
   return body()
 }
 
-/// The API, running controllers, and a stand-in for node agents: pods become ready with an address,
+/// The API, running controllers, and a stand-in for node agents: pods become ready with an address, those of Jobs succeed,
 /// terminating pods disappear.
 final class TestCluster: Sendable {
-  let api = MemoryClusterAPI()
+  let api: MemoryClusterAPI
   let informers: SharedInformers
   let controllers: ControllersHandle
   /// Of the controllers.
@@ -40,14 +42,22 @@ final class TestCluster: Sendable {
   private let nodeInformers: SharedInformers
   private let nodeRegistration: InformerRegistration
 
-  init(settings: ControllerSettings = .init(), runsPods: Bool = true) {
+  /// - Parameters:
+  ///   - api: what is there already, for controllers that come back.
+  ///   - seen: the API as the controllers see it.
+  ///   - addressesFrom: pods get addresses from this number on.
+  init(
+    settings: ControllerSettings = .init(), runsPods: Bool = true, api: MemoryClusterAPI = MemoryClusterAPI(),
+    seen: (any ClusterAPI)? = nil, addressesFrom: Int = 0
+  ) {
+    self.api = api
     var times = InformerSettings()
     times.retry = RetryPolicy(initial: .milliseconds(1), maximum: .milliseconds(20))
-    informers = SharedInformers(api: api, settings: times, metrics: Metrics())
-    controllers = startControllers(api: api, informers: informers, settings: settings, metrics: metrics)
+    informers = SharedInformers(api: seen ?? api, settings: times, metrics: Metrics())
+    controllers = startControllers(
+      api: seen ?? api, informers: informers, settings: settings, metrics: metrics)
     nodeInformers = SharedInformers(api: api, settings: times, metrics: Metrics())
-    let api = api
-    let address = Atomic<Int>(0)
+    let address = Atomic<Int>(addressesFrom)
     nodeRegistration = nodeInformers.informer(.pods).onChange { changes in
       for pod in changes.compactMap(\.new) where runsPods {
         if pod.isTerminating {
@@ -57,8 +67,9 @@ final class TestCluster: Sendable {
           let number = address.add(1, ordering: .relaxed).newValue
           var running = current
           running.set(JSON("10.42.\(number / 250).\(number % 250 + 1)"), at: "status", "podIP")
-          running.set("Running", at: "status", "phase")
-          running.setCondition("Ready", "True", reason: "Test", message: "")
+          let ends = pod.labels["job-name"] != nil
+          running.set(ends ? "Succeeded" : "Running", at: "status", "phase")
+          running.setCondition("Ready", ends ? "False" : "True", reason: "Test", message: "")
           running.set("n1", at: "spec", "nodeName")
           api.put(.pods, running)
         }

@@ -27,10 +27,14 @@ final class FakePlugin: RegistrableRPCService {
   }
   let state: Mutex<State>
   let preferred: [String]
+  let wants: DevicePluginOptions
 
-  init(_ devices: [PluginDevice], preferred: [String] = []) {
+  init(
+    _ devices: [PluginDevice], preferred: [String] = [], wants: DevicePluginOptions = DevicePluginOptions()
+  ) {
     state = Mutex(State(devices: devices))
     self.preferred = preferred
+    self.wants = wants
   }
 
   func list(_ devices: [PluginDevice]) {
@@ -44,7 +48,7 @@ final class FakePlugin: RegistrableRPCService {
     router.registerHandler(
       forMethod: DeviceService.options, deserializer: WireDeserializer<NoMessage>(),
       serializer: WireSerializer<DevicePluginOptions>()
-    ) { _, _ in StreamingServerResponse(single: ServerResponse(message: DevicePluginOptions())) }
+    ) { _, _ in StreamingServerResponse(single: ServerResponse(message: self.wants)) }
     router.registerHandler(
       forMethod: DeviceService.listAndWatch, deserializer: WireDeserializer<NoMessage>(),
       serializer: WireSerializer<DeviceList>()
@@ -96,16 +100,35 @@ final class FakePlugin: RegistrableRPCService {
   }
 }
 
+/// Who a plugin says that it is, and what it was told.
+final class FoundPlugin: RegistrableRPCService {
+  private let info: PluginInfo
+  private let heard = Mutex<[PluginStatus]>([])
+  var told: [PluginStatus] { heard.withLock { $0 } }
+  init(_ info: PluginInfo) { self.info = info }
+
+  func registerMethods<Transport: ServerTransport>(with router: inout RPCRouter<Transport>) {
+    let plugin = self
+    router.answer(PluginService.info) { (_: NoMessage) in plugin.info }
+    router.answer(PluginService.notify) { (status: PluginStatus) in
+      plugin.heard.withLock { $0.append(status) }
+      return NoMessage()
+    }
+  }
+}
+
 /// A plugin that is served. `stop` ends it, as its process's end would.
 struct ServedPlugin {
   let server: GRPCServer<HTTP2ServerTransport.Posix>
   let task: Task<Void, Never>
 
-  init(_ plugin: FakePlugin, _ path: String) {
+  init(_ plugin: FakePlugin, _ path: String) { self.init([plugin], path) }
+
+  init(_ services: [any RegistrableRPCService], _ path: String) {
     let server = GRPCServer(
       transport: .http2NIOPosix(
         listeningSocketDescriptor: Int(UnixSocket.listen(path)), transportSecurity: .plaintext),
-      services: [plugin])
+      services: services)
     self.server = server
     task = Task { try? await server.serve() }
   }
@@ -329,12 +352,12 @@ private let devices = ["a", "b", "c"].map { PluginDevice(id: $0) }
     let second = pod("u2", [wants("main", 1)])
     for spec in [first, second] { try await manager.admit(spec, active: ["u1", "u2"]) }
     let metrics = Metrics()
-    let server = try PodResourcesServer(folder: folder + "/told", devices: manager, metrics: metrics) {
-      [second.pod, first.pod]
+    let lister = PodResourcesLister(devices: manager, metrics: metrics) { [second.pod, first.pod] }
+    func serve() throws -> LocalService {
+      try LocalService(lister, folder: folder + "/told", code: "NOD0044", option: "--pod-resources-dir")
     }
-    let again = #expect(throws: WeftError.self) {
-      try PodResourcesServer(folder: folder + "/told", devices: nil, metrics: metrics) { [] }
-    }
+    let server = try serve()
+    let again = #expect(throws: WeftError.self) { try serve() }
     #expect(again?.code == "NOD0044")
     let client = GRPCClient(
       transport: try HTTP2ClientTransport.Posix.http2NIOPosix(
@@ -382,6 +405,60 @@ private let devices = ["a", "b", "c"].map { PluginDevice(id: $0) }
     await served.stop()
   }
 
+  @Test func `a plugin is found by its socket, told what came of it, and goes with its socket`() async throws
+  {
+    let folder = try ScratchFolder.make("found")
+    defer { ScratchFolder.remove(folder) }
+    let manager = DeviceManager(folder: folder + "/devices", metrics: Metrics()) {}
+    try await manager.start()
+    // Tried again soon, so that the test need not wait.
+    let registry = await manager.pluginRegistry(folder: folder + "/registry", period: .milliseconds(50))
+    try await registry.start()
+    // It serves both services at one socket, and wants to be asked before each start.
+    let plugin = FakePlugin(devices, wants: DevicePluginOptions(isPreStartRequired: true))
+    let found = FoundPlugin(
+      PluginInfo(type: "DevicePlugin", name: "example.com/fake", versions: ["v1alpha", "v1beta1"]))
+    let path = folder + "/registry/fake.sock"
+    var served = ServedPlugin([plugin, found], path)
+    #expect(await eventually { await manager.extended.allocatable["example.com/fake"] == 3 })
+    #expect(await eventually { found.told == [PluginStatus(isRegistered: true)] })
+    let first = pod("u1", [wants("main", 1)])
+    try await manager.admit(first, active: [])
+    _ = try await manager.grant(first.containers[0], first)
+    #expect(plugin.state.withLock { $0.started } == [["a"]])
+
+    // Others that nobody here knows, or of another version, are told so.
+    let driver = FoundPlugin(PluginInfo(type: "CSIPlugin", name: "csi.example.com", versions: ["1.0.0"]))
+    let late = FoundPlugin(PluginInfo(type: "DevicePlugin", name: "example.com/x", versions: ["v2"]))
+    let drivers = [
+      ServedPlugin([driver], folder + "/registry/csi.sock"),
+      ServedPlugin([late], folder + "/registry/late.sock"),
+    ]
+    #expect(
+      await eventually {
+        driver.told.first
+          == PluginStatus(
+            isRegistered: false,
+            error: "RegisterPlugin error -- no handler registered for plugin type: CSIPlugin at socket "
+              + "\(folder)/registry/csi.sock")
+      })
+    #expect(await eventually { late.told.first?.error.contains("is not supported by kubelet") == true })
+
+    // The socket goes, and comes back with another plugin.
+    await served.stop()
+    unlink(path)
+    #expect(await eventually { await manager.extended.allocatable["example.com/fake"] == 0 })
+    #expect(await manager.extended.capacity["example.com/fake"] == 3)
+    served = ServedPlugin([plugin, found], path)
+    #expect(await eventually { await manager.extended.allocatable["example.com/fake"] == 3 })
+    // Only its socket goes: that is the word to leave.
+    unlink(path)
+    #expect(await eventually { await manager.extended.allocatable["example.com/fake"] == 0 })
+    await registry.stop()
+    await manager.stop()
+    for server in drivers + [served] { await server.stop() }
+  }
+
   @Test func `what the runtime knows by name is asked of it by name, once`() throws {
     let first = pod("u1", [wants("main", 2)])
     var inputs = ContainerInputs(
@@ -413,6 +490,15 @@ private let devices = ["a", "b", "c"].map { PluginDevice(id: $0) }
     grant.annotations = ["x": "y"]
     grant.runtimeDevices = ["vendor.com/gpu=1"]
     #expect(try DeviceGrant(wire: grant.wire[...]) == grant)
+    let info = PluginInfo(type: "DevicePlugin", name: "n", endpoint: "e", versions: ["v1", "v2"])
+    // type (1), name (2), endpoint (3), supported_versions (4), each of them
+    #expect(
+      info.wire == [0x0a, 12] + Array("DevicePlugin".utf8)
+        + [0x12, 1, 0x6e, 0x1a, 1, 0x65, 0x22, 2, 0x76, 0x31, 0x22, 2, 0x76, 0x32])
+    #expect(try PluginInfo(wire: info.wire[...]) == info)
+    let status = PluginStatus(isRegistered: true, error: "e")
+    #expect(status.wire == [8, 1, 0x12, 1, 0x65])
+    #expect(try PluginStatus(wire: status.wire[...]) == status)
     // A field of a later version, and one of a form that none of ours has, are passed over.
     let later = DeviceList(devices).wire + [0x52, 1, 0, 0x5d, 1, 2, 3, 4]
     #expect(try DeviceList(wire: later[...]) == DeviceList(devices))
@@ -429,6 +515,8 @@ private let devices = ["a", "b", "c"].map { PluginDevice(id: $0) }
       grant.wire, DeviceList(devices).wire, PerContainer([grant]).wire,
       DeviceRegistration(endpoint: "e", resource: "example.com/r").wire,
       PodResourcesRequest(name: "p", namespace: "n").wire,
+      PluginInfo(type: "t", name: "n", endpoint: "e", versions: ["a", "b"]).wire,
+      PluginStatus(isRegistered: true, error: "e").wire,
       PodResources(
         name: "p", namespace: "n",
         containers: [
@@ -444,6 +532,8 @@ private let devices = ["a", "b", "c"].map { PluginDevice(id: $0) }
       _ = try? PreferenceRequest(wire: bytes[...])
       _ = try? PodResourcesRequest(wire: bytes[...])
       _ = try? PodResources(wire: bytes[...])
+      _ = try? PluginInfo(wire: bytes[...])
+      _ = try? PluginStatus(wire: bytes[...])
     }
     let checkpoint = DeviceCheckpoint(
       allocations: [DeviceAllocation(pod: "p", container: "c", resource: "r", ids: ["a"], grant: grant)],

@@ -271,7 +271,7 @@ import X509
       #expect(problem.isEmpty)
       #expect(identity == Identity(user: "ivan", groups: ["dev", "system:authenticated"], uid: "42"))
       // The connection outlives it.
-      peer.keep(.valid(until: Timestamp.now().seconds - 1), of: certificates.authorities)
+      peer.keep(.valid(until: Timestamp.now().seconds - 1), of: certificates.authorities.version)
       guard case .wrong = await certificates.identity(peer) else {
         Issue.record("still believed")
         return

@@ -34,7 +34,8 @@ public actor NodeAgent {
   private var health: HealthServer?
   private var stats: StatsKeeper?
   private var devices: DeviceManager?
-  private var podResources: PodResourcesServer?
+  private var podResources: LocalService?
+  private var plugins: PluginRegistry?
   /// Of the port's certificate.
   private var shownDigest = ""
   private var keepers: [Task<Void, Never>] = []
@@ -159,6 +160,7 @@ public actor NodeAgent {
       socket.stop()
       await server?.stop()
       await podResources?.stop()
+      await plugins?.stop()
       await devices?.stop()
       await containerd.stop(keepRunning: false)
       throw error
@@ -213,16 +215,31 @@ public actor NodeAgent {
       return nil
     }
     self.devices = devices
+    await startPlugins(devices)
     return devices
+  }
+
+  /// Looks for plugins' sockets, where the settings say so. What keeps it from that keeps nothing else.
+  private func startPlugins(_ devices: DeviceManager) async {
+    guard let folder = settings.pluginRegistryPath else { return }
+    let plugins = await devices.pluginRegistry(folder: folder)
+    do {
+      try await plugins.start()
+      self.plugins = plugins
+    } catch {
+      log.error("no plugins are looked for", metadata: ["error": "\(error)"])
+    }
   }
 
   /// Tells which pods have which devices, where the settings say so. What keeps it from that keeps nothing else.
   private func startPodResources(_ manager: PodManager) {
     guard let folder = settings.podResourcesPath else { return }
     do {
-      podResources = try PodResourcesServer(folder: folder, devices: devices, metrics: metrics) {
+      let lister = PodResourcesLister(devices: devices, metrics: metrics) {
         await manager.specs().filter { !PodSpec($0).isTerminal }
       }
+      podResources = try LocalService(
+        lister, folder: folder, code: "NOD0044", option: "--pod-resources-dir")
     } catch {
       log.error("nobody is told of pods' devices", metadata: ["error": "\(error)"])
     }
@@ -278,6 +295,7 @@ public actor NodeAgent {
     await registrar?.stop(leaving: false)
     await manager?.stop()
     await podResources?.stop()
+    await plugins?.stop()
     await devices?.stop()
     writer?.stop()
     if !keepPods {

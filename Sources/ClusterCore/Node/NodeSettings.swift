@@ -72,6 +72,9 @@ public struct NodeSettings: Sendable {
   /// Where device plugins find `kubelet.sock` and put their own sockets; nil for none. Programs written for kubelet look in
   /// `/var/lib/kubelet/device-plugins`.
   public var devicePluginPath: String?
+  /// Where plugins put sockets at which they are asked who they are; nil for nowhere. Programs written for kubelet use
+  /// `/var/lib/kubelet/plugins_registry`.
+  public var pluginRegistryPath: String?
   /// Where monitoring programs find `kubelet.sock` and ask which pods have which devices; nil for nowhere.
   public var podResourcesPath: String?
   /// Programs that know logins of registries; nil for none.

@@ -51,7 +51,8 @@ public final class ClusterServer: Sendable {
   private let core: RESTCore
   private let listener: HTTPListener
   private let group: MultiThreadedEventLoopGroup
-  let authority: CertificateAuthority
+  private let upkeep: CertificateUpkeep
+  var authority: CertificateAuthority { upkeep.certificates.authority }
   private let audit: Audit?
   private let chores: Task<Void, Never>
   private let endpoints: ServerEndpoints
@@ -69,12 +70,12 @@ public final class ClusterServer: Sendable {
   public let address: String
   public let port: Int
   public let kubeconfigPath: String
-  /// PEM of the authority that signed the server's certificate.
+  /// PEM of the authorities that are trusted now: the one that signs, and while another takes its place, both.
   public var authorityPEM: String { authority.pem }
 
   private init(
     store: OpenStore, caches: ObjectCaches, core: RESTCore, listener: HTTPListener,
-    group: MultiThreadedEventLoopGroup, authority: CertificateAuthority, chores: Task<Void, Never>,
+    group: MultiThreadedEventLoopGroup, upkeep: CertificateUpkeep, chores: Task<Void, Never>,
     endpoints: ServerEndpoints, aggregator: RoleAggregator, customResources: CustomResources,
     remotes: RemoteAPIs, scraper: UsageScraper, serviceRanges: ServiceRangeFollower,
     addresses: AddressKeeper, access: Access,
@@ -88,7 +89,7 @@ public final class ClusterServer: Sendable {
     self.core = core
     self.listener = listener
     self.group = group
-    self.authority = authority
+    self.upkeep = upkeep
     self.chores = chores
     self.endpoints = endpoints
     self.aggregator = aggregator
@@ -133,7 +134,6 @@ public final class ClusterServer: Sendable {
   ) async throws -> ClusterServer {
     let store = open.store
     let own = IPv4Address(bits: base.bits + 1)
-    let authority = try CertificateAuthority(folder: settings.dataFolder + "/certificates")
     let names =
       [
         "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
@@ -143,8 +143,10 @@ public final class ClusterServer: Sendable {
     var addresses = texts.compactMap { IPv4Address($0)?.bytes } + texts.compactMap { IPv6Address($0)?.bytes }
     addresses.append(own.bytes)
     addresses.append(IPv6Address("::1")?.bytes ?? [])
-    let serving = try authority.server(names: names, addresses: addresses.filter { !$0.isEmpty })
-    let admin = try authority.client(file: "admin", user: "weft-admin", groups: ["system:masters"])
+    let certificates = try ServerCertificates(
+      folder: settings.dataFolder + "/certificates", names: names,
+      addresses: addresses.filter { !$0.isEmpty })
+    let authority = certificates.authority
 
     let caches = ObjectCaches(store: store)
     let tokens = try settings.authentication.serviceAccountTokens(
@@ -211,7 +213,7 @@ public final class ClusterServer: Sendable {
     let listener: HTTPListener
     do {
       listener = try await HTTPListener.start(
-        host: settings.host, port: settings.port, certificate: serving,
+        host: settings.host, port: settings.port, certificate: certificates.current.serving,
         authority: authentication.authoritiesPEM,
         group: group, limits: settings.limits, isPassedOn: { remotes.isPassedOn($0) }
       ) { await router.respond($0) }
@@ -229,19 +231,23 @@ public final class ClusterServer: Sendable {
       let shown = settings.host == "0.0.0.0" || settings.host == "::" ? "127.0.0.1" : settings.host
       let address = "https://\(shown.contains(":") ? "[\(shown)]" : shown):\(listener.port)"
       let kubeconfigPath = settings.dataFolder + "/admin.kubeconfig"
-      try Kubeconfig(server: address, authority: authority.pem, client: admin).write(to: kubeconfigPath)
+      try Kubeconfig(server: address, authority: authority.pem, client: certificates.current.admin).write(
+        to: kubeconfigPath)
       await remotes.prepare(clientAuthority: authority.pem)
       isReady.set()
       remotes.start()
+      let upkeep = CertificateUpkeep(
+        certificates: certificates, authentication: authentication, settings: settings.authentication,
+        listener: listener, nodes: nodes, remotes: remotes, address: address, kubeconfigPath: kubeconfigPath)
       let chores = Task {
-        await Self.doChores(store, caches, settings.historySeconds) {
+        await Self.doChores(store, caches, settings.historySeconds, upkeep) {
           try await core.createBuiltins(
             serviceAddress: own.description, serviceBlocks: settings.serviceBlocks, port: listener.port)
           try await endpoints.reconcile()
         }
       }
       return ClusterServer(
-        store: open, caches: caches, core: core, listener: listener, group: group, authority: authority,
+        store: open, caches: caches, core: core, listener: listener, group: group, upkeep: upkeep,
         chores: chores, endpoints: endpoints, aggregator: RoleAggregator(core: core),
         customResources: customResources,
         remotes: remotes,
@@ -257,9 +263,10 @@ public final class ClusterServer: Sendable {
   }
 
   /// Every ten seconds the builtin objects that somebody deleted come back: without Service `default/kubernetes` no pod
-  /// finds the API. Bookmarks and expiry each minute; compaction to where the store stood `historySeconds` ago.
+  /// finds the API. Certificates, bookmarks and expiry each minute; compaction to where the store stood `historySeconds` ago.
   private static func doChores(
-    _ store: any Store, _ caches: ObjectCaches, _ historySeconds: Int, restore: () async throws -> Void
+    _ store: any Store, _ caches: ObjectCaches, _ historySeconds: Int, _ upkeep: CertificateUpkeep,
+    restore: () async throws -> Void
   ) async {
     let objects = Metrics.shared.gauge(
       "apiserver_storage_objects", "Objects by resource.", labels: ["resource"])
@@ -277,6 +284,9 @@ public final class ClusterServer: Sendable {
         // A writer that was quicker, or a store that is full: the next round tries again.
         try? await restore()
       }
+      do { try await upkeep.refresh() } catch {
+        upkeep.log.error("certificates stay as they are", metadata: ["error": "\(error)"])
+      }
       caches.bookmark()
       store.expire()
       past.append(store.currentRevision)
@@ -291,6 +301,9 @@ public final class ClusterServer: Sendable {
     try await store.compact(to: revision)
     for (_, cache) in caches.all { cache.forgetSnapshots(before: revision) }
   }
+
+  /// What the chores do with certificates each minute, now. Errors: `API0003`, `API0004`.
+  public func refreshCertificates() async throws { try await upkeep.refresh() }
 
   /// What the chores do after `historySeconds`, now.
   func forgetHistory() async throws {

@@ -34,8 +34,12 @@ final class Managers: Sendable {
     self.settings = settings
   }
 
-  func start() async {
-    guard let (controllers, scheduler) = try? server.startManagers(informers, settings, scheduling) else {
+  /// - Parameter leadership: while it is held these may write; nil when there is no other server.
+  func start(while leadership: Leadership? = nil) async {
+    guard
+      let (controllers, scheduler) = try? server.startManagers(
+        informers, settings, scheduling, while: leadership)
+    else {
       // Checked in `init`: it cannot become wrong.
       return
     }
@@ -53,8 +57,8 @@ final class Managers: Sendable {
       identity: "\(NodeAddress.hostName)_\(UInt64.random(in: 0...UInt64.max))")
     let task = Task {
       while !Task.isCancelled {
-        try? await election.run { [self] in
-          await start()
+        try? await election.run { [self] leadership in
+          await start(while: leadership)
           while !Task.isCancelled { try? await Task.sleep(for: .seconds(3600)) }
           await stopBoth()
         }
@@ -93,7 +97,7 @@ extension ControllerSettings {
 
   mutating func take(_ server: ClusterServer) {
     hasClusterNetworkPolicies = server.serves(.clusterNetworkPolicies)
-    rootCertificate = server.authorityPEM
+    rootCertificate = { server.authorityPEM }
     secretToken = { namespace, account, uid, secret in
       try server.secretToken(namespace: namespace, account: account, uid: uid, secret: secret)
     }
@@ -122,16 +126,23 @@ extension ClusterServer {
     SharedInformers(api: client(user: Self.controllerManager, groups: []))
   }
 
-  /// Each under its own name, with the role that upstream gives it.
+  /// Each under its own name, with the role that upstream gives it. They write only while `leadership` is held, if it is
+  /// given.
   func startManagers(
-    _ informers: SharedInformers, _ settings: ControllerSettings, _ scheduling: SchedulerSettings
+    _ informers: SharedInformers, _ settings: ControllerSettings, _ scheduling: SchedulerSettings,
+    while leadership: Leadership? = nil
   ) throws(WeftError) -> (ControllersHandle, SchedulerHandle) {
+    @Sendable func leading(_ api: InProcessClient) -> any ClusterAPI {
+      leadership.map { LeaderAPI(api, while: $0) } ?? api
+    }
     let scheduler = try startScheduler(
-      api: client(user: "system:kube-scheduler", groups: []), informers: informers, settings: scheduling)
+      api: leading(client(user: "system:kube-scheduler", groups: [])), informers: informers,
+      settings: scheduling)
     setRunning(["controller-manager", "scheduler"])
     return (
       startControllers(
-        api: client(user: Self.controllerManager, groups: []), account: { self.controllerClient($0) },
+        api: leading(client(user: Self.controllerManager, groups: [])),
+        account: { leading(self.controllerClient($0)) },
         informers: informers, settings: settings),
       scheduler
     )

@@ -31,6 +31,9 @@ struct NodeAgentOptions: ParsableArguments {
   @Option(help: "Where device plugins find kubelet.sock; `none` for no device plugins.")
   var devicePluginDir = "/var/lib/kubelet/device-plugins"
   @Option(
+    help: "Where plugins put sockets at which they are asked who they are; `none` for nowhere.")
+  var pluginRegistryDir = "/var/lib/kubelet/plugins_registry"
+  @Option(
     help:
       "Where monitoring programs find kubelet.sock and ask which pods have which devices; `none` for nowhere."
   )
@@ -98,6 +101,7 @@ struct NodeAgentOptions: ParsableArguments {
         cause: "one is there without the other", next: "name both, or none")
     }
     node.devicePluginPath = devicePluginDir == "none" ? nil : devicePluginDir
+    node.pluginRegistryPath = pluginRegistryDir == "none" ? nil : pluginRegistryDir
     node.podResourcesPath = podResourcesDir == "none" ? nil : podResourcesDir
     if let text = streamingConnectionIdleTimeout {
       guard let seconds = GoDuration.wholeSeconds(text), seconds > 0 else {

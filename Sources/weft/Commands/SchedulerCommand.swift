@@ -60,7 +60,9 @@ struct SchedulerCommand: AsyncParsableCommand {
     candidate.duration = election.leaseDuration
     candidate.renewDeadline = election.renewDeadline
     candidate.retryPeriod = election.retryPeriod
-    while !Task.isCancelled { try await candidate.run { await schedule(settings, api) } }
+    while !Task.isCancelled {
+      try await candidate.run { await schedule(settings, LeaderAPI(api, while: $0)) }
+    }
   }
 
   /// Until cancelled.

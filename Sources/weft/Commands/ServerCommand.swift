@@ -12,7 +12,7 @@ struct ServerCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "server", abstract: "The control plane alone: API, controllers, scheduler.",
     discussion: "Ctrl-C or SIGTERM ends it; the data directory stays. Needs no root on a port above 1023.",
-    subcommands: [ServerBackup.self, ServerRestore.self])
+    subcommands: [ServerBackup.self, ServerRestore.self, ServerCertificatesCommand.self])
 
   @OptionGroup var logging: LogOptions
   @Option(help: "Where the API server listens.") var listen = "0.0.0.0:6443"

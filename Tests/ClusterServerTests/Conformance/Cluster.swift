@@ -205,7 +205,7 @@ struct ClusterTrait: SuiteTrait, TestScoping {
       let manager = server.client(user: "system:kube-controller-manager", groups: [])
       let informers = SharedInformers(api: manager, metrics: Metrics())
       var settings = ControllerSettings()
-      settings.rootCertificate = server.authorityPEM
+      settings.rootCertificate = { server.authorityPEM }
       // The node has no lease; nobody is to be put out for it.
       settings.nodeMonitorGracePeriod = .seconds(3600)
       settings.podGarbageDelay = .seconds(3600)

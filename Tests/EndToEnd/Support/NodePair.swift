@@ -76,7 +76,8 @@ final class NodePair {
         name(node), "--data-dir", folder(name(node)),
         "--run-dir", runFolder(node), "--network", network, "--cluster-cidr", Self.clusterBlocks,
         "--service-cidr", Self.serviceBlocks, "--metrics", "none", "--healthz", "none",
-        "--device-plugin-dir", pluginFolder(node), "--pod-resources-dir",
+        "--device-plugin-dir", pluginFolder(node), "--plugin-registry-dir", pluginFolder(node) + "/found",
+        "--pod-resources-dir",
         "\(folder(name(node)))/pod-resources",
       ] + more, log: name(node))
   }

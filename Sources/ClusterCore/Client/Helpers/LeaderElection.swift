@@ -5,7 +5,9 @@ import Diagnostics
 import Logging
 
 /// Elects a leader over a `coordination.k8s.io/v1` Lease, with client-go's rules: a lease counts from when
-/// *we* saw it change, so clocks need not agree.
+/// *we* saw it change, so clocks need not agree. A leader counts from before it asked for its last renewal, however long
+/// the answer took, and others from when they saw it: with `renewDeadline` below `duration` two never lead, while clocks
+/// run equally fast to within their ratio. After a leader's death another leads within `duration` and `retryPeriod`.
 public struct LeaderElection: Sendable {
   public var lease: ObjectKey
   public var identity: String
@@ -13,6 +15,11 @@ public struct LeaderElection: Sendable {
   /// A leader that could not renew for this long stops leading; below `duration`, so that two never lead.
   public var renewDeadline: Duration = .seconds(10)
   public var retryPeriod: Duration = .seconds(2)
+  /// Time since some moment, by a clock that nobody sets.
+  var now: @Sendable () -> Duration = {
+    let origin = ContinuousClock.now
+    return { ContinuousClock.now - origin }
+  }()
   private let api: any ClusterAPI
   private let logger = Logger(label: "leader-election")
   private let isLeader: Gauge
@@ -35,42 +42,65 @@ public struct LeaderElection: Sendable {
   struct View {
     /// The record last seen, and when it was first seen so.
     var record: JSON?
-    var since = ContinuousClock.now
+    var since: Duration = .zero
     /// The lease as this candidate last wrote it.
     var held: JSON?
   }
 
   /// Waits until this process leads, runs `lead`, and cancels it when leadership is lost. Returns when
   /// `lead` has returned; the lease is then given back. Throws `CancellationError` when cancelled before
-  /// leading.
-  public func run(_ lead: @escaping @Sendable () async -> Void) async throws {
+  /// leading. What `lead` writes goes through a `LeaderAPI`.
+  public func run(_ lead: @escaping @Sendable (Leadership) async -> Void) async throws {
+    let leadership = Leadership(now: now)
     var view = View()
     isLeader.set(0)
-    while !(await tryAcquire(&view)) { try await Task.sleep(for: retryPeriod) }
+    while true {
+      let pause = await step(&view, leadership)
+      if leadership.isHeld { break }
+      try await Task.sleep(for: pause)
+    }
     isLeader.set(1)
     defer { isLeader.set(0) }
     logger.info("leading", metadata: ["lease": "\(lease)", "identity": "\(identity)"])
     let acquired = view
     await withTaskGroup(of: Void.self) { group in
-      group.addTask { await lead() }
+      group.addTask { await lead(leadership) }
       group.addTask {
         var view = acquired
-        var renewed = ContinuousClock.now
-        while !Task.isCancelled, ContinuousClock.now - renewed < renewDeadline {
-          try? await Task.sleep(for: retryPeriod)
-          if await tryAcquire(&view) { renewed = .now }
+        var pause = retryPeriod
+        while !Task.isCancelled, leadership.isHeld {
+          try? await Task.sleep(for: pause)
+          pause = await step(&view, leadership)
         }
+      }
+      // Beside the renewals: one that does not come back must not keep the lead.
+      group.addTask {
+        while !Task.isCancelled, leadership.isHeld { try? await Task.sleep(for: leadership.remaining) }
       }
       await group.next()
       group.cancelAll()
     }
+    leadership.giveUp()
     await release()
+  }
+
+  /// Tries once, and says when to try again.
+  func step(_ view: inout View, _ leadership: Leadership) async -> Duration {
+    if await tryAcquire(&view) {
+      leadership.hold(until: view.since + renewDeadline)
+      return retryPeriod
+    }
+    let holder = view.record?["holderIdentity"]?.string ?? ""
+    if !holder.isEmpty, holder != identity { leadership.giveUp() }
+    // Not later than the lease lapses, if it lapses.
+    let rest = view.since + duration - now()
+    return rest > .zero ? min(retryPeriod, rest) : retryPeriod
   }
 
   /// Takes or renews the lease if it is ours, free or lapsed. A holder writes what it wrote last with a new time; it
   /// reads the lease again only if that is refused.
   func tryAcquire(_ view: inout View) async -> Bool {
-    if let held = view.held, ContinuousClock.now - view.since < duration {
+    if let held = view.held, now() - view.since < duration {
       do {
         try await write(held, &view)
         return true
@@ -93,24 +123,26 @@ public struct LeaderElection: Sendable {
     do {
       object = try await api.get(.leases, namespace: lease.namespace, name: lease.name)
     } catch let error as APIStatusError where error.isNotFound {
-      let now = JSON(Timestamp.nowMicroText())
+      let time = JSON(Timestamp.nowMicroText())
+      let began = now()
       let fresh: JSON = [
         "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
         "metadata": ["namespace": JSON(lease.namespace), "name": JSON(lease.name)],
         "spec": [
           "holderIdentity": JSON(identity), "leaseDurationSeconds": JSON(duration.components.seconds),
-          "acquireTime": now, "renewTime": now, "leaseTransitions": 0,
+          "acquireTime": time, "renewTime": time, "leaseTransitions": 0,
         ],
       ]
-      view = View(held: try await api.create(.leases, fresh, options: WriteOptions()))
+      let made = try await api.create(.leases, fresh, options: WriteOptions())
+      view = View(record: made.spec, since: began, held: made)
       return true
     }
     if view.record != object.spec {
       view.record = object.spec
-      view.since = .now
+      view.since = now()
     }
     let holder = object.at("spec", "holderIdentity")?.string ?? ""
-    if holder != identity, !holder.isEmpty, ContinuousClock.now - view.since < duration { return false }
+    if holder != identity, !holder.isEmpty, now() - view.since < duration { return false }
     try await write(object, &view)
     return true
   }
@@ -118,17 +150,17 @@ public struct LeaderElection: Sendable {
   /// Writes the lease as ours from now on, based on what it was.
   private func write(_ object: JSON, _ view: inout View) async throws {
     var object = object
-    let now = JSON(Timestamp.nowMicroText())
+    let time = JSON(Timestamp.nowMicroText())
     if object.at("spec", "holderIdentity")?.string != identity {
-      object.set(now, at: "spec", "acquireTime")
+      object.set(time, at: "spec", "acquireTime")
       let transitions = object.at("spec", "leaseTransitions")?.int ?? 0
       object.set(JSON(transitions + 1), at: "spec", "leaseTransitions")
     }
     object.set(JSON(identity), at: "spec", "holderIdentity")
     object.set(JSON(duration.components.seconds), at: "spec", "leaseDurationSeconds")
-    object.set(now, at: "spec", "renewTime")
+    object.set(time, at: "spec", "renewTime")
     // Counted from before the write: others count from when they see it.
-    let began = ContinuousClock.now
+    let began = now()
     let written = try await api.update(.leases, object, subresource: nil, options: WriteOptions())
     view = View(record: written.spec, since: began, held: written)
   }

@@ -10,8 +10,9 @@ import Logging
 
 /// What the controllers may be told.
 public struct ControllerSettings: Sendable {
-  /// PEM of the cluster's CA, published to every namespace; none is published when empty.
-  public var rootCertificate = ""
+  /// PEM of the cluster's authorities now, published to every namespace; none is published when empty. Asked again when the
+  /// ConfigMap kube-system/extension-apiserver-authentication changes.
+  public var rootCertificate: @Sendable () -> String = { "" }
   /// Makes the tokens that Secrets ask for; without it they stay empty.
   public var secretToken: SecretTokenMaker?
   /// Approves and signs requests for certificates; without it nobody does.

@@ -19,11 +19,15 @@ func serviceAccountController(_ context: ControllerContext) -> Controller {
 func rootCertificateController(_ context: ControllerContext) -> Controller {
   let certificate = context.settings.rootCertificate
   return perNamespace(
-    "root_ca_cert_publisher", context, resource: .configMaps, name: "kube-root-ca.crt"
+    "root_ca_cert_publisher", context, resource: .configMaps, name: "kube-root-ca.crt",
+    all: authenticationMap
   ) { namespace, existing in
-    planRootCertificate(namespace, existing, certificate: certificate)
+    planRootCertificate(namespace, existing, certificate: certificate())
   }
 }
+
+/// Where API servers write whom they trust, so that others see when that changes.
+let authenticationMap = ObjectKey("kube-system", "extension-apiserver-authentication")
 
 /// The ConfigMap to write, or nil when it is right already or there is nothing to publish.
 func planRootCertificate(_ namespace: String, _ existing: JSON?, certificate: String) -> JSON? {
@@ -43,10 +47,11 @@ func planRootCertificate(_ namespace: String, _ existing: JSON?, certificate: St
   return map
 }
 
-/// A controller that keeps one object by a fixed name in every living namespace.
+/// A controller that keeps one object by a fixed name in every living namespace. When the object `all` changes, each is looked
+/// at again.
 private func perNamespace(
   _ controller: String, _ context: ControllerContext, resource: GroupVersionResource, name: String,
-  plan: @escaping @Sendable (_ namespace: String, _ existing: JSON?) -> JSON?
+  all: ObjectKey? = nil, plan: @escaping @Sendable (_ namespace: String, _ existing: JSON?) -> JSON?
 ) -> Controller {
   let queue: WorkQueue<String> = context.queue(controller)
   let namespaces = context.informers.informer(.namespaces)
@@ -56,8 +61,9 @@ private func perNamespace(
       for change in changes where change.new != nil { queue.add(change.key.name) }
     },
     objects.onChange { changes in
-      for change in changes where change.key.name == name && change.old != nil {
-        queue.add(change.key.namespace)
+      for change in changes where change.old != nil {
+        if change.key.name == name { queue.add(change.key.namespace) }
+        if change.key == all { for key in namespaces.snapshot.keys { queue.add(key.name) } }
       }
     },
   ]

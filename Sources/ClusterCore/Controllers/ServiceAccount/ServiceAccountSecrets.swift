@@ -52,11 +52,21 @@ func serviceAccountSecretController(_ context: ControllerContext, token: @escapi
       $0.namespace == account.namespace && $0.annotations[nameAnnotation] == account.name
     }.map(\.key)
   }
+  @Sendable func addAll() {
+    for secret in secrets.snapshot.values
+    where secret["type"]?.string == "kubernetes.io/service-account-token" {
+      queue.add(secret.key)
+    }
+  }
   let registrations = [
     secrets.onChange { changes in
       for change in changes where change.new?["type"]?.string == "kubernetes.io/service-account-token" {
         queue.add(change.key)
       }
+    },
+    context.informers.informer(.configMaps).onChange { changes in
+      // Other authorities are trusted.
+      if changes.contains(where: { $0.key == authenticationMap && $0.old != nil }) { addAll() }
     },
     accounts.onChange { changes in
       for change in changes where change.new == nil || change.old == nil {
@@ -66,12 +76,7 @@ func serviceAccountSecretController(_ context: ControllerContext, token: @escapi
   ]
   return Controller(
     "serviceaccount_tokens_secret", context, queue: queue, registrations: registrations, workers: 1,
-    resync: {
-      for secret in secrets.snapshot.values
-      where secret["type"]?.string == "kubernetes.io/service-account-token" {
-        queue.add(secret.key)
-      }
-    }
+    resync: addAll
   ) { key in
     guard let secret = secrets[key.namespace, key.name] else { return nil }
     let name = secret.annotations[nameAnnotation] ?? ""
@@ -86,6 +91,7 @@ func serviceAccountSecretController(_ context: ControllerContext, token: @escapi
           account = nil
         }
       }
+      let certificate = certificate()
       switch planServiceAccountSecret(secret, account: account, certificate: certificate) {
       case .nothing: break
       case .delete:

@@ -25,7 +25,9 @@ actor DeviceManager {
   private let registrations: MetricFamily<Counter>
   private let durations: MetricFamily<Histogram>
   private let log = Logger(label: "node")
-  private var registry: DeviceRegistry?
+  private var registry: LocalService?
+  /// Who is told of plugins that went away and were found by their sockets.
+  private var onLoss: @Sendable (_ socket: String) async -> Void = { _ in }
   private var served: [String: Served] = [:]
   private var devices: [String: ResourceDevices] = [:]
   private var forgetting: [String: Task<Void, Never>] = [:]
@@ -51,9 +53,9 @@ actor DeviceManager {
 
   /// Remembers, then listens. Errors: `NOD0030`.
   func start() throws {
-    registry = try DeviceRegistry(folder: folder) { [weak self] registration in
-      try await self?.register(registration)
-    }
+    registry = try LocalService(
+      DeviceRegistry { [weak self] registration in try await self?.register(registration) },
+      folder: folder, code: "NOD0030", option: "--device-plugin-dir", clears: true)
     let checkpoint = DeviceCheckpoint.read(folder)
     allocations = checkpoint.allocations
     known = checkpoint.resources
@@ -95,21 +97,61 @@ actor DeviceManager {
         "requested API version \"\(registration.version)\" is not supported by kubelet. Supported version is "
           + "[\"\(DeviceService.version)\"]")
     }
-    guard isExtendedResource(resource) else { throw refuse("the ResourceName \"\(resource)\" is invalid") }
     guard isSafeRelativePath(registration.endpoint) else {
       throw refuse("the endpoint \"\(registration.endpoint)\" is no socket of \(folder)")
     }
+    try serve(
+      resource, options: registration.options, socket: "\(folder)/\(registration.endpoint)", refuse: refuse)
+  }
+
+  /// What finds plugins by their sockets in a folder, and registers them here. `start` it, and `stop` it before the manager.
+  func pluginRegistry(folder: String, period: Duration = PluginRegistry.period) -> PluginRegistry {
+    let registry = PluginRegistry(
+      folder: folder,
+      handlers: [
+        "DevicePlugin": PluginHandler(
+          register: { try await self.register($0, socket: $1) },
+          deregister: { await self.deregister($0, socket: $1) })
+      ], period: period)
+    onLoss = { [weak registry] in await registry?.lost($0) }
+    return registry
+  }
+
+  private func register(_ info: PluginInfo, socket: String) throws {
+    func refuse(_ message: String) -> RPCError { RPCError(code: .invalidArgument, message: message) }
+    guard info.versions.contains(DeviceService.version) else {
+      throw refuse(
+        "requested API version \(info.versions) is not supported by kubelet. Supported version is "
+          + "[\"\(DeviceService.version)\"]")
+    }
+    let endpoint = info.endpoint.isEmpty ? socket : info.endpoint
+    guard endpoint.hasPrefix("/") else { throw refuse("the endpoint \"\(endpoint)\" is no path") }
+    try serve(info.name, options: nil, socket: endpoint, refuse: refuse)
+  }
+
+  private func deregister(_ resource: String, socket: String) {
+    // Another may have taken its place since.
+    guard let entry = served[resource], entry.plugin.socket == socket else { return }
+    entry.following.cancel()
+    entry.plugin.close()
+    lose(entry.plugin, "its socket is gone")
+  }
+
+  private func serve(
+    _ resource: String, options: DevicePluginOptions?, socket: String, refuse: (String) -> RPCError
+  ) throws {
+    guard isExtendedResource(resource) else { throw refuse("the ResourceName \"\(resource)\" is invalid") }
     guard known.contains(resource) || known.count < Self.resourcesMax else {
       throw refuse("this node has \(Self.resourcesMax) resources of device plugins, and takes no more")
     }
-    let plugin = try DevicePlugin(registration, folder: folder)
+    let plugin = try DevicePlugin(resource: resource, options: options, socket: socket)
     if let old = served[resource] {
       old.following.cancel()
       old.plugin.close()
     }
     registrations.child(resource).increment()
     log.info(
-      "device plugin registered", metadata: ["resource": "\(resource)", "socket": "\(registration.endpoint)"])
+      "device plugin registered", metadata: ["resource": "\(resource)", "socket": "\(socket)"])
     served[resource] = Served(plugin: plugin, following: Task { await self.follow(plugin) })
     if known.insert(resource).inserted { remember() }
   }
@@ -120,9 +162,14 @@ actor DeviceManager {
       try await plugin.listAndWatch { [weak self] list in await self?.take(list, of: plugin) }
     } catch { cause = runtimeMessage(error) }
     guard served[plugin.resource]?.plugin === plugin else { return }
+    plugin.close()
+    lose(plugin, cause)
+    await onLoss(plugin.socket)
+  }
+
+  private func lose(_ plugin: DevicePlugin, _ cause: String) {
     log.warning(
       "device plugin went away", metadata: ["resource": "\(plugin.resource)", "cause": "\(cause)"])
-    plugin.close()
     served[plugin.resource] = nil
     devices[plugin.resource, default: ResourceDevices()].lose()
     let (resource, grace) = (plugin.resource, lossGrace)

@@ -1,56 +1,37 @@
-// One device plugin, as the agent talks to it: a connection over the plugin's unix socket, a bound on each call.
+// One device plugin, as the agent talks to it.
 
 import Diagnostics
 import GRPCCore
-import GRPCNIOTransportHTTP2Posix
+import Synchronization
 
 /// A registered plugin. Safe from any thread; `close` once.
 final class DevicePlugin: Sendable {
-  typealias Transport = HTTP2ClientTransport.Posix
-  /// A plugin serves before it registers, so this is generous.
-  static let connectTimeout: Duration = .seconds(10)
-  static let callTimeout: Duration = .seconds(30)
-
   let resource: String
-  let options: DevicePluginOptions
-  private let client: GRPCClient<Transport>
-  private let connections: Task<Void, Never>
+  private let connection: PluginConnection
+  private let said: Mutex<DevicePluginOptions?>
+  /// What the plugin wants; nothing before it has said so.
+  var options: DevicePluginOptions { said.withLock { $0 } ?? DevicePluginOptions() }
+  /// The plugin's socket.
+  var socket: String { connection.path }
 
-  init(_ registration: DeviceRegistration, folder: String) throws {
-    resource = registration.resource
-    options = registration.options
-    let client = GRPCClient<Transport>(transport: try .unixSocket("\(folder)/\(registration.endpoint)"))
-    self.client = client
-    connections = Task { try? await client.runConnections() }
+  /// - Parameter options: as the plugin said when it registered; nil for one that is asked.
+  init(resource: String, options: DevicePluginOptions?, socket: String) throws {
+    self.resource = resource
+    said = Mutex(options)
+    connection = try PluginConnection(socket)
   }
 
-  func close() {
-    client.beginGracefulShutdown()
-    connections.cancel()
-  }
-
-  deinit { client.beginGracefulShutdown() }
-
-  private func call<Request: WireMessage, Response: WireMessage>(
-    _ method: MethodDescriptor, _ request: Request, timeout: Duration = DevicePlugin.callTimeout
-  ) async throws -> Response {
-    var options = CallOptions.defaults
-    options.timeout = timeout
-    options.waitForReady = true
-    return try await client.unary(
-      request: ClientRequest(message: request), descriptor: method, serializer: WireSerializer<Request>(),
-      deserializer: WireDeserializer<Response>(), options: options
-    ) { try $0.message }
-  }
+  func close() { connection.close() }
 
   /// Calls `handle` with each list until the plugin ends the call, or goes away (throws).
   func listAndWatch(_ handle: @Sendable @escaping (DeviceList) async -> Void) async throws {
     // Whoever answers anything is there; a call without a bound must not wait for one that never comes.
     do {
-      let _: DevicePluginOptions = try await call(
-        DeviceService.options, NoMessage(), timeout: Self.connectTimeout)
+      let answer: DevicePluginOptions = try await connection.call(
+        DeviceService.options, NoMessage(), timeout: PluginConnection.connectTimeout)
+      said.withLock { $0 = $0 ?? answer }
     } catch let error as RPCError where error.code == .unimplemented {}
-    try await client.serverStreaming(
+    try await connection.client.serverStreaming(
       request: ClientRequest(message: NoMessage()), descriptor: DeviceService.listAndWatch,
       serializer: WireSerializer<NoMessage>(), deserializer: WireDeserializer<DeviceList>(),
       options: .defaults
@@ -61,7 +42,7 @@ final class DevicePlugin: Sendable {
 
   /// What a container gets that has these devices.
   func allocate(_ ids: [String]) async throws -> DeviceGrant {
-    let answer: PerContainer<DeviceGrant> = try await call(
+    let answer: PerContainer<DeviceGrant> = try await connection.call(
       DeviceService.allocate, PerContainer([DeviceIDs(ids)]))
     guard let grant = answer.entries.first, answer.entries.count == 1 else {
       throw RPCError(
@@ -73,11 +54,12 @@ final class DevicePlugin: Sendable {
   /// Which of `available` the plugin would rather see together.
   func prefer(_ available: [String], mustInclude: [String], size: Int) async throws -> [String] {
     let request = PreferenceRequest(available: available, mustInclude: mustInclude, size: size)
-    let answer: PerContainer<DeviceIDs> = try await call(DeviceService.prefer, PerContainer([request]))
+    let answer: PerContainer<DeviceIDs> = try await connection.call(
+      DeviceService.prefer, PerContainer([request]))
     return answer.entries.first?.ids ?? []
   }
 
   func preStart(_ ids: [String]) async throws {
-    let _: NoMessage = try await call(DeviceService.preStart, DeviceIDs(ids))
+    let _: NoMessage = try await connection.call(DeviceService.preStart, DeviceIDs(ids))
   }
 }

@@ -137,4 +137,5 @@ enum Files {
 extension weft_file_info {
   var kind: UInt32 { mode & UInt32(Glibc.S_IFMT) }
   var isDirectory: Bool { kind == UInt32(Glibc.S_IFDIR) }
+  var isSocket: Bool { kind == UInt32(Glibc.S_IFSOCK) }
 }

@@ -12,10 +12,16 @@ final class FrontProxyClient: Sendable {
   /// Contexts kept, one for each set of trusted roots; past it all are made anew.
   static let contextsMax = 64
 
-  /// What other API servers are told to trust.
-  let authorityPEM: String
-  private let certificate: [NIOSSLCertificate]
-  private let key: NIOSSLPrivateKey
+  private let folder: String
+  /// What is shown, and what other API servers are told to trust.
+  private struct Shown {
+    var authority: String
+    var client: CertifiedKey
+    var certificate: [NIOSSLCertificate]
+    var key: NIOSSLPrivateKey
+  }
+  private let shown: Mutex<Shown>
+  var authorityPEM: String { shown.withLock { $0.authority } }
   private struct Trust: Hashable {
     var authority: [UInt8]
     var isInsecure: Bool
@@ -24,15 +30,31 @@ final class FrontProxyClient: Sendable {
 
   /// Errors: `API0003` files, `API0004` certificates.
   init(folder: String) throws(WeftError) {
+    self.folder = folder
+    shown = Mutex(try Self.read(folder))
+  }
+
+  /// Reads the folder again; what ends soon is made anew. Errors: `API0003`, `API0004`.
+  func refresh() throws(WeftError) {
+    let found = try Self.read(folder)
+    let isOther = shown.withLock { shown in
+      defer { shown = found }
+      return shown.client != found.client
+    }
+    if isOther { contexts.withLock { $0 = [:] } }
+  }
+
+  private static func read(_ folder: String) throws(WeftError) -> Shown {
     let authority = try CertificateAuthority(folder: folder, name: "weft-front-proxy-ca")
-    let client = try authority.client(file: Self.commonName, user: Self.commonName, groups: [])
-    authorityPEM = authority.pem
+    let client = try authority.client(file: commonName, user: commonName, groups: [])
     do {
-      certificate = try NIOSSLCertificate.fromPEMBytes(Array(client.certificate.utf8))
-      key = try NIOSSLPrivateKey(bytes: Array(client.key.utf8), format: .pem)
+      return Shown(
+        authority: authority.pem, client: client,
+        certificate: try NIOSSLCertificate.fromPEMBytes(Array(client.certificate.utf8)),
+        key: try NIOSSLPrivateKey(bytes: Array(client.key.utf8), format: .pem))
     } catch {
       throw WeftError(
-        "API0004", object: Self.commonName, cause: "its certificate cannot be used",
+        "API0004", object: commonName, cause: "its certificate cannot be used",
         next: "remove \(folder) and start again: new ones are made", underlying: error)
     }
   }
@@ -42,8 +64,9 @@ final class FrontProxyClient: Sendable {
     let trust = Trust(authority: remote.authority, isInsecure: remote.isInsecure)
     if let made = contexts.withLock({ $0[trust] }) { return made }
     var tls = TLSConfiguration.makeClientConfiguration()
-    tls.certificateChain = certificate.map { .certificate($0) }
-    tls.privateKey = .privateKey(key)
+    let shown = shown.withLock { $0 }
+    tls.certificateChain = shown.certificate.map { .certificate($0) }
+    tls.privateKey = .privateKey(shown.key)
     tls.applicationProtocols = ["http/1.1"]
     if remote.isInsecure {
       tls.certificateVerification = .none

@@ -51,7 +51,7 @@ extension CertificateAuthority {
     if usages.contains("client auth") { extended.append(.clientAuth) }
     if usages.contains("server auth") { extended.append(.serverAuth) }
     let (signs, wraps) = (usages.contains("digital signature"), usages.contains("key encipherment"))
-    let now = Timestamp.now().seconds
+    let now = now()
     let extensions = try Certificate.Extensions {
       Critical(BasicConstraints.notCertificateAuthority)
       // Without a bit set it would be no key usage at all, and Go's readers refuse the certificate.

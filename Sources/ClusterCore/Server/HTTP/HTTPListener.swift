@@ -24,12 +24,21 @@ final class HTTPListener: Sendable {
   private let channel: any Channel
   private let group: any EventLoopGroup
   private let connections: Connections
+  private let shown: ShownCertificate
   var port: Int { channel.localAddress?.port ?? 0 }
 
-  private init(channel: any Channel, group: any EventLoopGroup, connections: Connections) {
+  private init(
+    channel: any Channel, group: any EventLoopGroup, connections: Connections, shown: ShownCertificate
+  ) {
     self.channel = channel
     self.group = group
     self.connections = connections
+    self.shown = shown
+  }
+
+  /// New connections are shown this certificate, and named these authorities. Throws what the TLS library says of them.
+  func use(_ certificate: CertifiedKey, authority: String) throws {
+    try shown.use(certificate, authority: authority)
   }
 
   /// Binds and serves. Errors: `API0001` the address is taken or not ours, `API0004` the certificate does
@@ -39,18 +48,7 @@ final class HTTPListener: Sendable {
     limits: ConnectionLimits = ConnectionLimits(),
     isPassedOn: @escaping @Sendable ([String]) -> Bool = { _ in false }, respond: @escaping Responder
   ) async throws -> HTTPListener {
-    var tls = TLSConfiguration.makeServerConfiguration(
-      certificateChain: try NIOSSLCertificate.fromPEMBytes(Array(certificate.certificate.utf8)).map {
-        .certificate($0)
-      },
-      privateKey: .privateKey(try NIOSSLPrivateKey(bytes: Array(certificate.key.utf8), format: .pem)))
-    // Named to clients, so that they know which of their certificates to show.
-    tls.trustRoots = .certificates(try NIOSSLCertificate.fromPEMBytes(Array(authority.utf8)))
-    tls.certificateVerification = .optionalVerification
-    tls.sendCANameList = true
-    tls.applicationProtocols = ["h2", "http/1.1"]
-    tls.minimumTLSVersion = .tlsv12
-    let context = try NIOSSLContext(configuration: tls)
+    let shown = try ShownCertificate(certificate, authority: authority)
     let connections = Connections()
     let drains = StreamDrains(group)
     let executors = LoopExecutors(group)
@@ -68,7 +66,7 @@ final class HTTPListener: Sendable {
         return channel.eventLoop.makeCompletedFuture {
           // Any certificate is let in and judged at the first request: one that is not ours, or too old, is
           // answered with 401 as upstream does, and a token beside it still counts.
-          let tls = NIOSSLServerHandler(context: context) { certificates, verdict in
+          let tls = NIOSSLServerHandler(context: shown.context) { certificates, verdict in
             peer.show(certificates.compactMap { try? $0.toDERBytes() })
             verdict.succeed(.certificateVerified)
           }
@@ -115,7 +113,7 @@ final class HTTPListener: Sendable {
       }
     do {
       let channel = try await bootstrap.bind(host: host, port: port).get()
-      return HTTPListener(channel: channel, group: group, connections: connections)
+      return HTTPListener(channel: channel, group: group, connections: connections, shown: shown)
     } catch {
       throw unbound(host: host, port: port, error)
     }
@@ -169,6 +167,36 @@ final class HTTPListener: Sendable {
   func shutdown(grace: Duration) async {
     try? await channel.close().get()
     await connections.close(after: grace)
+  }
+}
+
+/// What new connections are shown.
+private final class ShownCertificate: Sendable {
+  private let state: Mutex<NIOSSLContext>
+  var context: NIOSSLContext { state.withLock { $0 } }
+
+  init(_ certificate: CertifiedKey, authority: String) throws {
+    state = Mutex(try Self.context(certificate, authority))
+  }
+
+  func use(_ certificate: CertifiedKey, authority: String) throws {
+    let context = try Self.context(certificate, authority)
+    state.withLock { $0 = context }
+  }
+
+  private static func context(_ certificate: CertifiedKey, _ authority: String) throws -> NIOSSLContext {
+    var tls = TLSConfiguration.makeServerConfiguration(
+      certificateChain: try NIOSSLCertificate.fromPEMBytes(Array(certificate.certificate.utf8)).map {
+        .certificate($0)
+      },
+      privateKey: .privateKey(try NIOSSLPrivateKey(bytes: Array(certificate.key.utf8), format: .pem)))
+    // Named to clients, so that they know which of their certificates to show.
+    tls.trustRoots = .certificates(try NIOSSLCertificate.fromPEMBytes(Array(authority.utf8)))
+    tls.certificateVerification = .optionalVerification
+    tls.sendCANameList = true
+    tls.applicationProtocols = ["h2", "http/1.1"]
+    tls.minimumTLSVersion = .tlsv12
+    return try NIOSSLContext(configuration: tls)
   }
 }
 

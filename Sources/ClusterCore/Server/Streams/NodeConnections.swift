@@ -9,6 +9,7 @@ import Diagnostics
 import NIOCore
 import NIOHTTP1
 import NIOSSL
+import Synchronization
 
 /// Shared by all requests. Nothing is opened before it is used.
 public final class NodeConnections: Sendable {
@@ -18,22 +19,42 @@ public final class NodeConnections: Sendable {
   /// Whom node agents let in.
   public static let user = "kube-apiserver-kubelet-client"
 
-  private let context: NIOSSLContext
+  private struct Shown {
+    var client: CertifiedKey
+    var authority: String
+    var context: NIOSSLContext
+  }
+  private let shown: Mutex<Shown>
 
   /// Errors: `API0004` the certificate does not load.
   init(_ authority: CertificateAuthority) throws(WeftError) {
-    let client = try authority.client(file: Self.user, user: Self.user, groups: ["system:masters"])
+    shown = Mutex(try Self.shown(try Self.client(authority), authority.pem))
+  }
+
+  /// Takes this authority, and a certificate of it, if they are others than before. Errors: `API0003`, `API0004`.
+  func refresh(_ authority: CertificateAuthority) throws(WeftError) {
+    let client = try Self.client(authority)
+    guard shown.withLock({ $0.client != client || $0.authority != authority.pem }) else { return }
+    let new = try Self.shown(client, authority.pem)
+    shown.withLock { $0 = new }
+  }
+
+  private static func client(_ authority: CertificateAuthority) throws(WeftError) -> CertifiedKey {
+    try authority.client(file: user, user: user, groups: ["system:masters"])
+  }
+
+  private static func shown(_ client: CertifiedKey, _ authority: String) throws(WeftError) -> Shown {
     do {
       var tls = TLSConfiguration.makeClientConfiguration()
       tls.certificateChain = try NIOSSLCertificate.fromPEMBytes(Array(client.certificate.utf8)).map {
         .certificate($0)
       }
       tls.privateKey = .privateKey(try NIOSSLPrivateKey(bytes: Array(client.key.utf8), format: .pem))
-      tls.trustRoots = .certificates(try NIOSSLCertificate.fromPEMBytes(Array(authority.pem.utf8)))
+      tls.trustRoots = .certificates(try NIOSSLCertificate.fromPEMBytes(Array(authority.utf8)))
       // Names are not compared: nodes are dialled by address. An own certificate is compared whole instead, below.
       tls.certificateVerification = .noHostnameVerification
       tls.applicationProtocols = ["http/1.1"]
-      context = try NIOSSLContext(configuration: tls)
+      return Shown(client: client, authority: authority, context: try NIOSSLContext(configuration: tls))
     } catch {
       throw WeftError(
         "API0004", object: Self.user, cause: "its certificate cannot be used", next: "report this with -v",
@@ -53,7 +74,7 @@ public final class NodeConnections: Sendable {
         code: 503, reason: "ServiceUnavailable", message: "no preferred addresses found; known addresses: []")
     }
     let port = node.status.at("daemonEndpoints", "kubeletEndpoint", "Port")?.int ?? 10250
-    let context = context
+    let context = shown.withLock { $0.context }
     let pins = node.annotations[Self.certificateAnnotation].map { text in
       Set(text.lowercased().split(separator: ",").map(String.init))
     }

@@ -36,7 +36,8 @@ extension AuthenticationSettings {
     authority: String, tokens: ServiceAccountTokens, objects: any LiveObjects
   ) throws(WeftError) -> Authentication {
     let audiences = tokens.settings.audiences
-    let certificates = ClientCertificates(authorities: try clientAuthorities(authority))
+    let certificates = ClientCertificates(
+      authorities: try Authorities(pem: try clientAuthorities(authority), path: clientAuthorityFile))
     var proxy: FrontProxy?
     if !frontProxyAuthorityFile.isEmpty {
       proxy = FrontProxy(self, authorities: try Authorities(path: frontProxyAuthorityFile))
@@ -51,9 +52,8 @@ extension AuthenticationSettings {
       frontProxy: proxy, certificates: certificates, tokens: known, audiences: audiences)
   }
 
-  private func clientAuthorities(_ own: String) throws(WeftError) -> Authorities {
-    if clientAuthorityFile.isEmpty { return try Authorities(pem: own, path: "ca.crt") }
-    let more = try Authorities(path: clientAuthorityFile)
-    return try Authorities(pem: own + more.pem, path: clientAuthorityFile)
+  /// PEM of the cluster's own authorities, and of those that the settings name.
+  func clientAuthorities(_ own: String) throws(WeftError) -> String {
+    try clientAuthorityFile.isEmpty ? own : own + Authorities(path: clientAuthorityFile).pem
   }
 }

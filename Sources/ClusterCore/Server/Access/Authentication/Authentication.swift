@@ -12,7 +12,7 @@ import NIOHTTP1
 /// All ways to say who one is.
 final class Authentication: Authenticator {
   private let frontProxy: FrontProxy?
-  private let certificates: ClientCertificates?
+  let certificates: ClientCertificates?
   private let tokens: [any TokenAuthenticator]
   /// Audiences that a token for this server may have.
   let audiences: [String]

@@ -15,9 +15,9 @@ final class Peer: Sendable {
 
   private struct State {
     var chain: [Certificate]?
-    var verdicts: [ObjectIdentifier: Verdict] = [:]
+    var verdicts: [Authorities.Version: Verdict] = [:]
     /// Being found out: requests that come together wait for one.
-    var pending: [ObjectIdentifier: Task<Verdict, Never>] = [:]
+    var pending: [Authorities.Version: Task<Verdict, Never>] = [:]
   }
   enum Verdict: Sendable {
     /// Valid until the first of the chain ends, in seconds since 1970.
@@ -48,11 +48,10 @@ final class Peer: Sendable {
     return chain
   }
 
-  /// What `authorities` say, found out once.
+  /// What `authorities` say, found out once for each version of them.
   func verdict(
-    of authorities: Authorities, find: @escaping @Sendable () async -> Verdict
+    of id: Authorities.Version, find: @escaping @Sendable () async -> Verdict
   ) async -> Verdict {
-    let id = ObjectIdentifier(authorities)
     if let known = state.withLock({ $0.verdicts[id] }) { return known }
     let pending = state.withLock { state in
       if let pending = state.pending[id] { return pending }
@@ -61,28 +60,52 @@ final class Peer: Sendable {
       return task
     }
     let verdict = await pending.value
-    keep(verdict, of: authorities)
+    keep(verdict, of: id)
     return verdict
   }
 
-  func keep(_ verdict: Verdict, of authorities: Authorities) {
-    let id = ObjectIdentifier(authorities)
+  func keep(_ verdict: Verdict, of id: Authorities.Version) {
     state.withLock { state in
+      // Of earlier versions nobody asks any more.
+      state.verdicts = state.verdicts.filter { $0.key.authorities != id.authorities }
       state.verdicts[id] = verdict
       state.pending[id] = nil
     }
   }
 }
 
-/// Authorities that vouch for clients.
+/// Authorities that vouch for clients. Others may take their place. Thread-safe.
 final class Authorities: Sendable {
-  private let roots: [Certificate]
+  /// Which authorities, and how often others took their place.
+  struct Version: Hashable, Sendable {
+    var authorities: ObjectIdentifier
+    var number: Int
+  }
+  private struct State {
+    var pem: String
+    var roots: [Certificate]
+    var number = 0
+  }
+  private let state: Mutex<State>
   /// What the TLS library names to clients that have several certificates to choose from.
-  let pem: String
+  var pem: String { state.withLock { $0.pem } }
+  var version: Version { Version(authorities: ObjectIdentifier(self), number: state.withLock { $0.number }) }
 
   /// Errors: `API0011` no certificate in the text.
   init(pem: String, path: String) throws(WeftError) {
-    self.pem = pem
+    state = Mutex(State(pem: pem, roots: try Self.roots(pem, path)))
+  }
+
+  /// Every verdict is found anew from now on. Errors: `API0011`.
+  func use(pem: String, path: String) throws(WeftError) {
+    let roots = try Self.roots(pem, path)
+    state.withLock { state in
+      guard state.pem != pem else { return }
+      state = State(pem: pem, roots: roots, number: state.number + 1)
+    }
+  }
+
+  private static func roots(_ pem: String, _ path: String) throws(WeftError) -> [Certificate] {
     var roots: [Certificate] = []
     for block in PEM.blocks(pem) where block.hasPrefix("-----BEGIN CERTIFICATE") {
       if let root = try? Certificate(pemEncoded: block) { roots.append(root) }
@@ -92,7 +115,7 @@ final class Authorities: Sendable {
         "API0011", object: path, cause: "holds no certificate in PEM form",
         next: "give a file of authorities, such as certificates/ca.crt of the data directory")
     }
-    self.roots = roots
+    return roots
   }
 
   convenience init(path: String) throws(WeftError) {
@@ -106,14 +129,15 @@ final class Authorities: Sendable {
   /// Whether the chain leads here, is for clients, and is valid now. Signatures are checked once a connection
   /// (about a millisecond), its end at every request.
   func verify(_ peer: Peer) async -> Peer.Verdict {
-    let verdict = await peer.verdict(of: self) { await self.verifyChain(peer.chain) }
+    let (version, roots) = (version, state.withLock { $0.roots })
+    let verdict = await peer.verdict(of: version) { await Self.verify(peer.chain, roots) }
     if case .valid(let until) = verdict, until < Timestamp.now().seconds {
       return .invalid("x509: certificate has expired or is not yet valid")
     }
     return verdict
   }
 
-  private func verifyChain(_ chain: [Certificate]) async -> Peer.Verdict {
+  private static func verify(_ chain: [Certificate], _ roots: [Certificate]) async -> Peer.Verdict {
     guard let leaf = chain.first else { return .invalid("x509: malformed certificate") }
     if let usage = try? leaf.extensions.extendedKeyUsage,
       !usage.contains(.clientAuth) && !usage.contains(.any)
