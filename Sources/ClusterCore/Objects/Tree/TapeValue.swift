@@ -1,7 +1,5 @@
 // What a `JSONTape` has read, value by value.
 
-import Glibc
-
 /// A value on a tape. Valid inside the closure that was handed it, and nowhere else. Looking up costs the fields of one object and
 /// allocates nothing but the text that is asked for.
 public struct TapeValue {
@@ -57,16 +55,19 @@ public struct TapeValue {
   public func isString(_ text: String) -> Bool {
     let mark = mark
     guard mark.kind == .string, !mark.isEscaped, text.utf8.count == Int(mark.count) else { return false }
-    var text = text
-    return text.withUTF8 { text in
-      guard let base = text.baseAddress else { return true }
-      return memcmp(bytes + Int(mark.start), base, text.count) == 0
+    var at = Int(mark.start)
+    for byte in text.utf8 {
+      if bytes[at] != byte { return false }
+      at += 1
     }
+    return true
   }
 
   private func holds(_ mark: JSONTape.Mark, _ text: StaticString) -> Bool {
-    Int(mark.count) == text.utf8CodeUnitCount
-      && memcmp(bytes + Int(mark.start), text.utf8Start, text.utf8CodeUnitCount) == 0
+    guard Int(mark.count) == text.utf8CodeUnitCount else { return false }
+    let own = bytes + Int(mark.start)
+    for index in 0..<text.utf8CodeUnitCount where own[index] != text.utf8Start[index] { return false }
+    return true
   }
 
   /// The field of an object; of two with one name the last, as in a tree. Nil when absent, null, or when this is no object.
