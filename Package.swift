@@ -117,7 +117,9 @@ let modules: [Module] = [
       "Crypto", "CryptoExtras",
       "Collections",
     ], testsOn: ["StoreLab", "SoakLab", "FuzzLab", "ClusterControllers"], exclude: ["Access/README.md"]),
-  Module(name: "ClusterView", path: "Sources/ClusterCore/View", on: ["ClusterObjects", "Addresses"]),
+  Module(
+    name: "ClusterView", path: "Sources/ClusterCore/View", on: ["ClusterObjects", "Addresses"],
+    testsOn: ["FuzzLab"]),
   Module(
     name: "ClusterControllers", path: "Sources/ClusterCore/Controllers",
     on: ["ClusterObjects", "ClusterClient", "ClusterView", "Diagnostics", "Addresses"], packages: ["Logging"],

@@ -171,6 +171,75 @@ private func service(_ name: String, _ address: String) -> String {
   }
 }
 
+/// What a reader that takes Services as text, or trees alone, hears of one file: names in order, and what was wrong.
+private func read(_ text: String, asText: Bool) throws -> (names: [String], trees: Int, problem: String?) {
+  let folder = try Folder()
+  folder.write("all.json", text)
+  let names = Mutex<[String]>([])
+  let trees = Mutex(0)
+  do {
+    let stream = try ManifestStream(
+      folder: folder.path, resources: [.services, .namespaces], changed: {},
+      plain: { resource, key, object in
+        guard asText, resource == .services, object.tree != nil else { return false }
+        names.withLock { $0.append("\(resource) \(key)") }
+        return true
+      }
+    ) { resource, step in
+      guard case .object(let key, _) = step else { return }
+      names.withLock { $0.append("\(resource) \(key)") }
+      trees.withLock { $0 += 1 }
+    }
+    withExtendedLifetime(stream) {}
+  } catch {
+    let place = error.object.dropFirst(folder.path.utf8.count)
+    return (names.withLock { $0 }, trees.withLock { $0 }, "\(error.code) \(place) \(error.cause)")
+  }
+  return (names.withLock { $0 }, trees.withLock { $0 }, nil)
+}
+
+/// A list of Services and, here and there, of a Namespace, longer than is read at once.
+private func longList() -> [String] {
+  (0..<1500).map { number in
+    number % 100 == 0
+      ? #"{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"n\#(number)"}}"#
+      : #"{"apiVersion":"v1","kind":"Service","metadata":{"name":"s\#(number)","annotations":{"a":"}\"]\#(String(repeating: "x", count: number % 300))"}},"spec":{"clusterIP":"10.0.0.1"}}"#
+  }
+}
+
+@Suite(.timeLimit(.minutes(10))) struct PlainManifestTests {
+  @Test func `objects are the same as text and as trees, wherever the pieces of a file end`() throws {
+    let text =
+      "{\"apiVersion\":\"v1\",\"items\":[" + longList().joined(separator: ", ") + "],\"kind\":\"List\"}"
+    let (texts, trees) = (try read(text, asText: true), try read(text, asText: false))
+    #expect(text.utf8.count > 300_000)
+    #expect(texts.names == trees.names && texts.names.count == 1500)
+    #expect(texts.problem == nil && trees.problem == nil)
+    #expect(texts.trees == 15 && trees.trees == 1500)
+  }
+
+  @Test(arguments: [
+    (#"{"apiVersion":"v1","kind":"Service","metadata":{}}"#, true),
+    (#"{"kind":"Service","metadata":{"name":"x"}}"#, true),
+    // Read as YAML from the beginning, where they mean something.
+    (#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"x"},"spec":{"a":}}"#, false),
+    (#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"x"},"spec":[1,]}"#, false),
+    (#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"x"}"#, true), ("1", true),
+    (#"{"apiVersion":"v1"}"#, true),
+  ])
+  func `what is wrong in a list is said alike, and what came before is there`(
+    broken: String, isWrong: Bool
+  ) throws {
+    var list = longList()
+    list.insert(broken, at: 700)
+    let text = "{\"apiVersion\":\"v1\",\"items\":[" + list.joined(separator: ",\n") + "],\"kind\":\"List\"}"
+    let (texts, trees) = (try read(text, asText: true), try read(text, asText: false))
+    #expect((trees.problem != nil) == isWrong)
+    #expect(texts.problem == trees.problem)
+    #expect(Set(texts.names) == Set(trees.names) && texts.names.count >= 700)
+  }
+}
+
 @Suite(.timeLimit(.minutes(10))) struct ObjectStreamTests {
   @Test(arguments: [UInt64(1), 7, 42, 1009], [true, false])
   func `a stream has handed on what the API holds through lost watches and expired revisions`(

@@ -188,6 +188,36 @@ final class TestServer: Sendable {
     try await server.channel.close().get()
   }
 
+  @Test(arguments: [true, false])
+  func `a stream that takes objects as text hears what is there through broken watches`(usesWatchList: Bool)
+    async throws
+  {
+    let api = MemoryClusterAPI()
+    for number in 0..<500 { api.put(.pods, pod("p\(number)", labels: ["quoted": "a\"b"])) }
+    let server = try await TestServer.start(api)
+    let heard = HeardText()
+    var settings = testSettings()
+    settings.usesWatchList = usesWatchList
+    let stream = ObjectStream.follow(
+      InformerScope(.pods), of: try client(server), settings: settings, metrics: Metrics(),
+      plain: { key, object in heard.take(key, object) }
+    ) { heard.take($0) }
+    try await ObjectStream.waitForSync([stream], timeout: .seconds(60))
+    #expect(heard.objects == api.objects(.pods))
+    for round in 0..<5 {
+      api.dropWatches()
+      api.put(.pods, pod("new\(round)"))
+      api.put(.pods, pod("p\(100 + round)", labels: ["changed": "yes"]))
+      api.remove(.pods, ObjectKey("demo", "p\(round)"))
+    }
+    #expect(await eventually { heard.objects == api.objects(.pods) })
+    // Every second object was wanted as a tree.
+    let (texts, trees) = heard.counts
+    #expect(texts > 0 && trees > 0, "\(texts) \(trees)")
+    await stream.stop()
+    try await server.channel.close().get()
+  }
+
   @Test func `a server that does not answer is named, with the next command and exit status 3`() async throws
   {
     // A port that was just given back: nothing listens there.
@@ -233,5 +263,33 @@ final class TestServer: Sendable {
     #expect(missing?.cause.contains("gone") == true)
     folder.write("config", "a: [")
     #expect(throws: WeftError.self) { try Kubeconfig(path: "\(folder.path)/config") }
+  }
+}
+
+/// What a stream handed on, every second object as text.
+private final class HeardText: Sendable {
+  private let state = Mutex((objects: [ObjectKey: JSON](), texts: 0, trees: 0))
+  var objects: [JSON] { state.withLock { $0.objects.values.sorted { $0.key < $1.key } } }
+  var counts: (Int, Int) { state.withLock { ($0.texts, $0.trees) } }
+
+  func take(_ key: ObjectKey, _ object: TapeValue) -> Bool {
+    guard (key.name.utf8.last ?? 0) % 2 == 0, let tree = object.tree else { return false }
+    state.withLock {
+      $0.objects[key] = tree
+      $0.texts += 1
+    }
+    return true
+  }
+
+  func take(_ step: ObjectStep) {
+    state.withLock { state in
+      switch step {
+      case .object(let key, let tree):
+        state.objects[key] = tree
+        state.trees += 1
+      case .gone(let key): state.objects[key] = nil
+      case .listed(let keys): state.objects = state.objects.filter { keys.contains($0.key) }
+      }
+    }
   }
 }

@@ -27,6 +27,47 @@ private let words = [
     }
   }
 
+  @Test func `a tape reads what the parser reads, and says the same of every field`() {
+    var tape = JSONTape()
+    var (read, refused) = (0, 0)
+    for bytes in mutants(of: .init(texts: objects), words: words, count: 12_000, seed: 7) {
+      let tree = try? JSON(parsing: bytes)
+      let isSame = bytes.withUnsafeBufferPointer { buffer in
+        tape.read(buffer) { value, count in
+          let rest = bytes[count...].allSatisfy { [0x20, 0x0a, 0x0d, 0x09].contains($0) }
+          // Something may stand behind the value: then the parser reads the value alone.
+          guard let whole = rest ? tree : try? JSON(parsing: Array(bytes[..<count])) else { return false }
+          return says(value, whole)
+        }
+      }
+      switch isSame {
+      case true?: read += 1
+      case false?: Issue.record("\(String(decoding: bytes, as: UTF8.self))")
+      // Blanks in front, and names with escapes, are left to the parser.
+      case nil:
+        refused += 1
+        let isOdd = bytes.contains(UInt8(ascii: "\\")) || bytes.first.map { $0 <= 0x20 } ?? true
+        #expect(tree == nil || isOdd, "\(String(decoding: bytes, as: UTF8.self))")
+      }
+    }
+    #expect(read > 1000 && refused > 1000, "\(read) \(refused)")
+  }
+
+  @Test func `a tape has bounds: depth, and how many marks there are`() {
+    var tape = JSONTape()
+    func isRead(_ text: String) -> Bool {
+      Array(text.utf8).withUnsafeBufferPointer { tape.read($0) { _, _ in true } } ?? false
+    }
+    func nested(_ levels: Int) -> String {
+      String(repeating: "[", count: levels) + "1" + String(repeating: "]", count: levels)
+    }
+    #expect(isRead(nested(JSON.depthMax - 1)) && !isRead(nested(JSON.depthMax)))
+    #expect(!isRead("[" + String(repeating: "1,", count: 1_000_000) + "1]"))
+    #expect(isRead("[" + String(repeating: "1,", count: 60_000) + "1]"))
+    #expect(!isRead(#"{"a\u0062":1}"#), "names with escapes are not looked up")
+    #expect(!isRead("") && !isRead("{\"a\":1") && !isRead("{\"a\":1,}"))
+  }
+
   @Test func `a bomb of brackets is refused at the limit, whatever it is made of`() {
     for (open, close) in [("[", "]"), (#"{"a":"#, "}"), (#"[{"a":"#, "}]")] {
       for levels in [1_000, 200_000] {
@@ -203,5 +244,30 @@ private let words = [
       _ = try? JSONPath(text)
       _ = try? Pattern(text)
     }
+  }
+}
+
+/// Whether a value on a tape is the tree's.
+private func says(_ value: TapeValue, _ tree: JSON) -> Bool {
+  switch tree {
+  case .null: return value.isNull
+  case .bool(let bool): return value.bool == bool
+  case .integer(let number): return value.integer == number || String(number).utf8.count > 18
+  case .number: return value.integer == nil && value.string == nil && !value.isObject && !value.isArray
+  case .string(let text): return value.string == text || text.isEmpty == false && value.string == nil
+  case .array(let elements):
+    var at = 0
+    var isSame = value.isArray && value.count == elements.count && value.isEmpty == elements.isEmpty
+    value.forEach { element in
+      isSame = isSame && at < elements.count && says(element, elements[at])
+      at += 1
+    }
+    return isSame && value.tree == tree
+  case .object(let object):
+    // Of two fields with one name the last counts.
+    var fields: [String: TapeValue] = [:]
+    value.forEachField { fields[$0] = $1 }
+    return value.isObject && fields.count == object.count && value.tree == tree
+      && object.allSatisfy { key, field in fields[key].map { says($0, field) } ?? false }
   }
 }

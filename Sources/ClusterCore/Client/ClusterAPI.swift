@@ -18,6 +18,9 @@ public protocol ClusterAPI: Sendable {
   /// drop the stream to stop.
   func watch(_ resource: GroupVersionResource, namespace: String, options: ListOptions) async throws
     -> AsyncThrowingStream<WatchEvent, any Error>
+  /// The same events as text, for who needs few fields of many objects. Nil where they do not come as text: ask `watch` then.
+  func watchLines(_ resource: GroupVersionResource, namespace: String, options: ListOptions) async throws
+    -> WatchLines?
   func create(_ resource: GroupVersionResource, _ object: JSON, options: WriteOptions) async throws -> JSON
   /// Replaces the object, or with a `subresource` ("status", "scale", "binding", "eviction") that part of it.
   func update(_ resource: GroupVersionResource, _ object: JSON, subresource: String?, options: WriteOptions)
@@ -38,6 +41,10 @@ public protocol ClusterAPI: Sendable {
 }
 
 extension ClusterAPI {
+  public func watchLines(_ resource: GroupVersionResource, namespace: String, options: ListOptions)
+    async throws -> WatchLines?
+  { nil }
+
   public func read(path: [String], query: [(name: String, value: String)]) async throws -> JSON {
     throw APIStatusError(
       code: 404, reason: "NotFound", message: "the server could not find the requested resource")
@@ -125,6 +132,15 @@ public struct ObjectList: Sendable {
     self.continueToken = continueToken
     self.items = items
   }
+}
+
+/// The events of a watch as lines of JSON. For one reader; dropping it ends the watch.
+public struct WatchLines: Sendable {
+  let read: @Sendable () async throws -> [UInt8]?
+  /// Takes what `next` handed out when it is not needed any more, so that the same room is filled again.
+  let giveBack: @Sendable (consuming [UInt8]) -> Void
+  /// Whole lines, as many as have come, at least one; nil when the server ended the watch.
+  func next() async throws -> [UInt8]? { try await read() }
 }
 
 /// One event of a watch. A bookmark carries only a revision.

@@ -29,6 +29,13 @@ public struct NameBook: Sendable {
     var service: [UInt8]?
     var slices: [(name: String, bytes: [UInt8])] = []
     var isEmpty: Bool { service == nil && slices.isEmpty }
+
+    /// Whether that is another than before.
+    mutating func take(_ bytes: [UInt8]) -> Bool {
+      if service == bytes { return false }
+      service = bytes
+      return true
+    }
   }
 
   public let wants: Wants
@@ -38,6 +45,8 @@ public struct NameBook: Sendable {
   /// Namespaces, pods, ServiceImports: few, or asked for.
   private var others = ClusterView()
   private var changed: Set<ObjectKey> = []
+  /// Of these what has not been handed out yet: to take one out of a large set after the other costs far more.
+  private var leaving: [ObjectKey] = []
   private var unreadable: [ClusterView.QuarantineKey: UnreadableObject] = [:]
   /// One copy of each namespace's name.
   private var namespaces: [String: String] = [:]
@@ -60,7 +69,7 @@ public struct NameBook: Sendable {
     unreadable.merging(others.quarantined) { own, _ in own }
   }
   /// Whether `nextChanges` has something to hand out.
-  public var hasChanges: Bool { !changed.isEmpty || others.hasChanges }
+  public var hasChanges: Bool { !leaving.isEmpty || !changed.isEmpty || others.hasChanges }
 
   // MARK: - Taking objects in
 
@@ -71,13 +80,10 @@ public struct NameBook: Sendable {
     do throws(UnreadableObject) {
       switch kind {
       case "Service":
-        let bytes = try Service(tree).packed(wants)
-        guard entries[key]?.service != bytes else { return }
-        entries[key, default: Entry()].service = bytes
-        changed.insert(key)
+        place(key, try Service(tree).packed(wants))
       case "EndpointSlice":
         let slice = try EndpointSlice(tree)
-        place(key, slice.service.map { ObjectKey(key.namespace, $0.name) }, slice)
+        place(key, slice.service.map { ObjectKey(key.namespace, $0.name) }, slice.packed(wants))
         // The view knows of imports only what belongs to one, or did.
         if wants.contains(.imports), ImportedSlice.service(of: tree) != nil || others.isImported(key) {
           var tree = tree
@@ -96,6 +102,24 @@ public struct NameBook: Sendable {
     }
   }
 
+  /// Takes an object in as `apply` does, from its text. False, and nothing is taken, when that is not written plainly or is of a
+  /// kind that is read as a tree.
+  public mutating func apply(_ kind: String, _ key: ObjectKey, plain object: TapeValue) -> Bool {
+    let key = ObjectKey(interned(key.namespace), key.name)
+    let reader = PlainObjects(wants: wants)
+    do throws(PlainObjects.NotPlain) {
+      switch kind {
+      case "Service": place(key, try reader.service(object))
+      case "EndpointSlice" where !wants.contains(.imports):
+        let slice = try reader.slice(object, key)
+        place(key, slice.service.map { ObjectKey(key.namespace, $0) }, slice.bytes)
+      default: return false
+      }
+    } catch { return false }
+    if !unreadable.isEmpty { unreadable[ClusterView.QuarantineKey(kind: kind, key: key)] = nil }
+    return true
+  }
+
   /// Takes an object out.
   public mutating func remove(_ kind: String, _ key: ObjectKey) {
     unreadable[ClusterView.QuarantineKey(kind: kind, key: key)] = nil
@@ -106,7 +130,7 @@ public struct NameBook: Sendable {
       if entries[key]?.isEmpty == true { entries[key] = nil }
       changed.insert(key)
     case "EndpointSlice":
-      place(key, nil, nil)
+      place(key, nil, [])
       if others.isImported(key) { others.remove(kind: kind, key) }
     default: others.remove(kind: kind, key)
     }
@@ -130,24 +154,24 @@ public struct NameBook: Sendable {
   /// Says that the first list of ServiceImports is in.
   public mutating func markImportsRead() { others.markImportsRead() }
 
-  private mutating func place(_ key: ObjectKey, _ service: ObjectKey?, _ slice: EndpointSlice?) {
-    let old = serviceOfSlice[key]
+  private mutating func place(_ key: ObjectKey, _ service: [UInt8]) {
+    if entries[key, default: Entry()].take(service) { changed.insert(key) }
+  }
+
+  private mutating func place(_ key: ObjectKey, _ service: ObjectKey?, _ bytes: [UInt8]) {
+    let old =
+      service.map { serviceOfSlice.updateValue($0, forKey: key) } ?? serviceOfSlice.removeValue(forKey: key)
     if let old, old != service, let at = entries[old]?.slices.firstIndex(where: { $0.name == key.name }) {
       entries[old]?.slices.remove(at: at)
       if entries[old]?.isEmpty == true { entries[old] = nil }
       changed.insert(old)
-      serviceOfSlice[key] = nil
     }
-    guard let service, let slice else { return }
-    let bytes = slice.packed(wants)
-    var entry = entries.removeValue(forKey: service) ?? Entry()
-    defer { entries[service] = entry }
-    if let at = entry.slices.firstIndex(where: { $0.name == key.name }) {
-      guard entry.slices[at].bytes != bytes else { return }
-      entry.slices[at].bytes = bytes
+    guard let service else { return }
+    if old == service, let at = entries[service]?.slices.firstIndex(where: { $0.name == key.name }) {
+      guard entries[service]?.slices[at].bytes != bytes else { return }
+      entries[service]?.slices[at].bytes = bytes
     } else {
-      entry.slices.append((key.name, bytes))
-      serviceOfSlice[key] = service
+      entries[service, default: Entry()].slices.append((key.name, bytes))
     }
     changed.insert(service)
   }
@@ -168,12 +192,17 @@ public struct NameBook: Sendable {
     // What the view of the others knows of Services are slices of imports.
     changes.services = [:]
     changes.quarantined = quarantined
-    if !changed.isEmpty { changes.kinds.insert("Service") }
-    while changes.services.count < servicesMax, let key = changed.popFirst() {
+    if leaving.isEmpty {
+      leaving = Array(changed)
+      changed = []
+    }
+    if !leaving.isEmpty { changes.kinds.insert("Service") }
+    changes.services.reserveCapacity(min(servicesMax, leaving.count))
+    while changes.services.count < servicesMax, let key = leaving.popLast() {
       changes.services[key] = .some(state(of: key))
     }
-    // A set that was large once does not keep its room.
-    if changed.isEmpty { changed = [] }
+    // A list that was long once does not keep its room.
+    if leaving.isEmpty { leaving = [] }
     return changes
   }
 

@@ -102,11 +102,14 @@ struct PackingReader {
   }
 
   mutating func list<Element>(_ body: (inout Self) -> Element) -> [Element] {
-    (0..<number()).map { _ in body(&self) }
+    let count = number()
+    if count == 0 { return [] }
+    return (0..<count).map { _ in body(&self) }
   }
 
   mutating func map() -> [String: String] {
-    Dictionary(list { ($0.text(), $0.text()) }) { _, last in last }
+    let pairs = list { ($0.text(), $0.text()) }
+    return pairs.isEmpty ? [:] : Dictionary(pairs) { _, last in last }
   }
 }
 
@@ -123,7 +126,7 @@ extension Service {
     var writer = PackingWriter()
     writer.byte(
       UInt8(Self.kinds.firstIndex(of: kind) ?? 0) | (isHeadless ? 8 : 0) | (publishNotReadyAddresses ? 16 : 0)
-    )
+        | (selector.isEmpty ? 0 : 32))
     for addresses in [clusterIPs, externalIPs, loadBalancerIPs] { writer.list(addresses) { $0.address($1) } }
     writer.text(externalName)
     writer.list(ports) {
@@ -131,26 +134,31 @@ extension Service {
       $0.byte($1.transport.place)
       $0.number(Int($1.port))
     }
-    writer.map(selector)
     writer.map(wants.contains(.labels) ? labels : [:])
     return writer.bytes
   }
+
+  /// Of a selector only this much is kept: that there is one.
+  private static let selected = ["": ""]
 
   /// Read back; what names are not made of is as if the object did not say it.
   convenience init(packed bytes: [UInt8], key: ObjectKey) {
     var reader = PackingReader(bytes)
     let flags = reader.byte()
-    let addresses = (0..<3).map { _ in reader.list { $0.address() } }
+    let clusterIPs = reader.list { $0.address() }
+    let externalIPs = reader.list { $0.address() }
+    let loadBalancerIPs = reader.list { $0.address() }
     self.init(
-      key: key, kind: Self.kinds[Int(flags & 7)], clusterIPs: addresses[0], isHeadless: flags & 8 != 0,
-      externalIPs: addresses[1], loadBalancerIPs: addresses[2], externalName: reader.text(),
+      key: key, kind: Self.kinds[Int(flags & 7)], clusterIPs: clusterIPs, isHeadless: flags & 8 != 0,
+      externalIPs: externalIPs, loadBalancerIPs: loadBalancerIPs, externalName: reader.text(),
       ports: reader.list {
         let name = $0.text()
         return Port(
           name: name, transport: TransportProtocol.packed[Int($0.byte())],
           port: UInt16(truncatingIfNeeded: $0.number()))
       },
-      publishNotReadyAddresses: flags & 16 != 0, selector: reader.map(), labels: reader.map())
+      publishNotReadyAddresses: flags & 16 != 0, selector: flags & 32 != 0 ? Self.selected : [:],
+      labels: reader.map())
   }
 }
 

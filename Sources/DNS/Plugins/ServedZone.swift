@@ -26,7 +26,11 @@ public struct ServedZone: Sendable {
       throw ZoneTextError(line: 1, description: "the zone needs one SOA record, at \(zone)")
     }
     soa = soas[0]
-    let own = all.filter { $0.owner.isWithin(zone) }
+    // A record that the file says twice is one (RFC 2181 section 5).
+    var said: Set<ResourceRecord> = []
+    let own = all.filter {
+      $0.owner.isWithin(zone) && said.insert(ResourceRecord(owner: $0.owner, ttl: 0, data: $0.data)).inserted
+    }
     records = [soas[0]] + own.filter { $0.data.type != .soa }
     var nodes: [DomainName: [ResourceRecord]] = [:]
     for record in own {
@@ -82,7 +86,9 @@ public struct ServedZone: Sendable {
         return reply
       }
       if !matching.isEmpty {
-        reply.answer += matching
+        // The alias of a subtree may lead to itself, and is there already.
+        let aliases = reply.answer
+        reply.answer += aliases.isEmpty ? matching : matching.filter { !aliases.contains($0) }
         reply.additional = glue(matching)
         return reply
       }
@@ -159,7 +165,10 @@ public struct ServedZone: Sendable {
       default: target = nil
       }
       guard let target, let found = nodes[target] else { continue }
-      result += found.filter { $0.data.type == .a || $0.data.type == .aaaa }
+      // Two records may point to one name.
+      for address in found where [.a, .aaaa].contains(address.data.type) && !result.contains(address) {
+        result.append(address)
+      }
     }
     return result
   }

@@ -74,6 +74,20 @@ public struct DomainName: Sendable, Hashable {
     return DomainName(uncheckedWire: [UInt8(bytes.count)] + bytes + wire)
   }
 
+  /// `labels`, most specific first, in front of this name; nil when that breaks a limit.
+  func child(of labels: [String]) -> DomainName? {
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(labels.reduce(wire.count) { $0 + $1.utf8.count + 1 })
+    for label in labels {
+      let count = label.utf8.count
+      guard count > 0, count <= DNSLimits.labelBytesMax else { return nil }
+      bytes.append(UInt8(truncatingIfNeeded: count))
+      bytes += label.utf8
+    }
+    bytes += wire
+    return bytes.count <= DNSLimits.nameBytesMax ? DomainName(uncheckedWire: bytes) : nil
+  }
+
   /// The labels, most specific first, without the root.
   public var labels: [ArraySlice<UInt8>] {
     var result: [ArraySlice<UInt8>] = []
@@ -102,15 +116,18 @@ public struct DomainName: Sendable, Hashable {
     return false
   }
 
-  public var lowercased: DomainName { DomainName(uncheckedWire: wire.map(foldedByte)) }
+  public var lowercased: DomainName {
+    wire.contains { foldedByte($0) != $0 } ? DomainName(uncheckedWire: wire.map(foldedByte)) : self
+  }
 
   /// Length octets stay below 64 and so are never letters: the whole wire form can be folded at once.
   public static func == (a: Self, b: Self) -> Bool {
-    a.wire.count == b.wire.count && zip(a.wire, b.wire).allSatisfy { foldedByte($0) == foldedByte($1) }
+    a.wire == b.wire
+      || a.wire.count == b.wire.count && zip(a.wire, b.wire).allSatisfy { foldedByte($0) == foldedByte($1) }
   }
 
   public func hash(into hasher: inout Hasher) {
-    for byte in wire { hasher.combine(foldedByte(byte)) }
+    lowercased.wire.withUnsafeBytes { hasher.combine(bytes: $0) }
   }
 
   /// The name under `in-addr.arpa` or `ip6.arpa` that holds the PTR of an address (RFC 1035 3.5, RFC 3596 2.5).

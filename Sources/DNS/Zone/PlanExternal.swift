@@ -42,7 +42,7 @@ func planExternal(_ service: Service, _ slices: [EndpointSlice], _ settings: Zon
       names.add(labels, record, additional: additional)
     }
     // An endpoint's address belongs to its name in the cluster.
-    let pointers = service.outsideAddresses.map { PlannedPointer(address: $0, labels: [], rank: 0) }
+    let pointers = service.outsideAddresses.map { PlannedPointer(address: $0, prefix: [], rank: 0) }
     return (names, pointers)
   }
 }

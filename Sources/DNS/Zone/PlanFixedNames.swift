@@ -73,8 +73,7 @@ private func kinds(_ settings: ZoneSettings) -> [String] {
 }
 
 private func group(_ labels: [String], _ settings: ZoneSettings) -> ZoneGroupBuilder? {
-  let all = labels.map { Array($0.utf8) } + settings.zone.labels.map(Array.init)
-  return DomainName(labels: all).map { ZoneGroupBuilder(key: $0, ttl: settings.ttl) }
+  settings.zone.child(of: labels).map { ZoneGroupBuilder(key: $0, ttl: settings.ttl) }
 }
 
 func addressRecord(_ address: IPAddress) -> RecordData {

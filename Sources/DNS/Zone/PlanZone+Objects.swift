@@ -73,11 +73,10 @@ extension ZonePlanner {
   }
 
   private func entry(_ pointer: PlannedPointer, _ group: ZoneGroup) -> ReverseEntry? {
-    let prefix = pointer.labels.reversed().reduce(into: [UInt8]()) { prefix, label in
-      prefix = [UInt8(truncatingIfNeeded: label.utf8.count)] + label.utf8.map(foldedByte) + prefix
+    let hash = prefixHash(pointer.prefix, seed: seed)
+    let node = pointer.prefix.withUnsafeBytes {
+      group.view.find($0.bytes, at: 0, count: $0.count, hash: hash)
     }
-    let hash = prefixHash(prefix, seed: seed)
-    let node = prefix.withUnsafeBytes { group.view.find($0.bytes, at: 0, count: $0.count, hash: hash) }
     guard let node else { return nil }
     return ReverseEntry(
       key: ReverseEntry.key(pointer.address), group: UInt(bitPattern: group.base),
@@ -89,7 +88,9 @@ extension ZonePlanner {
   /// Remembers when a change of endpoints began, as the EndpointSlice controller wrote it down.
   private mutating func note(_ state: ServiceState, since old: PackedTime?) -> PackedTime {
     var latest: String?
-    for slice in state.slices.values { latest = [latest, slice.triggerTime].compactMap { $0 }.max() }
+    for case let time? in state.slices.values.lazy.map(\.triggerTime) where time > latest ?? "" {
+      latest = time
+    }
     guard let latest else { return old ?? PackedTime() }
     let time = PackedTime(latest)
     // The first plan of a Service says nothing of how long a change took.
@@ -134,6 +135,11 @@ extension ZonePlanner {
 
   /// A namespace's names stand while the namespace does, or a Service in it.
   mutating func count(_ name: String, _ amount: Int, _ step: inout Step) {
+    // One more in a namespace that stands already: nothing but the number changes.
+    if amount > 0, let at = namespaces.index(forKey: name), !namespaces.values[at].groups.isEmpty {
+      namespaces.values[at].services += amount
+      return
+    }
     var namespace = namespaces[name] ?? PlannedNamespace()
     namespace.services += amount
     let exists = (namespace.object != nil && isServed(namespace: name)) || namespace.services > 0
@@ -152,8 +158,7 @@ extension ZonePlanner {
   mutating func take(pod key: ObjectKey, _ pod: Pod?, _ step: inout Step) {
     var entries: [PodEntry] = []
     if let pod, !pod.hasEnded, isServed(namespace: key.namespace) {
-      let labels = [Array(key.namespace.utf8), Array("pod".utf8)] + settings.zone.labels.map(Array.init)
-      if let name = DomainName(labels: labels) {
+      if let name = settings.zone.child(of: [key.namespace, "pod"]) {
         let hash = name.lowercased.wire.withUnsafeBytes {
           $0.bytes.foldedHash(at: 0, count: $0.count, seed: seed)
         }

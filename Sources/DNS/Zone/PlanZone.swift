@@ -142,7 +142,7 @@ public struct ZonePlanner: Sendable {
   }
 
   /// Blocks that the first plan gathers before it puts them into the tries.
-  private static let stagedMax = 1024
+  private static let stagedMax = 4096
 
   private mutating func finish(_ areRead: Bool) -> Zone {
     var step = staged ?? Step()

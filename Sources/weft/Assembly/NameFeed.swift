@@ -50,6 +50,8 @@ final class NameFeed: ZoneSource {
     let resources = state.withLock { $0.book.resources }
     let stream = try ManifestStream(folder: folder, resources: resources) { [bell] in
       bell.yield()
+    } plain: { [weak self] resource, key, object in
+      self?.take(ViewKind.of(resource), key, plain: object) ?? false
     } handler: { [weak self] resource, step in
       self?.take(ViewKind.of(resource), step)
     }
@@ -63,7 +65,14 @@ final class NameFeed: ZoneSource {
     var needed: [ObjectStream] = []
     for resource in state.withLock({ $0.book.resources }) {
       let kind = ViewKind.of(resource)
-      let stream = ObjectStream.follow(InformerScope(resource), of: api) { [weak self] step in
+      let stream = ObjectStream.follow(
+        InformerScope(resource), of: api,
+        plain: { [weak self] key, object in
+          guard let self, take(kind, key, plain: object) else { return false }
+          bell.yield()
+          return true
+        }
+      ) { [weak self] step in
         self?.take(kind, step)
         self?.bell.yield()
       }
@@ -90,6 +99,10 @@ final class NameFeed: ZoneSource {
       case .listed(let keys): state.book.keep(kind, only: keys)
       }
     }
+  }
+
+  private func take(_ kind: String, _ key: ObjectKey, plain object: TapeValue) -> Bool {
+    state.withLock { $0.book.apply(kind, key, plain: object) }
   }
 
   // MARK: - ZoneSource

@@ -55,6 +55,8 @@ struct DNSServeCommand: AsyncParsableCommand {
     // Most of the program that the start called is not called again: reading the cluster begins without it.
     weft_text_release()
     let feed = try await NameFeed.follow(cluster, wants: plan.wants)
+    // Nor is what read it, while names are planned.
+    weft_text_release()
     let keeper = ZoneKeeper(dns, settings: plan.zone, source: feed, namespaces: namespaces)
     await keeper.swap()
     let ready = try StatusPages(metrics: nil, healthz: plan.ready)

@@ -1,6 +1,7 @@
 // Corefiles as clusters have them: read, with warnings for what is missing and lines for what is wrong.
 
 import Addresses
+import ClusterObjects
 import Diagnostics
 import Testing
 
@@ -45,6 +46,54 @@ private let kubeadm = """
   #expect(corefile.metricsAddress == ":9153")
   #expect(corefile.lameduckSeconds == 5)
   #expect(corefile.reloadSeconds == 30)
+}
+
+@Test func `every option of kubernetes and of cache is read, and those without effect are said`() throws {
+  let corefile = try Corefile.read(
+    """
+    .:53 {
+      kubernetes cluster.local in-addr.arpa {
+        endpoint https://k:6443
+        tls a b c
+        kubeconfig f
+        apiserver_qps 5
+        apiserver_burst 5
+        apiserver_max_inflight 5
+        namespaces demo prod
+        labels tier=back
+        pods verified
+        endpoint_pod_names
+        ttl 60
+        noendpoints
+        fallthrough in-addr.arpa
+        ignore empty_service
+        zonal
+        startup_timeout 3s
+      }
+      forward . 192.0.2.1
+      cache 20 {
+        success 500 40 6
+        denial 300 10 2
+        prefetch 3 2m 20%
+        serve_stale 1h verify
+        servfail 7s
+        disable denial acme.test
+        keepttl
+      }
+    }
+    """)
+  let zone = try #require(corefile.zone)
+  #expect(zone.namespaces == ["demo", "prod"] && zone.serviceSelector?.matches(["tier": "back"]) == true)
+  #expect(zone.pods == .verified && zone.endpointPodNames && zone.isWithoutEndpoints && zone.isZonal)
+  #expect(zone.ttl == 60 && zone.ignoresEmptyServices)
+  #expect(zone.fallthroughZones.map(\.description) == ["in-addr.arpa."])
+  let cache = try #require(corefile.blocks.first?.cache)
+  #expect(cache.entriesMax == 500 && cache.positiveSecondsMax == 40 && cache.positiveSecondsMin == 6)
+  #expect(cache.denialsMax == 300 && cache.negativeSecondsMax == 10 && cache.negativeSecondsMin == 2)
+  #expect(cache.prefetchQueries == 3 && cache.prefetchSeconds == 120 && cache.prefetchPercent == 20)
+  #expect(cache.staleSeconds == 3600 && cache.isStaleVerified && cache.failureSeconds == 7)
+  #expect(cache.disabledNegative.map(\.description) == ["acme.test."] && cache.disabledPositive.isEmpty)
+  #expect(corefile.warnings.count == 7, "\(corefile.warnings)")
 }
 
 @Test(arguments: [("frobnicate", "there is no plugin"), ("etcd", "not supported")])

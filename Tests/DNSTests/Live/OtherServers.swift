@@ -191,8 +191,14 @@ final class QueryClient {
 
 extension Message {
   /// What two servers must agree on: code, authority, records without their order, and which denial or referral it is.
-  var essence: String {
-    let answers = answer.map { "\($0)".lowercased() }.sorted()
+  var essence: String { essence(answer.map { "\($0)".lowercased() }) }
+
+  /// The same of an answer that says a record twice, as other servers do when a wildcard's alias leads to the name that was asked: a
+  /// set of records has each once (RFC 2181 section 5).
+  var essenceWithoutRepeats: String { essence(Array(Set(answer.map { "\($0)".lowercased() }))) }
+
+  private func essence(_ answers: [String]) -> String {
+    let answers = answers.sorted()
     let denial = authority.filter { $0.data.type == .soa || answer.isEmpty && $0.data.type == .ns }
       .map { "\($0.owner) \($0.ttl) \($0.data.type)".lowercased() }.sorted()
     return "\(code)\(isAuthoritative ? " aa" : "")\(isTruncated ? " tc" : "") \(answers) \(denial)"

@@ -62,6 +62,35 @@ private func withCorefile<Result>(_ lines: String, _ body: (UInt16) throws -> Re
     }
   }
 
+  @Test func `a record is said once, however often it stands in the file or comes by an alias`() throws {
+    let apex = try #require(DomainName("z.test"))
+    let zone = try ServedZone(
+      """
+      $ORIGIN z.test.
+      @ 60 IN SOA ns hostmaster 1 7200 1800 86400 30
+      @ 60 IN NS ns
+      ns 60 IN A 192.0.2.53
+      * 60 IN CNAME c
+      c 60 IN DNAME c.a
+      t 60 IN TXT "text"
+      t 90 IN TXT "text"
+      t 60 IN SRV 0 0 1 ns
+      t 60 IN SRV 0 0 2 ns
+      """, zone: apex)
+    func answer(_ name: String, _ type: RecordType) throws -> Message {
+      let query = Message(query: try #require(DomainName(name)), type, id: 1)
+      let question = try #require(query.question)
+      return try #require(zone.answer(question))
+    }
+    #expect(try answer("t.z.test", .txt).answer.map(\.ttl) == [60])
+    let services = try answer("t.z.test", .srv)
+    #expect(services.answer.count == 2 && services.additional.count == 1, "\(services.additional)")
+    // c.c leads to c.c.a, that by the wildcard to c, and c has the alias of the subtree that was there first.
+    let aliases = try answer("c.c.z.test", .dname).answer
+    #expect(aliases.map(\.data.type) == [.dname, .cname, .cname], "\(aliases)")
+    #expect(zone.transfer.filter { $0.data.type == .txt }.count == 1)
+  }
+
   @Test func `the cluster's zone is handed to whoever transfer names, whole`() throws {
     try withCorefile("transfer {\n to *\n}") { port in
       let copy = dig(port, "cluster.local AXFR +tcp +noall +answer").split(separator: "\n").filter {

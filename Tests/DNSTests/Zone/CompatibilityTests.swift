@@ -81,6 +81,27 @@ private func zone(_ objects: [JSON], _ change: (inout ZoneSettings) -> Void = { 
   #expect(Fixture.texts(zone([slice]), "web.demo.svc.cluster.local", .a) == ["10.43.0.20"])
 }
 
+@Test func `noendpoints leaves names of endpoints and of headless Services out, and no others`() {
+  let slice = Fixture.slice("web", "IPv4", [Fixture.endpoint("10.42.0.30", hostname: "w-0")])
+  let all = zone([slice])
+  let without = zone([slice]) { $0.isWithoutEndpoints = true }
+  for name in ["db.demo.svc.cluster.local", "w-0.web.demo.svc.cluster.local"] {
+    #expect(Fixture.lookup(all, name, .a).outcome == .records, "\(name)")
+    #expect(Fixture.lookup(without, name, .a).outcome == .nameError, "\(name)")
+  }
+  #expect(Fixture.texts(all, "5.0.42.10.in-addr.arpa", .ptr) == ["db-0.db.demo.svc.cluster.local."])
+  #expect(Fixture.lookup(without, "5.0.42.10.in-addr.arpa", .ptr).outcome == .elsewhere)
+  #expect(Fixture.texts(without, "web.demo.svc.cluster.local", .a) == ["10.43.0.20"])
+}
+
+@Test func `pods are named when they are asked for, and denied when not`() {
+  let name = "10-42-0-5.demo.pod.cluster.local"
+  #expect(Fixture.texts(zone([]), name, .a) == ["10.42.0.5"])
+  let disabled = zone([]) { $0.pods = .disabled }
+  #expect(Fixture.lookup(disabled, name, .a).outcome == .nameError)
+  #expect(Fixture.lookup(disabled, "pod.cluster.local", .a).outcome == .nameError)
+}
+
 @Test func `zonal names give a zone's endpoints, all of them, or none`() {
   var near = Fixture.endpoint("10.42.3.1")
   near["zone"] = "a"

@@ -45,16 +45,19 @@ private struct Contents: Equatable {
   }
 }
 
-/// A cluster that changes: both hear the same.
+/// A cluster that changes: all hear the same, the second book as text where it takes that.
 private struct Changing {
   var random: SeededRandom
   var view = ClusterView()
   var book: NameBook
+  var textBook: NameBook
+  var takenAsText = 0
   var objects: [JSON] = []
 
   init(_ seed: Int, _ wants: NameBook.Wants) {
     random = SeededRandom(state: UInt64(seed))
     book = NameBook(wants: wants)
+    textBook = NameBook(wants: wants)
   }
 
   mutating func put(_ object: JSON) {
@@ -62,12 +65,18 @@ private struct Changing {
     objects.append(object)
     view.apply(object)
     book.apply(object.kind, object.key, object)
+    var tape = JSONTape()
+    let isTaken = object.bytes.withUnsafeBufferPointer { bytes in
+      tape.read(bytes) { text, _ in textBook.apply(object.kind, object.key, plain: text) }
+    }
+    if isTaken == true { takenAsText += 1 } else { textBook.apply(object.kind, object.key, object) }
   }
 
   mutating func remove(_ kind: String, _ key: ObjectKey) {
     objects.removeAll { $0.kind == kind && $0.key == key }
     view.remove(kind: kind, key)
     book.remove(kind, key)
+    textBook.remove(kind, key)
   }
 
   mutating func step(_ number: Int) {
@@ -178,8 +187,14 @@ private enum Zones: String, CaseIterable, Sendable {
       var another = ZonePlanner(settings: kind.settings)
       cluster.book.everything(servicesMax: 3) { another.stage($0) }
       #expect(Contents(another.plan(ViewChanges())) == whole, "\(kind), seed \(seed), step \(number), anew")
+      var third = ZonePlanner(settings: kind.settings)
+      cluster.textBook.everything(servicesMax: 3) { third.stage($0) }
+      #expect(
+        Contents(third.plan(ViewChanges())) == whole, "\(kind), seed \(seed), step \(number), from text")
       #expect(cluster.book.quarantined.count == cluster.view.quarantined.count)
+      #expect(cluster.textBook.quarantined == cluster.book.quarantined)
     }
+    #expect(cluster.takenAsText > 20, "\(cluster.takenAsText)")
   }
 
   @Test(arguments: 1...3) func `after a new list nothing is known that is not in it`(seed: Int) {

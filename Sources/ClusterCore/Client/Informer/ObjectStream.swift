@@ -21,6 +21,9 @@ public final class ObjectStream: ReflectorTarget {
   /// Called for each step, in order, on the reflector's task; must be quick.
   public typealias Handler = @Sendable (ObjectStep) -> Void
 
+  /// Called for an object before a tree is made of it. Whoever takes it says so, and `Handler` does not hear of it.
+  public typealias PlainHandler = @Sendable (ObjectKey, TapeValue) -> Bool
+
   public let scope: InformerScope
   private struct State {
     var resourceVersion = ""
@@ -30,11 +33,15 @@ public final class ObjectStream: ReflectorTarget {
   }
   private let state = Mutex(State())
   private let handler: Handler
+  private let plain: PlainHandler?
   private let synced = Latch()
   private let changes: Counter
 
-  private init(_ scope: InformerScope, _ metrics: Metrics, _ handler: @escaping Handler) {
+  private init(
+    _ scope: InformerScope, _ metrics: Metrics, _ plain: PlainHandler?, _ handler: @escaping Handler
+  ) {
     self.scope = scope
+    self.plain = plain
     self.handler = handler
     changes = metrics.counter(
       "weft_informer_changes_total", "Changes an informer has seen.", labels: ["resource"]
@@ -46,9 +53,9 @@ public final class ObjectStream: ReflectorTarget {
   /// Begins to follow. `handler` hears of the first list object by object, `.listed` after them, and of every change from then on.
   public static func follow(
     _ scope: InformerScope, of api: any ClusterAPI, settings: InformerSettings = .init(),
-    metrics: Metrics = .shared, handler: @escaping Handler
+    metrics: Metrics = .shared, plain: PlainHandler? = nil, handler: @escaping Handler
   ) -> ObjectStream {
-    let stream = ObjectStream(scope, metrics, handler)
+    let stream = ObjectStream(scope, metrics, plain, handler)
     let reflector = Reflector(
       api: api, target: WeakTarget(stream), settings: settings, metrics: metrics)
     let task = Task.detached { await reflector.run() }
@@ -109,6 +116,17 @@ public final class ObjectStream: ReflectorTarget {
 
   func drop(listed key: ObjectKey) { state.withLock { _ = $0.listed.remove(key) } }
 
+  var readsPlain: Bool { plain != nil }
+
+  func take(plain object: TapeValue, isListed: Bool) -> Bool {
+    guard let plain, let key = object.key, let revision = object["metadata"]?["resourceVersion"]?.string,
+      plain(key, object)
+    else { return false }
+    if isListed { state.withLock { _ = $0.listed.insert(key) } } else { note(revision) }
+    changes.increment()
+    return true
+  }
+
   func endList(resourceVersion: String) {
     let listed = state.withLock { state in
       defer { state.listed = [] }
@@ -134,5 +152,9 @@ private final class WeakTarget: ReflectorTarget {
   func beginList() { stream?.beginList() }
   func take(listed object: JSON) { stream?.take(listed: object) }
   func drop(listed key: ObjectKey) { stream?.drop(listed: key) }
+  var readsPlain: Bool { stream?.readsPlain ?? false }
+  func take(plain object: TapeValue, isListed: Bool) -> Bool {
+    stream?.take(plain: object, isListed: isListed) ?? false
+  }
   func endList(resourceVersion: String) { stream?.endList(resourceVersion: resourceVersion) }
 }

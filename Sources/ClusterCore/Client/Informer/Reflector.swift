@@ -137,16 +137,16 @@ struct Reflector: Sendable {
 
   private func streamInitialEvents(_ options: ListOptions, _ isComplete: Latch) async throws -> String? {
     target.beginList()
-    for try await event in try await api.watch(scope.resource, namespace: scope.namespace, options: options) {
-      if isComplete.isOpen {
-        target.apply(event)
-        continue
-      }
+    try await forEachEvent(options) {
+    } plain: {
+      target.take(plain: $0, isListed: !isComplete.isOpen)
+    } handler: { event in
+      guard !isComplete.isOpen else { return target.apply(event) }
       switch event {
       case .added(let object), .modified(let object): target.take(listed: object)
       case .deleted(let object): target.drop(listed: object.key)
       case .bookmark(let revision, let isEnd):
-        guard isEnd else { continue }
+        guard isEnd else { return }
         target.endList(resourceVersion: revision)
         target.report(failure: nil)
         isComplete.open()
@@ -181,14 +181,55 @@ struct Reflector: Sendable {
     options.allowBookmarks = true
     options.timeoutSeconds = settings.watchSeconds()
     count("watch")
-    let events = try await api.watch(scope.resource, namespace: scope.namespace, options: options)
-    target.report(failure: nil)
     let began = ContinuousClock.now
-    for try await event in events { target.apply(event) }
+    try await forEachEvent(options) {
+      target.report(failure: nil)
+    } plain: {
+      target.take(plain: $0, isListed: false)
+    } handler: {
+      target.apply($0)
+    }
     try Task.checkCancellation()
     // A server that ends watches at once would otherwise be asked in a tight loop.
     if ContinuousClock.now - began < .seconds(1) { try await Task.sleep(for: settings.retry.initial) }
     let last = target.resourceVersion
     return last.isEmpty ? revision : last
+  }
+
+  // MARK: Events
+
+  /// A watch from its beginning to its end: objects as text to who takes them so, and as trees when not.
+  private func forEachEvent(
+    _ options: ListOptions, began: () -> Void, plain: (TapeValue) -> Bool, handler: (WatchEvent) -> Void
+  ) async throws {
+    guard target.readsPlain,
+      let lines = try await api.watchLines(scope.resource, namespace: scope.namespace, options: options)
+    else {
+      let events = try await api.watch(scope.resource, namespace: scope.namespace, options: options)
+      began()
+      for try await event in events { handler(event) }
+      return
+    }
+    began()
+    var tape = JSONTape()
+    while let chunk = try await lines.next() {
+      try chunk.withUnsafeBufferPointer { bytes in
+        var start = 0
+        while start < bytes.count {
+          let end = lineEnd(bytes, from: start)
+          let line = UnsafeBufferPointer(rebasing: bytes[start..<end])
+          start = end + 1
+          if line.isEmpty { continue }
+          let isTaken = tape.read(line) { event, count in
+            guard count == line.count, let object = event["object"],
+              event["type"].map({ $0.isString("ADDED") || $0.isString("MODIFIED") }) ?? false
+            else { return false }
+            return plain(object)
+          }
+          if isTaken != true, let event = try WatchEvent(line: Array(line)) { handler(event) }
+        }
+      }
+      lines.giveBack(chunk)
+    }
   }
 }

@@ -15,6 +15,15 @@ protocol ReflectorTarget: AnyObject, Sendable {
   func beginList()
   func take(listed object: JSON)
   func drop(listed key: ObjectKey)
+  /// Whether it would like to see objects as text before a tree is made of them.
+  var readsPlain: Bool { get }
+  /// An object of the list or of an event after it. False when it wants the tree: then `take` or `apply` follows.
+  func take(plain object: TapeValue, isListed: Bool) -> Bool
   /// The list is complete: what it did not bring is gone.
   func endList(resourceVersion: String)
+}
+
+extension ReflectorTarget {
+  var readsPlain: Bool { false }
+  func take(plain object: TapeValue, isListed: Bool) -> Bool { false }
 }

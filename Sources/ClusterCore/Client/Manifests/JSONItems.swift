@@ -28,15 +28,22 @@ struct JSONItems {
   private static let items = Array("items".utf8)
 
   /// Takes the next bytes. Throws when elements are not divided by single commas or something is too large.
-  mutating func feed(_ bytes: UnsafeBufferPointer<UInt8>, each: ([UInt8]) -> Void) throws(Malformed) {
+  /// - Parameter inPlace: sees the bytes from the beginning of an element on. Where it answers with a number, the element has so many
+  ///   bytes and `each` does not hear of it.
+  mutating func feed(
+    _ bytes: UnsafeBufferPointer<UInt8>, inPlace: (UnsafeBufferPointer<UInt8>) -> Int? = { _ in nil },
+    each: ([UInt8]) -> Void
+  ) throws(Malformed) {
     var at = 0
     while at < bytes.count {
-      at = isInItems && depth == 2 ? try between(bytes, at) : try through(bytes, at, each)
+      at = isInItems && depth == 2 ? try between(bytes, at, inPlace) : try through(bytes, at, each)
     }
   }
 
   /// Between two elements: what opens the next, or ends the list.
-  private mutating func between(_ bytes: UnsafeBufferPointer<UInt8>, _ at: Int) throws(Malformed) -> Int {
+  private mutating func between(
+    _ bytes: UnsafeBufferPointer<UInt8>, _ at: Int, _ inPlace: (UnsafeBufferPointer<UInt8>) -> Int?
+  ) throws(Malformed) -> Int {
     switch bytes[at] {
     case 0x20, 0x0a, 0x0d, 0x09: break
     case UInt8(ascii: ",") where needsComma:
@@ -47,6 +54,11 @@ struct JSONItems {
       depth = 1
       isInItems = false
     case UInt8(ascii: "{") where !needsComma:
+      if let count = inPlace(UnsafeBufferPointer(rebasing: bytes[at...])) {
+        needsComma = true
+        isAfterComma = false
+        return at + count
+      }
       element = [bytes[at]]
       depth = 3
     default: throw Malformed(reason: "expected an object of the list")

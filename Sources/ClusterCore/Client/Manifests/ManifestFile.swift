@@ -11,13 +11,20 @@ struct ManifestItem: Equatable {
 }
 
 enum ManifestFile {
+  /// What an object is served as, its name, and the object. Whether it is taken.
+  typealias PlainHandler = (GroupVersionResource, ObjectKey, TapeValue) -> Bool
+
   static let bytesMax = 64 << 20
+  private static let chunkBytes = 128 << 10
 
   /// Hands each object of a YAML or JSON file on, in order: documents, and what stands in a list's `items`. A `.json` file that
   /// turns out to be no JSON is read from its beginning again as YAML, so an object may come twice.
+  /// - Parameter plain: hears of an object before a tree is made of it; `body` does not hear of what it takes.
   /// - Throws: `CLI0110` when the file cannot be read, `CLI0111` with its line when it is neither, `CLI0112` for an object
   ///   without a name or kind; what came before has been handed on.
-  static func read(_ path: String, _ body: @escaping (ManifestItem) -> Void) throws(WeftError) {
+  static func read(
+    _ path: String, plain: PlainHandler? = nil, _ body: @escaping (ManifestItem) -> Void
+  ) throws(WeftError) {
     let file = open(path, O_RDONLY | O_CLOEXEC)
     guard file >= 0 else { throw unreadable(path) }
     defer { close(file) }
@@ -27,6 +34,7 @@ enum ManifestFile {
       throw WeftError("CLI0110", object: path, cause: "larger than \(bytesMax) bytes", next: "split it")
     }
     var problem: WeftError?
+    var kinds = PlainKinds()
     func take(_ object: JSON, _ place: String) {
       // Of a list whose items were handed on nothing is left that is an object.
       if object.kind.hasSuffix("List"), object["items"]?.elements.isEmpty ?? false { return }
@@ -34,7 +42,11 @@ enum ManifestFile {
       do throws(WeftError) { body(try item(object, place)) } catch { problem = error }
     }
     // JSON's own parser is many times faster, and some JSON (tabs) is no YAML.
-    if path.hasSuffix(".json"), try readJSON(file, path, { take($0, path) }) {
+    let taken = { (object: TapeValue) in
+      guard problem == nil, let plain, let (resource, key) = kinds.place(of: object) else { return false }
+      return plain(resource, key, object)
+    }
+    if path.hasSuffix(".json"), try readJSON(file, path, taken, { take($0, path) }) {
       if let problem { throw problem }
       return
     }
@@ -55,12 +67,13 @@ enum ManifestFile {
   }
 
   /// False when the file is no JSON value.
-  private static func readJSON(_ file: Int32, _ path: String, _ body: (JSON) -> Void) throws(WeftError)
-    -> Bool
-  {
+  private static func readJSON(
+    _ file: Int32, _ path: String, _ isTaken: (TapeValue) -> Bool, _ body: (JSON) -> Void
+  ) throws(WeftError) -> Bool {
     var items = JSONItems()
+    var tape = JSONTape()
     var isJSON = true
-    var chunk = [UInt8](repeating: 0, count: 65_536)
+    var chunk = [UInt8](repeating: 0, count: chunkBytes)
     while isJSON {
       let count = Glibc.read(file, &chunk, chunk.count)
       if count < 0, errno == EINTR { continue }
@@ -68,7 +81,17 @@ enum ManifestFile {
       if count == 0 { break }
       chunk.withUnsafeBufferPointer { buffer in
         do throws(JSONItems.Malformed) {
-          try items.feed(UnsafeBufferPointer(rebasing: buffer[..<count])) { element in
+          try items.feed(UnsafeBufferPointer(rebasing: buffer[..<count])) { bytes in
+            // An element that goes on in the next chunk is gathered first.
+            tape.read(bytes) { object, count in
+              if !isTaken(object), let tree = object.tree { body(tree) }
+              return count
+            }
+          } each: { element in
+            let isWhole = element.withUnsafeBufferPointer { bytes in
+              tape.read(bytes) { object, count in count == bytes.count && isTaken(object) }
+            }
+            if isWhole == true { return }
             guard isJSON, let object = try? JSON(parsing: element) else { return isJSON = false }
             body(object)
           }
@@ -107,5 +130,25 @@ enum ManifestFile {
     if word.hasSuffix("s") || word.hasSuffix("x") || word.hasSuffix("ch") { return word + "es" }
     if word.hasSuffix("y"), !word.hasSuffix("ay"), !word.hasSuffix("ey") { return word.dropLast() + "ies" }
     return word + "s"
+  }
+}
+
+/// What plainly written objects are served as. Those of one kind most often stand together: the last kind is remembered.
+private struct PlainKinds {
+  private var last: (apiVersion: String, kind: String, resource: GroupVersionResource)?
+
+  /// Nil when the object has to be looked at as a tree: it is of no kind that is known to stand in a namespace, or has no name.
+  mutating func place(of object: TapeValue) -> (GroupVersionResource, ObjectKey)? {
+    guard let apiVersion = object["apiVersion"], let kind = object["kind"],
+      let key = object.key, !key.name.isEmpty
+    else { return nil }
+    if !(last.map { kind.isString($0.kind) && apiVersion.isString($0.apiVersion) } ?? false) {
+      guard let apiVersion = apiVersion.string, let kind = kind.string,
+        let known = KindRegistry.builtin.kind(apiVersion: apiVersion, kind: kind), known.isNamespaced
+      else { return nil }
+      last = (apiVersion, kind, known.gvr)
+    }
+    guard let last else { return nil }
+    return (last.resource, ObjectKey(key.namespace.isEmpty ? "default" : key.namespace, key.name))
   }
 }

@@ -11,6 +11,9 @@ public final class ManifestStream: Sendable {
   /// Called for each step, in order, while files are read; `gone` and `object` alone.
   public typealias Handler = @Sendable (GroupVersionResource, ObjectStep) -> Void
 
+  /// Called for an object before a tree is made of it. Whoever takes it says so, and `Handler` does not hear of it.
+  public typealias PlainHandler = @Sendable (GroupVersionResource, ObjectKey, TapeValue) -> Bool
+
   private struct File {
     var stamp: ManifestFolder.Stamp
     /// By the resources asked for, in their order.
@@ -20,6 +23,7 @@ public final class ManifestStream: Sendable {
   private let folder: String
   private let resources: [GroupVersionResource]
   private let handler: Handler
+  private let plain: PlainHandler?
   /// Rung after steps that belong together.
   private let changed: @Sendable () -> Void
   private let files = Mutex<[String: File]>([:])
@@ -30,11 +34,12 @@ public final class ManifestStream: Sendable {
   /// - Throws: a `WeftError` that names file and line when the folder or a file in it cannot be read.
   public init(
     folder: String, resources: [GroupVersionResource], changed: @escaping @Sendable () -> Void,
-    handler: @escaping Handler
+    plain: PlainHandler? = nil, handler: @escaping Handler
   ) throws(WeftError) {
     self.folder = folder
     self.resources = resources
     self.handler = handler
+    self.plain = plain
     self.changed = changed
     if let problem = try refresh(isFirst: true).first { throw problem }
     let task = Task.detached { [weak self] in
@@ -83,7 +88,7 @@ public final class ManifestStream: Sendable {
       after[name] = File(stamp: stamp, keys: before[name]?.keys ?? [])
       do throws(WeftError) {
         // Nothing of a file counts that cannot be read to its end. At the start there is nothing before it to keep.
-        if !isFirst { try ManifestFile.read("\(folder)/\(name)") { _ in } }
+        if !isFirst { try ManifestFile.read("\(folder)/\(name)", plain: { _, _, _ in true }) { _ in } }
         toRead.append(name)
       } catch {
         after[name]?.problem = error
@@ -109,10 +114,12 @@ public final class ManifestStream: Sendable {
       read = []
       hand(names.filter { after[$0]?.problem == nil })
     }
-    let gone = resources.indices.map { index in
-      Self.keys(before, index).subtracting(Self.keys(after, index))
+    // At the start there is nothing that could be gone.
+    for index in resources.indices where !before.isEmpty {
+      for key in Self.keys(before, index).subtracting(Self.keys(after, index)) {
+        handler(resources[index], .gone(key))
+      }
     }
-    for (index, keys) in gone.enumerated() { for key in keys { handler(resources[index], .gone(key)) } }
     files.withLock { $0 = after }
     changed()
     return fresh
@@ -121,7 +128,14 @@ public final class ManifestStream: Sendable {
   /// Hands a file's objects on; their names.
   private func handOn(_ name: String) throws(WeftError) -> [[ObjectKey]] {
     var keys: [[ObjectKey]] = resources.map { _ in [] }
-    try ManifestFile.read("\(folder)/\(name)") { [resources, handler] item in
+    let glance: ManifestFile.PlainHandler = { [resources, plain] resource, key, object in
+      guard let plain, let index = resources.firstIndex(of: resource), plain(resource, key, object) else {
+        return false
+      }
+      keys[index].append(key)
+      return true
+    }
+    try ManifestFile.read("\(folder)/\(name)", plain: glance) { [resources, handler] item in
       guard let index = resources.firstIndex(of: item.resource) else { return }
       let key = item.object.key
       keys[index].append(key)

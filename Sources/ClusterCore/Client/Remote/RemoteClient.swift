@@ -67,6 +67,21 @@ public final class RemoteClient: ClusterAPI {
   public func watch(_ resource: GroupVersionResource, namespace: String, options: ListOptions) async throws
     -> AsyncThrowingStream<WatchEvent, any Error>
   {
+    let watch = try await open(resource, namespace, options)
+    return AsyncThrowingStream { try await watch.reader.nextEvent() }
+  }
+
+  public func watchLines(_ resource: GroupVersionResource, namespace: String, options: ListOptions)
+    async throws -> WatchLines?
+  {
+    let watch = try await open(resource, namespace, options)
+    return WatchLines(
+      read: { try await watch.reader.nextLines() }, giveBack: { watch.reader.giveBack($0) })
+  }
+
+  private func open(_ resource: GroupVersionResource, _ namespace: String, _ options: ListOptions)
+    async throws -> WatchHandle
+  {
     let head = request(
       .GET, path(resource, namespace), query: [("watch", "true")] + Self.query(options), body: nil,
       contentType: nil)
@@ -78,7 +93,7 @@ public final class RemoteClient: ClusterAPI {
       while let line = try await watch.reader.nextLine(), body.count < 1 << 20 { body += line }
       throw APIStatusError(status: (try? JSON(parsing: body)) ?? .null, httpCode: status)
     }
-    return AsyncThrowingStream { try await watch.reader.nextEvent() }
+    return watch
   }
 
   public func create(_ resource: GroupVersionResource, _ object: JSON, options: WriteOptions) async throws
