@@ -184,6 +184,12 @@ let modules: [Module] = [
       "CLinux",
     ], testsOn: ["FuzzLab", "NamespaceLab", "KernelNetlink"]),
 
+  // The control side of Gateway API, for the data plane of Ingress.
+  Module(
+    name: "GatewayAPI", path: "Sources/GatewayAPI",
+    on: ["ClusterObjects", "ClusterClient", "ClusterView", "Ingress", "Addresses", "Diagnostics"],
+    packages: ["Logging"], testsOn: ["ClusterServer", "DataPlane", "SoakLab"]),
+
   Module(name: "Manual", path: "Sources/Manual", on: ["ClusterObjects"]),
 
   // Assembly.
@@ -194,7 +200,8 @@ let modules: [Module] = [
       "ClusterControllers", "ClusterScheduler", "ClusterNode", "KernelNetlink", "Ruleset", "KernelNftables",
       "Reactor", "Proxy",
       "Policy",
-      "DNS", "Ingress", "DataPlane", "Observe", "Manual", "Addresses", "Diagnostics", "CNI", "CLinux",
+      "DNS", "Ingress", "GatewayAPI", "DataPlane", "Observe", "Manual", "Addresses", "Diagnostics", "CNI",
+      "CLinux",
     ],
     packages: ["ArgumentParser", "Logging", "Yams", "NIOCore", "NIOPosix", "NIOHTTP1"], tests: false),
   Module(

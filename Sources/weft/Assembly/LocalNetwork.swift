@@ -25,6 +25,7 @@ final class LocalNetwork: Sendable {
   private let dns: DNSServer
   private let ingress: IngressProcess?
   private let ingressKeeper: IngressKeeper?
+  private let gatewayKeeper: GatewayKeeper?
   private let paths: NodePathKeeper
   private let loops: [Task<Void, Never>]
   private let announcer: LoadBalancerAnnouncer
@@ -33,7 +34,8 @@ final class LocalNetwork: Sendable {
   private let events: ClusterClient.EventRecorder
 
   static func start(
-    _ settings: LocalClusterSettings, informers: SharedInformers, nodeAddresses: [IPAddress]
+    _ settings: LocalClusterSettings, informers: SharedInformers, nodeAddresses: [IPAddress],
+    gatewayClient: any ClusterAPI
   ) async throws -> LocalNetwork {
     // Ports first: a taken one must be said before the machine is changed.
     let ingress = try settings.http.map { endpoint throws(WeftError) in
@@ -41,7 +43,7 @@ final class LocalNetwork: Sendable {
     }
     do {
       try links(settings, nodeAddresses).apply()
-      return try await LocalNetwork(settings, informers, nodeAddresses, ingress)
+      return try await LocalNetwork(settings, informers, nodeAddresses, ingress, gatewayClient)
     } catch {
       ingress?.stop()
       throw error
@@ -50,7 +52,7 @@ final class LocalNetwork: Sendable {
 
   private init(
     _ settings: LocalClusterSettings, _ informers: SharedInformers, _ nodeAddresses: [IPAddress],
-    _ ingress: IngressProcess?
+    _ ingress: IngressProcess?, _ gatewayClient: any ClusterAPI
   ) async throws {
     self.settings = settings
     self.ingress = ingress
@@ -87,6 +89,11 @@ final class LocalNetwork: Sendable {
       IngressKeeper($0, informers: informers, settings: settings.ingress, nodeName: settings.nodeName)
     }
     self.ingressKeeper = ingressKeeper
+    let gatewayKeeper = ingress.map { _ in
+      GatewayKeeper(
+        api: gatewayClient, informers: informers, settings: settings.gatewaySettings(nodeAddresses))
+    }
+    self.gatewayKeeper = gatewayKeeper
     let announcer = LoadBalancerAnnouncer(
       nodeName: settings.nodeName, besides: [LocalClusterSettings.bridge],
       nodes: { try await api.list(.nodes, namespace: "", options: ListOptions()).items })
@@ -97,7 +104,8 @@ final class LocalNetwork: Sendable {
         logging: settings.flows.logging),
       book: book,
       consumers: [
-        { view in await ingressKeeper?.take(view) }, { view in await paths.take(view) },
+        { view in await ingressKeeper?.take(view) }, { view in await gatewayKeeper?.take(view) },
+        { view in await paths.take(view) },
         { view in announcer.update(view) }, { view in answers.watch(view) },
       ], cutter: settings.flows.cutsForbidden ? try FlowCutter() : nil)
     let flows = NodeFlows.start(
@@ -114,6 +122,7 @@ final class LocalNetwork: Sendable {
     self.network = network
     self.announcer = announcer
     try await follower.followClusterPolicies(informers)
+    if ingress != nil { await follower.followGateways(informers) }
     try await follower.start(informers)
     let keeper = ZoneKeeper(dns, settings: zone, source: SharedViewSource(follower, informers))
     await keeper.swap()
@@ -218,6 +227,7 @@ final class LocalNetwork: Sendable {
     flows?.stop()
     await events.stop()
     await ingressKeeper?.stop()
+    await gatewayKeeper?.stop()
     ingress?.stop()
     dns.stop()
     worker.stop(removingTables: !keepingRules)
