@@ -37,12 +37,13 @@ extension GatewayPlanner {
       for listener in state.listeners { places[listener, default: []].append(place) }
       noteServices(state)
     }
+    let certificates = backendCertificates
     for (index, listener) in listeners.enumerated() where listener.isUsable {
       guard refusedGateways[listener.gateway] == nil, let spoken = listener.protocol else { continue }
       var hosts: [String: [(rank: Rank, rule: GatewayPlan.Rule)]] = [:]
       for place in places[index] ?? [] {
         let state = routes[place]
-        let rules = rules(of: state)
+        let rules = rules(of: state, shown: certificates[listener.gateway])
         for name in listener.attached[state.route.name] ?? [] {
           // Of connections nothing but the name is known: the oldest route has them.
           if spoken != .http, spoken != .https, hosts[name] != nil { continue }
@@ -76,7 +77,27 @@ extension GatewayPlanner {
     return listener.protocol == .tls ? .passthrough : nil
   }
 
-  private func rules(of state: RouteState) -> [(rank: Rank, rule: GatewayPlan.Rule)] {
+  /// What Gateways show to backends, where it can be had.
+  private var backendCertificates: [ObjectKey: ObjectKey] {
+    objects.gateways.values.reduce(into: [:]) { found, gateway in
+      let namespace = gateway.key.namespace
+      guard let reference = gateway.backendCertificate else { return }
+      let key = reference.key(in: namespace)
+      let finding = problem(
+        ofCertificate: reference, at: key, for: "Gateway", in: namespace, "InvalidClientCertificateRef")
+      if finding == nil { found[gateway.key] = key }
+    }
+  }
+
+  /// - Parameter certificate: what backends by TLS are shown.
+  private func rules(of state: RouteState, shown certificate: ObjectKey?) -> [(
+    rank: Rank, rule: GatewayPlan.Rule
+  )] {
+    func shown(_ backend: GatewayPlan.Backend) -> GatewayPlan.Backend {
+      var backend = backend
+      backend.tls?.certificate = certificate
+      return backend
+    }
     var rules: [(rank: Rank, rule: GatewayPlan.Rule)] = []
     for (index, rule) in state.route.rules.enumerated() where state.dropped[index] == nil {
       let filters = rule.filters.filter { if case .mirror = $0 { false } else { true } }
@@ -86,7 +107,11 @@ extension GatewayPlanner {
             Self.rank(match, state.route.kind),
             GatewayPlan.Rule(
               route: state.route.name, index: index, name: rule.name, match: match, filters: filters,
-              backends: state.backends[index] ?? [], mirrors: state.mirrors[index] ?? [],
+              backends: (state.backends[index] ?? []).map(shown),
+              mirrors: (state.mirrors[index] ?? []).map {
+                GatewayPlan.Mirror(
+                  backend: shown($0.backend), numerator: $0.numerator, denominator: $0.denominator)
+              },
               requestMilliseconds: rule.requestMilliseconds.flatMap { $0 == 0 ? nil : $0 },
               backendMilliseconds: rule.backendMilliseconds.flatMap { $0 == 0 ? nil : $0 })
           ))

@@ -9,6 +9,7 @@ import ClusterView
 import DNS
 import DataPlane
 import Diagnostics
+import GatewayAPI
 import Glibc
 import KernelNftables
 import Logging
@@ -35,7 +36,7 @@ final class LocalNetwork: Sendable {
 
   static func start(
     _ settings: LocalClusterSettings, informers: SharedInformers, nodeAddresses: [IPAddress],
-    gatewayClient: any ClusterAPI
+    gatewayClient: (any ClusterAPI)? = nil
   ) async throws -> LocalNetwork {
     // Ports first: a taken one must be said before the machine is changed.
     let ingress = try settings.http.map { endpoint throws(WeftError) in
@@ -52,7 +53,7 @@ final class LocalNetwork: Sendable {
 
   private init(
     _ settings: LocalClusterSettings, _ informers: SharedInformers, _ nodeAddresses: [IPAddress],
-    _ ingress: IngressProcess?, _ gatewayClient: any ClusterAPI
+    _ ingress: IngressProcess?, _ gatewayClient: (any ClusterAPI)?
   ) async throws {
     self.settings = settings
     self.ingress = ingress
@@ -89,9 +90,12 @@ final class LocalNetwork: Sendable {
       IngressKeeper($0, informers: informers, settings: settings.ingress, nodeName: settings.nodeName)
     }
     self.ingressKeeper = ingressKeeper
-    let gatewayKeeper = ingress.map { _ in
-      GatewayKeeper(
-        api: gatewayClient, informers: informers, settings: settings.gatewaySettings(nodeAddresses))
+    // Of several machines one decides what Gateways are told.
+    let gatewayKeeper = gatewayClient.flatMap { client in
+      ingress.map { _ in
+        GatewayKeeper(
+          api: client, informers: informers, settings: settings.gatewaySettings(nodeAddresses))
+      }
     }
     self.gatewayKeeper = gatewayKeeper
     let announcer = LoadBalancerAnnouncer(
@@ -122,7 +126,7 @@ final class LocalNetwork: Sendable {
     self.network = network
     self.announcer = announcer
     try await follower.followClusterPolicies(informers)
-    if ingress != nil { await follower.followGateways(informers) }
+    if gatewayKeeper != nil { await follower.followGateways(informers) }
     try await follower.start(informers)
     let keeper = ZoneKeeper(dns, settings: zone, source: SharedViewSource(follower, informers))
     await keeper.swap()
