@@ -98,11 +98,12 @@ extension GatewayPlanner {
 
   private func status(of listener: ListenerState, _ notServing: Finding?) -> GatewayPlan.ListenerStatus {
     let generation = listener.generation
-    var programmed = listener.conflict ?? notServing
-    if programmed == nil, !listener.isUsable {
-      programmed = Finding(
-        "Invalid", (listener.rejection ?? listener.unresolved)?.message ?? "it cannot be served")
-    }
+    // What is wrong with the listener itself is said before what is wrong with all.
+    let programmed =
+      listener.conflict
+      ?? (listener.isUsable
+        ? notServing
+        : Finding("Invalid", (listener.rejection ?? listener.unresolved)?.message ?? "it cannot be served"))
     let conditions = [
       Self.condition(
         "Accepted", listener.conflict ?? listener.rejection,

@@ -245,7 +245,9 @@ private let http = "name: http, port: 80, protocol: HTTP"
         == ["False UnsupportedProtocol", "*: a/0 500"])
   }
 
-  @Test func `HTTPRouteNoBackendRefs, HTTPRouteNamedRule, HTTPRouteWeight: backends are as they are written`() throws {
+  @Test func `HTTPRouteNoBackendRefs, HTTPRouteNamedRule, HTTPRouteWeight: backends are as they are written`()
+    throws
+  {
     let plan = try Lab(
       gateway("gw", http),
       route(
