@@ -193,6 +193,12 @@ let modules: [Module] = [
       "Addresses", "Diagnostics", "CLinux",
     ], testsOn: ["FuzzLab", "NamespaceLab"]),
 
+  // The control side of Gateway API, for the data plane of Ingress.
+  Module(
+    name: "GatewayAPI", path: "Sources/GatewayAPI",
+    on: ["ClusterObjects", "ClusterClient", "ClusterView", "Ingress", "Addresses", "Diagnostics"],
+    packages: ["Logging"], testsOn: ["ClusterServer", "DataPlane", "SoakLab"]),
+
   Module(name: "Manual", path: "Sources/Manual", on: ["ClusterObjects"]),
 
   // Assembly.
@@ -203,7 +209,8 @@ let modules: [Module] = [
       "ClusterControllers", "ClusterScheduler", "ClusterNode", "KernelNetlink", "Ruleset", "KernelNftables",
       "KernelSockets", "Reactor", "Proxy",
       "Policy",
-      "DNS", "Ingress", "DataPlane", "Observe", "Manual", "Addresses", "Diagnostics", "CNI", "CLinux",
+      "DNS", "Ingress", "GatewayAPI", "DataPlane", "Observe", "Manual", "Addresses", "Diagnostics", "CNI",
+      "CLinux",
     ],
     packages: ["ArgumentParser", "Logging", "Yams", "NIOCore", "NIOPosix", "NIOHTTP1"], tests: false),
   Module(

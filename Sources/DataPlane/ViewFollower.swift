@@ -16,6 +16,7 @@ public final class ViewFollower: Sendable {
     var bells: [AsyncStream<Void>.Continuation] = []
     var imports: Task<Void, Never>?
     var clusterPolicies: Task<Void, Never>?
+    var gateways: Task<Void, Never>?
   }
   private let state = Mutex(State())
   private let bell: AsyncStream<Void>.Continuation
@@ -61,8 +62,8 @@ public final class ViewFollower: Sendable {
     state.withLock { $0.imports = task }
   }
 
-  /// How often it is asked whether ClusterNetworkPolicies have come to be served.
-  private static let servedPeriod: Duration = .seconds(15)
+  /// How often it is asked whether kinds that a cluster may lack have come to be served.
+  public static let servedPeriod: Duration = .seconds(15)
 
   /// Follows ClusterNetworkPolicies where they are served; elsewhere asks again and again whether they are. To be called before
   /// `start`, which then waits for their first list too: rules that are planned without them let through what they deny.
@@ -93,20 +94,55 @@ public final class ViewFollower: Sendable {
 
   /// Whether this process is given them: a cluster without the definition has none, and one whose roles do not name them shows none.
   public static func areClusterPoliciesServed(_ api: any ClusterAPI) async throws -> Bool {
+    try await isServed(.clusterNetworkPolicies, api)
+  }
+
+  private static func isServed(_ resource: GroupVersionResource, _ api: any ClusterAPI) async throws -> Bool {
     do {
       var one = ListOptions()
       one.limit = 1
-      _ = try await api.list(.clusterNetworkPolicies, namespace: "", options: one)
+      _ = try await api.list(resource, namespace: "", options: one)
       return true
     } catch let refusal as APIStatusError where refusal.isNotFound || refusal.reason == "Forbidden" {
       return false
     }
   }
 
+  /// Follows the resources of Gateway API that are served, and asks again and again for the others: a cluster may have none, some or
+  /// all. To be called before `start`, which then waits for the first lists of those that are there.
+  /// - Parameter period: how often the others are asked for.
+  public func followGateways(_ informers: SharedInformers, asking period: Duration = servedPeriod) async {
+    let missing = await follow(servedOf: ClusterView.gatewayResources, informers)
+    guard !missing.isEmpty else { return }
+    let task = Task { [weak self] in
+      var missing = missing
+      while !missing.isEmpty, (try? await Task.sleep(for: period)) != nil {
+        guard let self else { return }
+        missing = await follow(servedOf: missing, informers)
+      }
+    }
+    state.withLock { $0.gateways = task }
+  }
+
+  /// Returns those that are not served, or of which nothing could be learned.
+  private func follow(servedOf resources: [GroupVersionResource], _ informers: SharedInformers) async
+    -> [GroupVersionResource]
+  {
+    var missing: [GroupVersionResource] = []
+    for resource in resources {
+      if (try? await Self.isServed(resource, informers.api)) == true {
+        follow(informers, [resource])
+      } else {
+        missing.append(resource)
+      }
+    }
+    return missing
+  }
+
   public func stop() {
     let (bells, tasks) = state.withLock { state in
       state.registrations = []
-      return (state.bells, [state.imports, state.clusterPolicies])
+      return (state.bells, [state.imports, state.clusterPolicies, state.gateways])
     }
     for task in tasks { task?.cancel() }
     for bell in [bell] + bells { bell.finish() }

@@ -17,6 +17,16 @@ public enum ViewKind {
     case .ingresses: "Ingress"
     case .ingressClasses: "IngressClass"
     case .serviceImports: "ServiceImport"
+    case .gatewayClasses: "GatewayClass"
+    case .gateways: "Gateway"
+    case .listenerSets: "ListenerSet"
+    case .referenceGrants: "ReferenceGrant"
+    case .backendTLSPolicies: "BackendTLSPolicy"
+    case .httpRoutes: "HTTPRoute"
+    case .grpcRoutes: "GRPCRoute"
+    case .tlsRoutes: "TLSRoute"
+    case .tcpRoutes: "TCPRoute"
+    case .udpRoutes: "UDPRoute"
     default: ""
     }
   }

@@ -20,6 +20,8 @@ public struct ClusterView: Sendable {
   public private(set) var resolved: [String: Set<IPAddress>] = [:]
   public private(set) var ingresses: [ObjectKey: Ingress] = [:]
   public private(set) var ingressClasses: [String: IngressClass] = [:]
+  /// Objects of Gateway API, for whoever follows them.
+  public private(set) var gateway = GatewayObjects()
   /// Services of the cluster set, for whoever follows them, and their EndpointSlices.
   public private(set) var serviceImports: [ObjectKey: ServiceImport] = [:]
   public private(set) var importedSlices: [ObjectKey: [ObjectKey: ImportedSlice]] = [:]
@@ -85,7 +87,7 @@ public struct ClusterView: Sendable {
       case "ClusterNetworkPolicy": clusterNetworkPolicies[key.name] = try ClusterNetworkPolicy(tree)
       case "Ingress": ingresses[key] = try Ingress(tree)
       case "IngressClass": ingressClasses[key.name] = IngressClass(tree)
-      default: return false
+      default: return try gateway.apply(kind, tree)
       }
     } catch {
       remove(kind: kind, key)
@@ -109,7 +111,7 @@ public struct ClusterView: Sendable {
     case "ClusterNetworkPolicy": clusterNetworkPolicies[key.name] = nil
     case "Ingress": ingresses[key] = nil
     case "IngressClass": ingressClasses[key.name] = nil
-    default: break
+    default: gateway.remove(kind, key)
     }
   }
 

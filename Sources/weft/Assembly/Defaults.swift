@@ -3,6 +3,8 @@
 import ClusterClient
 import ClusterControllers
 import ClusterObjects
+import ClusterView
+import GatewayAPI
 
 enum Defaults {
   /// Ingresses that name no class, or `weft`, are served by us.
@@ -12,9 +14,18 @@ enum Defaults {
     "spec": ["controller": "weft.dev/ingress"],
   ]
 
+  /// Gateways of this class are served by us.
+  private static let gatewayClass: JSON = [
+    "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "metadata": ["name": "weft"],
+    "spec": ["controllerName": JSON(gatewayControllerName)],
+  ]
+
   /// - Parameter withIngress: an ingress of ours runs.
   static func apply(_ api: any ClusterAPI, withIngress: Bool) async throws {
-    if withIngress { try await create(.ingressClasses, ingressClass, api) }
+    if withIngress {
+      try await create(.ingressClasses, ingressClass, api)
+      try await create(.gatewayClasses, gatewayClass, api)
+    }
     // Claims that name no class get a folder of their pod's node.
     try await create(
       GroupVersionResource("storage.k8s.io", "v1", "storageclasses"), LocalPath.storageClass, api)

@@ -12,6 +12,7 @@ import ClusterServer
 import ClusterStore
 import DataPlane
 import Diagnostics
+import GatewayAPI
 import Glibc
 import Logging
 
@@ -57,11 +58,15 @@ actor LocalCluster {
     controllerSettings.loadBalancerPool = settings.loadBalancerPool
     controllerSettings.nodeIPAM = settings.nodeIPAM
     (controllers, scheduler) = try server.startManagers(informers, controllerSettings, settings.scheduling)
+    async let definitions: Void = server.installGatewayAPI()
     let blocks = try await NodeAgent.podBlocks(
       settings.nodeSettings(nodeAddresses), api: nodeClient(server), timeout: Self.blocksTimeout)
     var settings = settings
     try settings.take(podBlocks: blocks)
-    network = try await LocalNetwork.start(settings, informers: informers, nodeAddresses: nodeAddresses)
+    try await definitions
+    network = try await LocalNetwork.start(
+      settings, informers: informers, nodeAddresses: nodeAddresses,
+      gatewayClient: server.controllerClient(GatewayKeeper.account))
 
     let assembly = server.client(user: "system:weft", groups: [])
     try await Defaults.apply(assembly, withIngress: settings.http != nil)

@@ -9,6 +9,7 @@ import ClusterView
 import DNS
 import DataPlane
 import Diagnostics
+import GatewayAPI
 import Glibc
 import KernelNftables
 import Logging
@@ -25,6 +26,7 @@ final class LocalNetwork: Sendable {
   private let dns: DNSServer
   private let ingress: IngressProcess?
   private let ingressKeeper: IngressKeeper?
+  private let gatewayKeeper: GatewayKeeper?
   private let paths: NodePathKeeper
   private let loops: [Task<Void, Never>]
   private let announcer: LoadBalancerAnnouncer
@@ -34,7 +36,8 @@ final class LocalNetwork: Sendable {
   private let events: ClusterClient.EventRecorder
 
   static func start(
-    _ settings: LocalClusterSettings, informers: SharedInformers, nodeAddresses: [IPAddress]
+    _ settings: LocalClusterSettings, informers: SharedInformers, nodeAddresses: [IPAddress],
+    gatewayClient: (any ClusterAPI)? = nil
   ) async throws -> LocalNetwork {
     // Ports first: a taken one must be said before the machine is changed.
     let ingress = try settings.http.map { endpoint throws(WeftError) in
@@ -42,7 +45,7 @@ final class LocalNetwork: Sendable {
     }
     do {
       try links(settings, nodeAddresses).apply()
-      return try await LocalNetwork(settings, informers, nodeAddresses, ingress)
+      return try await LocalNetwork(settings, informers, nodeAddresses, ingress, gatewayClient)
     } catch {
       ingress?.stop()
       throw error
@@ -51,7 +54,7 @@ final class LocalNetwork: Sendable {
 
   private init(
     _ settings: LocalClusterSettings, _ informers: SharedInformers, _ nodeAddresses: [IPAddress],
-    _ ingress: IngressProcess?
+    _ ingress: IngressProcess?, _ gatewayClient: (any ClusterAPI)?
   ) async throws {
     self.settings = settings
     self.ingress = ingress
@@ -88,6 +91,14 @@ final class LocalNetwork: Sendable {
       IngressKeeper($0, informers: informers, settings: settings.ingress, nodeName: settings.nodeName)
     }
     self.ingressKeeper = ingressKeeper
+    // Of several machines one decides what Gateways are told.
+    let gatewayKeeper = gatewayClient.flatMap { client in
+      ingress.map { _ in
+        GatewayKeeper(
+          api: client, informers: informers, settings: settings.gatewaySettings(nodeAddresses))
+      }
+    }
+    self.gatewayKeeper = gatewayKeeper
     let announcer = LoadBalancerAnnouncer(
       nodeName: settings.nodeName, besides: [LocalClusterSettings.bridge],
       nodes: { try await api.list(.nodes, namespace: "", options: ListOptions()).items })
@@ -98,7 +109,8 @@ final class LocalNetwork: Sendable {
         logging: settings.flows.logging),
       book: book,
       consumers: [
-        { view in await ingressKeeper?.take(view) }, { view in await paths.take(view) },
+        { view in await ingressKeeper?.take(view) }, { view in await gatewayKeeper?.take(view) },
+        { view in await paths.take(view) },
         { view in announcer.update(view) }, { view in answers.watch(view) },
       ], cutter: settings.flows.cutsForbidden ? try FlowCutter() : nil)
     let flows = NodeFlows.start(
@@ -118,6 +130,7 @@ final class LocalNetwork: Sendable {
     self.network = network
     self.announcer = announcer
     try await follower.followClusterPolicies(informers)
+    if gatewayKeeper != nil { await follower.followGateways(informers) }
     try await follower.start(informers)
     let keeper = ZoneKeeper(dns, settings: zone, source: SharedViewSource(follower, informers))
     await keeper.swap()
@@ -225,6 +238,7 @@ final class LocalNetwork: Sendable {
     flows?.stop()
     await events.stop()
     await ingressKeeper?.stop()
+    await gatewayKeeper?.stop()
     ingress?.stop()
     dns.stop()
     worker.stop(removingTables: !keepingRules)

@@ -48,6 +48,7 @@ struct ServerCommand: AsyncParsableCommand {
     let managers = try Managers(
       server: server, informers: informers, settings: controllerSettings, scheduling: schedulerSettings)
     if case .shared = settings.store { managers.startWhenLeading() } else { await managers.start() }
+    try await server.installGatewayAPI()
     Terminal.say(
       Terminal.table([
         ["API server", server.address], ["kubeconfig", server.kubeconfigPath],

@@ -248,11 +248,17 @@ enum DefaultRoles {
       list,watch discovery.k8s.io endpointslices
     role system:weft:cluster
       patch core nodes
+      create gateway.networking.k8s.io gatewayclasses
       create networking.k8s.io ingressclasses
       create storage.k8s.io storageclasses
     role system:weft:cluster-network-policy-controller
       read policy.networking.k8s.io clusternetworkpolicies
       patch,update policy.networking.k8s.io clusternetworkpolicies/status
+    role system:weft:gateway-controller
+      get gateway.networking.k8s.io *
+      patch,update gateway.networking.k8s.io backendtlspolicies/status,gatewayclasses/status,gateways/status
+      patch,update gateway.networking.k8s.io grpcroutes/status,httproutes/status,listenersets/status
+      patch,update gateway.networking.k8s.io tcproutes/status,tlsroutes/status,udproutes/status
     role system:weft:resourcequota-controller
       get core resourcequotas
     role system:kubelet-api-admin
@@ -332,6 +338,7 @@ enum DefaultRoles {
     bind system:weft:dns sa:kube-system/kube-dns
     bind system:weft:cluster user:system:weft
     bind system:weft:cluster-network-policy-controller sa:kube-system/cluster-network-policy-controller
+    bind system:weft:gateway-controller sa:kube-system/weft-gateway-controller
     bind system:weft:resourcequota-controller sa:kube-system/resourcequota-controller
     bind system:kube-dns sa:kube-system/kube-dns
     bind system:kube-controller-manager user:system:kube-controller-manager

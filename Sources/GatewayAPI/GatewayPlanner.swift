@@ -1,0 +1,136 @@
+// From the cluster's view to listeners and statuses. Pure: the same view gives the same plan.
+//
+//   classes -> Gateways of ours -> their listeners, then those of ListenerSets -> routes at listeners -> rules in order -> statuses
+
+import ClusterObjects
+import ClusterView
+import Ingress
+
+/// Everything that Gateways of the controller's classes say. Cost: the objects of Gateway API, once each, and each route once for
+/// each listener that it names.
+public func planGateways(
+  view: ClusterView, settings: GatewaySettings, input: GatewayInput = GatewayInput()
+) -> GatewayPlan {
+  var planner = GatewayPlanner(view: view, settings: settings, input: input)
+  return planner.plan()
+}
+
+struct GatewayPlanner {
+  typealias Condition = GatewayPlan.Condition
+
+  /// Why something does not hold.
+  struct Finding: Sendable, Hashable {
+    var reason: String
+    var message: String
+    init(_ reason: String, _ message: String) {
+      self.reason = reason
+      self.message = message
+    }
+  }
+
+  /// Whose listeners they are.
+  struct Owner: Hashable {
+    var kind: String
+    var key: ObjectKey
+  }
+
+  /// A listener while it is planned.
+  struct ListenerState {
+    var gateway: ObjectKey
+    var owner: Owner
+    var generation: Int64
+    var spec: GatewayListener
+    /// Nil: unknown or not spoken here.
+    var `protocol`: GatewayPlan.ListenerProtocol?
+    var supportedKinds: [GatewayListener.RouteKind] = []
+    var rejection: Finding?
+    var conflict: Finding?
+    var unresolved: Finding?
+    var certificates: [ObjectKey] = []
+    var clients: GatewayPlan.ClientValidation?
+    /// Routes at it and the names that they have there.
+    var attached: [GatewayRoute.Name: [String]] = [:]
+
+    var isAccepted: Bool { rejection == nil && conflict == nil }
+    var isPassthrough: Bool { spec.tls?.isPassthrough ?? false }
+    var needsCertificate: Bool { `protocol` == .https || (`protocol` == .tls && !isPassthrough) }
+    /// Whether a data plane can serve it.
+    var isUsable: Bool { isAccepted && !(needsCertificate && certificates.isEmpty) }
+  }
+
+  let view: ClusterView
+  let settings: GatewaySettings
+  let input: GatewayInput
+  var objects: GatewayObjects { view.gateway }
+
+  var result: GatewayPlan
+  var listeners: [ListenerState] = []
+  /// Places in `listeners`.
+  var listenersOf: [Owner: Range<Int>] = [:]
+  /// ListenerSets that may not attach, and why.
+  var refusedSets: [ObjectKey: Finding] = [:]
+  /// Gateways that are not accepted for what they say beside listeners.
+  var refusedGateways: [ObjectKey: Finding] = [:]
+  var policies = BackendPolicies()
+  /// Gateways through which a Service is reached.
+  var gatewaysOfServices: [ObjectKey: Set<ObjectKey>] = [:]
+
+  init(view: ClusterView, settings: GatewaySettings, input: GatewayInput) {
+    self.view = view
+    self.settings = settings
+    self.input = input
+    result = GatewayPlan(controllerName: settings.controllerName)
+  }
+
+  mutating func plan() -> GatewayPlan {
+    planClasses()
+    let gateways = objects.gateways.values.filter { result.classes[$0.className] != nil }
+      .sorted { ($0.creationTimestamp, $0.key) < ($1.creationTimestamp, $1.key) }
+    for gateway in gateways { planListeners(of: gateway) }
+    policies = BackendPolicies(view: view, input: input)
+    var routes: [RouteState] = []
+    for route in objects.routes.values.sorted(by: { Self.isOlder($0, $1) }) {
+      routes.append(planRoute(route))
+    }
+    planRules(routes)
+    for gateway in gateways { planStatus(of: gateway) }
+    planPolicies()
+    return result
+  }
+
+  static func isOlder(_ a: GatewayRoute, _ b: GatewayRoute) -> Bool {
+    (a.creationTimestamp, a.key, a.kind) < (b.creationTimestamp, b.key, b.kind)
+  }
+
+  private mutating func planClasses() {
+    for item in objects.classes.values where item.controllerName == settings.controllerName {
+      let finding = item.parameters.map {
+        Finding("InvalidParameters", "parametersRef: \($0) is nothing that this controller reads")
+      }
+      result.classes[item.name] = [
+        Self.condition(
+          "Accepted", finding, else: Finding("Accepted", "Gateways of this class are taken care of"),
+          item.generation)
+      ]
+    }
+  }
+
+  /// False with a finding, else true.
+  static func condition(
+    _ type: String, _ finding: Finding?, else good: Finding, _ generation: Int64
+  ) -> Condition {
+    let said = finding ?? good
+    return Condition(
+      type: type, isTrue: finding == nil, reason: said.reason, message: said.message, generation: generation)
+  }
+
+  /// Whether something in a namespace may attach to what is in `own`.
+  func isAllowed(_ namespace: String, by choice: GatewayListener.Namespaces, own: String) -> Bool {
+    switch choice {
+    case .none: false
+    case .all: true
+    case .same: namespace == own
+    case .selected(let selector): view.namespaces[namespace].map { selector.matches($0.labels) } ?? false
+    }
+  }
+}
