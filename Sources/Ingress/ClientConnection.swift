@@ -39,6 +39,9 @@ final class ClientConnection: Exchange, ReadinessHandler, TimerHandler {
   var isFinished = false
   var isInReadHead = false
   let fixedLines: [UInt8]
+  /// Of the listening socket.
+  let port: UInt16
+  let peer: IPAddress
   /// Nil on a plain connection.
   var tls: TLSConnection?
   var http2: HTTP2Session?
@@ -55,6 +58,8 @@ final class ClientConnection: Exchange, ReadinessHandler, TimerHandler {
   var unwrapsChunks = false
 
   private init(worker: IngressWorker, peer: SocketEndpoint, port: UInt16, isSecure: Bool) {
+    self.port = port
+    self.peer = peer.address
     let address = "\(peer.address)"
     let scheme = isSecure ? "https" : "http"
     fixedLines = Array(
@@ -270,15 +275,13 @@ final class ClientConnection: Exchange, ReadinessHandler, TimerHandler {
       }
       begin(reader)
       guard
-        let match = snapshot.table.match(
-          host: UnsafeRawBufferPointer(rebasing: head[reader.host]),
-          path: UnsafeRawBufferPointer(rebasing: head[reader.path]))
+        let match = snapshot.table.match(RouteRequest(head, reader), port: port, worker.matchSpace)
       else {
         worker.metrics.refusedRequests.child("404").increment()
         return try refuseGently(404, end: end, message) + skipped
       }
       self.match = match
-      if tls == nil, let port = worker.securePort, snapshot.redirects(match) {
+      if tls == nil, match.redirectsToHTTPS, let port = worker.securePort {
         return try redirect(port, head, end: end, message) + skipped
       }
       request = worker.requests.take()

@@ -103,10 +103,6 @@ final class RouteSnapshot {
       value.isEmpty ? [] : Array("Strict-Transport-Security: ".utf8) + value + [13, 10]
   }
 
-  func redirects(_ match: RouteTable.Match) -> Bool {
-    match.host >= 0 && table.hosts[match.host].paths[match.path].redirectsToHTTPS
-  }
-
   /// The line for answers over TLS; empty for none.
   func strictTransportSecurity(_ match: RouteTable.Match) -> [UInt8] {
     match.host >= 0 && table.hosts[match.host].isSecured ? strictTransportSecurity : []
@@ -123,6 +119,7 @@ public final class IngressWorker: TimerHandler {
   let bulk: BufferPool
   let headSpace = UnsafeMutableRawBufferPointer.allocate(byteCount: 32 << 10, alignment: 16)
   let http2 = HTTP2Worker()
+  let matchSpace = MatchSpace()
   private(set) var snapshot = RouteSnapshot(RouteTable(), [])
   private var pools: [SocketEndpoint: UpstreamPool] = [:]
   private var listeners: [Listener] = []

@@ -59,12 +59,12 @@ final class HTTP2Stream: Exchange {
         wrapsChunks = reader.facts.framing == .chunked
       }
       requestBody = BodyScanner(hasEnded ? .none : .untilClose)
-      let found = snapshot.table.match(
-        host: UnsafeRawBufferPointer(rebasing: head[reader.host]),
-        path: UnsafeRawBufferPointer(rebasing: head[reader.path]))
-      guard let found else { throw HTTPRefusal(404) }
+      guard
+        let found = snapshot.table.match(
+          RouteRequest(head, reader), port: session.client.port, worker.matchSpace)
+      else { throw HTTPRefusal(404) }
       match = found
-      if session.client.tls == nil, let port = worker.securePort, snapshot.redirects(match) {
+      if session.client.tls == nil, match.redirectsToHTTPS, let port = worker.securePort {
         let place = try ClientConnection.secureLocation(port, head, reader)
         status = 308
         count()
