@@ -1,9 +1,9 @@
 // A route table as bytes, for the socket pair between the process that knows the cluster and the one that
 // meets strangers. Little-endian; the reader checks every length and index and never traps.
 //
-//   "WRT2" | backends | hosts | default backend + 1 | Strict-Transport-Security (u16 length + bytes)
+//   "WRT3" | backends | hosts | default backend + 1 | Strict-Transport-Security (u16 length + bytes)
 //   backend: namespace ingress service port (u16 length + UTF-8 each) | u16 count |
-//            address length u8, address, port u16 each
+//            address length u8, address, port u16 each | policy (BackendPolicy+Codec)
 //   host:    name | secured u8 | u32 count | flags u8, backend u32, path (u16 length + bytes) each
 
 import Addresses
@@ -11,7 +11,7 @@ import Addresses
 extension RouteTable {
   /// Longest encoded table that is accepted; about 500,000 paths.
   public static let encodedBytesMax = 64 << 20
-  static let magic: [UInt8] = Array("WRT2".utf8)
+  static let magic: [UInt8] = Array("WRT3".utf8)
 
   public func encoded() -> [UInt8] {
     var out = FrameWriter(Self.magic)
@@ -27,6 +27,7 @@ extension RouteTable {
         out.raw(address)
         out.integer(endpoint.port)
       }
+      backend.policy.write(to: &out)
     }
     out.integer(UInt32(hosts.count))
     for host in hosts {
@@ -49,7 +50,8 @@ extension RouteTable {
     guard bytes.starts(with: Self.magic) else { throw reader.failure("not a route table of this version") }
     reader.offset = Self.magic.count
     var backends: [RouteBackend] = []
-    for _ in 0..<(try reader.count()) {
+    let backendCount = try reader.count()
+    for _ in 0..<backendCount {
       var backend = RouteBackend(
         namespace: try reader.text(), ingress: try reader.text(), service: try reader.text(),
         servicePort: try reader.text(), endpoints: [])
@@ -59,6 +61,8 @@ extension RouteTable {
         }
         backend.endpoints.append(SocketEndpoint(address, try reader.integer(UInt16.self)))
       }
+      backend.policy = try BackendPolicy(
+        from: &reader, backends: backendCount, endpoints: backend.endpoints.count)
       backends.append(backend)
     }
     var hosts: [RouteHost] = []
