@@ -3,7 +3,7 @@
 //
 //   "WRT3" | backends | actions | listeners | Strict-Transport-Security (u16 length + bytes)
 //   backend: namespace ingress service port (u16 length + UTF-8 each) | u16 count |
-//            address length u8, address, port u16 each
+//            address length u8, address, port u16 each | policy (BackendPolicy+Codec)
 //   action:   RouteAction+Codec | listener: RouteRule+Codec
 
 import Addresses
@@ -27,6 +27,7 @@ extension RouteTable {
         out.raw(address)
         out.integer(endpoint.port)
       }
+      backend.policy.write(to: &out)
     }
     out.list(actions) { $0.write(&$1) }
     out.list(listeners) { $0.write(&$1) }
@@ -39,7 +40,8 @@ extension RouteTable {
     guard bytes.starts(with: Self.magic) else { throw reader.failure("not a route table of this version") }
     reader.offset = Self.magic.count
     var backends: [RouteBackend] = []
-    for _ in 0..<(try reader.count()) {
+    let backendCount = try reader.count()
+    for _ in 0..<backendCount {
       var backend = RouteBackend(
         namespace: try reader.text(), ingress: try reader.text(), service: try reader.text(),
         servicePort: try reader.text(), endpoints: [])
@@ -49,9 +51,11 @@ extension RouteTable {
         }
         backend.endpoints.append(SocketEndpoint(address, try reader.integer(UInt16.self)))
       }
+      backend.policy = try BackendPolicy(
+        from: &reader, backends: backendCount, endpoints: backend.endpoints.count)
       backends.append(backend)
     }
-    let (backendCount, actionCount) = (backends.count, try reader.count())
+    let actionCount = try reader.count()
     var actions: [RouteAction] = []
     for _ in 0..<actionCount {
       actions.append(try RouteAction(&reader, backends: backendCount, actions: actionCount))

@@ -16,6 +16,8 @@ public struct RouteBackend: Sendable, Hashable {
   public var servicePort: String
   /// Empty: 503.
   public var endpoints: [SocketEndpoint]
+  /// How requests reach them.
+  public var policy = BackendPolicy()
 
   public init(
     namespace: String, ingress: String, service: String, servicePort: String, endpoints: [SocketEndpoint]
