@@ -59,7 +59,7 @@ let modules: [Module] = [
 
   // libssl-dev. Linked as a shared library: the system's updates reach it.
   Module(
-    name: "COpenSSL", path: "Sources/COpenSSL", kind: .cShim, tests: false, links: ["ssl", "crypto"]),
+    name: "COpenSSL", path: "Sources/COpenSSL", kind: .cShim, tests: false, links: ["ssl", "crypto", "crypt"]),
 
   // Values and voices that everything may use.
   Module(name: "Addresses", path: "Sources/Addresses"),

@@ -9,11 +9,11 @@ extension ClientConnection {
 
   /// Answers a request that was understood, and goes on with the next one if its body is over.
   func refuseGently(
-    _ code: Int, end: Int, _ message: UnsafeRawBufferPointer, location: String? = nil
+    _ code: Int, end: Int, _ message: UnsafeRawBufferPointer, lines: [UInt8] = []
   ) throws(HTTPRefusal) -> Int {
     let used = try requestBody.take(UnsafeRawBufferPointer(rebasing: message[end...]))
     if !requestBody.isDone { keepsAlive = false }
-    say(code, location: location)
+    say(code, lines: lines)
     if !keepsAlive { close() }
     return end + used
   }
@@ -25,7 +25,7 @@ extension ClientConnection {
     let location = try Self.secureLocation(port, head, worker.reader)
     status = 308
     count()
-    return try refuseGently(308, end: end, message, location: location)
+    return try refuseGently(308, end: end, message, lines: FieldEdit.line("Location", location))
   }
 
   static func secureLocation(
@@ -53,6 +53,7 @@ extension ClientConnection {
     upstream = nil
     request = PooledBuffer()
     pendingBody = PooledBuffer()
+    tickets = []
     guard status == 0 else {
       // Half an answer must not look like a whole one.
       channel.resetOnClose()
@@ -72,10 +73,10 @@ extension ClientConnection {
     }
   }
 
-  func say(_ code: Int, location: String? = nil) {
+  func say(_ code: Int, lines: [UInt8] = []) {
     let text = OwnResponse.bytes(
       status: code, seconds: Timestamp.now().seconds, closes: !keepsAlive, isHead: method == .head,
-      location: location)
+      lines: lines)
     text.withUnsafeBytes { send($0, UnsafeRawBufferPointer(start: nil, count: 0)) }
   }
 

@@ -19,7 +19,7 @@ extension ClientConnection {
     reader.writeResponse(
       head, to: &out, extra: tls == nil ? [] : snapshot.strictTransportSecurity(match),
       connection: keepsAlive ? (minor == 0 ? "Connection: keep-alive\r\n" : "") : "Connection: close\r\n",
-      keepsChunks: facts.framing == .chunked && !unwrapsChunks)
+      keepsChunks: facts.framing == .chunked && !unwrapsChunks, of: action == nil ? nil : self)
     if out.isFull { throw HTTPRefusal(502) }
     try writeBody(rest, head: out.bytes, connection)
   }
@@ -50,6 +50,7 @@ extension ClientConnection {
 
   func finishExchange(isReusable: Bool) {
     count()
+    tickets = []
     // An answer before the body's end leaves the endpoint in the middle of a request.
     let isWhole = requestBody.isDone && requestSent == request.count && pendingBody.isEmpty
     upstream?.finish(isReusable: isReusable && isWhole)

@@ -118,6 +118,9 @@ final class ClientConnection: Exchange, ReadinessHandler, TimerHandler {
     }
   }
 
+  /// What filters know of the client.
+  var origin: RequestOrigin { RequestOrigin(address: peer, port: port, isSecure: tls != nil) }
+
   // MARK: - What the exchange asks for
 
   override var isRunning: Bool { state == .exchange }
@@ -189,6 +192,7 @@ final class ClientConnection: Exchange, ReadinessHandler, TimerHandler {
     worker.reactor.cancelTimer(timer)
     upstream?.finish(isReusable: false)
     upstream = nil
+    tickets = []
     tls = nil
     channel.close()
     input = PooledBuffer()
@@ -270,9 +274,6 @@ final class ClientConnection: Exchange, ReadinessHandler, TimerHandler {
         return 0
       }
       try reader.readRequest(head)
-      if case .length(let length) = reader.facts.framing, length > worker.limits.bodyBytesMax {
-        throw HTTPRefusal(413)
-      }
       begin(reader)
       guard
         let match = snapshot.table.match(RouteRequest(head, reader), port: port, worker.matchSpace)
@@ -284,11 +285,22 @@ final class ClientConnection: Exchange, ReadinessHandler, TimerHandler {
       if tls == nil, match.redirectsToHTTPS, let port = worker.securePort {
         return try redirect(port, head, end: end, message) + skipped
       }
+      var edit = RequestEdit()
+      if match.action >= 0 {
+        if let answer = applyAction(RouteRequest(head, reader), origin, &edit) {
+          status = answer.status
+          count()
+          tickets = []
+          return try refuseGently(answer.status, end: end, message, lines: answer.lines) + skipped
+        }
+      }
+      if case .length(let length) = reader.facts.framing, length > bodyBytesMax { throw HTTPRefusal(413) }
       request = worker.requests.take()
       guard request.isAllocated else { return try refuseGently(503, end: end, message) + skipped }
       var out = HeadSpace(request.writable)
       reader.writeRequest(
-        head, to: &out, client: fixedLines, requestID: worker.nextRequestID(), isUpgrade: wantsUpgrade)
+        head, to: &out, client: fixedLines, requestID: worker.nextRequestID(), isUpgrade: wantsUpgrade,
+        edit: edit)
       if out.isFull { throw HTTPRefusal(431) }
       request.produced(out.count)
       let rest = UnsafeRawBufferPointer(rebasing: message[end...])
@@ -324,6 +336,7 @@ final class ClientConnection: Exchange, ReadinessHandler, TimerHandler {
     status = 0
     requestSent = 0
     requestBodyBytes = 0
+    if action != nil { forgetAction() }
     isReplayable = true
     startedAt = worker.reactor.now
   }

@@ -28,10 +28,17 @@ class Exchange {
   final var status = 0
   final var responseBody = BodyScanner(.none)
   final var upstreamKeepsAlive = true
+  // What its rule does besides; nil for most.
+  final var action: ActionRuntime?
+  /// Lines of our own for the answer, made for this request.
+  final var answerLines: [UInt8] = []
+  final var tickets: [ClientMeter.Ticket] = []
+  final var bodyBytesMax = UInt64.max
 
   init(worker: IngressWorker) {
     self.worker = worker
     snapshot = worker.snapshot
+    bodyBytesMax = worker.limits.bodyBytesMax
   }
 
   // MARK: - Asked of subclasses
@@ -75,7 +82,7 @@ class Exchange {
 
   func countBody(_ bytes: Int) throws(HTTPRefusal) {
     requestBodyBytes += UInt64(bytes)
-    if requestBodyBytes > worker.limits.bodyBytesMax { throw HTTPRefusal(413) }
+    if requestBodyBytes > bodyBytesMax { throw HTTPRefusal(413) }
   }
 
   func count() {

@@ -93,11 +93,14 @@ final class BackendRuntime {
 final class RouteSnapshot {
   let table: RouteTable
   let backends: [BackendRuntime]
+  /// In the order of the table's.
+  let actions: [ActionRuntime]
   private let strictTransportSecurity: [UInt8]
 
   init(_ table: RouteTable, _ backends: [BackendRuntime]) {
     self.table = table
     self.backends = backends
+    actions = table.actions.map { ActionRuntime($0, of: table.actions) }
     let value = table.strictTransportSecurity
     strictTransportSecurity =
       value.isEmpty ? [] : Array("Strict-Transport-Security: ".utf8) + value + [13, 10]
@@ -120,6 +123,9 @@ public final class IngressWorker: TimerHandler {
   let headSpace = UnsafeMutableRawBufferPointer.allocate(byteCount: 32 << 10, alignment: 16)
   let http2 = HTTP2Worker()
   let matchSpace = MatchSpace()
+  let credentials = CredentialChecker()
+  /// Shared by the workers of a process.
+  let meter: ClientMeter
   private(set) var snapshot = RouteSnapshot(RouteTable(), [])
   private var pools: [SocketEndpoint: UpstreamPool] = [:]
   private var listeners: [Listener] = []
@@ -139,10 +145,14 @@ public final class IngressWorker: TimerHandler {
   ) {
     self.init(
       reactor: reactor, limits: limits, metrics: metrics, ticketKeys: TicketKeys(),
-      tls: LoadedTLS(certificates: [], names: [], fallback: nil))
+      tls: LoadedTLS(certificates: [], names: [], fallback: nil), meter: ClientMeter())
   }
 
-  init(reactor: Reactor, limits: IngressLimits, metrics: Metrics, ticketKeys: TicketKeys, tls: LoadedTLS) {
+  init(
+    reactor: Reactor, limits: IngressLimits, metrics: Metrics, ticketKeys: TicketKeys, tls: LoadedTLS,
+    meter: ClientMeter
+  ) {
+    self.meter = meter
     self.ticketKeys = ticketKeys
     tlsTable = tls
     self.reactor = reactor

@@ -75,4 +75,8 @@ int weft_tls_version(const weft_tls *tls);
 /// Why the last call failed, shortly; empty when OpenSSL does not know. Forgets it.
 void weft_tls_reason(char *reason, size_t bytes);
 
+/// 1 when a password has this hash: `$apr1$`, `{SHA}`, or any that crypt(3) of the system knows and that begins with `$`. Slow
+/// hashes take their time in here. The password has no NUL.
+int weft_password_matches(const void *password, size_t bytes, const char *hash);
+
 #endif

@@ -51,7 +51,6 @@ final class HTTP2Stream: Exchange {
       try reader.readRequest(head)
       method = reader.method
       if case .length(let length) = reader.facts.framing {
-        guard length <= worker.limits.bodyBytesMax else { throw HTTPRefusal(413) }
         expected = length
         guard !hasEnded else { return malformed() }
       } else {
@@ -68,14 +67,24 @@ final class HTTP2Stream: Exchange {
         let place = try ClientConnection.secureLocation(port, head, reader)
         status = 308
         count()
-        return answer(308, location: place)
+        return answer(308, lines: FieldEdit.line("Location", place))
       }
+      var edit = RequestEdit()
+      if match.action >= 0,
+        let own = applyAction(RouteRequest(head, reader), session.client.origin, &edit)
+      {
+        status = own.status
+        count()
+        return answer(own.status, lines: own.lines)
+      }
+      if let expected, expected > bodyBytesMax { throw HTTPRefusal(413) }
       request = worker.requests.take()
       guard request.isAllocated else { throw HTTPRefusal(503) }
       var out = HeadSpace(request.writable)
       reader.writeRequest(
-        head, to: &out, client: session.client.fixedLines, requestID: worker.nextRequestID(), isUpgrade: false
-      )
+        head, to: &out, client: session.client.fixedLines, requestID: worker.nextRequestID(),
+        isUpgrade: false,
+        edit: edit)
       if out.isFull { throw HTTPRefusal(431) }
       request.produced(out.count)
       if reader.facts.expectsContinue, !hasEnded {
@@ -201,8 +210,13 @@ final class HTTP2Stream: Exchange {
       // "Name: value" CR LF.
       strict.withUnsafeBytes { block.writeField($0, name: 0..<25, value: 27..<($0.count - 2)) }
     }
+    if let action {
+      block.writeFields(answerLines)
+      if let edit = action.answer { block.writeFields(edit.lines) }
+    }
     for index in 0..<reader.lineCount {
       let line = reader.lines[index]
+      if dropsAnswerLine(line, head) { continue }
       switch line.kind {
       case .connection, .hopByHop, .upgrade, .transferEncoding: continue
       case .contentLength: if status < 200 || status == 204 { continue }
@@ -288,6 +302,7 @@ final class HTTP2Stream: Exchange {
   private func letGo() {
     request = PooledBuffer()
     pendingBody = PooledBuffer()
+    tickets = []
     let rest = unpassed
     unpassed = 0
     session.giveBack(rest)
@@ -327,17 +342,19 @@ final class HTTP2Stream: Exchange {
   }
 
   /// An answer of our own, in full.
-  private func answer(_ code: Int, location: String? = nil) {
+  private func answer(_ code: Int, lines: [UInt8] = []) {
     status = code
     let content = OwnResponse.content(status: code)
     var block = HeadSpace(worker.headSpace)
     block.writeStatus(code)
     block.writeField("server", "weft")
     block.writeField("date", OwnResponse.date(seconds: Timestamp.now().seconds))
-    block.writeField("content-type", content.type)
-    block.writeField("content-length", String(content.body.utf8.count))
-    if let location { block.writeField("location", location) }
-    let isHead = method == .head
+    if code != 204 {
+      block.writeField("content-type", content.type)
+      block.writeField("content-length", String(content.body.utf8.count))
+    }
+    block.writeFields(lines)
+    let isHead = method == .head || code == 204
     writeHeaders(block.bytes, ends: isHead)
     guard state == .running else { return }
     letGo()

@@ -1,7 +1,7 @@
 // What is done with a request besides sending it on: values that a route names by number. Rules without any have none, and
 // then nothing of this is looked at.
 //
-//   sources -> authentication -> limits -> CORS preflight -> redirect | answer -> rewrite, fields -> backend
+//   backend by weight -> answer, redirect -> CORS -> limits -> sources -> credentials -> authorization -> rewrite, fields
 //   answer: fields, CORS, cookie
 
 import Addresses

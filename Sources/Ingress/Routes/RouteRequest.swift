@@ -112,10 +112,13 @@ struct RouteRequest {
 /// Working memory of matching and filters. One for each worker, used by one request at a time.
 final class MatchSpace {
   let patterns = PatternSpace()
+  /// A target or location that a filter writes: as long as what a head can hold.
+  let target = UnsafeMutableRawBufferPointer.allocate(byteCount: HeadReader.targetBytesMax, alignment: 1)
+  let host = UnsafeMutableRawBufferPointer.allocate(byteCount: HeadReader.hostBytesMax, alignment: 1)
   private let joined = UnsafeMutableRawBufferPointer.allocate(
     byteCount: HeadReader.headBytesMax, alignment: 1)
 
-  deinit { joined.deallocate() }
+  deinit { for space in [joined, target, host] { space.deallocate() } }
 
   func holds(_ match: ValueMatch, _ value: UnsafeRawBufferPointer) -> Bool {
     switch match {

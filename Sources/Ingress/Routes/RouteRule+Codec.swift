@@ -3,7 +3,7 @@
 //   listener: port u16, name, overlap u8, default backend + 1, default action + 1 (u32 each), hosts
 //   host:     name, secured u8, rules
 //   rule:     flags u8 (kind 0-2, 4 redirects, 8 conditions), backend u32, action + 1 u32, path (u16 length + bytes)
-//             [folds case u8] [method, fields, query, cookies]
+//             [pattern, folds case u8] [method, fields, query, cookies]
 
 import Patterns
 
@@ -26,15 +26,15 @@ extension FieldMatch {
     switch try reader.integer(UInt8.self) {
     case 0: value = .present
     case 1: value = .exact(Array(try reader.bytes(Int(try reader.integer(UInt16.self)))))
-    case let kind where kind <= 3: value = .pattern(try reader.pattern(foldsCase: kind == 3))
+    case let kind where kind <= 3:
+      value = .pattern(try reader.pattern(try reader.text(), foldsCase: kind == 3))
     default: throw reader.failure("no comparison that is known")
     }
   }
 }
 
 extension FrameReader {
-  mutating func pattern(foldsCase: Bool) throws(RouteTableUnreadable) -> BytePattern {
-    let text = try self.text()
+  func pattern(_ text: String, foldsCase: Bool) throws(RouteTableUnreadable) -> BytePattern {
     do throws(BytePatternError) { return try BytePattern(text, foldsCase: foldsCase) } catch {
       throw failure("a pattern that cannot be read: \(error)")
     }
@@ -66,7 +66,10 @@ extension RoutePath {
     out.integer(UInt32(backend))
     out.index(action)
     out.text(path)
-    if let pattern { out.truth(pattern.foldsCase) }
+    if let pattern {
+      out.text(pattern.text.utf8)
+      out.truth(pattern.foldsCase)
+    }
     conditions?.write(&out)
   }
 
@@ -78,16 +81,14 @@ extension RoutePath {
     }
     let action = try reader.index(below: actions)
     let redirects = flags & 4 == 4
+    let path = Array(try reader.bytes(Int(try reader.integer(UInt16.self))))
     if kind == .pattern {
-      let start = reader
-      _ = try reader.bytes(Int(try reader.integer(UInt16.self)))
-      let folds = try reader.truth()
-      var text = start
+      let text = try reader.text()
       self.init(
-        pattern: try text.pattern(foldsCase: folds), backend: backend, action: action,
+        pattern: try reader.pattern(text, foldsCase: try reader.truth()), backend: backend, action: action,
         redirectsToHTTPS: redirects)
+      self.path = path
     } else {
-      let path = Array(try reader.bytes(Int(try reader.integer(UInt16.self))))
       guard path.isEmpty || path[0] == UInt8(ascii: "/") else {
         throw reader.failure("a path that does not begin with /")
       }
