@@ -48,12 +48,13 @@ extension ClientConnection {
   }
 
   /// Ends the present request with an error of ours, if its answer has not begun.
-  func answerFailure(_ code: Int) {
+  func answerFailure(_ code: Int, lines: [UInt8] = []) {
     upstream?.finish(isReusable: false)
     upstream = nil
     request = PooledBuffer()
     pendingBody = PooledBuffer()
     tickets = []
+    letGuardianGo()
     guard status == 0 else {
       // Half an answer must not look like a whole one.
       channel.resetOnClose()
@@ -62,7 +63,7 @@ extension ClientConnection {
     status = code
     count()
     if !requestBody.isDone { keepsAlive = false }
-    say(code)
+    say(code, lines: lines)
     guard state != .closed else { return }
     if keepsAlive {
       state = .head

@@ -129,6 +129,7 @@ final class ClientConnection: Exchange, ReadinessHandler, TimerHandler {
   override func pumpBody() { readBody() }
   override func pumpTunnel() { moveBytes() }
   override func fail(_ code: Int) { answerFailure(code) }
+  override func deny(_ answer: OwnAnswer) { answerFailure(answer.status, lines: answer.lines) }
   override func passHead(
     _ head: UnsafeRawBufferPointer, _ rest: UnsafeMutableRawBufferPointer, _ connection: UpstreamConnection
   ) throws(HTTPRefusal) { try writeHead(head, rest, connection) }
@@ -193,6 +194,7 @@ final class ClientConnection: Exchange, ReadinessHandler, TimerHandler {
     upstream?.finish(isReusable: false)
     upstream = nil
     tickets = []
+    letGuardianGo()
     tls = nil
     channel.close()
     input = PooledBuffer()
@@ -287,7 +289,9 @@ final class ClientConnection: Exchange, ReadinessHandler, TimerHandler {
       }
       var edit = RequestEdit()
       if match.action >= 0 {
-        if let answer = applyAction(RouteRequest(head, reader), origin, &edit) {
+        if let answer = applyAction(
+          RouteRequest(head, reader), origin, client: fixedLines, &edit)
+        {
           status = answer.status
           count()
           tickets = []
@@ -303,6 +307,7 @@ final class ClientConnection: Exchange, ReadinessHandler, TimerHandler {
         edit: edit)
       if out.isFull { throw HTTPRefusal(431) }
       request.produced(out.count)
+      guardian?.headBytes = out.count
       let rest = UnsafeRawBufferPointer(rebasing: message[end...])
       let used = try requestBody.take(rest)
       if request.append(UnsafeRawBufferPointer(rebasing: rest[..<used])) < used { throw HTTPRefusal(431) }
@@ -318,7 +323,7 @@ final class ClientConnection: Exchange, ReadinessHandler, TimerHandler {
 
   /// Sends the request that was taken on its way.
   private func start() {
-    connect(avoiding: nil)
+    sendOn()
     if expectsContinue, state == .exchange { sayContinue() }
   }
 

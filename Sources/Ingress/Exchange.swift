@@ -33,6 +33,8 @@ class Exchange {
   /// Lines of our own for the answer, made for this request.
   final var answerLines: [UInt8] = []
   final var tickets: [ClientMeter.Ticket] = []
+  /// Who is asked whether the request may pass, before it goes on.
+  final var guardian: AuthorizationExchange?
   final var bodyBytesMax = UInt64.max
 
   init(worker: IngressWorker) {
@@ -56,6 +58,8 @@ class Exchange {
   func pumpTunnel() {}
   /// Ends the request with an error of ours.
   func fail(_ code: Int) {}
+  /// Ends the request, which no endpoint has seen, with an answer of ours.
+  func deny(_ answer: OwnAnswer) {}
   /// The answer's head, which the worker's reader has just read, and what came behind it.
   func passHead(
     _ head: UnsafeRawBufferPointer, _ rest: UnsafeMutableRawBufferPointer, _ connection: UpstreamConnection

@@ -227,6 +227,34 @@ func nginxIngress(
       ]).cookie?.attributes == "; Path=/a; Max-Age=60; SameSite=Lax; HttpOnly")
   }
 
+  @Test func `whom auth-url means is found in the cluster: a Service, a path that we serve, an address`() {
+    for (url, service, host, port) in [
+      ("http://auth.demo.svc.cluster.local/check?a=$request_uri", "auth", "auth.demo.svc.cluster.local", "80"),
+      ("http://auth.demo/", "auth", "auth.demo", "80"), ("https://$host/oauth2/auth", "auth", "h", "80"),
+      ("http://10.1.2.3:9091/", "10.1.2.3", "10.1.2.3", "9091"),
+    ] {
+      let plan = plan(
+        nginxIngress(
+          "a",
+          [
+            "auth-url": url, "auth-signin": "https://$host/oauth2/start?rd=$escaped_request_uri",
+            "auth-response-headers": "X-User, X-Mail",
+          ]), nginxIngress("o", path: "/oauth2", service: "auth"))
+      let number = plan.table.match(host: "h", path: "/x")?.action ?? -1
+      let authorization = number < 0 ? nil : plan.table.actions[number].authorization
+      let backend = authorization.map { plan.table.backends[$0.backend] }
+      #expect(backend?.service == service && backend?.servicePort == port, "\(url)")
+      #expect(backend?.endpoints.count == 1)
+      #expect(authorization?.host == host && authorization?.forwarded == ["x-user", "x-mail"])
+      #expect(plan.problems.isEmpty, "\(plan.problems)")
+    }
+    let mirrored = plan(nginxIngress("a", ["mirror-target": "http://new.demo.svc$request_uri"]))
+    let mirrors = mirrored.table.match(host: "h", path: "/").map {
+      mirrored.table.backends[$0.backend].policy.mirrors.map { mirrored.table.backends[$0.backend].service }
+    }
+    #expect(mirrors == ["new"])
+  }
+
   @Test func `names and passwords come from a Secret of the same namespace, else nobody is let in`() {
     let key = ObjectKey("demo", "users")
     let secret = CredentialSecret(secret: ["data": ["auth": "YTp7U0hBfXg6Y29tbWVudApiOiRhcHIxJHg="]])
@@ -250,6 +278,7 @@ func nginxIngress(
   @Test(arguments: [
     ("configuration-snippet", "more_set_headers \"A: b\";", 0), ("server-snippet", "location / {}", 0),
     ("auth-tls-secret", "demo/ca", 403), ("auth-url", "http://auth.example/", 403),
+    ("auth-url", "ftp://auth.demo.svc/", 403), ("mirror-target", "https://elsewhere.example$request_uri", 0),
     ("enable-modsecurity", "true", 403), ("custom-http-errors", "404", 0),
     ("whitelist-source-range", "10.0.0.0/8, nonsense", 403),
     ("permanent-redirect", "https://x\r\nSet-Cookie: a=b", 0), ("rewrite-target", "/$unknown", 0),

@@ -259,6 +259,52 @@ import Testing
     #expect(lab.main.served.load(ordering: .relaxed) == 6)
   }
 
+  /// The backend `other` decides: it answers by path, and what it got is seen in what `/head` says.
+  @Test(arguments: versions) func `a request passes when the service that is asked says so`(
+    version: String
+  ) throws {
+    for (target, more, status, served) in [
+      ("/verdict/200", [], "200", 1), ("/verdict/204", ["-d", "a body"], "200", 1), ("/verdict/401", [], "401", 0),
+      ("/verdict/403", ["-d", "a body"], "403", 0), ("/verdict/500", [], "500", 0), ("/hang-up", [], "500", 0),
+      ("/verdict/302", [], "500", 0),
+    ] as [(String, [String], String, Int)] {
+      let lab = try Lab {
+        $0.authorization = RouteAuthorization(
+          backend: 1, host: "auth.example", target: try #require(RouteTemplate(target)), forwarded: ["X-User"])
+      }
+      let place = "http://127.0.0.1:\(lab.ingress.endpoint.port)/head"
+      let output = run(
+        ["curl", "-sS", "-m", "20", version, "-w", "\n%{http_code}", "-H", "X-User: root"] + more + [place]
+      ).text
+      #expect(output.hasSuffix("\n\(status)"), "\(target): \(output)")
+      #expect(lab.main.served.load(ordering: .relaxed) == served, "\(target)")
+      if target == "/verdict/200" {
+        // What the decider says, and not what the client says of himself.
+        #expect(output.contains("\r\nX-User: alice\r\n") && !output.contains("root"))
+      }
+      if target == "/verdict/204" { #expect(output.contains("6 ") && !output.contains("root")) }
+      lab.stop()
+    }
+    let lab = try Lab {
+      $0.authorization = RouteAuthorization(
+        backend: 1, host: "auth.example", target: try #require(RouteTemplate("/verdict/401")),
+        signIn: RouteTemplate("https://$host/start?rd=$escaped_request_uri"))
+    }
+    let head = lab.curl(version, "/a?b=c").head
+    #expect(head.components("\r\n")[0].contains(" 302"))
+    #expect(head.contains("\r\nlocation: https://127.0.0.1/start?rd=%2fa%3fb%3dc\r\n"))
+    lab.stop()
+    let gone = try Lab {
+      $0.authorization = RouteAuthorization(
+        backend: 1, host: "auth.example", target: try #require(RouteTemplate("/verdict/200")))
+    }
+    gone.other.kill()
+    #expect(gone.status(version, "/") == "500")
+    #expect(gone.main.served.load(ordering: .relaxed) == 0)
+    gone.ingress.stop()
+    gone.main.kill()
+  }
+
   @Test(arguments: versions) func `bodies beyond the rule's limit are refused, told or not`(
     version: String
   ) throws {

@@ -159,6 +159,13 @@ private final class BackendConnection: ReadinessHandler {
       output += (0..<count).map { UInt8(truncatingIfNeeded: $0 % 251) }
       return
     }
+    if path.hasPrefix("/verdict/") {
+      output += Array(
+        "HTTP/1.1 \(path.dropFirst(9)) Verdict\r\nX-User: alice\r\n\(path.hasSuffix("204") ? "" : "Content-Length: 2\r\n")\r\n"
+          .utf8)
+      if !path.hasSuffix("204") { output += Array("no".utf8) }
+      return
+    }
     switch path {
     case "/head": say(String(decoding: head, as: UTF8.self))
     case "/chunked":

@@ -48,7 +48,9 @@ final class ActionRuntime {
 
   init(_ action: RouteAction, of actions: [RouteAction], depth: Int = 0) {
     self.action = action
-    request = FieldEdit(action.request)
+    // What the one who decides says of a client is not the client's to say.
+    let claimed = HeaderEdit(remove: action.authorization?.forwarded ?? [])
+    request = FieldEdit(claimed.joined(action.request))
     answer = FieldEdit(action.response)
     cors = action.cors.map { CORSRuntime($0) }
     targets = action.targets.map { target in

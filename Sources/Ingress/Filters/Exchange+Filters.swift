@@ -7,8 +7,10 @@ extension Exchange {
   /// Does what the rule's action says, in the order in which nginx would: answers of its own, redirects, CORS, limits, sources,
   /// credentials; then chooses the backend by weight. What the endpoint is to see otherwise is left in `edit`.
   /// - Returns: an answer of ours, and then no endpoint sees the request; nil to go on.
-  func applyAction(_ request: RouteRequest, _ origin: RequestOrigin, _ edit: inout RequestEdit) -> OwnAnswer?
-  {
+  /// - Parameter client: the lines that are the same for every request of the connection.
+  func applyAction(
+    _ request: RouteRequest, _ origin: RequestOrigin, client: [UInt8], _ edit: inout RequestEdit
+  ) -> OwnAnswer? {
     var runtime = snapshot.actions[match.action]
     if let (backend, own) = runtime.choose(random: worker.nextRequestID().0) {
       runtime = own
@@ -20,9 +22,7 @@ extension Exchange {
     action = runtime
     let rule = runtime.action
     if rule.answer != 0 { return OwnAnswer(Int(rule.answer)) }
-    if rule.redirect != nil || rule.rewrite != nil {
-      if let answer = changePlace(rule, request, origin, &edit) { return answer }
-    }
+    if let redirect = rule.redirect { return self.redirect(redirect, request, origin) }
     if let cors = runtime.cors {
       switch cors.take(request) {
       case .none: break
@@ -47,47 +47,63 @@ extension Exchange {
         return OwnAnswer(413, answerLines)
       }
     }
+    if let authorization = rule.authorization {
+      guardian = AuthorizationExchange(self, authorization, request, origin, client: client)
+      if guardian == nil { return OwnAnswer(503, answerLines) }
+    }
+    // Last: what they write lies where the ones before write too.
+    if let rewrite = rule.rewrite, !apply(rewrite, request, origin, &edit) {
+      letGuardianGo()
+      return OwnAnswer(414)
+    }
     if let cookie = rule.cookie { bind(cookie, request, origin) }
     edit.fields = runtime.request
     return nil
   }
 
-  /// Redirects, and rewrites of host and path.
-  private func changePlace(
-    _ rule: RouteAction, _ request: RouteRequest, _ origin: RequestOrigin, _ edit: inout RequestEdit
-  ) -> OwnAnswer? {
+  /// What fills a rule's templates, and the bytes of its prefix.
+  private func writer(_ request: RouteRequest, _ origin: RequestOrigin) -> (TemplateWriter, prefix: Int) {
     var groups: PatternSpace?
     var prefix = 0
     if match.host >= 0 {
       let path = snapshot.table.hosts[match.host].paths[match.path]
-      if path.kind == .prefix { prefix = path.path.count }
-      if path.kind == .exact { prefix = path.path.count }
+      if path.kind != .pattern { prefix = path.path.count }
       if let pattern = path.pattern, pattern.match(request.path, in: worker.matchSpace.patterns) {
         groups = worker.matchSpace.patterns
       }
     }
-    let writer = TemplateWriter(request: request, origin: origin, groups: groups)
-    if let redirect = rule.redirect {
-      var out = HeadSpace(worker.matchSpace.target)
-      out.write("Location: ")
-      writer.writeLocation(redirect, prefix: prefix, to: &out)
-      out.write("\r\n")
-      if out.isFull { return OwnAnswer(414) }
-      return OwnAnswer(Int(redirect.status), Array(out.bytes))
-    }
-    if let path = rule.rewrite?.path {
+    return (TemplateWriter(request: request, origin: origin, groups: groups), prefix)
+  }
+
+  private func redirect(
+    _ redirect: RouteRedirect, _ request: RouteRequest, _ origin: RequestOrigin
+  ) -> OwnAnswer {
+    let (writer, prefix) = writer(request, origin)
+    var out = HeadSpace(worker.matchSpace.target)
+    out.write("Location: ")
+    writer.writeLocation(redirect, prefix: prefix, to: &out)
+    out.write("\r\n")
+    return out.isFull ? OwnAnswer(414) : OwnAnswer(Int(redirect.status), Array(out.bytes))
+  }
+
+  /// False for a target or host that is too long.
+  private func apply(
+    _ rewrite: RouteRewrite, _ request: RouteRequest, _ origin: RequestOrigin, _ edit: inout RequestEdit
+  ) -> Bool {
+    let (writer, prefix) = writer(request, origin)
+    if let path = rewrite.path {
       var out = HeadSpace(worker.matchSpace.target)
       writer.writeTarget(path, prefix: prefix, to: &out)
-      if out.isFull { return OwnAnswer(414) }
+      if out.isFull { return false }
       edit.target = out.bytes
     }
-    if let host = rule.rewrite?.host {
+    if let host = rewrite.host {
       var out = HeadSpace(worker.matchSpace.host)
       writer.write(host, to: &out)
-      if out.isFull { return OwnAnswer(414) }
+      if out.isFull { return false }
       edit.host = out.bytes
     }
-    return nil
+    return true
   }
 
   /// Gives a client its cookie if it has none.
@@ -100,12 +116,19 @@ extension Exchange {
       "\(cookie.name)=\(String(id.0, radix: 16))\(String(id.1, radix: 16))\(cookie.attributes)\(secure)")
   }
 
+  /// Whoever is asked need not answer any more.
+  func letGuardianGo() {
+    guardian?.cancel()
+    guardian = nil
+  }
+
   /// Forgets the last request's action.
   func forgetAction() {
     action = nil
     bodyBytesMax = worker.limits.bodyBytesMax
     if !answerLines.isEmpty { answerLines = [] }
     if !tickets.isEmpty { tickets = [] }
+    letGuardianGo()
   }
 
   /// Whether a line of the endpoint's answer gives way to one of ours.

@@ -71,7 +71,8 @@ final class HTTP2Stream: Exchange {
       }
       var edit = RequestEdit()
       if match.action >= 0,
-        let own = applyAction(RouteRequest(head, reader), session.client.origin, &edit)
+        let own = applyAction(
+          RouteRequest(head, reader), session.client.origin, client: session.client.fixedLines, &edit)
       {
         status = own.status
         count()
@@ -87,10 +88,11 @@ final class HTTP2Stream: Exchange {
         edit: edit)
       if out.isFull { throw HTTPRefusal(431) }
       request.produced(out.count)
+      guardian?.headBytes = out.count
       if reader.facts.expectsContinue, !hasEnded {
         session.frame(.headers, flags: HTTP2FrameHeader.endHeaders, stream: id) { $0.writeStatus(100) }
       }
-      connect(avoiding: nil)
+      sendOn()
     } catch {
       refuse(error.status)
     }
@@ -303,6 +305,7 @@ final class HTTP2Stream: Exchange {
     request = PooledBuffer()
     pendingBody = PooledBuffer()
     tickets = []
+    letGuardianGo()
     let rest = unpassed
     unpassed = 0
     session.giveBack(rest)
@@ -331,14 +334,16 @@ final class HTTP2Stream: Exchange {
 
   // MARK: - Ends
 
-  override func fail(_ code: Int) {
+  override func fail(_ code: Int) { deny(OwnAnswer(code)) }
+
+  override func deny(_ own: OwnAnswer) {
     guard state != .closed else { return }
     upstream?.finish(isReusable: false)
     upstream = nil
     guard status == 0 else { return end(with: .internalError) }
-    status = code
+    status = own.status
     count()
-    answer(code)
+    answer(own.status, lines: own.lines)
   }
 
   /// An answer of our own, in full.

@@ -3,7 +3,8 @@
 enum AnnotationCatalogue {
   /// Read by `AnnotationPlan`, `CanaryPlan`, `TLSPlan` or `RoutePlanner`.
   static let honoured: Set<String> = [
-    "affinity", "affinity-mode", "allowlist-source-range", "app-root", "auth-realm", "auth-secret",
+    "affinity", "affinity-mode", "allowlist-source-range", "app-root", "auth-method", "auth-response-headers",
+    "auth-signin", "auth-url", "mirror-target", "auth-realm", "auth-secret",
     "auth-secret-type",
     "auth-type", "backend-protocol", "canary", "canary-by-cookie", "canary-by-header",
     "canary-by-header-pattern",
@@ -46,7 +47,7 @@ enum AnnotationCatalogue {
 
   /// Without these a route is less protected than its owner believes: it is closed rather than served.
   static let protections: Set<String> = [
-    "auth-tls-match-cn", "auth-tls-secret", "auth-tls-verify-client", "auth-url", "enable-global-auth",
+    "auth-tls-match-cn", "auth-tls-secret", "auth-tls-verify-client", "enable-global-auth",
     "enable-modsecurity",
   ]
 

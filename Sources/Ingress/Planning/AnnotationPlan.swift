@@ -25,8 +25,8 @@ public struct CredentialSecret: Sendable, Hashable {
 }
 
 struct AnnotationPlan {
-  private(set) var action = RouteAction()
-  private(set) var policy = BackendPolicy()
+  var action = RouteAction()
+  var policy = BackendPolicy()
   /// Paths of this Ingress are regular expressions, and then so are all of its hosts (ingress-nginx's rule).
   private(set) var usesPatterns = false
   /// Where requests for `/` are sent.

@@ -130,8 +130,9 @@ struct RoutePlanner {
     var others: [(host: String, ingress: Ingress, plan: AnnotationPlan)] = []
     var defaultBackend: (index: Int, action: Int)?
     for ingress in served where !CanaryPlan.isCanary(ingress) {
-      let annotations = AnnotationPlan(ingress, credentials: credentials)
+      var annotations = AnnotationPlan(ingress, credentials: credentials)
       tell(annotations.problems, ingress.key, .annotation)
+      ask(ingress, served, for: &annotations)
       let action = number(of: annotations.action)
       for rule in ingress.rules {
         guard isValid(host: rule.host) else {
