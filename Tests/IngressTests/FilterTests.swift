@@ -312,10 +312,20 @@ import Testing
     defer { lab.stop() }
     let fits = String(repeating: "x", count: 1000)
     #expect(lab.status(version, "/", "-d", fits) == "200")
-    #expect(lab.status(version, "/", "-d", fits + "x") == "413")
-    // Over HTTP/2 a length that is not told.
-    let untold = version == "--http1.1" ? "Transfer-Encoding: chunked" : "Content-Length:"
-    #expect(lab.status(version, "/", "-H", untold, "-H", "Expect:", "-d", fits + "x") == "413")
+    if version == "--http1.1" {
+      #expect(lab.status(version, "/", "-d", fits + "x") == "413")
+      let chunked = ["-H", "Transfer-Encoding: chunked", "-H", "Expect:"]
+      #expect(lab.status(version, "/", chunked[0], chunked[1], chunked[2], chunked[3], "-d", fits + "x") == "413")
+    } else {
+      // Frame by frame: curl forgets an answer that comes while it still has body to send.
+      let client = FrameClient(lab.ingress)
+      let post = [(":method", "POST")] + getFields.dropFirst()
+      client.get(1, post + [("content-length", "1001")], ends: false)
+      #expect(client.answer(1)?.status == 413)
+      client.get(3, post, ends: false)
+      client.send(Frame(kind: 0, stream: 3, payload: Array((fits + "x").utf8)))
+      #expect(client.answer(3)?.status == 413)
+    }
     #expect(lab.status(version, "/", "-d", fits) == "200")
   }
 
