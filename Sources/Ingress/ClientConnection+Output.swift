@@ -134,7 +134,7 @@ extension ClientConnection {
     case .http2:
       http2?.outputTaken()
     case .exchange:
-      wait(worker.limits.readMilliseconds)
+      wait(readMilliseconds)
       if let upstream { readResponse(upstream) }
     case .tunnel: pumpTunnel()
     case .lingering: finishSending()

@@ -11,7 +11,7 @@ import Diagnostics
 import Glibc
 import Reactor
 
-final class ClientConnection: Exchange, ReadinessHandler, TimerHandler {
+final class ClientConnection: Exchange, ReadinessHandler {
   enum State {
     /// TLS is being agreed on.
     case handshake
@@ -133,6 +133,7 @@ final class ClientConnection: Exchange, ReadinessHandler, TimerHandler {
   override func passHead(
     _ head: UnsafeRawBufferPointer, _ rest: UnsafeMutableRawBufferPointer, _ connection: UpstreamConnection
   ) throws(HTTPRefusal) { try writeHead(head, rest, connection) }
+  override func passInterim(_ head: UnsafeRawBufferPointer) { writeInterim(head) }
   override func passBody(
     _ bytes: UnsafeMutableRawBufferPointer, _ connection: UpstreamConnection
   ) throws(HTTPRefusal) { try writeBody(bytes, head: nil, connection) }
@@ -144,7 +145,8 @@ final class ClientConnection: Exchange, ReadinessHandler, TimerHandler {
   /// The present state may last this long from now.
   override func wait(_ milliseconds: UInt64) { deadline = worker.reactor.now &+ milliseconds &* 1_000_000 }
 
-  func timerEnded(tag: Int) {
+  override func timerEnded(tag: Int) {
+    guard tag == 0 else { return limitEnded(tag) }
     guard state != .closed else { return }
     if state == .http2 { http2?.tick() }
     if worker.reactor.now >= deadline { timedOut() }
@@ -191,6 +193,7 @@ final class ClientConnection: Exchange, ReadinessHandler, TimerHandler {
     http2 = nil
     session?.cancelStreams()
     worker.reactor.cancelTimer(timer)
+    if hasLimits { endLimits() }
     upstream?.finish(isReusable: false)
     upstream = nil
     tickets = []
@@ -340,6 +343,7 @@ final class ClientConnection: Exchange, ReadinessHandler, TimerHandler {
     tries = 0
     status = 0
     requestSent = 0
+    interims = 0
     requestBodyBytes = 0
     if action != nil { forgetAction() }
     isReplayable = true

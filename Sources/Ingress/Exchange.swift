@@ -6,7 +6,7 @@
 
 import Reactor
 
-class Exchange {
+class Exchange: TimerHandler {
   final let worker: IngressWorker
   // The request.
   final var upstream: UpstreamConnection?
@@ -28,6 +28,16 @@ class Exchange {
   final var status = 0
   final var responseBody = BodyScanner(.none)
   final var upstreamKeepsAlive = true
+  /// Time without a byte of the endpoint while its answer is awaited.
+  final var readMilliseconds: UInt64
+  /// Time that the client gives the whole request, nanoseconds; 0: none.
+  final var clientLimit: UInt64 = 0
+  /// Timers of the request's limits; `hasLimits` when one may be set.
+  final var hasLimits = false
+  final var requestTimer = TimerToken.none
+  final var tryTimer = TimerToken.none
+  /// Interim answers of the endpoint that were passed on.
+  final var interims = 0
   // What its rule does besides; nil for most.
   final var action: ActionRuntime?
   /// Lines of our own for the answer, made for this request.
@@ -40,8 +50,11 @@ class Exchange {
   init(worker: IngressWorker) {
     self.worker = worker
     snapshot = worker.snapshot
+    readMilliseconds = worker.limits.readMilliseconds
     bodyBytesMax = worker.limits.bodyBytesMax
   }
+
+  func timerEnded(tag: Int) { limitEnded(tag) }
 
   // MARK: - Asked of subclasses
 
@@ -64,6 +77,8 @@ class Exchange {
   func passHead(
     _ head: UnsafeRawBufferPointer, _ rest: UnsafeMutableRawBufferPointer, _ connection: UpstreamConnection
   ) throws(HTTPRefusal) {}
+  /// An interim answer's head, which the worker's reader has just read.
+  func passInterim(_ head: UnsafeRawBufferPointer) {}
   /// More of the answer's body, with its framing.
   func passBody(
     _ bytes: UnsafeMutableRawBufferPointer, _ connection: UpstreamConnection
@@ -90,6 +105,7 @@ class Exchange {
   }
 
   func count() {
+    if hasLimits { endLimits() }
     snapshot.backends[match.backend].count(
       match, snapshot.table.hosts, method, status, nanoseconds: worker.reactor.now &- startedAt,
       worker.metrics)

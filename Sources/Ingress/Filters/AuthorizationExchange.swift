@@ -5,7 +5,7 @@
 
 import Reactor
 
-final class AuthorizationExchange: Exchange, TimerHandler {
+final class AuthorizationExchange: Exchange {
   private weak var waiting: Exchange?
   private let authorization: RouteAuthorization
   /// What a client gets that has to sign in; nil: the service's own 401.
@@ -74,7 +74,7 @@ final class AuthorizationExchange: Exchange, TimerHandler {
   /// Asks. The waiting exchange hears of it later, or at once when there is nobody to ask.
   func start() {
     startedAt = worker.reactor.now
-    timer = worker.reactor.setTimer(after: worker.limits.tickMilliseconds * 1_000_000, handler: self)
+    watch()
     connect(avoiding: nil)
   }
 
@@ -83,6 +83,7 @@ final class AuthorizationExchange: Exchange, TimerHandler {
     guard !isOver else { return }
     isOver = true
     worker.reactor.cancelTimer(timer)
+    if hasLimits { endLimits() }
     upstream?.finish(isReusable: false)
     upstream = nil
     request = PooledBuffer()
@@ -96,10 +97,18 @@ final class AuthorizationExchange: Exchange, TimerHandler {
     waiting?.isDecided(by: self, verdict, fields: fields)
   }
 
-  func timerEnded(tag: Int) {
+  private static let tickTag = 3
+
+  private func watch() {
+    timer = worker.reactor.setTimer(
+      after: worker.limits.tickMilliseconds * 1_000_000, tag: Self.tickTag, handler: self)
+  }
+
+  override func timerEnded(tag: Int) {
+    guard tag == Self.tickTag else { return super.timerEnded(tag: tag) }
     guard !isOver else { return }
     if worker.reactor.now >= deadline { return end(OwnAnswer(500)) }
-    timer = worker.reactor.setTimer(after: worker.limits.tickMilliseconds * 1_000_000, handler: self)
+    watch()
   }
 
   // MARK: - What the exchange asks for
