@@ -170,7 +170,8 @@ let modules: [Module] = [
   Module(
     name: "Ingress", path: "Sources/Ingress",
     on: [
-      "ClusterObjects", "ClusterView", "Reactor", "Addresses", "Diagnostics", "Patterns", "CLinux", "COpenSSL",
+      "ClusterObjects", "ClusterView", "Reactor", "Addresses", "Diagnostics", "Patterns", "CLinux",
+      "COpenSSL",
     ],
     packages: ["Logging"], testsOn: ["FuzzLab"]),
   Module(

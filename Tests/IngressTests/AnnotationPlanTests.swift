@@ -229,7 +229,9 @@ func nginxIngress(
 
   @Test func `whom auth-url means is found in the cluster: a Service, a path that we serve, an address`() {
     for (url, service, host, port) in [
-      ("http://auth.demo.svc.cluster.local/check?a=$request_uri", "auth", "auth.demo.svc.cluster.local", "80"),
+      (
+        "http://auth.demo.svc.cluster.local/check?a=$request_uri", "auth", "auth.demo.svc.cluster.local", "80"
+      ),
       ("http://auth.demo/", "auth", "auth.demo", "80"), ("https://$host/oauth2/auth", "auth", "h", "80"),
       ("http://10.1.2.3:9091/", "10.1.2.3", "10.1.2.3", "9091"),
     ] {

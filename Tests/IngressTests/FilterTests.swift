@@ -264,13 +264,16 @@ import Testing
     version: String
   ) throws {
     for (target, more, status, served) in [
-      ("/verdict/200", [], "200", 1), ("/verdict/204", ["-d", "a body"], "200", 1), ("/verdict/401", [], "401", 0),
-      ("/verdict/403", ["-d", "a body"], "403", 0), ("/verdict/500", [], "500", 0), ("/hang-up", [], "500", 0),
+      ("/verdict/200", [], "200", 1), ("/verdict/204", ["-d", "a body"], "200", 1),
+      ("/verdict/401", [], "401", 0),
+      ("/verdict/403", ["-d", "a body"], "403", 0), ("/verdict/500", [], "500", 0),
+      ("/hang-up", [], "500", 0),
       ("/verdict/302", [], "500", 0),
     ] as [(String, [String], String, Int)] {
       let lab = try Lab {
         $0.authorization = RouteAuthorization(
-          backend: 1, host: "auth.example", target: try #require(RouteTemplate(target)), forwarded: ["X-User"])
+          backend: 1, host: "auth.example", target: try #require(RouteTemplate(target)), forwarded: ["X-User"]
+        )
       }
       let place = "http://127.0.0.1:\(lab.ingress.endpoint.port)/head"
       let output = run(
@@ -315,7 +318,8 @@ import Testing
     if version == "--http1.1" {
       #expect(lab.status(version, "/", "-d", fits + "x") == "413")
       let chunked = ["-H", "Transfer-Encoding: chunked", "-H", "Expect:"]
-      #expect(lab.status(version, "/", chunked[0], chunked[1], chunked[2], chunked[3], "-d", fits + "x") == "413")
+      #expect(
+        lab.status(version, "/", chunked[0], chunked[1], chunked[2], chunked[3], "-d", fits + "x") == "413")
     } else {
       // Frame by frame: curl forgets an answer that comes while it still has body to send.
       let client = FrameClient(lab.ingress)

@@ -50,7 +50,9 @@ enum RouteBenchmark {
     let bytes = many.encoded()
     let write = (0..<5).map { _ in milliseconds { _ = many.encoded() } }
     let read = (0..<5).map { _ in milliseconds { _ = try? RouteTable(encoded: bytes) } }
-    say("10,000 routes: built in \(build.min() ?? 0) ms, written in \(write.min() ?? 0) ms, read in \(read.min() ?? 0) ms")
+    say(
+      "10,000 routes: built in \(build.min() ?? 0) ms, written in \(write.min() ?? 0) ms, read in \(read.min() ?? 0) ms"
+    )
     say("resident: \(grown) KiB more; encoded: \(bytes.count) bytes")
     for (name, table, path) in [
       ("10", table(10), "/tenant-0/service-9/v1/x"), ("10,000", many, "/tenant-999/service-9999/v1/x"),

@@ -28,7 +28,8 @@ struct AuthorizationURL: Hashable {
     if target.first != "/" { target = "/" + target }
     var authority = String(rest[..<slash])
     for name in ["$http_host", "${host}", "$host"] {
-      authority = authority.split(separator: name, omittingEmptySubsequences: false).joined(separator: ruleHost)
+      authority = authority.split(separator: name, omittingEmptySubsequences: false).joined(
+        separator: ruleHost)
     }
     port = isSecure ? 443 : 80
     if let colon = authority.lastIndex(of: ":"), !authority.hasSuffix("]") {
@@ -132,7 +133,9 @@ extension RoutePlanner {
             path == rulePath
             || candidate.kind != .exact && path.starts(with: rulePath)
               && path[rulePath.count] == UInt8(ascii: "/")
-          if isMatch, rulePath.count > best?.length ?? -1 { best = (rulePath.count, candidate.backend, other) }
+          if isMatch, rulePath.count > best?.length ?? -1 {
+            best = (rulePath.count, candidate.backend, other)
+          }
         }
       }
     }
