@@ -61,11 +61,12 @@ let modules: [Module] = [
 
   // libssl-dev. Linked as a shared library: the system's updates reach it.
   Module(
-    name: "COpenSSL", path: "Sources/COpenSSL", kind: .cShim, tests: false, links: ["ssl", "crypto"]),
+    name: "COpenSSL", path: "Sources/COpenSSL", kind: .cShim, tests: false, links: ["ssl", "crypto", "crypt"]),
 
   // Values and voices that everything may use.
   Module(name: "Addresses", path: "Sources/Addresses"),
   Module(name: "Diagnostics", path: "Sources/Diagnostics", packages: ["Logging"]),
+  Module(name: "Patterns", path: "Sources/Patterns", testsOn: ["FuzzLab"]),
 
   // Linux, knowing no Kubernetes.
   Module(name: "KernelNetlink", path: "Sources/Kernel/Netlink", on: ["Addresses", "CLinux"]),
@@ -171,11 +172,15 @@ let modules: [Module] = [
     name: "CNI", path: "Sources/CNI", on: ["KernelNetlink", "Addresses", "CLinux"],
     testsOn: ["StoreLab", "SoakLab"]),
   Module(
-    name: "DNS", path: "Sources/DNS", on: ["ClusterView", "Reactor", "Addresses", "Diagnostics", "CLinux"],
+    name: "DNS", path: "Sources/DNS",
+    on: ["ClusterView", "Reactor", "Addresses", "Diagnostics", "Patterns", "CLinux"],
     packages: ["Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOHTTP2", "NIOSSL"], testsOn: ["SoakLab"]),
   Module(
     name: "Ingress", path: "Sources/Ingress",
-    on: ["ClusterObjects", "ClusterView", "Reactor", "Addresses", "Diagnostics", "CLinux", "COpenSSL"],
+    on: [
+      "ClusterObjects", "ClusterView", "Reactor", "Addresses", "Diagnostics", "Patterns", "CLinux",
+      "COpenSSL",
+    ],
     packages: ["Logging"], testsOn: ["FuzzLab"]),
   Module(
     name: "DataPlane", path: "Sources/DataPlane",

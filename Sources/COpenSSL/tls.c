@@ -6,9 +6,12 @@
 #include "internal.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/params.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -115,15 +118,13 @@ int weft_ticket_keys_rotate(weft_ticket_keys *keys) {
   return 0;
 }
 
-weft_tls_context *weft_tls_context_make(weft_tls_select select, void *owner, size_t output_bytes) {
+static weft_tls_context *context_of(const SSL_METHOD *method, size_t output_bytes) {
   weft_tls_context *context = calloc(1, sizeof *context);
   if (!context) return NULL;
-  context->select = select;
-  context->owner = owner;
   context->output = malloc(output_bytes);
   context->output_max = output_bytes;
   context->method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "weft");
-  SSL_CTX *ssl = context->ssl = SSL_CTX_new(TLS_server_method());
+  SSL_CTX *ssl = context->ssl = SSL_CTX_new(method);
   if (!context->output || !context->method || !ssl) {
     weft_tls_context_free(context);
     return NULL;
@@ -134,23 +135,71 @@ weft_tls_context *weft_tls_context_make(weft_tls_select select, void *owner, siz
   SSL_CTX_set_app_data(ssl, context);
   SSL_CTX_set_min_proto_version(ssl, TLS1_2_VERSION);
   SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-  SSL_CTX_set_options(ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
-                               SSL_OP_PRIORITIZE_CHACHA | SSL_OP_IGNORE_UNEXPECTED_EOF);
+  SSL_CTX_set_read_ahead(ssl, 1);
   // Forward secrecy and authenticated encryption only.
   SSL_CTX_set_cipher_list(ssl,
                           "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
                           "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305");
   SSL_CTX_set1_groups_list(ssl, "X25519:P-256:P-384");
+  return context;
+}
+
+weft_tls_context *weft_tls_context_make(weft_tls_select select, void *owner, size_t output_bytes) {
+  weft_tls_context *context = context_of(TLS_server_method(), output_bytes);
+  if (!context) return NULL;
+  context->select = select;
+  context->owner = owner;
+  SSL_CTX *ssl = context->ssl;
+  SSL_CTX_set_options(ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
+                               SSL_OP_PRIORITIZE_CHACHA | SSL_OP_IGNORE_UNEXPECTED_EOF);
   // Sessions live in their tickets: nothing is kept here, and any thread can resume them.
   SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_timeout(ssl, 7200);
   SSL_CTX_set_num_tickets(ssl, 1);
   SSL_CTX_set_session_id_context(ssl, (const unsigned char *)"weft", 4);
-  SSL_CTX_set_read_ahead(ssl, 1);
   SSL_CTX_set_tlsext_ticket_key_evp_cb(ssl, ticket_key);
   SSL_CTX_set_alpn_select_cb(ssl, choose_protocol, context);
   SSL_CTX_set_cert_cb(ssl, choose_certificate, context);
   return context;
+}
+
+// Certificates of the authorities, one behind the other.
+static int trust(SSL_CTX *ssl, const void *pem, size_t bytes) {
+  if (bytes > INT_MAX) return -1;
+  BIO *bio = BIO_new_mem_buf(pem, (int)bytes);
+  int count = 0;
+  X509 *found;
+  while (bio && (found = PEM_read_bio_X509(bio, NULL, NULL, NULL))) {
+    if (X509_STORE_add_cert(SSL_CTX_get_cert_store(ssl), found) == 1) count++;
+    X509_free(found);
+  }
+  BIO_free(bio);
+  ERR_clear_error();
+  return count > 0 ? 0 : -1;
+}
+
+weft_tls_context *weft_tls_client_context_make(const void *authorities, size_t authorities_bytes, const void *chain,
+                                               size_t chain_bytes, const void *key, size_t key_bytes, size_t output_bytes) {
+  weft_tls_context *context = context_of(TLS_client_method(), output_bytes);
+  if (!context) return NULL;
+  SSL_CTX *ssl = context->ssl;
+  SSL_CTX_set_options(ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_IGNORE_UNEXPECTED_EOF);
+  SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF);
+  int result = 0;
+  if (authorities_bytes > 0) {
+    result = trust(ssl, authorities, authorities_bytes);
+    SSL_CTX_set_verify(ssl, SSL_VERIFY_PEER, NULL);
+  }
+  if (result == 0 && chain_bytes > 0) {
+    char reason[160];
+    weft_certificate_facts facts;
+    weft_certificate *own = weft_certificate_read(chain, chain_bytes, key, key_bytes, &facts, reason, sizeof reason);
+    if (!own || SSL_CTX_use_cert_and_key(ssl, own->own, own->key, own->issuers, 1) != 1) result = -1;
+    weft_certificate_release(own);
+  }
+  if (result == 0) return context;
+  weft_tls_context_free(context);
+  return NULL;
 }
 
 void weft_tls_context_free(weft_tls_context *context) {
@@ -174,7 +223,7 @@ void weft_tls_begin(weft_tls_context *context) { context->output_count = 0; }
 
 // MARK: a connection
 
-weft_tls *weft_tls_make(weft_tls_context *context, int descriptor) {
+static weft_tls *connection_of(weft_tls_context *context, int descriptor) {
   weft_tls *tls = calloc(1, sizeof *tls);
   if (!tls) return NULL;
   tls->context = context;
@@ -189,8 +238,27 @@ weft_tls *weft_tls_make(weft_tls_context *context, int descriptor) {
   BIO_set_data(bio, tls);
   BIO_set_init(bio, 1);
   SSL_set_bio(tls->ssl, bio, bio);
-  SSL_set_accept_state(tls->ssl);
   return tls;
+}
+
+weft_tls *weft_tls_make(weft_tls_context *context, int descriptor) {
+  weft_tls *tls = connection_of(context, descriptor);
+  if (tls) SSL_set_accept_state(tls->ssl);
+  return tls;
+}
+
+weft_tls *weft_tls_make_client(weft_tls_context *context, int descriptor, const char *name, int http2) {
+  weft_tls *tls = connection_of(context, descriptor);
+  if (!tls) return NULL;
+  SSL_set_connect_state(tls->ssl);
+  int is_set = SSL_set_alpn_protos(tls->ssl, (const unsigned char *)(http2 ? "\x02h2" : "\x08http/1.1"), http2 ? 3 : 9) == 0;
+  if (name[0]) {
+    is_set = is_set && SSL_set_tlsext_host_name(tls->ssl, name) == 1;
+    if (SSL_get_verify_mode(tls->ssl) != SSL_VERIFY_NONE) is_set = is_set && SSL_set1_host(tls->ssl, name) == 1;
+  }
+  if (is_set) return tls;
+  weft_tls_free(tls);
+  return NULL;
 }
 
 void weft_tls_free(weft_tls *tls) {

@@ -37,14 +37,31 @@ struct BodyScanner {
   var isDone: Bool { state == .done }
   /// The connection's end is the body's end.
   var endsWithConnection: Bool { state == .untilClose }
+  /// Bytes of content that come next, before any framing; 0 when framing does.
+  var contentAhead: Int {
+    switch state {
+    case .length(let left), .data(let left): Int(clamping: left)
+    case .untilClose: Int.max
+    default: 0
+    }
+  }
+  private var isInTrailers: Bool {
+    switch state {
+    case .trailerName, .trailerLine, .trailerLF: true
+    default: false
+    }
+  }
   /// Bytes that are still to come; nil when only the bytes themselves will tell.
   var remaining: UInt64? { if case .length(let left) = state { left } else { nil } }
 
   /// Takes bytes of the body and says how many of them belong to it; fewer than given once it is done.
-  /// - Parameter content: called with each range of content, without the chunk framing.
+  /// - Parameters:
+  ///   - content: called with each range of content, without the chunk framing.
+  ///   - trailer: called with each byte of the fields behind the last chunk, their line ends included.
   /// - Throws: 400 when the framing is not what RFC 9112 section 7.1 says, to the letter.
   mutating func take(
-    _ bytes: UnsafeRawBufferPointer, content: (Range<Int>) -> Void = { _ in }
+    _ bytes: UnsafeRawBufferPointer, content: (Range<Int>) -> Void = { _ in },
+    trailer: (UInt8) -> Void = { _ in }
   ) throws(HTTPRefusal) -> Int {
     var at = 0
     while at < bytes.count {
@@ -64,7 +81,9 @@ struct BodyScanner {
         at += count
         state = left == UInt64(count) ? .dataCR : .data(left - UInt64(count))
       default:
+        let wasInTrailers = isInTrailers
         try takeFraming(bytes[at])
+        if wasInTrailers || isInTrailers { trailer(bytes[at]) }
         at += 1
       }
     }
@@ -147,6 +166,13 @@ struct BodyScanner {
     } else {
       throw HTTPRefusal(400)
     }
+  }
+
+  /// Whether a field may stand behind a body.
+  static func mayTrail(_ name: UnsafeRawBufferPointer) -> Bool {
+    var state: UInt64 = 0
+    for byte in name { state = hash(state, byte) }
+    return !forbidden.contains { $0.hash == state && $0.count == name.count }
   }
 
   private static func hash(_ state: UInt64, _ byte: UInt8) -> UInt64 {

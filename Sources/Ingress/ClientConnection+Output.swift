@@ -9,11 +9,11 @@ extension ClientConnection {
 
   /// Answers a request that was understood, and goes on with the next one if its body is over.
   func refuseGently(
-    _ code: Int, end: Int, _ message: UnsafeRawBufferPointer, location: String? = nil
+    _ code: Int, end: Int, _ message: UnsafeRawBufferPointer, lines: [UInt8] = []
   ) throws(HTTPRefusal) -> Int {
     let used = try requestBody.take(UnsafeRawBufferPointer(rebasing: message[end...]))
     if !requestBody.isDone { keepsAlive = false }
-    say(code, location: location)
+    say(code, lines: lines)
     if !keepsAlive { close() }
     return end + used
   }
@@ -25,7 +25,7 @@ extension ClientConnection {
     let location = try Self.secureLocation(port, head, worker.reader)
     status = 308
     count()
-    return try refuseGently(308, end: end, message, location: location)
+    return try refuseGently(308, end: end, message, lines: FieldEdit.line("Location", location))
   }
 
   static func secureLocation(
@@ -48,11 +48,13 @@ extension ClientConnection {
   }
 
   /// Ends the present request with an error of ours, if its answer has not begun.
-  func answerFailure(_ code: Int) {
+  func answerFailure(_ code: Int, lines: [UInt8] = []) {
     upstream?.finish(isReusable: false)
     upstream = nil
     request = PooledBuffer()
     pendingBody = PooledBuffer()
+    tickets = []
+    letGuardianGo()
     guard status == 0 else {
       // Half an answer must not look like a whole one.
       channel.resetOnClose()
@@ -61,7 +63,7 @@ extension ClientConnection {
     status = code
     count()
     if !requestBody.isDone { keepsAlive = false }
-    say(code)
+    say(code, lines: lines)
     guard state != .closed else { return }
     if keepsAlive {
       state = .head
@@ -72,10 +74,10 @@ extension ClientConnection {
     }
   }
 
-  func say(_ code: Int, location: String? = nil) {
+  func say(_ code: Int, lines: [UInt8] = []) {
     let text = OwnResponse.bytes(
       status: code, seconds: Timestamp.now().seconds, closes: !keepsAlive, isHead: method == .head,
-      location: location)
+      lines: lines)
     text.withUnsafeBytes { send($0, UnsafeRawBufferPointer(start: nil, count: 0)) }
   }
 
@@ -132,7 +134,7 @@ extension ClientConnection {
     case .http2:
       http2?.outputTaken()
     case .exchange:
-      wait(worker.limits.readMilliseconds)
+      wait(readMilliseconds)
       if let upstream { readResponse(upstream) }
     case .tunnel: pumpTunnel()
     case .lingering: finishSending()

@@ -19,7 +19,7 @@ extension ClientConnection {
         rebasing: worker.reactor.scratch[..<(most ?? HeadReader.headBytesMax)])
       switch readClient(into: space) {
       case .bytes(let count):
-        wait(worker.limits.readMilliseconds)
+        wait(readMilliseconds)
         passBody(UnsafeRawBufferPointer(rebasing: space[..<count]), to: connection)
       case .wouldBlock: break
       case .end, .failed: return abort()
@@ -38,7 +38,7 @@ extension ClientConnection {
       request = PooledBuffer()
       let body = UnsafeRawBufferPointer(rebasing: bytes[..<used])
       var sent = 0
-      switch connection.channel.send(body) {
+      switch connection.send(body) {
       case .bytes(let count): sent = count
       case .wouldBlock: break
       case .end, .failed: return sendFailed(connection)
@@ -50,7 +50,7 @@ extension ClientConnection {
     } catch {
       // The endpoint has seen half a request: its connection ends, so that it cannot take it for a whole one.
       if let upstream {
-        upstream.channel.resetOnClose()
+        upstream.resetOnClose()
         upstream.finish(isReusable: false)
         self.upstream = nil
       }

@@ -19,9 +19,17 @@ extension ClientConnection {
     reader.writeResponse(
       head, to: &out, extra: tls == nil ? [] : snapshot.strictTransportSecurity(match),
       connection: keepsAlive ? (minor == 0 ? "Connection: keep-alive\r\n" : "") : "Connection: close\r\n",
-      keepsChunks: facts.framing == .chunked && !unwrapsChunks)
+      keepsChunks: facts.framing == .chunked && !unwrapsChunks, of: action == nil ? nil : self)
     if out.isFull { throw HTTPRefusal(502) }
     try writeBody(rest, head: out.bytes, connection)
+  }
+
+  func writeInterim(_ head: UnsafeRawBufferPointer) {
+    // HTTP/1.0 knows one answer to a request.
+    guard minor == 1 else { return }
+    var out = HeadSpace(worker.headSpace)
+    worker.reader.writeResponse(head, to: &out, connection: "", keepsChunks: false)
+    if !out.isFull { send(out.bytes, UnsafeRawBufferPointer(start: nil, count: 0)) }
   }
 
   func writeBody(
@@ -50,6 +58,7 @@ extension ClientConnection {
 
   func finishExchange(isReusable: Bool) {
     count()
+    tickets = []
     // An answer before the body's end leaves the endpoint in the middle of a request.
     let isWhole = requestBody.isDone && requestSent == request.count && pendingBody.isEmpty
     upstream?.finish(isReusable: isReusable && isWhole)
@@ -99,7 +108,7 @@ extension ClientConnection {
     for _ in 0..<worker.limits.readsPerTurnMax {
       var moved = false
       while !pendingBody.isEmpty {
-        guard case .bytes(let count) = connection.channel.send(pendingBody.readable) else { break }
+        guard case .bytes(let count) = connection.send(pendingBody.readable) else { break }
         pendingBody.consumed(count)
       }
       if isReadable, pendingBody.isEmpty {
@@ -113,33 +122,31 @@ extension ClientConnection {
           isReadable = false
           if connection.isFinished && !connection.isReadable { return abort() }
           isFinished = true
-          connection.channel.finishSending()
+          connection.finishSending()
         case .failed: return abort()
         }
       }
       guard state == .tunnel else { return }
       if connection.isReadable, output.isEmpty {
-        switch connection.channel.receive(into: space) {
+        switch connection.receive(into: space) {
         case .bytes(let count):
           moved = true
           send(
             UnsafeRawBufferPointer(rebasing: space[..<count]), UnsafeRawBufferPointer(start: nil, count: 0))
-        case .wouldBlock: connection.isReadable = false
-        case .end, .failed:
-          connection.isReadable = false
-          return close()
+        case .wouldBlock: break
+        case .end, .failed: return close()
         }
       }
       guard state == .tunnel else { return }
       if !moved { return }
-      wait(worker.limits.readMilliseconds)
+      wait(readMilliseconds)
     }
     channel.callAgain(.readable)
   }
 
   private func sendUp(_ bytes: UnsafeRawBufferPointer, _ connection: UpstreamConnection) {
     var sent = 0
-    switch connection.channel.send(bytes) {
+    switch connection.send(bytes) {
     case .bytes(let count): sent = count
     case .wouldBlock: break
     case .end, .failed: return abort()

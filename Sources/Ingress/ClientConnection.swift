@@ -11,7 +11,7 @@ import Diagnostics
 import Glibc
 import Reactor
 
-final class ClientConnection: Exchange, ReadinessHandler, TimerHandler {
+final class ClientConnection: Exchange, ReadinessHandler {
   enum State {
     /// TLS is being agreed on.
     case handshake
@@ -39,6 +39,9 @@ final class ClientConnection: Exchange, ReadinessHandler, TimerHandler {
   var isFinished = false
   var isInReadHead = false
   let fixedLines: [UInt8]
+  /// Of the listening socket.
+  let port: UInt16
+  let peer: IPAddress
   /// Nil on a plain connection.
   var tls: TLSConnection?
   var http2: HTTP2Session?
@@ -55,6 +58,8 @@ final class ClientConnection: Exchange, ReadinessHandler, TimerHandler {
   var unwrapsChunks = false
 
   private init(worker: IngressWorker, peer: SocketEndpoint, port: UInt16, isSecure: Bool) {
+    self.port = port
+    self.peer = peer.address
     let address = "\(peer.address)"
     let scheme = isSecure ? "https" : "http"
     fixedLines = Array(
@@ -113,6 +118,9 @@ final class ClientConnection: Exchange, ReadinessHandler, TimerHandler {
     }
   }
 
+  /// What filters know of the client.
+  var origin: RequestOrigin { RequestOrigin(address: peer, port: port, isSecure: tls != nil) }
+
   // MARK: - What the exchange asks for
 
   override var isRunning: Bool { state == .exchange }
@@ -121,9 +129,11 @@ final class ClientConnection: Exchange, ReadinessHandler, TimerHandler {
   override func pumpBody() { readBody() }
   override func pumpTunnel() { moveBytes() }
   override func fail(_ code: Int) { answerFailure(code) }
+  override func deny(_ answer: OwnAnswer) { answerFailure(answer.status, lines: answer.lines) }
   override func passHead(
     _ head: UnsafeRawBufferPointer, _ rest: UnsafeMutableRawBufferPointer, _ connection: UpstreamConnection
   ) throws(HTTPRefusal) { try writeHead(head, rest, connection) }
+  override func passInterim(_ head: UnsafeRawBufferPointer) { writeInterim(head) }
   override func passBody(
     _ bytes: UnsafeMutableRawBufferPointer, _ connection: UpstreamConnection
   ) throws(HTTPRefusal) { try writeBody(bytes, head: nil, connection) }
@@ -135,7 +145,8 @@ final class ClientConnection: Exchange, ReadinessHandler, TimerHandler {
   /// The present state may last this long from now.
   override func wait(_ milliseconds: UInt64) { deadline = worker.reactor.now &+ milliseconds &* 1_000_000 }
 
-  func timerEnded(tag: Int) {
+  override func timerEnded(tag: Int) {
+    guard tag == 0 else { return limitEnded(tag) }
     guard state != .closed else { return }
     if state == .http2 { http2?.tick() }
     if worker.reactor.now >= deadline { timedOut() }
@@ -182,8 +193,11 @@ final class ClientConnection: Exchange, ReadinessHandler, TimerHandler {
     http2 = nil
     session?.cancelStreams()
     worker.reactor.cancelTimer(timer)
+    if hasLimits { endLimits() }
     upstream?.finish(isReusable: false)
     upstream = nil
+    tickets = []
+    letGuardianGo()
     tls = nil
     channel.close()
     input = PooledBuffer()
@@ -265,29 +279,38 @@ final class ClientConnection: Exchange, ReadinessHandler, TimerHandler {
         return 0
       }
       try reader.readRequest(head)
-      if case .length(let length) = reader.facts.framing, length > worker.limits.bodyBytesMax {
-        throw HTTPRefusal(413)
-      }
       begin(reader)
       guard
-        let match = snapshot.table.match(
-          host: UnsafeRawBufferPointer(rebasing: head[reader.host]),
-          path: UnsafeRawBufferPointer(rebasing: head[reader.path]))
+        let match = snapshot.table.match(RouteRequest(head, reader), port: port, worker.matchSpace)
       else {
         worker.metrics.refusedRequests.child("404").increment()
         return try refuseGently(404, end: end, message) + skipped
       }
       self.match = match
-      if tls == nil, let port = worker.securePort, snapshot.redirects(match) {
+      if tls == nil, match.redirectsToHTTPS, let port = worker.securePort {
         return try redirect(port, head, end: end, message) + skipped
       }
+      var edit = RequestEdit()
+      if match.action >= 0 {
+        if let answer = applyAction(
+          RouteRequest(head, reader), origin, client: fixedLines, &edit)
+        {
+          status = answer.status
+          count()
+          tickets = []
+          return try refuseGently(answer.status, end: end, message, lines: answer.lines) + skipped
+        }
+      }
+      if case .length(let length) = reader.facts.framing, length > bodyBytesMax { throw HTTPRefusal(413) }
       request = worker.requests.take()
       guard request.isAllocated else { return try refuseGently(503, end: end, message) + skipped }
       var out = HeadSpace(request.writable)
       reader.writeRequest(
-        head, to: &out, client: fixedLines, requestID: worker.nextRequestID(), isUpgrade: wantsUpgrade)
+        head, to: &out, client: fixedLines, requestID: worker.nextRequestID(), isUpgrade: wantsUpgrade,
+        edit: edit)
       if out.isFull { throw HTTPRefusal(431) }
       request.produced(out.count)
+      guardian?.headBytes = out.count
       let rest = UnsafeRawBufferPointer(rebasing: message[end...])
       let used = try requestBody.take(rest)
       if request.append(UnsafeRawBufferPointer(rebasing: rest[..<used])) < used { throw HTTPRefusal(431) }
@@ -303,7 +326,7 @@ final class ClientConnection: Exchange, ReadinessHandler, TimerHandler {
 
   /// Sends the request that was taken on its way.
   private func start() {
-    connect(avoiding: nil)
+    sendOn()
     if expectsContinue, state == .exchange { sayContinue() }
   }
 
@@ -320,7 +343,9 @@ final class ClientConnection: Exchange, ReadinessHandler, TimerHandler {
     tries = 0
     status = 0
     requestSent = 0
+    interims = 0
     requestBodyBytes = 0
+    if action != nil { forgetAction() }
     isReplayable = true
     startedAt = worker.reactor.now
   }

@@ -110,6 +110,7 @@ private final class IngressPlane {
     let next = Mutex<(routes: RouteTable?, tls: LoadedTLS?)>((nil, nil))
   }
   private let ticketKeys = TicketKeys()
+  private let meter = ClientMeter()
   private var tls = LoadedTLS(certificates: [], names: [], fallback: nil)
 
   init(_ configuration: IngressDataPlaneConfiguration) { self.configuration = configuration }
@@ -120,13 +121,13 @@ private final class IngressPlane {
       let listeners = try own(configuration.listeners, index)
       let secureListeners = try own(configuration.secureListeners, index)
       let box = WorkerBox()
-      let (ticketKeys, tls) = (ticketKeys, tls)
+      let (ticketKeys, tls, meter) = (ticketKeys, tls, meter)
       let limits = configuration.limits
       let status = index == 0 ? configuration.status : nil
       let setUp = SetUp()
       let thread = try ReactorThread(name: "ingress-\(index)") { reactor in
         let worker = IngressWorker(
-          reactor: reactor, limits: limits, metrics: .shared, ticketKeys: ticketKeys, tls: tls)
+          reactor: reactor, limits: limits, metrics: .shared, ticketKeys: ticketKeys, tls: tls, meter: meter)
         worker.install(table)
         box.worker = worker
         do throws(SocketError) {

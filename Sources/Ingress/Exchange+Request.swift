@@ -7,21 +7,23 @@ import Reactor
 extension Exchange {
   /// Finds an endpoint and begins to send.
   func connect(avoiding failed: UpstreamPool?) {
-    guard let pool = snapshot.backends[match.backend].choose(now: worker.reactor.now, avoiding: failed) else {
-      return fail(503)
-    }
+    let backend = snapshot.backends[match.backend]
+    if backend.hasTimeouts || clientLimit > 0 { beginLimits(backend.policy.timeouts) }
+    readMilliseconds = backend.readMilliseconds ?? worker.limits.readMilliseconds
+    guard let pool = backend.choose(now: worker.reactor.now, avoiding: failed) else { return fail(503) }
     tries += 1
     requestSent = 0
     do throws(SocketError) {
       let connection = try UpstreamConnection.take(from: pool, for: self, worker: worker)
       upstream = connection
       if connection.isConnected {
-        wait(worker.limits.readMilliseconds)
+        wait(readMilliseconds)
         sendRequest(connection)
       } else {
-        wait(worker.limits.connectMilliseconds)
+        wait(backend.connectMilliseconds ?? worker.limits.connectMilliseconds)
       }
     } catch {
+      if error.errno == EBUSY { return tryAgain(avoiding: pool, status: 503) }
       upstreamRefused(pool, status: 502)
     }
   }
@@ -29,16 +31,16 @@ extension Exchange {
   func upstreamReady(_ connection: UpstreamConnection, _ readiness: Readiness) {
     guard connection === upstream else { return }
     if !connection.isConnected {
-      guard !readiness.isDisjoint(with: [.writable, .error, .hangUp]) else { return }
-      if connection.channel.socketError() != 0 { return upstreamFailed(status: 502) }
-      connection.isConnected = true
-      wait(worker.limits.readMilliseconds)
+      switch connection.establish(readiness) {
+      case .unfinished: return
+      case .failed: return upstreamFailed(status: 502)
+      case .done: wait(readMilliseconds)
+      }
+      sendRequest(connection)
+    } else {
+      if isTunnel { return pumpTunnel() }
+      if readiness.contains(.writable) { sendRequest(connection) }
     }
-    if !readiness.isDisjoint(with: [.readable, .peerFinished, .hangUp, .error]) {
-      connection.isReadable = true
-    }
-    if isTunnel { return pumpTunnel() }
-    if readiness.contains(.writable) { sendRequest(connection) }
     // The same endpoint still: sending may have failed over to another.
     if connection === upstream, connection.isReadable { readResponse(connection) }
   }
@@ -47,18 +49,18 @@ extension Exchange {
   func sendRequest(_ connection: UpstreamConnection) {
     while requestSent < request.count {
       let left = UnsafeRawBufferPointer(rebasing: request.readable[requestSent...])
-      switch connection.channel.send(left) {
+      switch connection.send(left) {
       case .bytes(let count): requestSent += count
       case .wouldBlock: return
       case .end, .failed: return sendFailed(connection)
       }
     }
     while !pendingBody.isEmpty {
-      switch connection.channel.send(pendingBody.readable) {
+      switch connection.send(pendingBody.readable) {
       case .bytes(let count):
         pendingBody.consumed(count)
         isReplayable = false
-        wait(worker.limits.readMilliseconds)
+        wait(readMilliseconds)
       case .wouldBlock: return
       case .end, .failed: return sendFailed(connection)
       }
@@ -69,8 +71,7 @@ extension Exchange {
 
   /// The endpoint takes no more. It may have answered already (413, 401), and then that is the answer.
   func sendFailed(_ connection: UpstreamConnection) {
-    connection.isReadable = true
-    connection.isFinished = true
+    connection.expectEnd()
     readResponse(connection)
   }
 
@@ -81,12 +82,26 @@ extension Exchange {
     guard let connection = upstream else { return }
     upstream = nil
     let pool = connection.pool
-    let wasConnected = connection.isConnected
+    let (wasConnected, isUnprocessed) = (connection.isConnected, connection.isUnprocessed)
     connection.finish(isReusable: false)
     if !wasConnected { return upstreamRefused(pool, status: code) }
     // A request that may have been acted upon is repeated only if repeating does no harm.
-    if isReplayable, requestSent == 0 || method.isIdempotent { return tryAgain(avoiding: pool, status: code) }
+    if isReplayable, requestSent == 0 || isUnprocessed || method.isIdempotent {
+      return tryAgain(avoiding: pool, status: code)
+    }
     fail(code)
+  }
+
+  /// One try has lasted too long.
+  func tryTimedOut() {
+    guard let connection = upstream else { return fail(504) }
+    upstream = nil
+    let pool = connection.pool
+    connection.finish(isReusable: false)
+    let retry = snapshot.backends[match.backend].policy.retry
+    let isWanted = retry.tries > 1 || retry.statuses.contains(504)
+    if isWanted, isReplayable { return tryAgain(avoiding: pool, status: 504) }
+    fail(504)
   }
 
   private func upstreamRefused(_ pool: UpstreamPool, status code: Int) {
@@ -95,7 +110,9 @@ extension Exchange {
   }
 
   private func tryAgain(avoiding pool: UpstreamPool, status code: Int) {
-    guard status == 0, isReplayable, tries < worker.limits.triesMax else { return fail(code) }
+    guard status == 0, isReplayable, tries < snapshot.backends[match.backend].triesMax(worker.limits) else {
+      return fail(code)
+    }
     adoptRoutes()
     worker.metrics.retries.increment()
     connect(avoiding: pool)

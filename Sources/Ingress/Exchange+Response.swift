@@ -4,6 +4,9 @@ import Glibc
 import Reactor
 
 extension Exchange {
+  /// Interim answers to one request; an endpoint with more to say is not trusted.
+  private static let interimsMax = 32
+
   /// Reads from the endpoint while the client takes what is read.
   func readResponse(_ connection: UpstreamConnection) {
     var reads = 0
@@ -11,25 +14,22 @@ extension Exchange {
       let room = responseRoom
       guard room > 0 else { return }
       reads += 1
-      if reads > worker.limits.readsPerTurnMax { return connection.channel.callAgain(.readable) }
+      if reads > worker.limits.readsPerTurnMax { return connection.callAgain() }
       let keepsHead = connection.input.isAllocated
       let space =
         keepsHead
         ? UnsafeMutableRawBufferPointer(rebasing: connection.input.writable.prefix(room))
         : UnsafeMutableRawBufferPointer(rebasing: worker.reactor.scratch[..<room])
-      switch connection.channel.receive(into: space) {
+      switch connection.receive(into: space) {
       case .bytes(let count):
-        if count < space.count, !connection.isFinished { connection.isReadable = false }
-        wait(worker.limits.readMilliseconds)
+        wait(readMilliseconds)
         if keepsHead {
           connection.input.produced(count)
           takeResponse(connection.input.readable, connection, isKept: true)
         } else {
           takeResponse(UnsafeRawBufferPointer(rebasing: space[..<count]), connection, isKept: false)
         }
-      case .wouldBlock:
-        connection.isReadable = false
-        return
+      case .wouldBlock: return
       case .end: return responseEnded(connection, isBroken: false)
       case .failed: return responseEnded(connection, isBroken: true)
       }
@@ -66,8 +66,14 @@ extension Exchange {
           guard wantsUpgrade else { throw HTTPRefusal(502) }
           return becomeTunnel(head, rest, connection)
         }
-        // Other interim answers: 100 was given by us, and nobody waits for the rest.
-        if code < 200 { continue }
+        if code < 200 {
+          // 100 was given by us.
+          interims += 1
+          guard interims <= Self.interimsMax else { throw HTTPRefusal(502) }
+          if code != 100 { passInterim(head) }
+          guard isRunning, connection === upstream else { return }
+          continue
+        }
         return try passHead(head, UnsafeMutableRawBufferPointer(mutating: rest), connection)
       }
       try passBody(UnsafeMutableRawBufferPointer(mutating: rest), connection)

@@ -6,7 +6,7 @@
 
 import Reactor
 
-class Exchange {
+class Exchange: TimerHandler {
   final let worker: IngressWorker
   // The request.
   final var upstream: UpstreamConnection?
@@ -28,11 +28,33 @@ class Exchange {
   final var status = 0
   final var responseBody = BodyScanner(.none)
   final var upstreamKeepsAlive = true
+  /// Time without a byte of the endpoint while its answer is awaited.
+  final var readMilliseconds: UInt64
+  /// Time that the client gives the whole request, nanoseconds; 0: none.
+  final var clientLimit: UInt64 = 0
+  /// Timers of the request's limits; `hasLimits` when one may be set.
+  final var hasLimits = false
+  final var requestTimer = TimerToken.none
+  final var tryTimer = TimerToken.none
+  /// Interim answers of the endpoint that were passed on.
+  final var interims = 0
+  // What its rule does besides; nil for most.
+  final var action: ActionRuntime?
+  /// Lines of our own for the answer, made for this request.
+  final var answerLines: [UInt8] = []
+  final var tickets: [ClientMeter.Ticket] = []
+  /// Who is asked whether the request may pass, before it goes on.
+  final var guardian: AuthorizationExchange?
+  final var bodyBytesMax = UInt64.max
 
   init(worker: IngressWorker) {
     self.worker = worker
     snapshot = worker.snapshot
+    readMilliseconds = worker.limits.readMilliseconds
+    bodyBytesMax = worker.limits.bodyBytesMax
   }
+
+  func timerEnded(tag: Int) { limitEnded(tag) }
 
   // MARK: - Asked of subclasses
 
@@ -49,10 +71,14 @@ class Exchange {
   func pumpTunnel() {}
   /// Ends the request with an error of ours.
   func fail(_ code: Int) {}
+  /// Ends the request, which no endpoint has seen, with an answer of ours.
+  func deny(_ answer: OwnAnswer) {}
   /// The answer's head, which the worker's reader has just read, and what came behind it.
   func passHead(
     _ head: UnsafeRawBufferPointer, _ rest: UnsafeMutableRawBufferPointer, _ connection: UpstreamConnection
   ) throws(HTTPRefusal) {}
+  /// An interim answer's head, which the worker's reader has just read.
+  func passInterim(_ head: UnsafeRawBufferPointer) {}
   /// More of the answer's body, with its framing.
   func passBody(
     _ bytes: UnsafeMutableRawBufferPointer, _ connection: UpstreamConnection
@@ -75,10 +101,11 @@ class Exchange {
 
   func countBody(_ bytes: Int) throws(HTTPRefusal) {
     requestBodyBytes += UInt64(bytes)
-    if requestBodyBytes > worker.limits.bodyBytesMax { throw HTTPRefusal(413) }
+    if requestBodyBytes > bodyBytesMax { throw HTTPRefusal(413) }
   }
 
   func count() {
+    if hasLimits { endLimits() }
     snapshot.backends[match.backend].count(
       match, snapshot.table.hosts, method, status, nanoseconds: worker.reactor.now &- startedAt,
       worker.metrics)

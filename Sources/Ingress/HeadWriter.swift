@@ -37,20 +37,26 @@ extension HeadReader {
   ///   - requestID: 32 hexadecimal digits, used when the client sent no X-Request-ID.
   func writeRequest(
     _ bytes: UnsafeRawBufferPointer, to out: inout HeadSpace, client: [UInt8], requestID: (UInt64, UInt64),
-    isUpgrade: Bool
+    isUpgrade: Bool, edit: RequestEdit = RequestEdit()
   ) {
     out.write(bytes, 0..<methodEnd)
     out.write(" ")
-    out.write(bytes, target)
+    if let target = edit.target { out.write(target, 0..<target.count) } else { out.write(bytes, target) }
     out.write(" HTTP/1.1\r\nHost: ")
-    out.write(bytes, host)
-    out.write("\r\nX-Forwarded-Host: ")
-    out.write(bytes, host)
+    if let host = edit.host { out.write(host, 0..<host.count) } else { out.write(bytes, host) }
     out.write("\r\n")
-    out.write(client)
-    var hasRequestID = false
+    if let fields = edit.fields, fields.touchesOwn {
+      writeOwn(bytes, client, except: fields, to: &out)
+    } else {
+      out.write("X-Forwarded-Host: ")
+      out.write(bytes, host)
+      out.write("\r\n")
+      out.write(client)
+    }
+    var hasRequestID = edit.fields?.setsRequestID ?? false
     for index in 0..<lineCount {
       let line = lines[index]
+      if let fields = edit.fields, fields.drops(bytes, line.start..<line.nameEnd) { continue }
       switch line.kind {
       case .other, .contentLength:
         if facts.hasConnectionOptions, line.kind == .other, isConnectionOption(line, bytes) { continue }
@@ -79,23 +85,54 @@ extension HeadReader {
       }
       out.write("\r\n")
     }
+    if let fields = edit.fields { out.write(fields.lines) }
     out.write(isUpgrade ? "Connection: upgrade\r\n\r\n" : "\r\n")
+  }
+
+  /// The forwarding fields without those that a filter has taken over.
+  private func writeOwn(
+    _ bytes: UnsafeRawBufferPointer, _ client: [UInt8], except edit: FieldEdit, to out: inout HeadSpace
+  ) {
+    let name: StaticString = "x-forwarded-host"
+    if !edit.drops(
+      UnsafeRawBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount),
+      0..<name.utf8CodeUnitCount)
+    {
+      out.write("X-Forwarded-Host: ")
+      out.write(bytes, host)
+      out.write("\r\n")
+    }
+    client.withUnsafeBytes { lines in
+      var at = 0
+      while at < lines.count, let colon = lines[at...].firstIndex(of: 58),
+        let end = lines[colon...].firstIndex(of: 10)
+      {
+        if !edit.drops(lines, at..<colon) { out.write(lines, at..<end + 1) }
+        at = end + 1
+      }
+    }
   }
 
   /// Writes the response that was read as it goes to the client.
   /// - Parameters:
   ///   - extra: lines of our own, in front of the endpoint's.
+  ///   - exchange: whose filters change the lines; nil when it has none.
   ///   - keepsChunks: the body goes on chunked; otherwise a chunked body is unwrapped and ends with the
   ///     connection.
   func writeResponse(
     _ bytes: UnsafeRawBufferPointer, to out: inout HeadSpace, extra: [UInt8] = [], connection: StaticString,
-    keepsChunks: Bool, isUpgrade: Bool = false
+    keepsChunks: Bool, isUpgrade: Bool = false, of exchange: Exchange? = nil
   ) {
     out.write("HTTP/1.1 ")
     out.write(bytes, 9..<statusLineEnd)
     if !extra.isEmpty { out.write(extra) }
+    if let exchange {
+      out.write(exchange.answerLines)
+      if let edit = exchange.action?.answer { out.write(edit.lines) }
+    }
     for index in 0..<lineCount {
       let line = lines[index]
+      if let exchange, exchange.dropsAnswerLine(line, bytes) { continue }
       switch line.kind {
       case .connection, .hopByHop: continue
       case .upgrade: if !isUpgrade { continue }
@@ -133,7 +170,9 @@ enum OwnResponse {
   }
 
   static let reasons: [Int: String] = [
-    308: "Permanent Redirect", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed",
+    204: "No Content", 301: "Moved Permanently", 302: "Found", 303: "See Other", 307: "Temporary Redirect",
+    308: "Permanent Redirect", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
+    405: "Method Not Allowed",
     408: "Request Timeout",
     413: "Content Too Large", 414: "URI Too Long", 417: "Expectation Failed",
     431: "Request Header Fields Too Large", 500: "Internal Server Error", 501: "Not Implemented",
@@ -150,17 +189,17 @@ enum OwnResponse {
     return ("text/html", body)
   }
 
-  /// - Parameter location: where a redirect leads.
+  /// - Parameter lines: `Name: value` CR LF each, of our own making.
   static func bytes(
-    status: Int, seconds: Int64, closes: Bool, isHead: Bool, location: String? = nil
+    status: Int, seconds: Int64, closes: Bool, isHead: Bool, lines: [UInt8] = []
   ) -> [UInt8] {
     let reason = reasons[status] ?? "Error"
     let (type, body) = content(status: status)
     let text =
       "HTTP/1.1 \(status) \(reason)\r\nServer: weft\r\nDate: \(date(seconds: seconds))\r\n"
-      + "Content-Type: \(type)\r\n"
-      + "Content-Length: \(body.utf8.count)\r\n\(closes ? "Connection: close\r\n" : "")"
-      + (location.map { "Location: \($0)\r\n" } ?? "") + "\r\n"
-    return Array((isHead ? text : text + body).utf8)
+      // RFC 9110 section 8.6: 204 has no length.
+      + (status == 204 ? "" : "Content-Type: \(type)\r\nContent-Length: \(body.utf8.count)\r\n")
+      + (closes ? "Connection: close\r\n" : "")
+    return Array(text.utf8) + lines + [13, 10] + (isHead || status == 204 ? [] : Array(body.utf8))
   }
 }

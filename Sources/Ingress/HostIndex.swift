@@ -8,9 +8,12 @@ struct HostIndex: Sendable, Hashable {
   /// Names behind a wildcard are kept with their dot.
   private var names: [[UInt8]]
   private var anyHost: Int?
+  /// `*.` stands for any number of labels, not for one.
+  private let isDeep: Bool
 
   /// - Parameter hosts: distinct, lower case; empty for every host, `*.` in front for one label more.
-  init(_ hosts: [String]) {
+  init(_ hosts: [String], isDeep: Bool = false) {
+    self.isDeep = isDeep
     names = hosts.map { Array(($0.hasPrefix("*.") ? $0.dropFirst(1) : $0[...]).utf8) }
     var size = 8
     while size < hosts.count * 2 { size *= 2 }
@@ -29,13 +32,30 @@ struct HostIndex: Sendable, Hashable {
   /// The entry that a host falls under: case does not matter, a port and a dot at its end are passed over. Constant in
   /// the number of names.
   func find(host: UnsafeRawBufferPointer) -> Int? {
+    var found: Int?
+    forEach(host: host) {
+      found = $0
+      return false
+    }
+    return found
+  }
+
+  /// The entries that a host falls under, the most specific first, until `body` answers false. Constant in the number of
+  /// names.
+  func forEach(host: UnsafeRawBufferPointer, _ body: (Int) -> Bool) {
     let name = Self.withoutPort(host)
     // A host that begins with a dot is none of the names behind a wildcard.
-    var found = name.first == UInt8(ascii: ".") ? nil : lookUp(name)
-    if found == nil, let dot = name.firstIndex(of: UInt8(ascii: ".")), dot > 0 {
-      found = lookUp(UnsafeRawBufferPointer(rebasing: name[dot...]))
+    if name.first != UInt8(ascii: ".") {
+      if let exact = lookUp(name), !body(exact) { return }
+      var from = 1
+      while from < name.count, let dot = name[from...].firstIndex(of: UInt8(ascii: ".")) {
+        let rest = UnsafeRawBufferPointer(rebasing: name[dot...])
+        if let wildcard = lookUp(rest), !body(wildcard) { return }
+        if !isDeep { break }
+        from = dot + 1
+      }
     }
-    return found ?? anyHost
+    if let anyHost { _ = body(anyHost) }
   }
 
   private func lookUp(_ name: UnsafeRawBufferPointer) -> Int? {

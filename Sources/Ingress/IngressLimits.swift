@@ -22,6 +22,8 @@ public struct IngressLimits: Sendable {
   public var connectMilliseconds: UInt64 = 5_000
   /// Time without a byte from the endpoint while its answer is awaited.
   public var readMilliseconds: UInt64 = 60_000
+  /// Time for the service that decides whether a request may pass (`auth-url`).
+  public var authorizationMilliseconds: UInt64 = 30_000
   /// Time without a byte taken or sent by the client while it should.
   public var clientMilliseconds: UInt64 = 60_000
   /// Time that an unused connection to an endpoint is kept.

@@ -6,31 +6,15 @@ import Diagnostics
 import Glibc
 import Reactor
 
-/// Connections to one endpoint, of one worker.
-final class UpstreamPool {
-  let endpoint: SocketEndpoint
-  var idle: [UpstreamConnection] = []
-  /// Connections that carry a request now.
-  var active = 0
-  /// Passed over until then.
-  var failedUntil: UInt64 = 0
-  /// No route leads here any more: connections close when their request ends.
-  var isRetired = false
-
-  init(_ endpoint: SocketEndpoint) { self.endpoint = endpoint }
-
-  func retire() {
-    isRetired = true
-    let closing = idle
-    idle = []
-    for connection in closing { connection.close() }
-  }
-}
-
 /// A backend at work: its pools and the metrics of its routes.
 final class BackendRuntime {
   let backend: RouteBackend
   let pools: [UpstreamPool]
+  let policy: BackendPolicy
+  // Known when a table is put in force, so that a request without settings asks once.
+  let hasTimeouts: Bool
+  let readMilliseconds: UInt64?
+  let connectMilliseconds: UInt64?
   private var next = 0
   private var lastKey = UInt64.max
   private var last: (requests: Counter, duration: Histogram)?
@@ -39,6 +23,15 @@ final class BackendRuntime {
   init(_ backend: RouteBackend, pools: [UpstreamPool]) {
     self.backend = backend
     self.pools = pools
+    policy = backend.policy
+    let timeouts = policy.timeouts
+    hasTimeouts = timeouts.request > 0 || timeouts.backendRequest > 0
+    readMilliseconds = timeouts.idle > 0 ? UInt64(timeouts.idle) : nil
+    connectMilliseconds = timeouts.connect > 0 ? UInt64(timeouts.connect) : nil
+  }
+
+  func triesMax(_ limits: IngressLimits) -> Int {
+    policy.retry.tries > 0 ? Int(policy.retry.tries) : limits.triesMax
   }
 
   /// Endpoints looked at for one choice: enough to find the least busy, constant for any number of them.
@@ -93,18 +86,17 @@ final class BackendRuntime {
 final class RouteSnapshot {
   let table: RouteTable
   let backends: [BackendRuntime]
+  /// In the order of the table's.
+  let actions: [ActionRuntime]
   private let strictTransportSecurity: [UInt8]
 
   init(_ table: RouteTable, _ backends: [BackendRuntime]) {
     self.table = table
     self.backends = backends
+    actions = table.actions.map { ActionRuntime($0, of: table.actions) }
     let value = table.strictTransportSecurity
     strictTransportSecurity =
       value.isEmpty ? [] : Array("Strict-Transport-Security: ".utf8) + value + [13, 10]
-  }
-
-  func redirects(_ match: RouteTable.Match) -> Bool {
-    match.host >= 0 && table.hosts[match.host].paths[match.path].redirectsToHTTPS
   }
 
   /// The line for answers over TLS; empty for none.
@@ -123,8 +115,14 @@ public final class IngressWorker: TimerHandler {
   let bulk: BufferPool
   let headSpace = UnsafeMutableRawBufferPointer.allocate(byteCount: 32 << 10, alignment: 16)
   let http2 = HTTP2Worker()
+  let matchSpace = MatchSpace()
+  let credentials = CredentialChecker()
+  /// Shared by the workers of a process.
+  let meter: ClientMeter
   private(set) var snapshot = RouteSnapshot(RouteTable(), [])
-  private var pools: [SocketEndpoint: UpstreamPool] = [:]
+  private var pools: [UpstreamKey: UpstreamPool] = [:]
+  /// TLS towards endpoints, by its settings.
+  private var upstreamSecurity: [UpstreamTLS: TLSContext] = [:]
   private var listeners: [Listener] = []
   /// Made with the first listener for HTTPS.
   private var security: TLSContext?
@@ -142,10 +140,14 @@ public final class IngressWorker: TimerHandler {
   ) {
     self.init(
       reactor: reactor, limits: limits, metrics: metrics, ticketKeys: TicketKeys(),
-      tls: LoadedTLS(certificates: [], names: [], fallback: nil))
+      tls: LoadedTLS(certificates: [], names: [], fallback: nil), meter: ClientMeter())
   }
 
-  init(reactor: Reactor, limits: IngressLimits, metrics: Metrics, ticketKeys: TicketKeys, tls: LoadedTLS) {
+  init(
+    reactor: Reactor, limits: IngressLimits, metrics: Metrics, ticketKeys: TicketKeys, tls: LoadedTLS,
+    meter: ClientMeter
+  ) {
+    self.meter = meter
     self.ticketKeys = ticketKeys
     tlsTable = tls
     self.reactor = reactor
@@ -207,16 +209,25 @@ public final class IngressWorker: TimerHandler {
   /// Puts a new table in force. Running requests end as they began; connections to endpoints that left are
   /// closed when they idle.
   public func install(_ table: RouteTable) {
-    var kept: [SocketEndpoint: UpstreamPool] = [:]
+    var kept: [UpstreamKey: UpstreamPool] = [:]
+    var security: [UpstreamTLS: TLSContext] = [:]
     let backends = table.backends.map { backend in
-      BackendRuntime(
+      let settings = UpstreamSettings(backend.policy)
+      if let tls = settings.tls, security[tls] == nil {
+        security[tls] = upstreamSecurity[tls] ?? makeUpstreamSecurity(tls)
+      }
+      return BackendRuntime(
         backend,
         pools: backend.endpoints.map { endpoint in
-          let pool = kept[endpoint] ?? pools[endpoint] ?? UpstreamPool(endpoint)
-          kept[endpoint] = pool
+          let key = UpstreamKey(endpoint: endpoint, settings: settings)
+          let pool =
+            kept[key] ?? pools[key]
+            ?? UpstreamPool(endpoint, settings, security: settings.tls.flatMap { security[$0] })
+          kept[key] = pool
           return pool
         })
     }
+    upstreamSecurity = security
     let gone = pools.filter { kept[$0.key] == nil }
     pools = kept
     snapshot = RouteSnapshot(table, backends)
@@ -224,14 +235,18 @@ public final class IngressWorker: TimerHandler {
     metrics.swaps.increment()
   }
 
+  /// Nil when OpenSSL takes something of it as unreadable: its endpoints cannot be reached then (502).
+  private func makeUpstreamSecurity(_ tls: UpstreamTLS) -> TLSContext? {
+    let made = TLSContext(client: tls, outputBytesMax: limits.readBytesMax + (64 << 10))
+    if made == nil { metrics.unusableTLS.increment() }
+    return made
+  }
+
   public func timerEnded(tag: Int) {
     security?.renewKeys(now: reactor.now)
     let keep = limits.upstreamIdleMilliseconds * 1_000_000
-    for pool in pools.values where !pool.idle.isEmpty {
-      // The longest unused stand first.
-      let closing = pool.idle.prefix { reactor.now > $0.idleSince &+ keep }
-      pool.idle.removeFirst(closing.count)
-      for connection in closing { connection.close() }
+    for pool in pools.values where !pool.idle.isEmpty || !pool.sessions.isEmpty {
+      pool.tick(now: reactor.now, keep: keep)
     }
     if !reactor.isDraining { _ = reactor.setTimer(after: limits.tickMilliseconds * 1_000_000, handler: self) }
   }
@@ -271,6 +286,8 @@ struct IngressMetrics: Sendable {
   let retries: Counter
   let upstreamConnects: Counter
   let upstreamReuses: Counter
+  let overflows: Counter
+  let unusableTLS: Counter
   let swaps: Counter
   let certificateSwaps: Counter
   /// HTTP/2 connections that we ended, by reason.
@@ -302,6 +319,13 @@ struct IngressMetrics: Sendable {
     ).child()
     upstreamReuses = metrics.counter(
       "weft_ingress_upstream_reuses_total", "Requests sent over a connection that stood already."
+    ).child()
+    overflows = metrics.counter(
+      "weft_ingress_upstream_overflows_total", "Requests that an endpoint's bounds did not admit."
+    ).child()
+    unusableTLS = metrics.counter(
+      "weft_ingress_upstream_tls_unusable_total",
+      "Settings of TLS towards endpoints that could not be read: such endpoints are not reached."
     ).child()
     swaps = metrics.counter("weft_ingress_route_swaps_total", "Route tables put in force.").child()
     certificateSwaps = metrics.counter(

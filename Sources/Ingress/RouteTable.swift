@@ -1,7 +1,8 @@
 // Which backend takes a request: an immutable value, matched over bytes without allocation, swapped whole.
 //
+//   port  -> its listeners, the one with the most specific name
 //   host  -> exact name, else `*.` + everything behind the first label, else the rules without a host
-//   path  -> the longest rule that matches, Exact before Prefix of the same length
+//   path  -> Exact, else a pattern, else the longest prefix; of one path the rule that asks for most and gets it
 //   else  -> the default backend, else 404
 
 import Addresses
@@ -15,6 +16,8 @@ public struct RouteBackend: Sendable, Hashable {
   public var servicePort: String
   /// Empty: 503.
   public var endpoints: [SocketEndpoint]
+  /// How requests reach them.
+  public var policy = BackendPolicy()
 
   public init(
     namespace: String, ingress: String, service: String, servicePort: String, endpoints: [SocketEndpoint]
@@ -27,70 +30,38 @@ public struct RouteBackend: Sendable, Hashable {
   }
 }
 
-/// One rule of a host.
-public struct RoutePath: Sendable, Hashable {
-  /// For a prefix without the slash at its end; the root prefix is empty.
-  public var path: [UInt8]
-  public var isExact: Bool
-  /// Index into `RouteTable.backends`.
-  public var backend: Int
-  /// A request over plain HTTP is answered with a redirect to https.
-  public var redirectsToHTTPS: Bool
-
-  public init(path: some StringProtocol, isExact: Bool, backend: Int, redirectsToHTTPS: Bool = false) {
-    self.init(path: Array(path.utf8), isExact: isExact, backend: backend, redirectsToHTTPS: redirectsToHTTPS)
-  }
-
-  init(path: [UInt8], isExact: Bool, backend: Int, redirectsToHTTPS: Bool = false) {
-    self.redirectsToHTTPS = redirectsToHTTPS
-    var path = path
-    if !isExact { while path.last == UInt8(ascii: "/") { path.removeLast() } }
-    self.path = path
-    self.isExact = isExact
-    self.backend = backend
-  }
-
-  /// Whether a request path (without query) falls under this rule; a prefix covers whole elements only.
-  func matches(_ request: UnsafeRawBufferPointer) -> Bool {
-    let count = path.count
-    guard request.count >= count, !isExact || request.count == count else { return false }
-    let isEqual = path.withUnsafeBytes { own in
-      for index in 0..<count where own[index] != request[index] { return false }
-      return true
-    }
-    return isEqual && (isExact || request.count == count || request[count] == UInt8(ascii: "/"))
-  }
-}
-
-/// The rules of one host name.
-public struct RouteHost: Sendable, Hashable {
-  /// Lower case. Empty: every host. Begins with `*.`: one label in front.
-  public var name: String
-  /// Longest first, exact before prefix.
-  public var paths: [RoutePath]
-  /// Answers over TLS carry the table's Strict-Transport-Security: the host has a certificate of its own.
-  public var isSecured: Bool
-
-  public init(name: String, paths: [RoutePath], isSecured: Bool = false) {
-    self.name = name
-    self.isSecured = isSecured
-    self.paths = paths.enumerated().sorted { a, b in
-      if a.element.path.count != b.element.path.count { return a.element.path.count > b.element.path.count }
-      if a.element.isExact != b.element.isExact { return a.element.isExact }
-      return a.offset < b.offset
-    }.map(\.element)
-  }
-}
-
 /// All routes of one ingress controller at one moment.
-public struct RouteTable: Sendable, Hashable {
+public struct RouteTable: Sendable {
   public private(set) var backends: [RouteBackend]
+  /// What rules do besides sending a request to a backend.
+  public private(set) var actions: [RouteAction]
+  public private(set) var listeners: [RouteListener]
+  /// Hosts of all listeners, one after the other.
   public private(set) var hosts: [RouteHost]
-  /// Backend of requests that no rule takes.
-  public private(set) var defaultBackend: Int?
   /// Value of the Strict-Transport-Security field of hosts that are secured (RFC 6797); empty for none.
   public private(set) var strictTransportSecurity: [UInt8]
-  private var index: HostIndex
+  private var index: RouteIndex
+  private var slots: [ListenerSlot]
+  private var ports: [PortSlot]
+
+  /// A listener as matching needs it.
+  private struct ListenerSlot: Sendable {
+    var names: HostIndex
+    /// Its first host in `hosts`.
+    var first: Int
+    var overlaps: Bool
+    var defaultBackend: Int
+    var defaultAction: Int
+  }
+  /// The listeners of a port, by their names.
+  private struct PortSlot: Sendable {
+    var port: UInt16
+    var names: HostIndex
+    /// In the order of `names`.
+    var listeners: [Int]
+    /// The one listener, when it takes every host.
+    var only: Int?
+  }
 
   /// What a request met.
   public struct Match: Sendable, Hashable {
@@ -98,42 +69,138 @@ public struct RouteTable: Sendable, Hashable {
     /// Index into `hosts` and its paths; -1 for the default backend.
     public var host: Int
     public var path: Int
+    /// Index into `actions`; -1 for none.
+    public var action = -1
+    /// Over plain HTTP the answer is a redirect to https.
+    public var redirectsToHTTPS = false
   }
 
-  /// - Precondition: every index lies in `backends`; host names are distinct.
+  /// Ingress's table: one listener that takes everything.
+  /// - Precondition: every index lies in `backends` or `actions`; host names are distinct.
   public init(
-    backends: [RouteBackend] = [], hosts: [RouteHost] = [], defaultBackend: Int? = nil,
+    backends: [RouteBackend] = [], actions: [RouteAction] = [], hosts: [RouteHost] = [],
+    defaultBackend: Int? = nil, defaultAction: Int = -1, strictTransportSecurity: [UInt8] = []
+  ) {
+    self.init(
+      backends: backends, actions: actions,
+      listeners: [RouteListener(hosts: hosts, defaultBackend: defaultBackend, defaultAction: defaultAction)],
+      strictTransportSecurity: strictTransportSecurity)
+  }
+
+  /// - Precondition: every index lies in `backends` or `actions`; host names of a listener are distinct, and so are the
+  ///   host names of listeners of one port.
+  public init(
+    backends: [RouteBackend], actions: [RouteAction], listeners: [RouteListener],
     strictTransportSecurity: [UInt8] = []
   ) {
     self.strictTransportSecurity = strictTransportSecurity
     self.backends = backends
-    self.hosts = hosts
-    self.defaultBackend = defaultBackend
-    index = HostIndex(hosts.map(\.name))
-    precondition(
-      hosts.allSatisfy { host in host.paths.allSatisfy { backends.indices.contains($0.backend) } })
-    precondition(defaultBackend.map(backends.indices.contains) ?? true)
+    self.actions = actions
+    self.listeners = listeners
+    hosts = listeners.flatMap(\.hosts)
+    index = RouteIndex(hosts)
+    slots = []
+    var first = 0
+    for listener in listeners {
+      slots.append(
+        ListenerSlot(
+          names: HostIndex(listener.hosts.map(\.name), isDeep: listener.hostsOverlap), first: first,
+          overlaps: listener.hostsOverlap, defaultBackend: listener.defaultBackend ?? -1,
+          defaultAction: listener.defaultAction))
+      first += listener.hosts.count
+    }
+    ports = Set(listeners.map(\.port)).sorted().map { port in
+      let own = listeners.indices.filter { listeners[$0].port == port }
+      return PortSlot(
+        port: port, names: HostIndex(own.map { listeners[$0].hostname }, isDeep: true), listeners: own,
+        only: own.count == 1 && listeners[own[0]].hostname.isEmpty ? own[0] : nil)
+    }
+    precondition(isSound(self))
   }
 
-  /// The backend for a request. Constant in the number of hosts, linear in the rules of one host; no
-  /// allocation.
-  /// - Parameters:
-  ///   - host: the Host header; a port and a dot at its end are passed over, case does not matter.
-  ///   - path: the request path without query.
-  public func match(host: UnsafeRawBufferPointer, path: UnsafeRawBufferPointer) -> Match? {
-    if let index = index.find(host: host) {
-      let paths = hosts[index].paths
-      for (at, rule) in paths.enumerated() where rule.matches(path) {
-        return Match(backend: rule.backend, host: index, path: at)
+  /// The backend of requests that no rule takes, of a table for Ingress.
+  public var defaultBackend: Int? { listeners.first?.defaultBackend }
+
+  /// The backend for a request. Constant in the number of hosts and rules; linear in the path's length, in the rules that have
+  /// the same path and in a host's regular expressions. No allocation.
+  /// - Parameter port: of the listening socket.
+  func match(_ request: RouteRequest, port: UInt16, _ space: MatchSpace) -> Match? {
+    guard let listener = listener(port, request.host) else { return nil }
+    let slot = slots[listener]
+    var found: Match?
+    slot.names.forEach(host: request.host) { at in
+      if let entry = index.find(request, host: slot.first + at, space) {
+        found = match(entry, host: slot.first + at)
       }
+      return found == nil && slot.overlaps
     }
-    return defaultBackend.map { Match(backend: $0, host: -1, path: -1) }
+    if found != nil { return found }
+    if slot.defaultBackend < 0 { return nil }
+    return Match(backend: slot.defaultBackend, host: -1, path: -1, action: slot.defaultAction)
   }
 
-  /// Text for tests and people.
-  public func match(host: String, path: String) -> Match? {
-    Array(host.utf8).withUnsafeBytes { host in
-      Array(path.utf8).withUnsafeBytes { match(host: host, path: $0) }
+  private func match(_ entry: Int, host: Int) -> Match {
+    let found = index.entries[entry]
+    return Match(
+      backend: Int(found.backend), host: host, path: entry - index.start(ofHost: host),
+      action: Int(found.action),
+      redirectsToHTTPS: found.redirects)
+  }
+
+  /// The most specific listener of a port for a host; without one for this port, those for every port.
+  private func listener(_ port: UInt16, _ host: UnsafeRawBufferPointer) -> Int? {
+    var found = -1
+    for index in ports.indices {
+      if ports[index].port == port {
+        found = index
+        break
+      }
+      if ports[index].port == 0 { found = index }
+    }
+    guard found >= 0 else { return nil }
+    if let only = ports[found].only { return only }
+    return ports[found].names.find(host: host).map { ports[found].listeners[$0] }
+  }
+
+  /// Text for tests and people: a request with these fields, read as one from a client is. Nil also when it cannot be read.
+  public func match(
+    host: String, path: String, method: String = "GET", fields: [(String, String)] = [], port: UInt16 = 0
+  ) -> Match? {
+    let lines = fields.map { "\($0.0): \($0.1)\r\n" }.joined()
+    let head = Array("\(method) \(path) HTTP/1.1\r\nHost: \(host)\r\n\(lines)\r\n".utf8)
+    let reader = HeadReader()
+    return head.withUnsafeBytes { head in
+      guard (try? reader.readRequest(head)) != nil else { return nil }
+      return match(RouteRequest(head, reader), port: port, MatchSpace())
     }
   }
+}
+
+extension RouteTable: Hashable {
+  public static func == (a: RouteTable, b: RouteTable) -> Bool {
+    a.backends == b.backends && a.actions == b.actions && a.listeners == b.listeners
+      && a.strictTransportSecurity == b.strictTransportSecurity
+  }
+  public func hash(into hasher: inout Hasher) {
+    hasher.combine(backends)
+    hasher.combine(listeners)
+  }
+}
+
+/// Whether every number in a table names something.
+private func isSound(_ table: RouteTable) -> Bool {
+  func isBackend(_ index: Int) -> Bool { table.backends.indices.contains(index) }
+  func isAction(_ index: Int) -> Bool { index == -1 || table.actions.indices.contains(index) }
+  return table.hosts.allSatisfy { host in
+    host.paths.allSatisfy {
+      isBackend($0.backend) && isAction($0.action) && ($0.kind == .pattern) == ($0.pattern != nil)
+    }
+  }
+    && table.listeners.allSatisfy {
+      ($0.defaultBackend.map(isBackend) ?? true) && isAction($0.defaultAction)
+    }
+    && table.actions.allSatisfy { action in
+      action.targets.allSatisfy { ($0.backend == -1 || isBackend($0.backend)) && isAction($0.action) }
+        && (action.authorization.map { isBackend($0.backend) } ?? true)
+    }
 }

@@ -61,15 +61,7 @@ final class FrameClient {
   }
 
   /// Nil at the connection's end.
-  func read() -> Frame? {
-    let head = client.read(9)
-    guard head.count == 9 else { return nil }
-    let length = Int(head[0]) << 16 | Int(head[1]) << 8 | Int(head[2])
-    let stream = head[5..<9].reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
-    let payload = client.read(length)
-    guard payload.count == length else { return nil }
-    return Frame(kind: head[3], flags: head[4], stream: stream, payload: payload)
-  }
+  func read() -> Frame? { client.frame() }
 
   /// The next frame of a kind, others passed over; nil at the connection's end.
   func next(_ kind: UInt8, stream: UInt32? = nil) -> Frame? {
@@ -108,5 +100,18 @@ final class FrameClient {
     var error: HTTP2Error?
     while let frame = read() { if frame.kind == 7 { error = frame.error } }
     return error
+  }
+}
+
+extension Client {
+  /// One frame; nil at the connection's end.
+  func frame() -> Frame? {
+    let head = read(9)
+    guard head.count == 9 else { return nil }
+    let length = Int(head[0]) << 16 | Int(head[1]) << 8 | Int(head[2])
+    let stream = head[5..<9].reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+    let payload = read(length)
+    guard payload.count == length else { return nil }
+    return Frame(kind: head[3], flags: head[4], stream: stream, payload: payload)
   }
 }

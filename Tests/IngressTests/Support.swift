@@ -156,7 +156,17 @@ private final class BackendConnection: ReadinessHandler {
   private func answer(_ path: String, _ head: [UInt8]) {
     if path.hasPrefix("/large/"), let count = Int(path.dropFirst(7)) {
       output += Array("HTTP/1.1 200 OK\r\nContent-Length: \(count)\r\n\r\n".utf8)
-      output += (0..<count).map { UInt8(truncatingIfNeeded: $0 % 251) }
+      // By the piece: byte by byte it takes seconds of a busy machine, in which nobody else is answered.
+      let piece = (0..<251).map { UInt8($0) }
+      for _ in 0..<(count / 251) { output += piece }
+      output += piece[..<(count % 251)]
+      return
+    }
+    if path.hasPrefix("/verdict/") {
+      output += Array(
+        "HTTP/1.1 \(path.dropFirst(9)) Verdict\r\nX-User: alice\r\n\(path.hasSuffix("204") ? "" : "Content-Length: 2\r\n")\r\n"
+          .utf8)
+      if !path.hasSuffix("204") { output += Array("no".utf8) }
       return
     }
     switch path {
@@ -164,6 +174,10 @@ private final class BackendConnection: ReadinessHandler {
     case "/chunked":
       output += Array(
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n".utf8)
+    case "/trailers":
+      output += Array(
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n5\r\nhello\r\n0\r\n"
+          + "X-Sum: 5\r\nx-more: a b\r\n\r\n").utf8)
     case "/until-close":
       output += Array("HTTP/1.1 200 OK\r\n\r\nuntil the end".utf8)
       closes = true
@@ -280,6 +294,12 @@ final class Client {
     let raw = raw
     _ = SocketAddress(endpoint).withSockaddr { connect(raw, $0, $1) }
   }
+  /// A connection that was accepted.
+  init(accepted raw: Int32) {
+    self.raw = raw
+    var limit = timeval(tv_sec: 5, tv_usec: 0)
+    setsockopt(raw, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+  }
   deinit { close(raw) }
 
   func send(_ text: String) { send(Array(text.utf8)) }
@@ -321,13 +341,13 @@ final class Client {
         let head = String(decoding: buffer[..<end], as: UTF8.self)
         buffer.removeFirst(end)
         let status = Int(head.dropFirst(9).prefix(3)) ?? 0
-        if status == 100 { return (100, head, []) }
+        if status == 100 || status == 103 { return (status, head, []) }
         var length: Int?
         for line in head.split(separator: "\r\n") where line.lowercased().hasPrefix("content-length: ") {
           length = Int(line.dropFirst(16))
         }
         if toHead || status == 204 || status == 304 || status == 101 { return (status, head, []) }
-        if head.contains("Transfer-Encoding: chunked") {
+        if head.lowercased().contains("transfer-encoding: chunked") {
           while !contains("\r\n0\r\n\r\n"), fill() {}
           defer { buffer = [] }
           return (status, head, buffer)
@@ -361,3 +381,8 @@ final class Client {
 }
 
 func text(_ bytes: [UInt8]?) -> String { String(decoding: bytes ?? [], as: UTF8.self) }
+
+/// Whether an answer's body, with its framing, has this text in it.
+func says(_ answer: (status: Int, head: String, body: [UInt8])?, _ part: String) -> Bool {
+  text(answer?.body).contains(part)
+}

@@ -19,10 +19,14 @@ func say(_ text: String) {
 }
 
 let arguments = CommandLine.arguments
+if arguments.dropFirst() == ["routes"] {
+  RouteBenchmark.run()
+  exit(0)
+}
 guard arguments.count >= 3, let listen = SocketEndpoint(arguments[1]),
   let target = SocketEndpoint(arguments[2])
 else {
-  say("usage: IngressBenchmark LISTEN ENDPOINT [WORKERS [TLS_LISTEN CHAIN KEY]]")
+  say("usage: IngressBenchmark LISTEN ENDPOINT [WORKERS [TLS_LISTEN CHAIN KEY]], or: IngressBenchmark routes")
   exit(2)
 }
 do {

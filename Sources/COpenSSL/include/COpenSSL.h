@@ -49,6 +49,13 @@ void weft_tls_context_offer_http2(weft_tls_context *context, int offers);
 /// What the last call collected for the peer; valid until the next call on any connection of the context.
 const void *weft_tls_output(const weft_tls_context *context, size_t *bytes);
 
+/// The same for connections that we make. PEM: the authorities that a server's certificate has to be signed by (none: it is not
+/// verified), and a chain with its key to show when asked (none: nothing is). NULL when one cannot be read.
+weft_tls_context *weft_tls_client_context_make(const void *authorities, size_t authorities_bytes, const void *chain,
+                                               size_t chain_bytes, const void *key, size_t key_bytes, size_t output_bytes);
+/// A connection that we make to a server of this name (empty: none is asked for). Speaks HTTP/2 only, or HTTP/1.1 only.
+weft_tls *weft_tls_make_client(weft_tls_context *context, int descriptor, const char *name, int http2);
+
 /// A connection that reads from `descriptor`, which it does not own.
 weft_tls *weft_tls_make(weft_tls_context *context, int descriptor);
 void weft_tls_free(weft_tls *tls);
@@ -74,5 +81,9 @@ int weft_tls_is_resumed(const weft_tls *tls);
 int weft_tls_version(const weft_tls *tls);
 /// Why the last call failed, shortly; empty when OpenSSL does not know. Forgets it.
 void weft_tls_reason(char *reason, size_t bytes);
+
+/// 1 when a password has this hash: `$apr1$`, `{SHA}`, or any that crypt(3) of the system knows and that begins with `$`. Slow
+/// hashes take their time in here. The password has no NUL.
+int weft_password_matches(const void *password, size_t bytes, const char *hash);
 
 #endif

@@ -2,6 +2,7 @@
 
 import Addresses
 import Diagnostics
+import Patterns
 
 extension CorefileReader {
   mutating func readHosts(_ directive: CorefileDirective) throws(WeftError) {
@@ -108,7 +109,7 @@ extension CorefileReader {
   private func template(_ text: String, _ groups: Set<String>, _ option: CorefileDirective) throws(WeftError)
     -> TemplateText
   {
-    do throws(NamePatternError) {
+    do throws(BytePatternError) {
       let template = try TemplateText(text, groups: groups)
       return template
     } catch {

@@ -2,6 +2,7 @@
 
 import Addresses
 import Diagnostics
+import Patterns
 
 extension CorefileReader {
   mutating func read(_ directive: CorefileDirective) throws(WeftError) {
@@ -96,8 +97,8 @@ extension CorefileReader {
     return seconds
   }
 
-  func pattern(_ text: String, _ directive: CorefileDirective) throws(WeftError) -> NamePattern {
-    do throws(NamePatternError) { return try NamePattern(text) } catch {
+  func pattern(_ text: String, _ directive: CorefileDirective) throws(WeftError) -> BytePattern {
+    do throws(BytePatternError) { return try BytePattern(text) } catch {
       throw fail(directive, "\(text): \(error)")
     }
   }
@@ -199,7 +200,7 @@ extension CorefileReader {
         throw fail(option, "expr and an expression are all there is")
       }
       let text = option.arguments.joined(separator: " ")
-      do throws(NamePatternError) {
+      do throws(BytePatternError) {
         view.conditions.append(try ViewParser.parse(text))
       } catch {
         throw fail(option, "\(text): \(error)")

@@ -1,5 +1,7 @@
 // `rewrite`: another question is asked than the client put, and the answer is told under the client's name.
 
+import Patterns
+
 /// One `rewrite` line.
 public struct RewriteRule: Sendable {
   enum NameMatch: Sendable {
@@ -7,14 +9,14 @@ public struct RewriteRule: Sendable {
     case prefix([UInt8])
     case suffix([UInt8])
     case substring([UInt8])
-    case pattern(NamePattern)
+    case pattern(BytePattern)
   }
   /// How names in the answer are changed back.
   enum AnswerRule: Sendable {
     /// The rewritten name becomes the client's again, and names that end as it does likewise.
     case auto
-    case name(NamePattern, String)
-    case value(NamePattern, String)
+    case name(BytePattern, String)
+    case value(BytePattern, String)
   }
   enum Field: Sendable {
     case type(RecordType, RecordType)

@@ -1,5 +1,7 @@
 // `template`: answers made from the question by patterns.
 
+import Patterns
+
 /// One `template` block.
 public struct TemplateRule: Sendable {
   /// Nil means any class.
@@ -7,7 +9,7 @@ public struct TemplateRule: Sendable {
   /// Nil means any type.
   var type: RecordType?
   var zones: [DomainName]
-  var patterns: [NamePattern]
+  var patterns: [BytePattern]
   var answers: [TemplateText]
   var additional: [TemplateText]
   var authority: [TemplateText]
@@ -21,7 +23,7 @@ public struct TemplateRule: Sendable {
     else { return nil }
     let name = question.name.description
     let text = Array(name.utf8)
-    var match: (pattern: NamePattern, groups: [Range<Int>?])?
+    var match: (pattern: BytePattern, groups: [Range<Int>?])?
     for pattern in patterns {
       if let groups = pattern.match(text) {
         match = (pattern, groups)
@@ -60,11 +62,11 @@ struct TemplateText: Sendable, Hashable {
   private var parts: [(text: String, key: String?)] = []
 
   /// - Throws: the expression that is not known.
-  init(_ text: String, groups: Set<String>) throws(NamePatternError) {
+  init(_ text: String, groups: Set<String>) throws(BytePatternError) {
     var rest = text[...]
     while let open = rest.firstRange(of: "{{") {
       guard let close = rest[open.upperBound...].firstRange(of: "}}") else {
-        throw NamePatternError(description: "{{ is not closed")
+        throw BytePatternError(description: "{{ is not closed")
       }
       let words = rest[open.upperBound..<close.lowerBound].split(whereSeparator: \.isWhitespace).map(
         String.init)
@@ -74,7 +76,7 @@ struct TemplateText: Sendable, Hashable {
     parts.append((String(rest), nil))
   }
 
-  private static func key(_ words: [String], _ groups: Set<String>) throws(NamePatternError) -> String {
+  private static func key(_ words: [String], _ groups: Set<String>) throws(BytePatternError) -> String {
     if words.count == 1 {
       switch words[0] {
       case ".Name", ".Zone", ".Type", ".Class": return String(words[0].dropFirst())
@@ -88,7 +90,7 @@ struct TemplateText: Sendable, Hashable {
       let name = words[2].filter { $0 != "\"" }
       if words[1] == ".Group", groups.contains(name) { return "Group.\(name)" }
     }
-    throw NamePatternError(description: "{{ \(words.joined(separator: " ")) }} is not known")
+    throw BytePatternError(description: "{{ \(words.joined(separator: " ")) }} is not known")
   }
 
   func filled(_ values: [String: String]) -> String {

@@ -1,6 +1,7 @@
 // `view`: which queries a server block takes, by an expression over the query.
 
 import Addresses
+import Patterns
 
 /// A name and the expressions that must all hold.
 public struct ViewRule: Sendable {
@@ -30,7 +31,7 @@ indirect enum ViewExpression: Sendable {
   case either(ViewExpression, ViewExpression)
   case compare(String, ViewExpression, ViewExpression)
   case member(ViewExpression, [ViewExpression])
-  case matches(ViewExpression, NamePattern)
+  case matches(ViewExpression, BytePattern)
 
   /// What takes no arguments and is known of a query.
   static let calls: Set<String> = [
@@ -113,16 +114,16 @@ struct ViewParser {
   private var at = 0
   private var depth = 0
 
-  static func parse(_ text: String) throws(NamePatternError) -> ViewExpression {
+  static func parse(_ text: String) throws(BytePatternError) -> ViewExpression {
     var parser = try ViewParser(text)
     let expression = try parser.either()
     guard parser.at == parser.tokens.count else {
-      throw NamePatternError(description: "the expression goes on after its end")
+      throw BytePatternError(description: "the expression goes on after its end")
     }
     return expression
   }
 
-  private init(_ text: String) throws(NamePatternError) {
+  private init(_ text: String) throws(BytePatternError) {
     let bytes = Array(text.utf8)
     var at = 0
     func string(_ range: Range<Int>) -> String { String(decoding: bytes[range], as: UTF8.self) }
@@ -134,13 +135,13 @@ struct ViewParser {
       case 32, 9, 10, 13: continue
       case UInt8(ascii: "'"), UInt8(ascii: "\""):
         while at < bytes.count, bytes[at] != byte { at += 1 }
-        guard at < bytes.count else { throw NamePatternError(description: "a quote is not closed") }
+        guard at < bytes.count else { throw BytePatternError(description: "a quote is not closed") }
         tokens.append(.text(string(start + 1..<at)))
         at += 1
       case 48...57:
         while at < bytes.count, (48...57).contains(bytes[at]) { at += 1 }
         guard let number = Int(string(start..<at)) else {
-          throw NamePatternError(description: "a number is too large")
+          throw BytePatternError(description: "a number is too large")
         }
         tokens.append(.number(number))
       case 65...90, 97...122, 95:
@@ -165,22 +166,22 @@ struct ViewParser {
     return true
   }
 
-  private mutating func either() throws(NamePatternError) -> ViewExpression {
+  private mutating func either() throws(BytePatternError) -> ViewExpression {
     depth += 1
     defer { depth -= 1 }
-    guard depth < 50 else { throw NamePatternError(description: "the expression is nested too deeply") }
+    guard depth < 50 else { throw BytePatternError(description: "the expression is nested too deeply") }
     var left = try both()
     while take(.sign("||")) || take(.word("or")) { left = .either(left, try both()) }
     return left
   }
 
-  private mutating func both() throws(NamePatternError) -> ViewExpression {
+  private mutating func both() throws(BytePatternError) -> ViewExpression {
     var left = try comparison()
     while take(.sign("&&")) || take(.word("and")) { left = .both(left, try comparison()) }
     return left
   }
 
-  private mutating func comparison() throws(NamePatternError) -> ViewExpression {
+  private mutating func comparison() throws(BytePatternError) -> ViewExpression {
     let left = try unary()
     for sign in ["==", "!=", "<=", ">=", "<", ">"] where take(.sign(sign)) {
       return .compare(sign, left, try unary())
@@ -192,25 +193,25 @@ struct ViewParser {
     if isNot { at += 1 }
     if take(.word("in")) {
       guard case .list(let items) = try unary() else {
-        throw NamePatternError(description: "`in` needs a list")
+        throw BytePatternError(description: "`in` needs a list")
       }
       return isNot ? .not(.member(left, items)) : .member(left, items)
     }
     if take(.word("matches")) {
       guard case .constant(.text(let text)) = try unary() else {
-        throw NamePatternError(description: "`matches` needs a text")
+        throw BytePatternError(description: "`matches` needs a text")
       }
-      return .matches(left, try NamePattern(text))
+      return .matches(left, try BytePattern(text))
     }
     return left
   }
 
-  private mutating func unary() throws(NamePatternError) -> ViewExpression {
+  private mutating func unary() throws(BytePatternError) -> ViewExpression {
     depth += 1
     defer { depth -= 1 }
-    guard depth < 50 else { throw NamePatternError(description: "the expression is nested too deeply") }
+    guard depth < 50 else { throw BytePatternError(description: "the expression is nested too deeply") }
     if take(.sign("!")) || take(.word("not")) { return .not(try unary()) }
-    guard at < tokens.count else { throw NamePatternError(description: "the expression ends too early") }
+    guard at < tokens.count else { throw BytePatternError(description: "the expression ends too early") }
     let token = tokens[at]
     at += 1
     switch token {
@@ -218,33 +219,33 @@ struct ViewParser {
     case .number(let number): return .constant(.number(number))
     case .sign("("):
       let inner = try either()
-      guard take(.sign(")")) else { throw NamePatternError(description: "a parenthesis is not closed") }
+      guard take(.sign(")")) else { throw BytePatternError(description: "a parenthesis is not closed") }
       return inner
     case .sign("["):
       var items: [ViewExpression] = []
       while !take(.sign("]")) {
         items.append(try unary())
         guard take(.sign(",")) || (at < tokens.count && tokens[at] == .sign("]")) else {
-          throw NamePatternError(description: "a list is not closed")
+          throw BytePatternError(description: "a list is not closed")
         }
       }
       return .list(items)
     case .word("true"): return .constant(.truth(true))
     case .word("false"): return .constant(.truth(false))
     case .word("incidr"):
-      guard take(.sign("(")) else { throw NamePatternError(description: "incidr needs arguments") }
+      guard take(.sign("(")) else { throw BytePatternError(description: "incidr needs arguments") }
       let what = try either()
       guard take(.sign(",")), case .constant(.text(let text)) = try either(), let network = IPPrefix(text),
         take(.sign(")"))
-      else { throw NamePatternError(description: "incidr needs an address and a block of addresses") }
+      else { throw BytePatternError(description: "incidr needs an address and a block of addresses") }
       return .inNetwork(what, network)
     case .word(let name) where ViewExpression.calls.contains(name):
       guard take(.sign("(")), take(.sign(")")) else {
-        throw NamePatternError(description: "\(name) is written \(name)()")
+        throw BytePatternError(description: "\(name) is written \(name)()")
       }
       return .call(name)
-    case .word(let name): throw NamePatternError(description: "\(name) is not known")
-    case .sign(let sign): throw NamePatternError(description: "\(sign) is out of place")
+    case .word(let name): throw BytePatternError(description: "\(name) is not known")
+    case .sign(let sign): throw BytePatternError(description: "\(sign) is out of place")
     }
   }
 }

@@ -32,6 +32,9 @@ final class HTTP2Stream: Exchange {
   /// What is to come by the client's own word; nil when it did not say.
   private var expected: UInt64?
   private var wrapsChunks = false
+  private var isGRPC = false
+  /// Fields behind the answer's body, as lines.
+  private var trailers = PooledBuffer()
 
   init(_ session: HTTP2Session, id: UInt32, window: Int, hasEnded: Bool) {
     self.session = session
@@ -50,8 +53,8 @@ final class HTTP2Stream: Exchange {
     do throws(HTTPRefusal) {
       try reader.readRequest(head)
       method = reader.method
+      if method == .post { noteGRPC(head) }
       if case .length(let length) = reader.facts.framing {
-        guard length <= worker.limits.bodyBytesMax else { throw HTTPRefusal(413) }
         expected = length
         guard !hasEnded else { return malformed() }
       } else {
@@ -59,32 +62,62 @@ final class HTTP2Stream: Exchange {
         wrapsChunks = reader.facts.framing == .chunked
       }
       requestBody = BodyScanner(hasEnded ? .none : .untilClose)
-      let found = snapshot.table.match(
-        host: UnsafeRawBufferPointer(rebasing: head[reader.host]),
-        path: UnsafeRawBufferPointer(rebasing: head[reader.path]))
-      guard let found else { throw HTTPRefusal(404) }
+      guard
+        let found = snapshot.table.match(
+          RouteRequest(head, reader), port: session.client.port, worker.matchSpace)
+      else { throw HTTPRefusal(404) }
       match = found
-      if session.client.tls == nil, let port = worker.securePort, snapshot.redirects(match) {
+      if session.client.tls == nil, match.redirectsToHTTPS, let port = worker.securePort {
         let place = try ClientConnection.secureLocation(port, head, reader)
         status = 308
         count()
-        return answer(308, location: place)
+        return answer(308, lines: FieldEdit.line("Location", place))
       }
+      var edit = RequestEdit()
+      if match.action >= 0,
+        let own = applyAction(
+          RouteRequest(head, reader), session.client.origin, client: session.client.fixedLines, &edit)
+      {
+        status = own.status
+        count()
+        return answer(own.status, lines: own.lines)
+      }
+      if let expected, expected > bodyBytesMax { throw HTTPRefusal(413) }
       request = worker.requests.take()
       guard request.isAllocated else { throw HTTPRefusal(503) }
       var out = HeadSpace(request.writable)
       reader.writeRequest(
-        head, to: &out, client: session.client.fixedLines, requestID: worker.nextRequestID(), isUpgrade: false
-      )
+        head, to: &out, client: session.client.fixedLines, requestID: worker.nextRequestID(),
+        isUpgrade: false,
+        edit: edit)
       if out.isFull { throw HTTPRefusal(431) }
       request.produced(out.count)
+      guardian?.headBytes = out.count
       if reader.facts.expectsContinue, !hasEnded {
         session.frame(.headers, flags: HTTP2FrameHeader.endHeaders, stream: id) { $0.writeStatus(100) }
       }
-      connect(avoiding: nil)
+      sendOn()
     } catch {
       refuse(error.status)
     }
+  }
+
+  /// Whether the request is one of gRPC, and the time that its caller gives it.
+  private func noteGRPC(_ head: UnsafeRawBufferPointer) {
+    let reader = worker.reader
+    for index in 0..<reader.lineCount {
+      let line = reader.lines[index]
+      let name = line.start..<line.nameEnd
+      guard name.count == 12 else { continue }
+      let value = line.valueStart..<line.valueEnd
+      if value.count >= 16, HeadReader.equals(head, name, "content-type") {
+        let start = value.lowerBound..<value.lowerBound + 16
+        isGRPC = HeadReader.equals(head, start, "application/grpc")
+      } else if HeadReader.equals(head, name, "grpc-timeout") {
+        clientLimit = Self.grpcTimeout(UnsafeRawBufferPointer(rebasing: head[value]))
+      }
+    }
+    if !isGRPC { clientLimit = 0 }
   }
 
   /// Answers a request that no endpoint sees.
@@ -105,7 +138,10 @@ final class HTTP2Stream: Exchange {
   }
 
   /// Takes body. Bytes go to the endpoint as soon as it takes them.
-  func takeData(_ bytes: UnsafeRawBufferPointer, ends: Bool) {
+  func takeData(
+    _ bytes: UnsafeRawBufferPointer, ends: Bool,
+    trailers: UnsafeRawBufferPointer = .init(start: nil, count: 0)
+  ) {
     if ends { hasEnded = true }
     // The answer was given already: what still comes is thrown away.
     guard state == .running else {
@@ -122,31 +158,35 @@ final class HTTP2Stream: Exchange {
     unpassed += bytes.count
     if !bytes.isEmpty || (ends && wrapsChunks) {
       if !pendingBody.isAllocated { pendingBody = worker.bulk.take() }
-      guard append(bytes, ends: ends) else { return fail(503) }
+      guard append(bytes, ends: ends, trailers) else { return fail(503) }
     }
     if ends { requestBody = BodyScanner(.none) }
     if let upstream, upstream.isConnected { sendRequest(upstream) }
   }
 
-  private func append(_ bytes: UnsafeRawBufferPointer, ends: Bool) -> Bool {
+  private func append(
+    _ bytes: UnsafeRawBufferPointer, ends: Bool, _ trailers: UnsafeRawBufferPointer
+  ) -> Bool {
+    // With a length there is no place for trailers.
     guard wrapsChunks else { return pendingBody.append(bytes) == bytes.count }
     pendingBody.compact()
-    guard pendingBody.room >= bytes.count + 32 else { return false }
     var out = HeadSpace(pendingBody.writable)
     if !bytes.isEmpty {
-      var shift = 60
-      while shift > 0, bytes.count >> shift & 15 == 0 { shift -= 4 }
-      for step in stride(from: shift, through: 0, by: -4) {
-        let digit = UInt8(bytes.count >> step & 15)
-        out.write(digit < 10 ? 48 + digit : 87 + digit)
-      }
-      out.write("\r\n")
+      out.writeChunkSize(bytes.count)
       out.write(bytes, 0..<bytes.count)
       out.write("\r\n")
     }
-    if ends { out.write("0\r\n\r\n") }
+    if ends { out.writeLastChunk(trailers: trailers) }
+    guard !out.isFull else { return false }
     pendingBody.produced(out.count)
     return true
+  }
+
+  /// The fields behind the body: its end.
+  /// - Parameter lines: nil when they are malformed.
+  func takeTrailers(_ lines: UnsafeRawBufferPointer?) {
+    guard let lines else { return malformed() }
+    takeData(UnsafeRawBufferPointer(start: nil, count: 0), ends: true, trailers: lines)
   }
 
   /// The endpoint has taken everything: the client may send more.
@@ -187,12 +227,34 @@ final class HTTP2Stream: Exchange {
 
   override func wait(_ milliseconds: UInt64) { deadline = worker.reactor.now &+ milliseconds &* 1_000_000 }
 
+  override func passInterim(_ head: UnsafeRawBufferPointer) {
+    var block = HeadSpace(worker.headSpace)
+    block.writeStatus(worker.reader.status)
+    writeFields(head, to: &block)
+    if !block.isFull { session.headers(block.bytes, ends: false, stream: id) }
+  }
+
+  /// The fields of the head that the worker's reader has just read.
+  private func writeFields(
+    _ head: UnsafeRawBufferPointer, to block: inout HeadSpace, hidesLength: Bool = false
+  ) {
+    let reader = worker.reader
+    for index in 0..<reader.lineCount {
+      let line = reader.lines[index]
+      if dropsAnswerLine(line, head) { continue }
+      switch line.kind {
+      case .connection, .hopByHop, .upgrade, .transferEncoding: continue
+      case .contentLength: if hidesLength || reader.status < 200 || reader.status == 204 { continue }
+      default: if reader.facts.hasConnectionOptions, reader.isConnectionOption(line, head) { continue }
+      }
+      block.writeField(head, name: line.start..<line.nameEnd, value: line.valueStart..<line.valueEnd)
+    }
+  }
+
   override func passHead(
     _ head: UnsafeRawBufferPointer, _ rest: UnsafeMutableRawBufferPointer, _ connection: UpstreamConnection
   ) throws(HTTPRefusal) {
-    let reader = worker.reader
-    let facts = reader.facts
-    noteHead(reader)
+    noteHead(worker.reader)
     let ends = responseBody.isDone
     let strict = session.client.tls == nil ? [] : snapshot.strictTransportSecurity(match)
     var block = HeadSpace(worker.headSpace)
@@ -201,34 +263,25 @@ final class HTTP2Stream: Exchange {
       // "Name: value" CR LF.
       strict.withUnsafeBytes { block.writeField($0, name: 0..<25, value: 27..<($0.count - 2)) }
     }
-    for index in 0..<reader.lineCount {
-      let line = reader.lines[index]
-      switch line.kind {
-      case .connection, .hopByHop, .upgrade, .transferEncoding: continue
-      case .contentLength: if status < 200 || status == 204 { continue }
-      default: if facts.hasConnectionOptions, reader.isConnectionOption(line, head) { continue }
-      }
-      block.writeField(head, name: line.start..<line.nameEnd, value: line.valueStart..<line.valueEnd)
+    if let action {
+      block.writeFields(answerLines)
+      if let edit = action.answer { block.writeFields(edit.lines) }
     }
+    writeFields(head, to: &block, hidesLength: connection.hidesLength)
     if block.isFull { throw HTTPRefusal(502) }
-    writeHeaders(block.bytes, ends: ends)
+    session.headers(block.bytes, ends: ends, stream: id)
     guard state == .running else { return }
     try passBody(rest, connection)
   }
 
-  /// One block, in as many frames as it needs.
-  private func writeHeaders(_ block: UnsafeRawBufferPointer, ends: Bool) {
-    var at = 0
-    repeat {
-      let count = min(block.count - at, HTTP2Session.frameMax)
-      let isLast = at + count == block.count
-      let flags =
-        (ends && at == 0 ? HTTP2FrameHeader.endStream : 0) | (isLast ? HTTP2FrameHeader.endHeaders : 0)
-      session.frame(at == 0 ? .headers : .continuation, flags: flags, stream: id, bytesMax: count) {
-        $0.write(block, at..<at + count)
-      }
-      at += count
-    } while at < block.count
+  /// The last of the body is out: what stands behind it.
+  private func writeTrailers() {
+    guard !trailers.isEmpty else { return }
+    var block = HeadSpace(worker.headSpace)
+    block.writeTrailers(trailers.readable)
+    trailers = PooledBuffer()
+    if block.count > 0 { return session.headers(block.bytes, ends: true, stream: id) }
+    session.data(UnsafeRawBufferPointer(start: nil, count: 0), ends: true, stream: id)
     session.askFlush()
   }
 
@@ -243,15 +296,20 @@ final class HTTP2Stream: Exchange {
         (base + length).copyMemory(from: base + range.lowerBound, byteCount: range.count)
       }
       length += range.count
+    } trailer: { byte in
+      if !trailers.isAllocated { trailers = worker.reactor.buffers.take() }
+      withUnsafeBytes(of: byte) { _ = trailers.append($0) }
     }
     let ends = hadBody && responseBody.isDone
     let count = min(length, max(0, min(window, session.window)))
-    if count > 0 || (ends && length == 0) {
+    let isAll = ends && count == length
+    if count > 0 || (isAll && trailers.isEmpty) {
       window -= count
       session.data(
-        UnsafeRawBufferPointer(rebasing: bytes[..<count]), ends: ends && count == length, stream: id)
+        UnsafeRawBufferPointer(rebasing: bytes[..<count]), ends: isAll && trailers.isEmpty, stream: id)
       session.askFlush()
     }
+    if isAll, state == .running { writeTrailers() }
     guard state == .running else { return }
     if count < length {
       held = length - count > worker.requests.bufferBytes ? worker.bulk.take() : worker.requests.take()
@@ -288,6 +346,8 @@ final class HTTP2Stream: Exchange {
   private func letGo() {
     request = PooledBuffer()
     pendingBody = PooledBuffer()
+    tickets = []
+    letGuardianGo()
     let rest = unpassed
     unpassed = 0
     session.giveBack(rest)
@@ -301,7 +361,9 @@ final class HTTP2Stream: Exchange {
       guard count > 0 else { return }
       let ends = responseBody.isDone && count == held.count
       window -= count
-      session.data(UnsafeRawBufferPointer(rebasing: held.readable[..<count]), ends: ends, stream: id)
+      session.data(
+        UnsafeRawBufferPointer(rebasing: held.readable[..<count]), ends: ends && trailers.isEmpty, stream: id)
+      if ends { writeTrailers() }
       guard state != .closed else { return }
       held.consumed(count)
       wait(worker.limits.clientMilliseconds)
@@ -316,29 +378,34 @@ final class HTTP2Stream: Exchange {
 
   // MARK: - Ends
 
-  override func fail(_ code: Int) {
+  override func fail(_ code: Int) { deny(OwnAnswer(code)) }
+
+  override func deny(_ own: OwnAnswer) {
     guard state != .closed else { return }
     upstream?.finish(isReusable: false)
     upstream = nil
     guard status == 0 else { return end(with: .internalError) }
-    status = code
+    status = own.status
     count()
-    answer(code)
+    answer(own.status, lines: own.lines)
   }
 
   /// An answer of our own, in full.
-  private func answer(_ code: Int, location: String? = nil) {
+  private func answer(_ code: Int, lines: [UInt8] = []) {
     status = code
+    if isGRPC, !(200..<400).contains(code) { return answerGRPC(code) }
     let content = OwnResponse.content(status: code)
     var block = HeadSpace(worker.headSpace)
     block.writeStatus(code)
     block.writeField("server", "weft")
     block.writeField("date", OwnResponse.date(seconds: Timestamp.now().seconds))
-    block.writeField("content-type", content.type)
-    block.writeField("content-length", String(content.body.utf8.count))
-    if let location { block.writeField("location", location) }
-    let isHead = method == .head
-    writeHeaders(block.bytes, ends: isHead)
+    if code != 204 {
+      block.writeField("content-type", content.type)
+      block.writeField("content-length", String(content.body.utf8.count))
+    }
+    block.writeFields(lines)
+    let isHead = method == .head || code == 204
+    session.headers(block.bytes, ends: isHead, stream: id)
     guard state == .running else { return }
     letGo()
     state = .holding
@@ -351,6 +418,19 @@ final class HTTP2Stream: Exchange {
     isWaiting = true
     wait(worker.limits.clientMilliseconds)
     resume()
+  }
+
+  /// An error as gRPC's callers read it: status 200, and why in one block that is head and trailers.
+  private func answerGRPC(_ code: Int) {
+    var block = HeadSpace(worker.headSpace)
+    block.writeStatus(200)
+    block.writeField("content-type", "application/grpc")
+    block.writeField("grpc-status", String(OwnResponse.grpcStatus(code)))
+    block.writeField("grpc-message", "weft ingress: \(code) \(OwnResponse.reasons[code] ?? "Error")")
+    session.headers(block.bytes, ends: true, stream: id)
+    guard state == .running else { return }
+    letGo()
+    close()
   }
 
   /// The answer is with the client.
@@ -375,6 +455,7 @@ final class HTTP2Stream: Exchange {
   func cancel() {
     guard state != .closed else { return }
     state = .closed
+    if hasLimits { endLimits() }
     upstream?.finish(isReusable: false)
     upstream = nil
     letGo()

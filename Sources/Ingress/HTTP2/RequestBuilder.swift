@@ -39,7 +39,7 @@ final class RequestBuilder {
     listBytes += name.count + value.count + 32
     // The block is read to its end for the table's sake, but nothing more of it is kept.
     guard listBytes <= Self.listBytesMax, !isMalformed else { return }
-    guard isClean(value), let first = name.first else {
+    guard HTTP2Names.isClean(value), let first = name.first else {
       isMalformed = true
       return
     }
@@ -73,7 +73,7 @@ final class RequestBuilder {
   }
 
   private func takeRegular(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
-    for byte in name where !isToken(byte) || byte &- 65 < 26 {
+    guard HTTP2Names.isName(name) else {
       isMalformed = true
       return
     }
@@ -91,18 +91,16 @@ final class RequestBuilder {
       cookiesOut.write(value, 0..<value.count)
     case .contentLength, .other:
       if HTTP2Names.kind(name) == .contentLength { hasLength = true }
-      fieldsOut.write(name, 0..<name.count)
-      fieldsOut.write(": ")
-      fieldsOut.write(value, 0..<value.count)
-      fieldsOut.write("\r\n")
+      fieldsOut.writeLine(name, value)
     }
   }
 
-  /// No line end, no NUL, no blank at either end.
-  private func isClean(_ value: UnsafeRawBufferPointer) -> Bool {
-    for byte in value where byte < 32 && byte != 9 || byte == 127 { return false }
-    guard let first = value.first, let last = value.last else { return true }
-    return first != 32 && first != 9 && last != 32 && last != 9
+  /// The fields of a block that stood behind a body, as lines; nil when they are malformed or too many.
+  var trailers: UnsafeRawBufferPointer? {
+    guard !isMalformed, method == nil, path == nil, authority == nil, !hasScheme, !fieldsOut.isFull,
+      fieldsOut.count < Trailers.bytesMax
+    else { return nil }
+    return fieldsOut.bytes
   }
 
   enum Outcome {
@@ -150,6 +148,19 @@ final class RequestBuilder {
 
 /// Names that HTTP/2 treats in its own way. They are lower case or malformed.
 enum HTTP2Names {
+  /// A value without line end, NUL, or blank at either end.
+  static func isClean(_ value: UnsafeRawBufferPointer) -> Bool {
+    for byte in value where byte < 32 && byte != 9 || byte == 127 { return false }
+    guard let first = value.first, let last = value.last else { return true }
+    return first != 32 && first != 9 && last != 32 && last != 9
+  }
+
+  /// A field name as HTTP/2 has it: without capital letters.
+  static func isName(_ name: UnsafeRawBufferPointer) -> Bool {
+    for byte in name where !isToken(byte) || byte &- 65 < 26 { return false }
+    return true
+  }
+
   enum Kind {
     case other, connection, te, host, cookie, contentLength
   }

@@ -34,7 +34,7 @@ final class TLSContext {
   fileprivate let pointer: OpaquePointer
   /// In force for handshakes from now on; running connections keep what they began with.
   var table: LoadedTLS
-  private let keys: TicketKeys
+  private let keys: TicketKeys?
   private var generation = -1
 
   /// - Parameter outputBytesMax: bounds what one call has to say, sealed.
@@ -59,6 +59,25 @@ final class TLSContext {
     renewKeys(now: 0)
   }
 
+  /// For connections to endpoints. Nil when something in `settings` cannot be read.
+  init?(client settings: UpstreamTLS, outputBytesMax: Int) {
+    table = LoadedTLS(certificates: [], names: [], fallback: nil)
+    keys = nil
+    holder = Holder()
+    let made = settings.authorities.withUnsafeBytes { authorities in
+      settings.certificate.withUnsafeBytes { chain in
+        settings.key.withUnsafeBytes { key in
+          weft_tls_client_context_make(
+            authorities.baseAddress, authorities.count, chain.baseAddress, chain.count, key.baseAddress,
+            key.count,
+            outputBytesMax)
+        }
+      }
+    }
+    guard let made else { return nil }
+    pointer = made
+  }
+
   private final class Holder { unowned(unsafe) var context: TLSContext? }
   private let holder: Holder
 
@@ -66,7 +85,7 @@ final class TLSContext {
 
   /// Takes over new ticket keys. Cheap when there are none.
   func renewKeys(now: UInt64) {
-    guard var newer = keys.newer(than: generation, now: now) else { return }
+    guard var newer = keys?.newer(than: generation, now: now) else { return }
     weft_tls_context_set_keys(pointer, &newer.keys)
     generation = newer.generation
   }
@@ -79,7 +98,7 @@ final class TLSContext {
   }
 }
 
-/// One client's TLS, server side.
+/// One connection's TLS: a client's, or towards an endpoint.
 final class TLSConnection {
   private let pointer: OpaquePointer
   private let context: TLSContext
@@ -87,6 +106,16 @@ final class TLSConnection {
   /// - Parameter descriptor: read from by OpenSSL, owned by the caller, who keeps it open for as long as this lives.
   init?(_ context: TLSContext, descriptor: Int32) {
     guard let pointer = weft_tls_make(context.pointer, descriptor) else { return nil }
+    self.pointer = pointer
+    self.context = context
+  }
+
+  /// Towards an endpoint.
+  /// - Parameter name: asked for, and what the certificate has to be for when the context verifies; empty: neither.
+  init?(client context: TLSContext, descriptor: Int32, name: String, offersHTTP2: Bool) {
+    guard let pointer = weft_tls_make_client(context.pointer, descriptor, name, offersHTTP2 ? 1 : 0) else {
+      return nil
+    }
     self.pointer = pointer
     self.context = context
   }

@@ -23,6 +23,8 @@ actor IngressKeeper {
   private var view: ClusterView?
   private var followed: [ObjectKey: InformerRegistration] = [:]
   private var secrets: [ObjectKey: TLSSecret] = [:]
+  /// The same Secrets as names and passwords.
+  private var credentials: [ObjectKey: CredentialSecret] = [:]
   /// Secrets that have not been looked for yet: whether they exist is not known.
   private var pending: Set<ObjectKey> = []
   /// The first routes wait for their certificates, but not for ever.
@@ -50,7 +52,9 @@ actor IngressKeeper {
 
   func take(_ view: ClusterView) {
     self.view = view
-    if process.servesHTTPS { follow(planSecretReferences(view: view, defaultSecret: settings.defaultSecret)) }
+    let certificates =
+      process.servesHTTPS ? planSecretReferences(view: view, defaultSecret: settings.defaultSecret) : []
+    follow(certificates.union(planCredentialReferences(view: view)))
     plan()
     if dates == nil {
       dates = Task { [weak self] in
@@ -71,6 +75,7 @@ actor IngressKeeper {
     for key in followed.keys where !references.contains(key) {
       followed[key] = nil
       secrets[key] = nil
+      credentials[key] = nil
       pending.remove(key)
       informers.forget(scope(of: key))
     }
@@ -96,6 +101,7 @@ actor IngressKeeper {
     guard followed[key] != nil else { return }
     if informer.hasSynced { pending.remove(key) }
     secrets[key] = informer[key].map { TLSSecret(secret: $0) }
+    credentials[key] = informer[key].map { CredentialSecret(secret: $0) }
     plan()
   }
 
@@ -110,9 +116,10 @@ actor IngressKeeper {
     let input = TLSInput(
       secrets: secrets, defaultSecret: settings.defaultSecret,
       strictTransportSecurity: settings.strictTransportSecurity)
-    let plan = planRoutesExplained(view: view, tls: process.servesHTTPS ? input : nil)
+    let plan = planRoutesExplained(
+      view: view, tls: process.servesHTTPS ? input : nil, credentials: credentials)
     process.send(plan)
-    tell(plan.problems.filter { pending.isEmpty || $0.topic != .certificate })
+    tell(plan.problems.filter { pending.isEmpty || $0.topic == .route })
     certificates = plan.certificates
     lookAtDates()
   }

@@ -2,6 +2,7 @@
 
 import Addresses
 import Diagnostics
+import Patterns
 import Testing
 
 @testable import DNS
@@ -14,19 +15,19 @@ import Testing
   ("[\\w-]+", "a-b", true), ("^(a+)+$", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab", false),
 ])
 func `a pattern matches what it says`(_ pattern: String, _ text: String, _ isMatch: Bool) throws {
-  #expect(try NamePattern(pattern).matches(Array(text.utf8)) == isMatch)
+  #expect(try BytePattern(pattern).matches(Array(text.utf8)) == isMatch)
 }
 
 @Test func `groups are where leftmost alternatives put them`() throws {
   let text = Array("pod-7.demo".utf8)
-  let groups = try #require(try NamePattern("(?P<name>[a-z]+)-(\\d+)\\.(.*?)$").match(text))
+  let groups = try #require(try BytePattern("(?P<name>[a-z]+)-(\\d+)\\.(.*?)$").match(text))
   #expect(
     groups.map { $0.map { String(decoding: text[$0], as: UTF8.self) } } == ["pod-7.demo", "pod", "7", "demo"])
 }
 
 @Test(arguments: ["(", "a)", "[a", "*a", "a{2000}", "((a{900}){900})", "(?P<x", "\\", "(?=a)"])
 func `a pattern that cannot be read is an error`(_ pattern: String) {
-  #expect(throws: NamePatternError.self) { try NamePattern(pattern) }
+  #expect(throws: BytePatternError.self) { try BytePattern(pattern) }
 }
 
 private let corefile = """
@@ -127,7 +128,7 @@ private func damaged(_ text: String, _ random: inout SeededRandom) -> String {
   var random = SeededRandom(state: UInt64(seed))
   let text = Array("web-7.demo.svc.cluster.local.".utf8)
   for _ in 0..<150 {
-    if let pattern = try? NamePattern(damaged("^(a|b)*[a-z]{1,3}(?P<n>\\d+)?\\..*(x+x+)+$", &random)) {
+    if let pattern = try? BytePattern(damaged("^(a|b)*[a-z]{1,3}(?P<n>\\d+)?\\..*(x+x+)+$", &random)) {
       _ = pattern.match(text)
     }
     _ = try? ViewParser.parse(

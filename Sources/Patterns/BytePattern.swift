@@ -1,16 +1,17 @@
-// Regular expressions as Corefiles write them (RE2's syntax), compiled to a small machine. Matching takes time linear in
-// text times pattern, whatever the pattern: names come from strangers, and a backtracking engine would be theirs to stall.
+// Regular expressions in RE2's syntax, compiled to a small machine. Matching takes time linear in text times pattern, whatever
+// the pattern: names and paths come from strangers, and a backtracking engine would be theirs to stall.
 // Unlike the patterns of custom resources these are matched to octets and say where their groups are.
 
 /// Why a pattern cannot be read.
-struct NamePatternError: Error, Hashable, CustomStringConvertible {
-  var description: String
+public struct BytePatternError: Error, Hashable, Sendable, CustomStringConvertible {
+  public var description: String
+  public init(description: String) { self.description = description }
 }
 
-/// A compiled pattern. Works on octets; capitals count unless `(?i)` begins the pattern.
-struct NamePattern: Sendable, Hashable {
+/// A compiled pattern. Works on octets; capitals count unless `(?i)` begins the pattern. Two of one text are equal.
+public struct BytePattern: Sendable, Hashable {
   /// Longer patterns are refused, and so are those that grow by repetition beyond it.
-  static let stepsMax = 4096
+  public static let stepsMax = 4096
 
   indirect enum Node: Sendable, Hashable {
     case empty, start, end
@@ -61,23 +62,32 @@ struct NamePattern: Sendable, Hashable {
   }
 
   private(set) var steps: [Step] = []
+  /// Begins with `^`: it matches at the text's start or nowhere.
+  private(set) var isAnchored = false
   /// Group numbers by name.
-  let names: [String: Int]
-  let groupCount: Int
-  let text: String
+  public let names: [String: Int]
+  /// Groups, the whole match included.
+  public let groupCount: Int
+  public let text: String
+  /// Capitals do not count, as if `(?i)` began the pattern.
+  public let foldsCase: Bool
 
-  init(_ text: String) throws(NamePatternError) {
-    var parser = NamePatternParser(text)
+  /// - Throws: for text that RE2 would not read either, and for patterns of more than `stepsMax` steps.
+  public init(_ text: String, foldsCase: Bool = false) throws(BytePatternError) {
+    var parser = BytePatternParser(text, foldsCase: foldsCase)
     let node = try parser.parse()
     self.text = text
+    self.foldsCase = foldsCase
     names = parser.names
     groupCount = parser.groups + 1
     try emit(.group(0, node))
     steps.append(.match)
+    if case .all(let nodes) = node, nodes.first == .start { isAnchored = true }
+    if node == .start { isAnchored = true }
   }
 
-  private mutating func emit(_ node: Node) throws(NamePatternError) {
-    guard steps.count < Self.stepsMax else { throw NamePatternError(description: "the pattern is too large") }
+  private mutating func emit(_ node: Node) throws(BytePatternError) {
+    guard steps.count < Self.stepsMax else { throw BytePatternError(description: "the pattern is too large") }
     switch node {
     case .empty: break
     case .start: steps.append(.start)
@@ -126,72 +136,29 @@ struct NamePattern: Sendable, Hashable {
   }
 
   /// The leftmost match: where each group begins and ends, group 0 being the whole; nil for groups that took no part.
-  func match(_ text: [UInt8]) -> [Range<Int>?]? {
-    var machine = Machine(pattern: self)
-    return machine.run(text)
+  public func match(_ text: [UInt8]) -> [Range<Int>?]? {
+    let space = PatternSpace()
+    guard text.withUnsafeBytes({ match($0, in: space) }) else { return nil }
+    return (0..<groupCount).map { space.group($0) }
   }
 
-  func matches(_ text: [UInt8]) -> Bool { match(text) != nil }
-
-  /// Threads of one run in order of preference; each step holds at most one.
-  private struct Machine {
-    let pattern: NamePattern
-    var best: [Int]?
-
-    mutating func run(_ text: [UInt8]) -> [Range<Int>?]? {
-      var threads: [(step: Int, saved: [Int])] = []
-      let none = [Int](repeating: -1, count: pattern.groupCount * 2)
-      for at in 0...text.count {
-        var seen = [Bool](repeating: false, count: pattern.steps.count)
-        var current: [(step: Int, saved: [Int])] = []
-        for thread in threads { add(thread.step, thread.saved, at, text.count, &current, &seen) }
-        if best == nil { add(0, none, at, text.count, &current, &seen) }
-        threads = []
-        for thread in current {
-          switch pattern.steps[thread.step] {
-          case .match:
-            best = thread.saved
-          case .set(let set):
-            if at < text.count, set.contains(text[at]) { threads.append((thread.step + 1, thread.saved)) }
-            continue
-          default: continue
-          }
-          // What comes after a match is less wanted than it.
-          break
-        }
-        if threads.isEmpty, best != nil { break }
-      }
-      return best.map { saved in
-        (0..<pattern.groupCount).map { group in
-          saved[group * 2] >= 0 && saved[group * 2 + 1] >= saved[group * 2]
-            ? saved[group * 2]..<saved[group * 2 + 1] : nil
-        }
-      }
-    }
-
-    /// Follows steps that take no octet, with a stack of its own: patterns nest, the thread's stack must not.
-    private func add(
-      _ step: Int, _ saved: [Int], _ at: Int, _ count: Int, _ list: inout [(step: Int, saved: [Int])],
-      _ seen: inout [Bool]
-    ) {
-      var stack = [(step: step, saved: saved)]
-      while let (step, saved) = stack.popLast() {
-        if seen[step] { continue }
-        seen[step] = true
-        switch pattern.steps[step] {
-        case .jump(let next): stack.append((next, saved))
-        case .split(let first, let second):
-          stack.append((second, saved))
-          stack.append((first, saved))
-        case .save(let slot):
-          var saved = saved
-          saved[slot] = at
-          stack.append((step + 1, saved))
-        case .start: if at == 0 { stack.append((step + 1, saved)) }
-        case .end: if at == count { stack.append((step + 1, saved)) }
-        case .set, .match: list.append((step, saved))
-        }
-      }
-    }
+  public func matches(_ text: [UInt8]) -> Bool {
+    text.withUnsafeBytes { matches($0, in: PatternSpace()) }
   }
+
+  /// The leftmost match, its groups left in `space`. Allocates nothing once `space` has met a pattern of this size.
+  public func match(_ text: UnsafeRawBufferPointer, in space: PatternSpace) -> Bool {
+    space.run(self, text, slots: groupCount * 2)
+  }
+
+  /// Whether the pattern matches anywhere in the text; groups are not looked for. Allocates nothing once `space` has met a
+  /// pattern of this size.
+  public func matches(_ text: UnsafeRawBufferPointer, in space: PatternSpace) -> Bool {
+    space.run(self, text, slots: 0)
+  }
+
+  public static func == (a: BytePattern, b: BytePattern) -> Bool {
+    a.text == b.text && a.foldsCase == b.foldsCase
+  }
+  public func hash(into hasher: inout Hasher) { hasher.combine(text) }
 }

@@ -10,6 +10,7 @@ public struct RouteProblem: Sendable, Hashable, CustomStringConvertible {
   public enum Topic: String, Sendable {
     case route = "InvalidRoute"
     case certificate = "InvalidCertificate"
+    case annotation = "UnsupportedAnnotation"
   }
   public var ingress: ObjectKey
   public var topic = Topic.route
@@ -43,12 +44,15 @@ public func planRoutes(
 }
 
 /// Like `planRoutes`, with certificates, and with the reasons for what is missing.
-/// - Parameter tls: what is known besides the view when HTTPS is served.
+/// - Parameters:
+///   - tls: what is known besides the view when HTTPS is served.
+///   - credentials: the Secrets that exist, of those that `planCredentialReferences` names.
 public func planRoutesExplained(
   view: ClusterView, controller: String = ingressControllerName, servesUnclassed: Bool = false,
-  tls: TLSInput? = nil
+  tls: TLSInput? = nil, credentials: [ObjectKey: CredentialSecret] = [:]
 ) -> RoutePlan {
   var planner = RoutePlanner(view: view, controller: controller, servesUnclassed: servesUnclassed, input: tls)
+  planner.credentials = credentials
   return planner.plan()
 }
 
@@ -68,6 +72,15 @@ public func planSecretReferences(
   return references
 }
 
+/// The Secrets with names and passwords that Ingresses of ours name (`auth-secret`).
+public func planCredentialReferences(
+  view: ClusterView, controller: String = ingressControllerName, servesUnclassed: Bool = false
+) -> Set<ObjectKey> {
+  let planner = RoutePlanner(
+    view: view, controller: controller, servesUnclassed: servesUnclassed, input: nil)
+  return Set(view.ingresses.values.filter(planner.isOurs).compactMap(AnnotationPlan.credentialKey))
+}
+
 struct RoutePlanner {
   let view: ClusterView
   let controller: String
@@ -76,6 +89,9 @@ struct RoutePlanner {
   var backends: [RouteBackend] = []
   var backendIndex: [BackendKey: Int] = [:]
   var problems: [RouteProblem] = []
+  var credentials: [ObjectKey: CredentialSecret] = [:]
+  var actions: [RouteAction] = []
+  var actionIndex: [RouteAction: Int] = [:]
 
   struct BackendKey: Hashable {
     var ingress: ObjectKey
@@ -85,6 +101,13 @@ struct RoutePlanner {
     var host: String
     var path: [UInt8]
     var isExact: Bool
+  }
+  /// A rule of an Ingress before it is known whether its host's paths are patterns.
+  struct Claim {
+    var path: RoutePath
+    /// As it was written: in a pattern a slash at the end has a meaning.
+    var text: String
+    var owner: ObjectKey
   }
 
   init(view: ClusterView, controller: String, servesUnclassed: Bool, input: TLSInput?) {
@@ -101,51 +124,73 @@ struct RoutePlanner {
     }
     let tls = input.map { TLSPlan(served: served, input: $0, isValid: isValid(host:)) } ?? TLSPlan()
     problems += tls.problems
-    var paths: [String: [RoutePath]] = [:]
+    var hosts: [String: [Claim]] = [:]
     var owners: [RuleKey: ObjectKey] = [:]
-    var defaultBackend: Int?
-    for ingress in served {
+    var patterned: Set<String> = []
+    var others: [(host: String, ingress: Ingress, plan: AnnotationPlan)] = []
+    var defaultBackend: (index: Int, action: Int)?
+    for ingress in served where !CanaryPlan.isCanary(ingress) {
+      var annotations = AnnotationPlan(ingress, credentials: credentials)
+      tell(annotations.problems, ingress.key, .annotation)
+      ask(ingress, served, for: &annotations)
+      let action = number(of: annotations.action)
       for rule in ingress.rules {
         guard isValid(host: rule.host) else {
-          problems.append(RouteProblem(ingress: ingress.key, reason: "host \(rule.host) is not a DNS name"))
+          tell(["host \(rule.host) is not a DNS name"], ingress.key)
           continue
         }
+        if annotations.usesPatterns { patterned.insert(rule.host) }
+        others.append((rule.host, ingress, annotations))
         for path in rule.paths {
           guard path.path.utf8.first == UInt8(ascii: "/") else {
-            problems.append(RouteProblem(ingress: ingress.key, reason: "path \(path.path) must begin with /"))
+            tell(["path \(path.path) must begin with /"], ingress.key)
             continue
           }
           let route = RoutePath(
-            path: path.path, isExact: path.kind == .exact, backend: backend(path.backend, of: ingress.key),
+            path: path.path, kind: path.kind == .exact ? .exact : .prefix,
+            backend: backend(path.backend, of: ingress.key, annotations.policy), action: action,
             redirectsToHTTPS: tls.redirects(ingress, host: rule.host, path: path.path))
           let key = RuleKey(host: rule.host, path: route.path, isExact: route.isExact)
           if let owner = owners[key] {
-            problems.append(
-              RouteProblem(
-                ingress: ingress.key, reason: "\(rule.host)\(path.path) is already served by ingress \(owner)"
-              ))
+            tell(["\(rule.host)\(path.path) is already served by ingress \(owner)"], ingress.key)
             continue
           }
           owners[key] = ingress.key
-          paths[rule.host, default: []].append(route)
+          hosts[rule.host, default: []].append(Claim(path: route, text: path.path, owner: ingress.key))
         }
       }
       guard let own = ingress.defaultBackend else { continue }
       if defaultBackend == nil {
-        defaultBackend = backend(own, of: ingress.key)
+        defaultBackend = (backend(own, of: ingress.key, annotations.policy), action)
       } else {
-        problems.append(
-          RouteProblem(ingress: ingress.key, reason: "defaultBackend: an older ingress has one already"))
+        tell(["defaultBackend: an older ingress has one already"], ingress.key)
       }
     }
-    let hosts = paths.sorted { $0.key < $1.key }.map {
-      RouteHost(name: $0.key, paths: $0.value, isSecured: tls.secured.contains($0.key))
+    for ingress in served where CanaryPlan.isCanary(ingress) { addCanary(ingress, to: &hosts) }
+    for (host, claims) in hosts where patterned.contains(host) { hosts[host] = asPatterns(claims) }
+    for (host, ingress, plan) in others { addNames(host, ingress, plan, tls, to: &hosts) }
+    let finished = hosts.sorted { $0.key < $1.key }.map {
+      RouteHost(name: $0.key, paths: $0.value.map(\.path), isSecured: tls.secured.contains($0.key))
     }
     return RoutePlan(
       table: RouteTable(
-        backends: backends, hosts: hosts, defaultBackend: defaultBackend,
+        backends: backends, actions: actions, hosts: finished, defaultBackend: defaultBackend?.index,
+        defaultAction: defaultBackend?.action ?? -1,
         strictTransportSecurity: Array((input?.strictTransportSecurity ?? "").utf8)),
       tls: tls.table, certificates: tls.certificates, served: served.map(\.key), problems: problems)
+  }
+
+  mutating func tell(_ reasons: [String], _ ingress: ObjectKey, _ topic: RouteProblem.Topic = .route) {
+    problems += reasons.map { RouteProblem(ingress: ingress, topic: topic, reason: $0) }
+  }
+
+  /// Actions that are alike are one.
+  mutating func number(of action: RouteAction) -> Int {
+    if action.isEmpty { return -1 }
+    if let known = actionIndex[action] { return known }
+    actions.append(action)
+    actionIndex[action] = actions.count - 1
+    return actions.count - 1
   }
 
   func isOurs(_ ingress: Ingress) -> Bool {
@@ -170,13 +215,16 @@ struct RoutePlanner {
       }
   }
 
-  private mutating func backend(_ backend: Ingress.Backend, of ingress: ObjectKey) -> Int {
+  mutating func backend(
+    _ backend: Ingress.Backend, of ingress: ObjectKey, _ policy: BackendPolicy = BackendPolicy()
+  ) -> Int {
     let key = BackendKey(ingress: ingress, backend: backend)
     if let known = backendIndex[key] { return known }
     backends.append(
       RouteBackend(
         namespace: ingress.namespace, ingress: ingress.name, service: backend.service.name,
         servicePort: Self.text(backend.port), endpoints: endpoints(backend, ingress)))
+    backends[backends.count - 1].policy = policy
     backendIndex[key] = backends.count - 1
     return backends.count - 1
   }

@@ -1,7 +1,7 @@
 // Reads the text of a pattern: literals, classes, groups, alternatives, repetition, anchors. No look-around and no
 // back-references, as in RE2.
 
-struct NamePatternParser {
+struct BytePatternParser {
   private let text: [UInt8]
   private var at = 0
   private var isFolding = false
@@ -11,11 +11,14 @@ struct NamePatternParser {
   static let depthMax = 64
   static let repetitionMax = 1000
 
-  init(_ text: String) { self.text = Array(text.utf8) }
+  init(_ text: String, foldsCase: Bool) {
+    self.text = Array(text.utf8)
+    isFolding = foldsCase
+  }
 
-  mutating func parse() throws(NamePatternError) -> NamePattern.Node {
+  mutating func parse() throws(BytePatternError) -> BytePattern.Node {
     let node = try either()
-    guard at == text.count else { throw NamePatternError(description: "unmatched ) at octet \(at)") }
+    guard at == text.count else { throw BytePatternError(description: "unmatched ) at octet \(at)") }
     return node
   }
 
@@ -27,24 +30,24 @@ struct NamePatternParser {
     return true
   }
 
-  private mutating func either() throws(NamePatternError) -> NamePattern.Node {
+  private mutating func either() throws(BytePatternError) -> BytePattern.Node {
     depth += 1
     defer { depth -= 1 }
-    guard depth <= Self.depthMax else { throw NamePatternError(description: "groups are nested too deeply") }
+    guard depth <= Self.depthMax else { throw BytePatternError(description: "groups are nested too deeply") }
     var ways = [try sequence()]
     while take("|") { ways.append(try sequence()) }
     return ways.count == 1 ? ways[0] : .either(ways)
   }
 
-  private mutating func sequence() throws(NamePatternError) -> NamePattern.Node {
-    var nodes: [NamePattern.Node] = []
+  private mutating func sequence() throws(BytePatternError) -> BytePattern.Node {
+    var nodes: [BytePattern.Node] = []
     while let byte = next, byte != UInt8(ascii: "|"), byte != UInt8(ascii: ")") {
       nodes.append(try repeated(try atom()))
     }
     return nodes.count == 1 ? nodes[0] : .all(nodes)
   }
 
-  private mutating func repeated(_ node: NamePattern.Node) throws(NamePatternError) -> NamePattern.Node {
+  private mutating func repeated(_ node: BytePattern.Node) throws(BytePatternError) -> BytePattern.Node {
     var node = node
     while let byte = next {
       var bounds: (Int, Int?)
@@ -66,7 +69,7 @@ struct NamePatternParser {
   }
 
   /// `{2}`, `{2,}`, `{2,5}`; anything else is the brace itself.
-  private mutating func braces() throws(NamePatternError) -> (Int, Int?)? {
+  private mutating func braces() throws(BytePatternError) -> (Int, Int?)? {
     guard let end = text[at...].firstIndex(of: UInt8(ascii: "}")) else { return nil }
     let parts = text[(at + 1)..<end].split(separator: UInt8(ascii: ","), omittingEmptySubsequences: false)
     guard (1...2).contains(parts.count), let low = Int(String(decoding: parts[0], as: UTF8.self)), low >= 0
@@ -83,27 +86,27 @@ struct NamePatternParser {
       }
     }
     guard max(low, high ?? 0) <= Self.repetitionMax else {
-      throw NamePatternError(description: "repeated more than \(Self.repetitionMax) times")
+      throw BytePatternError(description: "repeated more than \(Self.repetitionMax) times")
     }
     at = end + 1
     return (low, high)
   }
 
-  private func literal(_ byte: UInt8) -> NamePattern.Node {
-    var set = NamePattern.ByteSet()
+  private func literal(_ byte: UInt8) -> BytePattern.Node {
+    var set = BytePattern.ByteSet()
     set.insert(byte)
     if isFolding { set.foldCase() }
     return .set(set)
   }
 
-  private mutating func atom() throws(NamePatternError) -> NamePattern.Node {
+  private mutating func atom() throws(BytePatternError) -> BytePattern.Node {
     let byte = text[at]
     at += 1
     switch byte {
     case UInt8(ascii: "^"): return .start
     case UInt8(ascii: "$"): return .end
     case UInt8(ascii: "."):
-      var set = NamePattern.ByteSet()
+      var set = BytePattern.ByteSet()
       set.insert(10)
       set.invert()
       return .set(set)
@@ -111,18 +114,18 @@ struct NamePatternParser {
     case UInt8(ascii: "["): return .set(try characterClass())
     case UInt8(ascii: "\\"): return try escape()
     case UInt8(ascii: "*"), UInt8(ascii: "+"), UInt8(ascii: "?"):
-      throw NamePatternError(description: "nothing to repeat at octet \(at - 1)")
+      throw BytePatternError(description: "nothing to repeat at octet \(at - 1)")
     default: return literal(byte)
     }
   }
 
-  private mutating func group() throws(NamePatternError) -> NamePattern.Node {
+  private mutating func group() throws(BytePatternError) -> BytePattern.Node {
     var number: Int?
     let wasFolding = isFolding
     if take("?") {
       if take("P") || next == UInt8(ascii: "<") {
         guard take("<"), let end = text[at...].firstIndex(of: UInt8(ascii: ">")) else {
-          throw NamePatternError(description: "a group's name is not closed")
+          throw BytePatternError(description: "a group's name is not closed")
         }
         groups += 1
         number = groups
@@ -135,26 +138,26 @@ struct NamePatternParser {
           case UInt8(ascii: "i"): isFolding = isOn
           case UInt8(ascii: "-"): isOn = false
           case UInt8(ascii: "s"), UInt8(ascii: "m"), UInt8(ascii: "U"): break
-          default: throw NamePatternError(description: "unknown group at octet \(at)")
+          default: throw BytePatternError(description: "unknown group at octet \(at)")
           }
           at += 1
         }
         // `(?i)` holds to the end of the group around it.
         if take(")") { return .empty }
-        guard take(":") else { throw NamePatternError(description: "a group is not closed") }
+        guard take(":") else { throw BytePatternError(description: "a group is not closed") }
       }
     } else {
       groups += 1
       number = groups
     }
     let node = try either()
-    guard take(")") else { throw NamePatternError(description: "a group is not closed") }
+    guard take(")") else { throw BytePatternError(description: "a group is not closed") }
     isFolding = wasFolding
     return number.map { .group($0, node) } ?? node
   }
 
-  private mutating func escape() throws(NamePatternError) -> NamePattern.Node {
-    guard let byte = next else { throw NamePatternError(description: "a backslash at the end") }
+  private mutating func escape() throws(BytePatternError) -> BytePattern.Node {
+    guard let byte = next else { throw BytePatternError(description: "a backslash at the end") }
     at += 1
     if let set = Self.named(byte) { return .set(set) }
     switch byte {
@@ -164,14 +167,14 @@ struct NamePatternParser {
     case UInt8(ascii: "t"): return literal(9)
     case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
       UInt8(ascii: "0")...UInt8(ascii: "9"):
-      throw NamePatternError(description: "\\\(String(UnicodeScalar(byte))) is not known")
+      throw BytePatternError(description: "\\\(String(UnicodeScalar(byte))) is not known")
     default: return literal(byte)
     }
   }
 
   /// `\d`, `\w`, `\s` and their opposites.
-  private static func named(_ byte: UInt8) -> NamePattern.ByteSet? {
-    var set = NamePattern.ByteSet()
+  private static func named(_ byte: UInt8) -> BytePattern.ByteSet? {
+    var set = BytePattern.ByteSet()
     switch byte | 0x20 {
     case UInt8(ascii: "d"): for digit in UInt8(ascii: "0")...UInt8(ascii: "9") { set.insert(digit) }
     case UInt8(ascii: "w"):
@@ -188,8 +191,8 @@ struct NamePatternParser {
     return set
   }
 
-  private mutating func characterClass() throws(NamePatternError) -> NamePattern.ByteSet {
-    var set = NamePattern.ByteSet()
+  private mutating func characterClass() throws(BytePatternError) -> BytePattern.ByteSet {
+    var set = BytePattern.ByteSet()
     let isInverted = take("^")
     var isFirst = true
     while let byte = next, isFirst || byte != UInt8(ascii: "]") {
@@ -214,10 +217,10 @@ struct NamePatternParser {
           at += 1
         }
       }
-      guard low <= high else { throw NamePatternError(description: "a range runs backwards") }
+      guard low <= high else { throw BytePatternError(description: "a range runs backwards") }
       for member in low...high { set.insert(member) }
     }
-    guard take("]") else { throw NamePatternError(description: "a character class is not closed") }
+    guard take("]") else { throw BytePatternError(description: "a character class is not closed") }
     if isFolding { set.foldCase() }
     if isInverted { set.invert() }
     return set

@@ -1,0 +1,101 @@
+// Connections to one endpoint, of one worker, all of one kind.
+
+import Addresses
+import Diagnostics
+import Glibc
+import Reactor
+
+/// What connections have to have in common to be used for one another's requests.
+struct UpstreamSettings: Hashable {
+  var speech = UpstreamProtocol.http1
+  var tls: UpstreamTLS?
+  var circuit = CircuitPolicy()
+
+  init(_ policy: BackendPolicy) {
+    speech = policy.speech
+    tls = policy.tls
+    circuit = policy.circuit
+  }
+}
+
+struct UpstreamKey: Hashable {
+  var endpoint: SocketEndpoint
+  var settings: UpstreamSettings
+}
+
+final class UpstreamPool {
+  let endpoint: SocketEndpoint
+  let settings: UpstreamSettings
+  private let security: TLSContext?
+  var idle: [UpstreamConnection] = []
+  /// Of HTTP/2.
+  var sessions: [UpstreamSession] = []
+  /// Sessions to one endpoint; a request that none of them takes is answered 503.
+  static let sessionsMax = 16
+  /// Requests that are at the endpoint now.
+  var active = 0
+  /// Open connections, and those of them that do not stand yet.
+  var connections = 0
+  var connecting = 0
+  /// Passed over until then.
+  var failedUntil: UInt64 = 0
+  /// No route leads here any more: connections close when their request ends.
+  var isRetired = false
+
+  /// - Parameter security: of the settings' TLS.
+  init(_ endpoint: SocketEndpoint, _ settings: UpstreamSettings, security: TLSContext?) {
+    self.endpoint = endpoint
+    self.settings = settings
+    self.security = security
+  }
+
+  /// A socket that is being connected.
+  /// - Throws: EBUSY when the endpoint has as many as its bounds admit.
+  func connect(
+    handler: any ReadinessHandler, _ worker: IngressWorker
+  ) throws(SocketError) -> UpstreamSocket {
+    let circuit = settings.circuit
+    if circuit.connections > 0 && connections >= circuit.connections
+      || circuit.pending > 0 && connecting >= circuit.pending
+    {
+      worker.metrics.overflows.increment()
+      throw SocketError("connect", EBUSY)
+    }
+    var socket = UpstreamSocket()
+    let descriptor = try Sockets.connectTCP(endpoint)
+    let raw = descriptor.raw
+    socket.channel = try worker.reactor.register(descriptor, handler: handler)
+    if let tls = settings.tls {
+      guard
+        let made = security.flatMap({
+          TLSConnection(
+            client: $0, descriptor: raw, name: tls.serverName, offersHTTP2: settings.speech == .http2)
+        })
+      else {
+        socket.close()
+        throw SocketError("SSL_new", EPROTO)
+      }
+      socket.tls = made
+    }
+    worker.metrics.upstreamConnects.increment()
+    return socket
+  }
+
+  func retire() {
+    isRetired = true
+    let closing = idle
+    idle = []
+    for connection in closing { connection.close() }
+    for session in sessions { session.finish() }
+  }
+
+  /// Closes what nobody has used since `keep` nanoseconds before now.
+  func tick(now: UInt64, keep: UInt64) {
+    // The longest unused stand first.
+    let closing = idle.prefix { now > $0.idleSince &+ keep }
+    idle.removeFirst(closing.count)
+    for connection in closing { connection.close() }
+    guard !sessions.isEmpty else { return }
+    for session in sessions { session.tick(now: now, keep: keep) }
+  }
+}
