@@ -185,7 +185,8 @@ let modules: [Module] = [
   Module(
     name: "Observe", path: "Sources/Observe",
     on: [
-      "ClusterObjects", "ClusterView", "Ruleset", "KernelNftables", "KernelNetlink", "KernelSockets", "Policy",
+      "ClusterObjects", "ClusterView", "Ruleset", "KernelNftables", "KernelNetlink", "KernelSockets",
+      "Policy",
       "Addresses", "Diagnostics", "CLinux",
     ], testsOn: ["FuzzLab", "NamespaceLab"]),
 
