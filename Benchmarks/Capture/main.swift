@@ -16,7 +16,7 @@ import Synchronization
 struct CaptureBenchmark {
   private static func processorSeconds() -> Double {
     var usage = rusage()
-    getrusage(RUSAGE_SELF, &usage)
+    getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
     func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) / 1e6 }
     return seconds(usage.ru_utime) + seconds(usage.ru_stime)
   }
@@ -101,7 +101,6 @@ struct CaptureBenchmark {
   }
 }
 
-setvbuf(stdout, nil, _IOLBF, 0)
 let words = Array(CommandLine.arguments.dropFirst())
 if words.first == "send", words.count == 5, let rate = Int(words[2]), let seconds = Int(words[3]),
   let bytes = Int(words[4])
