@@ -39,6 +39,8 @@ final class ClientConnection: Exchange, ReadinessHandler {
   var isFinished = false
   var isInReadHead = false
   let fixedLines: [UInt8]
+  /// The client's address.
+  let clientText: String
   /// Nil on a plain connection.
   var tls: TLSConnection?
   var http2: HTTP2Session?
@@ -56,6 +58,7 @@ final class ClientConnection: Exchange, ReadinessHandler {
 
   private init(worker: IngressWorker, peer: SocketEndpoint, port: UInt16, isSecure: Bool) {
     let address = "\(peer.address)"
+    clientText = address
     let scheme = isSecure ? "https" : "http"
     fixedLines = Array(
       """
@@ -185,6 +188,7 @@ final class ClientConnection: Exchange, ReadinessHandler {
     session?.cancelStreams()
     worker.reactor.cancelTimer(timer)
     if hasLimits { endLimits() }
+    if logged != nil { logEnd(status == 0 ? 499 : status) }
     upstream?.finish(isReusable: false)
     upstream = nil
     tls = nil
@@ -272,6 +276,7 @@ final class ClientConnection: Exchange, ReadinessHandler {
         throw HTTPRefusal(413)
       }
       begin(reader)
+      if worker.log != nil { logRequest(head, isHTTP2: false, client: clientText) }
       guard
         let match = snapshot.table.match(
           host: UnsafeRawBufferPointer(rebasing: head[reader.host]),
@@ -281,6 +286,7 @@ final class ClientConnection: Exchange, ReadinessHandler {
         return try refuseGently(404, end: end, message) + skipped
       }
       self.match = match
+      logged?.isRouted = true
       if tls == nil, let port = worker.securePort, snapshot.redirects(match) {
         return try redirect(port, head, end: end, message) + skipped
       }
@@ -290,7 +296,8 @@ final class ClientConnection: Exchange, ReadinessHandler {
       reader.writeRequest(
         head, to: &out, client: fixedLines, requestID: worker.nextRequestID(), isUpgrade: wantsUpgrade)
       if out.isFull { throw HTTPRefusal(431) }
-      request.produced(out.count)
+      request.produced(logged == nil ? out.count : out.count - 2)
+      if logged != nil { endLoggedHead() }
       let rest = UnsafeRawBufferPointer(rebasing: message[end...])
       let used = try requestBody.take(rest)
       if request.append(UnsafeRawBufferPointer(rebasing: rest[..<used])) < used { throw HTTPRefusal(431) }

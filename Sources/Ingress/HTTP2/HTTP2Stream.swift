@@ -54,6 +54,7 @@ final class HTTP2Stream: Exchange {
       try reader.readRequest(head)
       method = reader.method
       if method == .post { noteGRPC(head) }
+      if worker.log != nil { logRequest(head, isHTTP2: true, client: session.client.clientText) }
       if case .length(let length) = reader.facts.framing {
         guard length <= worker.limits.bodyBytesMax else { throw HTTPRefusal(413) }
         expected = length
@@ -68,6 +69,7 @@ final class HTTP2Stream: Exchange {
         path: UnsafeRawBufferPointer(rebasing: head[reader.path]))
       guard let found else { throw HTTPRefusal(404) }
       match = found
+      logged?.isRouted = true
       if session.client.tls == nil, let port = worker.securePort, snapshot.redirects(match) {
         let place = try ClientConnection.secureLocation(port, head, reader)
         status = 308
@@ -81,7 +83,8 @@ final class HTTP2Stream: Exchange {
         head, to: &out, client: session.client.fixedLines, requestID: worker.nextRequestID(), isUpgrade: false
       )
       if out.isFull { throw HTTPRefusal(431) }
-      request.produced(out.count)
+      request.produced(logged == nil ? out.count : out.count - 2)
+      if logged != nil { endLoggedHead() }
       if reader.facts.expectsContinue, !hasEnded {
         session.frame(.headers, flags: HTTP2FrameHeader.endHeaders, stream: id) { $0.writeStatus(100) }
       }
@@ -112,6 +115,10 @@ final class HTTP2Stream: Exchange {
   /// Answers a request that no endpoint sees.
   func refuse(_ code: Int) {
     worker.metrics.refusedRequests.child(String(code)).increment()
+    if worker.log != nil {
+      if logged == nil { logUnread(client: session.client.clientText) }
+      logEnd(code)
+    }
     answer(code)
   }
 
@@ -284,6 +291,7 @@ final class HTTP2Stream: Exchange {
       if !trailers.isAllocated { trailers = worker.reactor.buffers.take() }
       withUnsafeBytes(of: byte) { _ = trailers.append($0) }
     }
+    responseBytes += UInt64(length)
     let ends = hadBody && responseBody.isDone
     let count = min(length, max(0, min(window, session.window)))
     let isAll = ends && count == length
@@ -434,6 +442,7 @@ final class HTTP2Stream: Exchange {
     guard state != .closed else { return }
     state = .closed
     if hasLimits { endLimits() }
+    if logged != nil { logEnd(status == 0 ? 499 : status) }
     upstream?.finish(isReusable: false)
     upstream = nil
     letGo()
