@@ -16,6 +16,7 @@ final class BackendRuntime {
   /// Answers tell how endpoints are, and some are thrown away for another try.
   let watchesOutcome: Bool
   let retriesStatuses: Bool
+  let hasBudget: Bool
   var budget: RetryBudget
   /// Nil for the plain way.
   private var chooser: Chooser?
@@ -31,6 +32,7 @@ final class BackendRuntime {
     policy = backend.policy
     watchesOutcome = policy.health.failures > 0
     retriesStatuses = !policy.retry.statuses.isEmpty
+    hasBudget = policy.retry.budgetPercent > 0
     budget = RetryBudget(percent: Int(policy.retry.budgetPercent), free: Int(policy.retry.budgetMin))
     hashName =
       switch policy.balancing {
