@@ -12,6 +12,7 @@ extension Exchange {
     readMilliseconds = backend.readMilliseconds ?? worker.limits.readMilliseconds
     watchesOutcome = backend.watchesOutcome
     retriesStatuses = backend.retriesStatuses
+    if backend.hasMirrors, tries == 0, !isCopy { sendCopies(backend.policy.mirrors) }
     if backend.hasBudget, tries == 0 { backend.budget.noteRequest() }
     guard let pool = backend.choose(for: self, now: worker.reactor.now, avoiding: failed) else {
       return fail(503)

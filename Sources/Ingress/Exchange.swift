@@ -60,6 +60,8 @@ class Exchange: TimerHandler {
 
   /// A request is at an endpoint, or on its way there.
   var isRunning: Bool { false }
+  /// A copy of another request: it is not copied again.
+  var isCopy: Bool { false }
   /// Upgraded: bytes both ways.
   var isTunnel: Bool { false }
   /// Bytes of the answer that may be read now; none when it is not positive: the client has to take something first.

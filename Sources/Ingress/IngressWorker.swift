@@ -48,6 +48,8 @@ public final class IngressWorker: TimerHandler {
   let bulk: BufferPool
   let headSpace = UnsafeMutableRawBufferPointer.allocate(byteCount: 32 << 10, alignment: 16)
   let http2 = HTTP2Worker()
+  /// Copies of requests that are on their way.
+  var copiesRunning = 0
   /// Nil without an access log.
   private(set) var log: AccessLogWriter?
   private(set) var snapshot = RouteSnapshot(RouteTable(), [])
@@ -225,6 +227,7 @@ struct IngressMetrics: Sendable {
   let overflows: Counter
   let ejections: MetricFamily<Counter>
   let deniedRetries: Counter
+  let copies: MetricFamily<Counter>
   let checks: MetricFamily<Counter>
   let unusableTLS: Counter
   let swaps: Counter
@@ -267,6 +270,9 @@ struct IngressMetrics: Sendable {
     deniedRetries = metrics.counter(
       "weft_ingress_retries_denied_total", "Retries that a backend's budget did not admit."
     ).child()
+    copies = metrics.counter(
+      "weft_ingress_mirrored_requests_total", "Copies of requests for mirrors, by what became of them.",
+      labels: ["result"])
     checks = metrics.counter(
       "weft_ingress_health_checks_total", "Active checks of endpoints, by result.", labels: ["result"])
     unusableTLS = metrics.counter(

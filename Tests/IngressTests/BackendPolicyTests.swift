@@ -192,6 +192,46 @@ import Testing
     #expect(lab.good.connections.load(ordering: .relaxed) == 1)
   }
 
+  @Test func `a mirror gets copies, and the client the answer of its own backend`() throws {
+    let lab = try Lab(BackendPolicy())
+    defer { lab.stop() }
+    func install(_ mirror: BackendMirror, isReachable: Bool = true) {
+      var backends = [lab.good, lab.bad].map {
+        RouteBackend(
+          namespace: "demo", ingress: "web", service: $0.name, servicePort: "80", endpoints: [$0.endpoint])
+      }
+      if !isReachable { backends[1].endpoints = [SocketEndpoint(loopback, 1)] }
+      backends[0].policy.mirrors = [mirror]
+      // A mirror of a mirror would have no end.
+      backends[1].policy.mirrors = [mirror]
+      lab.ingress.install(RouteTable(backends: backends, defaultBackend: 0))
+      lab.ingress.settle()
+    }
+    install(BackendMirror(backend: 1))
+    let client = Client(lab.ingress.endpoint)
+    for path in ["/", "/maybe", "/chunked", "/204", "/until-close"] {
+      #expect(client.get(path)?.status ?? 0 < 300)
+    }
+    let other = Client(lab.ingress.endpoint)
+    other.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
+    #expect(text(other.response()?.body) == "3 294")
+    let framed = FrameClient(lab.ingress)
+    framed.get(1)
+    #expect(framed.answer(1).map { text($0.body) } == "good")
+    #expect(eventually { lab.ingress.value("weft_ingress_mirrored_requests_total{result=\"sent\"}") == 7 })
+    #expect(lab.served() == (7, 7))
+    // A share, and a backend that is not there.
+    install(BackendMirror(backend: 1, numerator: 1, denominator: 4))
+    for _ in 0..<200 { #expect(text(other.get()?.body) == "good") }
+    #expect(eventually { (20...90).contains(lab.served().bad - 7) })
+    install(BackendMirror(backend: 9))
+    #expect(text(other.get()?.body) == "good")
+    // A mirror that cannot be reached harms nobody.
+    install(BackendMirror(backend: 1), isReachable: false)
+    #expect(text(other.get()?.body) == "good")
+    #expect(eventually { lab.ingress.value("weft_ingress_mirrored_requests_total{result=\"failed\"}") == 1 })
+  }
+
   @Test func `what leaves or weighs nothing gets no requests while others are there`() throws {
     var policy = BackendPolicy()
     policy.endpoints = [EndpointTraits(), EndpointTraits(isDraining: true)]

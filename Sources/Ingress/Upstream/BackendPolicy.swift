@@ -160,7 +160,7 @@ public struct CircuitPolicy: Sendable, Hashable {
   }
 }
 
-/// A copy of requests for a backend whose answers nobody reads. Carried in the table; copies are not sent yet.
+/// A copy of requests for a backend whose answers nobody reads.
 public struct BackendMirror: Sendable, Hashable {
   /// Index into `RouteTable.backends`.
   public var backend: Int

@@ -17,6 +17,7 @@ final class BackendRuntime {
   let watchesOutcome: Bool
   let retriesStatuses: Bool
   let hasBudget: Bool
+  let hasMirrors: Bool
   var budget: RetryBudget
   /// Nil for the plain way.
   private var chooser: Chooser?
@@ -32,6 +33,7 @@ final class BackendRuntime {
     policy = backend.policy
     watchesOutcome = policy.health.failures > 0
     retriesStatuses = !policy.retry.statuses.isEmpty
+    hasMirrors = !policy.mirrors.isEmpty
     hasBudget = policy.retry.budgetPercent > 0
     budget = RetryBudget(percent: Int(policy.retry.budgetPercent), free: Int(policy.retry.budgetMin))
     hashName =
