@@ -13,6 +13,7 @@ extension ClientConnection {
   ) throws(HTTPRefusal) -> Int {
     let used = try requestBody.take(UnsafeRawBufferPointer(rebasing: message[end...]))
     if !requestBody.isDone { keepsAlive = false }
+    if logged != nil { logEnd(code) }
     say(code, lines: lines)
     if !keepsAlive { close() }
     return end + used
@@ -43,6 +44,10 @@ extension ClientConnection {
     worker.metrics.refusedRequests.child(String(code)).increment()
     keepsAlive = false
     status = code
+    if worker.log != nil {
+      if logged == nil { logUnread(client: clientText) }
+      logEnd(code)
+    }
     say(code)
     close()
   }

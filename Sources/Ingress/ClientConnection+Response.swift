@@ -47,6 +47,7 @@ extension ClientConnection {
       used = try responseBody.take(UnsafeRawBufferPointer(bytes))
       length = used
     }
+    responseBytes += UInt64(length)
     send(
       head ?? UnsafeRawBufferPointer(start: nil, count: 0), UnsafeRawBufferPointer(rebasing: bytes[..<length])
     )

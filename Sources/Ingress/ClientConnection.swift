@@ -42,6 +42,8 @@ final class ClientConnection: Exchange, ReadinessHandler {
   /// Of the listening socket.
   let port: UInt16
   let peer: IPAddress
+  /// The client's address.
+  let clientText: String
   /// Nil on a plain connection.
   var tls: TLSConnection?
   var http2: HTTP2Session?
@@ -61,6 +63,7 @@ final class ClientConnection: Exchange, ReadinessHandler {
     self.port = port
     self.peer = peer.address
     let address = "\(peer.address)"
+    clientText = address
     let scheme = isSecure ? "https" : "http"
     fixedLines = Array(
       """
@@ -194,6 +197,7 @@ final class ClientConnection: Exchange, ReadinessHandler {
     session?.cancelStreams()
     worker.reactor.cancelTimer(timer)
     if hasLimits { endLimits() }
+    if logged != nil { logEnd(status == 0 ? 499 : status) }
     upstream?.finish(isReusable: false)
     upstream = nil
     tickets = []
@@ -280,6 +284,7 @@ final class ClientConnection: Exchange, ReadinessHandler {
       }
       try reader.readRequest(head)
       begin(reader)
+      if worker.log != nil { logRequest(head, isHTTP2: false, client: clientText) }
       guard
         let match = snapshot.table.match(RouteRequest(head, reader), port: port, worker.matchSpace)
       else {
@@ -287,6 +292,7 @@ final class ClientConnection: Exchange, ReadinessHandler {
         return try refuseGently(404, end: end, message) + skipped
       }
       self.match = match
+      logged?.isRouted = true
       if tls == nil, match.redirectsToHTTPS, let port = worker.securePort {
         return try redirect(port, head, end: end, message) + skipped
       }
@@ -309,8 +315,9 @@ final class ClientConnection: Exchange, ReadinessHandler {
         head, to: &out, client: fixedLines, requestID: worker.nextRequestID(), isUpgrade: wantsUpgrade,
         edit: edit)
       if out.isFull { throw HTTPRefusal(431) }
-      request.produced(out.count)
-      guardian?.headBytes = out.count
+      request.produced(logged == nil ? out.count : out.count - 2)
+      if logged != nil { endLoggedHead() }
+      guardian?.headBytes = request.readable.count
       let rest = UnsafeRawBufferPointer(rebasing: message[end...])
       let used = try requestBody.take(rest)
       if request.append(UnsafeRawBufferPointer(rebasing: rest[..<used])) < used { throw HTTPRefusal(431) }

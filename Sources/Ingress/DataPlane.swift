@@ -23,6 +23,8 @@ public struct IngressDataPlaneConfiguration: Sendable {
   public var snapshots: Int32
   public var workers: Int
   public var limits = IngressLimits()
+  /// Nil: none is written. The file is opened anew on SIGUSR1.
+  public var accessLog: AccessLogConfiguration?
   /// Give up all capabilities before the first stranger's byte.
   public var dropsPrivileges = true
   /// Time for running requests once the parent is gone.
@@ -41,7 +43,7 @@ public struct IngressDataPlaneConfiguration: Sendable {
 /// Serves until the parent closes the socket pair, then lets running requests end and returns. Blocks the
 /// calling thread, which should be the process's only one: capabilities belong to threads.
 /// - Throws: `WeftError` ING0001 when a thread or a listener cannot be set up, ING0002 for a frame that is no
-///   table.
+///   table, ING0020 when the access log cannot be written.
 public func runIngressDataPlane(_ configuration: IngressDataPlaneConfiguration) throws(WeftError) {
   let snapshots = Descriptor(owning: configuration.snapshots)
   if configuration.dropsPrivileges {
@@ -49,7 +51,18 @@ public func runIngressDataPlane(_ configuration: IngressDataPlaneConfiguration) 
     if result < 0 { throw setUpFailure(SocketError("capset", -result)) }
   }
   let logger = Logger(label: "ingress")
-  let plane = IngressPlane(configuration)
+  var log: AccessLog?
+  if let wanted = configuration.accessLog {
+    // Before there are other threads: the log's own takes the signal.
+    var set = sigset_t()
+    sigemptyset(&set)
+    sigaddset(&set, SIGUSR1)
+    pthread_sigmask(SIG_BLOCK, &set, nil)
+    log = try AccessLog(wanted, reopensOnSignal: true)
+  }
+  // The last lines are written when nobody makes new ones.
+  defer { log?.stop() }
+  let plane = IngressPlane(configuration, log)
   defer { plane.stop() }
   var isServing = false
   var certificates = TLSReceiver()
@@ -113,7 +126,12 @@ private final class IngressPlane {
   private let meter = ClientMeter()
   private var tls = LoadedTLS(certificates: [], names: [], fallback: nil)
 
-  init(_ configuration: IngressDataPlaneConfiguration) { self.configuration = configuration }
+  private let log: AccessLog?
+
+  init(_ configuration: IngressDataPlaneConfiguration, _ log: AccessLog?) {
+    self.configuration = configuration
+    self.log = log
+  }
 
   func start(_ table: RouteTable) throws(SocketError) {
     let isShared = configuration.workers > 1
@@ -123,12 +141,14 @@ private final class IngressPlane {
       let box = WorkerBox()
       let (ticketKeys, tls, meter) = (ticketKeys, tls, meter)
       let limits = configuration.limits
+      let log = log
       let status = index == 0 ? configuration.status : nil
       let setUp = SetUp()
       let thread = try ReactorThread(name: "ingress-\(index)") { reactor in
         let worker = IngressWorker(
           reactor: reactor, limits: limits, metrics: .shared, ticketKeys: ticketKeys, tls: tls, meter: meter)
         worker.install(table)
+        if let log { worker.tell(log) }
         box.worker = worker
         do throws(SocketError) {
           for raw in listeners { try worker.listen(Descriptor(owning: raw), shared: isShared) }

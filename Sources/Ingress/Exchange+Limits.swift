@@ -6,6 +6,7 @@ import Reactor
 extension Exchange {
   private static let requestTag = 1
   private static let tryTag = 2
+  private static let againTag = 3
 
   /// Begins the limits of the whole request with its first try, and those of a try with each.
   func beginLimits(_ timeouts: BackendTimeouts) {
@@ -23,17 +24,35 @@ extension Exchange {
       after: UInt64(timeouts.backendRequest) * 1_000_000, tag: Self.tryTag, handler: self)
   }
 
+  /// Begins the next try after a while.
+  func connectLater(_ milliseconds: UInt32, _ failed: UpstreamPool) {
+    hasLimits = true
+    failedPool = failed
+    wait(UInt64(milliseconds) + readMilliseconds)
+    worker.reactor.cancelTimer(tryTimer)
+    againTimer = worker.reactor.setTimer(
+      after: UInt64(milliseconds) * 1_000_000, tag: Self.againTag, handler: self)
+  }
+
   func endLimits() {
     hasLimits = false
     worker.reactor.cancelTimer(requestTimer)
     worker.reactor.cancelTimer(tryTimer)
-    (requestTimer, tryTimer) = (.none, .none)
+    worker.reactor.cancelTimer(againTimer)
+    (requestTimer, tryTimer, againTimer) = (.none, .none, .none)
+    failedPool = nil
   }
 
   func limitEnded(_ tag: Int) {
     guard hasLimits else { return }
     // An answer that has begun ends with its connection or stream; otherwise 504.
     if tag == Self.requestTag { return fail(504) }
+    if tag == Self.againTag {
+      let pool = failedPool
+      failedPool = nil
+      adoptRoutes()
+      return connect(avoiding: pool)
+    }
     guard status == 0 else { return }
     tryTimedOut()
   }

@@ -10,12 +10,22 @@ extension Exchange {
     let backend = snapshot.backends[match.backend]
     if backend.hasTimeouts || clientLimit > 0 { beginLimits(backend.policy.timeouts) }
     readMilliseconds = backend.readMilliseconds ?? worker.limits.readMilliseconds
-    guard let pool = backend.choose(now: worker.reactor.now, avoiding: failed) else { return fail(503) }
+    watchesOutcome = backend.watchesOutcome
+    retriesStatuses = backend.retriesStatuses
+    if backend.hasMirrors, tries == 0, !isCopy { sendCopies(backend.policy.mirrors) }
+    if backend.hasBudget, tries == 0 { backend.budget.noteRequest() }
+    guard let pool = backend.choose(for: self, now: worker.reactor.now, avoiding: failed) else {
+      return fail(503)
+    }
     tries += 1
     requestSent = 0
     do throws(SocketError) {
       let connection = try UpstreamConnection.take(from: pool, for: self, worker: worker)
       upstream = connection
+      if let logged {
+        logged.pool = pool
+        logged.triedAt = worker.reactor.now
+      }
       if connection.isConnected {
         wait(readMilliseconds)
         sendRequest(connection)
@@ -82,6 +92,7 @@ extension Exchange {
     guard let connection = upstream else { return }
     upstream = nil
     let pool = connection.pool
+    if watchesOutcome { noteOutcome(connection.pool, isFailure: true) }
     let (wasConnected, isUnprocessed) = (connection.isConnected, connection.isUnprocessed)
     connection.finish(isReusable: false)
     if !wasConnected { return upstreamRefused(pool, status: code) }
@@ -98,6 +109,7 @@ extension Exchange {
     upstream = nil
     let pool = connection.pool
     connection.finish(isReusable: false)
+    if watchesOutcome { noteOutcome(pool, isFailure: true) }
     let retry = snapshot.backends[match.backend].policy.retry
     let isWanted = retry.tries > 1 || retry.statuses.contains(504)
     if isWanted, isReplayable { return tryAgain(avoiding: pool, status: 504) }
@@ -113,13 +125,43 @@ extension Exchange {
     guard status == 0, isReplayable, tries < snapshot.backends[match.backend].triesMax(worker.limits) else {
       return fail(code)
     }
-    adoptRoutes()
+    let backend = snapshot.backends[match.backend]
+    guard backend.budget.take(now: worker.reactor.now) else {
+      worker.metrics.deniedRetries.increment()
+      return fail(code)
+    }
     worker.metrics.retries.increment()
+    guard backend.policy.retry.backoff == 0 else { return connectLater(backend.policy.retry.backoff, pool) }
+    adoptRoutes()
     connect(avoiding: pool)
   }
 
+  /// Whether an answer with this status is thrown away for another try, which is begun then.
+  func isRetried(_ code: Int, _ connection: UpstreamConnection) -> Bool {
+    let backend = snapshot.backends[match.backend]
+    guard backend.policy.retry.statuses.contains(UInt16(clamping: code)), isReplayable, requestBody.isDone,
+      tries < backend.triesMax(worker.limits)
+    else { return false }
+    guard backend.budget.take(now: worker.reactor.now) else {
+      worker.metrics.deniedRetries.increment()
+      return false
+    }
+    let pool = connection.pool
+    if watchesOutcome { noteOutcome(pool, isFailure: true) }
+    upstream = nil
+    connection.finish(isReusable: false)
+    worker.metrics.retries.increment()
+    if backend.policy.retry.backoff > 0 {
+      connectLater(backend.policy.retry.backoff, pool)
+    } else {
+      adoptRoutes()
+      connect(avoiding: pool)
+    }
+    return true
+  }
+
   /// The routes may have changed since the request began, and may know why the endpoint does not answer.
-  private func adoptRoutes() {
+  func adoptRoutes() {
     let current = worker.snapshot
     guard current !== snapshot else { return }
     let old = snapshot.table.backends[match.backend]

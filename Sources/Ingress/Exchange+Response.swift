@@ -74,6 +74,7 @@ extension Exchange {
           guard isRunning, connection === upstream else { return }
           continue
         }
+        if retriesStatuses, isRetried(code, connection) { return }
         return try passHead(head, UnsafeMutableRawBufferPointer(mutating: rest), connection)
       }
       try passBody(UnsafeMutableRawBufferPointer(mutating: rest), connection)

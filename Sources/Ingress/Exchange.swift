@@ -36,6 +36,15 @@ class Exchange: TimerHandler {
   final var hasLimits = false
   final var requestTimer = TimerToken.none
   final var tryTimer = TimerToken.none
+  /// The next try waits for it, and shall avoid this endpoint.
+  final var againTimer = TimerToken.none
+  final var failedPool: UpstreamPool?
+  /// The backend learns from answers, or throws some away.
+  final var watchesOutcome = false
+  final var retriesStatuses = false
+  /// Bytes of the answer's body that went on, and what the access log will tell; nil without one.
+  final var responseBytes: UInt64 = 0
+  final var logged: LoggedRequest?
   /// Interim answers of the endpoint that were passed on.
   final var interims = 0
   // What its rule does besides; nil for most.
@@ -60,6 +69,8 @@ class Exchange: TimerHandler {
 
   /// A request is at an endpoint, or on its way there.
   var isRunning: Bool { false }
+  /// A copy of another request: it is not copied again.
+  var isCopy: Bool { false }
   /// Upgraded: bytes both ways.
   var isTunnel: Bool { false }
   /// Bytes of the answer that may be read now; none when it is not positive: the client has to take something first.
@@ -95,8 +106,16 @@ class Exchange: TimerHandler {
   /// What the answer's head, which was just read, means for what follows.
   func noteHead(_ reader: HeadReader) {
     status = reader.status
+    logged?.hasUpstreamStatus = true
+    if watchesOutcome, let upstream { noteOutcome(upstream.pool, isFailure: (502...504).contains(status)) }
     upstreamKeepsAlive = reader.facts.minor == 1 ? !reader.facts.closes : reader.facts.keepsAlive
     responseBody = BodyScanner(reader.facts.framing)
+  }
+
+  /// What a try has shown of an endpoint.
+  func noteOutcome(_ pool: UpstreamPool, isFailure: Bool) {
+    snapshot.backends[match.backend].noteOutcome(
+      pool, isFailure: isFailure, now: worker.reactor.now, worker.metrics)
   }
 
   func countBody(_ bytes: Int) throws(HTTPRefusal) {
@@ -106,6 +125,7 @@ class Exchange: TimerHandler {
 
   func count() {
     if hasLimits { endLimits() }
+    if logged != nil { logEnd(status) }
     snapshot.backends[match.backend].count(
       match, snapshot.table.hosts, method, status, nanoseconds: worker.reactor.now &- startedAt,
       worker.metrics)

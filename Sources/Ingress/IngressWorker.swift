@@ -6,82 +6,6 @@ import Diagnostics
 import Glibc
 import Reactor
 
-/// A backend at work: its pools and the metrics of its routes.
-final class BackendRuntime {
-  let backend: RouteBackend
-  let pools: [UpstreamPool]
-  let policy: BackendPolicy
-  // Known when a table is put in force, so that a request without settings asks once.
-  let hasTimeouts: Bool
-  let readMilliseconds: UInt64?
-  let connectMilliseconds: UInt64?
-  private var next = 0
-  private var lastKey = UInt64.max
-  private var last: (requests: Counter, duration: Histogram)?
-  private var children: [UInt64: (requests: Counter, duration: Histogram)] = [:]
-
-  init(_ backend: RouteBackend, pools: [UpstreamPool]) {
-    self.backend = backend
-    self.pools = pools
-    policy = backend.policy
-    let timeouts = policy.timeouts
-    hasTimeouts = timeouts.request > 0 || timeouts.backendRequest > 0
-    readMilliseconds = timeouts.idle > 0 ? UInt64(timeouts.idle) : nil
-    connectMilliseconds = timeouts.connect > 0 ? UInt64(timeouts.connect) : nil
-  }
-
-  func triesMax(_ limits: IngressLimits) -> Int {
-    policy.retry.tries > 0 ? Int(policy.retry.tries) : limits.triesMax
-  }
-
-  /// Endpoints looked at for one choice: enough to find the least busy, constant for any number of them.
-  static let candidatesMax = 8
-
-  /// The endpoint with the fewest requests among the next few in turn; one that failed lately only if all
-  /// did.
-  func choose(now: UInt64, avoiding failed: UpstreamPool?) -> UpstreamPool? {
-    let count = pools.count
-    guard count > 0 else { return nil }
-    next = next + 1 < count ? next + 1 : 0
-    var best: UpstreamPool?
-    var bestCost = Int.max
-    for offset in 0..<min(count, Self.candidatesMax) {
-      let pool = pools[next + offset < count ? next + offset : next + offset - count]
-      var cost = pool.active
-      if pool.failedUntil > now { cost += 1 << 32 }
-      if pool === failed { cost += 1 << 40 }
-      if cost < bestCost {
-        best = pool
-        bestCost = cost
-      }
-    }
-    return best
-  }
-
-  /// Counters of one route, method and status. The look-up is a comparison while they repeat.
-  func count(
-    _ match: RouteTable.Match, _ hosts: [RouteHost], _ method: HTTPMethod, _ status: Int,
-    nanoseconds: UInt64, _ metrics: IngressMetrics
-  ) {
-    let key =
-      UInt64(UInt16(truncatingIfNeeded: status)) << 48 | UInt64(method.rawValue) << 44
-      | UInt64(truncatingIfNeeded: match.host & 0x3f_ffff) << 22
-      | UInt64(truncatingIfNeeded: match.path & 0x3f_ffff)
-    if key != lastKey {
-      if children[key] == nil {
-        let host = match.host >= 0 ? hosts[match.host] : nil
-        let path = host.map { String(decoding: $0.paths[match.path].path, as: UTF8.self) } ?? ""
-        children[key] = metrics.children(
-          backend, host?.name ?? "_", path.isEmpty ? "/" : path, method, status)
-      }
-      last = children[key]
-      lastKey = key
-    }
-    last?.requests.increment()
-    last?.duration.observe(Double(nanoseconds) * 1e-9)
-  }
-}
-
 /// A route table at work on one worker. Replaced as a whole; requests that run keep the one they began with.
 final class RouteSnapshot {
   let table: RouteTable
@@ -97,6 +21,14 @@ final class RouteSnapshot {
     let value = table.strictTransportSecurity
     strictTransportSecurity =
       value.isEmpty ? [] : Array("Strict-Transport-Security: ".utf8) + value + [13, 10]
+  }
+
+  /// Host and path of a rule, for people.
+  func route(_ match: RouteTable.Match) -> String {
+    guard match.host >= 0 else { return "" }
+    let host = table.hosts[match.host]
+    let path = String(decoding: host.paths[match.path].path, as: UTF8.self)
+    return (host.name.isEmpty ? "*" : host.name) + (path.isEmpty ? "/" : path)
   }
 
   /// The line for answers over TLS; empty for none.
@@ -119,7 +51,13 @@ public final class IngressWorker: TimerHandler {
   let credentials = CredentialChecker()
   /// Shared by the workers of a process.
   let meter: ClientMeter
+  /// Copies of requests that are on their way.
+  var copiesRunning = 0
+  /// Nil without an access log.
+  private(set) var log: AccessLogWriter?
   private(set) var snapshot = RouteSnapshot(RouteTable(), [])
+  /// Endpoints of the first table are not new.
+  private var hasTable = false
   private var pools: [UpstreamKey: UpstreamPool] = [:]
   /// TLS towards endpoints, by its settings.
   private var upstreamSecurity: [UpstreamTLS: TLSContext] = [:]
@@ -199,6 +137,9 @@ public final class IngressWorker: TimerHandler {
     return made
   }
 
+  /// Tells the log of every request from now on.
+  func tell(_ log: AccessLog) { self.log = AccessLogWriter(log) }
+
   /// Puts other certificates in force: for handshakes that begin from now on, and for those that are under way.
   func install(_ tls: LoadedTLS) {
     tlsTable = tls
@@ -222,12 +163,16 @@ public final class IngressWorker: TimerHandler {
           let key = UpstreamKey(endpoint: endpoint, settings: settings)
           let pool =
             kept[key] ?? pools[key]
-            ?? UpstreamPool(endpoint, settings, security: settings.tls.flatMap { security[$0] })
+            ?? UpstreamPool(
+              endpoint, settings, security: settings.tls.flatMap { security[$0] },
+              bornAt: hasTable ? reactor.now : 0)
           kept[key] = pool
           return pool
-        })
+        }, seed: nextRequestID().0 | 1)
     }
+    hasTable = true
     upstreamSecurity = security
+    for backend in backends { backend.keepChecking(self) }
     let gone = pools.filter { kept[$0.key] == nil }
     pools = kept
     snapshot = RouteSnapshot(table, backends)
@@ -287,6 +232,10 @@ struct IngressMetrics: Sendable {
   let upstreamConnects: Counter
   let upstreamReuses: Counter
   let overflows: Counter
+  let ejections: MetricFamily<Counter>
+  let deniedRetries: Counter
+  let copies: MetricFamily<Counter>
+  let checks: MetricFamily<Counter>
   let unusableTLS: Counter
   let swaps: Counter
   let certificateSwaps: Counter
@@ -323,6 +272,16 @@ struct IngressMetrics: Sendable {
     overflows = metrics.counter(
       "weft_ingress_upstream_overflows_total", "Requests that an endpoint's bounds did not admit."
     ).child()
+    ejections = metrics.counter(
+      "weft_ingress_endpoint_ejections_total", "Times an endpoint was put out, by why.", labels: ["reason"])
+    deniedRetries = metrics.counter(
+      "weft_ingress_retries_denied_total", "Retries that a backend's budget did not admit."
+    ).child()
+    copies = metrics.counter(
+      "weft_ingress_mirrored_requests_total", "Copies of requests for mirrors, by what became of them.",
+      labels: ["result"])
+    checks = metrics.counter(
+      "weft_ingress_health_checks_total", "Active checks of endpoints, by result.", labels: ["result"])
     unusableTLS = metrics.counter(
       "weft_ingress_upstream_tls_unusable_total",
       "Settings of TLS towards endpoints that could not be read: such endpoints are not reached."

@@ -17,8 +17,6 @@ class UpstreamConnection: ReadinessHandler {
   /// A response head that has not arrived whole.
   final var input = PooledBuffer()
   final var idleSince: UInt64 = 0
-  /// When the request was given to it.
-  final var startedAt: UInt64 = 0
 
   init(pool: UpstreamPool, worker: IngressWorker) {
     self.pool = pool
@@ -53,7 +51,6 @@ class UpstreamConnection: ReadinessHandler {
 
   final func begin(_ client: Exchange) {
     self.client = client
-    startedAt = worker.reactor.now
     pool.active += 1
   }
 

@@ -193,6 +193,8 @@ private final class BackendConnection: ReadinessHandler {
     case "/two-lengths":
       output += Array("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok".utf8)
     case "/never": break
+    case "/maybe" where backend.name == "bad":
+      output += Array("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n".utf8)
     case "/hang-up": cancel()
     case "/ws":
       output += Array(
@@ -217,8 +219,12 @@ final class TestIngress: Sendable {
   let metrics = Metrics()
   private struct Unsafe: @unchecked Sendable { var worker: IngressWorker }
   private let worker = Mutex<Unsafe?>(nil)
+  let log: AccessLog?
 
-  init(_ table: RouteTable, limits: IngressLimits = IngressLimits(), tls: TLSTable = TLSTable()) throws {
+  init(
+    _ table: RouteTable, limits: IngressLimits = IngressLimits(), tls: TLSTable = TLSTable(),
+    log: AccessLogConfiguration? = nil
+  ) throws {
     let certificates = try loaded(tls)
     let securely = try Sockets.listenTCP(SocketEndpoint(loopback, 0))
     secure = try local(securely)
@@ -228,9 +234,12 @@ final class TestIngress: Sendable {
     let raw = listening.release()
     thread = try ReactorThread(name: "ingress")
     let metrics = metrics
+    let log = try log.map { try AccessLog($0, metrics: metrics) }
+    self.log = log
     thread.reactor.submit { reactor in
       let worker = IngressWorker(reactor: reactor, limits: limits, metrics: metrics)
       worker.install(table)
+      if let log { worker.tell(log) }
       try? worker.listen(Descriptor(owning: raw))
       worker.install(certificates)
       try? worker.listen(Descriptor(owning: rawSecurely), isSecure: true)
@@ -264,6 +273,7 @@ final class TestIngress: Sendable {
   func stop() {
     thread.stop(draining: .milliseconds(200))
     worker.withLock { $0 = nil }
+    log?.stop()
   }
 }
 
@@ -301,6 +311,12 @@ final class Client {
     setsockopt(raw, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
   }
   deinit { close(raw) }
+
+  /// Has the connection end with a reset.
+  func breakOff() {
+    var option = linger(l_onoff: 1, l_linger: 0)
+    setsockopt(raw, SOL_SOCKET, SO_LINGER, &option, socklen_t(MemoryLayout<linger>.size))
+  }
 
   func send(_ text: String) { send(Array(text.utf8)) }
   func send(_ bytes: [UInt8]) {

@@ -59,7 +59,7 @@ import Testing
       let unheard = try explain(PodLab.view(ports: [8080, 7070]), 7070)
       // The objects allow what the kernel does not: the rules in force are the old ones.
       #expect(
-        unheard.kernel == .differs && live(unheard).contains { $0.hasPrefix("CLI0143") }, "\(live(unheard))")
+        unheard.kernel == .differs && live(unheard).contains { $0.hasPrefix("CLI0153") }, "\(live(unheard))")
       try PodLab.apply(PodLab.view(ports: [8080, 7070]), control)
       let refused = try explain(PodLab.view(ports: [8080, 7070]), 7070)
       #expect(refused.kernel == .agrees, "\(live(refused))")
@@ -86,7 +86,7 @@ import Testing
       #expect(explanation.verdict == .allow && explanation.kernel == .differs)
       let lines = live(explanation)
       #expect(lines.contains("ip firewall f rule 1 (no web here) → drop"), "\(lines)")
-      #expect(lines.last?.hasPrefix("CLI0143 the objects say that it passes") == true, "\(lines)")
+      #expect(lines.last?.hasPrefix("CLI0153 the objects say that it passes") == true, "\(lines)")
     }
   }
 
@@ -101,11 +101,11 @@ import Testing
         destination: try #require(SocketEndpoint("10.42.0.11:80")),
         transport: .tcp)
       #expect { try LiveExplainer().add(to: &explanation, isOwn: false, planned: nil) } throws: {
-        "\($0)".contains("CLI0141") && "\($0)".contains("demo/far")
+        "\($0)".contains("CLI0151") && "\($0)".contains("demo/far")
       }
       explanation.asked?.transport = .sctp
       #expect { try LiveExplainer().add(to: &explanation, isOwn: false, planned: nil) } throws: {
-        "\($0)".contains("CLI0142")
+        "\($0)".contains("CLI0152")
       }
     }
   }

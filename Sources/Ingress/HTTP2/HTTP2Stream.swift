@@ -54,6 +54,7 @@ final class HTTP2Stream: Exchange {
       try reader.readRequest(head)
       method = reader.method
       if method == .post { noteGRPC(head) }
+      if worker.log != nil { logRequest(head, isHTTP2: true, client: session.client.clientText) }
       if case .length(let length) = reader.facts.framing {
         expected = length
         guard !hasEnded else { return malformed() }
@@ -67,6 +68,7 @@ final class HTTP2Stream: Exchange {
           RouteRequest(head, reader), port: session.client.port, worker.matchSpace)
       else { throw HTTPRefusal(404) }
       match = found
+      logged?.isRouted = true
       if session.client.tls == nil, match.redirectsToHTTPS, let port = worker.securePort {
         let place = try ClientConnection.secureLocation(port, head, reader)
         status = 308
@@ -91,8 +93,9 @@ final class HTTP2Stream: Exchange {
         isUpgrade: false,
         edit: edit)
       if out.isFull { throw HTTPRefusal(431) }
-      request.produced(out.count)
-      guardian?.headBytes = out.count
+      request.produced(logged == nil ? out.count : out.count - 2)
+      if logged != nil { endLoggedHead() }
+      guardian?.headBytes = request.readable.count
       if reader.facts.expectsContinue, !hasEnded {
         session.frame(.headers, flags: HTTP2FrameHeader.endHeaders, stream: id) { $0.writeStatus(100) }
       }
@@ -123,6 +126,10 @@ final class HTTP2Stream: Exchange {
   /// Answers a request that no endpoint sees.
   func refuse(_ code: Int) {
     worker.metrics.refusedRequests.child(String(code)).increment()
+    if worker.log != nil {
+      if logged == nil { logUnread(client: session.client.clientText) }
+      logEnd(code)
+    }
     answer(code)
   }
 
@@ -300,6 +307,7 @@ final class HTTP2Stream: Exchange {
       if !trailers.isAllocated { trailers = worker.reactor.buffers.take() }
       withUnsafeBytes(of: byte) { _ = trailers.append($0) }
     }
+    responseBytes += UInt64(length)
     let ends = hadBody && responseBody.isDone
     let count = min(length, max(0, min(window, session.window)))
     let isAll = ends && count == length
@@ -456,6 +464,7 @@ final class HTTP2Stream: Exchange {
     guard state != .closed else { return }
     state = .closed
     if hasLimits { endLimits() }
+    if logged != nil { logEnd(status == 0 ? 499 : status) }
     upstream?.finish(isReusable: false)
     upstream = nil
     letGo()

@@ -78,9 +78,9 @@ public struct RetryPolicy: Sendable, Hashable {
   public var statuses: [UInt16]
   /// Time between two tries, milliseconds.
   public var backoff: UInt32
-  /// Retries in flight, in percent of the requests in flight; 0: without a budget.
+  /// Retries in percent of the requests, at most a hundred of them saved up; 0: without a budget.
   public var budgetPercent: UInt8
-  /// Retries that the budget admits in any case.
+  /// Retries a second that the budget admits in any case.
   public var budgetMin: UInt16
 
   public init(

@@ -119,6 +119,15 @@ enum Trailers {
   static func forEach(
     in lines: UnsafeRawBufferPointer, _ body: (_ name: Range<Int>, _ value: Range<Int>) -> Void
   ) {
+    forEachLine(in: lines) { name, value in
+      if BodyScanner.mayTrail(UnsafeRawBufferPointer(rebasing: lines[name])) { body(name, value) }
+    }
+  }
+
+  /// Calls `body` for each line that is a field.
+  static func forEachLine(
+    in lines: UnsafeRawBufferPointer, _ body: (_ name: Range<Int>, _ value: Range<Int>) -> Void
+  ) {
     var at = 0
     while at < lines.count {
       let start = at
@@ -132,9 +141,7 @@ enum Trailers {
       var to = end
       while to > from, lines[to - 1] == 13 || lines[to - 1] == 32 || lines[to - 1] == 9 { to -= 1 }
       while from < to, lines[from] == 32 || lines[from] == 9 { from += 1 }
-      if BodyScanner.mayTrail(UnsafeRawBufferPointer(rebasing: lines[start..<nameEnd])) {
-        body(start..<nameEnd, from..<to)
-      }
+      body(start..<nameEnd, from..<to)
     }
   }
 }

@@ -39,11 +39,17 @@ final class UpstreamPool {
   var connecting = 0
   /// Passed over until then.
   var failedUntil: UInt64 = 0
+  var outlier = OutlierState()
+  /// Asked by an active check; nil without one.
+  var check: EndpointCheck?
+  /// When it came among the routes; 0: with the first of them.
+  let bornAt: UInt64
   /// No route leads here any more: connections close when their request ends.
   var isRetired = false
 
   /// - Parameter security: of the settings' TLS.
-  init(_ endpoint: SocketEndpoint, _ settings: UpstreamSettings, security: TLSContext?) {
+  init(_ endpoint: SocketEndpoint, _ settings: UpstreamSettings, security: TLSContext?, bornAt: UInt64 = 0) {
+    self.bornAt = bornAt
     self.endpoint = endpoint
     self.settings = settings
     self.security = security
@@ -61,6 +67,14 @@ final class UpstreamPool {
       worker.metrics.overflows.increment()
       throw SocketError("connect", EBUSY)
     }
+    worker.metrics.upstreamConnects.increment()
+    return try connectFreely(handler: handler, worker)
+  }
+
+  /// The same without bounds: for checks of our own.
+  func connectFreely(
+    handler: any ReadinessHandler, _ worker: IngressWorker
+  ) throws(SocketError) -> UpstreamSocket {
     var socket = UpstreamSocket()
     let descriptor = try Sockets.connectTCP(endpoint)
     let raw = descriptor.raw
@@ -77,12 +91,17 @@ final class UpstreamPool {
       }
       socket.tls = made
     }
-    worker.metrics.upstreamConnects.increment()
     return socket
+  }
+
+  func isOut(now: UInt64) -> Bool {
+    failedUntil > now || outlier.isOut(now: now) || check?.isUnhealthy == true
   }
 
   func retire() {
     isRetired = true
+    check?.stop()
+    check = nil
     let closing = idle
     idle = []
     for connection in closing { connection.close() }

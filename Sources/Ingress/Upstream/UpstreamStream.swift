@@ -201,15 +201,9 @@ final class UpstreamStream: UpstreamConnection {
     if !hasNoBody, !ends, length == nil || builder.isGRPC {
       isChunked = true
       out.write("transfer-encoding: chunked\r\n")
-    } else if var length {
+    } else if let length {
       out.write("content-length: ")
-      var divisor: UInt64 = 1
-      while length / divisor >= 10 { divisor *= 10 }
-      while divisor > 0 {
-        out.write(UInt8(48 + length / divisor))
-        length %= divisor
-        divisor /= 10
-      }
+      out.write(decimal: length)
       out.write("\r\n")
     }
   }

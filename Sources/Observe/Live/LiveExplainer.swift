@@ -17,7 +17,7 @@ public struct LiveExplainer {
 
   /// Adds to an explanation what its connection really meets. Blocks for up to 2.5 seconds.
   ///
-  /// Throws `CLI0141` when the source is not on this node, `CLI0142` when a probe or a trace cannot be made.
+  /// Throws `CLI0151` when the source is not on this node, `CLI0152` when a probe or a trace cannot be made.
   /// - Parameters:
   ///   - isOwn: whether the address is the node's own.
   ///   - planned: what is in force as it was planned, for the text of rules.
@@ -25,7 +25,7 @@ public struct LiveExplainer {
     guard let asked = explanation.asked else { return }
     guard asked.transport != .sctp else {
       throw WeftError(
-        "CLI0142", object: explanation.destination, cause: "SCTP cannot be tried",
+        "CLI0152", object: explanation.destination, cause: "SCTP cannot be tried",
         next: "leave --live away: the kernel's ruleset is asked without a packet")
     }
     let namespace = isOwn ? nil : try Self.namespace(of: asked.source, explanation.source)
@@ -45,7 +45,7 @@ public struct LiveExplainer {
       explanation.add(LiveTrace(events: events, notes: notes, planned: planned), outcome)
     } catch {
       throw WeftError(
-        "CLI0142", object: "trace", cause: "the kernel does not tell (\(error))",
+        "CLI0152", object: "trace", cause: "the kernel does not tell (\(error))",
         next: "run as root in the node's network namespace, on Linux 5.12 or later", underlying: error)
     }
   }
@@ -56,11 +56,11 @@ public struct LiveExplainer {
       if let path = try session.linkedNamespace(holding: address) { return path }
     } catch {
       throw WeftError(
-        "CLI0142", object: source, cause: "the namespaces of this node cannot be read (\(error))",
+        "CLI0152", object: source, cause: "the namespaces of this node cannot be read (\(error))",
         next: "run as root in the node's network namespace", underlying: error)
     }
     throw WeftError(
-      "CLI0141", object: source, cause: "no pod of this node has \(address)",
+      "CLI0151", object: source, cause: "no pod of this node has \(address)",
       next: "run it on the pod's node: kubectl get pod -o wide", exit: .finding)
   }
 }

@@ -30,7 +30,7 @@ final class LiveProbe {
   private let descriptor: Int32
 
   /// - Parameter namespace: path of the network namespace that has the address; nil: the caller's own.
-  /// Throws `CLI0142` when the socket cannot be had.
+  /// Throws `CLI0152` when the socket cannot be had.
   init(from address: IPAddress, _ transport: TransportProtocol, namespace: String?) throws(WeftError) {
     self.transport = transport
     func open() throws -> Int32 {
@@ -50,7 +50,7 @@ final class LiveProbe {
       descriptor = try namespace.map { try runInNamespace($0, open) } ?? open()
     } catch {
       throw WeftError(
-        "CLI0142", object: "probe from \(address)", cause: "has no socket there (\(error))",
+        "CLI0152", object: "probe from \(address)", cause: "has no socket there (\(error))",
         next: "run on the pod's node as root; try again when the pod is running", underlying: error)
     }
     let descriptor = self.descriptor

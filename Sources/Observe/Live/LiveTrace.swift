@@ -110,7 +110,7 @@ extension Explanation {
     if trace.end == .unseen {
       steps.append(
         .init(
-          "live", .fault, "CLI0140 the packet met no rule of this node",
+          "live", .fault, "CLI0150 the packet met no rule of this node",
           hint:
             "pods of one node need br_netfilter (sysctl net.bridge.bridge-nf-call-iptables=1); a pod of another node is asked there: weft cni check"
         ))
@@ -119,7 +119,7 @@ extension Explanation {
       let happened = trace.end == .passed ? "it passed" : "it was dropped"
       steps.append(
         .init(
-          "live", .fault, "CLI0143 the objects say that \(promised), and in the kernel \(happened)",
+          "live", .fault, "CLI0153 the objects say that \(promised), and in the kernel \(happened)",
           hint: "see what differs: weft diff; a rule of somebody else is among those above"))
     }
   }

@@ -3,12 +3,15 @@
 import ArgumentParser
 import ClusterObjects
 import Diagnostics
+import Ingress
 
 struct IngressSettings: Sendable {
   /// The Secret for names that nobody claims.
   var defaultSecret: ObjectKey?
   /// The field's value; empty for none.
   var strictTransportSecurity = IngressOptions.hstsDefault
+  /// Nil: none is written.
+  var accessLog: AccessLogConfiguration?
 }
 
 struct IngressOptions: ParsableArguments {
@@ -23,6 +26,12 @@ struct IngressOptions: ParsableArguments {
   @Option(
     help: "Strict-Transport-Security of answers over TLS, for hosts with a certificate; `none` for none.")
   var hsts = IngressOptions.hstsDefault
+
+  @Option(
+    help: "File that a line is appended to for each request; `-` for standard output. SIGUSR1 opens it anew.")
+  var accessLog: String?
+  @Option(help: "How its lines look: json, combined, or upstreaminfo as ingress-nginx has it.")
+  var accessLogFormat = AccessLogFormat.upstreaminfo.rawValue
 
   func settings() throws(WeftError) -> IngressSettings {
     var settings = IngressSettings()
@@ -41,6 +50,15 @@ struct IngressOptions: ParsableArguments {
         next: "write it as: --hsts '\(Self.hstsDefault)'")
     }
     settings.strictTransportSecurity = hsts == "none" ? "" : hsts
+    if let accessLog {
+      guard let format = AccessLogFormat(rawValue: accessLogFormat) else {
+        throw WeftError(
+          "CLI0004", object: "--access-log-format \(accessLogFormat)",
+          cause: "is no format of the access log",
+          next: "use \(AccessLogFormat.allCases.map(\.rawValue).joined(separator: ", "))")
+      }
+      settings.accessLog = AccessLogConfiguration(path: accessLog, format: format)
+    }
     return settings
   }
 }

@@ -15,6 +15,8 @@ final class IngressProcess: Sendable {
   /// The hidden command under which the child runs. Descriptor 3 brings routes, the next listen, each for what an argument
   /// says.
   static let command = "ingress-data-plane"
+  /// Stands before format and file of the access log.
+  private static let logWord = "access-log="
   /// A child that dies at once is started again after this long.
   private static let restartMilliseconds: UInt32 = 200
 
@@ -28,6 +30,7 @@ final class IngressProcess: Sendable {
 
   private let listeners: [Int32]
   private let kinds: [String]
+  private let accessLog: AccessLogConfiguration?
   private let state = Mutex(State())
   private let log = Logger(label: "ingress")
   private let restarts = Metrics.shared.counter(
@@ -35,7 +38,9 @@ final class IngressProcess: Sendable {
   ).child()
 
   /// Listens and starts the child. Throws `NET0012` for a port that is taken.
-  static func start(http: SocketEndpoint, https: SocketEndpoint?) throws(WeftError) -> IngressProcess {
+  static func start(
+    http: SocketEndpoint, https: SocketEndpoint?, accessLog: AccessLogConfiguration?
+  ) throws(WeftError) -> IngressProcess {
     let plain = try StatusPages.listen(http, "--http")
     var listeners = [plain]
     if let https {
@@ -46,14 +51,15 @@ final class IngressProcess: Sendable {
         throw error
       }
     }
-    let process = IngressProcess(listeners)
+    let process = IngressProcess(listeners, accessLog)
     try process.launch()
     process.watch()
     return process
   }
 
-  private init(_ listeners: [Int32]) {
+  private init(_ listeners: [Int32], _ accessLog: AccessLogConfiguration?) {
     self.listeners = listeners
+    self.accessLog = accessLog
     kinds = Array(["http", "https"].prefix(listeners.count))
   }
 
@@ -90,6 +96,11 @@ final class IngressProcess: Sendable {
     kill(pid, SIGKILL)
   }
 
+  private var logWords: [String] {
+    guard let accessLog else { return [] }
+    return ["\(Self.logWord)\(accessLog.format.rawValue):\(accessLog.path)"]
+  }
+
   private func launch() throws(WeftError) {
     let pair: (feeder: IngressFeeder, child: Int32)
     do {
@@ -98,7 +109,7 @@ final class IngressProcess: Sendable {
       throw failure("\(error)")
     }
     defer { close(pair.child) }
-    var arguments = ([Programs.own, Self.command] + kinds).map { strdup($0) } + [nil]
+    var arguments = ([Programs.own, Self.command] + kinds + logWords).map { strdup($0) } + [nil]
     defer { for argument in arguments { free(argument) } }
     let descriptors = [pair.child] + listeners
     let pid = weft_spawn_child(Programs.own, &arguments, environ, descriptors, Int32(descriptors.count))
@@ -154,6 +165,10 @@ final class IngressProcess: Sendable {
     bootstrapLogging(level: .info)
     var configuration = IngressDataPlaneConfiguration(listeners: [], snapshots: 3, workers: 2)
     for (index, kind) in CommandLine.arguments.dropFirst(2).enumerated() {
+      if kind.hasPrefix(logWord) {
+        configuration.accessLog = AccessLogConfiguration(argument: kind.dropFirst(logWord.count))
+        continue
+      }
       let descriptor = Int32(4 + index)
       if kind == "https" {
         configuration.secureListeners.append(descriptor)
@@ -168,5 +183,14 @@ final class IngressProcess: Sendable {
       Terminal.complain("\(error)")
       exit(ExitStatus.usage.rawValue)
     }
+  }
+}
+
+extension AccessLogConfiguration {
+  /// `FORMAT:FILE`.
+  fileprivate init?(argument: Substring) {
+    let parts = argument.split(separator: ":", maxSplits: 1).map(String.init)
+    guard parts.count == 2, let format = AccessLogFormat(rawValue: parts[0]) else { return nil }
+    self.init(path: parts[1], format: format)
   }
 }

@@ -41,7 +41,8 @@ final class LocalNetwork: Sendable {
   ) async throws -> LocalNetwork {
     // Ports first: a taken one must be said before the machine is changed.
     let ingress = try settings.http.map { endpoint throws(WeftError) in
-      try IngressProcess.start(http: endpoint, https: settings.https)
+      try IngressProcess.start(
+        http: endpoint, https: settings.https, accessLog: settings.ingress.accessLog)
     }
     do {
       try links(settings, nodeAddresses).apply()

@@ -1,0 +1,191 @@
+// A backend at work on one worker: whose turn it is among its endpoints, and what its requests count for.
+
+import Addresses
+import Diagnostics
+import Reactor
+
+/// A backend at work: its pools and the metrics of its routes.
+final class BackendRuntime {
+  let backend: RouteBackend
+  let pools: [UpstreamPool]
+  let policy: BackendPolicy
+  // Known when a table is put in force, so that a request without settings asks once.
+  let hasTimeouts: Bool
+  let readMilliseconds: UInt64?
+  let connectMilliseconds: UInt64?
+  /// Answers tell how endpoints are, and some are thrown away for another try.
+  let watchesOutcome: Bool
+  let retriesStatuses: Bool
+  let hasBudget: Bool
+  let hasMirrors: Bool
+  var budget: RetryBudget
+  /// Nil for the plain way.
+  private var chooser: Chooser?
+  private let hashName: [UInt8]
+  private var next = 0
+  private var lastKey = UInt64.max
+  private var last: (requests: Counter, duration: Histogram)?
+  private var children: [UInt64: (requests: Counter, duration: Histogram)] = [:]
+
+  init(_ backend: RouteBackend, pools: [UpstreamPool], seed: UInt64 = 1) {
+    self.backend = backend
+    self.pools = pools
+    policy = backend.policy
+    watchesOutcome = policy.health.failures > 0
+    retriesStatuses = !policy.retry.statuses.isEmpty
+    hasMirrors = !policy.mirrors.isEmpty
+    hasBudget = policy.retry.budgetPercent > 0
+    budget = RetryBudget(percent: Int(policy.retry.budgetPercent), free: Int(policy.retry.budgetMin))
+    hashName =
+      switch policy.balancing {
+      case .consistentHash(.header(let name)), .consistentHash(.cookie(let name)): name.utf8.map(lowercase)
+      default: []
+      }
+    if !policy.choosesPlainly {
+      chooser = Chooser(
+        policy.balancing, hashes: pools.map { Chooser.hash("\($0.endpoint)".utf8) }, traits: policy.endpoints,
+        seed: seed)
+    }
+    let timeouts = policy.timeouts
+    hasTimeouts = timeouts.request > 0 || timeouts.backendRequest > 0
+    readMilliseconds = timeouts.idle > 0 ? UInt64(timeouts.idle) : nil
+    connectMilliseconds = timeouts.connect > 0 ? UInt64(timeouts.connect) : nil
+  }
+
+  func triesMax(_ limits: IngressLimits) -> Int {
+    policy.retry.tries > 0 ? Int(policy.retry.tries) : limits.triesMax
+  }
+
+  /// Endpoints looked at for one choice: enough to find the least busy, constant for any number of them.
+  static let candidatesMax = 8
+
+  /// The endpoint with the fewest requests among the next few in turn; one that failed lately only if all
+  /// did.
+  func choose(now: UInt64, avoiding failed: UpstreamPool?) -> UpstreamPool? {
+    let count = pools.count
+    guard count > 0 else { return nil }
+    next = next + 1 < count ? next + 1 : 0
+    var best: UpstreamPool?
+    var bestCost = Int.max
+    for offset in 0..<min(count, Self.candidatesMax) {
+      let pool = pools[next + offset < count ? next + offset : next + offset - count]
+      var cost = pool.active
+      if pool.failedUntil > now { cost += 1 << 32 }
+      if pool === failed { cost += 1 << 40 }
+      if cost < bestCost {
+        best = pool
+        bestCost = cost
+      }
+    }
+    return best
+  }
+
+  /// Counters of one route, method and status. The look-up is a comparison while they repeat.
+  func count(
+    _ match: RouteTable.Match, _ hosts: [RouteHost], _ method: HTTPMethod, _ status: Int,
+    nanoseconds: UInt64, _ metrics: IngressMetrics
+  ) {
+    let key =
+      UInt64(UInt16(truncatingIfNeeded: status)) << 48 | UInt64(method.rawValue) << 44
+      | UInt64(truncatingIfNeeded: match.host & 0x3f_ffff) << 22
+      | UInt64(truncatingIfNeeded: match.path & 0x3f_ffff)
+    if key != lastKey {
+      if children[key] == nil {
+        let host = match.host >= 0 ? hosts[match.host] : nil
+        let path = host.map { String(decoding: $0.paths[match.path].path, as: UTF8.self) } ?? ""
+        children[key] = metrics.children(
+          backend, host?.name ?? "_", path.isEmpty ? "/" : path, method, status)
+      }
+      last = children[key]
+      lastKey = key
+    }
+    last?.requests.increment()
+    last?.duration.observe(Double(nanoseconds) * 1e-9)
+  }
+}
+
+extension BackendPolicy {
+  /// The least busy of the next few is as good an endpoint as any.
+  fileprivate var choosesPlainly: Bool {
+    balancing == .leastRequests && endpoints.isEmpty && health.failures == 0 && health.check == nil
+      && circuit.requests == 0 && slowStart == 0
+  }
+}
+
+extension BackendRuntime {
+  /// The endpoint for a request that is ready to be sent.
+  func choose(for exchange: Exchange, now: UInt64, avoiding failed: UpstreamPool?) -> UpstreamPool? {
+    guard chooser != nil else { return choose(now: now, avoiding: failed) }
+    let avoided = failed.flatMap { failed in pools.firstIndex { $0 === failed } }
+    let found = chooser?.choose(key: key(of: exchange.request.readable), avoiding: avoided) {
+      state(of: pools[$0], now)
+    }
+    if found == nil, !pools.isEmpty { exchange.worker.metrics.overflows.increment() }
+    return found.map { pools[$0] }
+  }
+
+  private func state(of pool: UpstreamPool, _ now: UInt64) -> EndpointState {
+    var warmth = 1000
+    if policy.slowStart > 0, pool.bornAt > 0 {
+      let age = (now &- pool.bornAt) / 1_000_000
+      warmth = Int(max(100, min(1000, age * 1000 / UInt64(policy.slowStart))))
+    }
+    let most = Int(policy.circuit.requests)
+    return EndpointState(
+      active: pool.active, isOut: pool.isOut(now: now), isFull: most > 0 && pool.active >= most,
+      warmth: warmth)
+  }
+
+  /// What consistent hashing goes by, out of the head as it goes to the endpoint.
+  private func key(of head: UnsafeRawBufferPointer) -> UInt64 {
+    guard case .consistentHash(let by) = policy.balancing else { return 0 }
+    if by == .target {
+      let parts = head.prefix { $0 != 13 }.split(separator: 32)
+      return parts.count > 1 ? Chooser.hash(parts[1]) : 0
+    }
+    var source: UInt64 = 0
+    var found: UInt64?
+    Trailers.forEachLine(in: head) { name, value in
+      if HeadReader.equals(head, name, "x-real-ip") { source = Chooser.hash(head[value]) }
+      switch by {
+      case .header:
+        let isNamed =
+          name.count == hashName.count && zip(head[name], hashName).allSatisfy { lowercase($0) == $1 }
+        if isNamed, found == nil { found = Chooser.hash(head[value]) }
+      case .cookie where HeadReader.equals(head, name, "cookie"):
+        for crumb in head[value].split(separator: 59) {
+          let text = crumb.drop { $0 == 32 }
+          guard text.count > hashName.count, text[text.startIndex + hashName.count] == 61,
+            zip(text, hashName).allSatisfy({ lowercase($0) == $1 })
+          else { continue }
+          found = Chooser.hash(text.dropFirst(hashName.count + 1))
+        }
+      default: break
+      }
+    }
+    return found ?? source
+  }
+
+  /// What a try says of its endpoint.
+  func noteOutcome(_ pool: UpstreamPool, isFailure: Bool, now: UInt64, _ metrics: IngressMetrics) {
+    guard isFailure else { return pool.outlier.noteSuccess(now: now) }
+    // A copy: the count of those that are out looks at this one too.
+    var outlier = pool.outlier
+    let goes = outlier.noteFailure(policy.health, now: now) {
+      let out = pools.count { $0.isOut(now: now) }
+      return out == 0 || (out + 1) * 100 <= pools.count * Int(policy.health.ejectedPercentMax)
+    }
+    pool.outlier = outlier
+    if goes { metrics.ejections.child("failures").increment() }
+  }
+
+  /// Begins the active checks that the policy asks for, where they do not run yet.
+  func keepChecking(_ worker: IngressWorker) {
+    guard let check = policy.health.check else { return }
+    for pool in pools {
+      if pool.check?.check == check { continue }
+      pool.check?.stop()
+      pool.check = EndpointCheck(check, pool, worker)
+    }
+  }
+}
