@@ -181,7 +181,10 @@ private func settings(_ clock: ControllerClock = .system) -> ControllerSettings 
       let quiet = TestCluster(settings: settings())
       let api = MemoryClusterAPI()
       let view = FaultyView(api, seed: seed &+ 1)
-      let faulty = TestCluster(settings: settings(), api: api, seen: view)
+      // A controller that was never told of its own pod waits for it, more than once in a row.
+      let faulty = Expectations.$defaultTimeout.withValue(.milliseconds(500)) {
+        TestCluster(settings: settings(), api: api, seen: view)
+      }
       for wish in wishes.first() + (0..<40).map({ _ in wishes.next() }) {
         // What is there already is not made again, and what is not there is not changed: in both alike.
         try? await wish.fulfil(quiet.api)
@@ -189,7 +192,6 @@ private func settings(_ clock: ControllerClock = .system) -> ControllerSettings 
         if Bool.random(using: &wishes.random) { await Task.yield() }
       }
       view.calm()
-      // A controller that was never told of its own pod waits half a minute for it, more than once in a row.
       let agree = await eventually(within: .seconds(240), every: .milliseconds(10)) {
         areAlike(quiet.api, faulty.api)
       }

@@ -291,13 +291,13 @@ func everything(to endpoints: [SocketEndpoint]) -> RouteTable {
     ], hosts: [RouteHost(name: "", paths: [RoutePath(path: "/", isExact: false, backend: 0)])])
 }
 
-/// A blocking client; every call gives up after five seconds.
+/// A blocking client; every call gives up after twenty seconds: machines are busy.
 final class Client {
   let raw: Int32
   private var buffer: [UInt8] = []
   init(_ endpoint: SocketEndpoint) {
     raw = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    var limit = timeval(tv_sec: 5, tv_usec: 0)
+    var limit = timeval(tv_sec: 20, tv_usec: 0)
     for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
       setsockopt(raw, SOL_SOCKET, option, &limit, socklen_t(MemoryLayout<timeval>.size))
     }
@@ -307,7 +307,7 @@ final class Client {
   /// A connection that was accepted.
   init(accepted raw: Int32) {
     self.raw = raw
-    var limit = timeval(tv_sec: 5, tv_usec: 0)
+    var limit = timeval(tv_sec: 20, tv_usec: 0)
     setsockopt(raw, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
   }
   deinit { close(raw) }

@@ -10,7 +10,10 @@ final class Expectations: Sendable {
   private let pending = Mutex<[ObjectKey: [String: ContinuousClock.Instant]]>([:])
   private let timeout: Duration
 
-  init(timeout: Duration = .seconds(30)) { self.timeout = timeout }
+  /// What is held when nothing else is said. Tests in which events are lost on purpose say less.
+  @TaskLocal static var defaultTimeout: Duration = .seconds(30)
+
+  init(timeout: Duration = Expectations.defaultTimeout) { self.timeout = timeout }
 
   /// Expects to see something of this uid; `isSeen` is asked afterwards, in case the informer was faster.
   func expect(_ owner: ObjectKey, _ token: String, isSeen: () -> Bool) {
