@@ -353,4 +353,16 @@ import Testing
     #expect(out == frame(4, 0, []) + data + alive + answer + data)
     #expect(rest.readableBytes == 0)
   }
+
+  @Test func `the kernel's line of a memory kill names its container`() throws {
+    let id = "4f1c0de4f1c0de"
+    let line =
+      "6,1234,5678,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=\(id),mems_allowed=0,"
+      + "oom_memcg=/kubepods/pod1/\(id),task_memcg=/kubepods/pod1/\(id),task=tail,pid=42,uid=0"
+    #expect(KernelLog.isMemoryKill(line, of: id) && !KernelLog.isMemoryKill(line, of: "other"))
+    #expect(!KernelLog.isMemoryKill("6,1,2,-;eth0: \(id)", of: id))
+    let whole = line.replacing("CONSTRAINT_MEMCG", with: "CONSTRAINT_NONE")
+    #expect(!KernelLog.isMemoryKill(whole, of: id), "the machine's memory, not the container's")
+    #expect(!KernelLog.saysMemoryKill(of: id, path: "/nonexistent"))
+  }
 }

@@ -260,6 +260,17 @@ actor PodWorker {
     context.metrics.podStart.observe(ContinuousClock.now - firstSeen)
   }
 
+  /// Of a container that was killed without a word of ours, whether memory was the cause, as the kernel's log says. The runtime hears of a
+  /// process's end and of the kernel's verdict in two ways, and may miss the second.
+  private func withCause(_ told: CRI.ContainerStatus) -> CRI.ContainerStatus {
+    guard told.state == .containerExited, told.exitCode == 137, told.reason == "Error",
+      expectedExits[told.id] == nil, ending == nil, KernelLog.saysMemoryKill(of: told.id)
+    else { return told }
+    var status = told
+    status.reason = "OOMKilled"
+    return status
+  }
+
   /// Everything the runtime has of this pod. Exited containers are asked about once.
   func observe() async throws -> ObservedPod {
     let labels = [RuntimeLabels.podUID: uid]
@@ -270,7 +281,7 @@ actor PodWorker {
       var status = exited[container.id]
       if status == nil {
         do {
-          status = try await context.cri.containerStatus(container.id)
+          status = withCause(try await context.cri.containerStatus(container.id))
         } catch let error as RPCError where error.isNotFound {
           continue
         }
