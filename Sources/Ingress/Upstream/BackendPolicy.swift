@@ -11,7 +11,7 @@ public enum UpstreamProtocol: UInt8, Sendable, Hashable {
 
 /// TLS towards endpoints. Without an authority nothing is verified, as ingress-nginx does it by default.
 public struct UpstreamTLS: Sendable, Hashable {
-  /// Name asked for (SNI) and, when an authority is given, the name the certificate has to bear; empty: the request's host.
+  /// Name asked for (SNI) and, when an authority is given, the name the certificate has to bear; empty: no name is sent, and none is checked.
   public var serverName: String
   /// Certificates in PEM that the endpoint's has to be signed by; empty: not verified.
   public var authorities: [UInt8]
