@@ -12,6 +12,12 @@ if [ "$status" -ne 0 ]; then
   echo "What failed:"
   grep -aE '^✘|recorded an issue|error:|Fatal error|^↳' "$log" | grep -av 'Test run with' | head -60
   grep -aE 'Test run with' "$log" | tail -1
+  # A crash ends the run: where it was, and the test it was in.
+  if grep -aqE 'Program crashed' "$log"; then
+    grep -aE '^◇ (Test|Test case) .* started' "$log" | tail -1
+    awk '/^Thread [0-9]+.* crashed:/ { shown = 40 } /^Thread [0-9]+.*:$/ && !/crashed/ { shown = 0 } /^Registers:/ { shown = 0 }
+         shown-- > 0 && NF' "$log" | cut -c 1-200
+  fi
   if [ "$status" -eq 124 ]; then
     echo "Not ended after ${WEFT_TEST_LIMIT:-1800} seconds:"
     comm -13 <(grep -aoP '^[✔✘] (Test|Suite) \K.*?(?= (with|passed|failed|recorded))' "$log" | sort -u) \

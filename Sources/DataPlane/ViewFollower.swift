@@ -140,10 +140,12 @@ public final class ViewFollower: Sendable {
   }
 
   public func stop() {
-    let (bells, tasks) = state.withLock { state in
-      state.registrations = []
-      return (state.bells, [state.imports, state.clusterPolicies, state.gateways])
+    // Released outside the lock that their handlers take.
+    let (registrations, bells, tasks) = state.withLock { state in
+      defer { state.registrations = [] }
+      return (state.registrations, state.bells, [state.imports, state.clusterPolicies, state.gateways])
     }
+    _ = registrations
     for task in tasks { task?.cancel() }
     for bell in [bell] + bells { bell.finish() }
   }

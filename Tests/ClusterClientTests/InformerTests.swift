@@ -3,6 +3,7 @@
 
 import ClusterObjects
 import Diagnostics
+import Dispatch
 import Synchronization
 import Testing
 
@@ -75,6 +76,48 @@ func testSettings() -> InformerSettings {
     #expect(seen.withLock { $0 } == ["+a", "+b", "~b", "-a"])
     _ = registration
     await informers.stop()
+  }
+
+  /// Owners keep registrations behind the lock that their handlers take.
+  @Test func `a registration is dropped while its handler waits for a lock of who drops it`() {
+    final class Owner: Sendable {
+      let state = Mutex<(heard: Int, registration: InformerRegistration?)>((0, nil))
+    }
+    let owner = Owner()
+    let informer = Informer(scope: InformerScope(.pods), metrics: Metrics())
+    let begun = DispatchSemaphore(value: 0)
+    let ended = DispatchSemaphore(value: 0)
+    owner.state.withLock { state in
+      state.registration = informer.onChange { changes in
+        begun.signal()
+        owner.state.withLock { $0.heard += changes.count }
+      }
+      DispatchQueue.global().async {
+        informer.apply(.added(pod("a")))
+        ended.signal()
+      }
+      #expect(begun.wait(timeout: .now() + 10) == .success)
+      state.registration = nil
+    }
+    #expect(ended.wait(timeout: .now() + 10) == .success)
+    #expect(owner.state.withLock { $0.heard } == 1)
+    informer.apply(.added(pod("b")))
+    #expect(owner.state.withLock { $0.heard } == 1)
+  }
+
+  @Test func `a handler may drop its own registration`() {
+    let heard = Mutex(0)
+    let registration = Mutex<InformerRegistration?>(nil)
+    let informer = Informer(scope: InformerScope(.pods), metrics: Metrics())
+    registration.withLock {
+      $0 = informer.onChange { _ in
+        heard.withLock { $0 += 1 }
+        _ = registration.withLock { $0.take() }
+      }
+    }
+    informer.apply(.added(pod("a")))
+    informer.apply(.added(pod("b")))
+    #expect(heard.withLock { $0 } == 1)
   }
 
   @Test func `changes merge while their reader is busy`() async throws {

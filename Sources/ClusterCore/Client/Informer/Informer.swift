@@ -36,6 +36,9 @@ public final class Informer: ReflectorTarget {
 
   public let scope: InformerScope
   private let state = Mutex(State())
+  /// Held while handlers are called: they hear of one batch after the other.
+  private let deliveries = Mutex(())
+  /// Never held while one is called: whoever drops a registration may hold what a handler waits for.
   private let handlers = Mutex(Handlers())
   private let synced = Latch()
   private let objectsGauge: Gauge
@@ -63,8 +66,19 @@ public final class Informer: ReflectorTarget {
     }
   }
   private struct Handlers {
-    var byID: [(id: Int, handler: Handler)] = []
-    var nextID = 0
+    private(set) var byID: [(id: Int, handler: Handler)] = []
+    private var nextID = 0
+
+    mutating func add(_ handler: @escaping Handler) -> Int {
+      defer { nextID += 1 }
+      byID.append((nextID, handler))
+      return nextID
+    }
+
+    /// Gives the handler back: what it holds is released where no lock is held.
+    mutating func remove(_ id: Int) -> Handler? {
+      byID.firstIndex { $0.id == id }.map { byID.remove(at: $0).handler }
+    }
   }
 
   init(scope: InformerScope, metrics: Metrics) {
@@ -111,17 +125,14 @@ public final class Informer: ReflectorTarget {
   // MARK: Following
 
   /// Calls `handler` with what exists now (as additions, one batch, before this returns) and then with
-  /// every change. Keep the registration: dropping it ends the calls.
+  /// every change. Keep the registration: dropping it ends the calls, but for one that is under way on another
+  /// thread; dropping never waits.
   public func onChange(_ handler: @escaping Handler) -> InformerRegistration {
-    handlers.withLock { handlers in
-      let id = handlers.nextID
-      handlers.nextID += 1
+    deliveries.withLock { _ in
       let existing = snapshot.objects.map { ObjectChange(key: $0.key, old: nil, new: $0.value) }
       if !existing.isEmpty { handler(existing) }
-      handlers.byID.append((id, handler))
-      return InformerRegistration { [weak self] in
-        self?.handlers.withLock { handlers in handlers.byID.removeAll { $0.id == id } }
-      }
+      let id = handlers.withLock { $0.add(handler) }
+      return InformerRegistration { [weak self] in _ = self?.handlers.withLock { $0.remove(id) } }
     }
   }
 
@@ -172,7 +183,7 @@ public final class Informer: ReflectorTarget {
   func report(failure: String?) { state.withLock { $0.lastFailure = failure } }
 
   private func deliver(_ body: (inout State) -> [ObjectChange]) {
-    handlers.withLock { handlers in
+    deliveries.withLock { _ in
       let changes = state.withLock { state in
         let changes = body(&state)
         objectsGauge.set(Double(state.snapshot.count))
@@ -180,7 +191,7 @@ public final class Informer: ReflectorTarget {
       }
       if changes.isEmpty { return }
       eventsCounter.increment(by: UInt64(changes.count))
-      for (_, handler) in handlers.byID { handler(changes) }
+      for (_, handler) in handlers.withLock({ $0.byID }) { handler(changes) }
     }
   }
 }

@@ -148,11 +148,12 @@ public final class HollowNodes: Sendable {
   }
 
   public func stop() async {
-    let tasks = state.withLock { state in
-      state.registration = nil
-      defer { state.tasks = [] }
-      return state.tasks
+    // The registration is released outside the lock that its handler takes.
+    let (tasks, registration) = state.withLock { state in
+      defer { (state.tasks, state.registration) = ([], nil) }
+      return (state.tasks, state.registration)
     }
+    _ = registration
     for task in tasks { task.cancel() }
     for task in tasks { await task.value }
   }
