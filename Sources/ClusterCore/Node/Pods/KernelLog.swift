@@ -11,6 +11,8 @@ enum KernelLog {
   private static let recordBytesMax = 8192
 
   /// Whether a process of the container was killed because its memory group was full. Costs about 1 µs for each record that is kept.
+  /// The kernel writes the line that names the group at most ten times in five seconds (`oom_rs` in mm/oom_kill.c): when more are killed
+  /// at once, those that the runtime missed too are not found.
   static func saysMemoryKill(of containerID: String, path: String = "/dev/kmsg") -> Bool {
     let descriptor = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
     guard descriptor >= 0, !containerID.isEmpty else { return false }

@@ -5,10 +5,9 @@
 //   <- {"ok":true}
 
 import Addresses
-import CLinux
 import ClusterObjects
 import Diagnostics
-import Glibc
+import Dispatch
 import KernelSockets
 import Logging
 import Synchronization
@@ -65,96 +64,57 @@ public enum CNIAnswer: Sendable, Hashable {
 /// Called for each report before it is answered.
 public typealias CNIHook = @Sendable (CNIAttachment) async -> CNIAnswer
 
-/// The listener. One thread accepts; each connection is one line and one answer, at most `connectionsMax` at once.
+/// The listener. Each connection is one line and one answer on a thread of its own, at most `connectionsMax` at once.
 final class NodeSocket: Sendable {
   static let connectionsMax = 64
+  /// A plugin that says nothing, or takes nothing, for so long is left.
+  private static let patienceSeconds = 5
   private static let lineMax = 64 << 10
-  private let path: String
-  private let hook: CNIHook
-  private let log = Logger(label: "node")
-  private let descriptor = Mutex<Int32>(-1)
-  private let active = Atomic<Int>(0)
+  private final class Said: Sendable { let answer = Mutex<[UInt8]>([]) }
+  private let server: UnixServer
 
   init(path: String, hook: @escaping CNIHook) {
-    self.path = path
-    self.hook = hook
+    let refusal = Self.refusal("too many attachments at once; the runtime tries again")
+    server = UnixServer(path: path, connectionsMax: Self.connectionsMax, refusal: refusal.bytes) {
+      Self.serve($1, hook)
+    }
   }
 
   func start() throws {
-    let listener = UnixSocket.listen(path)
-    guard listener >= 0 else { throw Files.failure(path, "listen on the socket") }
-    descriptor.withLock { $0 = listener }
+    guard server.start() else { throw Files.failure(server.path, "listen on the socket") }
+  }
+
+  func stop() { server.stop() }
+
+  private static func serve(_ connection: Int32, _ hook: @escaping CNIHook) {
+    UnixSocket.setPatience(connection, seconds: patienceSeconds)
+    var lines = SocketLines(connection, lineMax: lineMax)
+    guard let line = lines.next() else { return }
+    // This thread is the connection's own and may wait.
+    let isAnswered = DispatchSemaphore(value: 0)
+    let said = Said()
     Task.detached {
-      _ = await NetnsThread.run(nil) {
-        while true {
-          let connection = accept(listener, nil, nil)
-          if connection < 0 {
-            if errno == EINTR || errno == ECONNABORTED { continue }
-            return
-          }
-          _ = fcntl(connection, F_SETFD, FD_CLOEXEC)
-          self.serve(connection)
-        }
-      }
+      let answer = await Self.answer(line, hook)
+      said.answer.withLock { $0 = answer.bytes }
+      isAnswered.signal()
     }
+    isAnswered.wait()
+    _ = UnixSocket.send(connection, line: said.answer.withLock { $0 })
   }
 
-  func stop() {
-    let listener = descriptor.withLock { value in
-      defer { value = -1 }
-      return value
-    }
-    guard listener >= 0 else { return }
-    // Wakes the accepting thread, which then sees the end.
-    shutdown(listener, Int32(SHUT_RDWR))
-    close(listener)
-    unlink(path)
-  }
-
-  private func serve(_ connection: Int32) {
-    guard active.add(1, ordering: .relaxed).newValue <= Self.connectionsMax else {
-      active.subtract(1, ordering: .relaxed)
-      close(connection)
-      return
-    }
-    Task.detached {
-      defer {
-        close(connection)
-        self.active.subtract(1, ordering: .relaxed)
-      }
-      guard let line = await NetnsThread.run(nil, { Self.readLine(connection) }), let line else { return }
-      let answer = await self.answer(line)
-      let bytes = answer.bytes + [10]
-      _ = send(connection, bytes, bytes.count, Int32(MSG_NOSIGNAL))
-    }
-  }
-
-  private func answer(_ line: [UInt8]) async -> JSON {
+  private static func answer(_ line: [UInt8], _ hook: CNIHook) async -> JSON {
     guard let tree = try? JSON(parsing: line), let attachment = CNIAttachment(tree) else {
-      return ["ok": false, "error": "not a line of JSON with an event"]
+      return refusal("not a line of JSON with an event")
     }
     switch await hook(attachment) {
     case .ok: return ["ok": true]
     case .refused(let reason):
-      log.warning(
+      Logger(label: "node").warning(
         "attachment refused",
         metadata: ["pod": "\(attachment.namespace)/\(attachment.pod)", "reason": "\(reason)"])
-      return ["ok": false, "error": JSON(reason)]
+      return refusal(reason)
     }
   }
 
-  /// One line within five seconds; nil otherwise.
-  private static func readLine(_ connection: Int32) -> [UInt8]? {
-    var limit = timeval(tv_sec: 5, tv_usec: 0)
-    setsockopt(connection, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
-    var line: [UInt8] = []
-    var chunk = [UInt8](repeating: 0, count: 4096)
-    while line.count < lineMax {
-      let count = recv(connection, &chunk, chunk.count, 0)
-      if count <= 0 { return line.isEmpty ? nil : line }
-      line += chunk[..<count]
-      if let end = line.firstIndex(of: 10) { return Array(line[..<end]) }
-    }
-    return nil
-  }
+  private static func refusal(_ reason: String) -> JSON { ["ok": false, "error": JSON(reason)] }
 }
