@@ -15,9 +15,9 @@ actor PodWorker {
   let context: NodeContext
   var pod: JSON
   /// The pod left the API without waiting for us.
-  private var isGone = false
+  private(set) var isGone = false
   private var stopping = false
-  private(set) var isDone = false
+  var isDone = false
   /// All containers ended for good, and the status that says so is on its way: `wanted` until it is written.
   private var hasToldEnd = false
   /// Nothing of the pod runs or will run again: its room is free, though the API may not know yet.
@@ -36,7 +36,7 @@ actor PodWorker {
   /// Seconds that the failed probe gives, when it says so.
   var unhealthyGrace: [String: Int] = [:]
   /// The node ended the pod: no container runs again.
-  private var ending: PodEnd?
+  var ending: PodEnd?
   var probes: [String: ProbeVerdict] = [:]
   var probeTasks: [String: [Task<Void, Never>]] = [:]
   var exited: [String: CRI.ContainerStatus] = [:]
@@ -47,7 +47,7 @@ actor PodWorker {
   /// Instances whose waiting was told as an event, by container name.
   private var backedOff: [String: String] = [:]
   /// Times asked, by id; given up after `exitAsksMax`.
-  private var expectedExits: [String: Int] = [:]
+  var expectedExits: [String: Int] = [:]
   private static let exitAsksMax = 50
   var tokens = PodTokens()
   /// The versions of the objects that the volumes' files are made of; nil before there are files.
@@ -68,7 +68,7 @@ actor PodWorker {
   // Reporting: the newest status wins, one write at a time.
   private var reported: JSON = .null
   private var wanted: JSON?
-  private var reporter: Task<Void, Never>?
+  var reporter: Task<Void, Never>?
 
   init(_ pod: JSON, _ context: NodeContext) {
     uid = pod.uid
@@ -260,67 +260,6 @@ actor PodWorker {
     context.metrics.podStart.observe(ContinuousClock.now - firstSeen)
   }
 
-  /// Of a container that was killed without a word of ours, whether memory was the cause, as the kernel's log says. The runtime hears of a
-  /// process's end and of the kernel's verdict in two ways, and may miss the second.
-  private func withCause(_ told: CRI.ContainerStatus) -> CRI.ContainerStatus {
-    guard told.state == .containerExited, told.exitCode == 137, told.reason == "Error",
-      expectedExits[told.id] == nil, ending == nil, KernelLog.saysMemoryKill(of: told.id)
-    else { return told }
-    var status = told
-    status.reason = "OOMKilled"
-    return status
-  }
-
-  /// Everything the runtime has of this pod. Exited containers are asked about once.
-  func observe() async throws -> ObservedPod {
-    let labels = [RuntimeLabels.podUID: uid]
-    var observed = ObservedPod()
-    observed.sandboxes = try await context.cri.listSandboxes(labels: labels)
-      .sorted { $0.metadata.attempt > $1.metadata.attempt }
-    for container in try await context.cri.listContainers(labels: labels) {
-      var status = exited[container.id]
-      if status == nil {
-        do {
-          status = withCause(try await context.cri.containerStatus(container.id))
-        } catch let error as RPCError where error.isNotFound {
-          continue
-        }
-      }
-      guard let status else { continue }
-      if status.state == .containerExited, exited[status.id] == nil {
-        exited[status.id] = status
-        if let path = status.annotations[RuntimeLabels.terminationMessagePath],
-          let text = Files.readText(path, bytesMax: 4096), !text.isEmpty
-        {
-          messages[status.id] = text
-        } else if status.exitCode != 0,
-          status.annotations[RuntimeLabels.terminationMessagePolicy] == "FallbackToLogsOnError"
-        {
-          messages[status.id] = LogReader.lastWords(status.logPath)
-        }
-        stopProbes(status.id)
-        if status.finishedAt - status.startedAt > cleanRunNanoseconds, status.startedAt > 0 {
-          forgiven[status.metadata.name] = Int(status.metadata.attempt)
-        }
-      }
-      observed.containers[status.metadata.name, default: []].append(status)
-    }
-    for name in observed.containers.keys {
-      observed.containers[name]?.sort { $0.metadata.attempt > $1.metadata.attempt }
-    }
-    if let sandbox = observed.sandbox {
-      if sandboxAddresses[sandbox.id] == nil {
-        let network = try await context.cri.sandboxStatus(sandbox.id).network
-        let own = ([network.ip] + network.additionalIps.map(\.ip)).filter { !$0.isEmpty }
-        sandboxAddresses[sandbox.id] =
-          PodSpec(pod).isHostNetwork ? context.settings.addresses.map(\.description) : own
-      }
-      observed.addresses = sandboxAddresses[sandbox.id] ?? []
-    }
-    lastObserved = observed
-    return observed
-  }
-
   // MARK: - Status
 
   func report(_ spec: PodSpec, _ observed: ObservedPod, _ plan: PodPlan) {
@@ -354,89 +293,6 @@ actor PodWorker {
     reporter = nil
   }
 
-  // MARK: - The end
-
-  /// All containers ended for good: the sandbox goes, its containers stay for their logs.
-  private func settleFinished(_ observed: ObservedPod) async throws {
-    for sandbox in observed.sandboxes where sandbox.state == .sandboxReady {
-      for container in observed.running { try await stop(container, graceSeconds: PodSpec(pod).graceSeconds) }
-      try await ignoringNotFound { try await context.cri.stopSandbox(sandbox.id) }
-    }
-    isReleased.store(true, ordering: .releasing)
-    await context.watches.forget(uid)
-  }
-
-  private func terminate() async throws {
-    let spec = PodSpec(pod)
-    var observed = try await observe()
-    try await endAll(spec, observed, graceSeconds: isGone ? min(spec.graceSeconds, 30) : spec.graceSeconds)
-    observed = try await observe()
-    if !isGone {
-      var plan = PodPlan()
-      plan.isFinished = true
-      observed.sandboxes = []
-      report(spec, observed, plan)
-      await reporter?.value
-    }
-    for container in observed.containers.values.flatMap({ $0 }) {
-      try await ignoringNotFound { try await context.cri.removeContainer(container.id) }
-    }
-    // A start that was cut off may have left one more since.
-    for sandbox in try await context.cri.listSandboxes(labels: [RuntimeLabels.podUID: uid]) {
-      try await ignoringNotFound { try await context.cri.stopSandbox(sandbox.id) }
-      try await ignoringNotFound { try await context.cri.removeSandbox(sandbox.id) }
-    }
-    removePodRemains(
-      context.settings, uid: uid, logDirectory: context.settings.podLogDirectory(key.namespace, key.name, uid)
-    )
-    if !isGone { try await context.sink.finishDeletion(pod) }
-    isDone = true
-  }
-
-  /// Containers in their order, then the sandboxes. Sidecars serve the others to their end.
-  private func endAll(_ spec: PodSpec, _ observed: ObservedPod, graceSeconds: Int) async throws {
-    for id in Array(probeTasks.keys) { stopProbes(id) }
-    let helpers = Set(spec.initContainers.map(\.name))
-    for group in [
-      observed.running.filter { !helpers.contains($0.metadata.name) },
-      observed.running.filter { helpers.contains($0.metadata.name) },
-    ] {
-      try await withThrowingTaskGroup(of: Void.self) { tasks in
-        for container in group {
-          tasks.addTask { try await self.endContainer(container, spec, graceSeconds: graceSeconds) }
-        }
-        try await tasks.waitForAll()
-      }
-    }
-    for sandbox in try await observe().sandboxes {
-      try await ignoringNotFound { try await context.cri.stopSandbox(sandbox.id) }
-    }
-    isReleased.store(true, ordering: .releasing)
-  }
-
-  private func endContainer(_ container: CRI.ContainerStatus, _ spec: PodSpec, graceSeconds: Int) async throws
-  {
-    let name = container.metadata.name
-    let declared = spec.container(name)
-    event(false, "Killing", "Stopping container \(name)", container: name)
-    var grace = graceSeconds
-    if let hook = declared?.tree.at("lifecycle", "preStop") {
-      let start = ContinuousClock.now
-      if let failure = await runHook(hook, declared, container.id, seconds: max(grace, 1)) {
-        event(true, "FailedPreStopHook", failure, container: name)
-      }
-      grace = max(grace - Int((ContinuousClock.now - start).components.seconds), 2)
-    }
-    try await stop(container, graceSeconds: grace)
-  }
-
-  func stop(_ container: CRI.ContainerStatus, graceSeconds: Int) async throws {
-    stopProbes(container.id)
-    try await ignoringNotFound {
-      try await context.cri.stopContainer(container.id, graceSeconds: graceSeconds)
-    }
-  }
-
   // MARK: - Words
 
   func event(_ isWarning: Bool, _ reason: String, _ message: String, container: String? = nil) {
@@ -456,16 +312,4 @@ actor PodWorker {
 extension PodSpec {
   /// The API already knows that this pod ended: it does not run again, whatever the runtime forgot.
   var isTerminal: Bool { ["Succeeded", "Failed"].contains(pod.at("status", "phase")?.string ?? "") }
-}
-
-/// The files and control groups of a pod that ended. The runtime leaves both to its client.
-func removePodRemains(_ settings: NodeSettings, uid: String, logDirectory: String?) {
-  guard !uid.isEmpty, !uid.contains("/") else { return }
-  Volumes(podDirectory: settings.podDirectory(uid), capacity: [:]).remove()
-  if let logDirectory { Files.removeTree(logDirectory) }
-  for hierarchy in cgroupHierarchies() {
-    for parent in ["", "/burstable", "/besteffort"] {
-      removeCgroup("\(hierarchy)\(settings.cgroupRoot)\(parent)/pod\(uid)")
-    }
-  }
 }
