@@ -10,6 +10,26 @@ public protocol DatagramHandler: AnyObject {
   /// One datagram. Write an answer to `reply` and return its length; 0 sends none now (answer later with
   /// `UDPSocket.send`). Both buffers are valid only during the call.
   func received(_ datagram: Datagram, reply: UnsafeMutableRawBufferPointer, on socket: UDPSocket) -> Int
+
+  /// What came together, perhaps one alone; `received` follows for each of them, in this order. A handler may have the processor fetch
+  /// what it will read for all, where it would wait for each.
+  func expects(_ batch: DatagramBatch)
+}
+
+extension DatagramHandler {
+  public func expects(_ batch: DatagramBatch) {}
+}
+
+/// What one system call brought. Valid during the call that hands it out.
+public struct DatagramBatch {
+  fileprivate let messages: UnsafeMutablePointer<weft_datagram>
+  /// At most 64.
+  public let count: Int
+  /// Octets of one.
+  @inline(__always) public subscript(_ index: Int) -> UnsafeRawBufferPointer {
+    precondition(index >= 0 && index < count)
+    return UnsafeRawBufferPointer(start: messages[index].payload, count: Int(messages[index].length))
+  }
 }
 
 /// A received datagram.
@@ -94,6 +114,7 @@ public final class UDPSocket: ReadinessHandler {
 
   private func answer(_ received: Int) {
     var answers = 0
+    if received > 0 { handler.expects(DatagramBatch(messages: incoming, count: received)) }
     for index in 0..<received {
       let message = incoming[index]
       let hasLocal = message.local.sin6_family != 0

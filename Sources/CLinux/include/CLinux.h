@@ -99,5 +99,8 @@ int weft_spawn_child(const char *path, char *const arguments[], char *const envi
     inherited. Returns the process id or -errno. */
 int weft_spawn_streams(const char *path, char *const arguments[], char *const environment[], const int streams[3]);
 
+/** Has the processor fetch the line at an address that will be read soon. Any address may be given. */
+static inline void weft_prefetch(const void *address) { __builtin_prefetch(address); }
+
 /** A file in memory alone, close-on-exec. Returns its descriptor or -errno. */
 int weft_memory_file(const char *name);

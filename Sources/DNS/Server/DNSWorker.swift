@@ -44,7 +44,12 @@ final class DNSWorker {
   let logger: QueryLogger
   private var zone: Zone
   private var zoneVersion: Int
-  private var head = QueryHead()
+  /// Of the query that is served now.
+  private var head: QueryHead {
+    @inline(__always) unsafeAddress { UnsafePointer(heads.current) }
+    @inline(__always) unsafeMutableAddress { heads.current }
+  }
+  private let heads = QueryBatch()
   private(set) var rotation: UInt32 = .random(in: 0...UInt32.max)
   /// Space for one TCP reply, and for replies that come later.
   let space: UnsafeMutableRawBufferPointer
@@ -73,6 +78,10 @@ final class DNSWorker {
   }
 
   deinit { space.deallocate() }
+
+  /// Datagrams that came together: their heads are read, and what the zone has for them is on its way from memory when `serve` asks.
+  @inline(__always)
+  func expects(_ batch: DatagramBatch) { heads.read(batch, currentZone()) }
 
   func open(datagrams descriptor: consuming Descriptor, _ site: Site) throws(SocketError) {
     // The reactor keeps the socket, and the socket its handler.
@@ -112,7 +121,7 @@ final class DNSWorker {
     let start = Reactor.monotonicNanoseconds()
     let zone = currentZone()
     let isSix = peer.length > 16
-    let verdict = head.read(packet)
+    let verdict = heads.next(packet)
     if verdict == .drop {
       tally.count(.dropped)
       return Self.dropped

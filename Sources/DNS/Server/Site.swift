@@ -126,6 +126,8 @@ final class Site: DatagramHandler {
     return nil
   }
 
+  func expects(_ batch: DatagramBatch) { worker.expects(batch) }
+
   func received(_ datagram: Datagram, reply: UnsafeMutableRawBufferPointer, on socket: UDPSocket) -> Int {
     // Ports of services that answer whatever they are sent: a forged query would start a loop (T-D4).
     let port = datagram.peer.port

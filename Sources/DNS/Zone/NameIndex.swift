@@ -23,6 +23,18 @@ extension TrieView<NameEntry> {
     }
     return TrieView(word: at).leaf
   }
+
+  /// Where the leaf of a hash begins; nil when there is none. Nothing of the leaf is read.
+  @inline(__always)
+  func leafAddress(hash: UInt64) -> UnsafeRawPointer? {
+    var at = word
+    var bits = hash
+    while at & 1 == 0, let base = UnsafeRawPointer(bitPattern: at) {
+      at = base.load(fromByteOffset: Int(truncatingIfNeeded: bits >> 60) &* 8, as: UInt.self)
+      bits = bits << 4
+    }
+    return UnsafeRawPointer(bitPattern: at & ~1)
+  }
 }
 
 /// A pod's address in a namespace, for `pods verified`. The key mixes both, so that addresses of one network spread.

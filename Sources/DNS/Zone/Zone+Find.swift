@@ -35,6 +35,16 @@ extension Zone {
     return nil
   }
 
+  /// The hash under which the group of a name is kept, when it is a name of ours that groups have.
+  @inline(__always)
+  func groupHash(_ packet: RawSpan, _ head: borrowing QueryHead) -> UInt64? {
+    guard let index = authority(packet, head), authorities[index].reverse == nil else { return nil }
+    let keyLabel = max(0, head.labelCount &- authorities[index].labels &- authorities[index].keyLabels)
+    let keyStart = head.suffixStart(keyLabel)
+    return packet.foldedHash(
+      at: Header.byteCount &+ keyStart, count: head.nameLength &- keyStart, seed: seed)
+  }
+
   func find(_ packet: RawSpan, _ head: borrowing QueryHead, authority index: Int) -> Found {
     let authority = authorities[index]
     let below = head.labelCount &- authority.labels
