@@ -201,7 +201,7 @@ let modules: [Module] = [
   // The control side of Gateway API, for the data plane of Ingress.
   Module(
     name: "GatewayAPI", path: "Sources/GatewayAPI",
-    on: ["ClusterObjects", "ClusterClient", "ClusterView", "Ingress", "Addresses", "Diagnostics"],
+    on: ["ClusterObjects", "ClusterClient", "ClusterView", "Ingress", "Patterns", "Addresses", "Diagnostics"],
     packages: ["Logging"], testsOn: ["ClusterServer", "DataPlane", "SoakLab"]),
 
   Module(name: "Manual", path: "Sources/Manual", on: ["ClusterObjects"]),
