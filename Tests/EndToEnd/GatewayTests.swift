@@ -69,6 +69,26 @@ import Testing
     #expect(eventually(within: 20) { ask(8081) == "from two" } != nil)
     #expect(eventually(within: 20) { ask(8080, "-o", "/dev/null", "-w", "%{http_code}") == "000" } != nil)
 
+    // An Ingress on the port that both have: its own names there, and nothing of it on ports of Gateways alone.
+    try apply(ingress)
+    #expect(eventually(within: 20) { ask(80, "-H", "Host: ingress.test") == "from one" } != nil)
+    #expect(ask(80) == "from two")
+    #expect(ask(8081, "-H", "Host: ingress.test") == "from two")
+
+    // After a restart all is as it was, and nothing was said in between.
+    func since() -> String {
+      node.kubectl(
+        "get", "gateway", "web", "-o",
+        "jsonpath={.status.conditions[?(@.type==\"Programmed\")].lastTransitionTime}"
+      ).trimmed
+    }
+    let before = since()
+    #expect(node.stop() == 0, "\(node.log.suffix(3000))")
+    try node.start()
+    #expect(eventually(within: 60) { ask(8081) == "from two" } != nil, "\(node.log.suffix(3000))")
+    #expect(condition("gateway", "web", ".status.conditions", "Programmed") == "True Programmed")
+    #expect(since() == before && !before.isEmpty)
+
     // A port that another program has is told, and the others stay.
     try apply(gateway(ports: [80, 8081, 9001]))
     #expect(
@@ -99,6 +119,17 @@ import Testing
       listeners: [\(ports.map { "{name: http-\($0), port: \($0), protocol: HTTP}" }.joined(separator: ", "))]
     """
   }
+
+  private let ingress = """
+    apiVersion: networking.k8s.io/v1
+    kind: Ingress
+    metadata: {name: own, namespace: default}
+    spec:
+      ingressClassName: weft
+      rules:
+        - host: ingress.test
+          http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: one, port: {number: 80}}}}]}
+    """
 
   private func route(_ service: String) -> String {
     """
