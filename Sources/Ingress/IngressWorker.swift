@@ -62,8 +62,10 @@ public final class IngressWorker: TimerHandler {
   /// TLS towards endpoints, by its settings.
   private var upstreamSecurity: [UpstreamTLS: TLSContext] = [:]
   private var listeners: [Listener] = []
-  /// Made with the first listener for HTTPS.
-  private var security: TLSContext?
+  /// Listeners that came later and may go.
+  private var opened: [IngressListener: Listener] = [:]
+  /// By port, made with its listener for HTTPS.
+  private var security: [UInt16: TLSContext] = [:]
   private let ticketKeys: TicketKeys
   private var tlsTable: LoadedTLS
   /// Bytes that one sealed record is put together in.
@@ -112,28 +114,60 @@ public final class IngressWorker: TimerHandler {
   public func listen(
     _ descriptor: consuming Descriptor, shared: Bool = false, isSecure: Bool = false
   ) throws(SocketError) {
+    listeners.append(try makeListener(descriptor, shared: shared, isSecure: isSecure))
+  }
+
+  /// The same for a listener that can be closed.
+  public func open(
+    _ listener: IngressListener, _ descriptor: consuming Descriptor, shared: Bool = false
+  ) throws(SocketError) {
+    switch listener.serves {
+    case .http, .https:
+      opened[listener] = try makeListener(descriptor, shared: shared, isSecure: listener.serves == .https)
+    }
+  }
+
+  /// Accepts no more from it; what its clients have asked for is answered, and then they go.
+  public func close(_ listener: IngressListener) {
+    opened.removeValue(forKey: listener)?.close()
+    let port = listener.endpoint.port
+    reactor.drain { ($0 as? any ListenerGuest)?.port == port }
+    if !opened.keys.contains(where: { $0.endpoint.port == port && $0.serves == .https }) {
+      security[port] = nil
+    }
+  }
+
+  private func makeListener(
+    _ descriptor: consuming Descriptor, shared: Bool, isSecure: Bool
+  ) throws(SocketError) -> Listener {
     let port = Sockets.localEndpoint(descriptor)?.port ?? 80
     let security = isSecure ? try secure(port) : nil
     let listener = try Listener(descriptor, reactor: reactor, shared: shared) { [self] descriptor, peer in
       do throws(SocketError) {
         try ClientConnection.open(
           descriptor, peer: peer, port: port, worker: self, security: security)
-        if clientCount >= limits.clientsMax { for listener in listeners { listener.pause() } }
+        if clientCount >= limits.clientsMax { forEachListener { $0.pause() } }
       } catch {
         metrics.refusedClients.increment()
       }
     }
-    listeners.append(listener)
+    if clientCount >= limits.clientsMax { listener.pause() }
+    return listener
+  }
+
+  private func forEachListener(_ body: (Listener) -> Void) {
+    for listener in listeners { body(listener) }
+    for listener in opened.values { body(listener) }
   }
 
   private func secure(_ port: UInt16) throws(SocketError) -> TLSContext {
     if securePort == nil { securePort = port }
-    if let security { return security }
+    if let found = security[port] { return found }
     let made = TLSContext(
-      table: tlsTable, keys: ticketKeys, offersHTTP2: true,
+      table: tlsTable, port: port, keys: ticketKeys, offersHTTP2: true,
       outputBytesMax: limits.readBytesMax + (64 << 10))
     guard let made else { throw SocketError("SSL_CTX_new", ENOMEM) }
-    security = made
+    security[port] = made
     return made
   }
 
@@ -143,7 +177,7 @@ public final class IngressWorker: TimerHandler {
   /// Puts other certificates in force: for handshakes that begin from now on, and for those that are under way.
   func install(_ tls: LoadedTLS) {
     tlsTable = tls
-    security?.table = tls
+    for context in security.values { context.table = tls }
     metrics.certificateSwaps.increment()
   }
 
@@ -188,7 +222,7 @@ public final class IngressWorker: TimerHandler {
   }
 
   public func timerEnded(tag: Int) {
-    security?.renewKeys(now: reactor.now)
+    for context in security.values { context.renewKeys(now: reactor.now) }
     let keep = limits.upstreamIdleMilliseconds * 1_000_000
     for pool in pools.values where !pool.idle.isEmpty || !pool.sessions.isEmpty {
       pool.tick(now: reactor.now, keep: keep)
@@ -204,7 +238,7 @@ public final class IngressWorker: TimerHandler {
   func clientClosed() {
     clientCount -= 1
     metrics.clients.add(-1)
-    if clientCount == limits.clientsMax - 1 { for listener in listeners { listener.resume() } }
+    if clientCount == limits.clientsMax - 1 { forEachListener { $0.resume() } }
   }
 
   /// xorshift128+: unique, not secret.

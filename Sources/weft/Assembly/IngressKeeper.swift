@@ -1,10 +1,12 @@
-// Plans routes and certificates from views and Secrets, sends them to the data plane, and tells people what is wrong. Of the
-// cluster's Secrets only those that Ingresses of ours name are read, each by a watch for its name.
+// Plans routes and certificates from views and Secrets, puts those of Gateways beside them, sends both to the data plane, and tells
+// people what is wrong. Of the cluster's Secrets only those that Ingresses of ours name are read, each by a watch for its name.
 
+import Addresses
 import ClusterClient
 import ClusterObjects
 import ClusterView
 import Diagnostics
+import GatewayAPI
 import Ingress
 import Logging
 import Synchronization
@@ -30,6 +32,10 @@ actor IngressKeeper {
   /// The first routes wait for their certificates, but not for ever.
   private var isWaitOver = false
   private static let waitMax: Duration = .seconds(5)
+  /// What Gateways are to have, as it was planned last.
+  private var gateways: (plan: GatewayPlan, input: GatewayInput)?
+  /// What the data plane was sent last; nil before the first time.
+  private var sent: IngressProcess.Sent?
   private var told: Set<RouteProblem> = []
   private var warned: Set<ServedCertificate> = []
   private var certificates: [ServedCertificate] = []
@@ -63,6 +69,22 @@ actor IngressKeeper {
         while (try? await Task.sleep(for: Self.datePeriod)) != nil { await self?.lookAtDates() }
       }
     }
+  }
+
+  /// Puts Gateways' listeners, routes and certificates in force beside those of Ingresses. Answers when the data plane works by them,
+  /// or after a while what is missing.
+  func take(_ plan: GatewayPlan, _ input: GatewayInput) async -> GatewayServing {
+    gateways = (plan, input)
+    self.plan()
+    // The first plan of Ingresses may still wait for their Secrets: until then nothing is told.
+    let deadline = ContinuousClock.now + Self.waitMax
+    while sent == nil, ContinuousClock.now < deadline { try? await Task.sleep(for: .milliseconds(10)) }
+    guard let sent else { return GatewayServing(isInForce: false) }
+    var serving = GatewayServing(isInForce: await process.isInForce(sent))
+    for (listener, reason) in sent.refused {
+      serving.refused[GatewaySocket(listener.transport, listener.endpoint.port)] = reason
+    }
+    return serving
   }
 
   func stop() async {
@@ -118,7 +140,17 @@ actor IngressKeeper {
       strictTransportSecurity: settings.strictTransportSecurity)
     let plan = planRoutesExplained(
       view: view, tls: process.servesHTTPS ? input : nil, credentials: credentials)
-    process.send(plan)
+    var (table, tls) = (plan.table, plan.tls)
+    var listeners: Set<IngressListener> = []
+    if let gateways, !gateways.plan.servedPorts.isEmpty {
+      let shared = process.ports
+      table = gateways.plan.routeTable(view: view, input: gateways.input, beside: table, shared: shared)
+      tls = gateways.plan.certificateTable(input: gateways.input, beside: tls, shared: shared)
+      for (port, serves) in gateways.plan.servedPorts where !shared.contains(port) {
+        listeners.insert(IngressListener(SocketEndpoint(process.address, port), serves: serves))
+      }
+    }
+    sent = process.send(table, tls, listeners)
     tell(plan.problems.filter { pending.isEmpty || $0.topic == .route })
     certificates = plan.certificates
     lookAtDates()
