@@ -74,7 +74,7 @@ struct RehearsedPods {
     }
   }
 
-  private static func inNamespace(_ object: JSON) -> JSON {
+  static func inNamespace(_ object: JSON) -> JSON {
     guard object.key.namespace.isEmpty else { return object }
     var copy = object
     copy["metadata"]?["namespace"] = "default"

@@ -36,7 +36,8 @@ struct CaptureCommand: ParsableCommand {
   @Option(help: "Look into payloads for the terminal: dns, http, or both with a comma.") var decode: String?
   @Flag(help: "Addresses instead of names.") var numeric = false
   @Option(help: "Show a saved capture, - for standard input, instead of asking a node.") var input: String?
-  @Option(help: "Where the node process has its sockets.") var runDir = "/run/weft"
+  @Option(help: "Where the node process has its sockets. Default: where the one of this machine has them.")
+  var runDir: String?
 
   func run() throws {
     let limits = try limits()
@@ -88,7 +89,8 @@ struct CaptureCommand: ParsableCommand {
     _ question: CaptureQuestion, _ seconds: Double?, _ stop: Int32, into sink: inout some CaptureSink
   ) throws(WeftError) -> CaptureSummary {
     try CaptureClient.run(
-      question, at: "\(runDir)/\(CaptureServer.socketName)", seconds: seconds, stop: stop, into: &sink
+      question, at: "\(NodeNote.runFolder(runDir))/\(CaptureServer.socketName)", seconds: seconds, stop: stop,
+      into: &sink
     ) { beginning in
       let some = beginning.links.prefix(8).joined(separator: ", ")
       let more = beginning.links.count > 8 ? " and \(beginning.links.count - 8) more" : ""
