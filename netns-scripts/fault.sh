@@ -14,7 +14,7 @@ case " $faults " in *" $fault "*) ;; *) usage ;; esac
 in_node() { nsenter --net="/run/netns/weft-$node" -- "$@"; }
 k() { in_node "${KUBECTL:-kubectl}" -n demo "$@"; }
 call() { # POD URL: whether the pod gets an answer
-  k exec "$1" -- timeout 4 wget -q -T 3 -O /dev/null "$2" >/dev/null 2>&1
+  k exec "$1" -- timeout 4 wget -q -O /dev/null "$2" >/dev/null 2>&1
 }
 fails() { ! "$@"; }
 patch_port() { k patch service web --type=json -p "[{\"op\":\"replace\",\"path\":\"/spec/ports/0/targetPort\",\"value\":$1}]"; }
@@ -65,7 +65,7 @@ case $fault.$verb in
   denied.mend) k label pod client app=client --overwrite ;;
 
   dns-typo.make) k run caller --image=weft.local/demo:1 --restart=Never --command -- \
-    sh -c 'while :; do wget -T 2 -O- http://wbe.demo.svc.cluster.local; sleep 1; done' ;;
+    sh -c 'while :; do wget -O- http://wbe.demo.svc.cluster.local; sleep 1; done' ;;
   dns-typo.shows) k logs caller | grep "bad address" >/dev/null ;;
   dns-typo.mend) k delete pod caller --grace-period=0 --force ;;
 
@@ -105,8 +105,9 @@ case $fault.$verb in
     k create secret tls web-tls --cert="$folder/certificate" --key="$folder/key"
     k patch ingress web -p '{"spec":{"tls":[{"hosts":["web.localhost"],"secretName":"web-tls"}]}}' ;;
   expired-certificate.shows)
-    echo | in_node timeout 5 openssl s_client -connect 127.0.0.1:443 -servername web.localhost 2>/dev/null |
-      openssl x509 -noout -checkend 0 | grep "will expire" >/dev/null ;;
+    door=$(k get nodes -o jsonpath='{.items[0].status.addresses[?(@.type=="InternalIP")].address}')
+    echo | in_node timeout 5 openssl s_client -connect "${door%% *}:443" -servername web.localhost 2>/dev/null |
+      openssl x509 -noout -enddate | grep "=Feb  1 00:00:00 2020" >/dev/null ;;
   expired-certificate.mend)
     k patch ingress web --type=json -p '[{"op":"remove","path":"/spec/tls"}]'
     k delete secret web-tls ;;

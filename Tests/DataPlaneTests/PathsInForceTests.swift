@@ -26,6 +26,7 @@ import Testing
     async throws
   {
     let lab = try TwoNodes("diff", isRouted: false)
+    _ = try lab.addPods(.vxlan)
     try await lab.keeper(0, .vxlan).take(nodes: Array(lab.objects.values))
     let plan = try plan(lab, .vxlan)
     #expect(plan.differences(from: try inForce(lab)) == [])

@@ -294,7 +294,7 @@ public struct ConnectivityPlan: Sendable {
     let header = host.map { "--header 'Host: \($0)' " } ?? ""
     return """
       ok=; for i in $(seq 15); do for url in \(urls); do
-        if wget -q -T 3 \(header)-O /tmp/out $url 2>/tmp/err && grep -q '\(expected)' /tmp/out; then ok=1; break 2; fi
+        if timeout 3 wget -q \(header)-O /tmp/out $url 2>/tmp/err && grep -q '\(expected)' /tmp/out; then ok=1; break 2; fi
       done; sleep 1; done
       [ "$ok" ] || { echo "no answer of \(expected) from \(urls): $(cat /tmp/err)"; exit 1; }
 
@@ -303,7 +303,7 @@ public struct ConnectivityPlan: Sendable {
 
   private static func isKept(_ url: String) -> String {
     """
-    if wget -q -T 3 -O /tmp/out \(url) 2>/tmp/err; then echo 'an answer from \(url), which policy forbids'; exit 1; fi
+    if timeout 3 wget -q -O /tmp/out \(url) 2>/tmp/err; then echo 'an answer from \(url), which policy forbids'; exit 1; fi
 
     """
   }

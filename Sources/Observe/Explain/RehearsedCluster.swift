@@ -8,11 +8,12 @@ import GatewayAPI
 import Ingress
 
 public enum RehearsedCluster {
-  /// A view of it. Pods and Services that have no address are given one of the networks for benchmarks (RFC 2544).
+  /// A view of it. Pods and Services that have no address are given one of the blocks that a cluster of ours has by default: policies
+  /// that speak of blocks mean those.
   public static func view(of objects: [JSON]) -> ClusterView {
-    let pods = RehearsedPods(objects)
+    let pods = RehearsedPods(objects, from: IPv4Address(10, 42, 0, 2))
     var view = pods.view
-    var next: UInt32 = 0xc613_0001
+    var next = IPv4Address(10, 43, 1, 0).bits
     for var object in objects.map(RehearsedPods.inNamespace) {
       guard object.kind == "Service" else {
         if !["Pod", "Namespace", "NetworkPolicy"].contains(object.kind) { view.apply(object) }

@@ -62,7 +62,7 @@ extension Walk {
     if match.host < 0 {
       add(
         "ingress", .fine,
-        "no rule takes it: the default backend of Ingress \(ingress) does, Service \(backend.service) port \(backend.servicePort)",
+        "no rule takes it: the default backend of Ingress \(ingress) does, Service \(backend.namespace)/\(backend.service) port \(backend.servicePort)",
         objects: ["Ingress \(ingress)"])
     } else {
       let host = plan.table.hosts[match.host]
@@ -71,7 +71,7 @@ extension Walk {
       add(
         "ingress", .fine,
         "Ingress \(ingress): rule \(host.name.isEmpty ? "*" : host.name) "
-          + "\(path.isEmpty ? "/" : path) (\(rule.kind.words)) leads to Service \(backend.service) port \(backend.servicePort)",
+          + "\(path.isEmpty ? "/" : path) (\(rule.kind.words)) leads to Service \(backend.namespace)/\(backend.service) port \(backend.servicePort)",
         objects: ["Ingress \(ingress)"])
     }
     for problem in plan.problems where problem.ingress == ingress {

@@ -14,8 +14,8 @@ struct CaptureCommand: ParsableCommand {
     commandName: "capture",
     abstract: "Packets of a pod, Service, policy or node: pcapng, or lines with names.",
     discussion: """
-      TARGET is NAMESPACE/POD, NAMESPACE/POD-*, svc/NAMESPACE/NAME (both sides of its translation), policy/NAMESPACE/NAME (the pods
-      it selects) or node/NAME; several with commas between. FILTER is pcap-filter(7), compiled by libpcap: tcp port 80.
+      TARGET is NAMESPACE/POD, NAMESPACE/POD-*, svc/NAMESPACE/NAME (both sides of its translation), policy/NAMESPACE/NAME or
+      clusterpolicy/NAME (the pods it selects) or node/NAME; several with commas between. FILTER is pcap-filter(7), compiled by libpcap: tcp port 80.
       It is captured by the node process on the pod's link: no image, no upload. Without -w packets are shown a line each.
       To Wireshark: weft capture demo/web -w - | wireshark -k -i -
       Exit code: 0, 1 what was captured has gone (the file is whole), 2 it cannot be done as asked, 3 no node process answers.
@@ -54,7 +54,8 @@ struct CaptureCommand: ParsableCommand {
     guard let target else {
       throw WeftError(
         "CLI0124", object: "weft capture", cause: "does not say what to capture",
-        next: "write NAMESPACE/POD, svc/NAMESPACE/NAME, policy/NAMESPACE/NAME or node/NAME")
+        next:
+          "write NAMESPACE/POD, svc/NAMESPACE/NAME, policy/NAMESPACE/NAME, clusterpolicy/NAME or node/NAME")
     }
     var question = CaptureQuestion(targets: target)
     // What cannot be read is said before anybody is asked.
