@@ -57,9 +57,49 @@ import Testing
     #expect(!left())
     #expect(node.kubectl("delete", "-f", policy).status == 0)
 
+    try differencesAreShown(node)
     let absent = tried("--image", "weft.local/nothing:9", "--timeout", "10s")
     #expect(absent.status == 1 && absent.standardError.contains("CLI0160"), "\(absent)")
     #expect(tried("--timeout", "soon").status == 2)
     #expect(!left())
   }
+
+  /// Routes with our mark that nobody planned, and names that the zone would have otherwise, are lines of `weft diff`.
+  private func differencesAreShown(_ node: TestNode) throws {
+    let equal = node.weft("diff", "--kubeconfig", node.kubeconfig)
+    #expect(equal.status == 0 && equal.standardOutput.isEmpty, "\(equal)")
+    let added = node.exec("ip", "route", "add", "10.99.0.0/24", "dev", "ext0", "proto", "87")
+    #expect(added.status == 0, "\(added)")
+    let routed = node.weft("diff", "--kubeconfig", node.kubeconfig)
+    #expect(
+      routed.status == 1 && routed.standardOutput == "- delete route 10.99.0.0/24 dev ext0\n", "\(routed)")
+    node.exec("ip", "route", "del", "10.99.0.0/24", "dev", "ext0")
+
+    let folder = "\(node.dataFolder)-manifests"
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    try Self.other.write(toFile: "\(folder)/other.yaml", atomically: true, encoding: .utf8)
+    let named = node.weft("diff", "--manifests", folder, "--data-dir", node.dataFolder)
+    #expect(named.status == 1, "\(named)")
+    #expect(
+      named.lines.contains(
+        "~ change name other.shop.svc.cluster.local. from nothing to 10.43.99.9"), "\(named)")
+  }
+
+  private static let other = """
+    apiVersion: v1
+    kind: Namespace
+    metadata: { name: shop }
+    ---
+    apiVersion: v1
+    kind: Service
+    metadata: { name: other, namespace: shop }
+    spec: { clusterIP: 10.43.99.9, ports: [{ port: 80 }] }
+    ---
+    apiVersion: v1
+    kind: Service
+    metadata: { name: kubernetes, namespace: default }
+    spec: { clusterIP: 10.43.0.1, ports: [{ name: https, port: 443 }] }
+
+    """
 }
