@@ -194,9 +194,9 @@ let modules: [Module] = [
     name: "Observe", path: "Sources/Observe",
     on: [
       "ClusterObjects", "ClusterView", "Ruleset", "KernelNftables", "KernelNetlink", "KernelSockets",
-      "Policy",
+      "Policy", "Ingress", "GatewayAPI", "Patterns",
       "Addresses", "Diagnostics", "CLinux",
-    ], testsOn: ["FuzzLab", "NamespaceLab"]),
+    ], testsOn: ["FuzzLab", "NamespaceLab", "ClusterClient"]),
 
   // The control side of Gateway API, for the data plane of Ingress.
   Module(

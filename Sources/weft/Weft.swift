@@ -64,6 +64,7 @@ struct Weft: AsyncParsableCommand {
       ImageCommand.self, CNICommand.self, SchedulerCommand.self, BenchCommand.self, StatusCommand.self,
       CheckCommand.self,
       DiffCommand.self, ExplainCommand.self, FlowsCommand.self, CaptureCommand.self, PolicyCommand.self,
+      TestCommand.self,
       SupportCommand.self,
       KubectlCommand.self, CompletionCommand.self, ManualCommand.self,
     ])

@@ -42,8 +42,23 @@ private let elsewhere: [JSON] = [
   ],
 ]
 
+private func clusterPolicy(_ name: String, _ subject: JSON) -> JSON {
+  [
+    "kind": "ClusterNetworkPolicy", "metadata": ["name": JSON(name)],
+    "spec": ["tier": "Admin", "priority": 1, "subject": subject],
+  ]
+}
+
+private let clusterPolicies: [JSON] = [
+  clusterPolicy("guests", ["namespaces": [:]]),
+  clusterPolicy(
+    "webs", ["pods": ["namespaceSelector": [:], "podSelector": ["matchLabels": ["app": "web"]]]]),
+  clusterPolicy(
+    "others", ["pods": ["namespaceSelector": [:], "podSelector": ["matchLabels": ["app": "far"]]]]),
+]
+
 private let ground = CaptureGround(
-  nodeName: "n1", view: ClusterView(objects: flowObjects + [webSlice] + elsewhere),
+  nodeName: "n1", view: ClusterView(objects: flowObjects + [webSlice] + elsewhere + clusterPolicies),
   attachments: [attached("client-1", "10.42.0.10", "v0"), attached("web-1", "10.42.0.11", "v1")],
   links: [(1, "lo"), (2, "eth0"), (7, "v0"), (8, "v1")])
 
@@ -105,7 +120,7 @@ private func lines(_ capture: [UInt8], _ change: (inout PacketText) -> Void = { 
   @Test(arguments: [
     ("client-1", ["v0"]), ("demo/web-1", ["v1"]), ("pod/web-1", ["v1"]), ("pod/demo/*", ["v0", "v1"]),
     ("web-*,client-1", ["v0", "v1"]), ("policy/web-from-client", ["v1"]),
-    ("netpol/demo/web-from-client", ["v1"]),
+    ("netpol/demo/web-from-client", ["v1"]), ("clusterpolicy/guests", ["v0", "v1"]), ("cnp/webs", ["v1"]),
     ("node/n1", ["lo", "eth0", "v0", "v1"]), ("svc/demo/web", ["v0", "v1"]), ("demo/web", ["v0", "v1"]),
   ])
   func `targets become links`(text: String, links: [String]) throws {
@@ -129,7 +144,9 @@ private func lines(_ capture: [UInt8], _ change: (inout PacketText) -> Void = { 
     ("a/b/c/d", "CAP0001", "names nothing"), ("/web", "CAP0001", "names nothing"),
     ("deploy/demo/web", "CAP0001", "names nothing"), ("svc/web,web-1", "CAP0001", "together"),
     ("nobody", "CAP0002", "not in the cluster"), ("svc/nobody", "CAP0002", "not in the cluster"),
-    ("policy/nobody", "CAP0002", "not in the cluster"), ("nobody-*", "CAP0002", "no such pod"),
+    ("policy/nobody", "CAP0002", "not in the cluster"),
+    ("clusterpolicy/none", "CAP0002", "not in the cluster"), ("cnp/a/b", "CAP0001", "names nothing"),
+    ("clusterpolicy/others", "CAP0002", "selects no pod of node n1"), ("nobody-*", "CAP0002", "no such pod"),
     ("host", "CAP0002", "node's network"), ("stranger", "CAP0002", "no link on this node"),
     ("far", "CAP0003", "is on node n2"), ("node/n2", "CAP0003", "is on node n2"),
   ])

@@ -4,6 +4,7 @@ import ClusterObjects
 import ClusterView
 import Testing
 
+@testable import Ingress
 @testable import Observe
 
 private func pod(_ name: String, app: String, ready: Bool, port: Int? = nil, waiting: String? = nil) -> JSON {
@@ -95,5 +96,73 @@ private func slice(_ service: String, ready: Bool, port: Int?, name: String = "h
     let well = CheckReport([.init("cluster", [.ok("a", "b")])])
     #expect(well.isWell && well.text(colour: false) == "cluster\n√ a  b\n\nall well: 1 looked at\n")
     #expect(well.text(colour: true).contains("\u{1b}[32m√\u{1b}[0m"))
+  }
+}
+
+@Suite struct LinkAndCertificateCheckTests {
+  private func link(_ pod: String, _ podMTU: UInt32, _ nodeMTU: UInt32, hairpin: Bool?) -> PodLink {
+    PodLink(
+      pod: ObjectKey("demo", pod), name: "veth-\(pod)", podMTU: podMTU, nodeMTU: nodeMTU, isHairpin: hairpin)
+  }
+
+  @Test func `a link that takes less than its pod sends, and one that sends nothing back, are found`() {
+    var view = ClusterView(objects: [service("web", app: "web")])
+    var targeted = slice("web", ready: true, port: 8080)
+    targeted.set(
+      [["addresses": ["10.42.0.9"], "targetRef": ["kind": "Pod", "name": "stuck"]]], at: "endpoints")
+    view.apply(targeted)
+    let report = CheckReport([
+      checkPodLinks(
+        [
+          link("short", 1450, 1280, hairpin: true), link("fine", 1450, 1450, hairpin: true),
+          link("stuck", 1450, 1450, hairpin: false), link("uncalled", 1450, 9000, hairpin: false),
+          link("routed", 1450, 1450, hairpin: nil),
+        ], view: view)
+    ])
+    #expect(
+      report.text(colour: false) == """
+        pod links
+        × pod demo/short  CLI0143 sends packets of up to 1450 bytes, and its link veth-short takes 1280: longer ones are lost without a word
+                          → ip link set dev veth-short mtu 1450, or have the pod made anew: kubectl delete pod -n demo short
+        × pod demo/stuck  CLI0144 cannot reach itself by its Services: the bridge does not send back by veth-stuck what came from there
+                          → ip link set dev veth-stuck type bridge_slave hairpin on, or have the pod made anew: kubectl delete pod -n demo stuck
+
+        2 wrong, 0 to look at, 0 well
+
+        """)
+    let well = checkPodLinks([link("fine", 1450, 1450, hairpin: true)], view: view)
+    #expect(well.items.map(\.state) == [.ok] && checkPodLinks([], view: view).items.isEmpty)
+  }
+
+  fileprivate struct End: Sendable {
+    var seconds: Int64
+    var state: CheckReport.State
+    var says: String
+  }
+  fileprivate static let ends: [End] = [
+    End(seconds: -1, state: .failed, says: "expired 0 days ago"),
+    End(seconds: -86_400, state: .failed, says: "expired 1 day ago"),
+    End(seconds: 29 * 86_400, state: .warning, says: "expires in 29 days"),
+    End(seconds: 31 * 86_400, state: .ok, says: "is good for 31 days"),
+  ]
+
+  @Test(arguments: LinkAndCertificateCheckTests.ends)
+  fileprivate func `a certificate is judged by its end`(end: End) {
+    let certificates = [
+      ServedCertificate(
+        ingress: nil, secret: ObjectKey("demo", "tls"), hosts: ["a.test", "b.test"],
+        notAfter: 1_000_000 + end.seconds)
+    ]
+    let item = checkCertificates(certificates, now: 1_000_000).items[0]
+    #expect(item.state == end.state && item.text == "the certificate of a.test, b.test \(end.says)")
+    #expect(item.code == (end.state == .ok ? nil : "CLI0145"))
+    let problems = [
+      RouteProblem(ingress: ObjectKey("demo", "web"), topic: .certificate, reason: "tls: no"),
+      RouteProblem(ingress: ObjectKey("demo", "web"), topic: .route, reason: "path"),
+    ]
+    #expect(
+      checkCertificates(certificates, problems: problems, now: 1_000_000).items.compactMap(\.code).contains(
+        "CLI0146"))
+    #expect(checkCertificates(certificates, problems: problems, now: 1_000_000).items.count == 2)
   }
 }

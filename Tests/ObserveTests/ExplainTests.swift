@@ -1,8 +1,10 @@
 // Explanations of one small cluster: what is said, which object is named, what the verdict is.
 import Addresses
+import ClusterClient
 import ClusterObjects
 import ClusterView
 import Diagnostics
+import Foundation
 import Observe
 import Policy
 import Ruleset
@@ -167,4 +169,165 @@ func `a ClusterNetworkPolicy that denies is named with its tier and rule, in aud
   let steps = explanation.steps.filter { $0.step == "policy" }
   let text = "ClusterNetworkPolicy apart (Admin), egress rule 0 \"no way\""
   #expect(steps.contains { $0.text.contains(text) && $0.text.contains("audit") == isAudit }, "\(steps)")
+}
+
+private let webObjects: [JSON] =
+  objects + [
+    [
+      "kind": "IngressClass", "metadata": ["name": "weft"], "spec": ["controller": "weft.dev/ingress"],
+    ],
+    [
+      "kind": "Ingress", "metadata": ["name": "shop", "namespace": "demo"],
+      "spec": [
+        "ingressClassName": "weft",
+        "rules": [
+          [
+            "host": "shop.test",
+            "http": [
+              "paths": [
+                [
+                  "path": "/cart", "pathType": "Prefix",
+                  "backend": ["service": ["name": "web", "port": ["name": "http"]]],
+                ],
+                [
+                  "path": "/lost", "pathType": "Exact",
+                  "backend": ["service": ["name": "wbe", "port": ["number": 80]]],
+                ],
+              ]
+            ],
+          ]
+        ],
+      ],
+    ],
+    [
+      "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "metadata": ["name": "weft"],
+      "spec": ["controllerName": "weft.dev/gateway"],
+    ],
+    [
+      "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+      "metadata": ["name": "door", "namespace": "demo"],
+      "spec": [
+        "gatewayClassName": "weft", "listeners": [["name": "http", "port": 80, "protocol": "HTTP"]],
+      ],
+    ],
+    [
+      "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+      "metadata": ["name": "api", "namespace": "demo"],
+      "spec": [
+        "parentRefs": [["name": "door"]], "hostnames": ["api.test"],
+        "rules": [
+          [
+            "matches": [["path": ["type": "PathPrefix", "value": "/v1"]]],
+            "backendRefs": [["name": "web", "port": 80]],
+          ]
+        ],
+      ],
+    ],
+    [
+      "kind": "Node", "metadata": ["name": "n1"],
+      "status": ["addresses": [["type": "InternalIP", "address": "192.0.2.1"]]],
+    ],
+  ]
+
+private func webExplainer() -> Explainer {
+  Explainer(view: ClusterView(objects: webObjects), nodeName: "n1", observed: nil) { _ in .doesNotExist }
+}
+
+@Test(arguments: [
+  (
+    "http://shop.test/cart/7",
+    "Ingress demo/shop: rule shop.test /cart (Prefix) leads to Service demo/web port http"
+  ),
+  (
+    "http://api.test/v1/users?x=1",
+    "Gateway demo/door: listener http (port 80), HTTPRoute demo/api rule 0 (PathPrefix /v1)"
+  ),
+])
+func `a request is followed through the rule that takes it to the endpoints`(url: String, rule: String) throws
+{
+  let explanation = try webExplainer().explain(from: "192.0.2.77", to: url)
+  let texts = explanation.steps.map(\.text)
+  #expect(texts.contains(rule), "\(texts)")
+  #expect(texts.contains { $0.contains("demo/web port 80: its endpoints are called") }, "\(texts)")
+  #expect(texts.contains("10.42.0.3:8080 (web-1), 10.42.0.4:8080 (web-2)"), "\(texts)")
+  // The node opens the connection, and a pod's own node always reaches it.
+  #expect(explanation.verdict == .allow, "\(texts)")
+}
+
+@Test(arguments: [
+  ("http://shop.test/other", "no rule of shop.test takes /other: it is answered with 404", ""),
+  (
+    "http://shpo.test/cart",
+    "no Ingress and no route of a Gateway has the name shpo.test: it is answered with 404",
+    "did you mean shop.test?"
+  ),
+  ("http://api.test/v2", "no rule of api.test takes /v2: it is answered with 404", ""),
+  (
+    "http://shop.test/lost", "Service demo/wbe does not exist: it is answered with 503",
+    "did you mean demo/web?"
+  ),
+])
+func `a request that nobody takes is told why`(url: String, says: String, hint: String) throws {
+  let explanation = try webExplainer().explain(from: "192.0.2.77", to: url)
+  let last = try #require(explanation.steps.last)
+  #expect(explanation.verdict == .reject && last.mark == .fault && last.text == says, "\(explanation.steps)")
+  #expect(hint.isEmpty || last.hint?.contains(hint) == true, "\(explanation.steps)")
+}
+
+@Test(arguments: ["http://", "http:///x", "https://a:0/", "http://a:x/", "http://a b/"])
+func `requests that cannot be read are errors`(text: String) {
+  #expect(throws: WeftError.self) { try ExplainTarget(text) }
+}
+
+@Test func `a pod that its own policy keeps from the node does not come to the ingress`() throws {
+  var explainer = webExplainer()
+  explainer.view.apply([
+    "kind": "ClusterNetworkPolicy", "metadata": ["name": "inside"],
+    "spec": [
+      "tier": "Admin", "priority": 1, "subject": ["namespaces": [:]],
+      "egress": [["name": "out", "action": "Deny", "to": [["networks": ["192.0.2.0/24"]]]]],
+    ],
+  ])
+  let explanation = try explainer.explain(from: "demo/client", to: "http://shop.test/cart")
+  #expect(explanation.verdict == .deny, "\(explanation.steps)")
+  #expect(explanation.steps.last?.objects.contains("ClusterNetworkPolicy inside") == true)
+}
+
+@Test func `a pod that asks a Service of its own is told of the hairpin, and a far one of the way`() throws {
+  var explainer = webExplainer()
+  let own = try explainer.explain(from: "demo/web-1", to: "demo/web")
+  #expect(
+    own.steps.contains { $0.step == "hairpin" && $0.text.hasPrefix("10.42.0.3:8080 is the pod that asks") })
+  explainer.nodeName = "n2"
+  explainer.ways = { node, address in
+    [.init("way", .fault, "CLI0155 \(address) of \(node.name)")]
+  }
+  let far = try explainer.explain(from: "demo/client", to: "demo/web")
+  #expect(far.verdict == .unreachable && far.kernel == .differs)
+  // Both endpoints are on one node: its way is told once.
+  #expect(far.steps.filter { $0.step == "way" }.map(\.text) == ["CLI0155 10.42.0.3 of n1"])
+}
+
+@Test func `manifests are enough: workloads stand for pods, and the classes of a new cluster are there`()
+  throws
+{
+  let text = try Project.demo()
+  let view = RehearsedCluster.view(of: text)
+  let explainer = Explainer(view: view, nodeName: "", observed: nil) { _ in .doesNotExist }
+  #expect(try explainer.explain(from: "demo/client", to: "demo/web").verdict == .allow)
+  let denied = try explainer.explain(from: "demo/stranger", to: "demo/web")
+  #expect(
+    denied.verdict == .deny && denied.text(colour: false).contains("NetworkPolicy demo/web-from-client"))
+  let outside = try explainer.explain(from: "192.0.2.9", to: "http://web.localhost/")
+  #expect(outside.verdict == .allow, "\(outside.text(colour: false))")
+  #expect(outside.steps.contains { $0.objects == ["Ingress demo/web"] })
+}
+
+private enum Project {
+  /// The objects of examples/demo.yaml.
+  static func demo() throws -> [JSON] {
+    let file = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+      .deletingLastPathComponent().appending(path: "examples/demo.yaml")
+    return try Manifests.read(file.path())
+  }
 }

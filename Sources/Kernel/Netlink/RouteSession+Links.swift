@@ -22,6 +22,8 @@ public struct Link: Sendable, Hashable {
 
   /// RFC 2863 `up`: whatever it is a port of has been told that it has a carrier, so frames pass.
   public var isOperational: Bool
+  /// Whether its bridge sends a frame back out of the port it came in by; nil when it is no port of a bridge.
+  public var isHairpin: Bool?
 
   public var isUp: Bool { flags & Wire.interfaceUp != 0 }
   public var hasCarrier: Bool { flags & Wire.interfaceLowerUp != 0 }
@@ -44,7 +46,11 @@ public struct Link: Sendable, Hashable {
     peerNamespace = attributes[Wire.Link.peerNamespaceID]?.integer()
     alias = attributes[Wire.Link.alias]?.text ?? ""
     isOperational = attributes[Wire.Link.operationalState]?.integer() == Wire.Link.operationalUp
-    kind = attributes[Wire.Link.info]?.attributes()[Wire.Link.infoKind]?.text ?? ""
+    let info = attributes[Wire.Link.info]?.attributes()
+    kind = info?[Wire.Link.infoKind]?.text ?? ""
+    guard info?[Wire.Link.infoSlaveKind]?.text == "bridge" else { return }
+    let port = info?[Wire.Link.infoSlaveData]?.attributes()
+    isHairpin = port?[Wire.Link.portHairpin]?.integer(as: UInt8.self).map { $0 != 0 }
   }
 }
 

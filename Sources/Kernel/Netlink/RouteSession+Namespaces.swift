@@ -19,8 +19,29 @@ extension RouteSession {
   /// The path of the named namespace that holds an address and is linked with this session's; nil when none is. Costs a visit to each
   /// named namespace until it is found.
   public mutating func linkedNamespace(holding address: IPAddress) throws -> String? {
+    var found: String?
+    try forEachLinkedNamespace { _, path in
+      if let held = try? Self.addresses(in: path), held.contains(address) { found = path }
+      return found == nil
+    }
+    return found
+  }
+
+  /// The named namespaces that links of this session's lead to, by the number that `Link.peerNamespace` has for them. Costs a look at
+  /// each named namespace.
+  public mutating func linkedNamespaces() throws -> [Int32: String] {
+    var found: [Int32: String] = [:]
+    try forEachLinkedNamespace { number, path in
+      found[number] = path
+      return true
+    }
+    return found
+  }
+
+  /// Until `body` returns false.
+  private mutating func forEachLinkedNamespace(_ body: (Int32, String) throws -> Bool) throws {
     let near = Set(try links().compactMap(\.peerNamespace))
-    guard let folder = opendir(NetworkNamespace.directory) else { return nil }
+    guard let folder = opendir(NetworkNamespace.directory) else { return }
     defer { closedir(folder) }
     while let entry = readdir(folder) {
       let name = withUnsafeBytes(of: entry.pointee.d_name) {
@@ -32,9 +53,8 @@ extension RouteSession {
       guard let namespace = try? NetworkNamespace(path: path),
         let number = try? namespaceID(of: namespace.descriptor), near.contains(number)
       else { continue }
-      if let held = try? Self.addresses(in: path), held.contains(address) { return path }
+      if try !body(number, path) { return }
     }
-    return nil
   }
 
   private static func addresses(in path: String) throws -> [IPAddress] {

@@ -91,6 +91,7 @@ private struct CapturePlanner {
       }
       pods.formUnion(found)
     case .policy(let key): try add(policy: key)
+    case .clusterPolicy(let name): try add(clusterPolicy: name)
     case .service(let key): try add(service: key)
     case .node(let name):
       guard name == ground.nodeName else { throw elsewhere("node \(name)", name) }
@@ -127,16 +128,31 @@ private struct CapturePlanner {
         "CAP0002", object: "NetworkPolicy \(key)", cause: "is not in the cluster",
         next: "list them: kubectl get networkpolicies -n \(key.namespace)")
     }
-    let selected = ground.view.pods.values.filter {
-      $0.key.namespace == key.namespace && policy.podSelector.matches($0.labels) && !$0.hasEnded
+    let selected = ground.view.subjects(of: policy)
+    try add(
+      selected, of: "NetworkPolicy \(key)",
+      next: "see whom it selects: kubectl describe networkpolicy -n \(key.namespace) \(key.name)")
+  }
+
+  private mutating func add(clusterPolicy name: String) throws(WeftError) {
+    guard let policy = ground.view.clusterNetworkPolicies[name] else {
+      throw WeftError(
+        "CAP0002", object: "ClusterNetworkPolicy \(name)", cause: "is not in the cluster",
+        next: "list them: kubectl get clusternetworkpolicies")
     }
+    try add(
+      ground.view.subjects(of: policy), of: "ClusterNetworkPolicy \(name)",
+      next: "see whom it is about: kubectl describe clusternetworkpolicy \(name)")
+  }
+
+  private mutating func add(_ selected: [Pod], of object: String, next: String) throws(WeftError) {
     let here = selected.map(\.key).filter(isHere)
     guard !here.isEmpty else {
       let nodes = Set(selected.map(\.nodeName)).subtracting([""]).sorted().joined(separator: ", ")
       throw WeftError(
-        "CAP0002", object: "NetworkPolicy \(key)",
+        "CAP0002", object: object,
         cause: "selects no pod of node \(ground.nodeName)" + (nodes.isEmpty ? "" : ", but of \(nodes)"),
-        next: "see whom it selects: kubectl describe networkpolicy -n \(key.namespace) \(key.name)")
+        next: next)
     }
     pods.formUnion(here)
   }
@@ -226,5 +242,21 @@ private struct CapturePlanner {
   private static func missing(_ object: String, _ cause: String, _ namespace: String) -> WeftError {
     WeftError(
       "CAP0002", object: object, cause: cause, next: "list them: kubectl get pods -n \(namespace) -o wide")
+  }
+}
+
+extension ClusterView {
+  /// Pods that a policy selects, those that have ended left out.
+  func subjects(of policy: NetworkPolicy) -> [Pod] {
+    pods.values.filter {
+      $0.key.namespace == policy.key.namespace && policy.podSelector.matches($0.labels) && !$0.hasEnded
+    }
+  }
+
+  func subjects(of policy: ClusterNetworkPolicy) -> [Pod] {
+    pods.values.filter { pod in
+      !pod.hasEnded && policy.concerns(namespace: namespaces[pod.key.namespace]?.labels)
+        && policy.subjectPods?.matches(pod.labels) ?? true
+    }
   }
 }

@@ -1,6 +1,6 @@
 // What is to be captured, as people name it on the command line.
 //
-//   demo/web-1   demo/web-*   pod/demo/web-1   svc/demo/web   policy/demo/web-from-client   node/node-1   demo/a,demo/b
+//   demo/web-1   demo/web-*   pod/demo/web-1   svc/demo/web   policy/demo/web-from-client   clusterpolicy/guests   node/node-1   demo/a,demo/b
 
 import ClusterObjects
 import Diagnostics
@@ -15,6 +15,8 @@ public enum CaptureTarget: Sendable, Hashable {
   case service(ObjectKey)
   /// The pods that a NetworkPolicy selects.
   case policy(ObjectKey)
+  /// The pods that a ClusterNetworkPolicy is about.
+  case clusterPolicy(String)
   case node(String)
 
   /// So many are taken at once.
@@ -51,13 +53,17 @@ public enum CaptureTarget: Sendable, Hashable {
     case "node", "nodes", "no":
       guard parts.count == 2 else { throw unreadable(text) }
       return .node(parts[1])
+    case "clusterpolicy", "cnp", "clusternetworkpolicy", "clusternetworkpolicies":
+      guard parts.count == 2 else { throw unreadable(text) }
+      return .clusterPolicy(parts[1])
     default: throw unreadable(text)
     }
   }
 
   private static let kinds: Set<String> = [
     "pod", "pods", "po", "svc", "service", "services", "policy", "netpol", "networkpolicy",
-    "networkpolicies", "node", "nodes", "no",
+    "networkpolicies", "node", "nodes", "no", "clusterpolicy", "cnp", "clusternetworkpolicy",
+    "clusternetworkpolicies",
   ]
 
   private static func beginning(_ key: ObjectKey) -> CaptureTarget? {
@@ -68,6 +74,8 @@ public enum CaptureTarget: Sendable, Hashable {
   private static func unreadable(_ text: Substring) -> WeftError {
     WeftError(
       "CAP0001", object: "\(text)", cause: "names nothing that can be captured",
-      next: "write NAMESPACE/POD, NAMESPACE/POD-*, svc/NAMESPACE/NAME, policy/NAMESPACE/NAME or node/NAME")
+      next:
+        "write NAMESPACE/POD, NAMESPACE/POD-*, svc/NAMESPACE/NAME, policy/NAMESPACE/NAME, clusterpolicy/NAME or node/NAME"
+    )
   }
 }

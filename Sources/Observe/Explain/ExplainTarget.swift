@@ -1,6 +1,7 @@
 // How people name the two ends of a connection on the command line.
 //
 //   demo/client   pod/demo/web-1   svc/demo/web:http   10.42.0.7:53/UDP   [fd00:43::a]:53/UDP   web.demo.svc.cluster.local:80
+//   http://web.example.org/cart
 
 import Addresses
 import ClusterObjects
@@ -15,6 +16,8 @@ public struct ExplainTarget: Sendable, Hashable {
     case service(ObjectKey)
     case address(IPAddress)
     case dns(String)
+    /// A request to an ingress or a gateway.
+    case web(WebTarget)
   }
   public enum Port: Sendable, Hashable {
     case number(UInt16)
@@ -27,6 +30,10 @@ public struct ExplainTarget: Sendable, Hashable {
 
   /// Reads one end. Throws `CLI0010` for what cannot be understood.
   public init(_ text: String, namespace: String = "default") throws(WeftError) {
+    if let web = try WebTarget(text) {
+      name = .web(web)
+      return
+    }
     var rest = text[...]
     if let slash = rest.lastIndex(of: "/"),
       let transport = TransportProtocol(rawValue: rest[rest.index(after: slash)...].uppercased())

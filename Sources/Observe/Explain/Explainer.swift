@@ -5,6 +5,8 @@ import Addresses
 import ClusterObjects
 import ClusterView
 import Diagnostics
+import GatewayAPI
+import Ingress
 import Policy
 import Ruleset
 
@@ -28,6 +30,13 @@ public struct Explainer: Sendable {
   /// The node's own addresses.
   public var localAddresses: Set<IPAddress>
   public var names: @Sendable (String) -> NameAnswer
+  /// How an address of another node's pod is reached from this node: steps that name routes, neighbours and links, as planned and as
+  /// they are in force. Empty when nothing is known.
+  public var ways: @Sendable (Node, IPAddress) -> [Explanation.Step] = { _, _ in [] }
+  /// Certificates that Ingresses and Gateways name; nil: they were not read.
+  public var secrets: [ObjectKey: TLSSecret]?
+  /// Certificates of authorities that Gateways name.
+  public var authorities: [ObjectKey: AuthorityBundle] = [:]
 
   public init(
     view: ClusterView, nodeName: String, observed: Ruleset?, localAddresses: Set<IPAddress> = [],
@@ -69,7 +78,7 @@ public struct Explainer: Sendable {
       }
       return PolicyParty(address: address, pod: pod.isHostNetwork ? nil : key)
     case .address(let address): return PolicyParty(address: address, pod: view.pod(at: address)?.key)
-    case .service, .dns:
+    case .service, .dns, .web:
       throw WeftError(
         "CLI0014", object: text, cause: "is no pod and no address, so nothing is sent from it",
         next: "name a pod (NAMESPACE/NAME) or an address as the source")

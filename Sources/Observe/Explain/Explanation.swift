@@ -19,7 +19,9 @@ public struct Explanation: Sendable, Hashable {
 
   public struct Step: Sendable, Hashable {
     public enum Mark: String, Sendable { case fine, note, fault }
-    /// `source`, `name`, `service`, `endpoints`, `policy`, `kernel`, `live`.
+    /// The step of what carries packets to another node.
+    public static let way = "way"
+    /// `source`, `name`, `ingress`, `gateway`, `certificate`, `service`, `endpoints`, `policy`, `hairpin`, `way`, `kernel`, `live`.
     public var step: String
     public var mark: Mark
     public var text: String

@@ -9,10 +9,11 @@ import Ruleset
 
 struct Walk {
   let explainer: Explainer
-  let source: PolicyParty
+  /// Who opens the connection that is looked at: of a request to an ingress first its client, then the ingress.
+  var source: PolicyParty
   var explanation: Explanation
 
-  private var view: ClusterView { explainer.view }
+  var view: ClusterView { explainer.view }
 
   mutating func add(
     _ step: String, _ mark: Explanation.Step.Mark, _ text: String, objects: [String] = [], hint: String? = nil
@@ -44,6 +45,7 @@ struct Walk {
       }
     case .address(let address): try toAddress(address, target)
     case .dns(let name): try toName(name, target, depth: 0)
+    case .web(let web): toWeb(web)
     }
   }
 
@@ -64,9 +66,10 @@ struct Walk {
         "name", .fault, "\(name) exists but has no address",
         hint: "ask for its other records: dig \(name) ANY")
     case .doesNotExist:
+      let meant = Spelling.name(name, in: view).map { "did you mean \($0)? " } ?? ""
       add(
         "name", .fault, "\(name) does not exist in the cluster's zone",
-        hint: "compare with: kubectl get services -A; names are SERVICE.NAMESPACE.svc.ZONE")
+        hint: "\(meant)compare with: kubectl get services -A; names are SERVICE.NAMESPACE.svc.ZONE")
     case .forwarded: add("name", .note, "\(name) is not the cluster's; it is asked of the upstream servers")
     }
   }
@@ -96,9 +99,10 @@ struct Walk {
           hint: "mend it: kubectl edit service -n \(key.namespace) \(key.name)")
         return
       }
+      let meant = Spelling.service(key, in: view).map { "did you mean \($0)? " } ?? ""
       throw WeftError(
         "CLI0011", object: "service \(key)", cause: "does not exist, and no pod has that name",
-        next: "look at: kubectl get services,pods -n \(key.namespace)", exit: .finding)
+        next: "\(meant)look at: kubectl get services,pods -n \(key.namespace)", exit: .finding)
     }
     if service.kind == .externalName {
       add(
@@ -122,19 +126,29 @@ struct Walk {
       return
     }
     let family = (address ?? service.clusterIPs.first)?.family ?? source.address.family
-    let all = view.allEndpoints(of: key, port: port, family: family, on: explainer.nodeName)
+    guard let chosen = endpoints(of: service, port, family) else { return }
+    let via =
+      service.isHeadless ? nil : (address ?? service.clusterIPs.first).map { SocketEndpoint($0, port.port) }
+    finish(chosen, via: via, port.transport)
+  }
+
+  /// Those that take traffic; nil after saying why there are none.
+  mutating func endpoints(of service: Service, _ port: Service.Port, _ family: IPFamily) -> [SocketEndpoint]?
+  {
+    let all = view.allEndpoints(of: service.key, port: port, family: family, on: explainer.nodeName)
     let isLocalOnly = service.internalTrafficPolicy == .local && !service.isHeadless
     let chosen = ClusterView.usable(isLocalOnly ? all.filter(\.isLocal) : all)
-    guard !chosen.isEmpty else { return noEndpoints(of: service, all, isLocalOnly: isLocalOnly) }
+    guard !chosen.isEmpty else {
+      noEndpoints(of: service, all, isLocalOnly: isLocalOnly)
+      return nil
+    }
     let left = all.count - chosen.count
     add(
       "endpoints", .fine,
       chosen.map { "\($0.target)\($0.pod.map { " (\($0.name))" } ?? "")" }.joined(separator: ", ")
         + (left > 0 ? "; \(left) more not used" : ""),
       objects: chosen.compactMap { $0.pod.map { "Pod \($0)" } })
-    let via =
-      service.isHeadless ? nil : (address ?? service.clusterIPs.first).map { SocketEndpoint($0, port.port) }
-    finish(chosen.map(\.target), via: via, port.transport)
+    return chosen.map(\.target)
   }
 
   /// The Service's port that is meant; nil after saying that it has no such port.
@@ -164,7 +178,7 @@ struct Walk {
     return nil
   }
 
-  private mutating func noEndpoints(of service: Service, _ all: [ServiceEndpoint], isLocalOnly: Bool) {
+  mutating func noEndpoints(of service: Service, _ all: [ServiceEndpoint], isLocalOnly: Bool) {
     explanation.verdict = .reject
     let key = service.key
     if isLocalOnly, !ClusterView.usable(all).isEmpty {
@@ -245,7 +259,7 @@ struct Walk {
 
   // MARK: - Policy and kernel
 
-  private mutating func finish(
+  mutating func finish(
     _ targets: [SocketEndpoint], via: SocketEndpoint?, _ transport: TransportProtocol
   ) {
     var denied = 0
@@ -272,11 +286,12 @@ struct Walk {
         "policy", .note,
         "\(denied) of \(targets.count) endpoints are out of reach: the connection fails now and then")
     }
+    describeWays(targets, via: via)
     askKernel(targets, via: via, transport, denied: denied)
+    judgeWays()
   }
 
-  private func sentence(_ decision: PolicyDecision, _ target: SocketEndpoint, _ party: PolicyParty) -> String
-  {
+  func sentence(_ decision: PolicyDecision, _ target: SocketEndpoint, _ party: PolicyParty) -> String {
     let to = party.pod.map { "\($0.name) " } ?? ""
     switch decision.reason {
     case .itself: return "\(to)\(target): a pod always reaches itself"
@@ -299,7 +314,7 @@ struct Walk {
     }
   }
 
-  private func objects(_ decision: PolicyDecision) -> [String] {
+  func objects(_ decision: PolicyDecision) -> [String] {
     switch decision.reason {
     case .itself, .notIsolated, .ownNode: []
     case .ruled(let rule): ["ClusterNetworkPolicy \(rule.policy)"]
@@ -308,7 +323,7 @@ struct Walk {
     }
   }
 
-  private func hint(_ decision: PolicyDecision) -> String? {
+  func hint(_ decision: PolicyDecision) -> String? {
     if case .ruled(let rule) = decision.reason, rule.action == .deny {
       return "look at: kubectl describe clusternetworkpolicy \(rule.policy)"
     }
@@ -352,7 +367,8 @@ struct Walk {
       reached.isEmpty ? "" : "passes to \(reached.sorted().map(\.description).joined(separator: ", "))"
     if let refusal { said += "\(said.isEmpty ? "" : "; ")refuses in \(refusal)" }
     add(
-      "kernel", agrees ? .fine : .fault, "the ruleset in force \(said.isEmpty ? "does nothing" : said)",
+      "kernel", agrees ? .fine : .fault,
+      "\(agrees ? "" : "CLI0154 ")the ruleset in force \(said.isEmpty ? "does nothing" : said)",
       hint: agrees ? nil : "see what differs: weft diff")
   }
 }

@@ -70,7 +70,7 @@ public struct PolicyTest {
         return nil
       }
       return PolicyParty(address: address, pod: pod.key)
-    case .service, .dns: return nil
+    case .service, .dns, .web: return nil
     }
   }
 
@@ -91,7 +91,7 @@ public struct PolicyTest {
           .first { $0.name == name && $0.transport == transport }
         return found.map { [End(party: party, port: $0.port, transport: transport)] }
       }
-    case .dns: return nil
+    case .dns, .web: return nil
     }
   }
 
@@ -122,6 +122,7 @@ extension ExplainTarget {
     case .service(let key): "Service \(key)\(of)"
     case .address(let address): "\(address)"
     case .dns(let name): "object that is called \(name): write NAMESPACE/NAME"
+    case .web(let web): "object that is called \(web.host): write NAMESPACE/NAME"
     }
   }
 }

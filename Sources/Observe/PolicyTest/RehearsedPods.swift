@@ -21,7 +21,9 @@ struct RehearsedPods {
     "CronJob": ["spec", "jobTemplate", "spec", "template"],
   ]
 
-  init(_ objects: [JSON]) {
+  /// - Parameter first: of the addresses that pods without one are given. By default of the networks for benchmarks (RFC 2544): no
+  ///   block of a policy means them.
+  init(_ objects: [JSON], from first: IPv4Address = IPv4Address(198, 18, 0, 1)) {
     var labels: [String: [String: String]] = [:]
     var used: Set<IPAddress> = []
     for object in objects {
@@ -36,8 +38,8 @@ struct RehearsedPods {
       }
       for address in object.kind == "Pod" ? Self.addresses(object) : [] { used.insert(address) }
     }
-    // Of benchmarking networks (RFC 2544): no block of a policy means them. A pod that runs has its own.
-    var next: UInt32 = 0xc612_0001
+    // A pod that runs has its own.
+    var next = first.bits
     func freshAddress() -> IPAddress {
       while used.contains(.v4(IPv4Address(bits: next))) { next += 1 }
       defer { next += 1 }
@@ -74,7 +76,7 @@ struct RehearsedPods {
     }
   }
 
-  private static func inNamespace(_ object: JSON) -> JSON {
+  static func inNamespace(_ object: JSON) -> JSON {
     guard object.key.namespace.isEmpty else { return object }
     var copy = object
     copy["metadata"]?["namespace"] = "default"

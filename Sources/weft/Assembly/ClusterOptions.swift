@@ -66,6 +66,18 @@ struct ClusterOptions: ParsableArguments {
     return view
   }
 
+  /// Reads the objects of Gateway API too, as far as the cluster has them.
+  static func addGateways(to view: inout ClusterView, of api: any ClusterAPI) async throws {
+    for resource in ClusterView.gatewayResources {
+      do {
+        let list = try await api.list(resource, namespace: "", options: ListOptions())
+        for item in list.items { view.apply(named(item, resource)) }
+      } catch let refusal as APIStatusError where refusal.isNotFound || refusal.reason == "Forbidden" {
+        continue
+      }
+    }
+  }
+
   /// An item of a typed list with its kind, which it comes without.
   static func named(_ item: JSON, _ resource: GroupVersionResource) -> JSON {
     guard item.kind.isEmpty else { return item }

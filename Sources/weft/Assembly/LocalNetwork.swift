@@ -138,7 +138,10 @@ final class LocalNetwork: Sendable {
     await keeper.swap()
     // In force before the first pod can be asked for.
     try await network.synchronise()
-    NodeNote(dataFolder: settings.dataFolder, nodeName: settings.nodeName).write()
+    NodeNote(
+      dataFolder: settings.dataFolder, nodeName: settings.nodeName, runFolder: settings.runFolder,
+      network: settings.network, clusterBlocks: settings.clusterBlocks
+    ).write()
     let events = ClusterClient.EventRecorder(
       api: informers.api, component: "kube-proxy", host: settings.nodeName)
     self.events = events

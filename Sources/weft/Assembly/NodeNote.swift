@@ -1,5 +1,7 @@
 // Where the data plane of this network namespace has its files, for commands that are started beside it.
 
+import Addresses
+import DataPlane
 import Diagnostics
 import Glibc
 
@@ -7,6 +9,11 @@ import Glibc
 struct NodeNote: Sendable, Hashable {
   var dataFolder: String
   var nodeName: String
+  /// Where its sockets and the runtime's files are.
+  var runFolder: String
+  /// How its pods reach those of other nodes, and the blocks that pods of the cluster have.
+  var network: NetworkMode
+  var clusterBlocks: [IPPrefix]
 
   static let folder = "/run/weft-nodes"
   static let bytesMax = 8192
@@ -20,9 +27,12 @@ struct NodeNote: Sendable, Hashable {
 
   /// Without it those commands have to be told: nothing else depends on it.
   func write() {
-    guard let path = Self.path, let file = absolute(dataFolder) else { return }
+    guard let path = Self.path, let file = absolute(dataFolder), let run = absolute(runFolder) else {
+      return
+    }
     mkdir(Self.folder, 0o755)
-    var text = "\(file)\n\(nodeName)\n"
+    let blocks = clusterBlocks.map(\.description).joined(separator: ",")
+    var text = "\(file)\n\(nodeName)\n\(run)\n\(network.rawValue)\n\(blocks)\n"
     let descriptor = open("\(path).new", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0o644)
     guard descriptor >= 0 else { return }
     let count = text.withUTF8 { Glibc.write(descriptor, $0.baseAddress, $0.count) }
@@ -48,9 +58,17 @@ struct NodeNote: Sendable, Hashable {
     let count = Glibc.read(descriptor, &bytes, bytes.count)
     guard count > 0 else { return nil }
     let lines = String(decoding: bytes.prefix(count), as: UTF8.self).split(separator: "\n")
-    guard lines.count == 2, lines[0].hasPrefix("/") else { return nil }
-    return NodeNote(dataFolder: String(lines[0]), nodeName: String(lines[1]))
+    guard lines.count == 5, lines[0].hasPrefix("/"), lines[2].hasPrefix("/"),
+      let network = NetworkMode(rawValue: String(lines[3]))
+    else { return nil }
+    return NodeNote(
+      dataFolder: String(lines[0]), nodeName: String(lines[1]), runFolder: String(lines[2]),
+      network: network, clusterBlocks: lines[4].split(separator: ",").compactMap { IPPrefix(String($0)) })
   }
+
+  /// Where the sockets of the node process are: as was said, else as who runs in this network namespace has noted, else where they are
+  /// by default.
+  static func runFolder(_ given: String?) -> String { given ?? read()?.runFolder ?? "/run/weft" }
 
   private func absolute(_ path: String) -> String? {
     guard let resolved = realpath(path, nil) else { return nil }

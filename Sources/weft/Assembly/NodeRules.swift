@@ -134,7 +134,7 @@ struct NodeRules {
   }
 
   /// Cluster DNS is the tenth address of the Services' block, whose first is the API's.
-  private static func dnsAddress(_ view: ClusterView) -> IPAddress? {
+  static func dnsAddress(_ view: ClusterView) -> IPAddress? {
     switch view.services[ObjectKey("default", "kubernetes")]?.clusterIPs.first {
     case .v4(let four): .v4(IPv4Address(bits: four.bits &+ 9))
     case .v6(let six): .v6(IPv6Address(bits: six.bits &+ 9))

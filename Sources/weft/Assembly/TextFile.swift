@@ -1,4 +1,4 @@
-// Reads a small text file that a flag names.
+// Reads and writes a small text file that a flag names.
 
 import Diagnostics
 import Glibc
@@ -25,5 +25,22 @@ enum TextFile {
       bytes += chunk[..<count]
     }
     throw refusal("is larger than \(bytesMax) bytes")
+  }
+
+  /// Writes it anew. Throws an error of this code that says why it cannot be.
+  static func write(_ text: String, to path: String, code: ErrorCode) throws(WeftError) {
+    let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+    defer { if descriptor >= 0 { close(descriptor) } }
+    var bytes = Array(text.utf8)[...]
+    while descriptor >= 0, !bytes.isEmpty {
+      let count = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+      if count <= 0 { break }
+      bytes = bytes.dropFirst(count)
+    }
+    guard descriptor >= 0, bytes.isEmpty else {
+      throw WeftError(
+        code, object: path, cause: "cannot be written: \(String(cString: strerror(errno)))",
+        next: "give a path in a folder that exists")
+    }
   }
 }

@@ -14,8 +14,8 @@ struct CaptureCommand: ParsableCommand {
     commandName: "capture",
     abstract: "Packets of a pod, Service, policy or node: pcapng, or lines with names.",
     discussion: """
-      TARGET is NAMESPACE/POD, NAMESPACE/POD-*, svc/NAMESPACE/NAME (both sides of its translation), policy/NAMESPACE/NAME (the pods
-      it selects) or node/NAME; several with commas between. FILTER is pcap-filter(7), compiled by libpcap: tcp port 80.
+      TARGET is NAMESPACE/POD, NAMESPACE/POD-*, svc/NAMESPACE/NAME (both sides of its translation), policy/NAMESPACE/NAME or
+      clusterpolicy/NAME (the pods it selects) or node/NAME; several with commas between. FILTER is pcap-filter(7), compiled by libpcap: tcp port 80.
       It is captured by the node process on the pod's link: no image, no upload. Without -w packets are shown a line each.
       To Wireshark: weft capture demo/web -w - | wireshark -k -i -
       Exit code: 0, 1 what was captured has gone (the file is whole), 2 it cannot be done as asked, 3 no node process answers.
@@ -36,7 +36,8 @@ struct CaptureCommand: ParsableCommand {
   @Option(help: "Look into payloads for the terminal: dns, http, or both with a comma.") var decode: String?
   @Flag(help: "Addresses instead of names.") var numeric = false
   @Option(help: "Show a saved capture, - for standard input, instead of asking a node.") var input: String?
-  @Option(help: "Where the node process has its sockets.") var runDir = "/run/weft"
+  @Option(help: "Where the node process has its sockets. Default: where the one of this machine has them.")
+  var runDir: String?
 
   func run() throws {
     let limits = try limits()
@@ -53,7 +54,8 @@ struct CaptureCommand: ParsableCommand {
     guard let target else {
       throw WeftError(
         "CLI0124", object: "weft capture", cause: "does not say what to capture",
-        next: "write NAMESPACE/POD, svc/NAMESPACE/NAME, policy/NAMESPACE/NAME or node/NAME")
+        next:
+          "write NAMESPACE/POD, svc/NAMESPACE/NAME, policy/NAMESPACE/NAME, clusterpolicy/NAME or node/NAME")
     }
     var question = CaptureQuestion(targets: target)
     // What cannot be read is said before anybody is asked.
@@ -88,7 +90,8 @@ struct CaptureCommand: ParsableCommand {
     _ question: CaptureQuestion, _ seconds: Double?, _ stop: Int32, into sink: inout some CaptureSink
   ) throws(WeftError) -> CaptureSummary {
     try CaptureClient.run(
-      question, at: "\(runDir)/\(CaptureServer.socketName)", seconds: seconds, stop: stop, into: &sink
+      question, at: "\(NodeNote.runFolder(runDir))/\(CaptureServer.socketName)", seconds: seconds, stop: stop,
+      into: &sink
     ) { beginning in
       let some = beginning.links.prefix(8).joined(separator: ", ")
       let more = beginning.links.count > 8 ? " and \(beginning.links.count - 8) more" : ""

@@ -20,7 +20,8 @@ struct CheckCommand: AsyncParsableCommand {
   @OptionGroup var cluster: ClusterOptions
   @OptionGroup var logging: LogOptions
   @Flag(help: "Look at the machine alone, before anything of ours runs here.") var pre = false
-  @Option(help: "Where the node process has its sockets.") var runDir = "/run/weft"
+  @Option(help: "Where the node process has its sockets. Default: where the one of this machine has them.")
+  var runDir: String?
   @Option(help: "The data directory of `weft up` or `weft node`. Default: the kubeconfig's folder.")
   var dataDir: String?
   @Option(name: .shortAndLong, help: "json, or text.") var output: OutputFormat = .text
@@ -39,6 +40,8 @@ struct CheckCommand: AsyncParsableCommand {
         let view = try await cluster.view()
         report.categories.append(Self.api(server, view))
         report.categories.append(checkServices(view))
+        report.categories.append(await ServedCertificates.check(view, try cluster.remote()))
+        report.categories.append(podLinks(view))
         report.categories.append(await rules(view, path))
         report.categories.append(try await Self.events(cluster.remote()))
       } catch let error as WeftError {
@@ -57,6 +60,7 @@ struct CheckCommand: AsyncParsableCommand {
 
   /// What `weft cni check` finds, at the places of the runtime that `weft up` runs when there is one.
   private func podNetwork() -> CheckReport.Category {
+    let runDir = NodeNote.runFolder(runDir)
     let isOwn = access("\(runDir)/cni/net.d", F_OK) == 0
     let places = InspectionPlaces(
       binaryFolder: isOwn ? "\(runDir)/cni/bin" : "/opt/cni/bin",
@@ -72,6 +76,21 @@ struct CheckCommand: AsyncParsableCommand {
     } catch {
       return .init(
         "pod network", [.failed("this node", "CNI0003", "cannot be read (\(error))", next: "run as root")])
+    }
+  }
+
+  private func podLinks(_ view: ClusterView) -> CheckReport.Category {
+    guard let folder = dataDir ?? NodeNote.read()?.dataFolder else { return .init("pod links", []) }
+    do {
+      return checkPodLinks(try ObservedPodLinks(dataFolder: folder).links, view: view)
+    } catch {
+      return .init(
+        "pod links",
+        [
+          .warning(
+            "this node", "CLI0147", "its pods' links cannot be read (\(error))",
+            next: "run as root in the node's network namespace")
+        ])
     }
   }
 

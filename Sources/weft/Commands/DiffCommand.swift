@@ -9,9 +9,10 @@ import Ruleset
 
 struct DiffCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "diff", abstract: "Planned rules against those in force, as the operations that lead there.",
+    commandName: "diff",
+    abstract: "What is planned against what is in force: rules, routes, FDB, neighbours, DNS names.",
     discussion: """
-      Nothing is changed. With `weft up` or `weft proxy` running, lines that stay mean that somebody else edits our tables, or
+      Nothing is changed. Rules of Services and policies, routes and tunnel to other nodes, and the names that this node's DNS answers. With `weft up` or `weft proxy` running, lines that stay mean that somebody else edits our tables, or
       that the kernel refused them. Exit code: 0 equal, 1 they differ, 3 the cluster or the kernel cannot be read.
       """)
 
@@ -38,27 +39,31 @@ struct DiffCommand: AsyncParsableCommand {
           "its rules were planned with what stands in its data directory, and nothing says where that is",
         next: "name it: --data-dir DIR, as `weft up` or `weft node` was given it", exit: .unreachable)
     }
+    let paths = try await ObservedPaths.settled(view, nodeName: source.nodeName)
+    let names = await ServedZone.differences(
+      view, resolver: NodeRules.dnsAddress(view), isHere: source.dataFolder != nil)
+    let isEqual = rules.operations.isEmpty && paths.isEmpty && names.isEmpty
     switch output {
     case .json:
       Terminal.say(
         JSON.object([
-          "node": JSON(source.nodeName), "equal": JSON(rules.operations.isEmpty),
-          "operations": JSON(rules.operations.map(\.description)),
+          "node": JSON(source.nodeName), "equal": JSON(isEqual),
+          "operations": JSON(rules.operations.map(\.description)), "paths": JSON(paths), "names": JSON(names),
         ]).text)
     case .text:
-      for operation in rules.operations { Terminal.say(Self.line(operation)) }
+      for line in rules.operations.map(\.description) + paths + names { Terminal.say(Self.line(line)) }
       let tables = rules.inForce.tables.count
       Terminal.complain(
-        rules.operations.isEmpty
+        isEqual
           ? "equal: \(tables) tables in force as planned"
-          : "\(rules.operations.reduce(0) { $0 + $1.weight }) changes would put the plan in force")
+          : "\(rules.operations.reduce(0) { $0 + $1.weight } + paths.count + names.count) changes would put the plan in force"
+      )
     }
-    if !rules.operations.isEmpty { throw Finding(status: .finding) }
+    if !isEqual { throw Finding(status: .finding) }
   }
 
   /// Green for what would come, red for what would go.
-  private static func line(_ operation: Operation) -> String {
-    let text = operation.description
+  private static func line(_ text: String) -> String {
     let (sign, colour) =
       text.hasPrefix("delete") ? ("-", "31") : text.hasPrefix("add") ? ("+", "32") : ("~", "33")
     return Terminal.usesColour ? "\u{1b}[\(colour)m\(sign) \(text)\u{1b}[0m" : "\(sign) \(text)"

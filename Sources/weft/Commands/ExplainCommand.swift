@@ -1,20 +1,26 @@
 // `weft explain SOURCE DESTINATION`: why a connection arrives, or does not.
 
 import ArgumentParser
+import ClusterClient
 import ClusterObjects
 import ClusterView
 import DNS
+import DataPlane
 import Diagnostics
+import GatewayAPI
+import Ingress
 import Observe
 import Policy
 
 struct ExplainCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "explain", abstract: "Follow a connection: name, Service, endpoints, policy, kernel.",
+    commandName: "explain",
+    abstract: "Follow a connection: name, ingress, Service, endpoints, policy, way, kernel.",
     discussion: """
       SOURCE is a pod (NAMESPACE/NAME) or an address. DESTINATION is a Service, else a pod (NAMESPACE/NAME, svc/NAMESPACE/NAME,
-      pod/NAMESPACE/NAME), an address or a DNS name, with :PORT and /PROTOCOL.
-      With --live a packet is sent, and the kernel tells which rules it meets; what it does against the objects' promise is an error.
+      pod/NAMESPACE/NAME), an address or a DNS name, with :PORT and /PROTOCOL; or a request from outside, http://HOST/PATH.
+      With --live a packet is sent, and the kernel tells which rules it meets. What the kernel does against the objects' promise is an
+      error. With --offline nothing is asked but manifests: a workload stands for a pod of its template.
       Exit code: 0 it would arrive, 1 it would not, 2 the question cannot be read, 3 the cluster does not answer.
       """)
 
@@ -30,32 +36,77 @@ struct ExplainCommand: AsyncParsableCommand {
       "Send one packet, and show each rule that it meets. On the source's node, as root; it begins a connection and ends it."
   )
   var live = false
+  @Flag(help: "Ask neither a cluster nor a kernel, but the manifests of -f.") var offline = false
+  @Option(name: [.short, .customLong("filename")], help: "A file or a folder of manifests, for --offline.")
+  var file: String?
+
+  func validate() throws {
+    if offline, file == nil, cluster.manifests == nil {
+      throw ValidationError("--offline needs -f FILE or -f FOLDER")
+    }
+    if live, offline || file != nil { throw ValidationError("--live and --offline exclude each other") }
+  }
 
   func run() async throws {
     logging.apply(quiet: true)
-    var view = try await cluster.view()
+    var explanation: Explanation
+    if let file = file ?? (offline ? cluster.manifests : nil) {
+      explanation = try explainManifests(file)
+    } else {
+      explanation = try await explainCluster()
+    }
+    switch output {
+    case .json: Terminal.say(explanation.json.text)
+    case .text: Terminal.say(explanation.text(colour: Terminal.usesColour))
+    }
+    if explanation.verdict != .allow || explanation.kernel == .differs { throw Finding(status: .finding) }
+  }
+
+  private func explainManifests(_ path: String) throws -> Explanation {
+    let objects = try Manifests.read(path)
+    let view = RehearsedCluster.view(of: objects)
+    let zone = planZone(view: view, settings: ZoneSettings())
+    var explainer = Explainer(
+      view: view, nodeName: nodeName ?? view.nodes.keys.sorted().first ?? "", observed: nil
+    ) { ZoneNames.answer(zone, $0) }
+    let secrets = objects.filter { $0.kind == "Secret" }.map { ($0.key, TLSSecret(secret: $0)) }
+    explainer.secrets = Dictionary(secrets) { _, last in last }
+    return try explainer.explain(from: source, to: destination, namespace: cluster.namespace)
+  }
+
+  private func explainCluster() async throws -> Explanation {
+    let api = try await cluster.api()
+    var view = try await ClusterOptions.view(of: api)
     if !noKernel, cluster.manifests == nil, let inForce = try? NodeRules.observe() {
       view.adoptAnswers(from: inForce)
     }
-    let node = nodeName ?? view.nodes.keys.sorted().first ?? NodeAddress.hostName
+    let own = NodeNote.read()?.nodeName
+    let node =
+      nodeName ?? own.flatMap { view.nodes[$0]?.name } ?? view.nodes.keys.sorted().first
+      ?? NodeAddress.hostName
+    let isRequest = destination.hasPrefix("http://") || destination.hasPrefix("https://")
+    if isRequest { try await ClusterOptions.addGateways(to: &view, of: api) }
     let zone = planZone(view: view, settings: ZoneSettings())
     var explainer = Explainer(view: view, nodeName: node, observed: nil) { ZoneNames.answer(zone, $0) }
     explainer.localAddresses = Set((try? NodeAddress.all(besides: "")) ?? [])
+    if isRequest {
+      let wanted = planGatewayReferences(view: view, settings: GatewaySettings(addresses: [])).secrets
+      // Without the right to read them the rest is still to be told.
+      explainer.secrets = try? await ServedCertificates.read(
+        planSecretReferences(view: view).union(wanted), api)
+    }
     if !noKernel, cluster.manifests == nil {
       explainer.observed = ObservedRuleset.read(view: view, nodeName: node)
+      if let paths = try? ObservedPaths(view, nodeName: node) {
+        explainer.ways = { paths.plan.steps(to: $1, of: $0.name, paths.inForce) }
+      }
     }
     var explanation = try explainer.explain(from: source, to: destination, namespace: cluster.namespace)
     if live {
       let isOwn = explanation.asked.map { explainer.localAddresses.contains($0.source) } ?? false
       try LiveExplainer().add(to: &explanation, isOwn: isOwn, planned: explainer.observed)
     }
-    switch output {
-    case .json: Terminal.say(explanation.json.text)
-    case .text: Terminal.say(explanation.text(colour: Terminal.usesColour))
-    }
-    if explanation.verdict != .allow || live && explanation.kernel == .differs {
-      throw Finding(status: .finding)
-    }
+    return explanation
   }
 }
 

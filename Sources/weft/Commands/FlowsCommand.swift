@@ -26,7 +26,8 @@ struct FlowsCommand: ParsableCommand {
   @Option(help: "Write flows to this file as lines of JSON, and nothing to the terminal.") var toFile: String?
   @Option(help: "Read flows from this file, - for standard input, instead of asking a node.") var input:
     String?
-  @Option(help: "Where the node process has its sockets.") var runDir = "/run/weft"
+  @Option(help: "Where the node process has its sockets. Default: where the one of this machine has them.")
+  var runDir: String?
 
   func run() throws {
     let out = try toFile.map { path throws(WeftError) in try OutputFile(path) }
@@ -48,7 +49,7 @@ struct FlowsCommand: ParsableCommand {
       var question = try filter.question()
       question.follows = follow
       question.limit = limit ?? (follow && filter.since == nil ? 20 : nil)
-      try FlowClient.ask(question, at: "\(runDir)/\(FlowSettings.socketName)") { answer in
+      try FlowClient.ask(question, at: "\(NodeNote.runFolder(runDir))/\(FlowSettings.socketName)") { answer in
         switch answer {
         case .flow(let flow): return take(flow)
         case .missed(let count):

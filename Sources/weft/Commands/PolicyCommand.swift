@@ -6,7 +6,6 @@ import ClusterObjects
 import ClusterView
 import DataPlane
 import Diagnostics
-import Glibc
 import Observe
 
 struct PolicyCommand: AsyncParsableCommand {
@@ -65,7 +64,9 @@ struct PolicyTestCommand: AsyncParsableCommand {
         next: "mend it: a policy that cannot be read decides nothing")
     }
     let results = test.run(expectations)
-    if let junit { try write(JUnitReport(name: file, results: results).text, to: junit) }
+    if let junit {
+      try TextFile.write(JUnitReport(name: file, results: results).text, to: junit, code: "POL0004")
+    }
     switch output {
     case .json: Terminal.say(json(results).text)
     case .text: say(results)
@@ -93,21 +94,5 @@ struct PolicyTestCommand: AsyncParsableCommand {
           ]
         })
     ]
-  }
-
-  private func write(_ text: String, to path: String) throws(WeftError) {
-    let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
-    defer { if descriptor >= 0 { close(descriptor) } }
-    var bytes = Array(text.utf8)[...]
-    while descriptor >= 0, !bytes.isEmpty {
-      let count = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
-      if count <= 0 { break }
-      bytes = bytes.dropFirst(count)
-    }
-    guard descriptor >= 0, bytes.isEmpty else {
-      throw WeftError(
-        "POL0004", object: path, cause: "cannot be written: \(String(cString: strerror(errno)))",
-        next: "give --junit a path in a folder that exists")
-    }
   }
 }

@@ -19,7 +19,8 @@ struct PolicySuggestCommand: ParsableCommand {
   @Option(help: "Not older: 90s, 5m, 2h, 1d, or a time of RFC 3339.") var since: String?
   @Option(help: "Read flows from this file, - for standard input; may be given several times.") var input:
     [String] = []
-  @Option(help: "Where the node process has its sockets.") var runDir = "/run/weft"
+  @Option(help: "Where the node process has its sockets. Default: where the one of this machine has them.")
+  var runDir: String?
 
   /// Flows that are held in memory at most; older ones go first.
   static let flowsMax = 1 << 20
@@ -34,7 +35,7 @@ struct PolicySuggestCommand: ParsableCommand {
       return true
     }
     if input.isEmpty {
-      try FlowClient.ask(question, at: "\(runDir)/\(FlowSettings.socketName)") { answer in
+      try FlowClient.ask(question, at: "\(NodeNote.runFolder(runDir))/\(FlowSettings.socketName)") { answer in
         if case .flow(let flow) = answer { return take(flow) }
         return true
       }
