@@ -5,7 +5,9 @@ import ClusterObjects
 import ClusterServer
 import Crypto
 import NIOCore
+import NIOHTTP1
 import StoreLab
+import Synchronization
 import Testing
 import WebPage
 
@@ -136,7 +138,8 @@ private func withViewer(_ body: (ClusterServer, FakeNode, String, Credential) as
       // As for every path, an upgrade is nothing that a page has.
       let upgrade = try await ask(
         server, folder, "/weft/v1/nodes/n1/flows",
-        headers: ["connection: Upgrade", "upgrade: websocket", "sec-websocket-version: 13"])
+        headers: ["connection: Upgrade", "upgrade: websocket", "sec-websocket-version: 13"],
+        more: ["--http1.1"])
       #expect(upgrade.code == 405, "\(upgrade)")
     }
   }

@@ -12,7 +12,7 @@ import Testing
     func ask(_ command: String) -> Output { node.exec([Project.weft, command] + config) }
     let well = eventually(within: 20) { ask("status").status == 0 }
     try #require(well != nil, "\(ask("status"))\n\(node.log.suffix(3000))")
-    #expect(ask("status").standardOutput.contains("1 of 1 ready"), "\(ask("status"))")
+    #expect(ask("status").standardOutput.contains("ok   node agent"), "\(ask("status"))")
     #expect(ask("diff").status == 0 && ask("diff").standardOutput.isEmpty, "\(ask("diff"))")
 
     // What another program does to our tables is undone.

@@ -129,9 +129,9 @@ private let web = end("demo/web-7d4-aaaaa", "10.42.0.10", ["pod-template-hash": 
     let table = TextTable.lines([FlowEdgeList.header] + list.rows, gap: 3).joined(separator: "\n")
     #expect(
       table == """
-        FROM            TO         PORT       RATE    UNANSWERED   DENIED   LASTED P50   P99         DENIED BY
-        demo/stranger   demo/web   4000/TCP   0.0/s   0            1        -            -           demo/web-from-client
-        demo/client     demo/web   80/TCP     2.0/s   1            0        ≤16ms        >65536ms    -
+        FROM            TO         PORT       RATE    UNANSWERED   DENIED   LASTED P50   P99        DENIED BY
+        demo/stranger   demo/web   4000/TCP   0.0/s   0            1        -            -          demo/web-from-client
+        demo/client     demo/web   80/TCP     2.0/s   1            0        ≤16ms        >65536ms   -
         """, "\(table)")
   }
 

@@ -54,7 +54,7 @@ public struct FlowEdges: Sendable {
   public mutating func read(now: UInt64, limit: Int = pairsMax) -> FlowEdgeList {
     turn(to: now)
     let start = max(half == 0 ? 0 : (half - 1) * Self.halfSeconds * 1_000_000_000, min(began, now))
-    var list = FlowEdgeList(seconds: max(1, Double(now &- start) / 1e9))
+    var list = FlowEdgeList(seconds: max(1, now > start ? Double(now - start) / 1e9 : 0))
     for (pair, gathered) in pairs {
       var edge = FlowEdge(from: pair.from, to: pair.to, signals: gathered.before)
       edge.signals.add(gathered.now)
