@@ -98,8 +98,8 @@ class Browser:
             parameters["text"] = text
         if key == "Enter":
             parameters.update({"windowsVirtualKeyCode": 13, "text": "\r"})
-        if key == "Tab":
-            parameters["windowsVirtualKeyCode"] = 9
+        if key == "Escape":
+            parameters["windowsVirtualKeyCode"] = 27
         self.call("Input.dispatchKeyEvent", type="keyDown", **parameters)
         self.call("Input.dispatchKeyEvent", type="keyUp", key=key, code=code or key)
 
