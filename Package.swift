@@ -114,7 +114,8 @@ let modules: [Module] = [
   Module(
     name: "ClusterServer", path: "Sources/ClusterCore/Server",
     on: [
-      "WebPage", "ClusterObjects", "ClusterStore", "ClusterClient", "ClusterStreams", "Diagnostics", "Addresses",
+      "WebPage", "ClusterObjects", "ClusterStore", "ClusterClient", "ClusterStreams", "Diagnostics",
+      "Addresses",
       "CZlib",
     ],
     packages: [

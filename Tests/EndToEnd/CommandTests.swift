@@ -117,6 +117,9 @@ import Testing
       node.kubectl("create", "secret", "generic", "door", "--from-literal=key=open-sesame").status == 0
     }
     try #require(secret != nil)
+    // The rules come later than the API.
+    let well = node.weft("status", "--wait", "--wait-duration", "60s", seconds: 90)
+    try #require(well.status == 0, "\(well)")
     let archive = "\(node.dataFolder)/support.tar"
     let output = node.exec([Project.weft, "support", "-f", archive, "--kubeconfig", node.kubeconfig])
     #expect(output.status == 0 && output.trimmed == archive, "\(output)")
