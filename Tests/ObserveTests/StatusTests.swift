@@ -88,7 +88,7 @@ private let parts = [
     let category = NodeStatus(node: "n2", parts: [parts[3]]).category
     #expect(
       category.items == [
-        .failed("rules", "CLI0160", "the last change is not in force: EBUSY", next: "weft diff")
+        .failed("rules", "CLI0170", "the last change is not in force: EBUSY", next: "weft diff")
       ])
   }
 }

@@ -34,7 +34,7 @@ extension NodeStatus {
           case .failed: .failed
           }
         return CheckReport.Item(
-          part.name, state, part.text, code: state == .ok ? nil : "CLI0160", next: part.next)
+          part.name, state, part.text, code: state == .ok ? nil : "CLI0170", next: part.next)
       })
   }
 }

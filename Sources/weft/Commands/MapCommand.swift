@@ -25,7 +25,7 @@ struct MapCommand: AsyncParsableCommand {
     logging.apply(quiet: true)
     guard (1...FlowEdges.pairsMax).contains(limit) else {
       throw WeftError(
-        "CLI0162", object: "--limit \(limit)", cause: "is no number from 1 to \(FlowEdges.pairsMax)",
+        "CLI0172", object: "--limit \(limit)", cause: "is no number from 1 to \(FlowEdges.pairsMax)",
         next: "leave it out", exit: .usage)
     }
     let answers = try await NodePageClient(cluster.remote()).readAll(

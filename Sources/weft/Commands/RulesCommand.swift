@@ -26,7 +26,7 @@ struct RulesCommand: AsyncParsableCommand {
     let parts = service.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
     guard parts.count <= 2, !parts.contains("") else {
       throw WeftError(
-        "CLI0163", object: service, cause: "names no Service", next: "write it as NAMESPACE/NAME",
+        "CLI0173", object: service, cause: "names no Service", next: "write it as NAMESPACE/NAME",
         exit: .usage)
     }
     let key = parts.count == 2 ? ObjectKey(parts[0], parts[1]) : ObjectKey(cluster.namespace, service)

@@ -116,14 +116,14 @@ struct StatusCommand: AsyncParsableCommand {
     Terminal.say(tree.text)
   }
 
-  /// `90s`, `5m`, `1h`, or seconds. Throws `CLI0161`.
+  /// `90s`, `5m`, `1h`, or seconds. Throws `CLI0171`.
   static func duration(_ text: String) throws(WeftError) -> Duration {
     let units: [Character: Int64] = ["s": 1, "m": 60, "h": 3600]
     let unit = text.last.flatMap { units[$0] }
     guard let number = Int64(unit == nil ? text[...] : text.dropLast()), (0...1_000_000).contains(number)
     else {
       throw WeftError(
-        "CLI0161", object: "--wait-duration \(text)", cause: "is no time", next: "write 90s, 5m or 1h",
+        "CLI0171", object: "--wait-duration \(text)", cause: "is no time", next: "write 90s, 5m or 1h",
         exit: .usage)
     }
     return .seconds(number * (unit ?? 1))
