@@ -15,6 +15,8 @@ struct Module {
   var testsOn: [String] = []
   /// Files of the folder that are no sources, besides README.md.
   var exclude: [String] = []
+  /// Files that travel in the binary, as `PackageResources.NAME_EXTENSION`.
+  var embeds: [String] = []
   /// Libraries of the system that a C shim stands on.
   var links: [String] = []
 }
@@ -107,10 +109,13 @@ let modules: [Module] = [
     on: ["ClusterObjects", "Diagnostics", "CZlib"],
     packages: ["Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOSSL", "NIOEmbedded", "Crypto"],
     testsOn: ["FuzzLab"]),
+  // By itself: thousands of bytes as literals take the compiler seconds.
+  Module(name: "WebPage", path: "Sources/WebPage", tests: false, embeds: ["page.html"]),
   Module(
     name: "ClusterServer", path: "Sources/ClusterCore/Server",
     on: [
-      "ClusterObjects", "ClusterStore", "ClusterClient", "ClusterStreams", "Diagnostics", "Addresses",
+      "WebPage", "ClusterObjects", "ClusterStore", "ClusterClient", "ClusterStreams", "Diagnostics",
+      "Addresses",
       "CZlib",
     ],
     packages: [
@@ -220,7 +225,8 @@ let modules: [Module] = [
       "DNS", "Ingress", "GatewayAPI", "DataPlane", "Observe", "Manual", "Addresses", "Diagnostics", "CNI",
       "CLinux",
     ],
-    packages: ["ArgumentParser", "Logging", "Yams", "NIOCore", "NIOPosix", "NIOHTTP1"], tests: false),
+    packages: ["ArgumentParser", "Logging", "Yams", "NIOCore", "NIOPosix", "NIOHTTP1"], tests: false,
+    embeds: ["Resources/demo.yaml"]),
   Module(
     name: "DNSBenchmark", path: "Benchmarks/DNS", kind: .executable,
     on: ["DNS", "ClusterView", "ClusterObjects", "Addresses", "CLinux"], tests: false,
@@ -330,6 +336,7 @@ for module in modules where kept.contains(module.name) {
       .target(
         name: module.name, dependencies: dependencies, path: module.path,
         exclude: ["README.md"] + module.exclude,
+        resources: module.embeds.map { .embedInCode($0) },
         swiftSettings: swiftSettings + (inPlugin.contains(module.name) ? pluginSettings : [])))
   case .executable:
     let isPlugin = module.name == "weft-cni"
@@ -337,8 +344,7 @@ for module in modules where kept.contains(module.name) {
       .executableTarget(
         name: module.name, dependencies: dependencies, path: module.path,
         exclude: ["README.md"] + module.exclude,
-        // The demo's manifest travels in the binary.
-        resources: module.name == "weft" ? [.embedInCode("Resources/demo.yaml")] : [],
+        resources: module.embeds.map { .embedInCode($0) },
         swiftSettings: swiftSettings
           + (isPlugin ? pluginSettings + [.unsafeFlags(["-static-executable", "-parse-as-library"])] : []),
         linkerSettings: isPlugin ? [.unsafeFlags(pluginLink)] : []))
@@ -369,10 +375,10 @@ if wanted == nil || wanted!.contains("EndToEnd") {
     .testTarget(
       name: "EndToEnd",
       dependencies: [
-        "ClusterObjects", "ClusterClient", "Diagnostics", "StoreLab", "KernelSockets", "Addresses",
+        "ClusterObjects", "ClusterClient", "Diagnostics", "SoakLab", "StoreLab", "KernelSockets", "Addresses",
         "KernelNetlink", "CLinux",
       ],
-      path: "Tests/EndToEnd", exclude: ["Clients", "Kubectl", "Rows"],
+      path: "Tests/EndToEnd", exclude: ["Clients", "Kubectl", "Page", "Rows"],
       swiftSettings: swiftSettings))
 }
 

@@ -13,6 +13,7 @@ import Observe
 import Policy
 import Proxy
 import Ruleset
+import Synchronization
 
 /// Keeps one node's network as the cluster's objects say.
 ///
@@ -53,6 +54,7 @@ public actor NodeNetwork {
   private var isBusy = false
   /// As many as callers of `synchronise`: the loop, and CNI plugins that wait.
   private var waiting: [CheckedContinuation<Void, Never>] = []
+  private nonisolated let progress = Mutex(NetworkProgress())
   private let failures = Metrics.shared.counter(
     "weft_dataplane_commit_failures_total", "Transactions that the kernel refused."
   ).child()
@@ -102,6 +104,7 @@ public actor NodeNetwork {
         try await synchronise()
       } catch {
         failures.increment()
+        progress.withLock { $0.failed(error) }
         log.error("rules not changed", metadata: ["error": "\(error)"])
         // The kernel may be busy with another program's transaction; a second later the same plan may pass.
         try? await Task.sleep(for: .seconds(1))
@@ -146,27 +149,38 @@ public actor NodeNetwork {
     guard let wish = planPolicies(changes) else {
       // Services alone: nothing here looks at what did not change.
       report(SyncReport(), changes)
-      _ = try await proxy.sync(changes)
-      hasSynced = true
+      noteInForce(try await proxy.sync(changes).operations)
       return
     }
     needsWholePolicy = true
     // Handed in together, so that they are one transaction.
+    var operations = 0
     async let policies = commit(wish)
     async let services = proxy.sync(changes)
     do {
       let done = try await policies
       // An element that was refused is tried again with the next change.
       needsWholePolicy = !done.quarantined.isEmpty
+      operations = done.operations
       report(done, changes)
     } catch {
       _ = try? await services
       throw error
     }
-    _ = try await services
-    hasSynced = true
+    operations += try await services.operations
+    noteInForce(operations)
     await cutForbidden(changes, attachments)
   }
+
+  /// What was taken from the follower is in force.
+  private func noteInForce(_ operations: Int) {
+    hasSynced = true
+    follower.markInForce()
+    progress.withLock { $0.succeeded(operations) }
+  }
+
+  /// How it stands with commits, without waiting for one that is under way.
+  public nonisolated var standing: NetworkProgress { progress.withLock { $0 } }
 
   /// Within the turn, so that changes are judged in their order; on a thread of the pool, for it may read all that is tracked.
   private func cutForbidden(_ changes: ViewChanges, _ attachments: [PodAttachment]?) async {

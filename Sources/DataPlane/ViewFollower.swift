@@ -13,6 +13,9 @@ public final class ViewFollower: Sendable {
     var view = ClusterView()
     var registrations: [InformerRegistration] = []
     var generation: UInt64 = 0
+    /// When the oldest change came that nobody has taken, and the oldest of those that were taken and are not in force.
+    var oldest: ContinuousClock.Instant?
+    var oldestTaken: ContinuousClock.Instant?
     var bells: [AsyncStream<Void>.Continuation] = []
     var imports: Task<Void, Never>?
     var clusterPolicies: Task<Void, Never>?
@@ -180,7 +183,24 @@ public final class ViewFollower: Sendable {
   public var view: ClusterView { state.withLock { $0.view } }
 
   /// What changed since the last call; the first call gives everything. For one consumer. Costs what changed.
-  public func takeChanges() -> ViewChanges { state.withLock { $0.view.takeChanges() } }
+  public func takeChanges() -> ViewChanges {
+    state.withLock { state in
+      state.oldestTaken = state.oldestTaken ?? state.oldest
+      state.oldest = nil
+      return state.view.takeChanges()
+    }
+  }
+
+  /// What was taken is in force. Called by who takes the changes.
+  func markInForce() { state.withLock { $0.oldestTaken = nil } }
+
+  /// For how long the oldest change that was heard of waits to be in force; zero when none does.
+  public var behind: Duration {
+    let now = ContinuousClock.now
+    return state.withLock { state in
+      (state.oldestTaken ?? state.oldest).map { max(.zero, now - $0) } ?? .zero
+    }
+  }
 
   /// Puts the addresses of a name into the view, as cluster DNS has answered them here; none: forgotten. Rings.
   public func resolve(_ name: String, to addresses: Set<IPAddress>) {
@@ -203,7 +223,9 @@ public final class ViewFollower: Sendable {
   }
 
   private func take(_ changes: [ObjectChange], kind: String) {
+    let now = ContinuousClock.now
     state.withLock { state in
+      if state.oldest == nil { state.oldest = now }
       for change in changes {
         if let new = change.new {
           // Items of typed lists come without a kind.

@@ -151,6 +151,16 @@ public final class Metrics: Sendable {
     }
   }
 
+  /// The sum of a counter's children, or of a gauge's; nil when there is no family of this name. For status pages, not for hot paths.
+  public func total(_ name: String) -> Double? {
+    for collect in state.withLock({ $0.collectors }) { collect() }
+    switch state.withLock({ $0.families[name] }) {
+    case .counter(let family): return family.sorted.reduce(0) { $0 + Double($1.value.current) }
+    case .gauge(let family): return family.sorted.reduce(0) { $0 + $1.value.current }
+    case .histogram, nil: return nil
+    }
+  }
+
   /// Runs `body` before each rendering, for gauges that are cheaper to read than to keep.
   public func onCollect(_ body: @escaping @Sendable () -> Void) {
     state.withLock { $0.collectors.append(body) }

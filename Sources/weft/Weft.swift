@@ -63,8 +63,8 @@ struct Weft: AsyncParsableCommand {
       Up.self, Down.self, ServerCommand.self, NodeCommand.self, ProxyCommand.self, DNSCommand.self,
       ImageCommand.self, CNICommand.self, SchedulerCommand.self, BenchCommand.self, StatusCommand.self,
       CheckCommand.self,
-      DiffCommand.self, ExplainCommand.self, FlowsCommand.self, CaptureCommand.self, PolicyCommand.self,
-      TestCommand.self,
+      DiffCommand.self, RulesCommand.self, ExplainCommand.self, FlowsCommand.self, MapCommand.self,
+      CaptureCommand.self, PolicyCommand.self, TestCommand.self,
       SupportCommand.self,
       KubectlCommand.self, CompletionCommand.self, ManualCommand.self,
     ])

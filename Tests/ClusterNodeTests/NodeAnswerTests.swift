@@ -2,6 +2,7 @@
 
 import Addresses
 import CLinux
+import ClusterClient
 import ClusterStreams
 import Glibc
 import NIOCore
@@ -12,12 +13,13 @@ import Testing
 
 @testable import ClusterNode
 
-private func agent(logs: String = "/nonexistent") -> NodeAgent {
+private func agent(logs: String = "/nonexistent", pages: NodePages? = nil) -> NodeAgent {
   var settings = NodeSettings(
     nodeName: "n1", addresses: [], dataDirectory: "/nonexistent", runDirectory: "/nonexistent")
   settings.logDirectory = logs
   let cluster = FakeCluster()
-  return NodeAgent(settings, source: cluster, sink: cluster, objects: cluster, record: { _ in })
+  return NodeAgent(
+    settings, source: cluster, sink: cluster, objects: cluster, record: { _ in }, pages: pages)
 }
 
 private let server = NodeRequest.Peer(user: "kube-apiserver-kubelet-client", groups: ["system:masters"])
@@ -49,6 +51,33 @@ private func ask(
     #expect(
       answer.text == "Forbidden (user=system:node:n2, verb=get, resource=nodes, subresource(s)=[proxy])")
   }
+
+  @Test func `pages of the network are for those whom the agent obeys`() async throws {
+    let agent = agent { request in
+      switch request.path {
+      case ["v1", "echo"]:
+        .bytes(200, contentType: "application/json", Array("\"\(request.parameter("word") ?? "")\"".utf8))
+      case ["v1", "stream"]: .stream(contentType: "text/plain") { write in try await write([65]) }
+      case ["v1", "refused"]: throw APIStatusError(code: 409, reason: "Conflict", message: "not now")
+      default: nil
+      }
+    }
+    #expect(try await ask(agent, "/weft/v1/echo?word=a%20b") == (200, "\"a b\""))
+    #expect(try await ask(agent, "/weft/v1/stream") == (200, "(a stream)"))
+    let refused = try await ask(agent, "/weft/v1/refused")
+    #expect(refused.code == 409 && refused.text.contains("not now"), "\(refused)")
+    #expect(try await ask(agent, "/weft/v1/nothing").code == 404)
+    #expect(try await ask(agent, "/weft/v1/echo", .POST).code == 405)
+    #expect(try await ask(agent, "/weft/v1/echo", peer: nil).code == 401)
+    let user = NodeRequest.Peer(user: "jane", groups: ["system:authenticated"])
+    #expect(try await ask(agent, "/weft/v1/echo", peer: user).code == 403)
+    let other = NodeRequest.Peer(user: "system:node:n2", groups: ["system:nodes"])
+    #expect(try await ask(agent, "/weft/v1/echo", peer: other).code == 403)
+    // Without a network there is nothing to show.
+    #expect(try await ask(self.agentWithoutPages, "/weft/v1/echo").code == 404)
+  }
+
+  private var agentWithoutPages: NodeAgent { agent() }
 
   @Test(arguments: [
     ("/exec/a/b/c?command=ls", HTTPMethod.POST, "you must specify at least 1 of stdin, stdout, stderr", 400),

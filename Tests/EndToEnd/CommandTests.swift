@@ -12,7 +12,7 @@ import Testing
     func ask(_ command: String) -> Output { node.exec([Project.weft, command] + config) }
     let well = eventually(within: 20) { ask("status").status == 0 }
     try #require(well != nil, "\(ask("status"))\n\(node.log.suffix(3000))")
-    #expect(ask("status").standardOutput.contains("1 of 1 ready"), "\(ask("status"))")
+    #expect(ask("status").standardOutput.contains("ok   node agent"), "\(ask("status"))")
     #expect(ask("diff").status == 0 && ask("diff").standardOutput.isEmpty, "\(ask("diff"))")
 
     // What another program does to our tables is undone.
@@ -117,6 +117,9 @@ import Testing
       node.kubectl("create", "secret", "generic", "door", "--from-literal=key=open-sesame").status == 0
     }
     try #require(secret != nil)
+    // The rules come later than the API.
+    let well = node.weft("status", "--wait", "--wait-duration", "60s", seconds: 90)
+    try #require(well.status == 0, "\(well)")
     let archive = "\(node.dataFolder)/support.tar"
     let output = node.exec([Project.weft, "support", "-f", archive, "--kubeconfig", node.kubeconfig])
     #expect(output.status == 0 && output.trimmed == archive, "\(output)")

@@ -21,6 +21,7 @@ public actor NodeAgent {
   private let record: EventRecorder
   private let metrics: Metrics
   private let onCNIAdd: CNIHook
+  nonisolated let pages: NodePages?
   private let onOtherBlocks: @Sendable ([IPPrefix]) -> Void
   private let containerd: Containerd
   private let log = Logger(label: "node")
@@ -46,13 +47,14 @@ public actor NodeAgent {
 
   /// An agent of a cluster. `onCNIAdd` is asked before a pod's first packet: commit its policy, then answer. `onOtherBlocks` is
   /// called when the Node object was made anew with other pod CIDRs than `settings` has: the agent has to be stopped then and
-  /// made with those, and says until then that the node is not ready.
+  /// made with those, and says until then that the node is not ready. `pages` answers on the port below `/weft/`.
   public init(
-    _ settings: NodeSettings, api: any ClusterAPI, metrics: Metrics = .shared,
+    _ settings: NodeSettings, api: any ClusterAPI, metrics: Metrics = .shared, pages: NodePages? = nil,
     onCNIAdd: @escaping CNIHook = { _ in .ok },
     onOtherBlocks: @escaping @Sendable ([IPPrefix]) -> Void = { _ in }
   ) {
     self.onOtherBlocks = onOtherBlocks
+    self.pages = pages
     let pods = APIPods(api, nodeName: settings.nodeName)
     let writer = EventWriter(api, nodeName: settings.nodeName)
     self.settings = settings
@@ -80,9 +82,11 @@ public actor NodeAgent {
   /// An agent without an API server: pods come from `source`, and no Node object is kept.
   public init(
     _ settings: NodeSettings, source: any PodSource, sink: any PodStatusSink, objects: any PodObjects,
-    record: @escaping EventRecorder, metrics: Metrics = .shared, onCNIAdd: @escaping CNIHook = { _ in .ok }
+    record: @escaping EventRecorder, metrics: Metrics = .shared, pages: NodePages? = nil,
+    onCNIAdd: @escaping CNIHook = { _ in .ok }
   ) {
     self.settings = settings
+    self.pages = pages
     onOtherBlocks = { _ in }
     api = nil
     self.source = source

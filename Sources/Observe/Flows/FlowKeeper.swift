@@ -30,14 +30,19 @@ public final class FlowKeeper: Sendable {
   private struct State {
     var translator: FlowTranslator
     var ring = FlowRing()
+    var edges = FlowEdges()
     var metrics: FlowMetrics
     var attachments: [String: PodAttachment] = [:]
+    /// Pods of those.
+    var own: Set<ObjectKey> = []
     var hasNewAttachments = false
     var hasPolicies = false
 
     mutating func keep(_ flow: Flow) {
       metrics.count(flow)
       ring.append(flow)
+      // A connection between two nodes is seen by both: the asking pod's node counts it.
+      if flow.event == .packet || flow.source.pod.map({ own.contains($0) }) ?? true { edges.count(flow) }
     }
   }
 
@@ -87,13 +92,16 @@ public final class FlowKeeper: Sendable {
   public func attach(_ attachment: PodAttachment, containerID: String) {
     state.withLock {
       $0.attachments[containerID] = attachment
+      $0.own.insert(attachment.pod)
       $0.hasNewAttachments = true
     }
   }
 
   public func detach(containerID: String) {
     state.withLock {
-      if $0.attachments.removeValue(forKey: containerID) != nil { $0.hasNewAttachments = true }
+      guard $0.attachments.removeValue(forKey: containerID) != nil else { return }
+      $0.own = Set($0.attachments.values.map(\.pod))
+      $0.hasNewAttachments = true
     }
   }
 
@@ -104,6 +112,13 @@ public final class FlowKeeper: Sendable {
   {
     let (flows, next, missed) = state.withLock { $0.ring.read(from: from, limit: limit) }
     return (flows.filter(filter.matches), next, missed)
+  }
+
+  /// Who spoke to whom within the last minute or less, the busiest first; so many pairs at most.
+  public func edges(limit: Int = FlowEdges.pairsMax) -> FlowEdgeList {
+    let clock = Timestamp.now()
+    let now = UInt64(clock.seconds) * 1_000_000_000 + UInt64(clock.nanoseconds)
+    return state.withLock { $0.edges.read(now: now, limit: limit) }
   }
 
   /// The number of the next flow to come.

@@ -62,8 +62,10 @@ public struct FlowNames: Sendable {
     }
     for (name, node) in changes.nodes {
       for address in nodeAddresses[name] ?? [] where nodes[address] == name { nodes[address] = nil }
-      nodeAddresses[name] = node?.internalIPs
-      for address in node?.internalIPs ?? [] { nodes[address] = name }
+      // A node's end of its pods' bridge is the first address of its block: probes come from there.
+      let own = node.map { $0.internalIPs + $0.podCIDRs.compactMap { $0.address(at: 1) } }
+      nodeAddresses[name] = own
+      for address in own ?? [] { nodes[address] = name }
     }
     for (key, state) in changes.services { set(key, state?.service) }
   }

@@ -58,7 +58,7 @@ public final class FlowServer: Sendable {
     let end = keeper.end
     if let limit = question.limit {
       // The newest so many that match: found from behind, a page at a time.
-      next = newest(keeper, limit, before: end, filter)
+      next = keeper.newest(limit, before: end, filter)
     }
     var isFirst = true
     while !server.isStopping {
@@ -77,26 +77,5 @@ public final class FlowServer: Sendable {
   @discardableResult
   private static func send(_ connection: Int32, _ line: JSON) -> Bool {
     UnixSocket.send(connection, line: line.bytes)
-  }
-
-  /// The number from which on `limit` flows match, as of now.
-  private static func newest(
-    _ keeper: FlowKeeper, _ limit: Int, before end: UInt64, _ filter: FlowFilter
-  ) -> UInt64 {
-    var left = max(0, limit)
-    var at = end
-    while left > 0, at > 0 {
-      let from = at > UInt64(pageMax) ? at - UInt64(pageMax) : 0
-      let page = keeper.read(from: from, limit: Int(at - from))
-      // Older ones are gone.
-      if page.flows.isEmpty || page.missed >= at - from { return at }
-      for (offset, flow) in page.flows.enumerated().reversed() where filter.matches(flow) {
-        left -= 1
-        if left == 0 { return from + page.missed + UInt64(offset) }
-      }
-      if page.missed > 0 { return from + page.missed }
-      at = from
-    }
-    return at
   }
 }

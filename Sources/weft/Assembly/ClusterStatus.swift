@@ -1,9 +1,8 @@
-// What `weft status` knows, and its two forms. A value: made from what was read, judged and printed here.
+// The API server and the rules of this machine, as `weft status` and `weft check` see them.
 
 import ClusterClient
 import ClusterObjects
-import ClusterView
-import Proxy
+import Observe
 import Ruleset
 
 /// What the API server says of itself.
@@ -75,61 +74,15 @@ enum KernelState {
     case .unreadable(let reason): "unknown: \(reason)"
     }
   }
-}
 
-struct ClusterStatus {
-  var server: ServerState
-  var view: ClusterView
-  var nodeName: String
-  var kernel: KernelState
-
-  private var nodes: [Node] { view.nodes.values.sorted { $0.name < $1.name } }
-  private var notReady: [Node] { nodes.filter { !$0.isReady } }
-  private var leftOut: [(object: String, reason: String)] {
-    view.quarantined.map { ("\($0.key.kind) \($0.key.key)", "\($0.value)") }.sorted { $0.0 < $1.0 }
-  }
-  private var counts: [(name: String, count: Int)] {
-    [
-      ("services", view.services.count),
-      (
-        "endpoints",
-        view.endpointSlices.values.reduce(0) { $0 + $1.values.reduce(0) { $0 + $1.endpoints.count } }
-      ),
-      ("policies", view.networkPolicies.count), ("pods", view.pods.count),
-      ("ingresses", view.ingresses.count),
-    ]
-  }
-
-  var isWell: Bool { server.isReady && notReady.isEmpty && leftOut.isEmpty && kernel.isWell }
-
-  var text: String {
-    let ready = notReady.isEmpty ? "" : "; not ready: \(notReady.map(\.name).joined(separator: ", "))"
-    var rows = [
-      [mark(server.isReady), "API server", "\(server.version), \(server.isReady ? "ready" : "not ready")"],
-      [mark(notReady.isEmpty), "nodes", "\(nodes.count - notReady.count) of \(nodes.count) ready\(ready)"],
-      [mark(true), "objects", counts.map { "\($0.count) \($0.name)" }.joined(separator: ", ")],
-      [mark(leftOut.isEmpty), "left out", leftOut.isEmpty ? "nothing" : "\(leftOut.count) objects"],
-    ]
-    rows += leftOut.prefix(20).map { ["", "", "\($0.object): \($0.reason)"] }
-    rows.append([mark(kernel.isWell), "kernel", kernel.text])
-    return Terminal.table(rows)
-  }
-
-  private func mark(_ isWell: Bool) -> String {
-    let word = isWell ? "ok" : "!!"
-    return Terminal.usesColour ? "\u{1b}[\(isWell ? 32 : 31)m\(word)\u{1b}[0m" : word
-  }
-
-  var json: JSON {
-    var objects: JSON = [:]
-    for (name, count) in counts { objects[name] = JSON(count) }
-    return [
-      "ok": JSON(isWell), "node": JSON(nodeName),
-      "api": ["version": JSON(server.version), "ready": JSON(server.isReady)],
-      "nodes": .array(nodes.map { ["name": JSON($0.name), "ready": JSON($0.isReady)] }),
-      "objects": objects,
-      "quarantined": .array(leftOut.map { ["object": JSON($0.object), "reason": JSON($0.reason)] }),
-      "kernel": ["state": JSON(kernel.word), "detail": JSON(kernel.text)],
-    ]
+  /// A row of `weft status`.
+  func part(_ nodeName: String) -> PartStatus {
+    let state: PartStatus.State
+    switch self {
+    case .equal, .notANode: state = .ok
+    case .unknownNode, .unreadable: state = .warning
+    case .differs, .absent: state = .failed
+    }
+    return PartStatus("kernel", node: nodeName, state, text: text)
   }
 }

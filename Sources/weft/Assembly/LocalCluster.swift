@@ -87,7 +87,8 @@ actor LocalCluster {
     node.clientAuthority = server.authorityPEM
     // Somebody's own machine: its disk may be as full as they like.
     node.leaveDiskAlone()
-    let agent = NodeAgent(node, api: nodeClient(server)) { report in
+    let agent = NodeAgent(node, api: nodeClient(server), pages: network.map { $0.handlers.answer }) {
+      report in
       await network?.take(report) ?? .refused("the network is not up")
     }
     self.agent = agent

@@ -34,6 +34,8 @@ final class LocalNetwork: Sendable {
   private let flows: NodeFlows?
   private let capture = NodeCapture()
   private let events: ClusterClient.EventRecorder
+  /// What the agent's port answers of this network.
+  let handlers: NodeHandlers
 
   static func start(
     _ settings: LocalClusterSettings, informers: SharedInformers, nodeAddresses: [IPAddress],
@@ -145,6 +147,15 @@ final class LocalNetwork: Sendable {
     let events = ClusterClient.EventRecorder(
       api: informers.api, component: "kube-proxy", host: settings.nodeName)
     self.events = events
+    let status = StatusSources(
+      nodeName: settings.nodeName, informers: informers, follower: follower, network: network, worker: worker,
+      zone: { dns.zone }, flows: flows?.keeper, hasIngress: ingress != nil)
+    var handlers = NodeHandlers()
+    handlers.addFlows(flows?.keeper, follower)
+    handlers.addServices(KernelReading()) { dns.zone }
+    handlers.addStatus(status)
+    handlers.addCheck(follower) { await status.read() }
+    self.handlers = handlers
     let repairs = RepairReport(nodeName: settings.nodeName, events: events)
     loops = [
       Task.detached { await network.run() }, Task.detached { await paths.run() },

@@ -88,7 +88,7 @@ struct NodeCommand: AsyncParsableCommand {
     try agentOptions.apply(file, to: &node)
     node.clientAuthority = config.certificateAuthority.map { String(decoding: $0, as: UTF8.self) }
     let (ends, end) = AsyncStream.makeStream(of: End.self, bufferingPolicy: .bufferingOldest(1))
-    let agent = NodeAgent(node, api: api) {
+    let agent = NodeAgent(node, api: api, pages: network.handlers.answer) {
       await network.take($0)
     } onOtherBlocks: { _ in
       end.yield(.otherBlocks)

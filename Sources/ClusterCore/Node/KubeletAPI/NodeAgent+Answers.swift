@@ -4,6 +4,7 @@
 //   GET       /containerLogs/NS/POD/CONTAINER?follow&previous&tailLines&sinceSeconds&sinceTime&timestamps&limitBytes&stream
 //   GET POST  /exec/NS/POD[/UID]/CONTAINER?command&input&output&error&tty      /attach/… the same
 //   GET POST  /portForward/NS/POD[/UID]
+//   GET       /weft/…   pages of the node's network (`NodePages`)
 
 import ClusterClient
 import ClusterObjects
@@ -61,6 +62,7 @@ extension NodeAgent {
       return .metrics(metricsText)
     case "pods" where path.count == 1: return .json(try await podList())
     case "logs": return NodeLogFiles.answer(settings.logDirectory, Array(path.dropFirst()))
+    case Self.pagesRoot: return try await page(request) ?? .text(404, "404 page not found")
     default: return try await usageAnswer(path) ?? .text(404, "404 page not found")
     }
   }

@@ -29,6 +29,7 @@ final class RequestStream: @unchecked Sendable {
   /// Requests to upgrade, and those that go on to a node, a pod or a Service.
   static func isWanted(_ head: HTTPRequestHead, _ path: [String]) -> Bool {
     if isUpgrade(head) { return true }
+    if Router.isNodePage(path) { return true }
     guard path.first == "api", let subresource = Target(path)?.subresource else { return false }
     return subresources.contains(subresource)
   }

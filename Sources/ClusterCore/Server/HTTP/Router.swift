@@ -41,6 +41,7 @@ final class Router: Sendable {
   func respond(_ received: HTTPRequest) async -> HTTPResponse {
     let start = ContinuousClock.now
     let request = received.withoutWatchPrefix
+    if let page = ServedPage.shared.answer(request) { return Compression.apply(page, for: request) }
     var response = await recorded(request)
     if request.wantsIndented { response = response.indented }
     response = response.asYAML
@@ -93,6 +94,7 @@ final class Router: Sendable {
       }
       return response
     }
+    if let page = try await serveNodePage(request) { return page }
     guard request.method == .GET || request.method == .HEAD else { throw Failure.notServed }
     if let document = issuer?.answer(request) { return document }
     return try documents.answer(request)

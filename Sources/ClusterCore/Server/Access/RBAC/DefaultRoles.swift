@@ -140,6 +140,10 @@ enum DefaultRoles {
     role system:basic-user
       create authorization.k8s.io selfsubjectaccessreviews,selfsubjectrulesreviews
       create authentication.k8s.io selfsubjectreviews
+    role weft:viewer
+      read core nodes,services
+      read discovery.k8s.io endpointslices
+      get url /weft/v1/nodes/*
     role admin gather=admin
     role edit gather=edit to=admin
     role view gather=view to=edit

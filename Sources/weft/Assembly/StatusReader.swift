@@ -1,0 +1,211 @@
+// What `weft status` asks: the API server of itself, its Nodes, counts of objects, and each node's agent of the network's parts.
+//
+//   /readyz  /version  componentstatuses  RESOURCE?limit=1  nodes        at the same time
+//   /api/v1/nodes/NODE/proxy/weft/v1/status                              each node, so many at a time
+//
+// Nothing of it grows with the number of Services.
+
+import ClusterClient
+import ClusterObjects
+import Diagnostics
+import Observe
+
+struct StatusReader: Sendable {
+  let api: RemoteClient
+
+  /// Nodes that are asked at the same time.
+  static let asksMax = 16
+  /// How long one node may take; the API server's own limit for a silent node is longer.
+  static let nodeLimit: Duration = .seconds(3)
+
+  struct Reading {
+    var report: StatusReport
+    var server: ServerState
+    var nodes: [(name: String, isReady: Bool)]
+    /// Whether each node's agent told of its parts: what the kernel holds is then known from them.
+    var isComplete: Bool
+  }
+
+  /// Throws when the API server does not answer.
+  func read() async throws -> Reading {
+    async let server = ServerState(api)
+    async let components = components()
+    async let counts = counts()
+    let nodes = try await api.list(.nodes, namespace: "", options: ListOptions()).items
+    let state = try await server
+    var parts = [
+      PartStatus(
+        "API server", state.isReady ? .ok : .failed, version: state.version,
+        text: state.isReady ? "ready" : "not ready",
+        next: state.isReady ? "" : "kubectl get --raw '/readyz?verbose'")
+    ]
+    parts += await components
+    let told = await ask(nodes.map(\.name))
+    var leftOut: Set<String> = []
+    var summary: [(String, Bool)] = []
+    for node in nodes.sorted(by: { $0.name < $1.name }) {
+      let agent = Self.agent(node)
+      parts.append(agent)
+      summary.append((node.name, agent.state == .ok))
+      switch told[node.name] {
+      case .success(let status):
+        parts += status.parts
+        leftOut.formUnion(status.leftOut)
+      case .failure(let reason):
+        // Somebody else's agent has no such page; one that is not ready is told above.
+        let isForeign = reason.code == 404 || reason.code == 403
+        parts.append(
+          PartStatus(
+            "network", node: node.name, isForeign || agent.state != .ok ? .warning : .failed,
+            text: "its parts are not known: \(PartStatus.printable(reason.message))",
+            next: isForeign ? "" : "kubectl get --raw /api/v1/nodes/\(node.name)/proxy/healthz"))
+      case nil: break
+      }
+    }
+    let report = StatusReport(parts: parts, objects: try await counts, leftOut: leftOut.sorted())
+    let isComplete =
+      !nodes.isEmpty && told.values.allSatisfy { if case .success = $0 { true } else { false } }
+    return Reading(report: report, server: state, nodes: summary, isComplete: isComplete)
+  }
+
+  private static func agent(_ node: JSON) -> PartStatus {
+    let condition = node.at("status", "conditions")?.elements.first { $0["type"]?.string == "Ready" }
+    let isReady = condition?["status"]?.string == "True"
+    let version = node.at("status", "nodeInfo", "kubeletVersion")?.string ?? ""
+    let why = condition?["message"]?.string ?? "it has not said that it is ready"
+    return PartStatus(
+      "node agent", node: node.name, isReady ? .ok : .failed, version: PartStatus.printable(version),
+      text: isReady ? "ready" : PartStatus.printable("not ready: \(why)"),
+      next: isReady ? "" : "kubectl describe node \(node.name)")
+  }
+
+  // MARK: Nodes
+
+  struct Refusal: Error {
+    var code: Int
+    var message: String
+  }
+
+  private func ask(_ names: [String]) async -> [String: Result<NodeStatus, Refusal>] {
+    await withTaskGroup(of: (String, Result<NodeStatus, Refusal>).self) { group in
+      var found: [String: Result<NodeStatus, Refusal>] = [:]
+      var rest = names[...]
+      for name in rest.prefix(Self.asksMax) { group.addTask { (name, await ask(name)) } }
+      rest = rest.dropFirst(Self.asksMax)
+      while let (name, answer) = await group.next() {
+        found[name] = answer
+        if let next = rest.popFirst() { group.addTask { (next, await ask(next)) } }
+      }
+      return found
+    }
+  }
+
+  private func ask(_ name: String) async -> Result<NodeStatus, Refusal> {
+    let page = NodePageClient(api)
+    do {
+      let tree = try await page.read(name, "status", limit: Self.nodeLimit)
+      guard let status = NodeStatus(tree) else {
+        return .failure(Refusal(code: 404, message: "its agent is not Weft's"))
+      }
+      return .success(status)
+    } catch let error as APIStatusError {
+      return .failure(Refusal(code: error.code, message: error.message))
+    } catch {
+      return .failure(Refusal(code: 0, message: "\(error)"))
+    }
+  }
+
+  // MARK: The rest
+
+  private func components() async -> [PartStatus] {
+    guard let answer = try? await api.raw("/api/v1/componentstatuses"), answer.status == 200,
+      let tree = try? JSON(parsing: answer.body)
+    else { return [] }
+    return (tree["items"]?.elements ?? []).map { item in
+      let condition = item["conditions"]?.elements.first { $0["type"]?.string == "Healthy" }
+      let isWell = condition?["status"]?.string == "True"
+      return PartStatus(
+        PartStatus.printable(item.name), isWell ? .ok : .warning,
+        text: PartStatus.printable(condition?["message"]?.string ?? ""),
+        next: isWell ? "" : "kubectl get leases -n kube-system")
+    }
+  }
+
+  private static let counted: [(String, String)] = [
+    ("services", "/api/v1/services"), ("endpointslices", "/apis/discovery.k8s.io/v1/endpointslices"),
+    ("policies", "/apis/networking.k8s.io/v1/networkpolicies"), ("pods", "/api/v1/pods"),
+    ("ingresses", "/apis/networking.k8s.io/v1/ingresses"),
+  ]
+
+  /// One object of each, and how many more there are.
+  private func counts() async throws -> [StatusReport.Count] {
+    try await withThrowingTaskGroup(of: (Int, Int).self) { group in
+      for (index, entry) in Self.counted.enumerated() {
+        group.addTask {
+          let answer = try await api.raw(entry.1 + "?limit=1")
+          guard answer.status == 200, let tree = try? JSON(parsing: answer.body) else { return (index, 0) }
+          let shown = tree["items"]?.elements.count ?? 0
+          return (index, shown + (tree.at("metadata", "remainingItemCount")?.int ?? 0))
+        }
+      }
+      var counts = Self.counted.map { StatusReport.Count($0.0, 0) }
+      while let (index, count) = try await group.next() { counts[index].count = count }
+      return counts
+    }
+  }
+}
+
+/// Pages of nodes by way of the API server.
+struct NodePageClient: Sendable {
+  private let api: RemoteClient
+
+  init(_ api: RemoteClient) { self.api = api }
+
+  /// Throws `APIStatusError` for a refusal, 504 when the node takes longer than `limit`.
+  func read(
+    _ node: String, _ page: String, _ query: [(name: String, value: String)] = [],
+    limit: Duration = .seconds(10)
+  ) async throws -> JSON {
+    let api = api
+    return try await withThrowingTaskGroup(of: JSON?.self) { group in
+      group.addTask {
+        try await api.read(path: ["api", "v1", "nodes", node, "proxy", "weft", "v1", page], query: query)
+      }
+      group.addTask {
+        try await Task.sleep(for: limit)
+        return nil
+      }
+      defer { group.cancelAll() }
+      guard let first = try await group.next(), let tree = first else {
+        throw APIStatusError(
+          code: 504, reason: "Timeout", message: "node \(node) has not answered within \(limit)")
+      }
+      return tree
+    }
+  }
+
+  /// The same page of every node that answers; the others with the reason why not. Throws when the Nodes cannot be read.
+  func readAll(
+    _ page: String, _ query: [(name: String, value: String)] = [], only: String? = nil
+  ) async throws -> [(node: String, answer: Result<JSON, any Error>)] {
+    var names = try await api.list(.nodes, namespace: "", options: ListOptions()).items.map(\.name).sorted()
+    if let only { names = [only] }
+    return await withTaskGroup(of: (Int, Result<JSON, any Error>).self) { group in
+      var answers: [Result<JSON, any Error>?] = names.map { _ in nil }
+      var rest = Array(names.enumerated())[...]
+      func ask(_ entry: (offset: Int, element: String)) {
+        group.addTask { [self] in
+          do { return (entry.offset, .success(try await read(entry.element, page, query))) } catch {
+            return (entry.offset, .failure(error))
+          }
+        }
+      }
+      for _ in 0..<StatusReader.asksMax { if let next = rest.popFirst() { ask(next) } }
+      while let (index, answer) = await group.next() {
+        answers[index] = answer
+        if let next = rest.popFirst() { ask(next) }
+      }
+      return zip(names, answers).compactMap { name, answer in answer.map { (name, $0) } }
+    }
+  }
+}
