@@ -4,6 +4,8 @@
 //   "WTC1" | id u32 | chain (u32 length + bytes) | key (u32 length + bytes)
 //   "WTT1" | u32 count of certificates, id u32 each | u32 count of names: name (u16 length + UTF-8), action u32 each |
 //            default action u32                        action: 0 the default certificate, else index of certificate + 1
+//            | u32 count of authorities: id u64, depth u8, PEM (u32 length + bytes) each
+//            | u32 count of names whose clients are asked: name, authority u32 each
 
 import COpenSSL
 
@@ -32,9 +34,19 @@ public struct TLSTable: Sendable, Hashable {
   public private(set) var names: [TLSName]
   /// For names that nobody claims, and for clients that ask for none. Nil: one that the data plane signs itself.
   public private(set) var defaultCertificate: Int?
+  /// Who has to have signed certificates of clients.
+  public private(set) var authorities: [TLSAuthority]
+  /// Distinct names whose clients are asked for a certificate, with an index into `authorities`.
+  public private(set) var asks: [TLSAsk]
 
-  /// - Precondition: every index lies in `certificates`; names are distinct.
-  public init(certificates: [TLSCertificate] = [], names: [TLSName] = [], defaultCertificate: Int? = nil) {
+  /// - Precondition: every index lies in `certificates` or `authorities`; names are distinct.
+  public init(
+    certificates: [TLSCertificate] = [], names: [TLSName] = [], defaultCertificate: Int? = nil,
+    authorities: [TLSAuthority] = [], asks: [TLSAsk] = []
+  ) {
+    self.authorities = authorities
+    self.asks = asks
+    precondition(asks.allSatisfy { authorities.indices.contains($0.authority) })
     self.certificates = certificates
     self.names = names
     self.defaultCertificate = defaultCertificate
@@ -70,6 +82,7 @@ public struct TLSTable: Sendable, Hashable {
       }
     }
     out.integer(UInt32(defaultCertificate.map { $0 + 1 } ?? 0))
+    writeAuthorities(&out)
     return out.bytes
   }
 }
@@ -80,9 +93,14 @@ final class LoadedTLS: Sendable {
   private let index: HostIndex
   private let actions: [TLSAction]
   private let fallback: LoadedCertificate?
+  private let authorities: LoadedAuthorities
 
   /// - Parameter certificates: nil for one that could not be read: its names get the default.
-  init(certificates: [LoadedCertificate?], names: [TLSName], fallback: LoadedCertificate?) {
+  init(
+    certificates: [LoadedCertificate?], names: [TLSName], fallback: LoadedCertificate?,
+    authorities: LoadedAuthorities = LoadedAuthorities()
+  ) {
+    self.authorities = authorities
     self.certificates = certificates
     self.fallback = fallback
     index = HostIndex(names.map(\.name))
@@ -96,6 +114,9 @@ final class LoadedTLS: Sendable {
     }
     return certificates[at] ?? fallback
   }
+
+  /// Who has to have signed the certificates of clients that ask for this name; nil when they are not asked.
+  func authority(for name: UnsafeRawBufferPointer) -> LoadedAuthority? { authorities.find(name) }
 }
 
 /// The child's side of the frames: keeps what has come until a table no longer names it.
@@ -137,11 +158,12 @@ struct TLSReceiver {
     }
     let last = Int(try reader.integer(UInt32.self))
     guard last <= certificates.count else { throw reader.failure("default certificate of no certificate") }
+    let authorities = try LoadedAuthorities(&reader)
     guard reader.offset == frame.count else { throw reader.failure("bytes behind the end") }
     known = kept
     return LoadedTLS(
       certificates: certificates, names: names,
-      fallback: (last > 0 ? certificates[last - 1] : nil) ?? ownCertificate())
+      fallback: (last > 0 ? certificates[last - 1] : nil) ?? ownCertificate(), authorities: authorities)
   }
 
   /// Without a table: every name gets a certificate that no client trusts.

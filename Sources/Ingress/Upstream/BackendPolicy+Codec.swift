@@ -1,7 +1,8 @@
 // A backend's policy as bytes, for the route table's frame. Little-endian; the reader checks every length and number.
 //
 //   0                                  nothing was set
-//   1 | version of HTTP u8 | TLS u8 [serverName u16 text, authorities, certificate, key u32 bytes each]
+//   1 | version of HTTP u8 | TLS u8 [serverName u16 text, authorities, certificate, key u32 bytes each, hides u8,
+//     |   depth u8, oldest u8, newest u8, ciphers u16 text]
 //     | balancing u8 [name u16 text] | time-outs 4 x u32
 //     | tries u8, count u8, u16 each, back-off u32, percent u8, least u16
 //     | failures u16, ejection u32, percent u8, check u8 [path, host, interval u32, timeout u32, u8, u8, u16, u16]
@@ -21,6 +22,9 @@ extension BackendPolicy {
     if let tls {
       out.text(tls.serverName.utf8)
       for bytes in [tls.authorities, tls.certificate, tls.key] { out.long(bytes) }
+      out.truth(tls.hidesName)
+      for value in [tls.depth, tls.oldest, tls.newest] { out.integer(value) }
+      out.text(tls.ciphers.utf8)
     }
     let (kind, name) = balancing.code
     out.integer(kind)
@@ -73,9 +77,18 @@ extension BackendPolicy {
     }
     self.speech = speech
     if try reader.flag() {
-      tls = UpstreamTLS(
+      var tls = UpstreamTLS(
         serverName: try reader.text(), authorities: try reader.long(), certificate: try reader.long(),
         key: try reader.long())
+      tls.hidesName = try reader.flag()
+      tls.depth = try reader.integer(UInt8.self)
+      tls.oldest = try reader.integer(UInt8.self)
+      tls.newest = try reader.integer(UInt8.self)
+      tls.ciphers = try reader.text()
+      guard tls.oldest <= tls.newest, (12...13).contains(tls.oldest), (12...13).contains(tls.newest) else {
+        throw reader.failure("no versions of TLS")
+      }
+      self.tls = tls
     }
     let kind = try reader.integer(UInt8.self)
     guard let balancing = Balancing(code: kind, name: try reader.text()) else {
