@@ -8,9 +8,9 @@ import Testing
 @testable import Ingress
 
 final class NginxPeer {
-  let endpoint: SocketEndpoint
-  let secure: SocketEndpoint
-  private let process = Process()
+  private(set) var endpoint = SocketEndpoint(loopback, 0)
+  private(set) var secure = SocketEndpoint(loopback, 0)
+  private var process = Process()
   private let folder: String
 
   /// What ingress-nginx's documentation says that an endpoint gets, and where it is.
@@ -33,14 +33,11 @@ final class NginxPeer {
     folder = NSTemporaryDirectory() + "/weft-nginx-\(UInt64.random(in: 0 ..< .max))"
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     for (name, bytes) in files { try Data(bytes).write(to: URL(fileURLWithPath: "\(folder)/\(name)")) }
-    let (plain, tls) = (try Self.freePort(), try Self.freePort())
-    endpoint = SocketEndpoint(loopback, plain)
-    secure = SocketEndpoint(loopback, tls)
     let pools = upstreams.map { "upstream \($0) { server \($1); keepalive 8; }" }.joined(separator: "\n")
     let places = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map {
       "\($0)_temp_path \(folder)/\($0);"
     }
-    var text = """
+    let pattern = """
       daemon off; master_process off; pid \(folder)/pid; error_log \(folder)/error.log; worker_rlimit_nofile 1024;
       events { worker_connections 256; }
       http {
@@ -50,23 +47,40 @@ final class NginxPeer {
       \(http)
       }
       """
-    for (word, value) in [("PORT", "\(plain)"), ("SECURE", "\(tls)"), ("FOLDER", folder)] {
+    // A port that was free a moment ago may be somebody else's now.
+    for _ in 0..<5 {
+      if try start(pattern) { return }
+    }
+    throw ToolFailed(text: (try? String(contentsOfFile: "\(folder)/error.log", encoding: .utf8)) ?? "nginx")
+  }
+
+  /// False when it ended at once.
+  private func start(_ pattern: String) throws -> Bool {
+    endpoint = SocketEndpoint(loopback, try Self.freePort())
+    secure = SocketEndpoint(loopback, try Self.freePort())
+    var text = pattern
+    for (word, value) in [("PORT", "\(endpoint.port)"), ("SECURE", "\(secure.port)"), ("FOLDER", folder)] {
       text = text.components(separatedBy: word).joined(separator: value)
     }
     try Data(text.utf8).write(to: URL(fileURLWithPath: "\(folder)/nginx.conf"))
+    process = Process()
     process.executableURL = URL(fileURLWithPath: "/usr/sbin/nginx")
     process.arguments = ["-p", folder, "-c", "\(folder)/nginx.conf", "-e", "\(folder)/error.log"]
     process.standardError = FileHandle.nullDevice
     try process.run()
     let isUp = eventually { !process.isRunning || Client(endpoint).get("/", host: "nobody.test") != nil }
-    guard isUp, process.isRunning else {
-      throw ToolFailed(text: (try? String(contentsOfFile: "\(folder)/error.log", encoding: .utf8)) ?? "nginx")
-    }
+    if isUp, process.isRunning { return true }
+    end()
+    return false
+  }
+
+  private func end() {
+    if process.isRunning { kill(process.processIdentifier, SIGKILL) }
+    process.waitUntilExit()
   }
 
   func stop() {
-    if process.isRunning { kill(process.processIdentifier, SIGKILL) }
-    process.waitUntilExit()
+    end()
     try? FileManager.default.removeItem(atPath: folder)
   }
 
