@@ -42,7 +42,7 @@ struct IngressMigrateCommand: AsyncParsableCommand {
     }
     guard !input.ingresses.isEmpty else {
       throw WeftError(
-        "CLI0160", object: live ? "cluster" : files.joined(separator: ", "), cause: "has no Ingress",
+        "CLI0174", object: live ? "cluster" : files.joined(separator: ", "), cause: "has no Ingress",
         next: "name the files that kubectl get ingress -A -o yaml writes, or use --live")
     }
     let migration = planMigration(input)
@@ -61,7 +61,7 @@ struct IngressMigrateCommand: AsyncParsableCommand {
     case "Ingress" where object.apiVersion == "networking.k8s.io/v1":
       do { input.ingresses.append(try Ingress(object)) } catch {
         throw WeftError(
-          "CLI0161", object: "ingress \(object.key)", cause: "\(error)",
+          "CLI0175", object: "ingress \(object.key)", cause: "\(error)",
           next: "correct it: kubectl explain ingress.spec")
       }
     case "Service": if let service = try? Service(object) { input.services[object.key] = service }
