@@ -13,10 +13,18 @@ struct weft_certificate {
   STACK_OF(X509) *issuers;
 };
 
+struct weft_authority {
+  X509_STORE *store;
+  STACK_OF(X509_NAME) *names;
+  uint64_t id;
+  int depth;
+};
+
 struct weft_tls_context {
   SSL_CTX *ssl;
   BIO_METHOD *method;
   weft_tls_select select;
+  weft_tls_ask ask;
   void *owner;
   weft_ticket_keys keys;
   int offers_http2;
@@ -26,6 +34,7 @@ struct weft_tls_context {
     char *name;
   } expected[weft_expected_max];
   int expected_count;
+  int hides_name;
   unsigned char *output;
   size_t output_count, output_max;
 };
@@ -37,6 +46,8 @@ struct weft_tls {
   // The last read got less than it asked for and the peer has not finished: the socket is empty.
   int is_drained;
   int is_finished;
+  // The authority that the client was asked for; 0 for none.
+  uint64_t asked;
 };
 
 /// Whether a server's certificate bears one of the context's names; 1 when the context has none.

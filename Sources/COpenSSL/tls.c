@@ -202,6 +202,18 @@ weft_tls_context *weft_tls_client_context_make(const void *authorities, size_t a
   return NULL;
 }
 
+int weft_tls_client_context_limit(weft_tls_context *context, int depth, const char *ciphers, int oldest, int newest,
+                                  int hides_name) {
+  SSL_CTX *ssl = context->ssl;
+  context->hides_name = hides_name;
+  if (depth > 0) SSL_CTX_set_verify_depth(ssl, depth);
+  int is_set = SSL_CTX_set_min_proto_version(ssl, oldest >= 13 ? TLS1_3_VERSION : TLS1_2_VERSION) == 1;
+  is_set = is_set && SSL_CTX_set_max_proto_version(ssl, newest >= 13 ? TLS1_3_VERSION : TLS1_2_VERSION) == 1;
+  if (ciphers[0]) is_set = is_set && SSL_CTX_set_cipher_list(ssl, ciphers) == 1;
+  ERR_clear_error();
+  return is_set ? 0 : -1;
+}
+
 void weft_tls_context_free(weft_tls_context *context) {
   if (!context) return;
   SSL_CTX_free(context->ssl);
@@ -254,7 +266,7 @@ weft_tls *weft_tls_make_client(weft_tls_context *context, int descriptor, const 
   SSL_set_connect_state(tls->ssl);
   int is_set = SSL_set_alpn_protos(tls->ssl, (const unsigned char *)(http2 ? "\x02h2" : "\x08http/1.1"), http2 ? 3 : 9) == 0;
   if (name[0]) {
-    is_set = is_set && SSL_set_tlsext_host_name(tls->ssl, name) == 1;
+    if (!context->hides_name) is_set = is_set && SSL_set_tlsext_host_name(tls->ssl, name) == 1;
     if (SSL_get_verify_mode(tls->ssl) != SSL_VERIFY_NONE && context->expected_count == 0)
       is_set = is_set && SSL_set1_host(tls->ssl, name) == 1;
   }

@@ -22,7 +22,7 @@ extension GatewayPlan {
     }
     return TLSTable(
       certificates: book.certificates, names: ingress.names, defaultCertificate: ingress.defaultCertificate,
-      ports: tables)
+      ports: tables, authorities: ingress.authorities, asks: ingress.asks)
   }
 }
 

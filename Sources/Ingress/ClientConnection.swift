@@ -46,6 +46,8 @@ final class ClientConnection: Exchange, ReadinessHandler, ListenerGuest {
   let clientText: String
   /// Nil on a plain connection.
   var tls: TLSConnection?
+  /// What the client showed that was asked for a certificate; nil when it was not.
+  var shown: ShownCertificate?
   var http2: HTTP2Session?
   /// The alert that ends TLS has been sent.
   var hasSaidClose = false
@@ -124,7 +126,7 @@ final class ClientConnection: Exchange, ReadinessHandler, ListenerGuest {
   }
 
   /// What filters know of the client.
-  var origin: RequestOrigin { RequestOrigin(address: peer, port: port, isSecure: tls != nil) }
+  var origin: RequestOrigin { RequestOrigin(address: peer, port: port, isSecure: tls != nil, shown: shown) }
 
   // MARK: - What the exchange asks for
 
@@ -133,7 +135,10 @@ final class ClientConnection: Exchange, ReadinessHandler, ListenerGuest {
   override var responseRoom: Int { output.isEmpty ? worker.limits.readBytesMax : -1 }
   override func pumpBody() { readBody() }
   override func pumpTunnel() { moveBytes() }
-  override func fail(_ code: Int) { answerFailure(code) }
+  override func fail(_ code: Int) {
+    if status == 0, tellsError(code) { return }
+    answerFailure(code)
+  }
   override func deny(_ answer: OwnAnswer) { answerFailure(answer.status, lines: answer.lines) }
   override func passHead(
     _ head: UnsafeRawBufferPointer, _ rest: UnsafeMutableRawBufferPointer, _ connection: UpstreamConnection
@@ -306,9 +311,8 @@ final class ClientConnection: Exchange, ReadinessHandler, ListenerGuest {
       }
       var edit = RequestEdit()
       if match.action >= 0 {
-        if let answer = applyAction(
-          RouteRequest(head, reader), origin, client: fixedLines, &edit)
-        {
+        let answer = applyAction(RouteRequest(head, reader), origin, client: fixedLines, &edit)
+        if let answer, !keepsError(answer.status) {
           status = answer.status
           count()
           tickets = []

@@ -163,7 +163,8 @@ extension Exchange {
   /// The routes may have changed since the request began, and may know why the endpoint does not answer.
   func adoptRoutes() {
     let current = worker.snapshot
-    guard current !== snapshot else { return }
+    // The backend that tells of errors is one of the table that the action came with.
+    guard current !== snapshot, action?.action.errors == nil else { return }
     let old = snapshot.table.backends[match.backend]
     let found = current.table.backends.firstIndex {
       $0.namespace == old.namespace && $0.ingress == old.ingress && $0.service == old.service

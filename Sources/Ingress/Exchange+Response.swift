@@ -75,6 +75,7 @@ extension Exchange {
           continue
         }
         if retriesStatuses, isRetried(code, connection) { return }
+        if action != nil, tellsError(code) { return }
         return try passHead(head, UnsafeMutableRawBufferPointer(mutating: rest), connection)
       }
       try passBody(UnsafeMutableRawBufferPointer(mutating: rest), connection)

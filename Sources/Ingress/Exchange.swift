@@ -55,6 +55,13 @@ class Exchange: TimerHandler {
   /// Who is asked whether the request may pass, before it goes on.
   final var guardian: AuthorizationExchange?
   final var bodyBytesMax = UInt64.max
+  /// What balancing goes by for a client that gets its cookie with this answer.
+  final var boundKey: UInt64?
+  /// Another backend tells of errors (`RouteErrors`): the target as it came, an error of ours that waits to be told, and whether one
+  /// is being told.
+  final var originalTarget: [UInt8] = []
+  final var ownError = 0
+  final var isErrorAnswer = false
 
   init(worker: IngressWorker) {
     self.worker = worker

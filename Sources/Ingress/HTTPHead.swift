@@ -356,6 +356,8 @@ final class HeadReader {
     switch name.count {
     case 2: return isNamed("te") ? .hopByHop : .other
     case 4: return isNamed("host") ? .host : .other
+    // CGI makes a variable of it that clients of HTTP go by (httpoxy, CVE-2016-5385).
+    case 5: return isNamed("proxy") ? .hopByHop : .other
     case 6: return isNamed("expect") ? .expect : .other
     case 7:
       if isNamed("upgrade") { return .upgrade }

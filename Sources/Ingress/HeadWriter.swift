@@ -86,6 +86,7 @@ extension HeadReader {
       out.write("\r\n")
     }
     if let fields = edit.fields { out.write(fields.lines) }
+    if !edit.lines.isEmpty { out.write(edit.lines) }
     out.write(isUpgrade ? "Connection: upgrade\r\n\r\n" : "\r\n")
   }
 
@@ -174,8 +175,7 @@ enum OwnResponse {
     308: "Permanent Redirect", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
     405: "Method Not Allowed",
     408: "Request Timeout",
-    413: "Content Too Large", 414: "URI Too Long", 417: "Expectation Failed",
-    421: "Misdirected Request",
+    413: "Content Too Large", 414: "URI Too Long", 417: "Expectation Failed", 421: "Misdirected Request",
     431: "Request Header Fields Too Large", 500: "Internal Server Error", 501: "Not Implemented",
     502: "Bad Gateway", 503: "Service Unavailable", 504: "Gateway Timeout", 505: "HTTP Version Not Supported",
   ]

@@ -62,7 +62,7 @@ struct Weft: AsyncParsableCommand {
     subcommands: [
       Up.self, Down.self, ServerCommand.self, NodeCommand.self, ProxyCommand.self, DNSCommand.self,
       ImageCommand.self, CNICommand.self, SchedulerCommand.self, BenchCommand.self, StatusCommand.self,
-      CheckCommand.self,
+      CheckCommand.self, IngressCommand.self,
       DiffCommand.self, RulesCommand.self, ExplainCommand.self, FlowsCommand.self, MapCommand.self,
       CaptureCommand.self, PolicyCommand.self, TestCommand.self,
       SupportCommand.self,

@@ -74,7 +74,40 @@ import Testing
       metrics.contains(
         "nginx_ingress_controller_ssl_expire_time_seconds{host=\"shop.test\",namespace=\"default\",secret_name=\"shop\"}"
       ))
+    try annotations(node, folder, second, trusts)
     #expect(node.stop() == 0, "\(node.log.suffix(3000))")
+  }
+
+  /// A ConfigMap and an authority that annotations name are followed, and `weft ingress migrate` tells what becomes of them.
+  private func annotations(
+    _ node: TestNode, _ folder: String, _ certificate: String, _ ask: (String, String...) -> Output
+  ) throws {
+    let prefix = "nginx.ingress.kubernetes.io/"
+    for command in [
+      ["create", "configmap", "fields", "--from-literal=X-Shop=open"],
+      ["create", "secret", "generic", "ca", "--from-file=ca.crt=\(certificate)"],
+      [
+        "annotate", "ingress", "shop", "\(prefix)custom-headers=default/fields",
+        "\(prefix)auth-tls-secret=default/ca",
+      ],
+    ] {
+      let done = node.kubectl(command)
+      try #require(done.status == 0, "\(done)")
+    }
+    func refused() -> Output { ask(certificate, "-o", "/dev/null", "-w", "%{http_code}") }
+    #expect(eventually(within: 20) { refused().standardOutput == "400" } != nil, "\(refused())")
+    func admitted() -> Output {
+      ask(certificate, "-i", "--cert", certificate, "--key", "\(folder)/second.key")
+    }
+    let seen = eventually(within: 20) {
+      admitted().standardOutput.lowercased().contains("\r\nx-shop: open\r\n")
+    }
+    #expect(seen != nil, "\(admitted())")
+    let migration = node.exec(
+      Project.weft, "ingress", "migrate", "--live", "--kubeconfig", node.kubeconfig, "-o", "json")
+    #expect(
+      migration.status == 1 && migration.standardOutput.contains("\"code\":\"MIG0011\""), "\(migration)")
+    #expect(migration.standardOutput.contains("{\"name\":\"X-Shop\",\"value\":\"open\"}"), "\(migration)")
   }
 
   /// Makes a certificate and puts it into the Secret. Answers the certificate's path.

@@ -277,6 +277,93 @@ func nginxIngress(
     }
   }
 
+  // MARK: - Certificates, errors, fields
+
+  @Test func `a host's clients are asked by the oldest Ingress, on all of its paths and names`() throws {
+    let authority = try Authority()
+    let secrets = [
+      ObjectKey("demo", "ca"): CredentialSecret(secret: [
+        "data": ["ca.crt": JSON(Base64.encode(try authority.rootBytes()))]
+      ])
+    ]
+    let view = nginxView([
+      nginxIngress(
+        "a", ["auth-tls-secret": "demo/ca", "auth-tls-verify-depth": "2", "server-alias": "alias.test"]),
+      nginxIngress(
+        "b", ["auth-tls-secret": "ca", "auth-tls-verify-client": "optional"], path: "/b",
+        created: "2026-01-02T00:00:00Z"),
+      nginxIngress("c", path: "/c"), nginxIngress("d", host: "open.test"),
+      nginxIngress("e", ["auth-tls-secret": "ca", "auth-tls-verify-client": "off"], host: "off.test"),
+    ])
+    let plan = planRoutesExplained(view: view, tls: TLSInput(), credentials: secrets)
+    let asked = try #require(plan.tls.authorities.first)
+    #expect(plan.tls.authorities.count == 1 && asked.depth == 2)
+    #expect(plan.tls.asks == [TLSAsk("alias.test", 0), TLSAsk("h", 0)])
+    for (host, path) in [("h", "/x"), ("h", "/b"), ("h", "/c"), ("alias.test", "/")] {
+      let action = plan.table.match(host: host, path: path)?.action ?? -1
+      #expect(
+        action >= 0
+          && plan.table.actions[action].clientCertificate == RouteClientCertificate(authority: asked.id))
+    }
+    for host in ["open.test", "off.test"] { #expect(plan.table.match(host: host, path: "/")?.action == -1) }
+    #expect(plan.problems.map(\.ingress.name) == ["b"])
+    #expect(planCredentialReferences(view: view) == [ObjectKey("demo", "ca")])
+    // A list of revoked certificates that nobody looks at lets nobody in; nor does another namespace's Secret.
+    var listed = secrets
+    listed[ObjectKey("demo", "ca")]?.data["ca.crl"] = [1]
+    let closed = planRoutesExplained(view: view, tls: TLSInput(), credentials: listed)
+    let action = closed.table.match(host: "h", path: "/x")?.action ?? -1
+    #expect(action >= 0 && closed.table.actions[action].answer == 403)
+    #expect(self.action(["auth-tls-secret": "other/ca"]).answer == 403)
+  }
+
+  @Test func `errors go to the default backend, and so does everything while there is no endpoint`() {
+    let plan = plan(
+      nginxIngress("a", ["custom-http-errors": "404, 503", "default-backend": "new"]),
+      nginxIngress("b", ["default-backend": "new"], path: "/b", service: "gone"),
+      nginxIngress("c", ["custom-http-errors": "99", "default-backend": "nobody"], path: "/c"))
+    let match = plan.table.match(host: "h", path: "/x")
+    let errors = match.flatMap { plan.table.actions[$0.action].errors }
+    #expect(errors?.statuses == [404, 503])
+    #expect(errors.map { plan.table.backends[$0.backend].service } == "new" && service(plan, "/x") == "web")
+    #expect(service(plan, "/b") == "new" && service(plan, "/c") == "web")
+    #expect(plan.problems.contains { $0.ingress.name == "c" && $0.reason.contains("ING0004") })
+  }
+
+  @Test func `fields come from the ConfigMap that is named, and no field that frames`() {
+    let view = nginxView([nginxIngress("a", ["custom-headers": "demo/fields"])])
+    #expect(planHeaderReferences(view: view) == [ObjectKey("demo", "fields")])
+    let plan = planRoutesExplained(
+      view: view,
+      headers: [ObjectKey("demo", "fields"): ["X-One": "1", "Content-Length": "5", "X-Two": "a\r\nb"]])
+    #expect(plan.table.actions.map(\.response.set) == [[HeaderField("X-One", "1")].compactMap(\.self)])
+    #expect(plan.problems.count == 2)
+    #expect(planRoutesExplained(view: view).problems.count == 1)
+  }
+
+  @Test func `TLS towards endpoints is what proxy-ssl says, and cannot be had without its Secret`() throws {
+    let authority = try Authority()
+    let certificate = try authority.issue("weft")
+    let data: JSON = [
+      "ca.crt": JSON(Base64.encode(try authority.rootBytes())),
+      "tls.crt": JSON(Base64.encode(certificate.chain)),
+      "tls.key": JSON(Base64.encode(certificate.key)),
+    ]
+    let secrets = [ObjectKey("demo", "out"): CredentialSecret(secret: ["data": data])]
+    let annotations = [
+      "backend-protocol": "HTTPS", "proxy-ssl-secret": "demo/out", "proxy-ssl-verify": "on",
+      "proxy-ssl-verify-depth": "2",
+      "proxy-ssl-name": "in.test", "proxy-ssl-server-name": "on", "proxy-ssl-protocols": "TLSv1.3",
+    ]
+    let tls = plan(nginxIngress("a", annotations), secrets: secrets).table.backends.first?.policy.tls
+    #expect(tls?.serverName == "in.test" && tls?.hidesName == false && tls?.depth == 2 && tls?.oldest == 13)
+    let root = try authority.rootBytes()
+    #expect(tls?.certificate == certificate.chain && tls?.authorities == root)
+    #expect(action(annotations).answer == 403)
+    #expect(action(["backend-protocol": "HTTPS", "proxy-ssl-verify": "on"]).answer == 403)
+    #expect(action(["backend-protocol": "HTTPS"]).answer == 0)
+  }
+
   @Test(arguments: [
     ("configuration-snippet", "more_set_headers \"A: b\";", 0), ("server-snippet", "location / {}", 0),
     ("auth-tls-secret", "demo/ca", 403), ("auth-url", "http://auth.example/", 403),

@@ -15,6 +15,10 @@ import Testing
     policy.tls = UpstreamTLS(
       serverName: "a.b", authorities: [1, 2], certificate: [3], key: [4], trustsSystem: true,
       names: [.dns("c.d"), .uri("spiffe://e/f")])
+    policy.tls?.hidesName = true
+    policy.tls?.depth = 3
+    policy.tls?.ciphers = "ECDHE"
+    policy.tls?.oldest = 13
     policy.balancing = .consistentHash(.cookie("route"))
     policy.timeouts = BackendTimeouts(connect: 1, request: 2, backendRequest: 3, idle: 4)
     policy.retry = RetryPolicy(tries: 4, statuses: [500, 503], backoff: 25, budgetPercent: 20, budgetMin: 10)

@@ -63,6 +63,8 @@ private final class BackendConnection: ReadinessHandler {
   var output: [UInt8] = []
   var sent = 0
   var body: BodyScanner?
+  var bodyHead: [UInt8] = []
+  var bodyPath = ""
   var bodyBytes = 0
   var bodySum = 0
   var isEcho = false
@@ -125,6 +127,7 @@ private final class BackendConnection: ReadinessHandler {
         if reader.facts.framing != .none {
           body = BodyScanner(reader.facts.framing)
           (bodyBytes, bodySum) = (0, 0)
+          (bodyPath, bodyHead) = (path, head)
         } else {
           answer(path, head)
         }
@@ -141,7 +144,13 @@ private final class BackendConnection: ReadinessHandler {
         body = scanner
         if scanner.isDone {
           body = nil
-          say("\(bodyBytes) \(bodySum)")
+          if isTelling {
+            say("\(backend.name)\n\(String(decoding: bodyHead, as: UTF8.self))\(bodyBytes)")
+          } else if bodyPath.hasPrefix("/verdict/5") {
+            answer(bodyPath, bodyHead)
+          } else {
+            say("\(bodyBytes) \(bodySum)")
+          }
         } else {
           return
         }
@@ -153,7 +162,13 @@ private final class BackendConnection: ReadinessHandler {
     output += Array("HTTP/1.1 200 OK\r\nContent-Length: \(text.utf8.count)\r\n\r\n\(text)".utf8)
   }
 
+  /// It says what it got, whatever the path.
+  private var isTelling: Bool { backend.name.hasPrefix("echo") }
+
   private func answer(_ path: String, _ head: [UInt8]) {
+    if isTelling, path != "/never", !path.hasPrefix("/verdict/") {
+      return say("\(backend.name)\n\(String(decoding: head, as: UTF8.self))")
+    }
     if path.hasPrefix("/large/"), let count = Int(path.dropFirst(7)) {
       output += Array("HTTP/1.1 200 OK\r\nContent-Length: \(count)\r\n\r\n".utf8)
       // By the piece: byte by byte it takes seconds of a busy machine, in which nobody else is answered.
@@ -201,7 +216,11 @@ private final class BackendConnection: ReadinessHandler {
         "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n".utf8)
       isEcho = true
     default:
-      if head.starts(with: Array("HEAD ".utf8)) {
+      // What a backend for errors is told.
+      let text = String(decoding: head, as: UTF8.self)
+      if text.contains("X-Code: ") {
+        say(text)
+      } else if head.starts(with: Array("HEAD ".utf8)) {
         output += Array("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n".utf8)
       } else {
         say(backend.name)

@@ -37,6 +37,16 @@ final class Authority: Sendable {
     return TLSCertificate(chain: try bytes("\(base).pem"), key: try bytes("\(base).key"))
   }
 
+  /// The files of a certificate, for programs.
+  func files(_ certificate: TLSCertificate) throws -> (chain: String, key: String) {
+    let base = "\(folder)/\(UInt64.random(in: 0 ..< .max))"
+    try Data(certificate.chain).write(to: URL(fileURLWithPath: base + ".crt"))
+    try Data(certificate.key).write(to: URL(fileURLWithPath: base + ".pem"))
+    return (base + ".crt", base + ".pem")
+  }
+
+  func rootBytes() throws -> [UInt8] { try bytes(root) }
+
   private func bytes(_ path: String) throws -> [UInt8] {
     Array(try Data(contentsOf: URL(fileURLWithPath: path)))
   }

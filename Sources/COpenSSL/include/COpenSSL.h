@@ -49,6 +49,20 @@ void weft_tls_context_offer_http2(weft_tls_context *context, int offers);
 /// What the last call collected for the peer; valid until the next call on any connection of the context.
 const void *weft_tls_output(const weft_tls_context *context, size_t *bytes);
 
+/// Who has to have signed the certificates of clients. Counted by its owner alone.
+typedef struct weft_authority weft_authority;
+/// Reads PEM certificates. `id` is told of connections that were asked (not 0); `depth` is how many links a chain may have between
+/// a client's certificate and an authority. NULL when there is no certificate in it.
+weft_authority *weft_authority_read(const void *pem, size_t bytes, uint64_t id, int depth);
+void weft_authority_release(weft_authority *authority);
+/// The first half of a half of SHA-256: nobody makes other bytes that have it. 0 without memory.
+uint64_t weft_fingerprint(const void *bytes, size_t count);
+/// The authority for a name (NULL: the client named none), alive until the next swap; NULL: clients are not asked.
+typedef weft_authority *(*weft_tls_ask)(void *owner, const char *name);
+/// Asks clients of some names for a certificate. Whatever they show, the handshake goes on: what to do about it is decided for a
+/// request. Sessions of such names are neither resumed nor given tickets for: a ticket of another name proves nothing.
+void weft_tls_context_ask(weft_tls_context *context, weft_tls_ask ask);
+
 /// The same for connections that we make. PEM: the authorities that a server's certificate has to be signed by (none: it is not
 /// verified), and a chain with its key to show when asked (none: nothing is). NULL when one cannot be read.
 weft_tls_context *weft_tls_client_context_make(const void *authorities, size_t authorities_bytes, const void *chain,
@@ -59,6 +73,11 @@ enum { weft_expected_max = 16 };
 /// A server's certificate has to bear this subject alternative name, or another one that was added: a DNS name, or with `is_uri` a
 /// URI to the letter. The name that it is asked under is then not compared. 0, or -1 when there are too many.
 int weft_tls_client_context_expect(weft_tls_context *context, int is_uri, const char *name);
+/// What else a context for connections that we make is held to: links of a chain between the server's certificate and an authority
+/// (0: OpenSSL's own), ciphers of TLS 1.2 as OpenSSL lists them (empty: ours), the oldest and newest version (12 or 13), and
+/// whether the server's name is only checked and not sent. 0 or -1.
+int weft_tls_client_context_limit(weft_tls_context *context, int depth, const char *ciphers, int oldest, int newest,
+                                  int hides_name);
 /// A connection that we make to a server of this name (empty: none is asked for). Speaks HTTP/2 only, or HTTP/1.1 only.
 weft_tls *weft_tls_make_client(weft_tls_context *context, int descriptor, const char *name, int http2);
 
@@ -85,6 +104,21 @@ const char *weft_tls_server_name(const weft_tls *tls);
 int weft_tls_is_http2(const weft_tls *tls);
 /// 1 when a session was resumed.
 int weft_tls_is_resumed(const weft_tls *tls);
+/// The id of the authority that the client was asked for; 0 when it was not asked.
+uint64_t weft_tls_asked(const weft_tls *tls);
+/// What a client showed when it was asked.
+typedef enum {
+  WEFT_SHOWN_NOTHING,
+  WEFT_SHOWN_TRUSTED,
+  /// Signed by somebody who is not known here, and otherwise good as far as that can be said.
+  WEFT_SHOWN_UNKNOWN,
+  WEFT_SHOWN_BAD,
+} weft_shown;
+weft_shown weft_tls_shown(const weft_tls *tls);
+typedef enum { WEFT_CLIENT_SUBJECT, WEFT_CLIENT_ISSUER, WEFT_CLIENT_PEM, WEFT_CLIENT_REASON } weft_client_fact;
+/// A fact of the client's certificate as text: distinguished names as RFC 2253 has them. How many bytes; 0 without a certificate,
+/// or when there is no room.
+size_t weft_tls_client_fact(const weft_tls *tls, weft_client_fact fact, char *into, size_t bytes);
 /// 12 or 13 for TLS 1.2 or 1.3.
 int weft_tls_version(const weft_tls *tls);
 /// Why the last call failed, shortly; empty when OpenSSL does not know. Forgets it.

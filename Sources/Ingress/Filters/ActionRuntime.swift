@@ -49,7 +49,8 @@ final class ActionRuntime {
   init(_ action: RouteAction, of actions: [RouteAction], depth: Int = 0) {
     self.action = action
     // What the one who decides says of a client is not the client's to say.
-    let claimed = HeaderEdit(remove: action.authorization?.forwarded ?? [])
+    let shown = action.clientCertificate == nil ? [] : RouteClientCertificate.fields
+    let claimed = HeaderEdit(remove: (action.authorization?.forwarded ?? []) + shown)
     request = FieldEdit(claimed.joined(action.request))
     answer = FieldEdit(action.response)
     cors = action.cors.map { CORSRuntime($0) }
@@ -114,6 +115,8 @@ struct OwnAnswer {
 /// What is different in a request as it goes on. Points into a worker's space; valid until the next request.
 struct RequestEdit {
   var fields: FieldEdit?
+  /// More lines, made for this request.
+  var lines: [UInt8] = []
   var target: UnsafeRawBufferPointer?
   var host: UnsafeRawBufferPointer?
 }

@@ -15,6 +15,9 @@ final class AuthorizationExchange: Exchange {
   private var isOver = false
   private var deadline: UInt64 = .max
   private var timer = TimerToken.none
+  /// What is said of the client's certificate is ours to say.
+  private let isCertified: Bool
+  private static let certified = FieldEdit(HeaderEdit(remove: RouteClientCertificate.fields))
 
   /// - Parameter client: the lines that are the same for every request of the connection.
   /// - Returns: nil when there is no room for its request.
@@ -23,6 +26,7 @@ final class AuthorizationExchange: Exchange {
     _ origin: RequestOrigin, client: [UInt8]
   ) {
     self.waiting = waiting
+    isCertified = waiting.action?.action.clientCertificate != nil
     self.authorization = authorization
     let worker = waiting.worker
     let writer = TemplateWriter(request: request, origin: origin, groups: nil)
@@ -66,6 +70,7 @@ final class AuthorizationExchange: Exchange {
     for index in 0..<reader.lineCount {
       let line = reader.lines[index]
       guard line.kind == .other, !reader.isConnectionOption(line, request.bytes) else { continue }
+      if isCertified, Self.certified?.drops(request.bytes, line.start..<line.nameEnd) == true { continue }
       out.write(request.bytes, line.start..<line.lineEnd + 2)
     }
     out.write("\r\n")
@@ -154,6 +159,7 @@ final class AuthorizationExchange: Exchange {
 extension Exchange {
   /// Sends the request on its way, after the one who decides has been asked.
   func sendOn() {
+    if ownError != 0, tellsError(ownError) { return }
     guard let guardian else { return connect(avoiding: nil) }
     wait(worker.limits.readMilliseconds)
     guardian.start()
@@ -165,7 +171,7 @@ extension Exchange {
   func isDecided(by guardian: AuthorizationExchange, _ verdict: OwnAnswer?, fields: [UInt8]) {
     guard self.guardian === guardian else { return }
     self.guardian = nil
-    if let verdict { return deny(verdict) }
+    if let verdict { return tellsError(verdict.status) ? () : deny(verdict) }
     if !fields.isEmpty {
       // In front of the empty line that ends the head.
       let end = guardian.headBytes - 2

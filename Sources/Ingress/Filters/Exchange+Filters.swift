@@ -21,7 +21,15 @@ extension Exchange {
     }
     action = runtime
     let rule = runtime.action
+    if rule.errors != nil { originalTarget = Array(request.target) }
     if rule.answer != 0 { return OwnAnswer(Int(rule.answer)) }
+    if let asked = rule.clientCertificate {
+      if let status = asked.refusal(origin, worker.matchSpace) {
+        guard status == 400, let page = asked.errorPage else { return OwnAnswer(status) }
+        return redirect(RouteRedirect(status: 302, place: .location(page)), request, origin)
+      }
+      edit.lines = asked.lines(origin)
+    }
     if let redirect = rule.redirect { return self.redirect(redirect, request, origin) }
     if let cors = runtime.cors {
       switch cors.take(request) {
@@ -36,19 +44,16 @@ extension Exchange {
       case .admitted(let ticket): if let ticket { tickets.append(ticket) }
       }
     }
-    if let sources = rule.sources, !sources.admits(origin.address) { return OwnAnswer(403, answerLines) }
-    if let credentials = rule.credentials, !worker.credentials.admits(request, credentials) {
-      return OwnAnswer(
-        401, answerLines + FieldEdit.line("WWW-Authenticate", "Basic realm=\"\(credentials.realm)\""))
-    }
+    let (refusal, asksOthers) = admit(request, origin, rule)
+    if let refusal { return refusal }
     if let most = rule.bodyBytesMax {
       bodyBytesMax = most == 0 ? .max : most
       if case .length(let length) = request.reader.facts.framing, length > bodyBytesMax {
         return OwnAnswer(413, answerLines)
       }
     }
-    if let authorization = rule.authorization {
-      guardian = AuthorizationExchange(self, authorization, request, origin, client: client)
+    if asksOthers, let authorization = rule.authorization {
+      guardian = AuthorizationExchange(self, authorization, request, origin, client: client + edit.lines)
       if guardian == nil { return OwnAnswer(503, answerLines) }
     }
     // Last: what they write lies where the ones before write too.
@@ -59,6 +64,25 @@ extension Exchange {
     if let cookie = rule.cookie { bind(cookie, request, origin) }
     edit.fields = runtime.request
     return nil
+  }
+
+  /// Who may come: by address, by password; with `satisfiesAny` one of them or the one who is asked is enough.
+  /// - Returns: an answer for who may not, and whether somebody else has to be asked.
+  private func admit(
+    _ request: RouteRequest, _ origin: RequestOrigin, _ rule: RouteAction
+  ) -> (refusal: OwnAnswer?, asksOthers: Bool) {
+    let isNear = rule.sources.map { $0.admits(origin.address) }
+    if rule.satisfiesAny, isNear == true { return (nil, false) }
+    if !rule.satisfiesAny, isNear == false { return (OwnAnswer(403, answerLines), false) }
+    if let credentials = rule.credentials {
+      if worker.credentials.admits(request, credentials) { return (nil, !rule.satisfiesAny) }
+      if !rule.satisfiesAny || rule.authorization == nil {
+        let line = FieldEdit.line("WWW-Authenticate", "Basic realm=\"\(credentials.realm)\"")
+        return (OwnAnswer(401, answerLines + line), false)
+      }
+    }
+    let isRefused = rule.satisfiesAny && isNear == false && rule.authorization == nil
+    return (isRefused ? OwnAnswer(403, answerLines) : nil, true)
   }
 
   /// What fills a rule's templates, and the bytes of its prefix.
@@ -111,9 +135,10 @@ extension Exchange {
     if request.cookie(Array(cookie.name.utf8)) != nil { return }
     let id = worker.nextRequestID()
     let secure = cookie.isSecure && origin.isSecure ? "; Secure" : ""
-    answerLines += FieldEdit.line(
-      "Set-Cookie",
-      "\(cookie.name)=\(String(id.0, radix: 16))\(String(id.1, radix: 16))\(cookie.attributes)\(secure)")
+    let value = String(id.0, radix: 16) + String(id.1, radix: 16)
+    // This request goes where the next ones will.
+    boundKey = Chooser.hash(value.utf8)
+    answerLines += FieldEdit.line("Set-Cookie", "\(cookie.name)=\(value)\(cookie.attributes)\(secure)")
   }
 
   /// Whoever is asked need not answer any more.
@@ -125,6 +150,10 @@ extension Exchange {
   /// Forgets the last request's action.
   func forgetAction() {
     action = nil
+    boundKey = nil
+    ownError = 0
+    isErrorAnswer = false
+    if !originalTarget.isEmpty { originalTarget = [] }
     bodyBytesMax = worker.limits.bodyBytesMax
     if !answerLines.isEmpty { answerLines = [] }
     if !tickets.isEmpty { tickets = [] }

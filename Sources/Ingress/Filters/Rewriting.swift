@@ -10,6 +10,8 @@ struct RequestOrigin {
   /// Of the listening socket.
   var port: UInt16
   var isSecure: Bool
+  /// Of a client that was asked for a certificate.
+  var shown: ShownCertificate?
 }
 
 /// Fills templates for one request.

@@ -79,7 +79,8 @@ final class HTTP2Stream: Exchange {
       var edit = RequestEdit()
       if match.action >= 0,
         let own = applyAction(
-          RouteRequest(head, reader), session.client.origin, client: session.client.fixedLines, &edit)
+          RouteRequest(head, reader), session.client.origin, client: session.client.fixedLines, &edit),
+        !keepsError(own.status)
       {
         status = own.status
         count()
@@ -387,7 +388,10 @@ final class HTTP2Stream: Exchange {
 
   // MARK: - Ends
 
-  override func fail(_ code: Int) { deny(OwnAnswer(code)) }
+  override func fail(_ code: Int) {
+    if state == .running, status == 0, tellsError(code) { return }
+    deny(OwnAnswer(code))
+  }
 
   override func deny(_ own: OwnAnswer) {
     guard state != .closed else { return }

@@ -3,6 +3,11 @@
 enum AnnotationCatalogue {
   /// Read by `AnnotationPlan`, `CanaryPlan`, `TLSPlan` or `RoutePlanner`.
   static let honoured: Set<String> = [
+    "auth-signin-redirect-param", "auth-tls-error-page", "auth-tls-match-cn",
+    "auth-tls-pass-certificate-to-upstream", "auth-tls-secret", "auth-tls-verify-client",
+    "auth-tls-verify-depth", "custom-headers", "custom-http-errors", "default-backend",
+    "proxy-ssl-ciphers", "proxy-ssl-name", "proxy-ssl-protocols", "proxy-ssl-secret",
+    "proxy-ssl-server-name", "proxy-ssl-verify", "proxy-ssl-verify-depth", "satisfy",
     "affinity", "affinity-mode", "allowlist-source-range", "app-root", "auth-method", "auth-response-headers",
     "auth-signin", "auth-url", "mirror-target", "auth-realm", "auth-secret",
     "auth-secret-type",
@@ -47,8 +52,7 @@ enum AnnotationCatalogue {
 
   /// Without these a route is less protected than its owner believes: it is closed rather than served.
   static let protections: Set<String> = [
-    "auth-tls-match-cn", "auth-tls-secret", "auth-tls-verify-client", "enable-global-auth",
-    "enable-modsecurity",
+    "enable-global-auth", "enable-modsecurity",
   ]
 
   /// What to do about an annotation that is not honoured.

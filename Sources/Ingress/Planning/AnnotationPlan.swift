@@ -33,9 +33,22 @@ struct AnnotationPlan {
   private(set) var appRoot: RouteTemplate?
   private(set) var aliases: [String] = []
   private(set) var redirectsWWW = false
+  /// Who has to have signed the certificates of the hosts' clients, and what is required of them (`auth-tls-*`). Settled for
+  /// whole hosts by `RoutePlanner`.
+  private(set) var clientAuthority: TLSAuthority?
+  private(set) var clientCertificate: RouteClientCertificate?
+  /// Statuses for `default-backend`, and its name.
+  private(set) var errorStatuses: [UInt16] = []
+  private(set) var fallbackService: String?
   private(set) var problems: [String]
 
-  init(_ ingress: Ingress, credentials: [ObjectKey: CredentialSecret]) {
+  /// - Parameters:
+  ///   - credentials: Secrets by what `planCredentialReferences` names.
+  ///   - headers: ConfigMaps by what `planHeaderReferences` names.
+  init(
+    _ ingress: Ingress, credentials: [ObjectKey: CredentialSecret],
+    headers: [ObjectKey: [String: String]] = [:]
+  ) {
     var reader = AnnotationReader(ingress.annotations)
     problems = []
     if reader.isEmpty { return }
@@ -55,14 +68,21 @@ struct AnnotationPlan {
     cors(&reader)
     upstream(&reader)
     affinity(&reader)
+    clientCertificates(&reader, ingress, credentials, &isClosed)
+    upstreamTLS(&reader, ingress, credentials, &isClosed)
+    customHeaders(&reader, ingress, headers)
+    errors(&reader)
+    switch reader["satisfy"] {
+    case nil, "all": break
+    case "any": action.satisfiesAny = true
+    case .some: reader.wrong("satisfy", "any or all")
+    }
     if isClosed { action.answer = 403 }
     problems = reader.problems
   }
 
   private static func isOff(_ name: String, _ reader: AnnotationReader) -> Bool {
     switch name {
-    case "auth-tls-secret", "auth-tls-match-cn", "auth-tls-verify-client":
-      reader["auth-tls-secret"] == nil || reader["auth-tls-verify-client"] == "off"
     case "enable-global-auth": true
     case "enable-modsecurity": !reader.isTrue(name)
     default: reader[name] == nil
@@ -74,6 +94,9 @@ struct AnnotationPlan {
   private mutating func places(_ reader: inout AnnotationReader) {
     usesPatterns = reader.isTrue("use-regex") || reader["rewrite-target"] != nil
     appRoot = reader.template("app-root")
+    if let root = reader["app-root"], root.hasPrefix("/") {
+      appRoot = RouteTemplate("$scheme://$http_host\(root)") ?? appRoot
+    }
     redirectsWWW = reader.isTrue("from-to-www-redirect")
     aliases = reader.list("server-alias").map { $0.lowercased() }
     if let target = reader.template("rewrite-target") {
@@ -120,7 +143,7 @@ struct AnnotationPlan {
       isClosed = true
     }
     guard type.lowercased() == "basic" else { return close("auth-type \(type) is not supported") }
-    guard let key = Self.credentialKey(ingress) else {
+    guard let key = Self.secretKey(ingress, "auth-secret") else {
       return close("auth-secret names no Secret of the Ingress's own namespace")
     }
     guard let users = secrets[key]?.users(isMap: reader["auth-secret-type"] == "auth-map") else {
@@ -130,11 +153,22 @@ struct AnnotationPlan {
       return close("auth-realm cannot be quoted")
     }
     action.credentials = credentials
+    // They were for us.
+    action.request.remove.append("authorization")
   }
 
-  /// The Secret of `auth-secret`; nil without one, or when it lies in another namespace, whose Secrets are not this owner's.
-  static func credentialKey(_ ingress: Ingress) -> ObjectKey? {
-    guard let text = ingress.nginx("auth-secret"), ingress.nginx("auth-type") != nil else { return nil }
+  /// Annotations that name a Secret of the Ingress's own namespace, besides certificates of hosts.
+  private static let secretAnnotations = ["auth-secret", "auth-tls-secret", "proxy-ssl-secret"]
+
+  /// All of the Secrets that annotations name.
+  static func secretKeys(_ ingress: Ingress) -> [ObjectKey] {
+    secretAnnotations.compactMap { secretKey(ingress, $0) }
+  }
+
+  /// The object that an annotation names, `NAME` or `NAMESPACE/NAME`; nil without one, or when it lies in another namespace, whose
+  /// Secrets are not this owner's.
+  static func secretKey(_ ingress: Ingress, _ annotation: String) -> ObjectKey? {
+    guard let text = ingress.nginx(annotation) else { return nil }
     let parts = text.split(separator: "/", omittingEmptySubsequences: false)
     guard let name = parts.last, !name.isEmpty, parts.count <= 2 else { return nil }
     if parts.count == 2, parts[0] != ingress.key.namespace { return nil }
@@ -231,6 +265,9 @@ struct AnnotationPlan {
   private mutating func affinity(_ reader: inout AnnotationReader) {
     guard let kind = reader["affinity"] else { return }
     guard kind == "cookie" else { return reader.wrong("affinity", "cookie") }
+    if let mode = reader["affinity-mode"], mode != "balanced" {
+      reader.wrong("affinity-mode", "balanced: a new endpoint takes over its share of clients")
+    }
     let name = reader["session-cookie-name"] ?? "INGRESSCOOKIE"
     var attributes = "; Path=\(reader["session-cookie-path"] ?? "/")"
     if let domain = reader["session-cookie-domain"] { attributes += "; Domain=\(domain)" }
@@ -253,5 +290,17 @@ struct AnnotationPlan {
     }
     action.cookie = cookie
     policy.balancing = .consistentHash(.cookie(name))
+  }
+
+  // MARK: - From the files beside
+
+  mutating func settle(_ authority: TLSAuthority, _ asked: RouteClientCertificate) {
+    clientAuthority = authority
+    clientCertificate = asked
+  }
+
+  mutating func tellErrors(_ statuses: [UInt16], by service: String?) {
+    errorStatuses = statuses
+    fallbackService = service
   }
 }

@@ -95,12 +95,23 @@ extension RoutePlanner {
     }
     let authorization = RouteAuthorization(
       backend: backend, host: url.host, target: target, method: reader["auth-method"] ?? "",
-      forwarded: reader.list("auth-response-headers"), signIn: reader.template("auth-signin"))
+      forwarded: reader.list("auth-response-headers"), signIn: Self.signIn(&reader))
     tell(reader.problems, ingress.key, .annotation)
     guard let authorization else {
       return .failure(RouteRefused(reason: "auth-method or auth-response-headers cannot be sent"))
     }
     return .success(authorization)
+  }
+
+  /// Where to sign in, with the way back as a parameter (`rd`), unless the address has it already.
+  private static func signIn(_ reader: inout AnnotationReader) -> RouteTemplate? {
+    guard let template = reader.template("auth-signin"), let text = reader["auth-signin"] else { return nil }
+    let parameter = reader["auth-signin-redirect-param"] ?? "rd"
+    let query = text.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false).dropFirst().first
+    let names = query?.split(separator: "&").map { $0.prefix { $0 != "=" } } ?? []
+    if names.contains(where: { $0 == parameter }) { return template }
+    return RouteTemplate(
+      text + (query == nil ? "?" : "&") + parameter + "=$scheme://$http_host$escaped_request_uri") ?? template
   }
 
   private mutating func decider(_ url: AuthorizationURL, _ ingress: Ingress, _ served: [Ingress]) -> Int? {
@@ -140,7 +151,10 @@ extension RoutePlanner {
       }
     }
     return best.map {
-      ($0.backend, $0.ingress.key, AnnotationPlan($0.ingress, credentials: credentials).policy)
+      (
+        $0.backend, $0.ingress.key,
+        AnnotationPlan($0.ingress, credentials: credentials, headers: headers).policy
+      )
     }
   }
 }

@@ -29,7 +29,7 @@ extension RoutePlanner {
   /// Puts a canary's backends beside those of the Ingress that has the same hosts and paths.
   mutating func addCanary(_ ingress: Ingress, to hosts: inout [String: [Claim]]) {
     let canary = CanaryPlan(ingress)
-    let annotations = AnnotationPlan(ingress, credentials: credentials)
+    let annotations = AnnotationPlan(ingress, credentials: credentials, headers: headers)
     tell(canary.problems + annotations.problems, ingress.key, .annotation)
     for rule in ingress.rules {
       for path in rule.paths {
@@ -91,6 +91,8 @@ extension RoutePlanner {
         continue
       }
       hosts[alias] = hosts[host]?.filter { $0.owner == ingress.key }
+      // What protects a host protects its other names.
+      if certified[alias] == nil { certified[alias] = certified[host] }
     }
     guard plan.redirectsWWW, !host.isEmpty, !host.hasPrefix("*.") else { return }
     let other = host.hasPrefix("www.") ? String(host.dropFirst(4)) : "www." + host

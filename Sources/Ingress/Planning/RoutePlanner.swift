@@ -47,12 +47,15 @@ public func planRoutes(
 /// - Parameters:
 ///   - tls: what is known besides the view when HTTPS is served.
 ///   - credentials: the Secrets that exist, of those that `planCredentialReferences` names.
+///   - headers: data of the ConfigMaps that exist, of those that `planHeaderReferences` names.
 public func planRoutesExplained(
   view: ClusterView, controller: String = ingressControllerName, servesUnclassed: Bool = false,
-  tls: TLSInput? = nil, credentials: [ObjectKey: CredentialSecret] = [:]
+  tls: TLSInput? = nil, credentials: [ObjectKey: CredentialSecret] = [:],
+  headers: [ObjectKey: [String: String]] = [:]
 ) -> RoutePlan {
   var planner = RoutePlanner(view: view, controller: controller, servesUnclassed: servesUnclassed, input: tls)
   planner.credentials = credentials
+  planner.headers = headers
   return planner.plan()
 }
 
@@ -72,13 +75,23 @@ public func planSecretReferences(
   return references
 }
 
-/// The Secrets with names and passwords that Ingresses of ours name (`auth-secret`).
+/// The Secrets with names and passwords, authorities and certificates towards endpoints that Ingresses of ours name (`auth-secret`,
+/// `auth-tls-secret`, `proxy-ssl-secret`).
 public func planCredentialReferences(
   view: ClusterView, controller: String = ingressControllerName, servesUnclassed: Bool = false
 ) -> Set<ObjectKey> {
   let planner = RoutePlanner(
     view: view, controller: controller, servesUnclassed: servesUnclassed, input: nil)
-  return Set(view.ingresses.values.filter(planner.isOurs).compactMap(AnnotationPlan.credentialKey))
+  return Set(view.ingresses.values.filter(planner.isOurs).flatMap(AnnotationPlan.secretKeys))
+}
+
+/// The ConfigMaps with fields of answers that Ingresses of ours name (`custom-headers`).
+public func planHeaderReferences(
+  view: ClusterView, controller: String = ingressControllerName, servesUnclassed: Bool = false
+) -> Set<ObjectKey> {
+  let planner = RoutePlanner(
+    view: view, controller: controller, servesUnclassed: servesUnclassed, input: nil)
+  return Set(view.ingresses.values.filter(planner.isOurs).compactMap(AnnotationPlan.headersKey))
 }
 
 struct RoutePlanner {
@@ -90,6 +103,9 @@ struct RoutePlanner {
   var backendIndex: [BackendKey: Int] = [:]
   var problems: [RouteProblem] = []
   var credentials: [ObjectKey: CredentialSecret] = [:]
+  var headers: [ObjectKey: [String: String]] = [:]
+  /// Hosts whose clients show certificates, by the Ingress that asked first.
+  var certified: [String: Certified] = [:]
   var actions: [RouteAction] = []
   var actionIndex: [RouteAction: Int] = [:]
 
@@ -130,9 +146,10 @@ struct RoutePlanner {
     var others: [(host: String, ingress: Ingress, plan: AnnotationPlan)] = []
     var defaultBackend: (index: Int, action: Int)?
     for ingress in served where !CanaryPlan.isCanary(ingress) {
-      var annotations = AnnotationPlan(ingress, credentials: credentials)
+      var annotations = AnnotationPlan(ingress, credentials: credentials, headers: headers)
       tell(annotations.problems, ingress.key, .annotation)
       ask(ingress, served, for: &annotations)
+      tellErrors(ingress, &annotations)
       let action = number(of: annotations.action)
       for rule in ingress.rules {
         guard isValid(host: rule.host) else {
@@ -140,6 +157,7 @@ struct RoutePlanner {
           continue
         }
         if annotations.usesPatterns { patterned.insert(rule.host) }
+        certify(rule.host, ingress, annotations)
         others.append((rule.host, ingress, annotations))
         for path in rule.paths {
           guard path.path.utf8.first == UInt8(ascii: "/") else {
@@ -148,7 +166,7 @@ struct RoutePlanner {
           }
           let route = RoutePath(
             path: path.path, kind: path.kind == .exact ? .exact : .prefix,
-            backend: backend(path.backend, of: ingress.key, annotations.policy), action: action,
+            backend: endpoint(path.backend, of: ingress.key, annotations), action: action,
             redirectsToHTTPS: tls.redirects(ingress, host: rule.host, path: path.path))
           let key = RuleKey(host: rule.host, path: route.path, isExact: route.isExact)
           if let owner = owners[key] {
@@ -161,7 +179,7 @@ struct RoutePlanner {
       }
       guard let own = ingress.defaultBackend else { continue }
       if defaultBackend == nil {
-        defaultBackend = (backend(own, of: ingress.key, annotations.policy), action)
+        defaultBackend = (endpoint(own, of: ingress.key, annotations), action)
       } else {
         tell(["defaultBackend: an older ingress has one already"], ingress.key)
       }
@@ -169,6 +187,7 @@ struct RoutePlanner {
     for ingress in served where CanaryPlan.isCanary(ingress) { addCanary(ingress, to: &hosts) }
     for (host, claims) in hosts where patterned.contains(host) { hosts[host] = asPatterns(claims) }
     for (host, ingress, plan) in others { addNames(host, ingress, plan, tls, to: &hosts) }
+    certify(&hosts)
     let finished = hosts.sorted { $0.key < $1.key }.map {
       RouteHost(name: $0.key, paths: $0.value.map(\.path), isSecured: tls.secured.contains($0.key))
     }
@@ -177,7 +196,7 @@ struct RoutePlanner {
         backends: backends, actions: actions, hosts: finished, defaultBackend: defaultBackend?.index,
         defaultAction: defaultBackend?.action ?? -1,
         strictTransportSecurity: Array((input?.strictTransportSecurity ?? "").utf8)),
-      tls: tls.table, certificates: tls.certificates, served: served.map(\.key), problems: problems)
+      tls: asking(tls.table), certificates: tls.certificates, served: served.map(\.key), problems: problems)
   }
 
   mutating func tell(_ reasons: [String], _ ingress: ObjectKey, _ topic: RouteProblem.Topic = .route) {

@@ -178,6 +178,9 @@ private func prefixes(_ reader: inout FrameReader) throws(RouteTableUnreadable) 
 
 extension RouteAction {
   func write(_ out: inout FrameWriter) {
+    out.option(clientCertificate) { $0.write(&$1) }
+    out.truth(satisfiesAny)
+    out.option(errors) { $0.write(&$1) }
     out.list(targets) {
       $1.index($0.backend)
       $1.integer($0.weight)
@@ -234,6 +237,13 @@ extension RouteAction {
   ///   - backends: how many the table has.
   ///   - actions: the same of actions.
   init(_ reader: inout FrameReader, backends: Int, actions: Int) throws(RouteTableUnreadable) {
+    clientCertificate = try reader.option { (reader) throws(RouteTableUnreadable) in
+      try RouteClientCertificate(&reader)
+    }
+    satisfiesAny = try reader.truth()
+    errors = try reader.option { (reader) throws(RouteTableUnreadable) in
+      try RouteErrors(&reader, backends: backends)
+    }
     targets = try reader.list { (reader) throws(RouteTableUnreadable) in
       RouteTarget(
         backend: try reader.index(below: backends), weight: try reader.integer(UInt32.self),

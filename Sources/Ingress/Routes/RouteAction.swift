@@ -1,7 +1,7 @@
 // What is done with a request besides sending it on: values that a route names by number. Rules without any have none, and
 // then nothing of this is looked at.
 //
-//   backend by weight -> answer, redirect -> CORS -> limits -> sources -> credentials -> authorization -> rewrite, fields
+//   backend by weight -> answer, client certificate, redirect -> CORS -> limits -> sources -> credentials -> authorization -> rewrite, fields
 //   answer: fields, CORS, cookie
 
 import Addresses
@@ -332,6 +332,11 @@ public struct RouteAuthorization: Sendable, Hashable {
 
 /// All that is done with the requests of a rule, besides sending them to one backend.
 public struct RouteAction: Sendable, Hashable {
+  public var clientCertificate: RouteClientCertificate?
+  /// One of `sources`, `credentials` and `authorization` is enough (`satisfy: any`); else all of them.
+  public var satisfiesAny = false
+  /// Answers that another backend gives in place of the endpoint.
+  public var errors: RouteErrors?
   /// Backends by weight; empty: the rule's one.
   public var targets: [RouteTarget] = []
   public var sources: RouteSources?

@@ -20,6 +20,7 @@ extension ClientConnection {
     case .done:
       let metrics = worker.metrics.handshakes
       (tls.isResumed ? metrics.resumed : metrics.full).increment()
+      shown = tls.shown
       state = .head
       wait(worker.limits.headMilliseconds)
       isReadable = tls.hasMore

@@ -61,6 +61,12 @@ final class TLSContext {
     self.holder = holder
     holder.context = self
     weft_tls_context_offer_http2(pointer, offersHTTP2 ? 1 : 0)
+    weft_tls_context_ask(pointer) { owner, name in
+      guard let owner else { return nil }
+      let holder = Unmanaged<Holder>.fromOpaque(owner).takeUnretainedValue()
+      let bytes = UnsafeRawBufferPointer(start: name, count: name.map { strlen($0) } ?? 0)
+      return holder.context?.table.authority(for: bytes)?.pointer
+    }
     renewKeys(now: 0)
   }
 
@@ -90,6 +96,10 @@ final class TLSContext {
       }
     }
     if !isSet { return nil }
+    let isLimited = weft_tls_client_context_limit(
+      made, Int32(settings.depth), settings.ciphers, Int32(settings.oldest), Int32(settings.newest),
+      settings.hidesName ? 1 : 0)
+    if isLimited != 0 { return nil }
   }
 
   private final class Holder { unowned(unsafe) var context: TLSContext? }
@@ -200,6 +210,29 @@ final class TLSConnection {
   func withServerName<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result? {
     weft_tls_server_name(pointer).map { body(UnsafeRawBufferPointer(start: $0, count: strlen($0))) }
   }
+
+  /// What the client showed, if its name is one whose clients are asked. After the handshake.
+  var shown: ShownCertificate? {
+    let asked = weft_tls_asked(pointer)
+    if asked == 0 { return nil }
+    func fact(_ fact: weft_client_fact) -> [UInt8] {
+      [UInt8](unsafeUninitializedCapacity: Self.factBytesMax) { space, count in
+        count = weft_tls_client_fact(pointer, fact, space.baseAddress, space.count)
+      }
+    }
+    let kind: ShownCertificate.Kind =
+      switch weft_tls_shown(pointer) {
+      case WEFT_SHOWN_TRUSTED: .trusted
+      case WEFT_SHOWN_UNKNOWN: .unknown
+      case WEFT_SHOWN_NOTHING: .nothing
+      default: .bad
+      }
+    return ShownCertificate(
+      asked: asked, kind: kind, subject: fact(WEFT_CLIENT_SUBJECT), issuer: fact(WEFT_CLIENT_ISSUER),
+      reason: fact(WEFT_CLIENT_REASON), pem: fact(WEFT_CLIENT_PEM))
+  }
+  /// Of a client's certificate: what is longer counts as empty.
+  private static let factBytesMax = 8 << 10
 
   var isHTTP2: Bool { weft_tls_is_http2(pointer) == 1 }
   var isResumed: Bool { weft_tls_is_resumed(pointer) == 1 }

@@ -4,6 +4,8 @@
 //   "WTC1" | id u32 | chain (u32 length + bytes) | key (u32 length + bytes)
 //   "WTT2" | u32 count of certificates, id u32 each | names | default action u32 |
 //            u32 count of ports: port u16, shares u8, default action u32, names each
+//            | u32 count of authorities: id u64, depth u8, PEM (u32 length + bytes) each
+//            | u32 count of names whose clients are asked: name, authority u32 each
 //   names: u32 count, name (u16 length + UTF-8), action u32 each
 //   action: 0 the default certificate, else index of certificate + 1
 
@@ -54,12 +56,19 @@ public struct TLSTable: Sendable, Hashable {
   public private(set) var defaultCertificate: Int?
   /// Ports that have names of their own.
   public private(set) var ports: [TLSPort]
+  /// Who has to have signed certificates of clients.
+  public private(set) var authorities: [TLSAuthority]
+  /// Distinct names whose clients are asked for a certificate, with an index into `authorities`.
+  public private(set) var asks: [TLSAsk]
 
-  /// - Precondition: every index lies in `certificates`; names are distinct, and so are ports.
+  /// - Precondition: every index lies in `certificates` or `authorities`; names are distinct, and so are ports.
   public init(
     certificates: [TLSCertificate] = [], names: [TLSName] = [], defaultCertificate: Int? = nil,
-    ports: [TLSPort] = []
+    ports: [TLSPort] = [], authorities: [TLSAuthority] = [], asks: [TLSAsk] = []
   ) {
+    self.authorities = authorities
+    self.asks = asks
+    precondition(asks.allSatisfy { authorities.indices.contains($0.authority) })
     self.certificates = certificates
     self.names = names
     self.defaultCertificate = defaultCertificate
@@ -96,6 +105,7 @@ public struct TLSTable: Sendable, Hashable {
       out.index(port.defaultCertificate ?? -1)
       Self.write(port.names, &out)
     }
+    writeAuthorities(&out)
     return out.bytes
   }
 
@@ -116,6 +126,7 @@ final class LoadedTLS: Sendable {
   private let index: HostIndex
   private let actions: [TLSAction]
   private let fallback: LoadedCertificate?
+  private let authorities: LoadedAuthorities
 
   private let ports: [Port]
 
@@ -130,8 +141,10 @@ final class LoadedTLS: Sendable {
 
   /// - Parameter certificates: nil for one that could not be read: its names get the default.
   init(
-    certificates: [LoadedCertificate?], names: [TLSName], fallback: LoadedCertificate?, ports: [TLSPort] = []
+    certificates: [LoadedCertificate?], names: [TLSName], fallback: LoadedCertificate?, ports: [TLSPort] = [],
+    authorities: LoadedAuthorities = LoadedAuthorities()
   ) {
+    self.authorities = authorities
     self.certificates = certificates
     self.fallback = fallback
     index = HostIndex(names.map(\.name))
@@ -161,6 +174,9 @@ final class LoadedTLS: Sendable {
     guard case .certificate(let at) = action else { return nil }
     return certificates[at]
   }
+
+  /// Who has to have signed the certificates of clients that ask for this name; nil when they are not asked.
+  func authority(for name: UnsafeRawBufferPointer) -> LoadedAuthority? { authorities.find(name) }
 }
 
 /// The child's side of the frames: keeps what has come until a table no longer names it.
@@ -203,11 +219,13 @@ struct TLSReceiver {
         port, names: try self.names(&reader, certificates.count), defaultCertificate: last < 0 ? nil : last,
         shares: shares)
     }
+    let authorities = try LoadedAuthorities(&reader)
     guard reader.offset == frame.count else { throw reader.failure("bytes behind the end") }
     known = kept
     return LoadedTLS(
       certificates: certificates, names: names,
-      fallback: (last >= 0 ? certificates[last] : nil) ?? ownCertificate(), ports: ports)
+      fallback: (last >= 0 ? certificates[last] : nil) ?? ownCertificate(), ports: ports,
+      authorities: authorities)
   }
 
   private func names(_ reader: inout FrameReader, _ certificates: Int) throws(RouteTableUnreadable)

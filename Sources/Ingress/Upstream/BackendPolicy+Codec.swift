@@ -2,7 +2,7 @@
 //
 //   0                                  nothing was set
 //   1 | version of HTTP u8 | TLS u8 [serverName u16 text, authorities, certificate, key u32 bytes each,
-//       trusts the system u8, names: is URI u8, text]
+//       trusts the system u8, names: is URI u8, text; hides u8, depth u8, oldest u8, newest u8, ciphers u16 text]
 //     | balancing u8 [name u16 text] | time-outs 4 x u32
 //     | tries u8, count u8, u16 each, back-off u32, percent u8, least u16
 //     | failures u16, ejection u32, percent u8, check u8 [path, host, interval u32, timeout u32, u8, u8, u16, u16]
@@ -33,6 +33,9 @@ extension BackendPolicy {
           out.text(text.utf8)
         }
       }
+      out.truth(tls.hidesName)
+      for value in [tls.depth, tls.oldest, tls.newest] { out.integer(value) }
+      out.text(tls.ciphers.utf8)
     }
     let (kind, name) = balancing.code
     out.integer(kind)
@@ -85,12 +88,21 @@ extension BackendPolicy {
     }
     self.speech = speech
     if try reader.flag() {
-      tls = UpstreamTLS(
+      var tls = UpstreamTLS(
         serverName: try reader.text(), authorities: try reader.long(), certificate: try reader.long(),
         key: try reader.long(), trustsSystem: try reader.truth(),
         names: try reader.list(each: 3) { (reader) throws(RouteTableUnreadable) in
           try reader.truth() ? .uri(try reader.text()) : .dns(try reader.text())
         })
+      tls.hidesName = try reader.flag()
+      tls.depth = try reader.integer(UInt8.self)
+      tls.oldest = try reader.integer(UInt8.self)
+      tls.newest = try reader.integer(UInt8.self)
+      tls.ciphers = try reader.text()
+      guard tls.oldest <= tls.newest, (12...13).contains(tls.oldest), (12...13).contains(tls.newest) else {
+        throw reader.failure("no versions of TLS")
+      }
+      self.tls = tls
     }
     let kind = try reader.integer(UInt8.self)
     guard let balancing = Balancing(code: kind, name: try reader.text()) else {

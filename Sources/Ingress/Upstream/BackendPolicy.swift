@@ -30,6 +30,15 @@ public struct UpstreamTLS: Sendable, Hashable {
     case uri(String)
   }
   public static let namesMax = 16
+  /// The name is checked and not sent (`proxy-ssl-server-name: "off"`).
+  public var hidesName = false
+  /// Links that a chain may have between the endpoint's certificate and an authority; 0: as many as OpenSSL lets pass.
+  public var depth: UInt8 = 0
+  /// Of TLS 1.2, as OpenSSL lists them; empty: forward secrecy and authenticated encryption only.
+  public var ciphers = ""
+  /// The oldest and the newest version: 12 or 13.
+  public var oldest: UInt8 = 12
+  public var newest: UInt8 = 13
 
   public init(
     serverName: String = "", authorities: [UInt8] = [], certificate: [UInt8] = [], key: [UInt8] = [],

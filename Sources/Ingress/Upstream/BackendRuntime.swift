@@ -117,7 +117,9 @@ extension BackendRuntime {
   func choose(for exchange: Exchange, now: UInt64, avoiding failed: UpstreamPool?) -> UpstreamPool? {
     guard chooser != nil else { return choose(now: now, avoiding: failed) }
     let avoided = failed.flatMap { failed in pools.firstIndex { $0 === failed } }
-    let found = chooser?.choose(key: key(of: exchange.request.readable), avoiding: avoided) {
+    let found = chooser?.choose(
+      key: exchange.boundKey ?? key(of: exchange.request.readable), avoiding: avoided
+    ) {
       state(of: pools[$0], now)
     }
     if found == nil, !pools.isEmpty { exchange.worker.metrics.overflows.increment() }

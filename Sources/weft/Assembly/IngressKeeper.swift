@@ -23,12 +23,24 @@ actor IngressKeeper {
   private let events: ClusterClient.EventRecorder
   private let log = Logger(label: "ingress")
   private var view: ClusterView?
-  private var followed: [ObjectKey: InformerRegistration] = [:]
+  private var followed: [Reference: InformerRegistration] = [:]
   private var secrets: [ObjectKey: TLSSecret] = [:]
   /// The same Secrets as names and passwords.
   private var credentials: [ObjectKey: CredentialSecret] = [:]
-  /// Secrets that have not been looked for yet: whether they exist is not known.
-  private var pending: Set<ObjectKey> = []
+  /// Fields of answers, by ConfigMap.
+  private var headers: [ObjectKey: [String: String]] = [:]
+  /// An object that an Ingress names, followed by its name.
+  private struct Reference: Hashable {
+    var key: ObjectKey
+    var isConfigMap = false
+    var scope: InformerScope {
+      InformerScope(
+        isConfigMap ? .configMaps : .secrets, namespace: key.namespace,
+        fieldSelector: "metadata.name=\(key.name)")
+    }
+  }
+  /// Objects that have not been looked for yet: whether they exist is not known.
+  private var pending: Set<Reference> = []
   /// The first routes wait for their certificates, but not for ever.
   private var isWaitOver = false
   private static let waitMax: Duration = .seconds(5)
@@ -60,7 +72,9 @@ actor IngressKeeper {
     self.view = view
     let certificates =
       process.servesHTTPS ? planSecretReferences(view: view, defaultSecret: settings.defaultSecret) : []
-    follow(certificates.union(planCredentialReferences(view: view)))
+    let secrets = certificates.union(planCredentialReferences(view: view)).map { Reference(key: $0) }
+    let headers = planHeaderReferences(view: view).map { Reference(key: $0, isConfigMap: true) }
+    follow(Set(secrets + headers))
     plan()
     if dates == nil {
       dates = Task { [weak self] in
@@ -93,37 +107,42 @@ actor IngressKeeper {
     await events.stop()
   }
 
-  private func follow(_ references: Set<ObjectKey>) {
-    for key in followed.keys where !references.contains(key) {
-      followed[key] = nil
-      secrets[key] = nil
-      credentials[key] = nil
-      pending.remove(key)
-      informers.forget(scope(of: key))
+  private func follow(_ references: Set<Reference>) {
+    for reference in followed.keys where !references.contains(reference) {
+      followed[reference] = nil
+      if reference.isConfigMap {
+        headers[reference.key] = nil
+      } else {
+        secrets[reference.key] = nil
+        credentials[reference.key] = nil
+      }
+      pending.remove(reference)
+      informers.forget(reference.scope)
     }
-    for key in references where followed[key] == nil {
-      let informer = informers.informer(scope(of: key))
-      pending.insert(key)
-      followed[key] = informer.onChange { [weak self] _ in
-        Task { await self?.read(key, informer) }
+    for reference in references where followed[reference] == nil {
+      let informer = informers.informer(reference.scope)
+      pending.insert(reference)
+      followed[reference] = informer.onChange { [weak self] _ in
+        Task { await self?.read(reference, informer) }
       }
       Task { [weak self] in
         try? await informer.waitForSync()
-        await self?.read(key, informer)
+        await self?.read(reference, informer)
       }
     }
   }
 
-  private func scope(of key: ObjectKey) -> InformerScope {
-    InformerScope(.secrets, namespace: key.namespace, fieldSelector: "metadata.name=\(key.name)")
-  }
-
   /// Takes over what the informer holds now, whichever change said so.
-  private func read(_ key: ObjectKey, _ informer: Informer) {
-    guard followed[key] != nil else { return }
-    if informer.hasSynced { pending.remove(key) }
-    secrets[key] = informer[key].map { TLSSecret(secret: $0) }
-    credentials[key] = informer[key].map { CredentialSecret(secret: $0) }
+  private func read(_ reference: Reference, _ informer: Informer) {
+    guard followed[reference] != nil else { return }
+    if informer.hasSynced { pending.remove(reference) }
+    let (key, object) = (reference.key, informer[reference.key])
+    if reference.isConfigMap {
+      headers[key] = object.map(headerFields)
+    } else {
+      secrets[key] = object.map { TLSSecret(secret: $0) }
+      credentials[key] = object.map { CredentialSecret(secret: $0) }
+    }
     plan()
   }
 
@@ -139,7 +158,7 @@ actor IngressKeeper {
       secrets: secrets, defaultSecret: settings.defaultSecret,
       strictTransportSecurity: settings.strictTransportSecurity)
     let plan = planRoutesExplained(
-      view: view, tls: process.servesHTTPS ? input : nil, credentials: credentials)
+      view: view, tls: process.servesHTTPS ? input : nil, credentials: credentials, headers: headers)
     var (table, tls) = (plan.table, plan.tls)
     var listeners: Set<IngressListener> = []
     if let gateways, !gateways.plan.servedPorts.isEmpty {

@@ -3,11 +3,34 @@
 import ClusterObjects
 import Diagnostics
 import Glibc
+import Synchronization
 
 /// An object of a manifest and what it is served as.
 struct ManifestItem: Equatable {
   var resource: GroupVersionResource
   var object: JSON
+}
+
+/// Every object of a file, or of the YAML and JSON files of a folder; `-` is standard input. Of an object that comes twice the last counts.
+/// - Throws: `CLI0110` when something cannot be read, `CLI0111` with its line when it is neither YAML nor JSON, `CLI0112` for an
+///   object without a name or kind.
+public func readManifests(_ path: String) throws(WeftError) -> [JSON] {
+  var info = stat()
+  var files = [path == "-" ? "/dev/stdin" : path]
+  if stat(path, &info) == 0, info.st_mode & S_IFMT == S_IFDIR {
+    files = try ManifestFolder.files(path).map { "\(path)/\($0)" }
+  }
+  let found = Mutex<(order: [String], objects: [String: JSON])>(([], [:]))
+  for file in files {
+    try ManifestFile.read(file) { item in
+      found.withLock { found in
+        let key = "\(item.resource) \(item.object.key)"
+        if found.objects[key] == nil { found.order.append(key) }
+        found.objects[key] = item.object
+      }
+    }
+  }
+  return found.withLock { found in found.order.compactMap { found.objects[$0] } }
 }
 
 enum ManifestFile {
@@ -51,7 +74,8 @@ enum ManifestFile {
       return
     }
     problem = nil
-    guard lseek(file, 0, SEEK_SET) == 0 else { throw unreadable(path) }
+    // A pipe has no beginning to go back to, and needs none.
+    guard !path.hasSuffix(".json") || lseek(file, 0, SEEK_SET) == 0 else { throw unreadable(path) }
     do throws(YAMLError) {
       try YAMLReader.stream(file) { take($0.value, "\(path):\($0.line)") }
     } catch {
