@@ -117,7 +117,8 @@ let modules: [Module] = [
       "Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOHTTP2", "NIOSSL", "NIOConcurrencyHelpers", "X509",
       "Crypto", "CryptoExtras",
       "Collections",
-    ], testsOn: ["StoreLab", "SoakLab", "FuzzLab", "ClusterControllers", "CLinux"], exclude: ["Access/README.md"]),
+    ], testsOn: ["StoreLab", "SoakLab", "FuzzLab", "ClusterControllers", "CLinux"],
+    exclude: ["Access/README.md"]),
   Module(
     name: "ClusterView", path: "Sources/ClusterCore/View", on: ["ClusterObjects", "Addresses"],
     testsOn: ["FuzzLab"]),
