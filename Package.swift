@@ -122,7 +122,8 @@ let modules: [Module] = [
       "Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOHTTP2", "NIOSSL", "NIOConcurrencyHelpers", "X509",
       "Crypto", "CryptoExtras",
       "Collections",
-    ], testsOn: ["StoreLab", "SoakLab", "FuzzLab", "ClusterControllers"], exclude: ["Access/README.md"]),
+    ], testsOn: ["StoreLab", "SoakLab", "FuzzLab", "ClusterControllers", "CLinux"],
+    exclude: ["Access/README.md"]),
   Module(
     name: "ClusterView", path: "Sources/ClusterCore/View", on: ["ClusterObjects", "Addresses"],
     testsOn: ["FuzzLab"]),
@@ -375,8 +376,8 @@ if wanted == nil || wanted!.contains("EndToEnd") {
     .testTarget(
       name: "EndToEnd",
       dependencies: [
-        "ClusterObjects", "ClusterClient", "Diagnostics", "SoakLab", "StoreLab", "KernelSockets", "Addresses",
-        "KernelNetlink", "CLinux",
+        "ClusterObjects", "ClusterClient", "ClusterStore", "ClusterStoreEtcd", "Diagnostics", "SoakLab", "StoreLab",
+        "KernelSockets", "Addresses", "KernelNetlink", "CLinux",
       ],
       path: "Tests/EndToEnd", exclude: ["Clients", "Kubectl", "Page", "Rows"],
       swiftSettings: swiftSettings))

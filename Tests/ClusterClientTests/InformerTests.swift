@@ -105,6 +105,31 @@ func testSettings() -> InformerSettings {
     #expect(owner.state.withLock { $0.heard } == 1)
   }
 
+  /// Who cancels a task holds that task's lock while the stream's end is told, and who yields to it waits for the same one.
+  @Test func `watches that are cancelled hold up no write`() async throws {
+    let api = MemoryClusterAPI()
+    let writer = Task.detached {
+      for number in 0..<4000 {
+        api.put(.pods, pod("p-\(number % 7)"))
+        if number % 16 == 0 { await Task.yield() }
+      }
+    }
+    let followers = (0..<4).map { _ in
+      Task.detached {
+        for round in 0..<200 {
+          let stream = try await api.watch(.pods, namespace: "", options: ListOptions())
+          let reader = Task { for try await _ in stream {} }
+          for _ in 0..<(round % 5) { await Task.yield() }
+          reader.cancel()
+          _ = await reader.result
+        }
+      }
+    }
+    await writer.value
+    for follower in followers { try await follower.value }
+    #expect(api.objects(.pods).count == 7)
+  }
+
   @Test func `a handler may drop its own registration`() {
     let heard = Mutex(0)
     let registration = Mutex<InformerRegistration?>(nil)
@@ -118,6 +143,53 @@ func testSettings() -> InformerSettings {
     informer.apply(.added(pod("a")))
     informer.apply(.added(pod("b")))
     #expect(heard.withLock { $0 } == 1)
+  }
+
+  @Test func `an event of a time before what is known changes nothing`() {
+    func state(_ name: String, _ uid: String, at revision: Int) -> JSON {
+      var object = pod(name)
+      object.set(JSON(uid), at: "metadata", "uid")
+      object.set(JSON("\(revision)"), at: "metadata", "resourceVersion")
+      return object
+    }
+    let informer = Informer(scope: InformerScope(.pods), metrics: Metrics())
+    let heard = Mutex<[String]>([])
+    let registration = informer.onChange { changes in
+      heard.withLock { $0 += changes.map { "\($0.key.name) \($0.new?.resourceVersion ?? "gone")" } }
+    }
+    informer.beginList()
+    informer.endList(resourceVersion: "2")
+    informer.apply(.added(state("a", "1", at: 3)))
+    informer.apply(.modified(state("a", "1", at: 5)))
+    // Twice, and again from the start.
+    informer.apply(.modified(state("a", "1", at: 5)))
+    informer.apply(.added(state("a", "1", at: 3)))
+    informer.apply(.deleted(state("a", "1", at: 4)))
+    // Nobody knows what became of it since: a list will tell.
+    informer.apply(.modified(state("b", "2", at: 4)))
+    #expect(informer.resourceVersion == "5")
+    informer.apply(.bookmark(resourceVersion: "4", isInitialEventsEnd: false))
+    #expect(informer.resourceVersion == "5")
+    informer.apply(.deleted(state("a", "1", at: 7)))
+    // What is gone does not come back by what was said before.
+    informer.apply(.modified(state("a", "1", at: 6)))
+    // Its namesake does not go by what is said of it.
+    informer.apply(.added(state("a", "9", at: 8)))
+    informer.apply(.deleted(state("a", "1", at: 7)))
+    #expect(heard.withLock { $0 } == ["a 3", "a 5", "a gone", "a 8"])
+    // A list is the truth, whatever its revision.
+    informer.beginList()
+    informer.take(listed: state("a", "9", at: 1))
+    informer.endList(resourceVersion: "1")
+    #expect(informer["demo", "a"]?.resourceVersion == "1" && informer.resourceVersion == "1")
+    // Versions that are no numbers cannot be compared.
+    for version in ["x/9", "x/8"] {
+      var object = state("c", "3", at: 0)
+      object.set(JSON(version), at: "metadata", "resourceVersion")
+      informer.apply(.modified(object))
+      #expect(informer["demo", "c"]?.resourceVersion == version)
+    }
+    withExtendedLifetime(registration) {}
   }
 
   @Test func `changes merge while their reader is busy`() async throws {

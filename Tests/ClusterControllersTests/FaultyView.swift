@@ -22,8 +22,12 @@ final class FaultyView: ClusterAPI {
   private let counted = Mutex(Counts())
   var counts: Counts { counted.withLock { $0 } }
 
-  init(_ api: MemoryClusterAPI, seed: UInt64) {
+  private let unanswered: GroupVersionResource?
+
+  /// `unanswered` is made whenever that is asked for, and the answer says each time that it failed.
+  init(_ api: MemoryClusterAPI, seed: UInt64, unanswered: GroupVersionResource? = nil) {
     self.api = api
+    self.unanswered = unanswered
     random = Mutex(SeededRandom(seed: seed))
   }
 
@@ -121,13 +125,15 @@ final class FaultyView: ClusterAPI {
 
   private static let failure = APIStatusError(code: 500, reason: "InternalError", message: "injected")
 
-  private func write<Answer>(_ body: () async throws -> Answer) async throws -> Answer {
+  private func write<Answer>(isAnswered: Bool = true, _ body: () async throws -> Answer) async throws
+    -> Answer
+  {
     if befalls(oneIn: 12) {
       count { $0.failedWrites += 1 }
       throw Self.failure
     }
     let answer = try await body()
-    if befalls(oneIn: 12) {
+    if !isAnswered || befalls(oneIn: 12) {
       count { $0.lostAnswers += 1 }
       throw APIStatusError(code: 504, reason: "Timeout", message: "injected")
     }
@@ -135,7 +141,9 @@ final class FaultyView: ClusterAPI {
   }
 
   func create(_ resource: GroupVersionResource, _ object: JSON, options: WriteOptions) async throws -> JSON {
-    try await write { try await api.create(resource, object, options: options) }
+    try await write(isAnswered: resource != unanswered) {
+      try await api.create(resource, object, options: options)
+    }
   }
   func update(
     _ resource: GroupVersionResource, _ object: JSON, subresource: String?, options: WriteOptions

@@ -60,4 +60,34 @@ private final class Refusal: Sendable {
     #expect(await eventually { !cluster.api.objects(.endpointSlices).isEmpty })
     await cluster.stop()
   }
+
+  @Test func `pods that were made though nobody said so are not made again`() async throws {
+    let api = MemoryClusterAPI()
+    let view = FaultyView(api, seed: 1, unanswered: .pods)
+    view.calm()
+    let cluster = TestCluster(api: api, seen: view)
+    try await cluster.create(
+      .jobs,
+      [
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": ["namespace": "demo", "name": "j"],
+        "spec": [
+          "completions": 4, "parallelism": 2, "selector": ["matchLabels": ["job-name": "j"]],
+          "template": [
+            "metadata": ["labels": ["job-name": "j"]],
+            "spec": ["restartPolicy": "Never", "containers": [["name": "c", "image": "i"]]],
+          ],
+        ],
+      ])
+    try await cluster.create(.deployments, deploymentObject("r", replicas: 3))
+    #expect(
+      await eventually {
+        cluster.get(.jobs, "j")?.isConditionTrue("Complete") == true
+          && cluster.get(.deployments, "r")?.status["availableReplicas"] == 3
+      })
+    await cluster.stop()
+    #expect(cluster.get(.jobs, "j")?.status["succeeded"] == 4)
+    #expect(cluster.pods().count { $0.labels["job-name"] == "j" } == 4)
+    #expect(cluster.pods().count { $0.labels["app"] == "r" } == 3)
+    #expect(view.counts.lostAnswers == 7, "each pod was asked for once")
+  }
 }

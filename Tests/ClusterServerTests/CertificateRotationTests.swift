@@ -14,38 +14,6 @@ import X509
 
 @testable import ClusterServer
 
-/// Requests without end, each on a connection of its own as `curl` makes it, by certificate and by token, until `stop`.
-private final class Traffic: Sendable {
-  struct Counts {
-    var answered = 0
-    var failures: [String] = []
-  }
-  private let state = Mutex(Counts())
-  private let isStopped = Atomic(false)
-  var counts: Counts { state.withLock { $0 } }
-
-  func stop() { isStopped.store(true, ordering: .relaxed) }
-
-  /// Runs until stopped. `request` says what went wrong, or nil; an answer of a server that is being started again is none.
-  func run(_ request: @Sendable @escaping () async -> String??) async {
-    while !isStopped.load(ordering: .relaxed) {
-      guard let outcome = await request() else { continue }
-      state.withLock { state in
-        if let failure = outcome { state.failures.append(failure) } else { state.answered += 1 }
-      }
-    }
-  }
-
-  /// Waits for so many more answers, or a failure.
-  func more(_ count: Int) async {
-    let goal = counts.answered + count
-    let end = ContinuousClock.now + .seconds(120)
-    while counts.answered < goal, counts.failures.isEmpty, ContinuousClock.now < end {
-      try? await Task.sleep(for: .milliseconds(5))
-    }
-  }
-}
-
 /// What requests under way and the test both look at.
 private final class Shared: Sendable {
   let authority: Mutex<String>

@@ -1,5 +1,6 @@
 // A server on a free loopback port with a folder of its own, and programs run against it.
 
+import CLinux
 import ClusterClient
 import ClusterObjects
 import ClusterServer
@@ -77,12 +78,11 @@ struct Program {
       fputs(input, file)
       fclose(file)
     }
-    var actions = posix_spawn_file_actions_t()
-    posix_spawn_file_actions_init(&actions)
-    defer { posix_spawn_file_actions_destroy(&actions) }
-    posix_spawn_file_actions_addopen(&actions, 0, files[0], O_RDONLY, 0)
-    posix_spawn_file_actions_addopen(&actions, 1, files[1], O_WRONLY | O_CREAT | O_TRUNC, 0o600)
-    posix_spawn_file_actions_addopen(&actions, 2, files[2], O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+    let streams = [
+      open(files[0], O_RDONLY | O_CLOEXEC), open(files[1], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600),
+      open(files[2], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600),
+    ]
+    defer { for stream in streams { close(stream) } }
     let words = ["/usr/bin/timeout", String(limit), path] + arguments
     var argv: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) }
     argv.append(nil)
@@ -90,9 +90,9 @@ struct Program {
     var envp: [UnsafeMutablePointer<CChar>?] = variables.map { strdup($0) }
     envp.append(nil)
     defer { for pointer in argv + envp { free(pointer) } }
-    var pid: pid_t = 0
-    let code = posix_spawn(&pid, words[0], &actions, nil, argv, envp)
-    guard code == 0 else { throw Failed(text: "\(path): errno \(code)") }
+    // The servers' sockets are not for it: it would keep the port of one that is stopped open, and who connects there waits.
+    let pid = weft_spawn_streams(words[0], argv, envp, streams)
+    guard pid > 0 else { throw Failed(text: "\(path): errno \(-pid)") }
     var status: Int32 = 0
     while waitpid(pid, &status, 0) < 0, errno == EINTR {}
     return Program(

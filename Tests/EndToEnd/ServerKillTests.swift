@@ -120,16 +120,6 @@ import Testing
     }
   }
 
-  /// Asks again until it holds, at most a minute.
-  private func eventually(_ condition: () async throws -> Bool) async throws -> Bool {
-    let start = ContinuousClock.now
-    while ContinuousClock.now - start < .seconds(60) {
-      if try await condition() { return true }
-      try await Task.sleep(for: .milliseconds(5))
-    }
-    return try await condition()
-  }
-
   @Test func `paused and let go on, the server answers late and never wrongly`() async throws {
     try await withServer(.sqlite) { server in
       let history = SentAndAcknowledged()

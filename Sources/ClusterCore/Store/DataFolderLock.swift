@@ -46,7 +46,11 @@ public final class DataFolderLock: Sendable {
   /// Gives the folder back. Does nothing the second time.
   public func release() {
     descriptor.withLock { descriptor in
-      if descriptor >= 0 { close(descriptor) }
+      if descriptor >= 0 {
+        // A child between its fork and its program holds the descriptor too: closing ours alone would leave the lock to it.
+        flock(descriptor, LOCK_UN)
+        close(descriptor)
+      }
       descriptor = -1
     }
   }

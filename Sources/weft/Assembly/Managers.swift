@@ -50,11 +50,15 @@ final class Managers: Sendable {
   }
 
   /// Over Lease `kube-system/kube-controller-manager`, upstream's name.
-  func startWhenLeading() {
-    let election = LeaderElection(
+  func startWhenLeading(_ times: LeaderElectionOptions.Times) {
+    var candidate = LeaderElection(
       api: server.client(user: ClusterServer.controllerManager, groups: []),
       lease: ObjectKey("kube-system", "kube-controller-manager"),
       identity: "\(NodeAddress.hostName)_\(UInt64.random(in: 0...UInt64.max))")
+    candidate.duration = times.duration
+    candidate.renewDeadline = times.renewDeadline
+    candidate.retryPeriod = times.retryPeriod
+    let election = candidate
     let task = Task {
       while !Task.isCancelled {
         try? await election.run { [self] leadership in

@@ -29,6 +29,7 @@ struct ServerCommand: AsyncParsableCommand {
   @OptionGroup var pods: PodNetworkOptions
   @OptionGroup(title: "Nodes that fall silent") var lifecycle: NodeLifecycleOptions
   @OptionGroup var loadBalancer: LoadBalancerOptions
+  @OptionGroup(title: "Several servers on one store") var election: LeaderElectionOptions
   @OptionGroup(title: "Scheduling") var scheduling: SchedulingOptions
   @OptionGroup(title: "Who may ask, and what is written down of it") var authentication: AuthenticationOptions
 
@@ -36,6 +37,7 @@ struct ServerCommand: AsyncParsableCommand {
     logging.apply()
     let settings = try settings()
     let schedulerSettings = try scheduling.settings()
+    let electionTimes = try election.times()
     var controllerSettings = ControllerSettings()
     try lifecycle.apply(to: &controllerSettings)
     controllerSettings.nodeIPAM = try nodeIPAM()
@@ -47,7 +49,11 @@ struct ServerCommand: AsyncParsableCommand {
     controllerSettings.loadBalancerPool = try loadBalancer.pool()
     let managers = try Managers(
       server: server, informers: informers, settings: controllerSettings, scheduling: schedulerSettings)
-    if case .shared = settings.store { managers.startWhenLeading() } else { await managers.start() }
+    if case .shared = settings.store {
+      managers.startWhenLeading(electionTimes)
+    } else {
+      await managers.start()
+    }
     try await server.installGatewayAPI()
     Terminal.say(
       Terminal.table([

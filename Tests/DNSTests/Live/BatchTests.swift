@@ -1,6 +1,7 @@
 // Queries that come together are read together: each must get what it would get alone.
 
 import Addresses
+import CLinux
 import Glibc
 import Reactor
 import Testing

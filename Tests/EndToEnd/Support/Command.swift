@@ -77,3 +77,13 @@ func eventually(within seconds: Double, every interval: Double = 0.05, _ conditi
     usleep(UInt32(interval * 1_000_000))
   }
 }
+
+/// Asks again until it holds, at most a minute.
+func eventually(_ condition: () async throws -> Bool) async throws -> Bool {
+  let start = ContinuousClock.now
+  while ContinuousClock.now - start < .seconds(60) {
+    if try await condition() { return true }
+    try await Task.sleep(for: .milliseconds(10))
+  }
+  return try await condition()
+}

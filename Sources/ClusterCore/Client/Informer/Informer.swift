@@ -142,15 +142,16 @@ public final class Informer: ReflectorTarget {
 
   // MARK: The reflector's side
 
-  /// Takes one event over. Events that say nothing new (the same revision again) change nothing.
+  /// Takes one event over. Events that say nothing new (the same revision again, or one before it) change nothing: who has
+  /// seen an object's newer state must not act on the older one again.
   func apply(_ event: WatchEvent) {
     switch event {
     case .bookmark(let revision, _):
-      state.withLock { $0.snapshot.resourceVersion = revision }
+      state.withLock { $0.advance(to: revision) }
     case .added(let object), .modified(let object):
-      deliver { state in state.change(object.key, to: object, revision: object.resourceVersion) }
+      deliver { state in state.isPast(object) ? [] : state.change(object.key, to: object) }
     case .deleted(let object):
-      deliver { state in state.change(object.key, to: nil, revision: object.resourceVersion) }
+      deliver { state in state.isPast(object) ? [] : state.change(object.key, to: nil, after: object) }
     }
   }
 
@@ -158,10 +159,8 @@ public final class Informer: ReflectorTarget {
   func replace(_ objects: TreeDictionary<ObjectKey, JSON>, resourceVersion: String) {
     deliver { state in
       var changes: [ObjectChange] = []
-      for (key, object) in objects { changes += state.change(key, to: object, revision: resourceVersion) }
-      for key in state.snapshot.keys where objects[key] == nil {
-        changes += state.change(key, to: nil, revision: resourceVersion)
-      }
+      for (key, object) in objects { changes += state.change(key, to: object) }
+      for key in state.snapshot.keys where objects[key] == nil { changes += state.change(key, to: nil) }
       state.snapshot.resourceVersion = resourceVersion
       return changes
     }
@@ -197,9 +196,29 @@ public final class Informer: ReflectorTarget {
 }
 
 extension Informer.State {
-  fileprivate mutating func change(_ key: ObjectKey, to new: JSON?, revision: String) -> [ObjectChange] {
+  /// Whether an event tells of a time before what is known. Versions of one resource grow, and are compared as numbers (KEP-5504);
+  /// what is no number is taken as it comes.
+  fileprivate func isPast(_ object: JSON) -> Bool {
+    guard let revision = UInt64(object.resourceVersion) else { return false }
+    let known = snapshot.objects[object.key]
+    // Of an object that is not there (any more) the whole resource's revision says what has been seen.
+    let seen = known?.uid == object.uid ? known?.resourceVersion : nil
+    return revision < UInt64(seen ?? snapshot.resourceVersion) ?? 0
+  }
+
+  /// A watch goes on after the newest revision, also when an older event came last.
+  fileprivate mutating func advance(to revision: String) {
+    if revision.isEmpty { return }
+    if let next = UInt64(revision), let last = UInt64(snapshot.resourceVersion), next < last { return }
+    snapshot.resourceVersion = revision
+  }
+
+  /// `event` is what told of a deletion.
+  fileprivate mutating func change(_ key: ObjectKey, to new: JSON?, after event: JSON? = nil)
+    -> [ObjectChange]
+  {
     let old = snapshot.objects[key]
-    if !revision.isEmpty { snapshot.resourceVersion = revision }
+    advance(to: (new ?? event)?.resourceVersion ?? "")
     if old == nil, new == nil { return [] }
     if let old, let new, !new.resourceVersion.isEmpty, old.resourceVersion == new.resourceVersion {
       return []

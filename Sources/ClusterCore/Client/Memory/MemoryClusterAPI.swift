@@ -61,12 +61,11 @@ public final class MemoryClusterAPI: ClusterAPI {
     try check("watch", resource)
     let (stream, continuation) = AsyncThrowingStream<WatchEvent, any Error>.makeStream(
       bufferingPolicy: .bufferingOldest(Self.watchBufferMax))
-    let id = try state.withLock { state in
+    let ended = try state.withLock { state in
       try state.addWatcher(resource, namespace: namespace, options: options, continuation)
     }
-    continuation.onTermination = { [weak self] _ in
-      self?.state.withLock { _ = $0.watchers.removeValue(forKey: id) }
-    }
+    // Not by the state's lock: who cancels a task holds that task's own, and who yields under the state's lock waits for it.
+    continuation.onTermination = { _ in ended.value.store(true, ordering: .relaxed) }
     return stream
   }
 

@@ -2,13 +2,19 @@
 
 import ClusterObjects
 import Diagnostics
+import Synchronization
 
 struct MemoryState {
+  /// Set when nobody listens any more; noticed with the next watcher or the next change.
+  final class Ended: Sendable {
+    let value = Atomic(false)
+  }
   struct Watcher {
     var resource: GroupVersionResource
     var namespace: String
     var options: ListOptions
     var continuation: AsyncThrowingStream<WatchEvent, any Error>.Continuation
+    let ended = Ended()
   }
   struct Entry {
     var revision: Int
@@ -208,7 +214,8 @@ struct MemoryState {
   mutating func addWatcher(
     _ resource: GroupVersionResource, namespace: String, options: ListOptions,
     _ continuation: AsyncThrowingStream<WatchEvent, any Error>.Continuation
-  ) throws -> Int {
+  ) throws -> Ended {
+    for (id, watcher) in watchers where watcher.ended.value.load(ordering: .relaxed) { watchers[id] = nil }
     let watcher = Watcher(
       resource: resource, namespace: namespace, options: options, continuation: continuation)
     if options.sendInitialEvents || options.resourceVersion == nil || options.resourceVersion == "0" {
@@ -230,6 +237,6 @@ struct MemoryState {
     }
     nextWatcher += 1
     watchers[nextWatcher] = watcher
-    return nextWatcher
+    return watcher.ended
   }
 }

@@ -83,7 +83,7 @@ private struct DaemonSetReconciler: Sendable {
 
   func reconcile(_ key: ObjectKey) async throws -> Duration? {
     guard let set = sets[key] else { return nil }
-    if let wait = control.expectations.wait(key) { return wait }
+    if let wait = try await control.awaited(set) { return wait }
     let selector = set.at("spec", "selector")
     if (try? LabelSelector(selector))?.isEmpty == true {
       control.record(

@@ -35,7 +35,7 @@ private struct JobReconciler: Sendable {
     guard let job = jobs[key] else { return nil }
     // Somebody else's.
     if let manager = job.at("spec", "managedBy")?.string, manager != JobNames.manager { return nil }
-    if let wait = control.expectations.wait(key) { return wait }
+    if let wait = try await control.awaited(job) { return wait }
     if written.isStale(job) { return .seconds(1) }
     let membership = PodClaims(
       job, pods: pods.objects(.namespace, key.namespace), selector: job.at("spec", "selector"))

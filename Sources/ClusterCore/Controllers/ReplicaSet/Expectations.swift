@@ -7,6 +7,8 @@ import Synchronization
 /// Pods created or deleted for an owner that the informer has not shown so far. Each is forgotten after
 /// `timeout`, so a lost event delays and never blocks.
 final class Expectations: Sendable {
+  /// Pods whose creation got no answer, or one that leaves it open; as many as one sync makes at most.
+  private let open = Mutex<[ObjectKey: Set<ObjectKey>]>([:])
   private let pending = Mutex<[ObjectKey: [String: ContinuousClock.Instant]]>([:])
   private let timeout: Duration
 
@@ -41,5 +43,21 @@ final class Expectations: Sendable {
     }
   }
 
-  func forget(_ owner: ObjectKey) { pending.withLock { $0[owner] = nil } }
+  func wonder(_ owner: ObjectKey, about pod: ObjectKey) {
+    _ = open.withLock { $0[owner, default: []].insert(pod) }
+  }
+
+  func wonders(_ owner: ObjectKey) -> Set<ObjectKey> { open.withLock { $0[owner] ?? [] } }
+
+  func settle(_ owner: ObjectKey, _ pod: ObjectKey) {
+    open.withLock { open in
+      open[owner]?.remove(pod)
+      if open[owner]?.isEmpty == true { open[owner] = nil }
+    }
+  }
+
+  func forget(_ owner: ObjectKey) {
+    pending.withLock { $0[owner] = nil }
+    open.withLock { $0[owner] = nil }
+  }
 }

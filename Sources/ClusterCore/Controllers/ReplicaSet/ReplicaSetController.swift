@@ -35,7 +35,7 @@ func replicaController(_ context: ControllerContext, of kind: ReplicaKind) -> Co
   let control = PodControl(
     context: context, pods: pods, expectations: expectations, source: kind.source)
   let controller = ReplicaSetReconciler(
-    context: context, kind: kind, sets: sets, pods: pods, expectations: expectations, control: control)
+    context: context, kind: kind, sets: sets, pods: pods, control: control)
   return Controller(
     kind.name, context, queue: queue, registrations: registrations,
     resync: { for key in sets.snapshot.keys { queue.add(key) } }
@@ -47,12 +47,11 @@ private struct ReplicaSetReconciler: Sendable {
   let kind: ReplicaKind
   let sets: Informer
   let pods: Informer
-  let expectations: Expectations
   let control: PodControl
 
   func reconcile(_ key: ObjectKey) async throws -> Duration? {
-    if let wait = expectations.wait(key) { return wait }
     guard let set = sets[key] else { return nil }
+    if let wait = try await control.awaited(set) { return wait }
     let selector = set.podSelector
     let candidates = pods.objects(.namespace, key.namespace).filter {
       $0.isControlled(by: set) || SelectorMatch.matches(selector, $0.labels)

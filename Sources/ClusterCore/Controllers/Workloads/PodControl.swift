@@ -29,17 +29,42 @@ struct PodControl: Sendable {
     }
   }
 
+  /// Its name is drawn here and not by the server: a creation whose answer is lost can be looked up by it.
   private func createOne(_ wanted: JSON, for owner: JSON) async throws {
+    var wanted = wanted
+    if wanted.name.isEmpty, let base = wanted.at("metadata", "generateName")?.string {
+      wanted.set(JSON(Names.generate(from: base)), at: "metadata", "name")
+    }
     do {
-      let pod = try await context.api.create(.pods, wanted, options: context.options)
-      expectations.expect(owner.key, "+" + pod.uid) { pods[pod.key] != nil }
-      record(owner, .normal("SuccessfulCreate", "Created pod: \(pod.name)"))
+      note(try await context.api.create(.pods, wanted, options: context.options), of: owner)
     } catch let error as APIStatusError {
       // A namespace on its way out takes no new pods; nothing is wrong with the owner.
       if error.isOfEndingNamespace { return }
+      if error.code >= 500 { expectations.wonder(owner.key, about: wanted.key) }
       record(owner, .warning("FailedCreate", "Error creating: \(error.message)"))
       throw error
+    } catch {
+      expectations.wonder(owner.key, about: wanted.key)
+      throw error
     }
+  }
+
+  private func note(_ pod: JSON, of owner: JSON) {
+    expectations.expect(owner.key, "+" + pod.uid) { pods[pod.key] != nil }
+    record(owner, .normal("SuccessfulCreate", "Created pod: \(pod.name)"))
+  }
+
+  /// How long to wait for what was done and not seen; nil when the informer has shown it all. Creations of which nobody knows
+  /// whether they were done are asked for first, of the API. Throws what the API says then: nothing may be made until it is known.
+  func awaited(_ owner: JSON) async throws -> Duration? {
+    for key in expectations.wonders(owner.key) {
+      do {
+        let pod = try await context.api.get(.pods, namespace: key.namespace, name: key.name)
+        if pod.isControlled(by: owner) { note(pod, of: owner) }
+      } catch let error as APIStatusError where error.isNotFound {}
+      expectations.settle(owner.key, key)
+    }
+    return expectations.wait(owner.key)
   }
 
   func delete(_ doomed: [JSON], of owner: JSON) async throws {

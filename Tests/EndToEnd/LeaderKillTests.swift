@@ -1,0 +1,229 @@
+// T-A12 with programs: two `weft server` over one etcd, with an authority of each one's own, which its controllers write into every
+// namespace: by that each write says who made it. The leader is killed, or stopped for longer than its lease lasts and let go on,
+// while namespaces and ReplicaSets are made. Afterwards the store's whole history is read: nobody may have written after
+// somebody else's name stood in the lease, but for what was under way when a process was stopped (decision 0029).
+import ClusterClient
+import ClusterObjects
+import ClusterStore
+import ClusterStoreEtcd
+import Diagnostics
+import Foundation
+import StoreLab
+import Synchronization
+import Testing
+
+@Suite(.serialized, .timeLimit(.minutes(Soak.isLong ? 60 : 10))) struct LeaderKillTests {
+  private static let lease = ObjectKey("kube-system", "kube-controller-manager")
+  /// Of a lease: short ones, so that the test is; the long form waits for those that servers have.
+  private static let seconds: (lease: Int, renew: Int, retry: String) =
+    Soak.isLong ? (15, 10, "2s") : (4, 3, "500ms")
+  /// What may be lost between a leader's death and when this test has seen another lead.
+  private static let slack = Duration.seconds(Soak.isLong ? 3 : 25)
+
+  /// Of the controller that publishes authorities: it may have one write under way when its process is stopped.
+  private static let workersMax = 1
+
+  private final class Pair: Sendable {
+    let servers: [KilledServer]
+    /// Which server a candidate's name belongs to. Each start has another.
+    private let names = Mutex<[String: Int]>([:])
+    let made = Mutex<[String]>([])
+    private let isOver = Atomic(false)
+
+    init(folder: String, store: String) throws {
+      let times = LeaderKillTests.seconds
+      servers = try ["a", "b"].map { name in
+        try KilledServer(
+          folder: "\(folder)/\(name)", store: store,
+          flags: [
+            "--leader-elect-lease-duration", "\(times.lease)s", "--leader-elect-renew-deadline",
+            "\(times.renew)s", "--leader-elect-retry-period", times.retry,
+          ])
+      }
+    }
+
+    func owner(of name: String) -> Int? { names.withLock { $0[name] } }
+
+    /// Whether a server believes that it leads. One that does not answer does not say so.
+    func leads(_ number: Int) async -> Bool {
+      guard let client = try? servers[number].client(), let answer = try? await client.raw("/metrics") else {
+        return false
+      }
+      let line = "leader_election_master_status{name=\"kube-controller-manager\"} 1"
+      return String(decoding: answer.body, as: UTF8.self).split(separator: "\n").contains { $0 == line }
+    }
+
+    /// Waits until `number` leads, and notes under which name.
+    func waitForLead(of number: Int) async throws -> Bool {
+      try await eventually {
+        guard await leads(number), let client = try? servers[number].client(),
+          let lease = try? await client.get(
+            .leases, namespace: LeaderKillTests.lease.namespace, name: LeaderKillTests.lease.name),
+          let holder = lease.spec["holderIdentity"]?.string, !holder.isEmpty
+        else { return false }
+        // Read once more: the name is that of who leads now.
+        guard await leads(number) else { return false }
+        names.withLock { $0[holder] = number }
+        return true
+      }
+    }
+
+    func leader() async -> Int? {
+      for number in servers.indices where await leads(number) { return number }
+      return nil
+    }
+
+    /// Makes namespaces with a ReplicaSet each, by whichever server answers, until told to end.
+    func work() async {
+      var number = 0
+      while !isOver.load(ordering: .relaxed) {
+        let name = "n-\(number)"
+        number += 1
+        for server in [number, number + 1] {
+          guard let client = try? servers[server % 2].client(), await Self.make(name, client) else {
+            continue
+          }
+          made.withLock { $0.append(name) }
+          break
+        }
+        try? await Task.sleep(for: .milliseconds(100))
+      }
+    }
+
+    func end() { isOver.store(true, ordering: .relaxed) }
+
+    private static func make(_ name: String, _ client: RemoteClient) async -> Bool {
+      let namespace: JSON = ["apiVersion": "v1", "kind": "Namespace", "metadata": ["name": JSON(name)]]
+      let set: JSON = [
+        "apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": ["namespace": JSON(name), "name": "r"],
+        "spec": [
+          "replicas": 2, "selector": ["matchLabels": ["app": "r"]],
+          "template": [
+            "metadata": ["labels": ["app": "r"]],
+            "spec": ["containers": [["name": "c", "image": "registry.k8s.io/pause:3.6"]]],
+          ],
+        ],
+      ]
+      let asked = Task {
+        _ = try await client.create(.namespaces, namespace, options: WriteOptions())
+        _ = try await client.create(.replicaSets, set, options: WriteOptions())
+      }
+      // One that is stopped never answers.
+      let limit = Task {
+        try await Task.sleep(for: .seconds(2))
+        asked.cancel()
+      }
+      defer { limit.cancel() }
+      return (try? await asked.value) != nil
+    }
+  }
+
+  @Test func `of two servers whose leader is killed or stopped only one writes, and what was wished is done`()
+    async throws
+  {
+    try await withScratch { folder in
+      let etcd = try EtcdServer(.newer)
+      defer { etcd.remove() }
+      let pair = try Pair(folder: folder, store: "etcd:\(etcd.endpoint)")
+      defer { for server in pair.servers { server.kill() } }
+      for server in pair.servers { try await server.start() }
+      #expect(try await eventually { await pair.leader() != nil })
+      var leader = try #require(await pair.leader())
+      #expect(try await pair.waitForLead(of: leader))
+      let work = Task { await pair.work() }
+      defer { work.cancel() }
+      var taken: [Duration] = []
+      for round in 0..<Soak.rounds(4, long: 20) {
+        let before = pair.made.withLock { $0.count }
+        #expect(try await eventually { pair.made.withLock { $0.count } >= before + 5 })
+        let began = ContinuousClock.now
+        if round % 2 == 0 { pair.servers[leader].kill() } else { pair.servers[leader].signal(SIGSTOP) }
+        let isTaken = try await pair.waitForLead(of: 1 - leader)
+        taken.append(ContinuousClock.now - began)
+        #expect(isTaken, "round \(round): nobody leads")
+        if !isTaken { break }
+        if round % 2 == 0 {
+          try await pair.servers[leader].start()
+        } else {
+          pair.servers[leader].signal(SIGCONT)
+          // It learns that it leads no longer.
+          #expect(try await eventually { await !pair.leads(leader) })
+        }
+        leader = 1 - leader
+      }
+      pair.end()
+      await work.value
+      let promise = Duration.seconds(Self.seconds.lease) + .seconds(2)
+      #expect(taken.allSatisfy { $0 <= promise + Self.slack }, "\(taken)")
+      try await converge(pair, leader)
+      try await judge(pair, etcd, takeovers: taken.count)
+      Soak.report("two servers: \(taken.count) takeovers after \(taken)")
+    }
+  }
+
+  private func authority(_ pair: Pair, _ number: Int) throws -> String {
+    try String(contentsOfFile: "\(pair.servers[number].folder)/certificates/ca.crt", encoding: .utf8)
+  }
+
+  /// Everything that was asked for is there, once, and by who leads at last.
+  private func converge(_ pair: Pair, _ leader: Int) async throws {
+    let client = try pair.servers[leader].client()
+    let authority = try authority(pair, leader)
+    let made = pair.made.withLock { $0 }
+    #expect(made.count >= 10)
+    let isDone = try await eventually {
+      let maps = try await client.list(.configMaps, namespace: "", options: ListOptions()).items
+      let accounts = try await client.list(.serviceAccounts, namespace: "", options: ListOptions()).items
+      let pods = try await client.list(.pods, namespace: "", options: ListOptions()).items
+      let published = Set(
+        maps.filter { $0.name == "kube-root-ca.crt" && $0.at("data", "ca.crt")?.string == authority }.map(
+          \.namespace))
+      let accounted = Set(accounts.filter { $0.name == "default" }.map(\.namespace))
+      let counts = Dictionary(grouping: pods.filter { !$0.isTerminating }, by: \.namespace)
+      return made.allSatisfy {
+        published.contains($0) && accounted.contains($0) && counts[$0]?.count == 2
+      }
+    }
+    #expect(isDone, "after a minute something that was asked for is not there, or twice")
+  }
+
+  /// The store's history, in its order.
+  private func judge(_ pair: Pair, _ etcd: EtcdServer, takeovers: Int) async throws {
+    let store = try await etcd.open(prefix: "/registry", root: "/registry")
+    let head = try await store.latestRevision()
+    let authorities = [try authority(pair, 0), try authority(pair, 1)]
+    #expect(authorities[0] != authorities[1])
+    let watch = try await store.watch(prefix: "/registry/", after: 0, queueMax: 1_000_000)
+    defer { watch.cancel() }
+    var holder: String?
+    var (changes, writes) = (0, [0, 0])
+    var late: [String] = []
+    reading: while let events = try await watch.next() {
+      for event in events {
+        if event.revision >= head { break reading }
+        if event.kind == .delete { continue }
+        if event.key == "/registry/leases/\(Self.lease.namespace)/\(Self.lease.name)" {
+          let now = try JSON(parsing: event.value).spec["holderIdentity"]?.string
+          if now != holder { changes += 1 }
+          holder = now
+        } else if event.key.hasPrefix("/registry/configmaps/"), event.key.hasSuffix("/kube-root-ca.crt") {
+          let text = try JSON(parsing: event.value).at("data", "ca.crt")?.string
+          let writer = try #require(authorities.firstIndex { $0 == text }, "\(event.key) is nobody's")
+          writes[writer] += 1
+          let leader = holder.flatMap { pair.owner(of: $0) }
+          if leader != writer {
+            late.append("revision \(event.revision): server \(writer) wrote \(event.key)")
+          }
+        }
+      }
+    }
+    #expect(
+      changes > takeovers && writes.allSatisfy { $0 > 10 },
+      "\(changes) changes of the lease, \(writes) writes")
+    // What was under way when its process was stopped comes late, and what it spoiled is mended (see `converge`).
+    #expect(late.count <= takeovers / 2 * Self.workersMax, "\(late)")
+    Soak.report(
+      "two servers: \(late.count) late, \(writes) writes told by whom, \(changes) names in the lease")
+    await store.shutdown()
+  }
+}
