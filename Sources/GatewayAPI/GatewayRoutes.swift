@@ -159,13 +159,15 @@ private struct RouteFiller {
   /// For rules that need none.
   private mutating func nobody(_ rule: GatewayPlan.Rule) -> Int {
     index(
-      BackendKey(service: ObjectKey(rule.route.key.namespace, ""), port: 0, route: rule.route, policy: BackendPolicy()),
+      BackendKey(
+        service: ObjectKey(rule.route.key.namespace, ""), port: 0, route: rule.route, policy: BackendPolicy()),
       endpoints: [])
   }
 
   /// -1: nobody.
   private mutating func place(_ backend: GatewayPlan.Backend, _ rule: GatewayPlan.Rule) -> Int {
-    guard case .service(let service, let port) = backend.target, var policy = policy(backend, rule.route.kind) else {
+    guard case .service(let service, let port) = backend.target, var policy = policy(backend, rule.route.kind)
+    else {
       return -1
     }
     policy.timeouts.request = UInt32(clamping: rule.requestMilliseconds ?? 0)
@@ -174,17 +176,17 @@ private struct RouteFiller {
       guard case .service(let service, let port) = mirror.backend.target,
         let own = self.policy(mirror.backend, rule.route.kind)
       else { continue }
+      let endpoints = endpoints(service, port)
       let place = index(
-        BackendKey(service: service, port: port, route: rule.route, policy: own),
-        endpoints: endpoints(service, port))
+        BackendKey(service: service, port: port, route: rule.route, policy: own), endpoints: endpoints)
       policy.mirrors.append(
         BackendMirror(
           backend: place, numerator: UInt32(clamping: mirror.numerator),
           denominator: UInt32(clamping: mirror.denominator)))
     }
+    let endpoints = endpoints(service, port)
     return index(
-      BackendKey(service: service, port: port, route: rule.route, policy: policy),
-      endpoints: endpoints(service, port))
+      BackendKey(service: service, port: port, route: rule.route, policy: policy), endpoints: endpoints)
   }
 
   private mutating func index(_ key: BackendKey, endpoints: @autoclosure () -> [SocketEndpoint]) -> Int {
@@ -198,29 +200,12 @@ private struct RouteFiller {
     return backends.count - 1
   }
 
-  /// Nil: it cannot be spoken to as its policy says, and must not be spoken to otherwise.
   private func policy(_ backend: GatewayPlan.Backend, _ kind: GatewayRoute.Kind) -> BackendPolicy? {
-    var policy = BackendPolicy()
-    if kind == .grpc || backend.appProtocol == "kubernetes.io/h2c" { policy.speech = .http2 }
-    guard let tls = backend.tls else { return policy }
-    // Without authorities the table verifies nothing; other names than the one that is asked for it does not know.
-    let authorities = tls.authorities.compactMap { input.authorities[$0]?.certificates }
-    guard !tls.authorities.isEmpty, authorities.count == tls.authorities.count, tls.names.isEmpty else { return nil }
-    let shown = tls.certificate.flatMap { input.secrets[$0]?.certificate }
-    policy.tls = UpstreamTLS(
-      serverName: tls.hostname, authorities: Array(authorities.joined(separator: Array("\n".utf8))),
-      certificate: shown?.chain ?? [], key: shown?.key ?? [])
-    return policy
+    backend.policy(kind, view: view, input: input)
   }
 
   private func endpoints(_ service: ObjectKey, _ number: UInt16) -> [SocketEndpoint] {
-    guard let port = view.services[service]?.ports.first(where: { $0.port == number && $0.transport == .tcp })
-    else { return [] }
-    for family in IPFamily.allCases {
-      let usable = view.endpoints(of: service, port: port, family: family, on: nil).cluster
-      if !usable.isEmpty { return usable.map(\.target) }
-    }
-    return []
+    view.targets(of: service, number: number, .tcp)
   }
 
   // MARK: Filters

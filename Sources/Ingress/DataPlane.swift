@@ -2,7 +2,7 @@
 // else.
 //
 //   parent (knows the cluster) --IngressFeeder--> [socket pair] --runIngressDataPlane--> child (meets strangers)
-//   frame: u32 little-endian length | encoded RouteTable, or a frame of TLSTable
+//   frame: u32 little-endian length | encoded RouteTable, or a frame of TLSTable, or an encoded StreamTable
 
 import CLinux
 import Diagnostics
@@ -17,6 +17,12 @@ public struct IngressDataPlaneConfiguration: Sendable {
   public var listeners: [Int32]
   /// The same for HTTPS.
   public var secureListeners: [Int32] = []
+  /// Listening TCP sockets, and bound UDP sockets, for what the table of streams says of their ports.
+  public var streamListeners: [Int32] = []
+  public var datagramSockets: [Int32] = []
+  /// Connections to `listeners` and `secureListeners` begin with a header of the PROXY protocol; nil: they do not. Of streams those do
+  /// whose listener says so.
+  public var proxy: ProxyAcceptance?
   /// A listening TCP socket for /metrics and /healthz.
   public var status: Int32?
   /// The child's end of the socket pair.
@@ -81,6 +87,10 @@ public func runIngressDataPlane(_ configuration: IngressDataPlaneConfiguration) 
     }
     let table: RouteTable
     do throws(RouteTableUnreadable) {
+      if frame.starts(with: StreamTable.magic) {
+        plane.install(try StreamTable(encoded: frame))
+        continue
+      }
       if !frame.starts(with: RouteTable.magic) {
         if let tls = try certificates.take(frame) { plane.install(tls) }
         continue
@@ -120,11 +130,18 @@ private final class IngressPlane {
   private final class WorkerBox: @unchecked Sendable {
     var worker: IngressWorker?
     /// The tables to put in force next: only the newest counts when several wait.
-    let next = Mutex<(routes: RouteTable?, tls: LoadedTLS?)>((nil, nil))
+    let next = Mutex(Tables())
+  }
+  private struct Tables {
+    var routes: RouteTable?
+    var tls: LoadedTLS?
+    var streams: StreamTable?
+    var isEmpty: Bool { routes == nil && tls == nil && streams == nil }
   }
   private let ticketKeys = TicketKeys()
   private let meter = ClientMeter()
   private var tls = LoadedTLS(certificates: [], names: [], fallback: nil)
+  private var streams = StreamTable()
 
   private let log: AccessLog?
 
@@ -138,8 +155,13 @@ private final class IngressPlane {
     for index in 0..<configuration.workers {
       let listeners = try own(configuration.listeners, index)
       let secureListeners = try own(configuration.secureListeners, index)
+      let streamListeners = try own(configuration.streamListeners, index)
+      // A client's datagrams have to come to one worker: each socket is one's.
+      let datagramSockets = configuration.datagramSockets.enumerated()
+        .filter { $0.offset % configuration.workers == index }.map(\.element)
       let box = WorkerBox()
-      let (ticketKeys, tls, meter) = (ticketKeys, tls, meter)
+      let (ticketKeys, tls, meter, streams) = (ticketKeys, tls, meter, streams)
+      let proxy = configuration.proxy
       let limits = configuration.limits
       let log = log
       let status = index == 0 ? configuration.status : nil
@@ -148,13 +170,19 @@ private final class IngressPlane {
         let worker = IngressWorker(
           reactor: reactor, limits: limits, metrics: .shared, ticketKeys: ticketKeys, tls: tls, meter: meter)
         worker.install(table)
+        if !streams.isEmpty { worker.install(streams) }
         if let log { worker.tell(log) }
         box.worker = worker
         do throws(SocketError) {
-          for raw in listeners { try worker.listen(Descriptor(owning: raw), shared: isShared) }
+          for raw in listeners { try worker.listen(Descriptor(owning: raw), shared: isShared, proxy: proxy) }
           for raw in secureListeners {
-            try worker.listen(Descriptor(owning: raw), shared: isShared, isSecure: true)
+            try worker.listen(Descriptor(owning: raw), shared: isShared, isSecure: true, proxy: proxy)
           }
+          for raw in streamListeners {
+            try worker.listenStreams(
+              Descriptor(owning: raw), shared: isShared, proxy: proxy ?? ProxyAcceptance())
+          }
+          for raw in datagramSockets { try worker.serveDatagrams(Descriptor(owning: raw)) }
           if let status { try serveStatus(Descriptor(owning: status), reactor) }
           setUp.finish(nil)
         } catch { setUp.finish(error) }
@@ -176,26 +204,32 @@ private final class IngressPlane {
     return copies
   }
 
-  func install(_ table: RouteTable) { install(table, nil) }
+  func install(_ table: RouteTable) { install { $0.routes = table } }
 
   func install(_ tls: LoadedTLS) {
     self.tls = tls
-    install(nil, tls)
+    install { $0.tls = tls }
   }
 
-  private func install(_ routes: RouteTable?, _ tls: LoadedTLS?) {
+  func install(_ streams: StreamTable) {
+    self.streams = streams
+    install { $0.streams = streams }
+  }
+
+  private func install(_ change: (inout Tables) -> Void) {
     for (thread, box) in threads {
       let isFirst = box.next.withLock { next in
-        defer { next = (routes ?? next.routes, tls ?? next.tls) }
-        return next.routes == nil && next.tls == nil
+        defer { change(&next) }
+        return next.isEmpty
       }
       guard isFirst else { continue }
       thread.reactor.submit { _ in
         let next = box.next.withLock { next in
-          defer { next = (nil, nil) }
+          defer { next = Tables() }
           return next
         }
         if let tls = next.tls { box.worker?.install(tls) }
+        if let streams = next.streams { box.worker?.install(streams) }
         if let table = next.routes { box.worker?.install(table) }
       }
     }
@@ -282,6 +316,7 @@ public final class IngressFeeder: Sendable {
     var descriptor: Descriptor
     var last: RouteTable?
     var lastTLS: TLSTable?
+    var lastStreams: StreamTable?
     /// Certificates that the child has, by the names they were given.
     var sent: [TLSCertificate: UInt32] = [:]
     var nextID: UInt32 = 0
@@ -358,6 +393,17 @@ public final class IngressFeeder: Sendable {
       try state.write(table.frame(ids: ids))
       state.sent = kept
       state.lastTLS = table
+      return true
+    }
+  }
+
+  /// Puts other streams in force in the child. Otherwise like routes.
+  @discardableResult
+  public func send(_ table: StreamTable) throws(SocketError) -> Bool {
+    try state.withLock { (state) throws(SocketError) -> Bool in
+      if state.lastStreams ?? StreamTable() == table { return false }
+      try state.write(table.encoded())
+      state.lastStreams = table
       return true
     }
   }

@@ -56,14 +56,15 @@ public final class IngressWorker: TimerHandler {
   /// Nil without an access log.
   private(set) var log: AccessLogWriter?
   private(set) var snapshot = RouteSnapshot(RouteTable(), [])
-  /// Endpoints of the first table are not new.
-  private var hasTable = false
-  private var pools: [UpstreamKey: UpstreamPool] = [:]
-  /// TLS towards endpoints, by its settings.
-  private var upstreamSecurity: [UpstreamTLS: TLSContext] = [:]
+  private var pools = PoolSet()
+  /// TCP, UDP, and TLS that is not HTTP's.
+  private(set) lazy var streams = StreamWorker(self, metricsOfProcess)
+  private let metricsOfProcess: Metrics
   private var listeners: [Listener] = []
   /// Made with the first listener for HTTPS.
   private var security: TLSContext?
+  /// Made with the first stream whose TLS ends here.
+  private var streamSecurity: TLSContext?
   private let ticketKeys: TicketKeys
   private var tlsTable: LoadedTLS
   /// Bytes that one sealed record is put together in.
@@ -91,6 +92,7 @@ public final class IngressWorker: TimerHandler {
     self.reactor = reactor
     self.limits = limits
     self.metrics = IngressMetrics(metrics)
+    metricsOfProcess = metrics
     // A rewritten head is at most a head and the fields we add.
     requests = BufferPool(bufferBytes: HeadReader.headBytesMax + (4 << 10), buffersMax: 65_536, keptMax: 1024)
     bulk = BufferPool(
@@ -109,15 +111,45 @@ public final class IngressWorker: TimerHandler {
   /// - Parameters:
   ///   - shared: other reactors hold duplicates of it.
   ///   - isSecure: clients begin with TLS.
+  ///   - proxy: connections begin with a header of the PROXY protocol.
   public func listen(
-    _ descriptor: consuming Descriptor, shared: Bool = false, isSecure: Bool = false
+    _ descriptor: consuming Descriptor, shared: Bool = false, isSecure: Bool = false,
+    proxy: ProxyAcceptance? = nil
   ) throws(SocketError) {
     let port = Sockets.localEndpoint(descriptor)?.port ?? 80
-    let security = isSecure ? try secure(port) : nil
+    if isSecure { _ = try secure(port) }
+    try listen(
+      descriptor, shared: shared, ListenerDoor(port: port, service: isSecure ? .https : .http, proxy: proxy))
+  }
+
+  /// Serves the connections of a listening socket by the table of streams.
+  /// - Parameters:
+  ///   - shared: other reactors hold duplicates of it.
+  ///   - proxy: who is believed where a listener asks for the PROXY protocol.
+  public func listenStreams(
+    _ descriptor: consuming Descriptor, shared: Bool = false, proxy: ProxyAcceptance = ProxyAcceptance()
+  ) throws(SocketError) {
+    let port = Sockets.localEndpoint(descriptor)?.port ?? 0
+    try listen(descriptor, shared: shared, ListenerDoor(port: port, service: .streams, proxy: proxy))
+  }
+
+  /// Serves the datagrams of a bound socket (`Sockets.bindUDP`) by the table of streams.
+  public func serveDatagrams(_ descriptor: consuming Descriptor) throws(SocketError) {
+    _ = try streams.serve(datagrams: descriptor)
+  }
+
+  private func listen(
+    _ descriptor: consuming Descriptor, shared: Bool, _ door: ListenerDoor
+  ) throws(SocketError) {
     let listener = try Listener(descriptor, reactor: reactor, shared: shared) { [self] descriptor, peer in
+      var door = door
+      if door.service == .streams,
+        streams.snapshot.connections(to: door.port)?.listener.acceptsProxy != true
+      {
+        door.proxy = nil
+      }
       do throws(SocketError) {
-        try ClientConnection.open(
-          descriptor, peer: peer, port: port, worker: self, security: security)
+        try ConnectionGate.admit(descriptor, peer, door, self)
         if clientCount >= limits.clientsMax { for listener in listeners { listener.pause() } }
       } catch {
         metrics.refusedClients.increment()
@@ -126,14 +158,27 @@ public final class IngressWorker: TimerHandler {
     listeners.append(listener)
   }
 
-  private func secure(_ port: UInt16) throws(SocketError) -> TLSContext {
+  /// For connections of TLS that end here and are not HTTP: no protocol is agreed on.
+  func secureStreams() throws(SocketError) -> TLSContext {
+    if let streamSecurity { return streamSecurity }
+    let made = try makeSecurity(offersHTTP2: false)
+    streamSecurity = made
+    return made
+  }
+
+  func secure(_ port: UInt16) throws(SocketError) -> TLSContext {
     if securePort == nil { securePort = port }
     if let security { return security }
+    let made = try makeSecurity(offersHTTP2: true)
+    security = made
+    return made
+  }
+
+  private func makeSecurity(offersHTTP2: Bool) throws(SocketError) -> TLSContext {
     let made = TLSContext(
-      table: tlsTable, keys: ticketKeys, offersHTTP2: true,
+      table: tlsTable, keys: ticketKeys, offersHTTP2: offersHTTP2,
       outputBytesMax: limits.readBytesMax + (64 << 10))
     guard let made else { throw SocketError("SSL_CTX_new", ENOMEM) }
-    security = made
     return made
   }
 
@@ -144,55 +189,27 @@ public final class IngressWorker: TimerHandler {
   func install(_ tls: LoadedTLS) {
     tlsTable = tls
     security?.table = tls
+    streamSecurity?.table = tls
     metrics.certificateSwaps.increment()
   }
 
   /// Puts a new table in force. Running requests end as they began; connections to endpoints that left are
   /// closed when they idle.
   public func install(_ table: RouteTable) {
-    var kept: [UpstreamKey: UpstreamPool] = [:]
-    var security: [UpstreamTLS: TLSContext] = [:]
-    let backends = table.backends.map { backend in
-      let settings = UpstreamSettings(backend.policy)
-      if let tls = settings.tls, security[tls] == nil {
-        security[tls] = upstreamSecurity[tls] ?? makeUpstreamSecurity(tls)
-      }
-      return BackendRuntime(
-        backend,
-        pools: backend.endpoints.map { endpoint in
-          let key = UpstreamKey(endpoint: endpoint, settings: settings)
-          let pool =
-            kept[key] ?? pools[key]
-            ?? UpstreamPool(
-              endpoint, settings, security: settings.tls.flatMap { security[$0] },
-              bornAt: hasTable ? reactor.now : 0)
-          kept[key] = pool
-          return pool
-        }, seed: nextRequestID().0 | 1)
-    }
-    hasTable = true
-    upstreamSecurity = security
-    for backend in backends { backend.keepChecking(self) }
-    let gone = pools.filter { kept[$0.key] == nil }
-    pools = kept
+    let (backends, gone) = pools.replace(table.backends, self)
     snapshot = RouteSnapshot(table, backends)
-    for pool in gone.values { pool.retire() }
+    for pool in gone { pool.retire() }
     metrics.swaps.increment()
   }
 
-  /// Nil when OpenSSL takes something of it as unreadable: its endpoints cannot be reached then (502).
-  private func makeUpstreamSecurity(_ tls: UpstreamTLS) -> TLSContext? {
-    let made = TLSContext(client: tls, outputBytesMax: limits.readBytesMax + (64 << 10))
-    if made == nil { metrics.unusableTLS.increment() }
-    return made
-  }
+  /// Puts other streams in force, likewise: connections that run keep their endpoint, datagrams whose endpoint left find another.
+  public func install(_ table: StreamTable) { streams.install(table) }
 
   public func timerEnded(tag: Int) {
     security?.renewKeys(now: reactor.now)
+    streamSecurity?.renewKeys(now: reactor.now)
     let keep = limits.upstreamIdleMilliseconds * 1_000_000
-    for pool in pools.values where !pool.idle.isEmpty || !pool.sessions.isEmpty {
-      pool.tick(now: reactor.now, keep: keep)
-    }
+    pools.tick(now: reactor.now, keep: keep)
     if !reactor.isDraining { _ = reactor.setTimer(after: limits.tickMilliseconds * 1_000_000, handler: self) }
   }
 

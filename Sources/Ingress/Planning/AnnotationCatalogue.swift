@@ -1,7 +1,7 @@
 // Every annotation of ingress-nginx that has a meaning here, those that need none, and what to use instead of the others.
 
 enum AnnotationCatalogue {
-  /// Read by `AnnotationPlan`, `CanaryPlan`, `TLSPlan` or `RoutePlanner`.
+  /// Read by `AnnotationPlan`, `CanaryPlan`, `TLSPlan`, `PassthroughPlan` or `RoutePlanner`.
   static let honoured: Set<String> = [
     "affinity", "affinity-mode", "allowlist-source-range", "app-root", "auth-method", "auth-response-headers",
     "auth-signin", "auth-url", "mirror-target", "auth-realm", "auth-secret",
@@ -19,7 +19,8 @@ enum AnnotationCatalogue {
     "proxy-next-upstream-tries", "proxy-read-timeout", "proxy-send-timeout", "rewrite-target",
     "server-alias",
     "session-cookie-domain", "session-cookie-expires", "session-cookie-max-age", "session-cookie-name",
-    "session-cookie-path", "session-cookie-samesite", "session-cookie-secure", "ssl-redirect",
+    "session-cookie-path", "session-cookie-samesite", "session-cookie-secure", "ssl-passthrough",
+    "ssl-redirect",
     "temporal-redirect",
     "temporal-redirect-code", "upstream-hash-by", "upstream-vhost", "use-regex", "whitelist-source-range",
     "x-forwarded-prefix",

@@ -22,6 +22,8 @@ public struct RouteProblem: Sendable, Hashable, CustomStringConvertible {
 public struct RoutePlan: Sendable {
   public var table: RouteTable
   public var tls: TLSTable
+  /// Hosts with `ssl-passthrough`.
+  public var streams: StreamTable
   /// What `tls` serves, by Secret, for whoever looks at dates.
   public var certificates: [ServedCertificate]
   /// The Ingresses this controller serves, in the order in which they claim routes.
@@ -47,11 +49,13 @@ public func planRoutes(
 /// - Parameters:
 ///   - tls: what is known besides the view when HTTPS is served.
 ///   - credentials: the Secrets that exist, of those that `planCredentialReferences` names.
+///   - passthroughPort: the port of HTTPS, when `ssl-passthrough` is honoured there.
 public func planRoutesExplained(
   view: ClusterView, controller: String = ingressControllerName, servesUnclassed: Bool = false,
-  tls: TLSInput? = nil, credentials: [ObjectKey: CredentialSecret] = [:]
+  tls: TLSInput? = nil, credentials: [ObjectKey: CredentialSecret] = [:], passthroughPort: UInt16? = nil
 ) -> RoutePlan {
   var planner = RoutePlanner(view: view, controller: controller, servesUnclassed: servesUnclassed, input: tls)
+  planner.passthrough = PassthroughPlan(port: passthroughPort)
   planner.credentials = credentials
   return planner.plan()
 }
@@ -90,6 +94,7 @@ struct RoutePlanner {
   var backendIndex: [BackendKey: Int] = [:]
   var problems: [RouteProblem] = []
   var credentials: [ObjectKey: CredentialSecret] = [:]
+  var passthrough = PassthroughPlan(port: nil)
   var actions: [RouteAction] = []
   var actionIndex: [RouteAction: Int] = [:]
 
@@ -156,9 +161,11 @@ struct RoutePlanner {
             continue
           }
           owners[key] = ingress.key
+          passthrough.take(ingress, host: rule.host, path: path.path, backend: route.backend)
           hosts[rule.host, default: []].append(Claim(path: route, text: path.path, owner: ingress.key))
         }
       }
+      tell(passthrough.problems(of: ingress), ingress.key, .annotation)
       guard let own = ingress.defaultBackend else { continue }
       if defaultBackend == nil {
         defaultBackend = (backend(own, of: ingress.key, annotations.policy), action)
@@ -177,7 +184,8 @@ struct RoutePlanner {
         backends: backends, actions: actions, hosts: finished, defaultBackend: defaultBackend?.index,
         defaultAction: defaultBackend?.action ?? -1,
         strictTransportSecurity: Array((input?.strictTransportSecurity ?? "").utf8)),
-      tls: tls.table, certificates: tls.certificates, served: served.map(\.key), problems: problems)
+      tls: tls.table, streams: passthrough.table(backends), certificates: tls.certificates,
+      served: served.map(\.key), problems: problems)
   }
 
   mutating func tell(_ reasons: [String], _ ingress: ObjectKey, _ topic: RouteProblem.Topic = .route) {
@@ -225,6 +233,7 @@ struct RoutePlanner {
         namespace: ingress.namespace, ingress: ingress.name, service: backend.service.name,
         servicePort: Self.text(backend.port), endpoints: endpoints(backend, ingress)))
     backends[backends.count - 1].policy = policy
+    backends[backends.count - 1].policy.proxy = view.proxyVersion(of: backend.service)
     backendIndex[key] = backends.count - 1
     return backends.count - 1
   }
@@ -253,12 +262,7 @@ struct RoutePlanner {
           ingress: ingress, reason: "service \(backend.service) has no TCP port \(Self.text(backend.port))"))
       return []
     }
-    // Both families lead to the same pods; one is enough.
-    for family in IPFamily.allCases {
-      let usable = view.endpoints(of: backend.service, port: port, family: family, on: nil).cluster
-      if !usable.isEmpty { return usable.map(\.target) }
-    }
-    return []
+    return view.targets(of: backend.service, port: port)
   }
 
   private static func text(_ port: Ingress.PortReference) -> String {

@@ -18,6 +18,7 @@ actor IngressKeeper {
   private let process: IngressProcess
   private let informers: SharedInformers
   private let settings: IngressSettings
+  private let securePort: UInt16?
   private let events: ClusterClient.EventRecorder
   private let log = Logger(label: "ingress")
   private var view: ClusterView?
@@ -41,8 +42,10 @@ actor IngressKeeper {
     labels: ["host", "namespace", "secret_name"])
 
   init(
-    _ process: IngressProcess, informers: SharedInformers, settings: IngressSettings, nodeName: String
+    _ process: IngressProcess, informers: SharedInformers, settings: IngressSettings, securePort: UInt16?,
+    nodeName: String
   ) {
+    self.securePort = securePort
     self.process = process
     self.informers = informers
     self.settings = settings
@@ -117,7 +120,8 @@ actor IngressKeeper {
       secrets: secrets, defaultSecret: settings.defaultSecret,
       strictTransportSecurity: settings.strictTransportSecurity)
     let plan = planRoutesExplained(
-      view: view, tls: process.servesHTTPS ? input : nil, credentials: credentials)
+      view: view, tls: process.servesHTTPS ? input : nil, credentials: credentials,
+      passthroughPort: settings.passesThrough ? securePort : nil)
     process.send(plan)
     tell(plan.problems.filter { pending.isEmpty || $0.topic == .route })
     certificates = plan.certificates

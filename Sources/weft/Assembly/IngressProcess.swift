@@ -17,6 +17,8 @@ final class IngressProcess: Sendable {
   static let command = "ingress-data-plane"
   /// Stands before format and file of the access log.
   private static let logWord = "access-log="
+  /// Stands before the networks whose PROXY protocol headers are believed.
+  private static let proxyWord = "proxy-protocol="
   /// A child that dies at once is started again after this long.
   private static let restartMilliseconds: UInt32 = 200
 
@@ -25,12 +27,14 @@ final class IngressProcess: Sendable {
     var pid: pid_t = 0
     var table: RouteTable?
     var tls: TLSTable?
+    var streams: StreamTable?
     var isStopping = false
   }
 
   private let listeners: [Int32]
   private let kinds: [String]
   private let accessLog: AccessLogConfiguration?
+  private let proxy: ProxyAcceptance?
   private let state = Mutex(State())
   private let log = Logger(label: "ingress")
   private let restarts = Metrics.shared.counter(
@@ -39,7 +43,8 @@ final class IngressProcess: Sendable {
 
   /// Listens and starts the child. Throws `NET0012` for a port that is taken.
   static func start(
-    http: SocketEndpoint, https: SocketEndpoint?, accessLog: AccessLogConfiguration?
+    http: SocketEndpoint, https: SocketEndpoint?, accessLog: AccessLogConfiguration?,
+    proxy: ProxyAcceptance? = nil
   ) throws(WeftError) -> IngressProcess {
     let plain = try StatusPages.listen(http, "--http")
     var listeners = [plain]
@@ -51,14 +56,15 @@ final class IngressProcess: Sendable {
         throw error
       }
     }
-    let process = IngressProcess(listeners, accessLog)
+    let process = IngressProcess(listeners, accessLog, proxy)
     try process.launch()
     process.watch()
     return process
   }
 
-  private init(_ listeners: [Int32], _ accessLog: AccessLogConfiguration?) {
+  private init(_ listeners: [Int32], _ accessLog: AccessLogConfiguration?, _ proxy: ProxyAcceptance?) {
     self.listeners = listeners
+    self.proxy = proxy
     self.accessLog = accessLog
     kinds = Array(["http", "https"].prefix(listeners.count))
   }
@@ -73,6 +79,10 @@ final class IngressProcess: Sendable {
     state.withLock { state in
       let (isNewTLS, isNew) = (state.tls != plan.tls, state.table != plan.table)
       state.tls = plan.tls
+      if state.streams != plan.streams {
+        state.streams = plan.streams
+        _ = try? state.feeder?.send(plan.streams)
+      }
       state.table = plan.table
       // A child that just died gets the tables when it is replaced. Certificates before the routes that redirect to them.
       if isNewTLS { _ = try? state.feeder?.send(plan.tls) }
@@ -96,9 +106,11 @@ final class IngressProcess: Sendable {
     kill(pid, SIGKILL)
   }
 
-  private var logWords: [String] {
-    guard let accessLog else { return [] }
-    return ["\(Self.logWord)\(accessLog.format.rawValue):\(accessLog.path)"]
+  private var words: [String] {
+    var words: [String] = []
+    if let accessLog { words.append("\(Self.logWord)\(accessLog.format.rawValue):\(accessLog.path)") }
+    if let proxy { words.append(Self.proxyWord + proxy.sources.map(\.description).joined(separator: ",")) }
+    return words
   }
 
   private func launch() throws(WeftError) {
@@ -109,7 +121,7 @@ final class IngressProcess: Sendable {
       throw failure("\(error)")
     }
     defer { close(pair.child) }
-    var arguments = ([Programs.own, Self.command] + kinds + logWords).map { strdup($0) } + [nil]
+    var arguments = ([Programs.own, Self.command] + kinds + words).map { strdup($0) } + [nil]
     defer { for argument in arguments { free(argument) } }
     let descriptors = [pair.child] + listeners
     let pid = weft_spawn_child(Programs.own, &arguments, environ, descriptors, Int32(descriptors.count))
@@ -118,6 +130,7 @@ final class IngressProcess: Sendable {
       state.feeder = pair.feeder
       state.pid = pid
       if let tls = state.tls { _ = try? pair.feeder.send(tls) }
+      if let streams = state.streams { _ = try? pair.feeder.send(streams) }
       if let table = state.table { _ = try? pair.feeder.send(table) }
     }
     log.info("data plane started", metadata: ["pid": "\(pid)"])
@@ -167,6 +180,11 @@ final class IngressProcess: Sendable {
     for (index, kind) in CommandLine.arguments.dropFirst(2).enumerated() {
       if kind.hasPrefix(logWord) {
         configuration.accessLog = AccessLogConfiguration(argument: kind.dropFirst(logWord.count))
+        continue
+      }
+      if kind.hasPrefix(proxyWord) {
+        configuration.proxy = ProxyAcceptance(
+          sources: kind.dropFirst(proxyWord.count).split(separator: ",").compactMap { IPPrefix($0) })
         continue
       }
       let descriptor = Int32(4 + index)

@@ -42,7 +42,8 @@ final class LocalNetwork: Sendable {
     // Ports first: a taken one must be said before the machine is changed.
     let ingress = try settings.http.map { endpoint throws(WeftError) in
       try IngressProcess.start(
-        http: endpoint, https: settings.https, accessLog: settings.ingress.accessLog)
+        http: endpoint, https: settings.https, accessLog: settings.ingress.accessLog,
+        proxy: settings.ingress.proxy)
     }
     do {
       try links(settings, nodeAddresses).apply()
@@ -89,7 +90,9 @@ final class LocalNetwork: Sendable {
         clusterBlocks: settings.clusterBlocks), addresses: nodeAddresses)
     let api = informers.api
     let ingressKeeper = ingress.map {
-      IngressKeeper($0, informers: informers, settings: settings.ingress, nodeName: settings.nodeName)
+      IngressKeeper(
+        $0, informers: informers, settings: settings.ingress, securePort: settings.https?.port,
+        nodeName: settings.nodeName)
     }
     self.ingressKeeper = ingressKeeper
     // Of several machines one decides what Gateways are told.
