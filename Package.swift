@@ -201,8 +201,11 @@ let modules: [Module] = [
   // The control side of Gateway API, for the data plane of Ingress.
   Module(
     name: "GatewayAPI", path: "Sources/GatewayAPI",
-    on: ["ClusterObjects", "ClusterClient", "ClusterView", "Ingress", "Patterns", "Addresses", "Diagnostics"],
-    packages: ["Logging"], testsOn: ["ClusterServer", "DataPlane", "SoakLab"]),
+    on: [
+      "ClusterObjects", "ClusterClient", "ClusterView", "Ingress", "Patterns", "Addresses", "Diagnostics",
+    ],
+    packages: ["Logging"],
+    testsOn: ["ClusterServer", "DataPlane", "SoakLab", "NamespaceLab", "Reactor", "CLinux"]),
 
   Module(name: "Manual", path: "Sources/Manual", on: ["ClusterObjects"]),
 

@@ -159,6 +159,57 @@ ssize_t weft_splice(int from, int to, size_t count) {
   return moved < 0 ? -errno : moved;
 }
 
+ssize_t weft_send_beside(int socket, const void *bytes, size_t count, int descriptor) {
+  struct iovec vector = {(void *)bytes, count};
+  union {
+    char bytes[CMSG_SPACE(sizeof(int))];
+    struct cmsghdr alignment;
+  } control;
+  struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
+  if (descriptor >= 0) {
+    memset(&control, 0, sizeof control);
+    message.msg_control = control.bytes;
+    message.msg_controllen = sizeof control.bytes;
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
+  }
+  ssize_t sent;
+  do { sent = sendmsg(socket, &message, MSG_NOSIGNAL); }
+  while (sent < 0 && errno == EINTR);
+  return sent < 0 ? -errno : sent;
+}
+
+ssize_t weft_receive_beside(int socket, void *bytes, size_t count, int *descriptor) {
+  enum { most = 8 };
+  struct iovec vector = {bytes, count};
+  union {
+    char bytes[CMSG_SPACE(most * sizeof(int))];
+    struct cmsghdr alignment;
+  } control;
+  struct msghdr message = {.msg_iov = &vector, .msg_iovlen = 1};
+  message.msg_control = control.bytes;
+  message.msg_controllen = sizeof control.bytes;
+  *descriptor = -1;
+  ssize_t got;
+  do { got = recvmsg(socket, &message, MSG_CMSG_CLOEXEC); }
+  while (got < 0 && errno == EINTR);
+  if (got < 0) return -errno;
+  for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header; header = CMSG_NXTHDR(&message, header)) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+    size_t found = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t i = 0; i < found; i++) {
+      int one;
+      memcpy(&one, CMSG_DATA(header) + i * sizeof one, sizeof one);
+      if (*descriptor < 0) *descriptor = one;
+      else close(one);
+    }
+  }
+  return got;
+}
+
 int weft_set_transparent(int descriptor, int is_v6) {
   int one = 1;
   int result = is_v6 ? setsockopt(descriptor, IPPROTO_IPV6, IPV6_TRANSPARENT, &one, sizeof one)

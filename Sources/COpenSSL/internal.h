@@ -20,6 +20,12 @@ struct weft_tls_context {
   void *owner;
   weft_ticket_keys keys;
   int offers_http2;
+  // One of these a server has to bear, in place of the name that it is asked under.
+  struct {
+    int is_uri;
+    char *name;
+  } expected[weft_expected_max];
+  int expected_count;
   unsigned char *output;
   size_t output_count, output_max;
 };
@@ -32,5 +38,9 @@ struct weft_tls {
   int is_drained;
   int is_finished;
 };
+
+/// Whether a server's certificate bears one of the context's names; 1 when the context has none.
+int weft_is_expected(const weft_tls *tls);
+void weft_forget_expected(weft_tls_context *context);
 
 #endif

@@ -205,6 +205,7 @@ weft_tls_context *weft_tls_client_context_make(const void *authorities, size_t a
 void weft_tls_context_free(weft_tls_context *context) {
   if (!context) return;
   SSL_CTX_free(context->ssl);
+  weft_forget_expected(context);
   BIO_meth_free(context->method);
   OPENSSL_cleanse(&context->keys, sizeof context->keys);
   free(context->output);
@@ -254,7 +255,8 @@ weft_tls *weft_tls_make_client(weft_tls_context *context, int descriptor, const 
   int is_set = SSL_set_alpn_protos(tls->ssl, (const unsigned char *)(http2 ? "\x02h2" : "\x08http/1.1"), http2 ? 3 : 9) == 0;
   if (name[0]) {
     is_set = is_set && SSL_set_tlsext_host_name(tls->ssl, name) == 1;
-    if (SSL_get_verify_mode(tls->ssl) != SSL_VERIFY_NONE) is_set = is_set && SSL_set1_host(tls->ssl, name) == 1;
+    if (SSL_get_verify_mode(tls->ssl) != SSL_VERIFY_NONE && context->expected_count == 0)
+      is_set = is_set && SSL_set1_host(tls->ssl, name) == 1;
   }
   if (is_set) return tls;
   weft_tls_free(tls);
@@ -276,7 +278,7 @@ int weft_tls_handshake(weft_tls *tls) {
   ERR_clear_error();
   weft_tls_begin(tls->context);
   int result = SSL_do_handshake(tls->ssl);
-  if (result == 1) return 1;
+  if (result == 1) return weft_is_expected(tls) ? 1 : -1;
   return SSL_get_error(tls->ssl, result) == SSL_ERROR_WANT_READ ? 0 : -1;
 }
 
@@ -321,5 +323,6 @@ int weft_tls_is_http2(const weft_tls *tls) {
   return bytes == 2 && memcmp(name, "h2", 2) == 0;
 }
 
+const char *weft_tls_server_name(const weft_tls *tls) { return SSL_get_servername(tls->ssl, TLSEXT_NAMETYPE_host_name); }
 int weft_tls_is_resumed(const weft_tls *tls) { return SSL_session_reused(tls->ssl); }
 int weft_tls_version(const weft_tls *tls) { return SSL_version(tls->ssl) == TLS1_3_VERSION ? 13 : 12; }

@@ -20,15 +20,18 @@ extension GatewayPlan.Backend {
     if kind == .grpc || appProtocol == "kubernetes.io/h2c" { policy.speech = .http2 }
     if case .service(let key, _) = target { policy.proxy = view.proxyVersion(of: key) }
     guard let tls else { return policy }
-    // Without authorities the table verifies nothing; other names than the one that is asked for it does not know.
     let authorities = tls.authorities.compactMap { input.authorities[$0]?.certificates }
-    guard !tls.authorities.isEmpty, authorities.count == tls.authorities.count, tls.names.isEmpty else {
-      return nil
-    }
+    guard authorities.count == tls.authorities.count else { return nil }
     let shown = tls.certificate.flatMap { input.secrets[$0]?.certificate }
     policy.tls = UpstreamTLS(
       serverName: tls.hostname, authorities: Array(authorities.joined(separator: Array("\n".utf8))),
-      certificate: shown?.chain ?? [], key: shown?.key ?? [])
+      certificate: shown?.chain ?? [], key: shown?.key ?? [], trustsSystem: tls.authorities.isEmpty,
+      names: tls.names.prefix(UpstreamTLS.namesMax).map { name in
+        switch name {
+        case .hostname(let text): .dns(text)
+        case .uri(let text): .uri(text)
+        }
+      })
     return policy
   }
 }

@@ -22,7 +22,7 @@ public actor GatewayKeeper {
   /// Informers of single Secrets and ConfigMaps, which nobody else forgets.
   private let named: SharedInformers
   private let settings: GatewaySettings
-  private let onPlan: @Sendable (GatewayPlan) async -> Void
+  private let onPlan: @Sendable (GatewayPlan, GatewayInput) async -> GatewayServing
   private let log = Logger(label: "gateway")
   private let bell: AsyncStream<Void>.Continuation
   private let changes: AsyncStream<Void>
@@ -45,10 +45,12 @@ public actor GatewayKeeper {
   /// - Parameters:
   ///   - api: writes statuses.
   ///   - informers: what the objects are read from.
-  ///   - onPlan: gets each plan before the statuses are written.
+  ///   - onPlan: gets each plan before the statuses are written, with what it names; answers what came of it.
   public init(
     api: any ClusterAPI, informers: SharedInformers, settings: GatewaySettings,
-    onPlan: @escaping @Sendable (GatewayPlan) async -> Void = { _ in }
+    onPlan: @escaping @Sendable (GatewayPlan, GatewayInput) async -> GatewayServing = { _, _ in
+      GatewayServing()
+    }
   ) {
     self.api = api
     self.informers = informers
@@ -142,11 +144,19 @@ public actor GatewayKeeper {
     // What is named must have been looked for: a Secret that is only not read yet is not missing.
     guard let view, pending.isEmpty else { return }
     let references = planGatewayReferences(view: view, settings: settings)
-    let plan = planGateways(view: view, settings: settings, input: input(references))
+    let input = input(references)
+    var plan = planGateways(view: view, settings: settings, input: input)
     plans.increment()
-    await onPlan(plan)
+    let serving = await onPlan(plan, input)
+    if !serving.isWhole {
+      // Served is what can be; what cannot is told.
+      var told = settings
+      told.refused.merge(serving.refused) { $1 }
+      told.isServing = settings.isServing && serving.isInForce
+      plan = planGateways(view: view, settings: told, input: input)
+    }
     let isWritten = await write(plan)
-    if isWritten {
+    if isWritten, serving.isWhole {
       pauseSeconds = Self.retry.lowerBound
     } else {
       let pause = pauseSeconds

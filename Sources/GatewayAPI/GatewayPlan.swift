@@ -1,6 +1,7 @@
 // What Gateways amount to: listeners with ordered rules for a data plane, and the status of every object that had a say.
 // Values in the API's own shape.
 
+import Addresses
 import ClusterObjects
 import ClusterView
 
@@ -156,18 +157,55 @@ public struct GatewayPlan: Sendable, Hashable {
 /// The `spec.controllerName` of GatewayClasses of ours.
 public let gatewayControllerName = "weft.dev/gateway"
 
+/// A port of one transport: what one socket has.
+public struct GatewaySocket: Sendable, Hashable {
+  public var transport: TransportProtocol
+  public var port: UInt16
+  public init(_ transport: TransportProtocol = .tcp, _ port: UInt16) {
+    self.transport = transport
+    self.port = port
+  }
+}
+
+/// What became of a plan at the data plane.
+public struct GatewayServing: Sendable, Hashable {
+  /// Sockets that cannot be listened on, and why.
+  public var refused: [GatewaySocket: String]
+  /// False: the data plane does not work by the plan yet.
+  public var isInForce: Bool
+
+  public init(refused: [GatewaySocket: String] = [:], isInForce: Bool = true) {
+    self.refused = refused
+    self.isInForce = isInForce
+  }
+
+  /// Nothing is left to be tried again.
+  public var isWhole: Bool { isInForce && refused.isEmpty }
+}
+
 /// What a data plane can do, and who it works for.
 public struct GatewaySettings: Sendable {
   public var controllerName = gatewayControllerName
   /// Ports that it listens on, and what is spoken there; nil: it takes any.
   public var ports: [UInt16: Set<GatewayPlan.ListenerProtocol>]?
+  /// Sockets that are somebody's already, and what may be spoken there all the same; empty: nothing.
+  public var taken: [GatewaySocket: Set<GatewayPlan.ListenerProtocol>] = [:]
+  /// Sockets that it could not get, and why.
+  public var refused: [GatewaySocket: String] = [:]
   public var protocols = Set(GatewayPlan.ListenerProtocol.allCases)
   /// Where clients reach it.
   public var addresses: [String]
   /// Connections by TLS to one port may be opened for some names and handed on for others.
   public var allowsMixedTLS = true
+  /// Clients can be asked for certificates.
+  public var asksClients = true
   /// False: plans are made and nobody serves them yet.
   public var isServing = true
 
   public init(addresses: [String]) { self.addresses = addresses }
+}
+
+extension GatewayPlan.ListenerProtocol {
+  /// What it is carried by.
+  public var transport: TransportProtocol { self == .udp ? .udp : .tcp }
 }

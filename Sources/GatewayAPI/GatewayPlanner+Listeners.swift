@@ -59,6 +59,13 @@ extension GatewayPlanner {
           state.rejection = Finding(
             "PortUnavailable", "\(spec.protocolName) is not served on port \(spec.port) here")
         }
+        let socket = GatewaySocket(spoken.transport, spec.port)
+        if let users = settings.taken[socket], !users.contains(spoken) {
+          state.rejection = Finding("PortUnavailable", Self.text(users, on: spec.port))
+        } else if let reason = settings.refused[socket] {
+          state.rejection = Finding(
+            "PortUnavailable", "port \(spec.port) cannot be listened on here: \(reason)")
+        }
         findKinds(spoken, &state)
         findCertificates(&state)
         if state.needsCertificate, let validation = gateway.clientValidation(port: spec.port) {
@@ -71,6 +78,11 @@ extension GatewayPlanner {
       listeners.append(state)
     }
     listenersOf[owner] = start..<listeners.count
+  }
+
+  private static func text(_ users: Set<GatewayPlan.ListenerProtocol>, on port: UInt16) -> String {
+    let names = users.map(\.rawValue).sorted().joined(separator: " and ")
+    return users.isEmpty ? "port \(port) is this machine's own" : "port \(port) is for \(names) here"
   }
 
   static func kinds(of spoken: GatewayPlan.ListenerProtocol) -> [GatewayRoute.Kind] {
@@ -155,6 +167,10 @@ extension GatewayPlanner {
       }
     }
     state.clients = GatewayPlan.ClientValidation(authorities: found, isInsecure: validation.isInsecure)
+    if !settings.asksClients {
+      state.rejection =
+        state.rejection ?? Finding("UnsupportedValue", "clients are not asked for certificates here")
+    }
     if found.isEmpty {
       state.rejection =
         state.rejection
@@ -211,6 +227,26 @@ extension GatewayPlanner {
         }
       }
       byPort[listeners[index].spec.port] = earlier + [index]
+    }
+  }
+
+  /// Gateways share this machine's ports: a port speaks what the oldest of them has it speak. TCP and UDP carry no names, so such a
+  /// port is one Gateway's alone.
+  mutating func findForeignConflicts() {
+    var owners: [GatewaySocket: (family: Family, gateway: ObjectKey)] = [:]
+    for index in listeners.indices where listeners[index].isAccepted {
+      guard let spoken = listeners[index].protocol else { continue }
+      let (socket, family) = (
+        GatewaySocket(spoken.transport, listeners[index].spec.port), Self.family(spoken)
+      )
+      guard let owner = owners[socket] else {
+        owners[socket] = (family, listeners[index].gateway)
+        continue
+      }
+      if owner.gateway == listeners[index].gateway { continue }
+      if owner.family == family, family == .plain || family == .sealed { continue }
+      listeners[index].rejection = Finding(
+        "PortUnavailable", "port \(socket.port) is gateway \(owner.gateway)'s, for another protocol")
     }
   }
 }

@@ -3,6 +3,7 @@
 import Addresses
 import ClusterObjects
 import ClusterView
+import Patterns
 
 extension GatewayPlanner {
   /// A route while it is planned.
@@ -107,6 +108,13 @@ extension GatewayPlanner {
         "NoMatchingListenerHostname",
         "no listener of \(owner.kind) \(owner.key) is for \(route.hostnames.joined(separator: ", "))")
     }
+    var rival: Finding?
+    for (index, shared) in names {
+      guard let finding = self.rival(of: route, at: index, shared) else { continue }
+      rival = rival ?? finding
+      names[index] = nil
+    }
+    if names.isEmpty, let rival { return rival }
     if !route.rules.isEmpty, state.dropped.count == route.rules.count,
       let first = state.dropped.min(by: { $0.key < $1.key })?.value
     {
@@ -133,6 +141,29 @@ extension GatewayPlanner {
       })
   }
 
+  /// Of HTTPRoutes and GRPCRoutes whose names at a listener meet the older has them (GRPCRouteSpec.hostnames). Nil: nobody is before.
+  private func rival(of route: GatewayRoute, at index: Int, _ names: [String]) -> Finding? {
+    guard route.kind == .http || route.kind == .grpc else { return nil }
+    let others = listeners[index].attached.filter { $0.key.kind != route.kind }
+    let found = others.filter { other in
+      names.contains { name in other.value.contains { Self.meet(name, $0) } }
+    }.map(\.key).min()
+    return found.map {
+      Finding(
+        "HostnameConflict",
+        "\($0) is older and has the same name at listener \(listeners[index].spec.name)")
+    }
+  }
+
+  /// Whether a host can be of both names.
+  static func meet(_ a: String, _ b: String) -> Bool {
+    if a.isEmpty || b.isEmpty || a == b { return true }
+    func covers(_ wildcard: String, _ name: String) -> Bool {
+      wildcard.hasPrefix("*.") && name.hasSuffix(wildcard.dropFirst())
+    }
+    return covers(a, b) || covers(b, a)
+  }
+
   private static func unique(_ names: [String]) -> [String] {
     var seen: Set<String> = []
     return names.filter { seen.insert($0).inserted }
@@ -148,11 +179,32 @@ extension GatewayPlanner {
     {
       return Finding("UnsupportedValue", "timeouts.backendRequest is longer than timeouts.request")
     }
+    for match in rule.matches { if let finding = problem(of: match) { return finding } }
     if let finding = problem(of: rule.filters, rule) { return finding }
     for backend in rule.backends {
       if let finding = problem(of: backend.filters, rule) { return finding }
       if backend.filters.contains(where: { if case .mirror = $0 { true } else { false } }) {
         return Finding("UnsupportedValue", "RequestMirror is not served as a filter of one backend")
+      }
+    }
+    return nil
+  }
+
+  /// An expression that cannot be matched in linear time, or is none.
+  private func problem(of match: GatewayRoute.Match) -> Finding? {
+    var patterns: [(String, String)] = []
+    if let path = match.path, path.comparison == .regex { patterns.append(("path", path.value)) }
+    if let call = match.call, call.comparison == .regex {
+      patterns += [("method.service", call.service), ("method.method", call.method)]
+    }
+    for (kind, values) in [("header", match.headers), ("query parameter", match.query)] {
+      for value in values where value.comparison == .regex {
+        patterns.append(("\(kind) \(value.name)", value.value))
+      }
+    }
+    for (field, text) in patterns {
+      do throws(BytePatternError) { _ = try BytePattern("^(\(text))$") } catch {
+        return Finding("UnsupportedValue", "the expression of \(field) cannot be used: \(error)")
       }
     }
     return nil
@@ -186,6 +238,11 @@ extension GatewayPlanner {
     }
     if seen.contains("RequestRedirect"), seen.contains("URLRewrite") {
       return Finding("IncompatibleFilters", "RequestRedirect and URLRewrite exclude each other")
+    }
+    if routeAction(filters) == nil {
+      return Finding(
+        "UnsupportedValue",
+        "a filter has a text that no message can hold, or changes a field that frames or routes it")
     }
     return nil
   }
@@ -234,6 +291,11 @@ extension GatewayPlanner {
     case .none: break
     case .unusable: return found
     case .some(let tls): found.tls = tls
+    }
+    if port.appProtocol == "kubernetes.io/wss", found.tls == nil {
+      findings.append(
+        Finding("UnsupportedProtocol", "service \(key): kubernetes.io/wss needs a BackendTLSPolicy"))
+      return found
     }
     found.appProtocol = port.appProtocol
     found.target = .service(key, port: number)

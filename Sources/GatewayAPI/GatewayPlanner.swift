@@ -87,6 +87,7 @@ struct GatewayPlanner {
     let gateways = objects.gateways.values.filter { result.classes[$0.className] != nil }
       .sorted { ($0.creationTimestamp, $0.key) < ($1.creationTimestamp, $1.key) }
     for gateway in gateways { planListeners(of: gateway) }
+    findForeignConflicts()
     policies = BackendPolicies(view: view, input: input)
     var routes: [RouteState] = []
     for route in objects.routes.values.sorted(by: { Self.isOlder($0, $1) }) {

@@ -1,4 +1,7 @@
-// Listeners of a plan as the ingress's route table has them. HTTP and HTTPS; what the table cannot say is closed, not left out.
+// Listeners of a plan as the ingress's route table has them: HTTP and HTTPS. What the table cannot say is closed, not left out.
+//
+//   port -> listeners by name, those of several Gateways together -> hosts -> rules
+//        -> Ingresses, on the ports that they are served on, for names that no listener has
 
 import Addresses
 import ClusterObjects
@@ -8,39 +11,39 @@ import Patterns
 
 extension GatewayPlan {
   /// The table of Ingresses with this plan's listeners before it. On a port that has listeners of Gateways a request meets them by its
-  /// name, and Ingresses only where no listener is for the name.
+  /// name, and Ingresses only on ports of theirs where no listener is for the name.
   ///
-  /// Listeners that ask for clients' certificates are left out: the table does not say so, and they must not be open.
+  /// Cost: every rule once for each of its names, and endpoints once for each backend.
   /// - Parameters:
   ///   - input: authorities and certificates for backends by TLS.
   ///   - ingress: a table with one listener for every port.
-  public func routeTable(view: ClusterView, input: GatewayInput, beside ingress: RouteTable = RouteTable())
-    -> RouteTable
-  {
+  ///   - shared: ports that Ingresses are served on.
+  public func routeTable(
+    view: ClusterView, input: GatewayInput, beside ingress: RouteTable = RouteTable(),
+    shared: Set<UInt16> = []
+  ) -> RouteTable {
     var filler = RouteFiller(view: view, input: input, ingress: ingress)
-    var ports: [UInt16: [String: [String: [RoutePath]]]] = [:]
-    for listener in listeners where listener.protocol == .http || listener.protocol == .https {
-      if case .terminate(_, .some)? = listener.tls { continue }
+    var ports: [UInt16: [String: [String: HostRules]]] = [:]
+    for listener in servedListeners {
       // Gateways share the machine's ports: listeners of one name are one.
       var hosts = ports[listener.port]?[listener.hostname ?? ""] ?? [:]
-      for host in listener.hosts {
-        hosts[host.name, default: []] += host.rules.compactMap { filler.path($0) }
-      }
+      for host in listener.hosts { hosts[host.name, default: HostRules()].add(host.rules) }
       ports[listener.port, default: [:]][listener.hostname ?? ""] = hosts
     }
     let everywhere = ingress.listeners.first
     var listeners = everywhere.map { [$0] } ?? []
     for (port, names) in ports.sorted(by: { $0.key < $1.key }) {
+      let rest = shared.contains(port) ? everywhere : nil
       for (name, hosts) in names.sorted(by: { $0.key < $1.key }) {
-        var all = hosts.sorted { $0.key < $1.key }.map { RouteHost(name: $0.key, paths: $0.value) }
-        if name.isEmpty { all += (everywhere?.hosts ?? []).filter { hosts[$0.name] == nil } }
+        var all = hosts.sorted { $0.key < $1.key }.map { filler.host($0.key, $0.value) }
+        if name.isEmpty { all += (rest?.hosts ?? []).filter { hosts[$0.name] == nil } }
         listeners.append(
           RouteListener(
             port: port, hostname: name, hosts: all, hostsOverlap: true,
-            defaultBackend: name.isEmpty ? everywhere?.defaultBackend : nil,
-            defaultAction: name.isEmpty ? everywhere?.defaultAction ?? -1 : -1))
+            defaultBackend: name.isEmpty ? rest?.defaultBackend : nil,
+            defaultAction: name.isEmpty ? rest?.defaultAction ?? -1 : -1))
       }
-      if names[""] == nil, var rest = everywhere {
+      if names[""] == nil, var rest {
         rest.port = port
         listeners.append(rest)
       }
@@ -48,6 +51,38 @@ extension GatewayPlan {
     return RouteTable(
       backends: filler.backends, actions: filler.actions, listeners: listeners,
       strictTransportSecurity: ingress.strictTransportSecurity)
+  }
+
+  /// Listeners that are served as routes of HTTP. Those that ask clients for certificates are not: the data plane does not ask.
+  var servedListeners: [Listener] {
+    listeners.filter { listener in
+      guard listener.protocol == .http || listener.protocol == .https else { return false }
+      if case .terminate(_, .some)? = listener.tls { return false }
+      return true
+    }
+  }
+
+  /// Ports that these listeners need open, and what is served there.
+  public var servedPorts: [UInt16: IngressListener.Service] {
+    var ports: [UInt16: IngressListener.Service] = [:]
+    for listener in servedListeners where ports[listener.port] == nil {
+      ports[listener.port] = listener.protocol == .https ? .https : .http
+    }
+    return ports
+  }
+}
+
+/// The rules of one name, of all listeners of a port's name.
+private struct HostRules {
+  private(set) var rules: [GatewayPlan.Rule] = []
+  /// A call is asked for by its method alone.
+  private(set) var hasBareMethods = false
+
+  mutating func add(_ new: [GatewayPlan.Rule]) {
+    rules += new
+    hasBareMethods =
+      hasBareMethods
+      || new.contains { $0.match.call.map { $0.service.isEmpty && !$0.method.isEmpty } ?? false }
   }
 }
 
@@ -58,8 +93,8 @@ private struct RouteFiller {
     var route: GatewayRoute.Name
     var policy: BackendPolicy
   }
-  let view: ClusterView
-  let input: GatewayInput
+  private let view: ClusterView
+  private let input: GatewayInput
   private(set) var backends: [RouteBackend]
   private(set) var actions: [RouteAction]
   private var known: [BackendKey: Int] = [:]
@@ -72,8 +107,17 @@ private struct RouteFiller {
     actions = ingress.actions
   }
 
+  mutating func host(_ name: String, _ rules: HostRules) -> RouteHost {
+    var paths: [RoutePath] = []
+    for rule in rules.rules {
+      if let path = path(rule, callsAreTried: rules.hasBareMethods) { paths.append(path) }
+    }
+    return RouteHost(name: name, paths: paths, keepsPatterns: true)
+  }
+
   /// Nil for a pattern that is none; the planner has told it.
-  mutating func path(_ rule: GatewayPlan.Rule) -> RoutePath? {
+  /// - Parameter callsAreTried: a service is a pattern too: it has to be tried before a method that is asked for alone.
+  private mutating func path(_ rule: GatewayPlan.Rule, callsAreTried: Bool) -> RoutePath? {
     guard let conditions = Self.conditions(rule.match) else { return nil }
     let (backend, action) = target(rule)
     func plain(_ path: String, _ kind: RoutePathKind) -> RoutePath {
@@ -85,11 +129,14 @@ private struct RouteFiller {
     }
     if rule.route.kind == .grpc {
       guard let call = rule.match.call else { return plain("/", .prefix) }
-      if call.comparison == .exact, !call.service.isEmpty {
-        return call.method.isEmpty
-          ? plain("/\(call.service)", .prefix) : plain("/\(call.service)/\(call.method)", .exact)
+      let isExact = call.comparison == .exact
+      if isExact, !call.service.isEmpty, !call.method.isEmpty {
+        return plain("/\(call.service)/\(call.method)", .exact)
       }
-      let parts = [call.service, call.method].map { $0.isEmpty ? "[^/]+" : $0 }
+      if isExact, !call.service.isEmpty, !callsAreTried { return plain("/\(call.service)", .prefix) }
+      let parts = [call.service, call.method].map { text in
+        text.isEmpty ? "[^/]+" : isExact ? Self.quoted(text) : text
+      }
       return pattern("^/(\(parts[0]))/(\(parts[1]))$")
     }
     let path = rule.match.path ?? GatewayRoute.Path(.prefix, "/")
@@ -98,6 +145,16 @@ private struct RouteFiller {
     case .prefix: plain(path.value, .prefix)
     case .regex: pattern("^(\(path.value))$")
     }
+  }
+
+  /// Text that stands for itself in a pattern.
+  private static func quoted(_ text: String) -> String {
+    var quoted = ""
+    for character in text {
+      if !(character.isLetter || character.isNumber || character == "_") { quoted.append("\\") }
+      quoted.append(character)
+    }
+    return quoted
   }
 
   private static func conditions(_ match: GatewayRoute.Match) -> RouteConditions? {
@@ -120,12 +177,12 @@ private struct RouteFiller {
   // MARK: Where requests go
 
   private mutating func target(_ rule: GatewayPlan.Rule) -> (backend: Int, action: Int) {
-    guard var action = Self.action(rule.filters) else { return (nobody(rule), closed) }
+    guard var action = routeAction(rule.filters) else { return (nobody(rule), closed) }
     if action.redirect != nil { return (nobody(rule), index(action)) }
     var targets: [RouteTarget] = []
     for backend in rule.backends {
       let place = self.place(backend, rule)
-      let own = Self.action(backend.filters)
+      let own = routeAction(backend.filters)
       targets.append(
         RouteTarget(
           backend: own == nil ? -1 : place, weight: UInt32(backend.weight),
@@ -158,42 +215,35 @@ private struct RouteFiller {
 
   /// For rules that need none.
   private mutating func nobody(_ rule: GatewayPlan.Rule) -> Int {
-    index(
-      BackendKey(
-        service: ObjectKey(rule.route.key.namespace, ""), port: 0, route: rule.route, policy: BackendPolicy()),
-      endpoints: [])
+    let none = ObjectKey(rule.route.key.namespace, "")
+    return index(BackendKey(service: none, port: 0, route: rule.route, policy: BackendPolicy()))
   }
 
   /// -1: nobody.
   private mutating func place(_ backend: GatewayPlan.Backend, _ rule: GatewayPlan.Rule) -> Int {
     guard case .service(let service, let port) = backend.target, var policy = policy(backend, rule.route.kind)
-    else {
-      return -1
-    }
+    else { return -1 }
     policy.timeouts.request = UInt32(clamping: rule.requestMilliseconds ?? 0)
     policy.timeouts.backendRequest = UInt32(clamping: rule.backendMilliseconds ?? 0)
     for mirror in rule.mirrors {
       guard case .service(let service, let port) = mirror.backend.target,
         let own = self.policy(mirror.backend, rule.route.kind)
       else { continue }
-      let endpoints = endpoints(service, port)
-      let place = index(
-        BackendKey(service: service, port: port, route: rule.route, policy: own), endpoints: endpoints)
+      let place = index(BackendKey(service: service, port: port, route: rule.route, policy: own))
       policy.mirrors.append(
         BackendMirror(
           backend: place, numerator: UInt32(clamping: mirror.numerator),
           denominator: UInt32(clamping: mirror.denominator)))
     }
-    let endpoints = endpoints(service, port)
-    return index(
-      BackendKey(service: service, port: port, route: rule.route, policy: policy), endpoints: endpoints)
+    return index(BackendKey(service: service, port: port, route: rule.route, policy: policy))
   }
 
-  private mutating func index(_ key: BackendKey, endpoints: @autoclosure () -> [SocketEndpoint]) -> Int {
+  private mutating func index(_ key: BackendKey) -> Int {
     if let found = known[key] { return found }
     var backend = RouteBackend(
       namespace: key.route.key.namespace, ingress: key.route.key.name, service: key.service.name,
-      servicePort: key.port == 0 ? "" : "\(key.port)", endpoints: endpoints())
+      servicePort: key.port == 0 ? "" : "\(key.port)",
+      endpoints: key.port == 0 ? [] : endpoints(key.service, key.port))
     backend.policy = key.policy
     backends.append(backend)
     known[key] = backends.count - 1
@@ -206,69 +256,5 @@ private struct RouteFiller {
 
   private func endpoints(_ service: ObjectKey, _ number: UInt16) -> [SocketEndpoint] {
     view.targets(of: service, number: number, .tcp)
-  }
-
-  // MARK: Filters
-
-  /// Nil for texts that a message cannot hold.
-  private static func action(_ filters: [GatewayRoute.Filter]) -> RouteAction? {
-    var action = RouteAction()
-    for filter in filters {
-      switch filter {
-      case .requestHeaders(let change):
-        guard let edit = edit(change) else { return nil }
-        action.request = edit
-      case .responseHeaders(let change):
-        guard let edit = edit(change) else { return nil }
-        action.response = edit
-      case .redirect(let redirect):
-        var path: RoutePathRewrite?
-        if let change = redirect.path {
-          path = rewrite(change)
-          if path == nil { return nil }
-        }
-        let known: [String: UInt16] = ["http": 80, "https": 443]
-        action.redirect = RouteRedirect(
-          status: UInt16(clamping: redirect.status),
-          place: .parts(
-            scheme: redirect.scheme, host: redirect.hostname,
-            port: redirect.port ?? redirect.scheme.flatMap { known[$0] } ?? 0, path: path))
-      case .rewrite(let hostname, let change):
-        var changed = RouteRewrite()
-        if let hostname {
-          changed.host = RouteTemplate(literal: hostname)
-          if changed.host == nil { return nil }
-        }
-        if let change {
-          changed.path = rewrite(change)
-          if changed.path == nil { return nil }
-        }
-        action.rewrite = changed
-      case .cors(let cors):
-        action.cors = RouteCORS(
-          origins: cors.origins, methods: cors.methods.joined(separator: ", "),
-          headers: cors.headers.joined(separator: ", "), exposed: cors.exposed.joined(separator: ", "),
-          maxAge: UInt32(clamping: cors.maxAgeSeconds), allowsCredentials: cors.allowsCredentials)
-      case .mirror: break
-      case .unknown: return nil
-      }
-    }
-    return action
-  }
-
-  private static func edit(_ change: GatewayRoute.HeaderChange) -> HeaderEdit? {
-    func fields(_ fields: [GatewayRoute.Field]) -> [HeaderField]? {
-      let found = fields.compactMap { HeaderField($0.name, $0.value) }
-      return found.count == fields.count ? found : nil
-    }
-    guard let set = fields(change.set), let add = fields(change.add) else { return nil }
-    return HeaderEdit(remove: change.remove, set: set, add: add)
-  }
-
-  private static func rewrite(_ change: GatewayRoute.PathChange) -> RoutePathRewrite? {
-    switch change {
-    case .full(let text): RouteTemplate(literal: text).map { .whole($0) }
-    case .prefix(let text): RouteRewrite.prefix(text)
-    }
   }
 }

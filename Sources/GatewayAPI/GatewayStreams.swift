@@ -15,7 +15,7 @@ extension GatewayPlan {
     -> StreamTable
   {
     var filler = StreamFiller(view: view, input: input, ingress: ingress)
-    for listener in listeners {
+    for listener in servedStreams {
       switch listener.protocol {
       case .tls: filler.addNames(listener)
       case .tcp: filler.addOnly(listener, .tcp)
@@ -23,10 +23,29 @@ extension GatewayPlan {
       case .http, .https: break
       }
     }
-    for listener in listeners where listener.protocol == .https {
+    for listener in servedListeners where listener.protocol == .https {
       filler.reserve(listener.port, listener.hostname ?? "")
     }
     return filler.table
+  }
+
+  /// Listeners that are served as streams. Those that ask clients for certificates are not: the data plane does not ask.
+  var servedStreams: [Listener] {
+    listeners.filter { listener in
+      if case .terminate(_, .some)? = listener.tls { return false }
+      return [.tls, .tcp, .udp].contains(listener.protocol)
+    }
+  }
+
+  /// Sockets that these listeners need, and what is served there. Names by TLS share a port with HTTPS.
+  public var servedSockets: [GatewaySocket: IngressListener.Service] {
+    var sockets: [GatewaySocket: IngressListener.Service] = [:]
+    for (port, serves) in servedPorts { sockets[GatewaySocket(.tcp, port)] = serves }
+    for listener in servedStreams {
+      let socket = GatewaySocket(listener.protocol.transport, listener.port)
+      sockets[socket] = sockets[socket] ?? .streams
+    }
+    return sockets
   }
 }
 
@@ -86,14 +105,9 @@ private struct StreamFiller {
   mutating func addNames(_ listener: GatewayPlan.Listener) {
     let place = Place(port: listener.port, isUDP: false)
     var opening = StreamOpening.passthrough
-    var isClosed = false
-    if case .terminate(_, let clients)? = listener.tls {
-      opening = .terminate
-      // Certificates of clients are not asked for here: it must not be open.
-      isClosed = clients != nil
-    }
+    if case .terminate? = listener.tls { opening = .terminate }
     for host in listener.hosts {
-      let targets = isClosed ? [] : targets(host.rules.first, opening: opening)
+      let targets = targets(host.rules.first, opening: opening)
       add(StreamRule(name: host.name, opening: opening, targets: targets), to: place, .tls)
     }
     // Names of the listener that no route has: nobody else is to answer for them. One for every name leaves them to Ingresses.

@@ -11,7 +11,7 @@ import Diagnostics
 import Glibc
 import Reactor
 
-final class ClientConnection: Exchange, ReadinessHandler {
+final class ClientConnection: Exchange, ReadinessHandler, ListenerGuest {
   enum State {
     /// TLS is being agreed on.
     case handshake
@@ -59,6 +59,8 @@ final class ClientConnection: Exchange, ReadinessHandler {
   // The request.
   var minor: UInt8 = 1
   var keepsAlive = true
+  /// Its listener has gone: no request after this one.
+  private var isLeaving = false
   private var expectsContinue = false
   var unwrapsChunks = false
 
@@ -194,8 +196,10 @@ final class ClientConnection: Exchange, ReadinessHandler {
   }
 
   func drain() {
+    isLeaving = true
     switch state {
     case .head where input.isEmpty: abort()
+    case .handshake: abort()
     case .closed, .tunnel, .lingering: break
     case .http2: http2?.drain()
     default: keepsAlive = false
@@ -301,6 +305,10 @@ final class ClientConnection: Exchange, ReadinessHandler {
       try reader.readRequest(head)
       begin(reader)
       if worker.log != nil { logRequest(head, isHTTP2: false, client: clientText) }
+      if isMisdirected(RouteRequest(head, reader)) {
+        worker.metrics.refusedRequests.child("421").increment()
+        return try refuseGently(421, end: end, message) + skipped
+      }
       guard
         let match = snapshot.table.match(RouteRequest(head, reader), port: port, worker.matchSpace)
       else {
@@ -359,7 +367,8 @@ final class ClientConnection: Exchange, ReadinessHandler {
     method = reader.method
     minor = facts.minor
     keepsAlive =
-      !worker.reactor.isDraining && (minor == 1 ? !facts.closes : facts.keepsAlive && !facts.closes)
+      !isLeaving && !worker.reactor.isDraining
+      && (minor == 1 ? !facts.closes : facts.keepsAlive && !facts.closes)
     requestBody = BodyScanner(facts.framing)
     // h2c would smuggle past the routes; an upgrade with a body is nobody's websocket.
     wantsUpgrade = facts.upgrades && minor == 1 && requestBody.isDone && reader.namesUpgrade

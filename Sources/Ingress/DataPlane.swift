@@ -2,8 +2,10 @@
 // else.
 //
 //   parent (knows the cluster) --IngressFeeder--> [socket pair] --runIngressDataPlane--> child (meets strangers)
-//   frame: u32 little-endian length | encoded RouteTable, or a frame of TLSTable, or an encoded StreamTable
+//   frame: u32 little-endian length | encoded RouteTable or StreamTable, or a frame of TLSTable, or of IngressListener
+//   back:  u32 little-endian, how many frames are in force
 
+import Addresses
 import CLinux
 import Diagnostics
 import Glibc
@@ -17,11 +19,8 @@ public struct IngressDataPlaneConfiguration: Sendable {
   public var listeners: [Int32]
   /// The same for HTTPS.
   public var secureListeners: [Int32] = []
-  /// Listening TCP sockets, and bound UDP sockets, for what the table of streams says of their ports.
-  public var streamListeners: [Int32] = []
-  public var datagramSockets: [Int32] = []
-  /// Connections to `listeners` and `secureListeners` begin with a header of the PROXY protocol; nil: they do not. Of streams those do
-  /// whose listener says so.
+  /// Connections for HTTP begin with a header of the PROXY protocol; nil: they do not. Of streams those do whose listener in the
+  /// table says so.
   public var proxy: ProxyAcceptance?
   /// A listening TCP socket for /metrics and /healthz.
   public var status: Int32?
@@ -51,7 +50,9 @@ public struct IngressDataPlaneConfiguration: Sendable {
 /// - Throws: `WeftError` ING0001 when a thread or a listener cannot be set up, ING0002 for a frame that is no
 ///   table, ING0020 when the access log cannot be written.
 public func runIngressDataPlane(_ configuration: IngressDataPlaneConfiguration) throws(WeftError) {
-  let snapshots = Descriptor(owning: configuration.snapshots)
+  var snapshots = FrameSource(Descriptor(owning: configuration.snapshots))
+  // Workers write to it until they have stopped.
+  defer { _ = snapshots.raw }
   if configuration.dropsPrivileges {
     let result = weft_drop_privileges()
     if result < 0 { throw setUpFailure(SocketError("capset", -result)) }
@@ -70,12 +71,12 @@ public func runIngressDataPlane(_ configuration: IngressDataPlaneConfiguration) 
   defer { log?.stop() }
   let plane = IngressPlane(configuration, log)
   defer { plane.stop() }
-  var isServing = false
   var certificates = TLSReceiver()
   if !configuration.secureListeners.isEmpty { plane.install(certificates.empty()) }
+  var count: UInt32 = 0
   while true {
     let frame: [UInt8]?
-    do throws(SnapshotStreamError) { frame = try readFrame(snapshots) } catch {
+    do throws(SnapshotStreamError) { frame = try snapshots.next() } catch {
       throw WeftError(
         "ING0002", object: "route snapshots", cause: "\(error)",
         next: "restart the ingress; report this with its log",
@@ -85,31 +86,53 @@ public func runIngressDataPlane(_ configuration: IngressDataPlaneConfiguration) 
       logger.info("no more routes will come: draining")
       return
     }
-    let table: RouteTable
-    do throws(RouteTableUnreadable) {
-      if frame.starts(with: StreamTable.magic) {
-        plane.install(try StreamTable(encoded: frame))
-        continue
-      }
-      if !frame.starts(with: RouteTable.magic) {
-        if let tls = try certificates.take(frame) { plane.install(tls) }
-        continue
-      }
-      table = try RouteTable(encoded: frame)
-    } catch {
+    let order: Order
+    do throws(RouteTableUnreadable) { order = try Order(frame, &certificates) } catch {
       throw WeftError(
         "ING0002", object: "route snapshots", cause: "\(error.reason) at byte \(error.offset)",
         next: "parent and child are of different versions; restart the ingress", exit: .unreachable)
     }
-    // Ready only with routes: before that, connections wait in the kernel's backlog instead of getting a 404.
-    if !isServing {
+    switch order {
+    case .routes(let table) where plane.isServing: plane.install(table)
+    case .routes(let table):
+      // Ready only with routes: before that, connections wait in the kernel's backlog instead of getting a 404.
       do throws(SocketError) { try plane.start(table) } catch { throw setUpFailure(error) }
-      isServing = true
       logger.info(
         "serving", metadata: ["hosts": "\(table.hosts.count)", "backends": "\(table.backends.count)"])
-    } else {
-      plane.install(table)
+    case .streams(let table): plane.install(table)
+    case .certificates(let tls): if let tls { plane.install(tls) }
+    case .open(let listener):
+      if listener.serves != .http, !plane.hasCertificates { plane.install(certificates.empty()) }
+      plane.open(listener, Descriptor(owning: snapshots.takeDescriptor()))
+    case .close(let listener): plane.close(listener)
     }
+    count &+= 1
+    plane.confirm(count, to: snapshots.raw)
+  }
+}
+
+/// What a frame asks for.
+private enum Order {
+  case routes(RouteTable)
+  case streams(StreamTable)
+  /// Nil: one of the certificates of a table that is still to come.
+  case certificates(LoadedTLS?)
+  case open(IngressListener)
+  case close(IngressListener)
+
+  init(_ frame: [UInt8], _ certificates: inout TLSReceiver) throws(RouteTableUnreadable) {
+    self =
+      if frame.starts(with: RouteTable.magic) {
+        .routes(try RouteTable(encoded: frame))
+      } else if frame.starts(with: StreamTable.magic) {
+        .streams(try StreamTable(encoded: frame))
+      } else if frame.starts(with: IngressListener.openMagic) {
+        .open(try IngressListener(frame: frame))
+      } else if frame.starts(with: IngressListener.closeMagic) {
+        .close(try IngressListener(frame: frame))
+      } else {
+        .certificates(try certificates.take(frame))
+      }
   }
 }
 
@@ -141,9 +164,18 @@ private final class IngressPlane {
   private let ticketKeys = TicketKeys()
   private let meter = ClientMeter()
   private var tls = LoadedTLS(certificates: [], names: [], fallback: nil)
+  private(set) var hasCertificates = false
   private var streams = StreamTable()
+  /// Sockets that came since the start, and before there were workers.
+  private var opened: Set<IngressListener> = []
+  private var waiting: [IngressListener: Int32] = [:]
+  /// The number of frames that came.
+  private let newest = FrameCount()
 
   private let log: AccessLog?
+  private let logger = Logger(label: "ingress")
+
+  var isServing: Bool { !threads.isEmpty }
 
   init(_ configuration: IngressDataPlaneConfiguration, _ log: AccessLog?) {
     self.configuration = configuration
@@ -155,10 +187,6 @@ private final class IngressPlane {
     for index in 0..<configuration.workers {
       let listeners = try own(configuration.listeners, index)
       let secureListeners = try own(configuration.secureListeners, index)
-      let streamListeners = try own(configuration.streamListeners, index)
-      // A client's datagrams have to come to one worker: each socket is one's.
-      let datagramSockets = configuration.datagramSockets.enumerated()
-        .filter { $0.offset % configuration.workers == index }.map(\.element)
       let box = WorkerBox()
       let (ticketKeys, tls, meter, streams) = (ticketKeys, tls, meter, streams)
       let proxy = configuration.proxy
@@ -178,17 +206,64 @@ private final class IngressPlane {
           for raw in secureListeners {
             try worker.listen(Descriptor(owning: raw), shared: isShared, isSecure: true, proxy: proxy)
           }
-          for raw in streamListeners {
-            try worker.listenStreams(
-              Descriptor(owning: raw), shared: isShared, proxy: proxy ?? ProxyAcceptance())
-          }
-          for raw in datagramSockets { try worker.serveDatagrams(Descriptor(owning: raw)) }
           if let status { try serveStatus(Descriptor(owning: status), reactor) }
           setUp.finish(nil)
         } catch { setUp.finish(error) }
       }
       threads.append((thread, box))
       if let error = setUp.wait() { throw error }
+    }
+    for (listener, raw) in waiting { serve(listener, raw) }
+    waiting = [:]
+  }
+
+  // MARK: Listeners that come and go
+
+  /// Serves a socket from now on. One that is served already, or that is one too many, is closed again.
+  func open(_ listener: IngressListener, _ descriptor: consuming Descriptor) {
+    guard descriptor.isOpen, opened.count < IngressListener.countMax, opened.insert(listener).inserted else {
+      return logger.warning("listener not taken", metadata: ["listener": "\(listener)"])
+    }
+    let raw = descriptor.release()
+    if isServing { serve(listener, raw) } else { waiting[listener] = raw }
+  }
+
+  private func serve(_ listener: IngressListener, _ raw: Int32) {
+    let isShared = configuration.workers > 1
+    let proxy = configuration.proxy
+    if listener.transport == .udp {
+      // A client's datagrams have to come to one worker: the socket is one's.
+      let (thread, box) = threads[Int(listener.endpoint.port) % threads.count]
+      let isTaken = thread.reactor.submit { _ in try? box.worker?.open(listener, Descriptor(owning: raw)) }
+      if !isTaken { _ = Descriptor(owning: raw) }
+      return
+    }
+    for (index, (thread, box)) in threads.enumerated() {
+      guard let own = try? own([raw], index).first else { continue }
+      let isTaken = thread.reactor.submit { _ in
+        try? box.worker?.open(listener, Descriptor(owning: own), shared: isShared, proxy: proxy)
+      }
+      if !isTaken { _ = Descriptor(owning: own) }
+    }
+  }
+
+  func close(_ listener: IngressListener) {
+    guard opened.remove(listener) != nil else { return }
+    if let raw = waiting.removeValue(forKey: listener) { _ = Descriptor(owning: raw) }
+    for (thread, box) in threads { thread.reactor.submit { _ in box.worker?.close(listener) } }
+  }
+
+  /// Says that this many frames are in force, when every worker has done what they ask for and no newer one has come.
+  func confirm(_ count: UInt32, to socket: Int32) {
+    newest.value.store(count, ordering: .relaxed)
+    let (left, newest) = (Confirmation(workers: threads.count), newest)
+    for (thread, _) in threads {
+      thread.reactor.submit { _ in
+        guard left.countDown(), newest.value.load(ordering: .relaxed) == count else { return }
+        var number = count.littleEndian
+        // A parent that does not listen misses nothing but this.
+        _ = Glibc.send(socket, &number, 4, Int32(MSG_DONTWAIT | MSG_NOSIGNAL))
+      }
     }
   }
 
@@ -208,6 +283,7 @@ private final class IngressPlane {
 
   func install(_ tls: LoadedTLS) {
     self.tls = tls
+    hasCertificates = true
     install { $0.tls = tls }
   }
 
@@ -271,48 +347,10 @@ private func serveStatus(_ descriptor: consuming Descriptor, _ reactor: Reactor)
   }
 }
 
-/// Why a stream of snapshots cannot be read on.
-enum SnapshotStreamError: Error, Hashable {
-  case tooLong(Int)
-  case cutShort
-  case failed(Int32)
-}
-
-/// One frame; nil at the stream's end.
-func readFrame(_ descriptor: borrowing Descriptor) throws(SnapshotStreamError) -> [UInt8]? {
-  var header = [UInt8](repeating: 0, count: 4)
-  guard try readFully(descriptor, &header) else { return nil }
-  let length = header.reversed().reduce(0) { $0 << 8 | Int($1) }
-  guard length <= RouteTable.encodedBytesMax else { throw .tooLong(length) }
-  var frame = [UInt8](repeating: 0, count: length)
-  if length == 0 { return frame }
-  guard try readFully(descriptor, &frame) else { throw .cutShort }
-  return frame
-}
-
-private func readFully(
-  _ descriptor: borrowing Descriptor, _ bytes: inout [UInt8]
-) throws(SnapshotStreamError) -> Bool {
-  var done = 0
-  while done < bytes.count {
-    let raw = descriptor.raw
-    let count = bytes.withUnsafeMutableBytes { read(raw, $0.baseAddress.map { $0 + done }, $0.count - done) }
-    if count > 0 {
-      done += count
-    } else if count == 0 {
-      if done == 0 { return false }
-      throw .cutShort
-    } else if errno != EINTR {
-      throw .failed(errno)
-    }
-  }
-  return true
-}
-
 /// The parent's side: writes whole route tables, each time the newest.
 public final class IngressFeeder: Sendable {
-  private let state: Mutex<State>
-  private struct State: ~Copyable {
+  let state: Mutex<State>
+  struct State: ~Copyable {
     var descriptor: Descriptor
     var last: RouteTable?
     var lastTLS: TLSTable?
@@ -321,20 +359,34 @@ public final class IngressFeeder: Sendable {
     var sent: [TLSCertificate: UInt32] = [:]
     var nextID: UInt32 = 0
 
+    /// Frames that were sent, and how many of them the child has said to work by.
+    private(set) var framesSent: UInt32 = 0
+    private(set) var framesConfirmed: UInt32 = 0
+
+    /// - Parameter beside: a descriptor that the child gets a copy of; -1 for none.
     /// - Throws: `SocketError`, EPIPE when the child has gone.
-    mutating func write(_ body: [UInt8]) throws(SocketError) {
+    mutating func write(_ body: [UInt8], beside: Int32 = -1) throws(SocketError) {
       guard body.count <= RouteTable.encodedBytesMax else { throw SocketError("send", EMSGSIZE) }
+      readConfirmations()
       var frame = withUnsafeBytes(of: UInt32(body.count).littleEndian) { Array($0) }
       frame += body
       var done = 0
       let raw = descriptor.raw
       while done < frame.count {
         let count = frame.withUnsafeBytes {
-          Glibc.send(raw, $0.baseAddress.map { $0 + done }, $0.count - done, Int32(MSG_NOSIGNAL))
+          weft_send_beside(raw, $0.baseAddress.map { $0 + done }, $0.count - done, done == 0 ? beside : -1)
         }
-        if count < 0, errno == EINTR { continue }
-        if count < 0 { throw SocketError("send", errno) }
+        if count < 0 { throw SocketError("send", Int32(-count)) }
         done += count
+      }
+      framesSent &+= 1
+    }
+
+    /// Takes in what the child has said since.
+    mutating func readConfirmations() {
+      var number: UInt32 = 0
+      while recv(descriptor.raw, &number, 4, Int32(MSG_DONTWAIT)) == 4 {
+        framesConfirmed = UInt32(littleEndian: number)
       }
     }
   }
@@ -370,6 +422,17 @@ public final class IngressFeeder: Sendable {
     }
   }
 
+  /// Puts other streams in force in the child. Otherwise like routes.
+  @discardableResult
+  public func send(_ table: StreamTable) throws(SocketError) -> Bool {
+    try state.withLock { (state) throws(SocketError) -> Bool in
+      if state.lastStreams ?? StreamTable() == table { return false }
+      try state.write(table.encoded())
+      state.lastStreams = table
+      return true
+    }
+  }
+
   /// Puts other certificates in force in the child: those that it does not have, then the names. Otherwise like routes.
   /// To be called before routes that redirect to them.
   @discardableResult
@@ -393,17 +456,6 @@ public final class IngressFeeder: Sendable {
       try state.write(table.frame(ids: ids))
       state.sent = kept
       state.lastTLS = table
-      return true
-    }
-  }
-
-  /// Puts other streams in force in the child. Otherwise like routes.
-  @discardableResult
-  public func send(_ table: StreamTable) throws(SocketError) -> Bool {
-    try state.withLock { (state) throws(SocketError) -> Bool in
-      if state.lastStreams ?? StreamTable() == table { return false }
-      try state.write(table.encoded())
-      state.lastStreams = table
       return true
     }
   }

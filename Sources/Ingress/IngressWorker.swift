@@ -61,10 +61,13 @@ public final class IngressWorker: TimerHandler {
   private(set) lazy var streams = StreamWorker(self, metricsOfProcess)
   private let metricsOfProcess: Metrics
   private var listeners: [Listener] = []
-  /// Made with the first listener for HTTPS.
-  private var security: TLSContext?
-  /// Made with the first stream whose TLS ends here.
-  private var streamSecurity: TLSContext?
+  /// Listeners that came later and may go.
+  private var opened: [IngressListener: Listener] = [:]
+  private var openedDatagrams: [IngressListener: DatagramPort] = [:]
+  /// By port, made with its listener for HTTPS.
+  private var security: [UInt16: TLSContext] = [:]
+  /// By port, made with the first stream whose TLS ends here.
+  private var streamSecurity: [UInt16: TLSContext] = [:]
   private let ticketKeys: TicketKeys
   private var tlsTable: LoadedTLS
   /// Bytes that one sealed record is put together in.
@@ -116,10 +119,8 @@ public final class IngressWorker: TimerHandler {
     _ descriptor: consuming Descriptor, shared: Bool = false, isSecure: Bool = false,
     proxy: ProxyAcceptance? = nil
   ) throws(SocketError) {
-    let port = Sockets.localEndpoint(descriptor)?.port ?? 80
-    if isSecure { _ = try secure(port) }
-    try listen(
-      descriptor, shared: shared, ListenerDoor(port: port, service: isSecure ? .https : .http, proxy: proxy))
+    listeners.append(
+      try makeListener(descriptor, shared: shared, isSecure ? .https : .http, proxy: proxy))
   }
 
   /// Serves the connections of a listening socket by the table of streams.
@@ -129,8 +130,7 @@ public final class IngressWorker: TimerHandler {
   public func listenStreams(
     _ descriptor: consuming Descriptor, shared: Bool = false, proxy: ProxyAcceptance = ProxyAcceptance()
   ) throws(SocketError) {
-    let port = Sockets.localEndpoint(descriptor)?.port ?? 0
-    try listen(descriptor, shared: shared, ListenerDoor(port: port, service: .streams, proxy: proxy))
+    listeners.append(try makeListener(descriptor, shared: shared, .streams, proxy: proxy))
   }
 
   /// Serves the datagrams of a bound socket (`Sockets.bindUDP`) by the table of streams.
@@ -138,9 +138,41 @@ public final class IngressWorker: TimerHandler {
     _ = try streams.serve(datagrams: descriptor)
   }
 
-  private func listen(
-    _ descriptor: consuming Descriptor, shared: Bool, _ door: ListenerDoor
+  /// The same for a listener that can be closed.
+  /// - Parameter proxy: for HTTP, whose connections begin with a header of the PROXY protocol; for streams, who is believed where
+  ///   the table asks for one.
+  public func open(
+    _ listener: IngressListener, _ descriptor: consuming Descriptor, shared: Bool = false,
+    proxy: ProxyAcceptance? = nil
   ) throws(SocketError) {
+    switch (listener.transport, listener.serves) {
+    case (.udp, _): openedDatagrams[listener] = try streams.serve(datagrams: descriptor)
+    case (_, .http): opened[listener] = try makeListener(descriptor, shared: shared, .http, proxy: proxy)
+    case (_, .https): opened[listener] = try makeListener(descriptor, shared: shared, .https, proxy: proxy)
+    case (_, .streams):
+      opened[listener] = try makeListener(
+        descriptor, shared: shared, .streams, proxy: proxy ?? ProxyAcceptance())
+    }
+  }
+
+  /// Accepts no more from it; what its clients have asked for is answered, and then they go. Streams go on until they end.
+  public func close(_ listener: IngressListener) {
+    if let port = openedDatagrams.removeValue(forKey: listener) { return streams.stop(port) }
+    opened.removeValue(forKey: listener)?.close()
+    let port = listener.endpoint.port
+    reactor.drain { ($0 as? any ListenerGuest)?.port == port }
+    if !opened.keys.contains(where: { $0.endpoint.port == port && $0.serves != .http }) {
+      security[port] = nil
+      streamSecurity[port] = nil
+    }
+  }
+
+  private func makeListener(
+    _ descriptor: consuming Descriptor, shared: Bool, _ service: ListenerDoor.Service, proxy: ProxyAcceptance?
+  ) throws(SocketError) -> Listener {
+    let port = Sockets.localEndpoint(descriptor)?.port ?? 80
+    if service == .https { _ = try secure(port) }
+    let door = ListenerDoor(port: port, service: service, proxy: proxy)
     let listener = try Listener(descriptor, reactor: reactor, shared: shared) { [self] descriptor, peer in
       var door = door
       if door.service == .streams,
@@ -150,33 +182,39 @@ public final class IngressWorker: TimerHandler {
       }
       do throws(SocketError) {
         try ConnectionGate.admit(descriptor, peer, door, self)
-        if clientCount >= limits.clientsMax { for listener in listeners { listener.pause() } }
+        if clientCount >= limits.clientsMax { forEachListener { $0.pause() } }
       } catch {
         metrics.refusedClients.increment()
       }
     }
-    listeners.append(listener)
+    if clientCount >= limits.clientsMax { listener.pause() }
+    return listener
+  }
+
+  private func forEachListener(_ body: (Listener) -> Void) {
+    for listener in listeners { body(listener) }
+    for listener in opened.values { body(listener) }
   }
 
   /// For connections of TLS that end here and are not HTTP: no protocol is agreed on.
-  func secureStreams() throws(SocketError) -> TLSContext {
-    if let streamSecurity { return streamSecurity }
-    let made = try makeSecurity(offersHTTP2: false)
-    streamSecurity = made
+  func secureStreams(_ port: UInt16) throws(SocketError) -> TLSContext {
+    if let found = streamSecurity[port] { return found }
+    let made = try makeSecurity(port, offersHTTP2: false)
+    streamSecurity[port] = made
     return made
   }
 
   func secure(_ port: UInt16) throws(SocketError) -> TLSContext {
     if securePort == nil { securePort = port }
-    if let security { return security }
-    let made = try makeSecurity(offersHTTP2: true)
-    security = made
+    if let found = security[port] { return found }
+    let made = try makeSecurity(port, offersHTTP2: true)
+    security[port] = made
     return made
   }
 
-  private func makeSecurity(offersHTTP2: Bool) throws(SocketError) -> TLSContext {
+  private func makeSecurity(_ port: UInt16, offersHTTP2: Bool) throws(SocketError) -> TLSContext {
     let made = TLSContext(
-      table: tlsTable, keys: ticketKeys, offersHTTP2: offersHTTP2,
+      table: tlsTable, port: port, keys: ticketKeys, offersHTTP2: offersHTTP2,
       outputBytesMax: limits.readBytesMax + (64 << 10))
     guard let made else { throw SocketError("SSL_CTX_new", ENOMEM) }
     return made
@@ -188,8 +226,8 @@ public final class IngressWorker: TimerHandler {
   /// Puts other certificates in force: for handshakes that begin from now on, and for those that are under way.
   func install(_ tls: LoadedTLS) {
     tlsTable = tls
-    security?.table = tls
-    streamSecurity?.table = tls
+    for context in security.values { context.table = tls }
+    for context in streamSecurity.values { context.table = tls }
     metrics.certificateSwaps.increment()
   }
 
@@ -206,8 +244,8 @@ public final class IngressWorker: TimerHandler {
   public func install(_ table: StreamTable) { streams.install(table) }
 
   public func timerEnded(tag: Int) {
-    security?.renewKeys(now: reactor.now)
-    streamSecurity?.renewKeys(now: reactor.now)
+    for context in security.values { context.renewKeys(now: reactor.now) }
+    for context in streamSecurity.values { context.renewKeys(now: reactor.now) }
     let keep = limits.upstreamIdleMilliseconds * 1_000_000
     pools.tick(now: reactor.now, keep: keep)
     if !reactor.isDraining { _ = reactor.setTimer(after: limits.tickMilliseconds * 1_000_000, handler: self) }
@@ -221,7 +259,7 @@ public final class IngressWorker: TimerHandler {
   func clientClosed() {
     clientCount -= 1
     metrics.clients.add(-1)
-    if clientCount == limits.clientsMax - 1 { for listener in listeners { listener.resume() } }
+    if clientCount == limits.clientsMax - 1 { forEachListener { $0.resume() } }
   }
 
   /// xorshift128+: unique, not secret.

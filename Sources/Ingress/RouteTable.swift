@@ -147,6 +147,17 @@ public struct RouteTable: Sendable {
       redirectsToHTTPS: found.redirects)
   }
 
+  /// Whether a host is another listener's than the one that a connection was made for: what may be said over it is not what
+  /// was agreed on (421, RFC 9110 section 15.5.20). A host that is nobody's is not.
+  /// - Parameter name: that the client asked for (SNI).
+  func isMisdirected(port: UInt16, name: UnsafeRawBufferPointer, host: UnsafeRawBufferPointer) -> Bool {
+    guard let wanted = listener(port, host) else { return false }
+    return listener(port, name) != wanted
+  }
+
+  /// Whether a port's listeners differ by name.
+  func hasNames(port: UInt16) -> Bool { ports.contains { $0.port == port && $0.only == nil } }
+
   /// The most specific listener of a port for a host; without one for this port, those for every port.
   private func listener(_ port: UInt16, _ host: UnsafeRawBufferPointer) -> Int? {
     var found = -1

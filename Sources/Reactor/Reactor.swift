@@ -221,6 +221,15 @@ public final class Reactor: @unchecked Sendable {
     withExtendedLifetime(handler) {}
   }
 
+  /// Has those handlers drain that are chosen, as `stop` has all of them. Cost: all slots.
+  public func drain(where isChosen: (any ReadinessHandler) -> Bool) {
+    assertCurrent()
+    for index in slots.indices {
+      guard let handler = slots[index].handler, isChosen(handler) else { continue }
+      handler.drain()
+    }
+  }
+
   func callAgain(_ token: UInt64, _ readiness: Readiness) { again.append((token, readiness)) }
 
   private func dispatch(_ token: UInt64, _ readiness: Readiness) {

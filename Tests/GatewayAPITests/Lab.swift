@@ -8,6 +8,7 @@ import Foundation
 import GatewayAPI
 import Ingress
 import SoakLab
+import Synchronization
 import Testing
 
 /// Everything that the cases share: a class, three namespaces, Services.
@@ -198,9 +199,21 @@ extension Sequence<GatewayPlan.ListenerStatus> {
   var areWell: Bool { allSatisfy { $0.isWell } }
 }
 
-/// A certificate and its key, made once.
+/// Certificates and their keys, made once each.
 enum TestCertificate {
-  static let pair: (chain: [UInt8], key: [UInt8]) = {
+  static let pair = make("example.org")
+  private static let others = Mutex<[String: TLSSecret]>([:])
+
+  /// For another name.
+  static func named(_ name: String) -> TLSSecret {
+    if let found = others.withLock({ $0[name] }) { return found }
+    let made = make(name)
+    let secret = TLSSecret(TLSCertificate(chain: made.chain, key: made.key))
+    others.withLock { $0[name] = secret }
+    return secret
+  }
+
+  private static func make(_ name: String) -> (chain: [UInt8], key: [UInt8]) {
     do {
       let folder = try ScratchFolder.make("gateway")
       defer { ScratchFolder.remove(folder) }
@@ -208,7 +221,7 @@ enum TestCertificate {
       openssl.executableURL = URL(fileURLWithPath: "/usr/bin/openssl")
       openssl.arguments = [
         "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
-        "-subj", "/CN=example.org", "-keyout", "\(folder)/key", "-out", "\(folder)/chain",
+        "-subj", "/CN=\(name)", "-keyout", "\(folder)/key", "-out", "\(folder)/chain",
       ]
       openssl.standardError = FileHandle.nullDevice
       try openssl.run()
@@ -219,7 +232,7 @@ enum TestCertificate {
       Issue.record("no certificate was made: \(error)")
       return ([], [])
     }
-  }()
+  }
 
   static var secret: TLSSecret { TLSSecret(TLSCertificate(chain: pair.chain, key: pair.key)) }
   static var broken: TLSSecret {

@@ -10,7 +10,7 @@ import Testing
 
 @testable import Ingress
 
-private final class Runner: Sendable {
+final class Runner: Sendable {
   let outcome = Mutex<String?>(nil)
   let isDone = Flag()
 

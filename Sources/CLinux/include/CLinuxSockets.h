@@ -42,6 +42,13 @@ ssize_t weft_splice(int from, int to, size_t count);
 /** Lets a socket be bound to an address that is not the machine's (IP_TRANSPARENT). Returns 0 or -errno. */
 int weft_set_transparent(int descriptor, int is_v6);
 
+/** sendmsg(2) on a stream socket without SIGPIPE, with a descriptor beside the bytes (SCM_RIGHTS); < 0: none. Returns the bytes
+    that left, or -errno. The descriptor arrives with the first of them. */
+ssize_t weft_send_beside(int socket, const void *bytes, size_t count, int descriptor);
+/** recvmsg(2) of bytes; the descriptor beside them, closed on exec, in `descriptor`, which is else -1. Further ones are closed.
+    Returns the bytes, 0 at the end, or -errno. */
+ssize_t weft_receive_beside(int socket, void *bytes, size_t count, int *descriptor);
+
 /** A packet socket that receives nothing but ARP requests, or with `is_v6` neighbour solicitations and advertisements,
     of any link. Does not wait. Needs CAP_NET_RAW. Returns the descriptor or -errno. */
 int weft_neighbour_socket(int is_v6);

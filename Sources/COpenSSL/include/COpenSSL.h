@@ -53,6 +53,12 @@ const void *weft_tls_output(const weft_tls_context *context, size_t *bytes);
 /// verified), and a chain with its key to show when asked (none: nothing is). NULL when one cannot be read.
 weft_tls_context *weft_tls_client_context_make(const void *authorities, size_t authorities_bytes, const void *chain,
                                                size_t chain_bytes, const void *key, size_t key_bytes, size_t output_bytes);
+/// Certificates of servers are verified, and what the machine trusts is trusted too (SSL_CERT_FILE and SSL_CERT_DIR of OpenSSL). 0 or -1.
+int weft_tls_client_context_trust_system(weft_tls_context *context);
+enum { weft_expected_max = 16 };
+/// A server's certificate has to bear this subject alternative name, or another one that was added: a DNS name, or with `is_uri` a
+/// URI to the letter. The name that it is asked under is then not compared. 0, or -1 when there are too many.
+int weft_tls_client_context_expect(weft_tls_context *context, int is_uri, const char *name);
 /// A connection that we make to a server of this name (empty: none is asked for). Speaks HTTP/2 only, or HTTP/1.1 only.
 weft_tls *weft_tls_make_client(weft_tls_context *context, int descriptor, const char *name, int http2);
 
@@ -73,6 +79,8 @@ int weft_tls_write(weft_tls *tls, const void *from, size_t bytes);
 void weft_tls_begin(weft_tls_context *context);
 /// Says that nothing more will be sent. Into the output.
 void weft_tls_close(weft_tls *tls);
+/// The name that the client asked for; NULL for none. Lives as long as the connection's session.
+const char *weft_tls_server_name(const weft_tls *tls);
 /// 1 when HTTP/2 was agreed on.
 int weft_tls_is_http2(const weft_tls *tls);
 /// 1 when a session was resumed.

@@ -63,6 +63,7 @@ final class HTTP2Stream: Exchange {
         wrapsChunks = reader.facts.framing == .chunked
       }
       requestBody = BodyScanner(hasEnded ? .none : .untilClose)
+      if session.client.isMisdirected(RouteRequest(head, reader)) { throw HTTPRefusal(421) }
       guard
         let found = snapshot.table.match(
           RouteRequest(head, reader), port: session.client.port, worker.matchSpace)

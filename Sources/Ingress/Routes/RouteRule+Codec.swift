@@ -1,7 +1,7 @@
 // Rules, hosts and listeners as bytes, for the route table's frame.
 //
 //   listener: port u16, name, overlap u8, default backend + 1, default action + 1 (u32 each), hosts
-//   host:     name, secured u8, rules
+//   host:     name, secured u8, keeps patterns u8, rules
 //   rule:     flags u8 (kind 0-2, 4 redirects, 8 conditions), backend u32, action + 1 u32, path (u16 length + bytes)
 //             [pattern, folds case u8] [method, fields, query, cookies]
 
@@ -108,6 +108,7 @@ extension RouteListener {
     out.list(hosts) {
       $1.text($0.name.utf8)
       $1.truth($0.isSecured)
+      $1.truth($0.keepsPatterns)
       $1.list($0.paths) { $0.write(&$1) }
     }
   }
@@ -119,14 +120,15 @@ extension RouteListener {
     let defaultBackend = try reader.index(below: backends)
     let defaultAction = try reader.index(below: actions)
     var names: Set<String> = []
-    let hosts = try reader.list(each: 7) { (reader) throws(RouteTableUnreadable) in
+    let hosts = try reader.list(each: 8) { (reader) throws(RouteTableUnreadable) in
       let name = try reader.text()
       guard names.insert(name).inserted else { throw reader.failure("host \(name) twice") }
       let isSecured = try reader.truth()
+      let keepsPatterns = try reader.truth()
       let paths = try reader.list(each: 11) { (reader) throws(RouteTableUnreadable) in
         try RoutePath(&reader, backends: backends, actions: actions)
       }
-      return RouteHost(name: name, paths: paths, isSecured: isSecured)
+      return RouteHost(name: name, paths: paths, isSecured: isSecured, keepsPatterns: keepsPatterns)
     }
     self.init(
       port: port, hostname: hostname, hosts: hosts, hostsOverlap: overlaps,

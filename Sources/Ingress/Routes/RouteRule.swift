@@ -124,11 +124,13 @@ public struct RoutePath: Sendable, Hashable {
 
   /// Exact paths, then patterns, then prefixes, the longer first; of one path the one that asks for more; else the order
   /// they were given in. Gateway API's order of matches, and Ingress's where there is nothing but paths.
-  static func sorted(_ paths: [RoutePath]) -> [RoutePath] {
+  /// - Parameter keepsPatterns: patterns stay in the order they were given in.
+  static func sorted(_ paths: [RoutePath], keepsPatterns: Bool) -> [RoutePath] {
     let ranks = paths.map { $0.conditions?.rank ?? (0, 0, 0, 0) }
     let order = paths.indices.sorted { a, b in
       let (first, second) = (paths[a], paths[b])
       if first.kind != second.kind { return first.kind.rawValue < second.kind.rawValue }
+      if keepsPatterns, first.kind == .pattern { return a < b }
       if first.path.count != second.path.count { return first.path.count > second.path.count }
       // Rules of one path lie together: they are found as one. Patterns keep the order they were given in.
       if first.kind != .pattern, first.path != second.path {
@@ -149,11 +151,14 @@ public struct RouteHost: Sendable, Hashable {
   public var paths: [RoutePath]
   /// Answers over TLS carry the table's Strict-Transport-Security: the host has a certificate of its own.
   public var isSecured: Bool
+  /// Patterns are tried in the order they were given in, and not the longer ones first.
+  public var keepsPatterns: Bool
 
-  public init(name: String, paths: [RoutePath], isSecured: Bool = false) {
+  public init(name: String, paths: [RoutePath], isSecured: Bool = false, keepsPatterns: Bool = false) {
     self.name = name
     self.isSecured = isSecured
-    self.paths = RoutePath.sorted(paths)
+    self.keepsPatterns = keepsPatterns
+    self.paths = RoutePath.sorted(paths, keepsPatterns: keepsPatterns)
   }
 }
 

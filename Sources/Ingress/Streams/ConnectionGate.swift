@@ -17,13 +17,14 @@ struct ListenerDoor {
   var proxy: ProxyAcceptance?
 }
 
-final class ConnectionGate: ReadinessHandler, TimerHandler {
+final class ConnectionGate: ReadinessHandler, TimerHandler, ListenerGuest {
   private enum Stage { case proxy, hello, closed }
   /// Looks at a ClientHello that comes in pieces; sent byte by byte it would cost its square.
   static let looksMax = 64
 
   private let worker: IngressWorker
   private let door: ListenerDoor
+  var port: UInt16 { door.port }
   private let peer: SocketEndpoint
   private var client: StreamClient
   private var channel = Channel()
@@ -117,7 +118,7 @@ final class ConnectionGate: ReadinessHandler, TimerHandler {
         return refuse(.noRoute)
       }
       let descriptor = end()
-      worker.streams.pass(descriptor, client, rule)
+      worker.streams.pass(descriptor, client, rule, port: door.port)
     }
   }
 

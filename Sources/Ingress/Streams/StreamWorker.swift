@@ -17,6 +17,8 @@ final class StreamWorker {
   private(set) var snapshot = StreamSnapshot()
   private var pools = PoolSet()
   private var datagramPorts: [DatagramPort] = []
+  /// Never used again.
+  private var nextNumber = 0
   /// Connections that are passed on, or about to be.
   private(set) var count = 0
 
@@ -50,23 +52,34 @@ final class StreamWorker {
 
   /// Serves the datagrams of a bound socket.
   func serve(datagrams descriptor: consuming Descriptor) throws(SocketError) -> DatagramPort {
-    let port = try DatagramPort(descriptor, number: datagramPorts.count, streams: self)
+    nextNumber += 1
+    let port = try DatagramPort(descriptor, number: nextNumber, streams: self)
     datagramPorts.append(port)
     return port
+  }
+
+  /// Ends a port and its sessions.
+  func stop(_ port: DatagramPort) {
+    datagramPorts.removeAll { $0 === port }
+    sessions.removeAll { $0.frontend === port }
+    port.close()
   }
 
   /// Passes a connection to a port without names on.
   func pass(_ descriptor: consuming Descriptor, _ client: StreamClient, port: UInt16) {
     guard let rule = snapshot.connections(to: port)?.only else { return refuse(descriptor, .noRoute) }
-    pass(descriptor, client, rule)
+    pass(descriptor, client, rule, port: port)
   }
 
-  func pass(_ descriptor: consuming Descriptor, _ client: StreamClient, _ rule: StreamRuleRuntime) {
+  func pass(
+    _ descriptor: consuming Descriptor, _ client: StreamClient, _ rule: StreamRuleRuntime, port: UInt16
+  ) {
     guard count < worker.limits.streamsMax else { return refuse(descriptor, .full) }
     guard let backend = rule.next(), !backend.pools.isEmpty else { return refuse(descriptor, .noEndpoint) }
     Sockets.keepAlive(descriptor, seconds: Int32(clamping: worker.limits.streamIdleMilliseconds / 2000 + 1))
     if rule.rule.opening == .terminate || backend.policy.tls != nil {
-      SealedStream.open(descriptor, client, backend, opens: rule.rule.opening == .terminate, self)
+      SealedStream.open(
+        descriptor, client, backend, opensOn: rule.rule.opening == .terminate ? port : nil, self)
     } else {
       SplicedStream.open(descriptor, client, backend, self)
     }

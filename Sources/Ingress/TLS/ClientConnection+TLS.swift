@@ -50,4 +50,11 @@ extension ClientConnection {
     if !tls.output.isEmpty { sendBytes(tls.output) }
     return transfer
   }
+
+  /// Whether a request came over a connection that was made for another listener's name.
+  func isMisdirected(_ request: RouteRequest) -> Bool {
+    let table = worker.snapshot.table
+    guard let tls, table.hasNames(port: port) else { return false }
+    return tls.withServerName { table.isMisdirected(port: port, name: $0, host: request.host) } ?? false
+  }
 }

@@ -36,10 +36,15 @@ final class TLSContext {
   var table: LoadedTLS
   private let keys: TicketKeys?
   private var generation = -1
+  /// Of the listening socket.
+  private let port: UInt16
 
-  /// - Parameter outputBytesMax: bounds what one call has to say, sealed.
-  init?(table: LoadedTLS, keys: TicketKeys, offersHTTP2: Bool, outputBytesMax: Int) {
+  /// - Parameters:
+  ///   - port: of the listening socket.
+  ///   - outputBytesMax: bounds what one call has to say, sealed.
+  init?(table: LoadedTLS, port: UInt16, keys: TicketKeys, offersHTTP2: Bool, outputBytesMax: Int) {
     self.table = table
+    self.port = port
     self.keys = keys
     // The context ends before its owner does, so that the pointer is never used behind it.
     let holder = Holder()
@@ -49,7 +54,7 @@ final class TLSContext {
           guard let owner else { return nil }
           let holder = Unmanaged<Holder>.fromOpaque(owner).takeUnretainedValue()
           let bytes = UnsafeRawBufferPointer(start: name, count: name.map { strlen($0) } ?? 0)
-          return holder.context?.table.certificate(for: bytes)?.pointer
+          return holder.context.flatMap { $0.table.certificate(for: bytes, port: $0.port) }?.pointer
         }, Unmanaged.passUnretained(holder).toOpaque(), outputBytesMax)
     else { return nil }
     self.pointer = pointer
@@ -62,6 +67,7 @@ final class TLSContext {
   /// For connections to endpoints. Nil when something in `settings` cannot be read.
   init?(client settings: UpstreamTLS, outputBytesMax: Int) {
     table = LoadedTLS(certificates: [], names: [], fallback: nil)
+    port = 0
     keys = nil
     holder = Holder()
     let made = settings.authorities.withUnsafeBytes { authorities in
@@ -76,6 +82,14 @@ final class TLSContext {
     }
     guard let made else { return nil }
     pointer = made
+    var isSet = !settings.trustsSystem || weft_tls_client_context_trust_system(made) == 0
+    for name in settings.names {
+      switch name {
+      case .dns(let text): isSet = isSet && weft_tls_client_context_expect(made, 0, text) == 0
+      case .uri(let text): isSet = isSet && weft_tls_client_context_expect(made, 1, text) == 0
+      }
+    }
+    if !isSet { return nil }
   }
 
   private final class Holder { unowned(unsafe) var context: TLSContext? }
@@ -180,6 +194,11 @@ final class TLSConnection {
   func close() -> UnsafeRawBufferPointer {
     weft_tls_close(pointer)
     return output
+  }
+
+  /// The name that the client asked for (SNI), until the next call on this connection; nil for none.
+  func withServerName<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result? {
+    weft_tls_server_name(pointer).map { body(UnsafeRawBufferPointer(start: $0, count: strlen($0))) }
   }
 
   var isHTTP2: Bool { weft_tls_is_http2(pointer) == 1 }

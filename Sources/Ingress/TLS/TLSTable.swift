@@ -2,8 +2,10 @@
 // the data plane in frames of its own: a certificate travels once, however often names and routes change.
 //
 //   "WTC1" | id u32 | chain (u32 length + bytes) | key (u32 length + bytes)
-//   "WTT1" | u32 count of certificates, id u32 each | u32 count of names: name (u16 length + UTF-8), action u32 each |
-//            default action u32                        action: 0 the default certificate, else index of certificate + 1
+//   "WTT2" | u32 count of certificates, id u32 each | names | default action u32 |
+//            u32 count of ports: port u16, shares u8, default action u32, names each
+//   names: u32 count, name (u16 length + UTF-8), action u32 each
+//   action: 0 the default certificate, else index of certificate + 1
 
 import COpenSSL
 
@@ -25,6 +27,24 @@ public struct TLSName: Sendable, Hashable {
   }
 }
 
+/// What the listeners of one port serve, before the names of every port (Gateway API).
+public struct TLSPort: Sendable, Hashable {
+  public var port: UInt16
+  /// Distinct; `*.` in front stands for any number of labels.
+  public var names: [TLSName]
+  /// For clients that nothing else is for; nil: the table's.
+  public var defaultCertificate: Int?
+  /// Names of every port count here too, behind these.
+  public var shares: Bool
+
+  public init(_ port: UInt16, names: [TLSName], defaultCertificate: Int? = nil, shares: Bool = false) {
+    self.port = port
+    self.names = names
+    self.defaultCertificate = defaultCertificate
+    self.shares = shares
+  }
+}
+
 /// All certificates of one controller at one moment.
 public struct TLSTable: Sendable, Hashable {
   public private(set) var certificates: [TLSCertificate]
@@ -32,21 +52,28 @@ public struct TLSTable: Sendable, Hashable {
   public private(set) var names: [TLSName]
   /// For names that nobody claims, and for clients that ask for none. Nil: one that the data plane signs itself.
   public private(set) var defaultCertificate: Int?
+  /// Ports that have names of their own.
+  public private(set) var ports: [TLSPort]
 
-  /// - Precondition: every index lies in `certificates`; names are distinct.
-  public init(certificates: [TLSCertificate] = [], names: [TLSName] = [], defaultCertificate: Int? = nil) {
+  /// - Precondition: every index lies in `certificates`; names are distinct, and so are ports.
+  public init(
+    certificates: [TLSCertificate] = [], names: [TLSName] = [], defaultCertificate: Int? = nil,
+    ports: [TLSPort] = []
+  ) {
     self.certificates = certificates
     self.names = names
     self.defaultCertificate = defaultCertificate
-    precondition(defaultCertificate.map(certificates.indices.contains) ?? true)
+    self.ports = ports
+    let defaults = [defaultCertificate] + ports.map(\.defaultCertificate)
+    precondition(defaults.allSatisfy { $0.map(certificates.indices.contains) ?? true })
     precondition(
-      names.allSatisfy {
+      (names + ports.flatMap(\.names)).allSatisfy {
         if case .certificate(let index) = $0.action { certificates.indices.contains(index) } else { true }
       })
   }
 
   static let certificateMagic: [UInt8] = Array("WTC1".utf8)
-  static let tableMagic: [UInt8] = Array("WTT1".utf8)
+  static let tableMagic: [UInt8] = Array("WTT2".utf8)
 
   static func frame(id: UInt32, _ certificate: TLSCertificate) -> [UInt8] {
     var out = FrameWriter(certificateMagic)
@@ -61,16 +88,25 @@ public struct TLSTable: Sendable, Hashable {
     var out = FrameWriter(Self.tableMagic)
     out.integer(UInt32(ids.count))
     for id in ids { out.integer(id) }
-    out.integer(UInt32(names.count))
-    for name in names {
+    Self.write(names, &out)
+    out.index(defaultCertificate ?? -1)
+    out.list(ports) { port, out in
+      out.integer(port.port)
+      out.truth(port.shares)
+      out.index(port.defaultCertificate ?? -1)
+      Self.write(port.names, &out)
+    }
+    return out.bytes
+  }
+
+  private static func write(_ names: [TLSName], _ out: inout FrameWriter) {
+    out.list(names) { name, out in
       out.text(name.name.utf8)
       switch name.action {
-      case .fallback: out.integer(UInt32(0))
-      case .certificate(let index): out.integer(UInt32(index + 1))
+      case .fallback: out.index(-1)
+      case .certificate(let index): out.index(index)
       }
     }
-    out.integer(UInt32(defaultCertificate.map { $0 + 1 } ?? 0))
-    return out.bytes
   }
 }
 
@@ -81,20 +117,49 @@ final class LoadedTLS: Sendable {
   private let actions: [TLSAction]
   private let fallback: LoadedCertificate?
 
+  private let ports: [Port]
+
+  /// Names of one port.
+  struct Port: Sendable {
+    var port: UInt16
+    var index: HostIndex
+    var actions: [TLSAction]
+    var fallback: LoadedCertificate?
+    var shares: Bool
+  }
+
   /// - Parameter certificates: nil for one that could not be read: its names get the default.
-  init(certificates: [LoadedCertificate?], names: [TLSName], fallback: LoadedCertificate?) {
+  init(
+    certificates: [LoadedCertificate?], names: [TLSName], fallback: LoadedCertificate?, ports: [TLSPort] = []
+  ) {
     self.certificates = certificates
     self.fallback = fallback
     index = HostIndex(names.map(\.name))
     actions = names.map(\.action)
+    self.ports = ports.map { port in
+      Port(
+        port: port.port, index: HostIndex(port.names.map(\.name), isDeep: true),
+        actions: port.names.map(\.action), fallback: port.defaultCertificate.flatMap { certificates[$0] },
+        shares: port.shares)
+    }
   }
 
   /// Nil only when not even a default could be made.
-  func certificate(for name: UnsafeRawBufferPointer) -> LoadedCertificate? {
-    guard let found = index.find(host: name), case .certificate(let at) = actions[found] else {
-      return fallback
+  /// - Parameter port: of the listening socket.
+  func certificate(for name: UnsafeRawBufferPointer, port: UInt16 = 0) -> LoadedCertificate? {
+    guard let own = ports.first(where: { $0.port == port }) else {
+      return index.find(host: name).flatMap { certificate(actions[$0]) } ?? fallback
     }
-    return certificates[at] ?? fallback
+    if let found = own.index.find(host: name) {
+      return certificate(own.actions[found]) ?? own.fallback ?? fallback
+    }
+    if own.shares, let found = index.find(host: name) { return certificate(actions[found]) ?? fallback }
+    return own.fallback ?? fallback
+  }
+
+  private func certificate(_ action: TLSAction) -> LoadedCertificate? {
+    guard case .certificate(let at) = action else { return nil }
+    return certificates[at]
   }
 }
 
@@ -126,22 +191,35 @@ struct TLSReceiver {
       kept[id] = .some(certificate)
       certificates.append(certificate)
     }
-    var names: [TLSName] = []
-    var seen: Set<String> = []
-    for _ in 0..<(try reader.count(each: 6)) {
-      let name = try reader.text()
-      guard seen.insert(name).inserted else { throw reader.failure("name \(name) twice") }
-      let action = Int(try reader.integer(UInt32.self))
-      guard action <= certificates.count else { throw reader.failure("name of no certificate") }
-      names.append(TLSName(name, action == 0 ? .fallback : .certificate(action - 1)))
+    let names = try self.names(&reader, certificates.count)
+    let last = try reader.index(below: certificates.count)
+    var seen: Set<UInt16> = []
+    let ports = try reader.list(each: 11) { (reader) throws(RouteTableUnreadable) in
+      let port = try reader.integer(UInt16.self)
+      guard seen.insert(port).inserted else { throw reader.failure("port \(port) twice") }
+      let shares = try reader.truth()
+      let last = try reader.index(below: certificates.count)
+      return TLSPort(
+        port, names: try self.names(&reader, certificates.count), defaultCertificate: last < 0 ? nil : last,
+        shares: shares)
     }
-    let last = Int(try reader.integer(UInt32.self))
-    guard last <= certificates.count else { throw reader.failure("default certificate of no certificate") }
     guard reader.offset == frame.count else { throw reader.failure("bytes behind the end") }
     known = kept
     return LoadedTLS(
       certificates: certificates, names: names,
-      fallback: (last > 0 ? certificates[last - 1] : nil) ?? ownCertificate())
+      fallback: (last >= 0 ? certificates[last] : nil) ?? ownCertificate(), ports: ports)
+  }
+
+  private func names(_ reader: inout FrameReader, _ certificates: Int) throws(RouteTableUnreadable)
+    -> [TLSName]
+  {
+    var seen: Set<String> = []
+    return try reader.list(each: 6) { (reader) throws(RouteTableUnreadable) in
+      let name = try reader.text()
+      guard seen.insert(name).inserted else { throw reader.failure("name \(name) twice") }
+      let action = try reader.index(below: certificates)
+      return TLSName(name, action < 0 ? .fallback : .certificate(action))
+    }
   }
 
   /// Without a table: every name gets a certificate that no client trusts.

@@ -1,7 +1,8 @@
 // A backend's policy as bytes, for the route table's frame. Little-endian; the reader checks every length and number.
 //
 //   0                                  nothing was set
-//   1 | version of HTTP u8 | TLS u8 [serverName u16 text, authorities, certificate, key u32 bytes each]
+//   1 | version of HTTP u8 | TLS u8 [serverName u16 text, authorities, certificate, key u32 bytes each,
+//       trusts the system u8, names: is URI u8, text]
 //     | balancing u8 [name u16 text] | time-outs 4 x u32
 //     | tries u8, count u8, u16 each, back-off u32, percent u8, least u16
 //     | failures u16, ejection u32, percent u8, check u8 [path, host, interval u32, timeout u32, u8, u8, u16, u16]
@@ -21,6 +22,17 @@ extension BackendPolicy {
     if let tls {
       out.text(tls.serverName.utf8)
       for bytes in [tls.authorities, tls.certificate, tls.key] { out.long(bytes) }
+      out.truth(tls.trustsSystem)
+      out.list(Array(tls.names.prefix(UpstreamTLS.namesMax))) { name, out in
+        switch name {
+        case .dns(let text):
+          out.truth(false)
+          out.text(text.utf8)
+        case .uri(let text):
+          out.truth(true)
+          out.text(text.utf8)
+        }
+      }
     }
     let (kind, name) = balancing.code
     out.integer(kind)
@@ -76,7 +88,10 @@ extension BackendPolicy {
     if try reader.flag() {
       tls = UpstreamTLS(
         serverName: try reader.text(), authorities: try reader.long(), certificate: try reader.long(),
-        key: try reader.long())
+        key: try reader.long(), trustsSystem: try reader.truth(),
+        names: try reader.list(each: 3) { (reader) throws(RouteTableUnreadable) in
+          try reader.truth() ? .uri(try reader.text()) : .dns(try reader.text())
+        })
     }
     let kind = try reader.integer(UInt8.self)
     guard let balancing = Balancing(code: kind, name: try reader.text()) else {

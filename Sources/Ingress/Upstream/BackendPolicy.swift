@@ -18,14 +18,29 @@ public struct UpstreamTLS: Sendable, Hashable {
   /// Chain and key in PEM that are shown to the endpoint; empty: none.
   public var certificate: [UInt8]
   public var key: [UInt8]
+  /// What the machine trusts is trusted: the endpoint's certificate is verified, with or without `authorities`.
+  public var trustsSystem: Bool
+  /// One of these the certificate has to bear, in place of `serverName`, when it is verified; at most `namesMax`.
+  public var names: [Name]
+
+  /// A subject alternative name.
+  public enum Name: Sendable, Hashable {
+    case dns(String)
+    /// Compared to the letter.
+    case uri(String)
+  }
+  public static let namesMax = 16
 
   public init(
-    serverName: String = "", authorities: [UInt8] = [], certificate: [UInt8] = [], key: [UInt8] = []
+    serverName: String = "", authorities: [UInt8] = [], certificate: [UInt8] = [], key: [UInt8] = [],
+    trustsSystem: Bool = false, names: [Name] = []
   ) {
     self.serverName = serverName
     self.authorities = authorities
     self.certificate = certificate
     self.key = key
+    self.trustsSystem = trustsSystem
+    self.names = names
   }
 }
 

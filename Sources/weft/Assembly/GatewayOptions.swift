@@ -2,17 +2,18 @@
 
 import Addresses
 import GatewayAPI
+import Ingress
 
 extension LocalClusterSettings {
-  /// Gateways are served on the ports that the ingress listens on.
+  /// Gateways are served on any port that nobody else has, beside Ingresses on theirs.
   func gatewaySettings(_ addresses: [IPAddress]) -> GatewaySettings {
     var gateways = GatewaySettings(addresses: addresses.map(\.description))
-    gateways.protocols = [.http, .https]
-    var ports: [UInt16: Set<GatewayPlan.ListenerProtocol>] = [:]
-    if let http { ports[http.port, default: []].insert(.http) }
-    if let https { ports[https.port, default: []].insert(.https) }
-    gateways.ports = ports
-    gateways.isServing = false
+    gateways.asksClients = false
+    for own in [api, metrics, healthz].compactMap(\.self) {
+      gateways.taken[GatewaySocket(.tcp, own.port)] = []
+    }
+    if let http { gateways.taken[GatewaySocket(.tcp, http.port)] = [.http] }
+    if let https { gateways.taken[GatewaySocket(.tcp, https.port)] = [.https, .tls] }
     return gateways
   }
 }

@@ -1,10 +1,12 @@
-// Plans routes and certificates from views and Secrets, sends them to the data plane, and tells people what is wrong. Of the
-// cluster's Secrets only those that Ingresses of ours name are read, each by a watch for its name.
+// Plans routes and certificates from views and Secrets, puts those of Gateways beside them, sends both to the data plane, and tells
+// people what is wrong. Of the cluster's Secrets only those that Ingresses of ours name are read, each by a watch for its name.
 
+import Addresses
 import ClusterClient
 import ClusterObjects
 import ClusterView
 import Diagnostics
+import GatewayAPI
 import Ingress
 import Logging
 import Synchronization
@@ -18,7 +20,6 @@ actor IngressKeeper {
   private let process: IngressProcess
   private let informers: SharedInformers
   private let settings: IngressSettings
-  private let securePort: UInt16?
   private let events: ClusterClient.EventRecorder
   private let log = Logger(label: "ingress")
   private var view: ClusterView?
@@ -31,6 +32,10 @@ actor IngressKeeper {
   /// The first routes wait for their certificates, but not for ever.
   private var isWaitOver = false
   private static let waitMax: Duration = .seconds(5)
+  /// What Gateways are to have, as it was planned last.
+  private var gateways: (plan: GatewayPlan, input: GatewayInput)?
+  /// What the data plane was sent last; nil before the first time.
+  private var sent: IngressProcess.Sent?
   private var told: Set<RouteProblem> = []
   private var warned: Set<ServedCertificate> = []
   private var certificates: [ServedCertificate] = []
@@ -42,10 +47,8 @@ actor IngressKeeper {
     labels: ["host", "namespace", "secret_name"])
 
   init(
-    _ process: IngressProcess, informers: SharedInformers, settings: IngressSettings, securePort: UInt16?,
-    nodeName: String
+    _ process: IngressProcess, informers: SharedInformers, settings: IngressSettings, nodeName: String
   ) {
-    self.securePort = securePort
     self.process = process
     self.informers = informers
     self.settings = settings
@@ -66,6 +69,19 @@ actor IngressKeeper {
         while (try? await Task.sleep(for: Self.datePeriod)) != nil { await self?.lookAtDates() }
       }
     }
+  }
+
+  /// Puts Gateways' listeners, routes and certificates in force beside those of Ingresses. Answers when the data plane works by them,
+  /// or after a while what is missing.
+  func take(_ plan: GatewayPlan, _ input: GatewayInput) async -> GatewayServing {
+    gateways = (plan, input)
+    self.plan()
+    guard let sent else { return GatewayServing(isInForce: false) }
+    var serving = GatewayServing(isInForce: await process.isInForce(sent))
+    for (listener, reason) in sent.refused {
+      serving.refused[GatewaySocket(listener.transport, listener.endpoint.port)] = reason
+    }
+    return serving
   }
 
   func stop() async {
@@ -121,8 +137,22 @@ actor IngressKeeper {
       strictTransportSecurity: settings.strictTransportSecurity)
     let plan = planRoutesExplained(
       view: view, tls: process.servesHTTPS ? input : nil, credentials: credentials,
-      passthroughPort: settings.passesThrough ? securePort : nil)
-    process.send(plan)
+      passthroughPort: settings.passesThrough ? process.securePort : nil)
+    var (table, tls, streams) = (plan.table, plan.tls, plan.streams)
+    var listeners: Set<IngressListener> = []
+    if let gateways {
+      let shared = process.ports
+      table = gateways.plan.routeTable(view: view, input: gateways.input, beside: table, shared: shared)
+      tls = gateways.plan.certificateTable(input: gateways.input, beside: tls, shared: shared)
+      streams = gateways.plan.streamTable(view: view, input: gateways.input, beside: streams)
+      for (socket, serves) in gateways.plan.servedSockets
+      where socket.transport == .udp || !shared.contains(socket.port) {
+        listeners.insert(
+          IngressListener(
+            SocketEndpoint(process.address, socket.port), transport: socket.transport, serves: serves))
+      }
+    }
+    sent = process.send(table, tls, streams, listeners)
     tell(plan.problems.filter { pending.isEmpty || $0.topic == .route })
     certificates = plan.certificates
     lookAtDates()

@@ -28,13 +28,30 @@ final class IngressProcess: Sendable {
     var table: RouteTable?
     var tls: TLSTable?
     var streams: StreamTable?
+    /// Sockets that came later, ours to close.
+    var sockets: [IngressListener: Int32] = [:]
+    /// Children that were started.
+    var generation = 0
     var isStopping = false
+  }
+
+  /// What was sent, for who wants to know when it is in force.
+  struct Sent {
+    /// Listeners that could not be opened, and why.
+    var refused: [IngressListener: String] = [:]
+    fileprivate var generation = 0
+    fileprivate var frames: UInt32 = 0
   }
 
   private let listeners: [Int32]
   private let kinds: [String]
-  private let accessLog: AccessLogConfiguration?
+  /// Where it listens from the beginning: ports of Ingresses, and the address for those of Gateways.
+  let ports: Set<UInt16>
+  let address: IPAddress
+  /// Of HTTPS, from the beginning.
+  let securePort: UInt16?
   private let proxy: ProxyAcceptance?
+  private let accessLog: AccessLogConfiguration?
   private let state = Mutex(State())
   private let log = Logger(label: "ingress")
   private let restarts = Metrics.shared.counter(
@@ -56,37 +73,103 @@ final class IngressProcess: Sendable {
         throw error
       }
     }
-    let process = IngressProcess(listeners, accessLog, proxy)
+    let process = IngressProcess(listeners, [http, https].compactMap(\.self), accessLog, proxy)
     try process.launch()
     process.watch()
     return process
   }
 
-  private init(_ listeners: [Int32], _ accessLog: AccessLogConfiguration?, _ proxy: ProxyAcceptance?) {
-    self.listeners = listeners
+  private init(
+    _ listeners: [Int32], _ endpoints: [SocketEndpoint], _ accessLog: AccessLogConfiguration?,
+    _ proxy: ProxyAcceptance?
+  ) {
     self.proxy = proxy
+    securePort = endpoints.count > 1 ? endpoints[1].port : nil
+    self.listeners = listeners
+    ports = Set(endpoints.map(\.port))
+    address = endpoints[0].address
     self.accessLog = accessLog
     kinds = Array(["http", "https"].prefix(listeners.count))
   }
 
-  deinit { for listener in listeners { close(listener) } }
+  deinit {
+    for listener in listeners { close(listener) }
+    for socket in state.withLock({ $0.sockets.values.map(\.self) }) { close(socket) }
+  }
 
   /// Whether clients can come over HTTPS.
   var servesHTTPS: Bool { listeners.count > 1 }
 
-  /// Sends certificates and routes. Tables equal to the last ones cost nothing.
-  func send(_ plan: RoutePlan) {
+  /// Sends certificates, streams, routes, and sockets that are to be listened on besides the first ones. Tables equal to the last ones cost
+  /// nothing.
+  func send(
+    _ table: RouteTable, _ tls: TLSTable, _ streams: StreamTable, _ listeners: Set<IngressListener>
+  ) -> Sent {
     state.withLock { state in
-      let (isNewTLS, isNew) = (state.tls != plan.tls, state.table != plan.table)
-      state.tls = plan.tls
-      if state.streams != plan.streams {
-        state.streams = plan.streams
-        _ = try? state.feeder?.send(plan.streams)
+      var sent = Sent()
+      let (isNewTLS, isNew) = (state.tls != tls, state.table != table)
+      let isNewStreams = state.streams != streams
+      state.tls = tls
+      state.streams = streams
+      state.table = table
+      // A child that just died gets everything when it is replaced. What closes goes first, so that nobody meets other routes there;
+      // certificates before the routes that redirect to them; what opens goes last, when its routes are there.
+      let kept = Self.letGo(&state, except: listeners)
+      if isNewTLS { _ = try? state.feeder?.send(tls) }
+      if isNewStreams { _ = try? state.feeder?.send(streams) }
+      if isNew { _ = try? state.feeder?.send(table) }
+      for listener in listeners.sorted() where state.sockets[listener] == nil {
+        do throws(SocketError) {
+          let socket = if let old = kept[listener.place] { old } else { try Self.listen(listener) }
+          state.sockets[listener] = socket
+          _ = try? state.feeder?.open(listener, descriptor: socket)
+        } catch {
+          sent.refused[listener] = String(cString: strerror(error.errno))
+        }
       }
-      state.table = plan.table
-      // A child that just died gets the tables when it is replaced. Certificates before the routes that redirect to them.
-      if isNewTLS { _ = try? state.feeder?.send(plan.tls) }
-      if isNew { _ = try? state.feeder?.send(plan.table) }
+      sent.generation = state.generation
+      sent.frames = state.feeder?.sentCount ?? 0
+      return sent
+    }
+  }
+
+  /// Closes what is not wanted any more. Sockets whose address is wanted for something else are kept, so that nobody takes it.
+  private static func letGo(_ state: inout State, except wanted: Set<IngressListener>) -> [IngressListener
+    .Place: Int32]
+  {
+    var kept: [IngressListener.Place: Int32] = [:]
+    let places = Set(wanted.map(\.place))
+    for (listener, socket) in state.sockets where !wanted.contains(listener) {
+      _ = try? state.feeder?.close(listener)
+      state.sockets[listener] = nil
+      if places.contains(listener.place) { kept[listener.place] = socket } else { Glibc.close(socket) }
+    }
+    return kept
+  }
+
+  /// Alone on its port: what another program has is not shared with it.
+  private static func listen(_ listener: IngressListener) throws(SocketError) -> Int32 {
+    if listener.transport == .udp {
+      return try Sockets.bindUDP(listener.endpoint, reusePort: false).release()
+    }
+    return try Sockets.listenTCP(listener.endpoint, reusePort: false).release()
+  }
+
+  private static let confirmationMax: Duration = .seconds(5)
+
+  /// Whether the data plane works by what was sent. Waits a few seconds for it.
+  func isInForce(_ sent: Sent) async -> Bool {
+    let deadline = ContinuousClock.now + Self.confirmationMax
+    while true {
+      let isInForce = state.withLock { state in
+        // A new child was given everything anew, before anything else.
+        let frames = state.generation == sent.generation ? sent.frames : state.feeder?.sentCount ?? .max
+        return state.feeder?.isInForce(frames) ?? false
+      }
+      if isInForce { return true }
+      guard ContinuousClock.now < deadline, (try? await Task.sleep(for: .milliseconds(1))) != nil else {
+        return false
+      }
     }
   }
 
@@ -129,9 +212,11 @@ final class IngressProcess: Sendable {
     state.withLock { state in
       state.feeder = pair.feeder
       state.pid = pid
+      state.generation += 1
       if let tls = state.tls { _ = try? pair.feeder.send(tls) }
       if let streams = state.streams { _ = try? pair.feeder.send(streams) }
       if let table = state.table { _ = try? pair.feeder.send(table) }
+      for (listener, socket) in state.sockets { _ = try? pair.feeder.open(listener, descriptor: socket) }
     }
     log.info("data plane started", metadata: ["pid": "\(pid)"])
   }

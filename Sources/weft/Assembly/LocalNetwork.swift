@@ -91,15 +91,15 @@ final class LocalNetwork: Sendable {
     let api = informers.api
     let ingressKeeper = ingress.map {
       IngressKeeper(
-        $0, informers: informers, settings: settings.ingress, securePort: settings.https?.port,
-        nodeName: settings.nodeName)
+        $0, informers: informers, settings: settings.ingress, nodeName: settings.nodeName)
     }
     self.ingressKeeper = ingressKeeper
-    // Of several machines one decides what Gateways are told.
+    // Of several machines one serves Gateways and decides what they are told.
     let gatewayKeeper = gatewayClient.flatMap { client in
-      ingress.map { _ in
+      ingressKeeper.map { ingressKeeper in
         GatewayKeeper(
-          api: client, informers: informers, settings: settings.gatewaySettings(nodeAddresses))
+          api: client, informers: informers, settings: settings.gatewaySettings(nodeAddresses)
+        ) { plan, input in await ingressKeeper.take(plan, input) }
       }
     }
     self.gatewayKeeper = gatewayKeeper
