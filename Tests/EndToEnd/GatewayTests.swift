@@ -36,8 +36,10 @@ import Testing
       try #require(applied != nil, "\(node.kubectl("apply", "-f", path))")
     }
     func ask(_ port: Int, _ more: String...) -> String {
-      node.execOutside(["curl", "-s", "-m", "5"] + more + ["http://\(node.address):\(port)/page"])
-        .standardOutput
+      run(
+        ["nsenter", "--net=/run/netns/\(node.outside)", "--", "curl", "-s", "-m", "5"] + more
+          + ["http://\(node.address):\(port)/page"]
+      ).standardOutput
     }
     func condition(_ kind: String, _ name: String, _ path: String, _ type: String) -> String {
       node.kubectl(

@@ -12,7 +12,9 @@ import Testing
   private static var full: BackendPolicy {
     var policy = BackendPolicy()
     policy.speech = .http2
-    policy.tls = UpstreamTLS(serverName: "a.b", authorities: [1, 2], certificate: [3], key: [4])
+    policy.tls = UpstreamTLS(
+      serverName: "a.b", authorities: [1, 2], certificate: [3], key: [4], trustsSystem: true,
+      names: [.dns("c.d"), .uri("spiffe://e/f")])
     policy.balancing = .consistentHash(.cookie("route"))
     policy.timeouts = BackendTimeouts(connect: 1, request: 2, backendRequest: 3, idle: 4)
     policy.retry = RetryPolicy(tries: 4, statuses: [500, 503], backoff: 25, budgetPercent: 20, budgetMin: 10)

@@ -2,6 +2,7 @@
 
 import Addresses
 import CLinux
+import FuzzLab
 import Glibc
 import Reactor
 import Synchronization
@@ -114,10 +115,8 @@ import Testing
           for cut in 4..<frame.count {
             #expect(throws: RouteTableUnreadable.self) { try IngressListener(frame: Array(frame[..<cut])) }
           }
-          for index in 4..<frame.count {
-            var damaged = frame
-            damaged[index] ^= 0xff
-            _ = try? IngressListener(frame: damaged)
+          for bytes in mutations(of: frame, count: 200, seed: 1) where bytes.count >= 4 {
+            _ = try? IngressListener(frame: bytes)
           }
           #expect(throws: RouteTableUnreadable.self) { try IngressListener(frame: frame + [0]) }
         }

@@ -282,7 +282,7 @@ private func reference(_ paths: [RoutePath], _ request: String) -> Int? {
         listeners: [
           RouteListener(
             port: 80, hostname: "*.example",
-            hosts: [RouteHost(name: "x.example", paths: paths, isSecured: true)],
+            hosts: [RouteHost(name: "x.example", paths: paths, isSecured: true, keepsPatterns: true)],
             hostsOverlap: true, defaultBackend: 1, defaultAction: 1),
           RouteListener(hosts: [RouteHost(name: "", paths: [])]),
         ], strictTransportSecurity: Array("max-age=1".utf8))

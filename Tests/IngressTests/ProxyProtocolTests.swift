@@ -71,7 +71,7 @@ private let binary4: [UInt8] =
     bad.append(signature + [0x21, 0x41, 0, 12])  // no family
     bad.append(signature + [0x21, 0x13, 0, 12])  // no transport
     bad.append(signature + [0x21, 0x11, 0x10, 0])  // longer than may be
-    bad.append(signature + [0x21, 0x11, 0, 11] + [UInt8](repeating: 0, count: 11))  // no room for the addresses
+    bad.append(signature + [0x21, 0x11, 0, 11] + [UInt8](repeating: 0, count: 11))  // too short
     bad.append(signature + [0x21, 0x11, 0, 14] + binary4[16...] + [1, 0])  // half an extension
     bad.append(signature + [0x21, 0x11, 0, 16] + binary4[16...] + [1, 0, 9, 0])  // an extension past the end
     bad.append([13, 10, 13, 10, 1])

@@ -214,7 +214,11 @@ import Testing
     let certificate = try authority.issue("a.test")
     let table = TLSTable(
       certificates: [certificate], names: [TLSName("a.test", .certificate(0)), TLSName("*.b", .fallback)],
-      defaultCertificate: 0)
+      defaultCertificate: 0,
+      ports: [
+        TLSPort(443, names: [TLSName("c", .fallback)], defaultCertificate: 0, shares: true),
+        TLSPort(8443, names: [TLSName("*.d", .certificate(0))]),
+      ])
     let frames = [TLSTable.frame(id: 7, certificate), table.frame(ids: [7])]
     var receiver = TLSReceiver()
     #expect(try receiver.take(frames[0]) == nil)
@@ -231,12 +235,40 @@ import Testing
         var copy = receiver
         do {
           let loaded = try copy.take(bytes)
-          _ = Array("a.test".utf8).withUnsafeBytes { loaded?.certificate(for: $0) }
+          _ = Array("a.test".utf8).withUnsafeBytes { loaded?.certificate(for: $0, port: 443) }
         } catch { refused += 1 }
       }
       #expect(refused > 10)
     }
     // A table that names what never came is refused.
     #expect(throws: RouteTableUnreadable.self) { _ = try receiver.take(table.frame(ids: [8])) }
+  }
+
+  @Test func `names of a port go before those of every port, for any number of labels`() throws {
+    let authority = authority
+    let certificates = try ["one.test", "two.test", "three.test"].map { try authority.issue($0) }
+    let table = TLSTable(
+      certificates: certificates,
+      names: [TLSName("shared.test", .certificate(0)), TLSName("*.test", .certificate(0))],
+      defaultCertificate: 0,
+      ports: [
+        TLSPort(
+          443, names: [TLSName("a.test", .certificate(1)), TLSName("*.deep.test", .certificate(1))],
+          shares: true),
+        TLSPort(8443, names: [TLSName("a.test", .certificate(2))], defaultCertificate: 1),
+      ])
+    let loaded = try loaded(table)
+    func found(_ name: String, _ port: UInt16) throws -> Int? {
+      let certificate = try #require(
+        Array(name.utf8).withUnsafeBytes { loaded.certificate(for: $0, port: port) })
+      return ["one.test", "two.test", "three.test"].firstIndex { certificate.isFor(host: $0) }
+    }
+    #expect(try found("a.test", 443) == 1)
+    #expect(try found("x.y.deep.test", 443) == 1)
+    #expect(try found("shared.test", 443) == 0)
+    #expect(try found("nobody.org", 443) == 0)
+    #expect(try found("a.test", 8443) == 2)
+    #expect(try found("shared.test", 8443) == 1, "this port shares nothing")
+    #expect(try found("a.test", 80) == 0, "a port without names of its own")
   }
 }

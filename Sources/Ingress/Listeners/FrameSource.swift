@@ -60,6 +60,9 @@ struct FrameSource: ~Copyable {
       } else if count == 0 {
         if done == 0 { return false }
         throw .cutShort
+      } else if count == -Int(ECONNRESET), done == 0 {
+        // The parent went without having read what was confirmed.
+        return false
       } else {
         throw .failed(Int32(-count))
       }

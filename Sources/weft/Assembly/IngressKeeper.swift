@@ -76,6 +76,9 @@ actor IngressKeeper {
   func take(_ plan: GatewayPlan, _ input: GatewayInput) async -> GatewayServing {
     gateways = (plan, input)
     self.plan()
+    // The first plan of Ingresses may still wait for their Secrets: until then nothing is told.
+    let deadline = ContinuousClock.now + Self.waitMax
+    while sent == nil, ContinuousClock.now < deadline { try? await Task.sleep(for: .milliseconds(10)) }
     guard let sent else { return GatewayServing(isInForce: false) }
     var serving = GatewayServing(isInForce: await process.isInForce(sent))
     for (listener, reason) in sent.refused {
@@ -140,7 +143,7 @@ actor IngressKeeper {
       passthroughPort: settings.passesThrough ? process.securePort : nil)
     var (table, tls, streams) = (plan.table, plan.tls, plan.streams)
     var listeners: Set<IngressListener> = []
-    if let gateways {
+    if let gateways, !gateways.plan.servedPorts.isEmpty {
       let shared = process.ports
       table = gateways.plan.routeTable(view: view, input: gateways.input, beside: table, shared: shared)
       tls = gateways.plan.certificateTable(input: gateways.input, beside: tls, shared: shared)

@@ -3,6 +3,7 @@
 import ClusterView
 import Foundation
 import GatewayAPI
+import Synchronization
 import Testing
 
 @Suite(.serialized) struct FilterTrafficTests {

@@ -223,7 +223,7 @@ import Testing
 
   @Test
   func
-    `HTTPRouteCrossNamespace, HTTPRouteReferenceGrant, HTTPRouteInvalidCrossNamespaceBackendRef: a grant decides`()
+    `HTTPRouteCrossNamespace, HTTPRouteReferenceGrant, HTTPRouteInvalidCrossNamespaceBackendRef, HTTPRouteInvalidReferenceGrant: a grant decides`()
     throws
   {
     let traffic = try Traffic()
@@ -239,7 +239,7 @@ import Testing
     #expect(traffic.ask(host: "far.org").status == 500)
     try traffic.serve(grant(in: "web", from: "HTTPRoute", to: "{group: '', kind: Service, name: far}"))
     #expect(traffic.ask(host: "far.org").backend == "far")
-    // HTTPRouteInvalidReferenceGrant: for something else.
+    // For something else.
     try traffic.serve(grant(in: "web", from: "HTTPRoute", to: "{group: '', kind: Service, name: other}"))
     #expect(traffic.ask(host: "far.org").status == 500)
   }

@@ -36,7 +36,7 @@ struct Answer: CustomStringConvertible {
   }
   /// The request's first line as the backend saw it.
   var line: String {
-    body.split(separator: "\n").dropFirst().first.map { $0.trimmingCharacters(in: .whitespaces) } ?? ""
+    String(body.split(separator: "\r\n").first?.drop { $0 != "\n" }.dropFirst() ?? "")
   }
   var description: String { "\(status)\n\(head)\n\(body)" }
 }
