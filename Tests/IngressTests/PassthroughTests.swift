@@ -320,24 +320,6 @@ private func name(_ bytes: [UInt8]) -> String {
     late.send(Array(bytes.prefix(20)))
     #expect(late.isReset())
     #expect(lab.value(refused + "{reason=\"timeout\"}") == 1)
-    // Byte by byte is not waited for without an end: each is looked at before the next is sent, but for the first.
-    let patient = try StreamLab()
-    defer { patient.stop() }
-    try patient.install(
-      StreamTable(
-        listeners: [
-          StreamListener(port: patient.ports[0].port, kind: .tls, rules: [StreamRule(name: "a.example")])
-        ]))
-    let drip = Client(patient.ports[0])
-    var one: Int32 = 1
-    setsockopt(drip.raw, Int32(IPPROTO_TCP), TCP_NODELAY, &one, socklen_t(MemoryLayout<Int32>.size))
-    for byte in hello("a.example", padding: 300).prefix(ConnectionGate.looksMax + 16) {
-      drip.send([byte])
-      patient.ask { _ in }
-    }
-    // The sends behind it have seen the reset.
-    #expect(drip.some().isEmpty)
-    #expect(patient.value(refused + "{reason=\"client_hello\"}") == 1)
   }
 
   @Test func `TLSRouteTerminateSimpleSameNamespace: TLS ends here, and what is in it goes on`() throws {
