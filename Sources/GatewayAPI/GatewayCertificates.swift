@@ -1,4 +1,4 @@
-// Certificates of a plan's HTTPS listeners, by port and name, beside those of Ingresses.
+// Certificates of a plan's listeners that end TLS, by port and name, beside those of Ingresses.
 
 import ClusterObjects
 import Ingress
@@ -14,7 +14,8 @@ extension GatewayPlan {
   ) -> TLSTable {
     var book = CertificateBook(input: input, certificates: ingress.certificates)
     var ports: [UInt16: [Listener]] = [:]
-    for listener in servedListeners where listener.protocol == .https {
+    for listener in servedListeners + servedStreams
+    where listener.protocol == .https || listener.protocol == .tls {
       ports[listener.port, default: []].append(listener)
     }
     let tables = ports.sorted { $0.key < $1.key }.map { port, listeners in

@@ -250,33 +250,11 @@ private struct RouteFiller {
     return backends.count - 1
   }
 
-  /// Nil: it cannot be spoken to as its policy says, and must not be spoken to otherwise.
   private func policy(_ backend: GatewayPlan.Backend, _ kind: GatewayRoute.Kind) -> BackendPolicy? {
-    var policy = BackendPolicy()
-    if kind == .grpc || backend.appProtocol == "kubernetes.io/h2c" { policy.speech = .http2 }
-    guard let tls = backend.tls else { return policy }
-    let authorities = tls.authorities.compactMap { input.authorities[$0]?.certificates }
-    guard authorities.count == tls.authorities.count else { return nil }
-    let shown = tls.certificate.flatMap { input.secrets[$0]?.certificate }
-    policy.tls = UpstreamTLS(
-      serverName: tls.hostname, authorities: Array(authorities.joined(separator: Array("\n".utf8))),
-      certificate: shown?.chain ?? [], key: shown?.key ?? [], trustsSystem: tls.authorities.isEmpty,
-      names: tls.names.prefix(UpstreamTLS.namesMax).map { name in
-        switch name {
-        case .hostname(let text): .dns(text)
-        case .uri(let text): .uri(text)
-        }
-      })
-    return policy
+    backend.policy(kind, view: view, input: input)
   }
 
   private func endpoints(_ service: ObjectKey, _ number: UInt16) -> [SocketEndpoint] {
-    guard let port = view.services[service]?.ports.first(where: { $0.port == number && $0.transport == .tcp })
-    else { return [] }
-    for family in IPFamily.allCases {
-      let usable = view.endpoints(of: service, port: port, family: family, on: nil).cluster
-      if !usable.isEmpty { return usable.map(\.target) }
-    }
-    return []
+    view.targets(of: service, number: number, .tcp)
   }
 }

@@ -41,7 +41,10 @@ final class ClientConnection: Exchange, ReadinessHandler, ListenerGuest {
   let fixedLines: [UInt8]
   /// Of the listening socket.
   let port: UInt16
-  let peer: IPAddress
+  let source: SocketEndpoint
+  /// As the PROXY protocol gave it; nil: the socket's own.
+  private let destination: SocketEndpoint?
+  var peer: IPAddress { source.address }
   /// The client's address.
   let clientText: String
   /// Nil on a plain connection.
@@ -63,9 +66,12 @@ final class ClientConnection: Exchange, ReadinessHandler, ListenerGuest {
   private var expectsContinue = false
   var unwrapsChunks = false
 
-  private init(worker: IngressWorker, peer: SocketEndpoint, port: UInt16, isSecure: Bool) {
+  private init(
+    worker: IngressWorker, peer: SocketEndpoint, destination: SocketEndpoint?, port: UInt16, isSecure: Bool
+  ) {
     self.port = port
-    self.peer = peer.address
+    source = peer
+    self.destination = destination
     let address = "\(peer.address)"
     clientText = address
     let scheme = isSecure ? "https" : "http"
@@ -77,12 +83,17 @@ final class ClientConnection: Exchange, ReadinessHandler, ListenerGuest {
     super.init(worker: worker)
   }
 
-  /// - Parameter security: the worker's, on a listener for HTTPS.
+  /// - Parameters:
+  ///   - peer: the client, who need not be the one who connected.
+  ///   - destination: where it connected to, when that is not this socket's address.
+  ///   - security: the worker's, on a listener for HTTPS.
   static func open(
-    _ descriptor: consuming Descriptor, peer: SocketEndpoint, port: UInt16, worker: IngressWorker,
-    security: TLSContext? = nil
+    _ descriptor: consuming Descriptor, peer: SocketEndpoint, destination: SocketEndpoint? = nil,
+    port: UInt16,
+    worker: IngressWorker, security: TLSContext? = nil
   ) throws(SocketError) {
-    let client = ClientConnection(worker: worker, peer: peer, port: port, isSecure: security != nil)
+    let client = ClientConnection(
+      worker: worker, peer: peer, destination: destination, port: port, isSecure: security != nil)
     let raw = descriptor.raw
     client.channel = try worker.reactor.register(descriptor, handler: client)
     if let security {
@@ -130,6 +141,11 @@ final class ClientConnection: Exchange, ReadinessHandler, ListenerGuest {
 
   // MARK: - What the exchange asks for
 
+  override var addresses: ProxyAddresses? {
+    (destination ?? channel.withDescriptor { Sockets.localEndpoint($0) }).map {
+      ProxyAddresses(source: source, destination: $0)
+    }
+  }
   override var isRunning: Bool { state == .exchange }
   override var isTunnel: Bool { state == .tunnel }
   override var responseRoom: Int { output.isEmpty ? worker.limits.readBytesMax : -1 }

@@ -2,9 +2,10 @@
 // else.
 //
 //   parent (knows the cluster) --IngressFeeder--> [socket pair] --runIngressDataPlane--> child (meets strangers)
-//   frame: u32 little-endian length | encoded RouteTable, or a frame of TLSTable, or of IngressListener
+//   frame: u32 little-endian length | encoded RouteTable or StreamTable, or a frame of TLSTable, or of IngressListener
 //   back:  u32 little-endian, how many frames are in force
 
+import Addresses
 import CLinux
 import Diagnostics
 import Glibc
@@ -18,6 +19,9 @@ public struct IngressDataPlaneConfiguration: Sendable {
   public var listeners: [Int32]
   /// The same for HTTPS.
   public var secureListeners: [Int32] = []
+  /// Connections for HTTP begin with a header of the PROXY protocol; nil: they do not. Of streams those do whose listener in the
+  /// table says so.
+  public var proxy: ProxyAcceptance?
   /// A listening TCP socket for /metrics and /healthz.
   public var status: Int32?
   /// The child's end of the socket pair.
@@ -95,9 +99,10 @@ public func runIngressDataPlane(_ configuration: IngressDataPlaneConfiguration) 
       do throws(SocketError) { try plane.start(table) } catch { throw setUpFailure(error) }
       logger.info(
         "serving", metadata: ["hosts": "\(table.hosts.count)", "backends": "\(table.backends.count)"])
+    case .streams(let table): plane.install(table)
     case .certificates(let tls): if let tls { plane.install(tls) }
     case .open(let listener):
-      if listener.serves == .https, !plane.hasCertificates { plane.install(certificates.empty()) }
+      if listener.serves != .http, !plane.hasCertificates { plane.install(certificates.empty()) }
       plane.open(listener, Descriptor(owning: snapshots.takeDescriptor()))
     case .close(let listener): plane.close(listener)
     }
@@ -109,6 +114,7 @@ public func runIngressDataPlane(_ configuration: IngressDataPlaneConfiguration) 
 /// What a frame asks for.
 private enum Order {
   case routes(RouteTable)
+  case streams(StreamTable)
   /// Nil: one of the certificates of a table that is still to come.
   case certificates(LoadedTLS?)
   case open(IngressListener)
@@ -118,6 +124,8 @@ private enum Order {
     self =
       if frame.starts(with: RouteTable.magic) {
         .routes(try RouteTable(encoded: frame))
+      } else if frame.starts(with: StreamTable.magic) {
+        .streams(try StreamTable(encoded: frame))
       } else if frame.starts(with: IngressListener.openMagic) {
         .open(try IngressListener(frame: frame))
       } else if frame.starts(with: IngressListener.closeMagic) {
@@ -145,12 +153,19 @@ private final class IngressPlane {
   private final class WorkerBox: @unchecked Sendable {
     var worker: IngressWorker?
     /// The tables to put in force next: only the newest counts when several wait.
-    let next = Mutex<(routes: RouteTable?, tls: LoadedTLS?)>((nil, nil))
+    let next = Mutex(Tables())
+  }
+  private struct Tables {
+    var routes: RouteTable?
+    var tls: LoadedTLS?
+    var streams: StreamTable?
+    var isEmpty: Bool { routes == nil && tls == nil && streams == nil }
   }
   private let ticketKeys = TicketKeys()
   private let meter = ClientMeter()
   private var tls = LoadedTLS(certificates: [], names: [], fallback: nil)
   private(set) var hasCertificates = false
+  private var streams = StreamTable()
   /// Sockets that came since the start, and before there were workers.
   private var opened: Set<IngressListener> = []
   private var waiting: [IngressListener: Int32] = [:]
@@ -173,7 +188,8 @@ private final class IngressPlane {
       let listeners = try own(configuration.listeners, index)
       let secureListeners = try own(configuration.secureListeners, index)
       let box = WorkerBox()
-      let (ticketKeys, tls, meter) = (ticketKeys, tls, meter)
+      let (ticketKeys, tls, meter, streams) = (ticketKeys, tls, meter, streams)
+      let proxy = configuration.proxy
       let limits = configuration.limits
       let log = log
       let status = index == 0 ? configuration.status : nil
@@ -182,12 +198,13 @@ private final class IngressPlane {
         let worker = IngressWorker(
           reactor: reactor, limits: limits, metrics: .shared, ticketKeys: ticketKeys, tls: tls, meter: meter)
         worker.install(table)
+        if !streams.isEmpty { worker.install(streams) }
         if let log { worker.tell(log) }
         box.worker = worker
         do throws(SocketError) {
-          for raw in listeners { try worker.listen(Descriptor(owning: raw), shared: isShared) }
+          for raw in listeners { try worker.listen(Descriptor(owning: raw), shared: isShared, proxy: proxy) }
           for raw in secureListeners {
-            try worker.listen(Descriptor(owning: raw), shared: isShared, isSecure: true)
+            try worker.listen(Descriptor(owning: raw), shared: isShared, isSecure: true, proxy: proxy)
           }
           if let status { try serveStatus(Descriptor(owning: status), reactor) }
           setUp.finish(nil)
@@ -213,10 +230,18 @@ private final class IngressPlane {
 
   private func serve(_ listener: IngressListener, _ raw: Int32) {
     let isShared = configuration.workers > 1
+    let proxy = configuration.proxy
+    if listener.transport == .udp {
+      // A client's datagrams have to come to one worker: the socket is one's.
+      let (thread, box) = threads[Int(listener.endpoint.port) % threads.count]
+      let isTaken = thread.reactor.submit { _ in try? box.worker?.open(listener, Descriptor(owning: raw)) }
+      if !isTaken { _ = Descriptor(owning: raw) }
+      return
+    }
     for (index, (thread, box)) in threads.enumerated() {
       guard let own = try? own([raw], index).first else { continue }
       let isTaken = thread.reactor.submit { _ in
-        try? box.worker?.open(listener, Descriptor(owning: own), shared: isShared)
+        try? box.worker?.open(listener, Descriptor(owning: own), shared: isShared, proxy: proxy)
       }
       if !isTaken { _ = Descriptor(owning: own) }
     }
@@ -254,27 +279,33 @@ private final class IngressPlane {
     return copies
   }
 
-  func install(_ table: RouteTable) { install(table, nil) }
+  func install(_ table: RouteTable) { install { $0.routes = table } }
 
   func install(_ tls: LoadedTLS) {
     self.tls = tls
     hasCertificates = true
-    install(nil, tls)
+    install { $0.tls = tls }
   }
 
-  private func install(_ routes: RouteTable?, _ tls: LoadedTLS?) {
+  func install(_ streams: StreamTable) {
+    self.streams = streams
+    install { $0.streams = streams }
+  }
+
+  private func install(_ change: (inout Tables) -> Void) {
     for (thread, box) in threads {
       let isFirst = box.next.withLock { next in
-        defer { next = (routes ?? next.routes, tls ?? next.tls) }
-        return next.routes == nil && next.tls == nil
+        defer { change(&next) }
+        return next.isEmpty
       }
       guard isFirst else { continue }
       thread.reactor.submit { _ in
         let next = box.next.withLock { next in
-          defer { next = (nil, nil) }
+          defer { next = Tables() }
           return next
         }
         if let tls = next.tls { box.worker?.install(tls) }
+        if let streams = next.streams { box.worker?.install(streams) }
         if let table = next.routes { box.worker?.install(table) }
       }
     }
@@ -323,6 +354,7 @@ public final class IngressFeeder: Sendable {
     var descriptor: Descriptor
     var last: RouteTable?
     var lastTLS: TLSTable?
+    var lastStreams: StreamTable?
     /// Certificates that the child has, by the names they were given.
     var sent: [TLSCertificate: UInt32] = [:]
     var nextID: UInt32 = 0
@@ -386,6 +418,17 @@ public final class IngressFeeder: Sendable {
       if state.last == table { return false }
       try state.write(table.encoded())
       state.last = table
+      return true
+    }
+  }
+
+  /// Puts other streams in force in the child. Otherwise like routes.
+  @discardableResult
+  public func send(_ table: StreamTable) throws(SocketError) -> Bool {
+    try state.withLock { (state) throws(SocketError) -> Bool in
+      if state.lastStreams ?? StreamTable() == table { return false }
+      try state.write(table.encoded())
+      state.lastStreams = table
       return true
     }
   }

@@ -76,6 +76,8 @@ class Exchange: TimerHandler {
 
   /// A request is at an endpoint, or on its way there.
   var isRunning: Bool { false }
+  /// Where the client's connection came from and went to; nil for requests that are our own.
+  var addresses: ProxyAddresses? { nil }
   /// A copy of another request: it is not copied again.
   var isCopy: Bool { false }
   /// Upgraded: bytes both ways.

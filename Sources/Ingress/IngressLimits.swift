@@ -12,7 +12,19 @@ public struct IngressLimits: Sendable {
   public var triesMax = 3
   /// Buffers of 144 KiB for bytes that a slow reader has not taken; without one the connection is closed.
   public var bulkBuffersMax = 4096
-  /// Time for a TLS handshake, from the connection's beginning.
+  /// Connections of TCP and TLS that are passed on at once; one more is reset.
+  public var streamsMax = 16_384
+  /// Time without a byte either way on one of them (ingress-nginx's `proxy-stream-timeout`).
+  public var streamIdleMilliseconds: UInt64 = 600_000
+  /// Pipes with bytes of them on their way; without one bytes are copied.
+  public var pipesMax = 1024
+  /// Clients whose datagrams are passed on; for one more the one that was silent longest goes.
+  public var sessionsMax = 16_384
+  /// Silence after which a client's datagrams may go to another endpoint: one that never got an answer, one that did.
+  public var silentSessionSeconds: UInt64 = 30
+  public var answeredSessionSeconds: UInt64 = 180
+  /// Time for a TLS handshake, from the connection's beginning; also for what is read of a connection before it is known whose it
+  /// is.
   public var handshakeMilliseconds: UInt64 = 15_000
   /// Time for a whole request head, from its first byte.
   public var headMilliseconds: UInt64 = 60_000

@@ -56,16 +56,18 @@ public final class IngressWorker: TimerHandler {
   /// Nil without an access log.
   private(set) var log: AccessLogWriter?
   private(set) var snapshot = RouteSnapshot(RouteTable(), [])
-  /// Endpoints of the first table are not new.
-  private var hasTable = false
-  private var pools: [UpstreamKey: UpstreamPool] = [:]
-  /// TLS towards endpoints, by its settings.
-  private var upstreamSecurity: [UpstreamTLS: TLSContext] = [:]
+  private var pools = PoolSet()
+  /// TCP, UDP, and TLS that is not HTTP's.
+  private(set) lazy var streams = StreamWorker(self, metricsOfProcess)
+  private let metricsOfProcess: Metrics
   private var listeners: [Listener] = []
   /// Listeners that came later and may go.
   private var opened: [IngressListener: Listener] = [:]
+  private var openedDatagrams: [IngressListener: DatagramPort] = [:]
   /// By port, made with its listener for HTTPS.
   private var security: [UInt16: TLSContext] = [:]
+  /// By port, made with the first stream whose TLS ends here.
+  private var streamSecurity: [UInt16: TLSContext] = [:]
   private let ticketKeys: TicketKeys
   private var tlsTable: LoadedTLS
   /// Bytes that one sealed record is put together in.
@@ -93,6 +95,7 @@ public final class IngressWorker: TimerHandler {
     self.reactor = reactor
     self.limits = limits
     self.metrics = IngressMetrics(metrics)
+    metricsOfProcess = metrics
     // A rewritten head is at most a head and the fields we add.
     requests = BufferPool(bufferBytes: HeadReader.headBytesMax + (4 << 10), buffersMax: 65_536, keptMax: 1024)
     bulk = BufferPool(
@@ -111,41 +114,74 @@ public final class IngressWorker: TimerHandler {
   /// - Parameters:
   ///   - shared: other reactors hold duplicates of it.
   ///   - isSecure: clients begin with TLS.
+  ///   - proxy: connections begin with a header of the PROXY protocol.
   public func listen(
-    _ descriptor: consuming Descriptor, shared: Bool = false, isSecure: Bool = false
+    _ descriptor: consuming Descriptor, shared: Bool = false, isSecure: Bool = false,
+    proxy: ProxyAcceptance? = nil
   ) throws(SocketError) {
-    listeners.append(try makeListener(descriptor, shared: shared, isSecure: isSecure))
+    listeners.append(
+      try makeListener(descriptor, shared: shared, isSecure ? .https : .http, proxy: proxy))
+  }
+
+  /// Serves the connections of a listening socket by the table of streams.
+  /// - Parameters:
+  ///   - shared: other reactors hold duplicates of it.
+  ///   - proxy: who is believed where a listener asks for the PROXY protocol.
+  public func listenStreams(
+    _ descriptor: consuming Descriptor, shared: Bool = false, proxy: ProxyAcceptance = ProxyAcceptance()
+  ) throws(SocketError) {
+    listeners.append(try makeListener(descriptor, shared: shared, .streams, proxy: proxy))
+  }
+
+  /// Serves the datagrams of a bound socket (`Sockets.bindUDP`) by the table of streams.
+  public func serveDatagrams(_ descriptor: consuming Descriptor) throws(SocketError) {
+    _ = try streams.serve(datagrams: descriptor)
   }
 
   /// The same for a listener that can be closed.
+  /// - Parameter proxy: for HTTP, whose connections begin with a header of the PROXY protocol; for streams, who is believed where
+  ///   the table asks for one.
   public func open(
-    _ listener: IngressListener, _ descriptor: consuming Descriptor, shared: Bool = false
+    _ listener: IngressListener, _ descriptor: consuming Descriptor, shared: Bool = false,
+    proxy: ProxyAcceptance? = nil
   ) throws(SocketError) {
-    switch listener.serves {
-    case .http, .https:
-      opened[listener] = try makeListener(descriptor, shared: shared, isSecure: listener.serves == .https)
+    switch (listener.transport, listener.serves) {
+    case (.udp, _): openedDatagrams[listener] = try streams.serve(datagrams: descriptor)
+    case (_, .http): opened[listener] = try makeListener(descriptor, shared: shared, .http, proxy: proxy)
+    case (_, .https): opened[listener] = try makeListener(descriptor, shared: shared, .https, proxy: proxy)
+    case (_, .streams):
+      opened[listener] = try makeListener(
+        descriptor, shared: shared, .streams, proxy: proxy ?? ProxyAcceptance())
     }
   }
 
-  /// Accepts no more from it; what its clients have asked for is answered, and then they go.
+  /// Accepts no more from it; what its clients have asked for is answered, and then they go. Streams go on until they end.
   public func close(_ listener: IngressListener) {
+    if let port = openedDatagrams.removeValue(forKey: listener) { return streams.stop(port) }
     opened.removeValue(forKey: listener)?.close()
     let port = listener.endpoint.port
     reactor.drain { ($0 as? any ListenerGuest)?.port == port }
-    if !opened.keys.contains(where: { $0.endpoint.port == port && $0.serves == .https }) {
+    if !opened.keys.contains(where: { $0.endpoint.port == port && $0.serves != .http }) {
       security[port] = nil
+      streamSecurity[port] = nil
     }
   }
 
   private func makeListener(
-    _ descriptor: consuming Descriptor, shared: Bool, isSecure: Bool
+    _ descriptor: consuming Descriptor, shared: Bool, _ service: ListenerDoor.Service, proxy: ProxyAcceptance?
   ) throws(SocketError) -> Listener {
     let port = Sockets.localEndpoint(descriptor)?.port ?? 80
-    let security = isSecure ? try secure(port) : nil
+    if service == .https { _ = try secure(port) }
+    let door = ListenerDoor(port: port, service: service, proxy: proxy)
     let listener = try Listener(descriptor, reactor: reactor, shared: shared) { [self] descriptor, peer in
+      var door = door
+      if door.service == .streams,
+        streams.snapshot.connections(to: door.port)?.listener.acceptsProxy != true
+      {
+        door.proxy = nil
+      }
       do throws(SocketError) {
-        try ClientConnection.open(
-          descriptor, peer: peer, port: port, worker: self, security: security)
+        try ConnectionGate.admit(descriptor, peer, door, self)
         if clientCount >= limits.clientsMax { forEachListener { $0.pause() } }
       } catch {
         metrics.refusedClients.increment()
@@ -160,14 +196,27 @@ public final class IngressWorker: TimerHandler {
     for listener in opened.values { body(listener) }
   }
 
-  private func secure(_ port: UInt16) throws(SocketError) -> TLSContext {
+  /// For connections of TLS that end here and are not HTTP: no protocol is agreed on.
+  func secureStreams(_ port: UInt16) throws(SocketError) -> TLSContext {
+    if let found = streamSecurity[port] { return found }
+    let made = try makeSecurity(port, offersHTTP2: false)
+    streamSecurity[port] = made
+    return made
+  }
+
+  func secure(_ port: UInt16) throws(SocketError) -> TLSContext {
     if securePort == nil { securePort = port }
     if let found = security[port] { return found }
+    let made = try makeSecurity(port, offersHTTP2: true)
+    security[port] = made
+    return made
+  }
+
+  private func makeSecurity(_ port: UInt16, offersHTTP2: Bool) throws(SocketError) -> TLSContext {
     let made = TLSContext(
-      table: tlsTable, port: port, keys: ticketKeys, offersHTTP2: true,
+      table: tlsTable, port: port, keys: ticketKeys, offersHTTP2: offersHTTP2,
       outputBytesMax: limits.readBytesMax + (64 << 10))
     guard let made else { throw SocketError("SSL_CTX_new", ENOMEM) }
-    security[port] = made
     return made
   }
 
@@ -178,55 +227,27 @@ public final class IngressWorker: TimerHandler {
   func install(_ tls: LoadedTLS) {
     tlsTable = tls
     for context in security.values { context.table = tls }
+    for context in streamSecurity.values { context.table = tls }
     metrics.certificateSwaps.increment()
   }
 
   /// Puts a new table in force. Running requests end as they began; connections to endpoints that left are
   /// closed when they idle.
   public func install(_ table: RouteTable) {
-    var kept: [UpstreamKey: UpstreamPool] = [:]
-    var security: [UpstreamTLS: TLSContext] = [:]
-    let backends = table.backends.map { backend in
-      let settings = UpstreamSettings(backend.policy)
-      if let tls = settings.tls, security[tls] == nil {
-        security[tls] = upstreamSecurity[tls] ?? makeUpstreamSecurity(tls)
-      }
-      return BackendRuntime(
-        backend,
-        pools: backend.endpoints.map { endpoint in
-          let key = UpstreamKey(endpoint: endpoint, settings: settings)
-          let pool =
-            kept[key] ?? pools[key]
-            ?? UpstreamPool(
-              endpoint, settings, security: settings.tls.flatMap { security[$0] },
-              bornAt: hasTable ? reactor.now : 0)
-          kept[key] = pool
-          return pool
-        }, seed: nextRequestID().0 | 1)
-    }
-    hasTable = true
-    upstreamSecurity = security
-    for backend in backends { backend.keepChecking(self) }
-    let gone = pools.filter { kept[$0.key] == nil }
-    pools = kept
+    let (backends, gone) = pools.replace(table.backends, self)
     snapshot = RouteSnapshot(table, backends)
-    for pool in gone.values { pool.retire() }
+    for pool in gone { pool.retire() }
     metrics.swaps.increment()
   }
 
-  /// Nil when OpenSSL takes something of it as unreadable: its endpoints cannot be reached then (502).
-  private func makeUpstreamSecurity(_ tls: UpstreamTLS) -> TLSContext? {
-    let made = TLSContext(client: tls, outputBytesMax: limits.readBytesMax + (64 << 10))
-    if made == nil { metrics.unusableTLS.increment() }
-    return made
-  }
+  /// Puts other streams in force, likewise: connections that run keep their endpoint, datagrams whose endpoint left find another.
+  public func install(_ table: StreamTable) { streams.install(table) }
 
   public func timerEnded(tag: Int) {
     for context in security.values { context.renewKeys(now: reactor.now) }
+    for context in streamSecurity.values { context.renewKeys(now: reactor.now) }
     let keep = limits.upstreamIdleMilliseconds * 1_000_000
-    for pool in pools.values where !pool.idle.isEmpty || !pool.sessions.isEmpty {
-      pool.tick(now: reactor.now, keep: keep)
-    }
+    pools.tick(now: reactor.now, keep: keep)
     if !reactor.isDraining { _ = reactor.setTimer(after: limits.tickMilliseconds * 1_000_000, handler: self) }
   }
 

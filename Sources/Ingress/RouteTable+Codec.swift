@@ -1,7 +1,7 @@
 // A route table as bytes, for the socket pair between the process that knows the cluster and the one that
 // meets strangers. Little-endian; the reader checks every length and index and never traps.
 //
-//   "WRT3" | backends | actions | listeners | Strict-Transport-Security (u16 length + bytes)
+//   "WRT4" | backends | actions | listeners | Strict-Transport-Security (u16 length + bytes)
 //   backend: namespace ingress service port (u16 length + UTF-8 each) | u16 count |
 //            address length u8, address, port u16 each | policy (BackendPolicy+Codec)
 //   action:   RouteAction+Codec | listener: RouteRule+Codec
@@ -11,24 +11,11 @@ import Addresses
 extension RouteTable {
   /// Longest encoded table that is accepted; about 500,000 paths.
   public static let encodedBytesMax = 64 << 20
-  static let magic: [UInt8] = Array("WRT3".utf8)
+  static let magic: [UInt8] = Array("WRT4".utf8)
 
   public func encoded() -> [UInt8] {
     var out = FrameWriter(Self.magic)
-    out.integer(UInt32(backends.count))
-    for backend in backends {
-      for text in [backend.namespace, backend.ingress, backend.service, backend.servicePort] {
-        out.text(text.utf8)
-      }
-      out.integer(UInt16(clamping: backend.endpoints.count))
-      for endpoint in backend.endpoints.prefix(Int(UInt16.max)) {
-        let address = endpoint.address.bytes
-        out.integer(UInt8(address.count))
-        out.raw(address)
-        out.integer(endpoint.port)
-      }
-      backend.policy.write(to: &out)
-    }
+    out.list(backends) { $0.write(to: &$1) }
     out.list(actions) { $0.write(&$1) }
     out.list(listeners) { $0.write(&$1) }
     out.text(strictTransportSecurity)
@@ -42,18 +29,7 @@ extension RouteTable {
     var backends: [RouteBackend] = []
     let backendCount = try reader.count()
     for _ in 0..<backendCount {
-      var backend = RouteBackend(
-        namespace: try reader.text(), ingress: try reader.text(), service: try reader.text(),
-        servicePort: try reader.text(), endpoints: [])
-      for _ in 0..<(try reader.integer(UInt16.self)) {
-        guard let address = IPAddress(bytes: try reader.bytes(Int(try reader.integer(UInt8.self)))) else {
-          throw reader.failure("address of a wrong length")
-        }
-        backend.endpoints.append(SocketEndpoint(address, try reader.integer(UInt16.self)))
-      }
-      backend.policy = try BackendPolicy(
-        from: &reader, backends: backendCount, endpoints: backend.endpoints.count)
-      backends.append(backend)
+      backends.append(try RouteBackend(from: &reader, backends: backendCount))
     }
     let actionCount = try reader.count()
     var actions: [RouteAction] = []
@@ -81,5 +57,33 @@ extension RouteTable {
   private struct Place: Hashable {
     var port: UInt16
     var hostname: String
+  }
+}
+
+extension RouteBackend {
+  func write(to out: inout FrameWriter) {
+    for text in [namespace, ingress, service, servicePort] { out.text(text.utf8) }
+    out.integer(UInt16(clamping: endpoints.count))
+    for endpoint in endpoints.prefix(Int(UInt16.max)) {
+      let address = endpoint.address.bytes
+      out.integer(UInt8(address.count))
+      out.raw(address)
+      out.integer(endpoint.port)
+    }
+    policy.write(to: &out)
+  }
+
+  /// - Parameter backends: how many the table has.
+  init(from reader: inout FrameReader, backends: Int) throws(RouteTableUnreadable) {
+    self.init(
+      namespace: try reader.text(), ingress: try reader.text(), service: try reader.text(),
+      servicePort: try reader.text(), endpoints: [])
+    for _ in 0..<(try reader.integer(UInt16.self)) {
+      guard let address = IPAddress(bytes: try reader.bytes(Int(try reader.integer(UInt8.self)))) else {
+        throw reader.failure("address of a wrong length")
+      }
+      endpoints.append(SocketEndpoint(address, try reader.integer(UInt16.self)))
+    }
+    policy = try BackendPolicy(from: &reader, backends: backends, endpoints: endpoints.count)
   }
 }

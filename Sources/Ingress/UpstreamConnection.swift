@@ -42,7 +42,8 @@ class UpstreamConnection: ReadinessHandler {
       return connection
     }
     let connection = UpstreamConnection(pool: pool, worker: worker)
-    connection.socket = try pool.connect(handler: connection, worker)
+    connection.socket = try pool.connect(
+      for: pool.settings.proxy == nil ? nil : client.addresses, handler: connection, worker)
     pool.connections += 1
     pool.connecting += 1
     connection.begin(client)
@@ -93,7 +94,9 @@ class UpstreamConnection: ReadinessHandler {
   func finish(isReusable: Bool) {
     client = nil
     pool.active -= 1
-    guard isReusable, !isFinished, !pool.isRetired, !worker.reactor.isDraining, socket.channel.isOpen,
+    // What it said of its client in its header is not true of another.
+    guard isReusable, pool.settings.proxy == nil, !isFinished, !pool.isRetired, !worker.reactor.isDraining,
+      socket.channel.isOpen,
       pool.idle.count < worker.limits.idlePerEndpointMax
     else { return close() }
     idleSince = worker.reactor.now

@@ -35,6 +35,16 @@ public struct Channel: ~Copyable {
     descriptor.close()
   }
 
+  /// Ends the registration and hands the descriptor out, unread bytes and all: for who registers it anew.
+  public mutating func release() -> Descriptor {
+    guard let reactor else { return Descriptor() }
+    self.reactor = nil
+    reactor.unregister(token, raw: descriptor.raw)
+    var given = Descriptor()
+    swap(&given, &descriptor)
+    return given
+  }
+
   deinit {
     reactor?.unregister(token, raw: descriptor.raw)
   }

@@ -220,6 +220,7 @@ final class HTTP2Stream: Exchange {
 
   // MARK: - The answer
 
+  override var addresses: ProxyAddresses? { session.client.addresses }
   override var isRunning: Bool { state == .running }
 
   /// The least that is read of an answer whose head has not come: what of it is body may have to be held.

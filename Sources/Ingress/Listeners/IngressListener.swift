@@ -14,6 +14,8 @@ public struct IngressListener: Sendable, Hashable, Comparable, CustomStringConve
     case http = 0
     /// TLS that ends here, and HTTP in it.
     case https = 1
+    /// What the table of streams says of the port.
+    case streams = 2
   }
 
   public var transport: TransportProtocol

@@ -1,7 +1,7 @@
 // Every annotation of ingress-nginx that has a meaning here, those that need none, and what to use instead of the others.
 
 enum AnnotationCatalogue {
-  /// Read by `AnnotationPlan`, `CanaryPlan`, `TLSPlan` or `RoutePlanner`.
+  /// Read by `AnnotationPlan`, `CanaryPlan`, `TLSPlan`, `PassthroughPlan` or `RoutePlanner`.
   static let honoured: Set<String> = [
     "auth-signin-redirect-param", "auth-tls-error-page", "auth-tls-match-cn",
     "auth-tls-pass-certificate-to-upstream", "auth-tls-secret", "auth-tls-verify-client",
@@ -24,7 +24,8 @@ enum AnnotationCatalogue {
     "proxy-next-upstream-tries", "proxy-read-timeout", "proxy-send-timeout", "rewrite-target",
     "server-alias",
     "session-cookie-domain", "session-cookie-expires", "session-cookie-max-age", "session-cookie-name",
-    "session-cookie-path", "session-cookie-samesite", "session-cookie-secure", "ssl-redirect",
+    "session-cookie-path", "session-cookie-samesite", "session-cookie-secure", "ssl-passthrough",
+    "ssl-redirect",
     "temporal-redirect",
     "temporal-redirect-code", "upstream-hash-by", "upstream-vhost", "use-regex", "whitelist-source-range",
     "x-forwarded-prefix",

@@ -22,6 +22,8 @@ public struct RouteProblem: Sendable, Hashable, CustomStringConvertible {
 public struct RoutePlan: Sendable {
   public var table: RouteTable
   public var tls: TLSTable
+  /// Hosts with `ssl-passthrough`.
+  public var streams: StreamTable
   /// What `tls` serves, by Secret, for whoever looks at dates.
   public var certificates: [ServedCertificate]
   /// The Ingresses this controller serves, in the order in which they claim routes.
@@ -48,12 +50,14 @@ public func planRoutes(
 ///   - tls: what is known besides the view when HTTPS is served.
 ///   - credentials: the Secrets that exist, of those that `planCredentialReferences` names.
 ///   - headers: data of the ConfigMaps that exist, of those that `planHeaderReferences` names.
+///   - passthroughPort: the port of HTTPS, when `ssl-passthrough` is honoured there.
 public func planRoutesExplained(
   view: ClusterView, controller: String = ingressControllerName, servesUnclassed: Bool = false,
   tls: TLSInput? = nil, credentials: [ObjectKey: CredentialSecret] = [:],
-  headers: [ObjectKey: [String: String]] = [:]
+  headers: [ObjectKey: [String: String]] = [:], passthroughPort: UInt16? = nil
 ) -> RoutePlan {
   var planner = RoutePlanner(view: view, controller: controller, servesUnclassed: servesUnclassed, input: tls)
+  planner.passthrough = PassthroughPlan(port: passthroughPort)
   planner.credentials = credentials
   planner.headers = headers
   return planner.plan()
@@ -106,6 +110,7 @@ struct RoutePlanner {
   var headers: [ObjectKey: [String: String]] = [:]
   /// Hosts whose clients show certificates, by the Ingress that asked first.
   var certified: [String: Certified] = [:]
+  var passthrough = PassthroughPlan(port: nil)
   var actions: [RouteAction] = []
   var actionIndex: [RouteAction: Int] = [:]
 
@@ -174,9 +179,11 @@ struct RoutePlanner {
             continue
           }
           owners[key] = ingress.key
+          passthrough.take(ingress, host: rule.host, path: path.path, backend: route.backend)
           hosts[rule.host, default: []].append(Claim(path: route, text: path.path, owner: ingress.key))
         }
       }
+      tell(passthrough.problems(of: ingress), ingress.key, .annotation)
       guard let own = ingress.defaultBackend else { continue }
       if defaultBackend == nil {
         defaultBackend = (endpoint(own, of: ingress.key, annotations), action)
@@ -196,7 +203,8 @@ struct RoutePlanner {
         backends: backends, actions: actions, hosts: finished, defaultBackend: defaultBackend?.index,
         defaultAction: defaultBackend?.action ?? -1,
         strictTransportSecurity: Array((input?.strictTransportSecurity ?? "").utf8)),
-      tls: asking(tls.table), certificates: tls.certificates, served: served.map(\.key), problems: problems)
+      tls: asking(tls.table), streams: passthrough.table(backends), certificates: tls.certificates,
+      served: served.map(\.key), problems: problems)
   }
 
   mutating func tell(_ reasons: [String], _ ingress: ObjectKey, _ topic: RouteProblem.Topic = .route) {
@@ -244,6 +252,7 @@ struct RoutePlanner {
         namespace: ingress.namespace, ingress: ingress.name, service: backend.service.name,
         servicePort: Self.text(backend.port), endpoints: endpoints(backend, ingress)))
     backends[backends.count - 1].policy = policy
+    backends[backends.count - 1].policy.proxy = view.proxyVersion(of: backend.service)
     backendIndex[key] = backends.count - 1
     return backends.count - 1
   }
@@ -272,12 +281,7 @@ struct RoutePlanner {
           ingress: ingress, reason: "service \(backend.service) has no TCP port \(Self.text(backend.port))"))
       return []
     }
-    // Both families lead to the same pods; one is enough.
-    for family in IPFamily.allCases {
-      let usable = view.endpoints(of: backend.service, port: port, family: family, on: nil).cluster
-      if !usable.isEmpty { return usable.map(\.target) }
-    }
-    return []
+    return view.targets(of: backend.service, port: port)
   }
 
   private static func text(_ port: Ingress.PortReference) -> String {

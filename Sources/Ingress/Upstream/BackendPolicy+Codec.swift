@@ -7,7 +7,7 @@
 //     | tries u8, count u8, u16 each, back-off u32, percent u8, least u16
 //     | failures u16, ejection u32, percent u8, check u8 [path, host, interval u32, timeout u32, u8, u8, u16, u16]
 //     | circuit 3 x u32 | slow start u32 | count u8, mirrors: backend, numerator, denominator u32 each
-//     | count u16, endpoints: weight u16, flags u8 each
+//     | PROXY protocol u8, 0 none | count u16, endpoints: weight u16, flags u8 each
 
 extension BackendPolicy {
   /// Statuses that are retried, and mirrors of one backend.
@@ -70,6 +70,7 @@ extension BackendPolicy {
       out.integer(mirror.numerator)
       out.integer(mirror.denominator)
     }
+    out.integer(proxy?.rawValue ?? 0)
     out.integer(UInt16(clamping: endpoints.count))
     for traits in endpoints.prefix(Int(UInt16.max)) {
       out.integer(traits.weight)
@@ -138,6 +139,9 @@ extension BackendPolicy {
       }
       mirrors.append(mirror)
     }
+    let version = try reader.integer(UInt8.self)
+    proxy = ProxyVersion(rawValue: version)
+    guard version == 0 || proxy != nil else { throw reader.failure("no PROXY protocol that is known") }
     let traits = Int(try reader.integer(UInt16.self))
     guard traits == 0 || traits == count else { throw reader.failure("traits of other endpoints") }
     for _ in 0..<traits {

@@ -116,14 +116,21 @@ extension BackendRuntime {
   /// The endpoint for a request that is ready to be sent.
   func choose(for exchange: Exchange, now: UInt64, avoiding failed: UpstreamPool?) -> UpstreamPool? {
     guard chooser != nil else { return choose(now: now, avoiding: failed) }
-    let avoided = failed.flatMap { failed in pools.firstIndex { $0 === failed } }
-    let found = chooser?.choose(
-      key: exchange.boundKey ?? key(of: exchange.request.readable), avoiding: avoided
-    ) {
-      state(of: pools[$0], now)
-    }
+    let found = choose(
+      key: exchange.boundKey ?? key(of: exchange.request.readable), now: now, avoiding: failed)
     if found == nil, !pools.isEmpty { exchange.worker.metrics.overflows.increment() }
-    return found.map { pools[$0] }
+    return found
+  }
+
+  /// The endpoint for a client's connection or datagrams.
+  func choose(for client: IPAddress, now: UInt64, avoiding failed: UpstreamPool?) -> UpstreamPool? {
+    guard chooser != nil else { return choose(now: now, avoiding: failed) }
+    return choose(key: Chooser.hash("\(client)".utf8), now: now, avoiding: failed)
+  }
+
+  private func choose(key: UInt64, now: UInt64, avoiding failed: UpstreamPool?) -> UpstreamPool? {
+    let avoided = failed.flatMap { failed in pools.firstIndex { $0 === failed } }
+    return chooser?.choose(key: key, avoiding: avoided) { state(of: pools[$0], now) }.map { pools[$0] }
   }
 
   private func state(of pool: UpstreamPool, _ now: UInt64) -> EndpointState {

@@ -10,11 +10,13 @@ struct UpstreamSettings: Hashable {
   var speech = UpstreamProtocol.http1
   var tls: UpstreamTLS?
   var circuit = CircuitPolicy()
+  var proxy: ProxyVersion?
 
   init(_ policy: BackendPolicy) {
     speech = policy.speech
     tls = policy.tls
     circuit = policy.circuit
+    proxy = policy.proxy
   }
 }
 
@@ -56,9 +58,10 @@ final class UpstreamPool {
   }
 
   /// A socket that is being connected.
+  /// - Parameter origin: whose connection it is, for endpoints that ask by the PROXY protocol.
   /// - Throws: EBUSY when the endpoint has as many as its bounds admit.
   func connect(
-    handler: any ReadinessHandler, _ worker: IngressWorker
+    for origin: ProxyAddresses? = nil, handler: any ReadinessHandler, _ worker: IngressWorker
   ) throws(SocketError) -> UpstreamSocket {
     let circuit = settings.circuit
     if circuit.connections > 0 && connections >= circuit.connections
@@ -68,14 +71,15 @@ final class UpstreamPool {
       throw SocketError("connect", EBUSY)
     }
     worker.metrics.upstreamConnects.increment()
-    return try connectFreely(handler: handler, worker)
+    return try connectFreely(for: origin, handler: handler, worker)
   }
 
   /// The same without bounds: for checks of our own.
   func connectFreely(
-    handler: any ReadinessHandler, _ worker: IngressWorker
+    for origin: ProxyAddresses? = nil, handler: any ReadinessHandler, _ worker: IngressWorker
   ) throws(SocketError) -> UpstreamSocket {
     var socket = UpstreamSocket()
+    if let version = settings.proxy { socket.preamble = ProxyHeader.bytes(version, origin) }
     let descriptor = try Sockets.connectTCP(endpoint)
     let raw = descriptor.raw
     socket.channel = try worker.reactor.register(descriptor, handler: handler)

@@ -13,7 +13,12 @@ struct UpstreamSocket: ~Copyable {
   var isReadable = false
   /// The endpoint has finished sending.
   var isFinished = false
+  /// The peer's end says nothing of what it still takes: it may have finished sending alone.
+  var allowsHalfClose = false
+  private var isBroken = false
   private var isEstablished = false
+  /// Sent before anything else, even before TLS. Short: a new connection takes it at once.
+  var preamble: [UInt8] = []
   /// Sealed bytes that the kernel has not taken. Empty without TLS.
   private var sealed = PooledBuffer()
   /// Clear bytes that are sealed at once.
@@ -22,6 +27,7 @@ struct UpstreamSocket: ~Copyable {
   /// What happened on the channel.
   mutating func note(_ readiness: Readiness) {
     if !readiness.isDisjoint(with: [.peerFinished, .hangUp, .error]) { isFinished = true }
+    if readiness.contains(.error) { isBroken = true }
     if !readiness.isDisjoint(with: [.readable, .peerFinished, .hangUp, .error]) {
       isReadable = true
       tls?.setReadable(isFinished: isFinished)
@@ -33,6 +39,11 @@ struct UpstreamSocket: ~Copyable {
     if !isEstablished {
       guard !readiness.isDisjoint(with: [.writable, .error, .hangUp]) else { return .unfinished }
       if channel.socketError() != 0 { return .failed }
+      if !preamble.isEmpty {
+        let said = preamble.withUnsafeBytes { channel.send($0) }
+        guard said == .bytes(preamble.count) else { return .failed }
+        preamble = []
+      }
       isEstablished = true
     }
     guard let tls else { return .done }
@@ -40,6 +51,12 @@ struct UpstreamSocket: ~Copyable {
     if !tls.output.isEmpty, !take(tls.output, worker) { return .failed }
     isReadable = step == .done && tls.hasMore
     return step
+  }
+
+  /// Says with TLS that nothing more will be sent; the socket itself is left open. False when it is broken.
+  mutating func sayEnd(_ worker: IngressWorker) -> Bool {
+    guard let tls else { return true }
+    return take(tls.close(), worker)
   }
 
   /// Everything that was sent is with the kernel. False when it is not, or the socket is broken.
@@ -69,7 +86,7 @@ struct UpstreamSocket: ~Copyable {
 
   mutating func send(_ bytes: UnsafeRawBufferPointer, _ worker: IngressWorker) -> Transfer {
     guard let tls else { return channel.send(bytes) }
-    guard flush() else { return isFinished ? .failed(EPIPE) : .wouldBlock }
+    guard flush() else { return (allowsHalfClose ? isBroken : isFinished) ? .failed(EPIPE) : .wouldBlock }
     let piece = UnsafeRawBufferPointer(rebasing: bytes.prefix(Self.pieceBytesMax))
     let empty = UnsafeRawBufferPointer(start: nil, count: 0)
     guard let out = tls.seal(piece, empty, scratch: worker.sealSpace), take(out, worker) else {

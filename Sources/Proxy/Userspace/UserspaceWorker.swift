@@ -10,7 +10,7 @@ final class UserspaceWorker: @unchecked Sendable {
   let reactor: Reactor
   let limits: UserspaceLimits
   let metrics: UserspaceMetrics
-  let pipes: PipePool
+  let gear: RelayGear
   let flows: UDPFlowTable
   /// Local policies ask for the client's address at the endpoint, and it is allowed here.
   private var keepsSources = false
@@ -32,8 +32,16 @@ final class UserspaceWorker: @unchecked Sendable {
     self.metrics = metrics
     self.affinity = affinity
     self.connections = connections
-    pipes = PipePool(pipesMax: limits.pipesMax)
-    flows = UDPFlowTable(reactor: reactor, limits: limits, metrics: metrics, connections: connections)
+    gear = RelayGear(
+      reactor: reactor, pipes: PipePool(pipesMax: limits.pipesMax), spliced: metrics.spliced,
+      copied: metrics.copied)
+    flows = UDPFlowTable(
+      reactor: reactor,
+      limits: UDPFlowLimits(
+        flowsMax: limits.flowsMax, silentSeconds: limits.silentFlowSeconds,
+        answeredSeconds: limits.answeredFlowSeconds),
+      metrics: UDPFlowMetrics(
+        flows: metrics.flows, evicted: metrics.flowsEvicted, dropped: metrics.datagramsDropped))
     random = UInt64.random(in: 1...UInt64.max)
   }
 
@@ -66,8 +74,9 @@ final class UserspaceWorker: @unchecked Sendable {
     }
     // Datagrams to an endpoint that is gone would vanish; a TCP client finds out by itself.
     flows.removeAll { flow in
-      let now = flow.frontend.frontend
-      return udp[.init(transport: .udp, endpoint: now.endpoint)] !== flow.frontend || !now.serves(flow.target)
+      guard let frontend = flow.frontend as? UDPFrontend else { return true }
+      let now = frontend.frontend
+      return udp[.init(transport: .udp, endpoint: now.endpoint)] !== frontend || !now.serves(flow.target)
     }
     resetOrphans()
     return failed
@@ -224,6 +233,9 @@ final class UserspaceWorker: @unchecked Sendable {
   func release(_ target: SocketEndpoint, _ frontend: UserspaceFrontend) {
     if frontend.choosesByLoad { connections.release(target, frontend.transport) }
   }
+
+  /// A UDP flow that was counted has ended.
+  func releaseFlow(_ target: SocketEndpoint) { connections.release(target, .udp) }
 
   /// FNV-1a: the same on every node, whatever the process.
   static func hash(_ address: IPAddress) -> UInt64 {

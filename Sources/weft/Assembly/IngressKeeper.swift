@@ -158,18 +158,23 @@ actor IngressKeeper {
       secrets: secrets, defaultSecret: settings.defaultSecret,
       strictTransportSecurity: settings.strictTransportSecurity)
     let plan = planRoutesExplained(
-      view: view, tls: process.servesHTTPS ? input : nil, credentials: credentials, headers: headers)
-    var (table, tls) = (plan.table, plan.tls)
+      view: view, tls: process.servesHTTPS ? input : nil, credentials: credentials, headers: headers,
+      passthroughPort: settings.passesThrough ? process.securePort : nil)
+    var (table, tls, streams) = (plan.table, plan.tls, plan.streams)
     var listeners: Set<IngressListener> = []
     if let gateways, !gateways.plan.servedPorts.isEmpty {
       let shared = process.ports
       table = gateways.plan.routeTable(view: view, input: gateways.input, beside: table, shared: shared)
       tls = gateways.plan.certificateTable(input: gateways.input, beside: tls, shared: shared)
-      for (port, serves) in gateways.plan.servedPorts where !shared.contains(port) {
-        listeners.insert(IngressListener(SocketEndpoint(process.address, port), serves: serves))
+      streams = gateways.plan.streamTable(view: view, input: gateways.input, beside: streams)
+      for (socket, serves) in gateways.plan.servedSockets
+      where socket.transport == .udp || !shared.contains(socket.port) {
+        listeners.insert(
+          IngressListener(
+            SocketEndpoint(process.address, socket.port), transport: socket.transport, serves: serves))
       }
     }
-    sent = process.send(table, tls, listeners)
+    sent = process.send(table, tls, streams, listeners)
     tell(plan.problems.filter { pending.isEmpty || $0.topic == .route })
     certificates = plan.certificates
     lookAtDates()

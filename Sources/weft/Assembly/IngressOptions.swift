@@ -1,5 +1,6 @@
 // What an ingress is told besides where it listens.
 
+import Addresses
 import ArgumentParser
 import ClusterObjects
 import Diagnostics
@@ -12,6 +13,10 @@ struct IngressSettings: Sendable {
   var strictTransportSecurity = IngressOptions.hstsDefault
   /// Nil: none is written.
   var accessLog: AccessLogConfiguration?
+  /// Connections begin with a header of the PROXY protocol; nil: they do not.
+  var proxy: ProxyAcceptance?
+  /// The annotation `ssl-passthrough` is honoured.
+  var passesThrough = false
 }
 
 struct IngressOptions: ParsableArguments {
@@ -32,6 +37,19 @@ struct IngressOptions: ParsableArguments {
   var accessLog: String?
   @Option(help: "How its lines look: json, combined, or upstreaminfo as ingress-nginx has it.")
   var accessLogFormat = AccessLogFormat.upstreaminfo.rawValue
+
+  @Flag(
+    help: """
+      Expects a PROXY protocol header (version 1 or 2) in front of every connection to --http and --https, as from a load balancer.
+      """)
+  var useProxyProtocol = false
+  @Option(
+    help: "Networks whose PROXY protocol headers are believed, comma-separated. Default: all.")
+  var proxyRealIpCidr: String?
+  @Flag(
+    help:
+      "Honours the annotation ssl-passthrough: TLS connections to such hosts go to their Service unopened.")
+  var enableSslPassthrough = false
 
   func settings() throws(WeftError) -> IngressSettings {
     var settings = IngressSettings()
@@ -58,6 +76,21 @@ struct IngressOptions: ParsableArguments {
           next: "use \(AccessLogFormat.allCases.map(\.rawValue).joined(separator: ", "))")
       }
       settings.accessLog = AccessLogConfiguration(path: accessLog, format: format)
+    }
+    settings.passesThrough = enableSslPassthrough
+    if useProxyProtocol {
+      var sources: [IPPrefix] = []
+      for text in (proxyRealIpCidr ?? "").split(separator: ",") {
+        guard
+          let prefix = IPPrefix(text) ?? IPAddress(text).flatMap({ IPPrefix($0, length: $0.family.width) })
+        else {
+          throw WeftError(
+            "CLI0004", object: "--proxy-real-ip-cidr \(text)", cause: "is no network",
+            next: "write it as 10.0.0.0/8,2001:db8::/32")
+        }
+        sources.append(prefix)
+      }
+      settings.proxy = ProxyAcceptance(sources: sources)
     }
     return settings
   }

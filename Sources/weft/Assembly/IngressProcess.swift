@@ -17,6 +17,8 @@ final class IngressProcess: Sendable {
   static let command = "ingress-data-plane"
   /// Stands before format and file of the access log.
   private static let logWord = "access-log="
+  /// Stands before the networks whose PROXY protocol headers are believed.
+  private static let proxyWord = "proxy-protocol="
   /// A child that dies at once is started again after this long.
   private static let restartMilliseconds: UInt32 = 200
 
@@ -25,6 +27,7 @@ final class IngressProcess: Sendable {
     var pid: pid_t = 0
     var table: RouteTable?
     var tls: TLSTable?
+    var streams: StreamTable?
     /// Sockets that came later, ours to close.
     var sockets: [IngressListener: Int32] = [:]
     /// Children that were started.
@@ -45,6 +48,9 @@ final class IngressProcess: Sendable {
   /// Where it listens from the beginning: ports of Ingresses, and the address for those of Gateways.
   let ports: Set<UInt16>
   let address: IPAddress
+  /// Of HTTPS, from the beginning.
+  let securePort: UInt16?
+  private let proxy: ProxyAcceptance?
   private let accessLog: AccessLogConfiguration?
   private let state = Mutex(State())
   private let log = Logger(label: "ingress")
@@ -54,7 +60,8 @@ final class IngressProcess: Sendable {
 
   /// Listens and starts the child. Throws `NET0012` for a port that is taken.
   static func start(
-    http: SocketEndpoint, https: SocketEndpoint?, accessLog: AccessLogConfiguration?
+    http: SocketEndpoint, https: SocketEndpoint?, accessLog: AccessLogConfiguration?,
+    proxy: ProxyAcceptance? = nil
   ) throws(WeftError) -> IngressProcess {
     let plain = try StatusPages.listen(http, "--http")
     var listeners = [plain]
@@ -66,15 +73,18 @@ final class IngressProcess: Sendable {
         throw error
       }
     }
-    let process = IngressProcess(listeners, [http, https].compactMap(\.self), accessLog)
+    let process = IngressProcess(listeners, [http, https].compactMap(\.self), accessLog, proxy)
     try process.launch()
     process.watch()
     return process
   }
 
   private init(
-    _ listeners: [Int32], _ endpoints: [SocketEndpoint], _ accessLog: AccessLogConfiguration?
+    _ listeners: [Int32], _ endpoints: [SocketEndpoint], _ accessLog: AccessLogConfiguration?,
+    _ proxy: ProxyAcceptance?
   ) {
+    self.proxy = proxy
+    securePort = endpoints.count > 1 ? endpoints[1].port : nil
     self.listeners = listeners
     ports = Set(endpoints.map(\.port))
     address = endpoints[0].address
@@ -90,18 +100,23 @@ final class IngressProcess: Sendable {
   /// Whether clients can come over HTTPS.
   var servesHTTPS: Bool { listeners.count > 1 }
 
-  /// Sends certificates, routes, and sockets that are to be listened on besides the first ones. Tables equal to the last ones cost
+  /// Sends certificates, streams, routes, and sockets that are to be listened on besides the first ones. Tables equal to the last ones cost
   /// nothing.
-  func send(_ table: RouteTable, _ tls: TLSTable, _ listeners: Set<IngressListener>) -> Sent {
+  func send(
+    _ table: RouteTable, _ tls: TLSTable, _ streams: StreamTable, _ listeners: Set<IngressListener>
+  ) -> Sent {
     state.withLock { state in
       var sent = Sent()
       let (isNewTLS, isNew) = (state.tls != tls, state.table != table)
+      let isNewStreams = state.streams != streams
       state.tls = tls
+      state.streams = streams
       state.table = table
       // A child that just died gets everything when it is replaced. What closes goes first, so that nobody meets other routes there;
       // certificates before the routes that redirect to them; what opens goes last, when its routes are there.
       let kept = Self.letGo(&state, except: listeners)
       if isNewTLS { _ = try? state.feeder?.send(tls) }
+      if isNewStreams { _ = try? state.feeder?.send(streams) }
       if isNew { _ = try? state.feeder?.send(table) }
       for listener in listeners.sorted() where state.sockets[listener] == nil {
         do throws(SocketError) {
@@ -134,7 +149,10 @@ final class IngressProcess: Sendable {
 
   /// Alone on its port: what another program has is not shared with it.
   private static func listen(_ listener: IngressListener) throws(SocketError) -> Int32 {
-    try Sockets.listenTCP(listener.endpoint, reusePort: false).release()
+    if listener.transport == .udp {
+      return try Sockets.bindUDP(listener.endpoint, reusePort: false).release()
+    }
+    return try Sockets.listenTCP(listener.endpoint, reusePort: false).release()
   }
 
   private static let confirmationMax: Duration = .seconds(5)
@@ -171,9 +189,11 @@ final class IngressProcess: Sendable {
     kill(pid, SIGKILL)
   }
 
-  private var logWords: [String] {
-    guard let accessLog else { return [] }
-    return ["\(Self.logWord)\(accessLog.format.rawValue):\(accessLog.path)"]
+  private var words: [String] {
+    var words: [String] = []
+    if let accessLog { words.append("\(Self.logWord)\(accessLog.format.rawValue):\(accessLog.path)") }
+    if let proxy { words.append(Self.proxyWord + proxy.sources.map(\.description).joined(separator: ",")) }
+    return words
   }
 
   private func launch() throws(WeftError) {
@@ -184,7 +204,7 @@ final class IngressProcess: Sendable {
       throw failure("\(error)")
     }
     defer { close(pair.child) }
-    var arguments = ([Programs.own, Self.command] + kinds + logWords).map { strdup($0) } + [nil]
+    var arguments = ([Programs.own, Self.command] + kinds + words).map { strdup($0) } + [nil]
     defer { for argument in arguments { free(argument) } }
     let descriptors = [pair.child] + listeners
     let pid = weft_spawn_child(Programs.own, &arguments, environ, descriptors, Int32(descriptors.count))
@@ -194,6 +214,7 @@ final class IngressProcess: Sendable {
       state.pid = pid
       state.generation += 1
       if let tls = state.tls { _ = try? pair.feeder.send(tls) }
+      if let streams = state.streams { _ = try? pair.feeder.send(streams) }
       if let table = state.table { _ = try? pair.feeder.send(table) }
       for (listener, socket) in state.sockets { _ = try? pair.feeder.open(listener, descriptor: socket) }
     }
@@ -244,6 +265,11 @@ final class IngressProcess: Sendable {
     for (index, kind) in CommandLine.arguments.dropFirst(2).enumerated() {
       if kind.hasPrefix(logWord) {
         configuration.accessLog = AccessLogConfiguration(argument: kind.dropFirst(logWord.count))
+        continue
+      }
+      if kind.hasPrefix(proxyWord) {
+        configuration.proxy = ProxyAcceptance(
+          sources: kind.dropFirst(proxyWord.count).split(separator: ",").compactMap { IPPrefix($0) })
         continue
       }
       let descriptor = Int32(4 + index)

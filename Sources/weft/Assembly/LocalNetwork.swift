@@ -44,7 +44,8 @@ final class LocalNetwork: Sendable {
     // Ports first: a taken one must be said before the machine is changed.
     let ingress = try settings.http.map { endpoint throws(WeftError) in
       try IngressProcess.start(
-        http: endpoint, https: settings.https, accessLog: settings.ingress.accessLog)
+        http: endpoint, https: settings.https, accessLog: settings.ingress.accessLog,
+        proxy: settings.ingress.proxy)
     }
     do {
       try links(settings, nodeAddresses).apply()
@@ -91,7 +92,8 @@ final class LocalNetwork: Sendable {
         clusterBlocks: settings.clusterBlocks), addresses: nodeAddresses)
     let api = informers.api
     let ingressKeeper = ingress.map {
-      IngressKeeper($0, informers: informers, settings: settings.ingress, nodeName: settings.nodeName)
+      IngressKeeper(
+        $0, informers: informers, settings: settings.ingress, nodeName: settings.nodeName)
     }
     self.ingressKeeper = ingressKeeper
     // Of several machines one serves Gateways and decides what they are told.

@@ -47,7 +47,10 @@ final class Traffic {
   /// Ports to be named in Gateways; a plan opens what it needs of them.
   let ports: [UInt16]
   var lab: Lab
+  /// The same for UDP.
+  let datagramPort: UInt16
   private var sockets: [UInt16: Int32] = [:]
+  private let datagramSocket: Int32
   private var open: Set<IngressListener> = []
   private let feeder: IngressFeeder
   private let isOver = Over()
@@ -66,6 +69,9 @@ final class Traffic {
       sockets[port] = socket.release()
     }
     self.ports = ports
+    let datagrams = try Sockets.bindUDP(SocketEndpoint(IPAddress("127.0.0.1")!, 0), reusePort: false)
+    datagramPort = Sockets.localEndpoint(datagrams)?.port ?? 0
+    datagramSocket = datagrams.release()
     lab = try Lab()
     let (feeder, child) = try IngressFeeder.pair()
     self.feeder = feeder
@@ -101,6 +107,7 @@ final class Traffic {
     for _ in 0..<20_000 where isOver.text.withLock({ $0 }) == nil { usleep(1000) }
     #expect(isOver.text.withLock { $0 } == "ended")
     for socket in sockets.values { close(socket) }
+    close(datagramSocket)
     for backend in backends.values { backend.stop() }
   }
 
@@ -111,14 +118,16 @@ final class Traffic {
     for text in manifests { try add(text) }
     let plan = lab.plan()
     let wanted = Set(
-      plan.servedPorts.map { port, serves in
-        IngressListener(SocketEndpoint(IPAddress("127.0.0.1")!, port), serves: serves)
+      plan.servedSockets.map { socket, serves in
+        IngressListener(
+          SocketEndpoint(IPAddress("127.0.0.1")!, socket.port), transport: socket.transport, serves: serves)
       })
     for gone in open.subtracting(wanted) { try feeder.close(gone) }
     try feeder.send(plan.certificateTable(input: lab.input))
+    try feeder.send(plan.streamTable(view: lab.view, input: lab.input))
     try feeder.send(plan.routeTable(view: lab.view, input: lab.input))
     for new in wanted.subtracting(open) {
-      guard let socket = sockets[new.endpoint.port] else {
+      guard let socket = new.transport == .udp ? datagramSocket : sockets[new.endpoint.port] else {
         throw TrafficFailed(text: "\(new) is no port of this test")
       }
       try feeder.open(new, descriptor: socket)

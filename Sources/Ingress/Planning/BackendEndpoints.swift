@@ -1,0 +1,31 @@
+// Where a Service's port leads, and what its owner says of how it wants to be reached.
+
+import Addresses
+import ClusterObjects
+import ClusterView
+
+extension ClusterView {
+  /// The ready endpoints of a Service's port, or those that still serve when none is. Both families lead to the same pods: one is
+  /// enough.
+  public func targets(of service: ObjectKey, port: Service.Port) -> [SocketEndpoint] {
+    for family in IPFamily.allCases {
+      let usable = endpoints(of: service, port: port, family: family, on: nil).cluster
+      if !usable.isEmpty { return usable.map(\.target) }
+    }
+    return []
+  }
+
+  /// The version of the PROXY protocol that a Service's endpoints ask for.
+  public func proxyVersion(of service: ObjectKey) -> ProxyVersion? {
+    switch services[service]?.annotations[ProxyVersion.annotation] {
+    case "v1": .v1
+    case "v2": .v2
+    default: nil
+    }
+  }
+}
+
+extension ProxyVersion {
+  /// On a Service, `v1` or `v2`: connections to its endpoints begin with that header.
+  public static let annotation = "weft.dev/send-proxy-protocol"
+}
