@@ -187,7 +187,7 @@ let modules: [Module] = [
       "ClusterObjects", "ClusterView", "Reactor", "Addresses", "Diagnostics", "Patterns", "CLinux",
       "COpenSSL",
     ],
-    packages: ["Logging"], testsOn: ["FuzzLab"]),
+    packages: ["Logging"], testsOn: ["FuzzLab", "SoakLab"]),
   Module(
     name: "DataPlane", path: "Sources/DataPlane",
     on: [
@@ -376,7 +376,8 @@ if wanted == nil || wanted!.contains("EndToEnd") {
     .testTarget(
       name: "EndToEnd",
       dependencies: [
-        "ClusterObjects", "ClusterClient", "ClusterStore", "ClusterStoreEtcd", "Diagnostics", "SoakLab", "StoreLab",
+        "ClusterObjects", "ClusterClient", "ClusterStore", "ClusterStoreEtcd", "Diagnostics", "SoakLab",
+        "StoreLab",
         "KernelSockets", "Addresses", "KernelNetlink", "CLinux",
       ],
       path: "Tests/EndToEnd", exclude: ["Clients", "Kubectl", "Page", "Rows"],

@@ -18,6 +18,8 @@ int weft_watch_signals(void) {
   if (pipe2(signal_pipe, O_CLOEXEC) != 0) return -errno;
   fcntl(signal_pipe[1], F_SETFL, O_NONBLOCK);
   struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
-  if (sigaction(SIGINT, &action, NULL) != 0 || sigaction(SIGTERM, &action, NULL) != 0) return -errno;
+  const int signals[] = {SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
+  for (unsigned i = 0; i < sizeof signals / sizeof *signals; i++)
+    if (sigaction(signals[i], &action, NULL) != 0) return -errno;
   return signal_pipe[0];
 }

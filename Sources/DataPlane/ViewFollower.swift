@@ -31,21 +31,27 @@ public final class ViewFollower: Sendable {
   }
 
   /// Follows every resource a view is made of, and returns when each has its first list.
-  /// - Parameter resources: fewer, for whoever may not read the others.
+  /// - Parameters:
+  ///   - resources: fewer, for whoever may not read the others.
+  ///   - scope: what of each is read: all, unless it says otherwise.
   public func start(
     _ informers: SharedInformers, resources: [GroupVersionResource] = ClusterView.resources,
-    timeout: Duration = .seconds(30)
+    timeout: Duration = .seconds(30),
+    scope: (GroupVersionResource) -> InformerScope = { InformerScope($0) }
   ) async throws {
-    follow(informers, resources)
+    follow(informers, resources, scope: scope)
     try await informers.waitForSync(timeout: timeout)
     ring()
   }
 
   /// Begins to follow without waiting. Once.
-  public func follow(_ informers: SharedInformers, _ resources: [GroupVersionResource]) {
+  public func follow(
+    _ informers: SharedInformers, _ resources: [GroupVersionResource],
+    scope: (GroupVersionResource) -> InformerScope = { InformerScope($0) }
+  ) {
     for resource in resources {
       let kind = ViewKind.of(resource)
-      let registration = informers.informer(resource).onChange { [weak self] changes in
+      let registration = informers.informer(scope(resource)).onChange { [weak self] changes in
         self?.take(changes, kind: kind)
       }
       state.withLock { $0.registrations.append(registration) }

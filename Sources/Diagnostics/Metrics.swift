@@ -98,7 +98,12 @@ public final class MetricFamily<Child: AnyObject & Sendable>: Sendable {
   }
 
   /// Forgets a child, for objects that went away.
-  public func remove(_ values: String...) { children.withLock { _ = $0.removeValue(forKey: values) } }
+  public func remove(_ values: String...) { remove(values) }
+
+  public func remove(_ values: [String]) {
+    // Released when the lock is free again.
+    _ = children.withLock { $0.removeValue(forKey: values) }
+  }
 
   var sorted: [(key: [String], value: Child)] {
     children.withLock { $0.map { ($0.key, $0.value) } }.sorted { $0.0.lexicographicallyPrecedes($1.0) }
@@ -116,6 +121,7 @@ public final class Metrics: Sendable {
   private struct State {
     var families: [String: Family] = [:]
     var collectors: [@Sendable () -> Void] = []
+    var others: [@Sendable () -> [String]] = []
   }
   private let state = Mutex(State())
 
@@ -164,6 +170,21 @@ public final class Metrics: Sendable {
   /// Runs `body` before each rendering, for gauges that are cheaper to read than to keep.
   public func onCollect(_ body: @escaping @Sendable () -> Void) {
     state.withLock { $0.collectors.append(body) }
+  }
+
+  /// Counts pages of other processes in: `body` gives their texts, on the thread that asks for `wholeText()`, and may block it.
+  public func include(_ body: @escaping @Sendable () -> [String]) {
+    state.withLock { $0.others.append(body) }
+  }
+
+  /// `text()` with the pages of other processes. Blocks as long as they take.
+  public func wholeText() -> String {
+    let texts = state.withLock { $0.others }.flatMap { $0() }
+    if texts.isEmpty { return text() }
+    var whole = MetricsText()
+    whole.add(text())
+    for text in texts { whole.add(text) }
+    return whole.text
   }
 
   /// Prometheus text exposition format 0.0.4, families and children in order of name.

@@ -42,6 +42,7 @@ extension ClientConnection {
   /// Answers what cannot be understood or is too much, and closes.
   func refuse(_ code: Int) {
     worker.metrics.refusedRequests.child(String(code)).increment()
+    isCounted = true
     keepsAlive = false
     status = code
     if worker.log != nil {

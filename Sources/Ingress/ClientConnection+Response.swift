@@ -21,6 +21,7 @@ extension ClientConnection {
       connection: keepsAlive ? (minor == 0 ? "Connection: keep-alive\r\n" : "") : "Connection: close\r\n",
       keepsChunks: facts.framing == .chunked && !unwrapsChunks, of: action == nil ? nil : self)
     if out.isFull { throw HTTPRefusal(502) }
+    responseHeadBytes = out.count
     try writeBody(rest, head: out.bytes, connection)
   }
 

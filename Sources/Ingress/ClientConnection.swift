@@ -129,11 +129,19 @@ final class ClientConnection: Exchange, ReadinessHandler, ListenerGuest {
     switch state {
     case .handshake: shakeHands()
     case .head: readHead()
-    case .exchange: pumpBody()
+    case .exchange:
+      pumpBody()
+      endIfAlone()
     case .tunnel: pumpTunnel()
     case .lingering: discardInput()
     case .http2, .closed: break
     }
+  }
+
+  /// A client that has said all and closes its side waits for no answer: the endpoint's work ends with it (499). One that only
+  /// ends its sending looks the same; nginx takes it so too.
+  private func endIfAlone() {
+    if state == .exchange, isFinished, requestBody.isDone { abort() }
   }
 
   /// What filters know of the client.
@@ -203,10 +211,12 @@ final class ClientConnection: Exchange, ReadinessHandler, ListenerGuest {
   func drain() {
     isLeaving = true
     switch state {
-    case .head where input.isEmpty: abort()
-    case .handshake: abort()
+    case .head where input.isEmpty:
+      // A request may be on its way to us: it is answered, and its answer says that we close.
+      if worker.isPatient { wait(worker.limits.patienceMilliseconds) } else { abort() }
+    case .handshake: if !worker.isPatient { abort() }
     case .closed, .tunnel, .lingering: break
-    case .http2: http2?.drain()
+    case .http2: worker.isPatient ? http2?.drainPatiently() : http2?.drain()
     default: keepsAlive = false
     }
   }
@@ -216,7 +226,9 @@ final class ClientConnection: Exchange, ReadinessHandler, ListenerGuest {
   /// Ends the connection without another word.
   func abort() {
     guard state != .closed else { return }
+    let isUnanswered = state == .exchange && !isCounted
     state = .closed
+    if isUnanswered { countBrokenOff() }
     let session = http2
     http2 = nil
     session?.cancelStreams()
@@ -309,6 +321,7 @@ final class ClientConnection: Exchange, ReadinessHandler, ListenerGuest {
       }
       try reader.readRequest(head)
       begin(reader)
+      requestHeadBytes = end
       if worker.log != nil { logRequest(head, isHTTP2: false, client: clientText) }
       if isMisdirected(RouteRequest(head, reader)) {
         worker.metrics.refusedRequests.child("421").increment()
@@ -321,6 +334,7 @@ final class ClientConnection: Exchange, ReadinessHandler, ListenerGuest {
         return try refuseGently(404, end: end, message) + skipped
       }
       self.match = match
+      isCounted = false
       logged?.isRouted = true
       if tls == nil, match.redirectsToHTTPS, let port = worker.securePort {
         return try redirect(port, head, end: end, message) + skipped
@@ -361,6 +375,8 @@ final class ClientConnection: Exchange, ReadinessHandler, ListenerGuest {
 
   /// Sends the request that was taken on its way.
   private func start() {
+    endIfAlone()
+    guard state == .exchange else { return }
     sendOn()
     if expectsContinue, state == .exchange { sayContinue() }
   }
@@ -383,7 +399,7 @@ final class ClientConnection: Exchange, ReadinessHandler, ListenerGuest {
     requestBodyBytes = 0
     if action != nil { forgetAction() }
     isReplayable = true
-    startedAt = worker.reactor.now
+    beginMeasures()
   }
 
   /// - Parameter bytes: what has come of it already.
@@ -395,6 +411,8 @@ final class ClientConnection: Exchange, ReadinessHandler, ListenerGuest {
     if !bytes.isEmpty { session.begin(bytes) }
     input = PooledBuffer()
     session.pump()
+    // Begun when nobody shall begin any more: its first requests are answered.
+    if worker.reactor.isDraining, worker.isPatient { session.drainPatiently() }
   }
 
   private func sayContinue() {

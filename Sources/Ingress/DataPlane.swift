@@ -2,7 +2,7 @@
 // else.
 //
 //   parent (knows the cluster) --IngressFeeder--> [socket pair] --runIngressDataPlane--> child (meets strangers)
-//   frame: u32 little-endian length | encoded RouteTable or StreamTable, or a frame of TLSTable, or of IngressListener
+//   frame: u32 little-endian length | encoded RouteTable or StreamTable, or a frame of TLSTable, of IngressListener, of DataPlaneWord
 //   back:  u32 little-endian, how many frames are in force
 
 import Addresses
@@ -26,6 +26,8 @@ public struct IngressDataPlaneConfiguration: Sendable {
   public var status: Int32?
   /// The child's end of the socket pair.
   public var snapshots: Int32
+  /// The child's end of an `IngressMetricsPipe`.
+  public var metrics: Int32?
   public var workers: Int
   public var limits = IngressLimits()
   /// Nil: none is written. The file is opened anew on SIGUSR1.
@@ -34,6 +36,8 @@ public struct IngressDataPlaneConfiguration: Sendable {
   public var dropsPrivileges = true
   /// Time for running requests once the parent is gone.
   public var drain = Duration.seconds(30)
+  /// Time for connections that are there when another data plane takes over: `worker-shutdown-timeout` of ingress-nginx.
+  public var leave = Duration.seconds(240)
 
   public init(
     listeners: [Int32], status: Int32? = nil, snapshots: Int32, workers: Int = ReactorThread.processorCount
@@ -59,13 +63,14 @@ public func runIngressDataPlane(_ configuration: IngressDataPlaneConfiguration) 
   }
   let logger = Logger(label: "ingress")
   var log: AccessLog?
-  if let wanted = configuration.accessLog {
-    // Before there are other threads: the log's own takes the signal.
-    var set = sigset_t()
-    sigemptyset(&set)
-    sigaddset(&set, SIGUSR1)
-    pthread_sigmask(SIG_BLOCK, &set, nil)
-    log = try AccessLog(wanted, reopensOnSignal: true)
+  // Before there are other threads: the log's own takes the signal, and without a log it must not end the process.
+  var set = sigset_t()
+  sigemptyset(&set)
+  sigaddset(&set, SIGUSR1)
+  pthread_sigmask(SIG_BLOCK, &set, nil)
+  if let wanted = configuration.accessLog { log = try AccessLog(wanted, reopensOnSignal: true) }
+  if let metrics = configuration.metrics {
+    do throws(SocketError) { try MetricsAnswerer(metrics) } catch { throw setUpFailure(error) }
   }
   // The last lines are written when nobody makes new ones.
   defer { log?.stop() }
@@ -105,6 +110,7 @@ public func runIngressDataPlane(_ configuration: IngressDataPlaneConfiguration) 
       if listener.serves != .http, !plane.hasCertificates { plane.install(certificates.empty()) }
       plane.open(listener, Descriptor(owning: snapshots.takeDescriptor()))
     case .close(let listener): plane.close(listener)
+    case .word(let word): plane.obey(word)
     }
     count &+= 1
     plane.confirm(count, to: snapshots.raw)
@@ -119,6 +125,7 @@ private enum Order {
   case certificates(LoadedTLS?)
   case open(IngressListener)
   case close(IngressListener)
+  case word(DataPlaneWord)
 
   init(_ frame: [UInt8], _ certificates: inout TLSReceiver) throws(RouteTableUnreadable) {
     self =
@@ -130,6 +137,8 @@ private enum Order {
         .open(try IngressListener(frame: frame))
       } else if frame.starts(with: IngressListener.closeMagic) {
         .close(try IngressListener(frame: frame))
+      } else if frame.starts(with: DataPlaneWord.magic) {
+        .word(try DataPlaneWord(frame: frame))
       } else {
         .certificates(try certificates.take(frame))
       }
@@ -173,6 +182,15 @@ private final class IngressPlane {
   private let newest = FrameCount()
 
   private let log: AccessLog?
+  /// Another data plane has taken over: clients are not hurried.
+  private var isLeaving = false
+
+  func obey(_ word: DataPlaneWord) {
+    switch word {
+    case .leave: isLeaving = true
+    case .reopenLog: log?.reopen()
+    }
+  }
   private let logger = Logger(label: "ingress")
 
   var isServing: Bool { !threads.isEmpty }
@@ -312,7 +330,11 @@ private final class IngressPlane {
   }
 
   func stop() {
-    for (thread, _) in threads { thread.reactor.stop(draining: configuration.drain) }
+    let isLeaving = isLeaving
+    for (thread, box) in threads {
+      if isLeaving { thread.reactor.submit { _ in box.worker?.isPatient = true } }
+      thread.reactor.stop(draining: isLeaving ? configuration.leave : configuration.drain)
+    }
     for (thread, box) in threads {
       thread.join()
       box.worker = nil

@@ -22,11 +22,12 @@ extension Exchange {
     do throws(SocketError) {
       let connection = try UpstreamConnection.take(from: pool, for: self, worker: worker)
       upstream = connection
-      if let logged {
-        logged.pool = pool
-        logged.triedAt = worker.reactor.now
-      }
+      triedAt = worker.reactor.now
+      connectedAt = 0
+      answeredAt = 0
+      logged?.pool = pool
       if connection.isConnected {
+        connectedAt = triedAt
         wait(readMilliseconds)
         sendRequest(connection)
       } else {
@@ -44,7 +45,9 @@ extension Exchange {
       switch connection.establish(readiness) {
       case .unfinished: return
       case .failed: return upstreamFailed(status: 502)
-      case .done: wait(readMilliseconds)
+      case .done:
+        connectedAt = worker.reactor.now
+        wait(readMilliseconds)
       }
       sendRequest(connection)
     } else {

@@ -26,6 +26,8 @@ class Exchange: TimerHandler {
   final var requestBodyBytes: UInt64 = 0
   // Its response.
   final var status = 0
+  /// The request is counted, or belongs to no route: it was answered, or nobody waits for an answer.
+  final var isCounted = true
   final var responseBody = BodyScanner(.none)
   final var upstreamKeepsAlive = true
   /// Time without a byte of the endpoint while its answer is awaited.
@@ -42,6 +44,13 @@ class Exchange: TimerHandler {
   /// The backend learns from answers, or throws some away.
   final var watchesOutcome = false
   final var retriesStatuses = false
+  /// When the last try began, its connection stood and its answer's head came; 0: not yet.
+  final var triedAt: UInt64 = 0
+  final var connectedAt: UInt64 = 0
+  final var answeredAt: UInt64 = 0
+  /// Bytes of both heads.
+  final var requestHeadBytes = 0
+  final var responseHeadBytes = 0
   /// Bytes of the answer's body that went on, and what the access log will tell; nil without one.
   final var responseBytes: UInt64 = 0
   final var logged: LoggedRequest?
@@ -115,6 +124,7 @@ class Exchange: TimerHandler {
   /// What the answer's head, which was just read, means for what follows.
   func noteHead(_ reader: HeadReader) {
     status = reader.status
+    answeredAt = worker.reactor.now
     logged?.hasUpstreamStatus = true
     if watchesOutcome, let upstream { noteOutcome(upstream.pool, isFailure: (502...504).contains(status)) }
     upstreamKeepsAlive = reader.facts.minor == 1 ? !reader.facts.closes : reader.facts.keepsAlive
@@ -132,11 +142,37 @@ class Exchange: TimerHandler {
     if requestBodyBytes > bodyBytesMax { throw HTTPRefusal(413) }
   }
 
+  /// Forgets what was measured of the request before.
+  final func beginMeasures() {
+    startedAt = worker.reactor.now
+    (triedAt, connectedAt, answeredAt) = (0, 0, 0)
+    (requestHeadBytes, responseHeadBytes, responseBytes) = (0, 0, 0)
+    isCounted = true
+  }
+
+  /// Counts a request that its client gave up: 499, as nginx has it, unless an answer had begun.
+  final func countBrokenOff() {
+    if status == 0 { status = 499 }
+    count()
+  }
+
+  /// Counts the request for its route, and writes its line. Of one request once.
   func count() {
     if hasLimits { endLimits() }
+    guard !isCounted else { return }
+    isCounted = true
     if logged != nil { logEnd(status) }
-    snapshot.backends[match.backend].count(
-      match, snapshot.table.hosts, method, status, nanoseconds: worker.reactor.now &- startedAt,
-      worker.metrics)
+    let now = worker.reactor.now
+    var measures = RequestMeasures(whole: now &- startedAt)
+    measures.requestBytes = UInt64(requestHeadBytes) + requestBodyBytes
+    if connectedAt > 0 { measures.connect = connectedAt &- triedAt }
+    if answeredAt > 0 {
+      measures.header = answeredAt &- triedAt
+      measures.response = now &- triedAt
+      measures.responseBytes = UInt64(responseHeadBytes) + responseBytes
+    }
+    snapshot.backends[match.backend].meter(
+      match, snapshot.table.hosts, method, status, worker.metrics.routes
+    ).note(measures)
   }
 }

@@ -58,9 +58,16 @@ extension HeadReader {
       let line = lines[index]
       if let fields = edit.fields, fields.drops(bytes, line.start..<line.nameEnd) { continue }
       switch line.kind {
-      case .other, .contentLength:
-        if facts.hasConnectionOptions, line.kind == .other, isConnectionOption(line, bytes) { continue }
+      case .other:
+        if facts.hasConnectionOptions, isConnectionOption(line, bytes) { continue }
         out.write(bytes, line.start..<line.lineEnd + 2)
+      case .contentLength:
+        // In one form, whatever blanks and zeros the client put around the number: the endpoint shall have nothing to interpret.
+        var start = line.valueStart
+        while start + 1 < line.valueEnd, bytes[start] == 48 { start += 1 }
+        out.write("Content-Length: ")
+        out.write(bytes, start..<line.valueEnd)
+        out.write("\r\n")
       case .requestID:
         if hasRequestID { continue }
         hasRequestID = true

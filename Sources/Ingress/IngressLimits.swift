@@ -30,6 +30,8 @@ public struct IngressLimits: Sendable {
   public var headMilliseconds: UInt64 = 60_000
   /// Time that a connection may idle between requests.
   public var keepAliveMilliseconds: UInt64 = 75_000
+  /// Time that a connection that idles may still bring a request when another data plane has taken over.
+  public var patienceMilliseconds: UInt64 = 10_000
   /// Time for a connection to an endpoint to stand.
   public var connectMilliseconds: UInt64 = 5_000
   /// Time without a byte from the endpoint while its answer is awaited.

@@ -75,6 +75,8 @@ public final class IngressWorker: TimerHandler {
   /// Where clients are sent that have to come back over https; nil when nobody listens there.
   private(set) var securePort: UInt16?
   private(set) var clientCount = 0
+  /// Another data plane has taken over: connections that idle when draining begins may bring one more request.
+  var isPatient = false
   private var random: (UInt64, UInt64)
 
   public convenience init(
@@ -237,6 +239,7 @@ public final class IngressWorker: TimerHandler {
     let (backends, gone) = pools.replace(table.backends, self)
     snapshot = RouteSnapshot(table, backends)
     for pool in gone { pool.retire() }
+    metrics.routes.keep(only: table.backends)
     metrics.swaps.increment()
   }
 
@@ -278,8 +281,7 @@ public final class IngressWorker: TimerHandler {
 
 /// ingress-nginx's names where it has them, so that its dashboards work.
 struct IngressMetrics: Sendable {
-  let requests: MetricFamily<Counter>
-  let duration: MetricFamily<Histogram>
+  let routes: RouteMeters
   let clients: Gauge
   let refusedClients: Counter
   let refusedRequests: MetricFamily<Counter>
@@ -299,15 +301,8 @@ struct IngressMetrics: Sendable {
   /// By how they ended.
   let handshakes: (full: Counter, resumed: Counter, failed: Counter)
 
-  static let labels = ["ingress", "namespace", "service", "host", "path", "method", "status"]
-
   init(_ metrics: Metrics) {
-    requests = metrics.counter(
-      "nginx_ingress_controller_requests", "Requests answered.", labels: Self.labels)
-    duration = metrics.histogram(
-      "nginx_ingress_controller_request_duration_seconds", "Time from a request's head to its answer's end.",
-      labels: Self.labels,
-      bounds: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10])
+    routes = RouteMeters(metrics)
     clients = metrics.gauge("weft_ingress_client_connections", "Open connections of clients.").child()
     refusedClients = metrics.counter(
       "weft_ingress_refused_connections_total", "Connections closed for want of room."
@@ -351,14 +346,5 @@ struct IngressMetrics: Sendable {
     let family = metrics.counter(
       "weft_ingress_tls_handshakes_total", "TLS handshakes, by how they ended.", labels: ["result"])
     handshakes = (family.child("full"), family.child("resumed"), family.child("failed"))
-  }
-
-  func children(
-    _ backend: RouteBackend, _ host: String, _ path: String, _ method: HTTPMethod, _ status: Int
-  ) -> (requests: Counter, duration: Histogram) {
-    let values = [
-      backend.ingress, backend.namespace, backend.service, host, path, method.name, String(status),
-    ]
-    return (requests.child(values), duration.child(values))
   }
 }

@@ -1,5 +1,6 @@
 // Frames by hand, for what no well-behaved client says.
 
+import Addresses
 import Testing
 
 @testable import Ingress
@@ -48,8 +49,12 @@ let getFields = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":aut
 /// A client of HTTP/2 without TLS.
 final class FrameClient {
   let client: Client
-  init(_ ingress: TestIngress, settings: [UInt8] = []) {
-    client = Client(ingress.endpoint)
+  convenience init(_ ingress: TestIngress, settings: [UInt8] = []) {
+    self.init(ingress.endpoint, settings: settings)
+  }
+
+  init(_ endpoint: SocketEndpoint, settings: [UInt8] = []) {
+    client = Client(endpoint)
     client.send(
       Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8) + Frame(kind: 4, stream: 0, payload: settings).bytes)
   }

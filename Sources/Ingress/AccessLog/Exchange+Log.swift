@@ -41,9 +41,8 @@ final class LoggedRequest {
   var isRouted = false
   /// The client sent a trace context of its own.
   var hasTrace = false
-  /// The endpoint that was asked last, when, and whether it has answered.
+  /// The endpoint that was asked last, and whether it has answered.
   var pool: UpstreamPool?
-  var triedAt: UInt64 = 0
   var hasUpstreamStatus = false
 
   /// Keeps bytes, cut to the room there is.
@@ -61,7 +60,6 @@ extension Exchange {
     let logged = LoggedRequest()
     logged.text = log.texts.take()
     logged.entry.client = client
-    responseBytes = 0
     self.logged = logged
   }
 
@@ -126,7 +124,7 @@ extension Exchange {
     logged.entry.tries = tries
     if let pool = logged.pool {
       logged.entry.endpoint = "\(pool.endpoint)"
-      logged.entry.upstreamNanoseconds = worker.reactor.now &- logged.triedAt
+      logged.entry.upstreamNanoseconds = worker.reactor.now &- triedAt
       logged.entry.upstreamStatus = logged.hasUpstreamStatus ? code : 0
     }
     if logged.isRouted {

@@ -16,6 +16,8 @@ final class HTTP2Session: HTTP2Peer {
   var streams: [UInt32: HTTP2Stream] = [:]
   private var lastStream: UInt32 = 0
   private var hasPreface = false
+  /// When the connection takes no more streams, after it was said that it will; 0: that was not said.
+  private var endsAt: UInt64 = 0
 
   init(_ client: ClientConnection) {
     self.client = client
@@ -75,7 +77,7 @@ final class HTTP2Session: HTTP2Peer {
     // Of a stream that we have ended: the client did not know yet.
     guard id > lastStream else { return try noteMischief() }
     lastStream = id
-    guard !isEnding, streams.count < Self.streamsMax, !worker.reactor.isDraining else {
+    guard !isEnding, streams.count < Self.streamsMax, !worker.reactor.isDraining || worker.isPatient else {
       try noteMischief()
       return reset(id, .refused)
     }
@@ -153,6 +155,7 @@ final class HTTP2Session: HTTP2Peer {
   func tick() {
     guard forgive() else { return }
     let now = worker.reactor.now
+    if endsAt > 0, now >= endsAt { drain() }
     for stream in Array(streams.values) where now >= stream.deadline { stream.timedOut() }
     askFlush()
   }
@@ -179,6 +182,14 @@ final class HTTP2Session: HTTP2Peer {
     goAway(last: lastStream, .none)
     askFlush()
     closeIfDone()
+  }
+
+  /// Says that the end is near, and takes what the client has sent before it heard so (RFC 9113 section 6.8).
+  func drainPatiently() {
+    guard !isEnding, endsAt == 0 else { return }
+    endsAt = worker.reactor.now &+ worker.limits.tickMilliseconds &* 1_000_000
+    goAway(last: UInt32(Int32.max), .none)
+    askFlush()
   }
 
   private func closeIfDone() {

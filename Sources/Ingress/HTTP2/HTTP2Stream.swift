@@ -48,7 +48,8 @@ final class HTTP2Stream: Exchange {
 
   /// - Parameter head: as HTTP/1.1 has it.
   func begin(_ head: UnsafeRawBufferPointer) {
-    startedAt = worker.reactor.now
+    beginMeasures()
+    requestHeadBytes = head.count
     let reader = worker.reader
     do throws(HTTPRefusal) {
       try reader.readRequest(head)
@@ -69,6 +70,7 @@ final class HTTP2Stream: Exchange {
           RouteRequest(head, reader), port: session.client.port, worker.matchSpace)
       else { throw HTTPRefusal(404) }
       match = found
+      isCounted = false
       logged?.isRouted = true
       if session.client.tls == nil, match.redirectsToHTTPS, let port = worker.securePort {
         let place = try ClientConnection.secureLocation(port, head, reader)
@@ -128,6 +130,7 @@ final class HTTP2Stream: Exchange {
   /// Answers a request that no endpoint sees.
   func refuse(_ code: Int) {
     worker.metrics.refusedRequests.child(String(code)).increment()
+    isCounted = true
     if worker.log != nil {
       if logged == nil { logUnread(client: session.client.clientText) }
       logEnd(code)
@@ -265,6 +268,7 @@ final class HTTP2Stream: Exchange {
     _ head: UnsafeRawBufferPointer, _ rest: UnsafeMutableRawBufferPointer, _ connection: UpstreamConnection
   ) throws(HTTPRefusal) {
     noteHead(worker.reader)
+    responseHeadBytes = head.count
     let ends = responseBody.isDone
     let strict = session.client.tls == nil ? [] : snapshot.strictTransportSecurity(match)
     var block = HeadSpace(worker.headSpace)
@@ -468,7 +472,9 @@ final class HTTP2Stream: Exchange {
   /// Ends it without a word.
   func cancel() {
     guard state != .closed else { return }
+    let isUnanswered = state == .running && !isCounted
     state = .closed
+    if isUnanswered { countBrokenOff() }
     if hasLimits { endLimits() }
     if logged != nil { logEnd(status == 0 ? 499 : status) }
     upstream?.finish(isReusable: false)

@@ -24,8 +24,8 @@ final class BackendRuntime {
   private let hashName: [UInt8]
   private var next = 0
   private var lastKey = UInt64.max
-  private var last: (requests: Counter, duration: Histogram)?
-  private var children: [UInt64: (requests: Counter, duration: Histogram)] = [:]
+  private var last: RouteMeter?
+  private var meters: [UInt64: RouteMeter] = [:]
 
   init(_ backend: RouteBackend, pools: [UpstreamPool], seed: UInt64 = 1) {
     self.backend = backend
@@ -80,27 +80,32 @@ final class BackendRuntime {
     return best
   }
 
-  /// Counters of one route, method and status. The look-up is a comparison while they repeat.
-  func count(
+  /// The meter of one route, method and status. The look-up is a comparison while they repeat.
+  func meter(
     _ match: RouteTable.Match, _ hosts: [RouteHost], _ method: HTTPMethod, _ status: Int,
-    nanoseconds: UInt64, _ metrics: IngressMetrics
-  ) {
+    _ routes: RouteMeters
+  ) -> RouteMeter {
     let key =
       UInt64(UInt16(truncatingIfNeeded: status)) << 48 | UInt64(method.rawValue) << 44
       | UInt64(truncatingIfNeeded: match.host & 0x3f_ffff) << 22
       | UInt64(truncatingIfNeeded: match.path & 0x3f_ffff)
-    if key != lastKey {
-      if children[key] == nil {
-        let host = match.host >= 0 ? hosts[match.host] : nil
-        let path = host.map { String(decoding: $0.paths[match.path].path, as: UTF8.self) } ?? ""
-        children[key] = metrics.children(
-          backend, host?.name ?? "_", path.isEmpty ? "/" : path, method, status)
-      }
-      last = children[key]
-      lastKey = key
+    if key == lastKey, let last { return last }
+    let found: RouteMeter
+    if let known = meters[key] {
+      found = known
+    } else {
+      let host = match.host >= 0 ? hosts[match.host] : nil
+      let path = host.map { String(decoding: $0.paths[match.path].path, as: UTF8.self) } ?? ""
+      found = routes.meter(
+        RouteSeries(
+          ingress: backend.ingress, namespace: backend.namespace, service: backend.service,
+          host: host?.name ?? "_", path: path.isEmpty ? "/" : path, method: method.name,
+          status: String(status)))
+      meters[key] = found
     }
-    last?.requests.increment()
-    last?.duration.observe(Double(nanoseconds) * 1e-9)
+    last = found
+    lastKey = key
+    return found
   }
 }
 

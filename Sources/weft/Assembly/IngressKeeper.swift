@@ -68,12 +68,21 @@ actor IngressKeeper {
       api: informers.api, component: "weft-ingress-controller", host: nodeName)
   }
 
-  func take(_ view: ClusterView) {
+  func take(_ whole: ClusterView) {
+    let scope = settings.scope
+    let view = scope.narrow(whole)
     self.view = view
     let certificates =
-      process.servesHTTPS ? planSecretReferences(view: view, defaultSecret: settings.defaultSecret) : []
-    let secrets = certificates.union(planCredentialReferences(view: view)).map { Reference(key: $0) }
-    let headers = planHeaderReferences(view: view).map { Reference(key: $0, isConfigMap: true) }
+      process.servesHTTPS
+      ? planSecretReferences(
+        view: view, controller: scope.controller, servesUnclassed: scope.servesUnclassed,
+        defaultSecret: settings.defaultSecret) : []
+    let credentials = planCredentialReferences(
+      view: view, controller: scope.controller, servesUnclassed: scope.servesUnclassed)
+    let secrets = certificates.union(credentials).map { Reference(key: $0) }
+    let headers = planHeaderReferences(
+      view: view, controller: scope.controller, servesUnclassed: scope.servesUnclassed
+    ).map { Reference(key: $0, isConfigMap: true) }
     follow(Set(secrets + headers))
     plan()
     if dates == nil {
@@ -158,7 +167,8 @@ actor IngressKeeper {
       secrets: secrets, defaultSecret: settings.defaultSecret,
       strictTransportSecurity: settings.strictTransportSecurity)
     let plan = planRoutesExplained(
-      view: view, tls: process.servesHTTPS ? input : nil, credentials: credentials, headers: headers,
+      view: view, controller: settings.scope.controller, servesUnclassed: settings.scope.servesUnclassed,
+      tls: process.servesHTTPS ? input : nil, credentials: credentials, headers: headers,
       passthroughPort: settings.passesThrough ? process.securePort : nil)
     var (table, tls, streams) = (plan.table, plan.tls, plan.streams)
     var listeners: Set<IngressListener> = []
@@ -215,7 +225,7 @@ actor IngressKeeper {
   }
 
   private func warn(_ ingress: ObjectKey, _ reason: String, _ message: String) {
-    guard var object = informers.informer(.ingresses)[ingress] else { return }
+    guard var object = informers.informer(settings.scope.informerScope(.ingresses))[ingress] else { return }
     object["apiVersion"] = "networking.k8s.io/v1"
     object["kind"] = "Ingress"
     events.record(object, "Warning", reason, message)

@@ -17,6 +17,8 @@ struct IngressSettings: Sendable {
   var proxy: ProxyAcceptance?
   /// The annotation `ssl-passthrough` is honoured.
   var passesThrough = false
+  /// Whose Ingresses are served.
+  var scope = IngressScope()
 }
 
 struct IngressOptions: ParsableArguments {

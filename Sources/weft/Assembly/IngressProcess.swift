@@ -6,6 +6,7 @@ import CLinux
 import Diagnostics
 import Glibc
 import Ingress
+import KernelSockets
 import Logging
 import Reactor
 import Synchronization
@@ -19,12 +20,38 @@ final class IngressProcess: Sendable {
   private static let logWord = "access-log="
   /// Stands before the networks whose PROXY protocol headers are believed.
   private static let proxyWord = "proxy-protocol="
+  /// The descriptor that metrics are asked over.
+  private static let metricsWord = "metrics"
   /// A child that dies at once is started again after this long.
   private static let restartMilliseconds: UInt32 = 200
 
+  /// Data planes that others have taken over from, at a time; while there are as many, none is replaced.
+  private static let leavingMax = 4
+  /// Time that a data plane may take to serve before the one there is stays.
+  private static let takeoverSeconds = 30
+
+  /// One data plane.
+  private final class Child: Sendable {
+    let pid: pid_t
+    let feeder: IngressFeeder
+    let metrics: IngressMetricsPipe
+    let generation: Int
+    init(_ pid: pid_t, _ feeder: IngressFeeder, _ metrics: IngressMetricsPipe, generation: Int) {
+      self.pid = pid
+      self.feeder = feeder
+      self.metrics = metrics
+      self.generation = generation
+    }
+  }
+
   private struct State {
-    var feeder: IngressFeeder?
-    var pid: pid_t = 0
+    var current: Child?
+    /// Those that were started and do not serve alone yet. They get what the current one gets.
+    var incoming: [Child] = []
+    /// Those that end with their last connection.
+    var leaving: [Child] = []
+    /// All that have not been waited for.
+    var alive: Set<pid_t> = []
     var table: RouteTable?
     var tls: TLSTable?
     var streams: StreamTable?
@@ -32,7 +59,11 @@ final class IngressProcess: Sendable {
     var sockets: [IngressListener: Int32] = [:]
     /// Children that were started.
     var generation = 0
+    var isReplacing = false
     var isStopping = false
+
+    /// Those that have to know of every change.
+    var fed: [Child] { [current].compactMap(\.self) + incoming }
   }
 
   /// What was sent, for who wants to know when it is in force.
@@ -57,6 +88,9 @@ final class IngressProcess: Sendable {
   private let restarts = Metrics.shared.counter(
     "weft_ingress_restarts_total", "Times the ingress data plane was started anew."
   ).child()
+  private let replacements = Metrics.shared.counter(
+    "weft_ingress_replacements_total", "Times another data plane has taken over."
+  ).child()
 
   /// Listens and starts the child. Throws `NET0012` for a port that is taken.
   static func start(
@@ -74,8 +108,11 @@ final class IngressProcess: Sendable {
       }
     }
     let process = IngressProcess(listeners, [http, https].compactMap(\.self), accessLog, proxy)
-    try process.launch()
-    process.watch()
+    let child = try process.launch()
+    _ = process.adopt(child)
+    Metrics.shared.include { [weak process] in process?.metricsTexts() ?? [] }
+    StopSignal.on(SIGUSR1) { [weak process] in process?.reopenLog() }
+    StopSignal.on(SIGUSR2) { [weak process] in process?.replace() }
     return process
   }
 
@@ -107,28 +144,29 @@ final class IngressProcess: Sendable {
   ) -> Sent {
     state.withLock { state in
       var sent = Sent()
-      let (isNewTLS, isNew) = (state.tls != tls, state.table != table)
-      let isNewStreams = state.streams != streams
       state.tls = tls
       state.streams = streams
       state.table = table
       // A child that just died gets everything when it is replaced. What closes goes first, so that nobody meets other routes there;
       // certificates before the routes that redirect to them; what opens goes last, when its routes are there.
       let kept = Self.letGo(&state, except: listeners)
-      if isNewTLS { _ = try? state.feeder?.send(tls) }
-      if isNewStreams { _ = try? state.feeder?.send(streams) }
-      if isNew { _ = try? state.feeder?.send(table) }
+      for child in state.fed {
+        // Nothing is sent twice.
+        _ = try? child.feeder.send(tls)
+        _ = try? child.feeder.send(streams)
+        _ = try? child.feeder.send(table)
+      }
       for listener in listeners.sorted() where state.sockets[listener] == nil {
         do throws(SocketError) {
           let socket = if let old = kept[listener.place] { old } else { try Self.listen(listener) }
           state.sockets[listener] = socket
-          _ = try? state.feeder?.open(listener, descriptor: socket)
+          for child in state.fed { _ = try? child.feeder.open(listener, descriptor: socket) }
         } catch {
           sent.refused[listener] = String(cString: strerror(error.errno))
         }
       }
-      sent.generation = state.generation
-      sent.frames = state.feeder?.sentCount ?? 0
+      sent.generation = state.current?.generation ?? 0
+      sent.frames = state.current?.feeder.sentCount ?? 0
       return sent
     }
   }
@@ -140,7 +178,7 @@ final class IngressProcess: Sendable {
     var kept: [IngressListener.Place: Int32] = [:]
     let places = Set(wanted.map(\.place))
     for (listener, socket) in state.sockets where !wanted.contains(listener) {
-      _ = try? state.feeder?.close(listener)
+      for child in state.fed { _ = try? child.feeder.close(listener) }
       state.sockets[listener] = nil
       if places.contains(listener.place) { kept[listener.place] = socket } else { Glibc.close(socket) }
     }
@@ -162,9 +200,10 @@ final class IngressProcess: Sendable {
     let deadline = ContinuousClock.now + Self.confirmationMax
     while true {
       let isInForce = state.withLock { state in
+        guard let child = state.current else { return false }
         // A new child was given everything anew, before anything else.
-        let frames = state.generation == sent.generation ? sent.frames : state.feeder?.sentCount ?? .max
-        return state.feeder?.isInForce(frames) ?? false
+        return child.feeder.isInForce(
+          child.generation == sent.generation ? sent.frames : child.feeder.sentCount)
       }
       if isInForce { return true }
       guard ContinuousClock.now < deadline, (try? await Task.sleep(for: .milliseconds(1))) != nil else {
@@ -173,20 +212,70 @@ final class IngressProcess: Sendable {
     }
   }
 
-  /// Lets the child answer what it has begun, at most a few seconds, and ends it.
-  func stop() {
-    let pid = state.withLock { state in
-      state.isStopping = true
-      state.feeder?.close()
-      state.feeder = nil
-      return state.pid
+  /// Has the access log opened anew, as nginx does on SIGUSR1.
+  func reopenLog() {
+    let children = state.withLock { $0.fed + $0.leaving }
+    for child in children { try? child.feeder.reopenLog() }
+  }
+
+  /// The metrics of every data plane there is, as text. Blocks for about a second when one does not answer.
+  func metricsTexts() -> [String] {
+    let children = state.withLock { $0.fed + $0.leaving }
+    return children.compactMap { $0.metrics.text() }
+  }
+
+  /// Puts a new data plane, of the program that now stands in this one's place, beside the old one; when it serves, the old one takes
+  /// no more connections and ends with its last. No connection is refused: both accept from the same sockets. Blocks until then.
+  /// A new one that does not serve is ended, and everything stays.
+  func replace() {
+    let isTaken = state.withLock { state in
+      guard !state.isReplacing, !state.isStopping, state.leaving.count < Self.leavingMax else { return false }
+      state.isReplacing = true
+      return true
     }
-    guard pid > 0 else { return }
+    guard isTaken else { return log.warning("data plane not replaced: others are still leaving") }
+    defer { state.withLock { $0.isReplacing = false } }
+    let child: Child
+    do throws(WeftError) { child = try launch() } catch { return log.error("\(error)") }
+    guard child.feeder.waitUntilServing(seconds: Self.takeoverSeconds) else {
+      log.error("data plane not replaced: the new one does not serve", metadata: ["pid": "\(child.pid)"])
+      state.withLock { state in
+        state.incoming.removeAll { $0 === child }
+        if state.alive.contains(child.pid) { kill(child.pid, SIGKILL) }
+      }
+      return
+    }
+    let old = adopt(child)
+    old?.feeder.leave()
+    replacements.increment()
+    log.info("data plane replaced", metadata: ["pid": "\(child.pid)", "leaving": "\(old?.pid ?? 0)"])
+  }
+
+  /// Makes a child that was started the one that serves. Returns the one before, which is to be told; the child itself, when it has
+  /// died or everything ends.
+  private func adopt(_ child: Child) -> Child? {
+    state.withLock { state in
+      state.incoming.removeAll { $0 === child }
+      guard !state.isStopping, state.alive.contains(child.pid) else { return child }
+      let old = state.current
+      state.current = child
+      if let old { state.leaving.append(old) }
+      return old
+    }
+  }
+
+  /// Lets the children answer what they have begun, at most a few seconds, and ends them.
+  func stop() {
+    let children = state.withLock { state in
+      state.isStopping = true
+      return state.fed + state.leaving
+    }
+    for child in children { child.feeder.close() }
     for _ in 0..<300 {
-      if state.withLock({ $0.pid }) == 0 { return }
+      if state.withLock({ $0.alive.isEmpty }) { return }
       usleep(10_000)
     }
-    kill(pid, SIGKILL)
+    for pid in state.withLock({ $0.alive }) { kill(pid, SIGKILL) }
   }
 
   private var words: [String] {
@@ -196,59 +285,79 @@ final class IngressProcess: Sendable {
     return words
   }
 
-  private func launch() throws(WeftError) {
+  /// Starts a data plane with the tables there are, and a thread that waits for its end.
+  private func launch() throws(WeftError) -> Child {
     let pair: (feeder: IngressFeeder, child: Int32)
+    let pipe: (parent: IngressMetricsPipe, child: Int32)
     do {
       pair = try IngressFeeder.pair()
     } catch {
       throw failure("\(error)")
     }
     defer { close(pair.child) }
-    var arguments = ([Programs.own, Self.command] + kinds + words).map { strdup($0) } + [nil]
+    do {
+      pipe = try IngressMetricsPipe.pair()
+    } catch {
+      throw failure("\(error)")
+    }
+    defer { close(pipe.child) }
+    let command = [Programs.own, Self.command] + kinds + [Self.metricsWord] + words
+    var arguments = command.map { strdup($0) } + [nil]
     defer { for argument in arguments { free(argument) } }
-    let descriptors = [pair.child] + listeners
-    let pid = weft_spawn_child(Programs.own, &arguments, environ, descriptors, Int32(descriptors.count))
+    // It shall know nothing of who may do what in the cluster.
+    var environment: [UnsafeMutablePointer<CChar>?] = [nil]
+    let descriptors = [pair.child] + listeners + [pipe.child]
+    let pid = weft_spawn_child(
+      Programs.own, &arguments, &environment, descriptors, Int32(descriptors.count))
     guard pid > 0 else { throw failure(String(cString: strerror(-pid))) }
-    state.withLock { state in
-      state.feeder = pair.feeder
-      state.pid = pid
+    let child = state.withLock { state in
       state.generation += 1
-      if let tls = state.tls { _ = try? pair.feeder.send(tls) }
-      if let streams = state.streams { _ = try? pair.feeder.send(streams) }
-      if let table = state.table { _ = try? pair.feeder.send(table) }
-      for (listener, socket) in state.sockets { _ = try? pair.feeder.open(listener, descriptor: socket) }
+      let child = Child(pid, pair.feeder, pipe.parent, generation: state.generation)
+      state.alive.insert(pid)
+      state.incoming.append(child)
+      // Certificates before the routes that redirect to them.
+      if let tls = state.tls { _ = try? child.feeder.send(tls) }
+      if let streams = state.streams { _ = try? child.feeder.send(streams) }
+      if let table = state.table { _ = try? child.feeder.send(table) }
+      for (listener, socket) in state.sockets { _ = try? child.feeder.open(listener, descriptor: socket) }
+      return child
+    }
+    guard DetachedThread.start({ self.wait(for: child) }) else {
+      state.withLock { $0.incoming.removeAll { $0 === child } }
+      kill(pid, SIGKILL)
+      throw failure("no thread")
     }
     log.info("data plane started", metadata: ["pid": "\(pid)"])
+    return child
   }
 
-  /// A thread that waits for the child and starts the next one.
-  private func watch() {
-    let thread = Unmanaged.passRetained(self)
-    var handle = pthread_t()
-    pthread_create(
-      &handle, nil,
-      { raw in
-        guard let raw else { return nil }
-        Unmanaged<IngressProcess>.fromOpaque(raw).takeRetainedValue().waitForever()
-        return nil
-      }, thread.toOpaque())
-    pthread_detach(handle)
-  }
-
-  private func waitForever() {
-    while true {
-      let pid = state.withLock { $0.pid }
-      var status: Int32 = 0
-      while waitpid(pid, &status, 0) < 0, errno == EINTR {}
-      let isStopping = state.withLock { state in
-        state.pid = 0
-        return state.isStopping
+  /// Waits for a child's end, and starts the next one when it was the one that serves.
+  private func wait(for child: Child) {
+    var status: Int32 = 0
+    while waitpid(child.pid, &status, 0) < 0, errno == EINTR {}
+    child.metrics.close()
+    let isLost = state.withLock { state in
+      state.alive.remove(child.pid)
+      let wasLeaving = state.leaving.contains { $0 === child }
+      state.leaving.removeAll { $0 === child }
+      state.incoming.removeAll { $0 === child }
+      // Without a current one it died before it was made that.
+      guard !wasLeaving, state.current === child || state.current == nil, !state.isStopping else {
+        return false
       }
-      if isStopping { return }
-      log.error("data plane ended", metadata: ["pid": "\(pid)", "status": "\(status)"])
+      state.current = nil
+      return true
+    }
+    guard isLost else { return }
+    log.error("data plane ended", metadata: ["pid": "\(child.pid)", "status": "\(status)"])
+    while true {
       restarts.increment()
       usleep(Self.restartMilliseconds * 1000)
-      do throws(WeftError) { try launch() } catch { log.error("\(error)") }
+      do throws(WeftError) {
+        adopt(try launch())?.feeder.leave()
+        return
+      } catch { log.error("\(error)") }
+      if state.withLock({ $0.isStopping || $0.current != nil }) { return }
     }
   }
 
@@ -273,10 +382,10 @@ final class IngressProcess: Sendable {
         continue
       }
       let descriptor = Int32(4 + index)
-      if kind == "https" {
-        configuration.secureListeners.append(descriptor)
-      } else {
-        configuration.listeners.append(descriptor)
+      switch kind {
+      case metricsWord: configuration.metrics = descriptor
+      case "https": configuration.secureListeners.append(descriptor)
+      default: configuration.listeners.append(descriptor)
       }
     }
     do {

@@ -83,7 +83,7 @@ final class StatusPages: Sendable {
 
   private static func metricsPage(_ path: String, _ proxy: ProxyFacts?) -> HTTPStatusServer.Response? {
     switch path {
-    case "/metrics": .metrics(Metrics.shared.text())
+    case "/metrics": .metrics(Metrics.shared.wholeText())
     case "/healthz", "/livez", "/readyz": .init(text: "ok")
     case "/proxyMode": .init(text: (proxy?.mode ?? .nftables).rawValue)
     case "/configz":

@@ -1,13 +1,23 @@
 // How a running command is told to end. Ctrl-C means: take everything away. SIGTERM means: end, and leave pods and rules in
-// force for the next start. A second Ctrl-C does not wait.
+// force for the next start. A second Ctrl-C does not wait. SIGUSR1 and SIGUSR2 ask a running part for something else, and nobody
+// where no part has use for them.
 
 import CLinux
 import Glibc
 import KernelSockets
+import Synchronization
 
 enum StopSignal: Sendable {
   case interrupt
   case terminate
+
+  private static let others = Mutex<[UInt8: @Sendable () -> Void]>([:])
+
+  /// Has `body` run on a thread of its own whenever this signal comes: SIGUSR1 or SIGUSR2.
+  static func on(_ signal: Int32, _ body: @escaping @Sendable () -> Void) {
+    // An earlier one is let go outside the lock.
+    _ = others.withLock { $0.updateValue(body, forKey: UInt8(signal)) }
+  }
 
   /// Waits for the first signal. From then on a second Ctrl-C ends the process at once.
   static func wait() async -> StopSignal {
@@ -23,9 +33,14 @@ enum StopSignal: Sendable {
     return first == UInt8(SIGINT) ? .interrupt : .terminate
   }
 
+  /// The next signal to end; runs what the others ask for.
   private static func readByte(_ descriptor: Int32) -> UInt8 {
-    var byte: UInt8 = 0
-    while read(descriptor, &byte, 1) < 0, errno == EINTR {}
-    return byte
+    while true {
+      var byte: UInt8 = 0
+      let count = read(descriptor, &byte, 1)
+      if count < 0, errno == EINTR { continue }
+      guard count == 1, byte != UInt8(SIGINT), byte != UInt8(SIGTERM) else { return byte }
+      if let body = others.withLock({ $0[byte] }) { _ = DetachedThread.start(body) }
+    }
   }
 }

@@ -1,0 +1,250 @@
+// `weft ingress` without a node of ours: against manifests and against an API server, with a data plane that has no rights, an access log
+// that is rotated, and a program that is replaced while clients connect.
+import Foundation
+import Testing
+
+@Suite(.serialized) struct IngressAloneTests {
+  private func folder(_ node: TestNode) throws -> String {
+    let folder = node.dataFolder + "-ingress"
+    try FileManager.default.createDirectory(atPath: folder + "/manifests", withIntermediateDirectories: true)
+    try "from the backend".write(toFile: folder + "/page", atomically: true, encoding: .utf8)
+    return folder
+  }
+
+  private func backend(_ node: TestNode, _ folder: String) throws -> Process {
+    try node.background([
+      "python3", "-m", "http.server", "9000", "--bind", node.address, "--directory", folder,
+    ])
+  }
+
+  private func objects(_ node: TestNode, class name: String) -> String {
+    Self.objects.replacing("ADDRESS", with: node.address).replacing("CLASS", with: name)
+  }
+
+  private func page(_ node: TestNode, _ host: String = "shop.test") -> Output {
+    node.exec("curl", "-s", "-m", "5", "-H", "Host: \(host)", "http://127.0.0.1:8080/page")
+  }
+
+  /// The processes that `parent` has started: any of its threads may have.
+  private func dataPlanes(_ parent: Int32) -> [Int32] {
+    let threads = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(parent)/task")) ?? []
+    return threads.flatMap { thread in
+      let text = try? String(contentsOfFile: "/proc/\(parent)/task/\(thread)/children", encoding: .utf8)
+      return (text ?? "").split(separator: " ").compactMap { Int32($0) }
+    }
+  }
+
+  @Test(.timeLimit(.minutes(3)))
+  func
+    `manifests are served by a process without rights, whose log is rotated and whose program is replaced`()
+    throws
+  {
+    let node = try TestNode()
+    defer { node.remove() }
+    let folder = try folder(node)
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let server = try backend(node, folder)
+    defer { kill(server.processIdentifier, SIGKILL) }
+    try objects(node, class: "weft").write(
+      toFile: folder + "/manifests/objects.yaml", atomically: true, encoding: .utf8)
+    let log = folder + "/access.log"
+    let ingress = try node.background([
+      Project.weft, "ingress", "--manifests", folder + "/manifests", "--http", "127.0.0.1:8080", "--https",
+      "none", "--metrics", "127.0.0.1:10254", "--access-log", log,
+    ])
+    defer { kill(ingress.processIdentifier, SIGKILL) }
+    let parent = ingress.processIdentifier
+    try #require(
+      eventually(within: 30) { page(node).standardOutput == "from the backend" } != nil, "\(page(node))")
+
+    // Nothing to steal: no environment, no arguments but its own, no file but the log, no right.
+    let first = try #require(dataPlanes(parent).first)
+    #expect(FileManager.default.contents(atPath: "/proc/\(first)/environ")?.isEmpty == true)
+    let words = FileManager.default.contents(atPath: "/proc/\(first)/cmdline").map {
+      String(decoding: $0, as: UTF8.self)
+    }
+    #expect(words?.contains("manifests") == false)
+    let open = try FileManager.default.contentsOfDirectory(atPath: "/proc/\(first)/fd").compactMap {
+      try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(first)/fd/\($0)")
+    }
+    #expect(!open.isEmpty)
+    for target in open {
+      let isKnown =
+        ["socket:", "anon_inode:", "pipe:"].contains { target.hasPrefix($0) } || target == "/dev/null"
+        || target == log
+      #expect(isKnown, "\(target)")
+    }
+    let rights = try String(contentsOfFile: "/proc/\(first)/status", encoding: .utf8)
+    for set in ["CapPrm", "CapEff", "CapBnd"] { #expect(rights.contains("\(set):\t0000000000000000")) }
+
+    // What it counts is on the parent's page.
+    func metrics() -> String { node.exec("curl", "-s", "http://127.0.0.1:10254/metrics").standardOutput }
+    let series = #"nginx_ingress_controller_requests{ingress="shop",namespace="default",service="shop""#
+    #expect(eventually(within: 20) { metrics().contains(series) } != nil, "\(metrics().prefix(2000))")
+    #expect(metrics().contains("nginx_ingress_controller_response_duration_seconds_bucket{"))
+
+    try FileManager.default.moveItem(atPath: log, toPath: log + ".1")
+    kill(parent, SIGUSR1)
+    #expect(eventually(within: 20) { FileManager.default.fileExists(atPath: log) } != nil)
+    #expect(page(node).status == 0)
+    let line = eventually(within: 20) {
+      (try? String(contentsOfFile: log, encoding: .utf8))?.contains("GET /page HTTP/1.1\" 200") == true
+    }
+    #expect(line != nil)
+
+    // Replaced three times while somebody connects without a pause.
+    try Self.connects.write(toFile: folder + "/connects.py", atomically: true, encoding: .utf8)
+    let client = try node.background(["python3", folder + "/connects.py", folder])
+    defer { kill(client.processIdentifier, SIGKILL) }
+    try #require(
+      eventually(within: 20) { FileManager.default.fileExists(atPath: folder + "/begun") } != nil)
+    var known: Set<Int32> = [first]
+    for round in 0..<3 {
+      kill(parent, SIGUSR2)
+      let next = eventually(within: 30) {
+        dataPlanes(parent).contains { !known.contains($0) }
+          && metrics().contains("replacements_total \(round + 1)")
+      }
+      #expect(next != nil, "\(dataPlanes(parent)) \(known)")
+      known.formUnion(dataPlanes(parent))
+    }
+    _ = FileManager.default.createFile(atPath: folder + "/over", contents: nil)
+    client.waitUntilExit()
+    let said = try String(contentsOfFile: folder + "/said", encoding: .utf8)
+    let numbers = said.split(separator: " ").compactMap { Int($0) }
+    #expect(numbers.count == 2 && numbers[0] > 20 && numbers[1] == 0, "\(said)")
+    // Those that were replaced have nobody left.
+    #expect(eventually(within: 30) { dataPlanes(parent).count == 1 } != nil, "\(dataPlanes(parent))")
+
+    // One that dies is started anew on the same port.
+    if let last = dataPlanes(parent).first { kill(last, SIGKILL) }
+    #expect(eventually(within: 20) { page(node).standardOutput == "from the backend" } != nil)
+    kill(parent, SIGTERM)
+    ingress.waitUntilExit()
+    #expect(ingress.terminationStatus == 0)
+  }
+
+  @Test(.timeLimit(.minutes(3)))
+  func `a foreign cluster's Ingresses are served by class and namespace, and told where`() throws {
+    let node = try TestNode()
+    defer { node.remove() }
+    let folder = try folder(node)
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let page = try backend(node, folder)
+    defer { kill(page.processIdentifier, SIGKILL) }
+    let server = try node.background([
+      Project.weft, "server", "--listen", "127.0.0.1:6443", "--data-dir", node.dataFolder,
+    ])
+    defer { server.terminate() }
+    try #require(
+      eventually(within: 30) { node.kubectl("get", "namespace", "default").status == 0 } != nil)
+    let file = folder + "/objects.yaml"
+    try (objects(node, class: "nginx") + Self.others).write(toFile: file, atomically: true, encoding: .utf8)
+    let applied = eventually(within: 20) { node.kubectl("apply", "-f", file).status == 0 }
+    try #require(applied != nil, "\(node.kubectl("apply", "-f", file))")
+    let ingress = try node.background([
+      Project.weft, "ingress", "--kubeconfig", node.kubeconfig, "--http", "127.0.0.1:8080", "--https", "none",
+      "--metrics", "none", "--ingress-class", "nginx", "--controller-class", "k8s.io/ingress-nginx",
+      "--watch-namespace", "default", "--publish-service", "other/front",
+    ])
+    defer { kill(ingress.processIdentifier, SIGKILL) }
+    #expect(
+      eventually(within: 30) { self.page(node).standardOutput == "from the backend" } != nil,
+      "\(self.page(node))")
+    #expect(self.page(node, "weft.test").standardOutput.contains("404"))
+    #expect(self.page(node, "other.test").standardOutput.contains("404"))
+    func status(_ namespace: String, _ name: String) -> String {
+      node.kubectl("get", "ingress", name, "-n", namespace, "-o", "jsonpath={.status.loadBalancer.ingress}")
+        .standardOutput
+    }
+    #expect(
+      eventually(within: 20) { status("default", "shop") == #"[{"ip":"192.0.2.7"}]"# } != nil,
+      "\(status("default", "shop"))")
+    // Somebody else's, and another namespace's.
+    #expect(status("default", "weft").isEmpty && status("other", "other").isEmpty)
+    kill(ingress.processIdentifier, SIGTERM)
+    ingress.waitUntilExit()
+    #expect(ingress.terminationStatus == 0)
+  }
+
+  /// Connects, asks and closes; says how often, and how often that failed.
+  private static let connects = """
+    import os, socket, sys
+    folder = sys.argv[1]
+    count = failed = 0
+    while not os.path.exists(folder + "/over"):
+        count += 1
+        try:
+            s = socket.create_connection(("127.0.0.1", 8080), timeout=20)
+            s.sendall(b"GET /page HTTP/1.1\\r\\nHost: shop.test\\r\\nConnection: close\\r\\n\\r\\n")
+            answer = b""
+            while True:
+                more = s.recv(65536)
+                if not more: break
+                answer += more
+            s.close()
+            if b"from the backend" not in answer: failed += 1
+        except OSError:
+            failed += 1
+        if count == 1: open(folder + "/begun", "w").close()
+    with open(folder + "/said.part", "w") as f: f.write("%d %d" % (count, failed))
+    os.rename(folder + "/said.part", folder + "/said")
+    """
+
+  private static let objects = """
+    apiVersion: v1
+    kind: Service
+    metadata: {name: shop, namespace: default}
+    spec: {ports: [{port: 80, targetPort: 9000}]}
+    ---
+    apiVersion: discovery.k8s.io/v1
+    kind: EndpointSlice
+    metadata: {name: shop-1, namespace: default, labels: {kubernetes.io/service-name: shop}}
+    addressType: IPv4
+    ports: [{port: 9000, protocol: TCP}]
+    endpoints: [{addresses: [ADDRESS]}]
+    ---
+    apiVersion: networking.k8s.io/v1
+    kind: IngressClass
+    metadata: {name: weft}
+    spec: {controller: weft.dev/ingress}
+    ---
+    apiVersion: networking.k8s.io/v1
+    kind: Ingress
+    metadata: {name: shop, namespace: default, annotations: {kubernetes.io/ingress.class: CLASS}}
+    spec:
+      rules:
+      - host: shop.test
+        http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: shop, port: {number: 80}}}}]}
+
+    """
+
+  private static let others = """
+    ---
+    apiVersion: networking.k8s.io/v1
+    kind: Ingress
+    metadata: {name: weft, namespace: default}
+    spec:
+      ingressClassName: weft
+      rules:
+      - host: weft.test
+        http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: shop, port: {number: 80}}}}]}
+    ---
+    apiVersion: v1
+    kind: Namespace
+    metadata: {name: other}
+    ---
+    apiVersion: v1
+    kind: Service
+    metadata: {name: front, namespace: other}
+    spec: {externalIPs: [192.0.2.7], ports: [{port: 80}]}
+    ---
+    apiVersion: networking.k8s.io/v1
+    kind: Ingress
+    metadata: {name: other, namespace: other, annotations: {kubernetes.io/ingress.class: nginx}}
+    spec:
+      rules:
+      - host: other.test
+        http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: shop, port: {number: 80}}}}]}
+    """
+}

@@ -1,0 +1,128 @@
+// What requests were, by route: names and labels that dashboards for ingress-nginx ask for, exact numbers from any worker, and a
+// bound. And how they leave the data plane's process.
+
+import Addresses
+import Diagnostics
+import Glibc
+import Reactor
+import Synchronization
+import Testing
+
+@testable import Ingress
+
+@Suite struct RouteMeterTests {
+  private let series = RouteSeries(
+    ingress: "web", namespace: "demo", service: "svc", host: "a.b", path: "/x", method: "GET", status: "200")
+  private let labels =
+    #"ingress="web",namespace="demo",service="svc",host="a.b",path="/x",method="GET",status="200""#
+
+  @Test func `workers' numbers come together under ingress-nginx's names, none lost and none twice`() {
+    let metrics = Metrics()
+    let workers = [RouteMeters(metrics), RouteMeters(metrics)]
+    var measures = RequestMeasures(whole: 7_000_000)
+    (measures.response, measures.header, measures.connect) = (6_000_000, 5_000_001, 0)
+    (measures.requestBytes, measures.responseBytes) = (100, 101)
+    for meters in workers { for _ in 0..<3 { meters.meter(series).note(measures) } }
+    _ = metrics.text()
+    // Between two readings only what is new is added.
+    workers[0].meter(series).note(RequestMeasures(whole: 20_000_000_000))
+    let text = metrics.text()
+    let name = "nginx_ingress_controller_"
+    #expect(text.contains("\(name)requests{\(labels)} 7\n"))
+    for line in [
+      #"request_duration_seconds_bucket{LABELS,le="0.005"} 0"#,
+      #"request_duration_seconds_bucket{LABELS,le="0.01"} 6"#,
+      #"request_duration_seconds_bucket{LABELS,le="10"} 6"#,
+      #"request_duration_seconds_bucket{LABELS,le="+Inf"} 7"#, "request_duration_seconds_sum{LABELS} 20.042",
+      "request_duration_seconds_count{LABELS} 7",
+      #"header_duration_seconds_bucket{LABELS,le="0.005"} 0"#, "header_duration_seconds_count{LABELS} 6",
+      #"connect_duration_seconds_bucket{LABELS,le="0.005"} 6"#,
+      #"response_duration_seconds_bucket{LABELS,le="0.01"} 6"#,
+      #"request_size_bucket{LABELS,le="100"} 6"#, "request_size_sum{LABELS} 600",
+      #"response_size_bucket{LABELS,le="100"} 0"#, #"response_size_bucket{LABELS,le="1000"} 6"#,
+    ] {
+      #expect(text.contains("\(name)\(line.replacing("LABELS", with: labels))\n"), "\(line)")
+    }
+    #expect(text == metrics.text())
+  }
+
+  @Test func `buckets end where they say`() {
+    for (index, bound) in RouteMeter.timeBounds.enumerated() {
+      let metrics = Metrics()
+      let meters = RouteMeters(metrics)
+      let nanoseconds = UInt64((bound * 1e9).rounded())
+      meters.meter(series).note(RequestMeasures(whole: nanoseconds))
+      meters.meter(series).note(RequestMeasures(whole: nanoseconds + 1))
+      _ = metrics.text()
+      let histogram = metrics.histogram(
+        "nginx_ingress_controller_request_duration_seconds", "", labels: RouteSeries.labels
+      ).child(series.values)
+      #expect(histogram.bounds == RouteMeter.timeBounds)
+      #expect(histogram.snapshot.counts[index] == 1 && histogram.snapshot.counts[index + 1] == 1)
+    }
+  }
+
+  @Test func `series are bounded, and those of an Ingress that is gone make room`() {
+    let metrics = Metrics()
+    let meters = RouteMeters(metrics, seriesMax: 20)
+    for index in 0..<30 {
+      var one = series
+      (one.path, one.ingress) = ("/\(index)", index % 2 == 0 ? "even" : "odd")
+      meters.meter(one).note(RequestMeasures())
+    }
+    let full = metrics.text()
+    #expect(full.contains(#"requests{ingress="overflow",namespace="overflow""#))
+    #expect(full.contains(#"status="overflow"} 10"#))
+    let odd = RouteBackend(
+      namespace: "demo", ingress: "odd", service: "svc", servicePort: "80", endpoints: [])
+    meters.keep(only: [odd])
+    let half = metrics.text()
+    #expect(!half.contains(#"ingress="even""#) && half.contains(#"ingress="odd""#))
+    var new = series
+    new.path = "/new"
+    meters.meter(new).note(RequestMeasures())
+    #expect(metrics.text().contains(#"path="/new""#))
+  }
+
+  @Test func `a request through the relay is measured, each time on its own`() throws {
+    let backend = try Backend("m")
+    let ingress = try TestIngress(everything(to: [backend.endpoint]))
+    defer {
+      ingress.stop()
+      backend.kill()
+    }
+    let client = Client(ingress.endpoint)
+    let request = "GET /large/1000 HTTP/1.1\r\nHost: web.demo\r\n\r\n"
+    let first = client.get("/large/1000")
+    _ = client.get("/large/1000")
+    let labels = #"{ingress="web",namespace="demo",service="web",host="",path="/",method="GET",status="200"}"#
+    let name = "nginx_ingress_controller_"
+    #expect(eventually { ingress.metrics.text().contains("\(name)requests\(labels) 2\n") })
+    let text = ingress.metrics.text()
+    #expect(text.contains("\(name)request_size_sum\(labels) \(2 * request.utf8.count)\n"))
+    let answer = (first?.head.utf8.count ?? 0) + 1000
+    #expect(text.contains("\(name)response_size_sum\(labels) \(2 * answer)\n"))
+    for part in ["request", "response", "header", "connect"] {
+      #expect(text.contains("\(name)\(part)_duration_seconds_count\(labels) 2\n"))
+    }
+  }
+
+  @Test func `the parent reads a data plane's metrics, and is not held up by one that is silent`() throws {
+    let (pipe, child) = try IngressMetricsPipe.pair()
+    let metrics = Metrics()
+    metrics.counter("one", "Help.").child().increment()
+    try MetricsAnswerer(child, metrics)
+    #expect(pipe.text() == metrics.text())
+    metrics.counter("one", "Help.").child().increment(by: 5)
+    #expect(pipe.text()?.contains("one 6\n") == true)
+    pipe.close()
+    #expect(pipe.text() == nil)
+    let (other, silent) = try IngressMetricsPipe.pair()
+    // It reads the question and never answers; asked again, nobody waits.
+    #expect(other.text() == nil)
+    let begin = ContinuousClock.now
+    for _ in 0..<1000 { #expect(other.text() == nil) }
+    #expect(begin.duration(to: .now) < .seconds(60))
+    close(silent)
+  }
+}
