@@ -97,6 +97,19 @@ public final class Informer: ReflectorTarget {
   public var snapshot: ObjectSnapshot { state.withLock { $0.snapshot } }
   public subscript(_ key: ObjectKey) -> JSON? { state.withLock { $0.snapshot.objects[key] } }
   public subscript(_ namespace: String, _ name: String) -> JSON? { self[ObjectKey(namespace, name)] }
+  /// Whether an object that the API answered with has been seen, be it that it has gone again since. An informer that is told nothing out
+  /// of order knows everything up to its revision.
+  public func hasSeen(_ object: JSON) -> Bool {
+    state.withLock { state in
+      if state.snapshot.objects[object.key]?.uid == object.uid { return true }
+      guard let made = UInt64(object.resourceVersion), let known = UInt64(state.snapshot.resourceVersion)
+      else {
+        return false
+      }
+      return made <= known
+    }
+  }
+
   /// Whether the whole list was seen at least once.
   public var hasSynced: Bool { synced.isOpen }
   /// Why the reflector is not current at the moment, for `status` pages; nil while all is well.

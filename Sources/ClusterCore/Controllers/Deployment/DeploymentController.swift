@@ -123,7 +123,7 @@ private struct DeploymentReconciler: Sendable {
   private func create(_ set: JSON, for deployment: JSON) async throws {
     do {
       let made = try await context.api.create(.replicaSets, set, options: context.options)
-      expectations.expect(deployment.key, made.uid) { sets[made.key] != nil }
+      expectations.expect(deployment.key, made.uid) { sets.hasSeen(made) }
       let replicas = made.at("spec", "replicas")?.int ?? 0
       if replicas > 0 {
         context.events.record(

@@ -126,7 +126,7 @@ private final class EndpointSliceReconciler: Sendable {
     for slice in plan.create {
       do {
         let made = try await context.api.create(.endpointSlices, slice, options: context.options)
-        expectations.expect(key, made.uid) { slices[made.key] != nil }
+        expectations.expect(key, made.uid) { slices.hasSeen(made) }
         metrics.wrote("create")
       } catch let error as APIStatusError where error.isOfEndingNamespace {}
     }

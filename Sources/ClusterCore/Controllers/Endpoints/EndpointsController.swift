@@ -101,7 +101,7 @@ func endpointSliceMirroringController(_ context: ControllerContext) -> Controlle
     for slice in plan.create {
       do {
         let made = try await context.api.create(.endpointSlices, slice, options: context.options)
-        expectations.expect(key, made.uid) { slices[made.key] != nil }
+        expectations.expect(key, made.uid) { slices.hasSeen(made) }
       } catch let error as APIStatusError where error.isOfEndingNamespace { return nil }
     }
     for slice in plan.update {

@@ -17,8 +17,8 @@ final class Expectations: Sendable {
 
   init(timeout: Duration = Expectations.defaultTimeout) { self.timeout = timeout }
 
-  /// Expects to see something of this uid; `isSeen` is asked afterwards, in case the informer was faster.
-  func expect(_ owner: ObjectKey, _ token: String, isSeen: () -> Bool) {
+  /// Expects to see something, before it is done; or afterwards, and then `isSeen` is asked, in case the informer was faster.
+  func expect(_ owner: ObjectKey, _ token: String, isSeen: () -> Bool = { false }) {
     pending.withLock { $0[owner, default: [:]][token] = .now + timeout }
     if isSeen() { see(owner, token) }
   }

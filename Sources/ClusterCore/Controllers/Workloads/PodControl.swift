@@ -35,9 +35,13 @@ struct PodControl: Sendable {
     if wanted.name.isEmpty, let base = wanted.at("metadata", "generateName")?.string {
       wanted.set(JSON(Names.generate(from: base)), at: "metadata", "name")
     }
+    // From before it is made: it may be seen, and be gone again, before the answer is here.
+    let token = "+" + wanted.name
+    expectations.expect(owner.key, token)
     do {
       note(try await context.api.create(.pods, wanted, options: context.options), of: owner)
     } catch let error as APIStatusError {
+      if error.code < 500 { expectations.see(owner.key, token) }
       // A namespace on its way out takes no new pods; nothing is wrong with the owner.
       if error.isOfEndingNamespace { return }
       if error.code >= 500 { expectations.wonder(owner.key, about: wanted.key) }
@@ -50,7 +54,6 @@ struct PodControl: Sendable {
   }
 
   private func note(_ pod: JSON, of owner: JSON) {
-    expectations.expect(owner.key, "+" + pod.uid) { pods[pod.key] != nil }
     record(owner, .normal("SuccessfulCreate", "Created pod: \(pod.name)"))
   }
 
@@ -60,8 +63,14 @@ struct PodControl: Sendable {
     for key in expectations.wonders(owner.key) {
       do {
         let pod = try await context.api.get(.pods, namespace: key.namespace, name: key.name)
-        if pod.isControlled(by: owner) { note(pod, of: owner) }
-      } catch let error as APIStatusError where error.isNotFound {}
+        if pod.isControlled(by: owner) {
+          note(pod, of: owner)
+          // Held since before it was made, perhaps not for long enough.
+          expectations.expect(owner.key, "+" + key.name) { pods.hasSeen(pod) }
+        }
+      } catch let error as APIStatusError where error.isNotFound {
+        expectations.see(owner.key, "+" + key.name)
+      }
       expectations.settle(owner.key, key)
     }
     return expectations.wait(owner.key)
@@ -153,7 +162,7 @@ func followOwners(
       for change in changes {
         for state in [change.old, change.new].compactMap(\.self) {
           for key in concerned(state) {
-            expectations.see(key, "+" + state.uid)
+            expectations.see(key, "+" + state.name)
             if change.isDeletion || change.new?.isTerminating == true {
               expectations.see(key, "-" + state.uid)
             }
