@@ -130,6 +130,24 @@ func testSettings() -> InformerSettings {
     #expect(api.objects(.pods).count == 7)
   }
 
+  @Test func `of another object under a name the first one's end is told too`() {
+    let told = Mutex<[String]>([])
+    let informer = Informer(scope: InformerScope(.pods), metrics: Metrics())
+    let registration = informer.onChange { changes in
+      told.withLock { told in
+        told += changes.map { "\($0.old?.uid ?? "-") \($0.new?.uid ?? "-")" }
+      }
+    }
+    for (uid, version) in [("first", "1"), ("first", "2"), ("second", "5")] {
+      var object = pod("a")
+      object.set(JSON(uid), at: "metadata", "uid")
+      object.set(JSON(version), at: "metadata", "resourceVersion")
+      informer.apply(.modified(object))
+    }
+    #expect(told.withLock { $0 } == ["- first", "first first", "first -", "- second"])
+    withExtendedLifetime(registration) {}
+  }
+
   @Test func `a handler may drop its own registration`() {
     let heard = Mutex(0)
     let registration = Mutex<InformerRegistration?>(nil)

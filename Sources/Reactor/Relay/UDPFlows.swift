@@ -6,6 +6,7 @@
 // Two lines of flows, each in order of last use: those never answered and those that were. The front of a line ends first.
 
 import Addresses
+import CLinux
 import Diagnostics
 import Glibc
 

@@ -238,6 +238,10 @@ extension Informer.State {
     }
     snapshot.objects[key] = new
     for name in indexes.keys { indexes[name]?.file(key, old: old, new: new) }
+    // Of another object under the same name both are told: whoever asks what went must hear of the first one's end.
+    if let old, let new, old.uid != new.uid, !old.uid.isEmpty, !new.uid.isEmpty {
+      return [ObjectChange(key: key, old: old, new: nil), ObjectChange(key: key, old: nil, new: new)]
+    }
     return [ObjectChange(key: key, old: old, new: new)]
   }
 }
