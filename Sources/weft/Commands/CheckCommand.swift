@@ -95,26 +95,13 @@ struct CheckCommand: AsyncParsableCommand {
   }
 
   private static func api(_ server: ServerState, _ view: ClusterView) -> CheckReport.Category {
-    var items = [
+    let ready =
       server.isReady
-        ? CheckReport.Item.ok("API server", "\(server.version), ready")
-        : .failed(
-          "API server", "CLI0127", "\(server.version), not ready", next: "kubectl get --raw '/readyz?verbose'"
-        )
-    ]
-    items += view.nodes.values.sorted { $0.name < $1.name }.map { node in
-      node.isReady
-        ? .ok("node \(node.name)", "ready")
-        : .failed("node \(node.name)", "CLI0128", "is not ready", next: "kubectl describe node \(node.name)")
-    }
-    items += view.quarantined.sorted { "\($0.key.key)" < "\($1.key.key)" }.map { entry in
-      .failed(
-        "\(entry.key.kind) \(entry.key.key)", "CLI0129", "is left out: \(entry.value)",
-        next:
-          "kubectl get \(entry.key.kind.lowercased()) -n \(entry.key.key.namespace) \(entry.key.key.name) -o yaml"
-      )
-    }
-    return .init("cluster", items)
+      ? CheckReport.Item.ok("API server", "\(server.version), ready")
+      : .failed(
+        "API server", "CLI0127", "\(server.version), not ready", next: "kubectl get --raw '/readyz?verbose'")
+    let cluster = clusterCategory(view)
+    return .init(cluster.name, [ready] + cluster.items)
   }
 
   /// Events that are read, and how old one may be.

@@ -4,8 +4,8 @@
 import ClusterObjects
 import Synchronization
 
-/// Pods created or deleted for an owner that the informer has not shown so far. Each is forgotten after
-/// `timeout`, so a lost event delays and never blocks.
+/// Pods created or deleted for an owner that the informer has not shown so far. Each is forgotten after `timeout`, so a lost event delays
+/// and never blocks. Of a creation (`+` and the pod's name) the API is asked then.
 final class Expectations: Sendable {
   /// Pods whose creation got no answer, or one that leaves it open; as many as one sync makes at most.
   private let open = Mutex<[ObjectKey: Set<ObjectKey>]>([:])
@@ -40,6 +40,16 @@ final class Expectations: Sendable {
       }
       pending[owner] = tokens
       return first - now
+    }
+  }
+
+  /// Names of pods that were expected to be seen by now. They are expected no more: who asks has to look for them.
+  func overdue(_ owner: ObjectKey) -> [String] {
+    pending.withLock { pending in
+      let now = ContinuousClock.now
+      let late = pending[owner]?.filter { $0.value <= now && $0.key.hasPrefix("+") }.keys.sorted() ?? []
+      for token in late { pending[owner]?[token] = nil }
+      return late.map { String($0.dropFirst()) }
     }
   }
 

@@ -57,23 +57,35 @@ struct PodControl: Sendable {
     record(owner, .normal("SuccessfulCreate", "Created pod: \(pod.name)"))
   }
 
-  /// How long to wait for what was done and not seen; nil when the informer has shown it all. Creations of which nobody knows
-  /// whether they were done are asked for first, of the API. Throws what the API says then: nothing may be made until it is known.
+  /// How long to wait for what was done and not seen; nil when the informer has shown it all. Creations of which nobody knows whether
+  /// they were done, and those that should have been seen by now, are asked for first, of the API. Throws what the API says then:
+  /// nothing may be made until it is known.
   func awaited(_ owner: JSON) async throws -> Duration? {
     for key in expectations.wonders(owner.key) {
-      do {
-        let pod = try await context.api.get(.pods, namespace: key.namespace, name: key.name)
-        if pod.isControlled(by: owner) {
-          note(pod, of: owner)
-          // Held since before it was made, perhaps not for long enough.
-          expectations.expect(owner.key, "+" + key.name) { pods.hasSeen(pod) }
-        }
-      } catch let error as APIStatusError where error.isNotFound {
-        expectations.see(owner.key, "+" + key.name)
-      }
+      if let pod = try await existing(key, of: owner) { note(pod, of: owner) }
       expectations.settle(owner.key, key)
     }
+    for name in expectations.overdue(owner.key) {
+      do { _ = try await existing(ObjectKey(owner.namespace, name), of: owner) } catch {
+        expectations.expect(owner.key, "+" + name)
+        throw error
+      }
+    }
     return expectations.wait(owner.key)
+  }
+
+  /// A pod that was made for this owner, as the API has it; it is expected to be seen. Nil when it has gone, or never was.
+  private func existing(_ key: ObjectKey, of owner: JSON) async throws -> JSON? {
+    let token = "+" + key.name
+    do {
+      let pod = try await context.api.get(.pods, namespace: key.namespace, name: key.name)
+      if pod.isControlled(by: owner) {
+        expectations.expect(owner.key, token) { pods[key]?.uid == pod.uid }
+        return pod
+      }
+    } catch let error as APIStatusError where error.isNotFound {}
+    expectations.see(owner.key, token)
+    return nil
   }
 
   func delete(_ doomed: [JSON], of owner: JSON) async throws {
