@@ -88,7 +88,7 @@ private struct Wishes {
         _ = try await api.create(.statefulSets, made, options: WriteOptions())
       }
     case 16: return change(.statefulSets, "s-" + name) { $0.set(JSON(replicas), at: "spec", "replicas") }
-    // With events lost and late a Job may count one more than it asked for: the long form shows it, and the cause is not known.
+    // Jobs count what ended, and so show every pod that was made twice. In the long form alone until that has run to its end.
     case 17 where Soak.isLong:
       let job: JSON = [
         "apiVersion": "batch/v1", "kind": "Job",
