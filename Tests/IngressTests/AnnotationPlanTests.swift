@@ -139,6 +139,18 @@ func nginxIngress(
           status: 308, place: .parts(scheme: nil, host: "site.example", port: 0, path: nil)))
   }
 
+  @Test func `a host in two rules of one Ingress gets its root and its other names once`() {
+    var ingress = nginxIngress("a", ["app-root": "/app", "server-alias": "other.example"], path: "/a")
+    let rules = [ingress, nginxIngress("a", path: "/b")].flatMap { $0.at("spec", "rules")?.elements ?? [] }
+    ingress["spec"]?["rules"] = .array(rules)
+    let plan = plan(ingress)
+    #expect(plan.problems.isEmpty)
+    #expect(plan.table.hosts.map(\.name) == ["h", "other.example"])
+    for host in plan.table.hosts {
+      #expect(host.paths.count { $0.isExact } == 1 && host.paths.count == 3)
+    }
+  }
+
   @Test func `a canary takes its share by header, then cookie, then weight`() {
     let plan = plan(
       nginxIngress("main"),

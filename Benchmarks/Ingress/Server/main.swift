@@ -20,8 +20,7 @@ func say(_ text: String) {
 
 let arguments = CommandLine.arguments
 if arguments.dropFirst() == ["routes"] {
-  RouteBenchmark.run()
-  exit(0)
+  exit(RouteBenchmark.run() ? 0 : 1)
 }
 guard arguments.count >= 3, let listen = SocketEndpoint(arguments[1]),
   let target = SocketEndpoint(arguments[2])

@@ -33,6 +33,8 @@ struct AnnotationPlan {
   private(set) var appRoot: RouteTemplate?
   private(set) var aliases: [String] = []
   private(set) var redirectsWWW = false
+  /// Whether a host gets names or a root that no rule says.
+  var addsNames: Bool { appRoot != nil || !aliases.isEmpty || redirectsWWW }
   /// Who has to have signed the certificates of the hosts' clients, and what is required of them (`auth-tls-*`). Settled for
   /// whole hosts by `RoutePlanner`.
   private(set) var clientAuthority: TLSAuthority?

@@ -26,39 +26,48 @@ extension RoutePlanner {
     return kept
   }
 
-  /// Puts a canary's backends beside those of the Ingress that has the same hosts and paths.
-  mutating func addCanary(_ ingress: Ingress, to hosts: inout [String: [Claim]]) {
+  /// Puts canaries' backends beside those of the Ingresses that have the same hosts and paths.
+  mutating func addCanaries(
+    _ canaries: [Ingress], _ places: [RuleKey: Place], to hosts: inout [String: [Claim]]
+  ) {
+    var replaced: [RuleKey: [Claim]] = [:]
+    for ingress in canaries { addCanary(ingress, places, beside: hosts, &replaced) }
+    for host in Set(replaced.keys.map(\.host)) {
+      hosts[host] = hosts[host]?.flatMap { claim in
+        replaced[RuleKey(host: host, path: claim.path.path, isExact: claim.path.isExact)] ?? [claim]
+      }
+    }
+  }
+
+  private mutating func addCanary(
+    _ ingress: Ingress, _ places: [RuleKey: Place], beside hosts: [String: [Claim]],
+    _ replaced: inout [RuleKey: [Claim]]
+  ) {
     let canary = CanaryPlan(ingress)
     let annotations = AnnotationPlan(ingress, credentials: credentials, headers: headers)
     tell(canary.problems + annotations.problems, ingress.key, .annotation)
     for rule in ingress.rules {
       for path in rule.paths {
-        let kind: RoutePathKind = path.kind == .exact ? .exact : .prefix
-        let wanted = RoutePath(path: path.path, kind: kind, backend: 0)
-        let claims = hosts[rule.host] ?? []
-        let found = claims.indices.filter {
-          claims[$0].path.path == wanted.path && claims[$0].path.kind == kind
-        }
-        guard let first = found.first else {
+        let wanted = RoutePath(path: path.path, kind: path.kind == .exact ? .exact : .prefix, backend: 0)
+        let key = RuleKey(host: rule.host, path: wanted.path, isExact: wanted.isExact)
+        guard let place = places[key], let claim = hosts[rule.host]?[place.index] else {
           tell(
             ["canary: no other ingress serves \(rule.host)\(path.path), so it has nothing to stand beside"],
             ingress.key)
           continue
         }
-        guard found.count == 1, claims[first].path.conditions == nil, !isSplit(claims[first].path) else {
+        let present = replaced[key] ?? [claim]
+        guard present.count == 1, let base = present.first, base.path.conditions == nil, !isSplit(base.path) else {
           tell(["canary: \(rule.host)\(path.path) has one already"], ingress.key)
           continue
         }
-        let base = claims[first]
         let other = backend(path.backend, of: ingress.key, annotations.policy)
         let made = canary.paths(base.path, canary: other) { base, targets in
           var action = base.action >= 0 ? actions[base.action] : RouteAction()
           action.targets = targets
           return number(of: action)
         }
-        var next = claims
-        next.remove(at: first)
-        hosts[rule.host] = next + made.map { Claim(path: $0, text: base.text, owner: base.owner) }
+        replaced[key] = made.map { Claim(path: $0, text: base.text, owner: base.owner) }
       }
     }
   }
@@ -69,18 +78,36 @@ extension RoutePlanner {
 
   /// `app-root`, `server-alias` and `from-to-www-redirect`. Names that an Ingress has a rule for are not taken from it.
   mutating func addNames(
-    _ host: String, _ ingress: Ingress, _ plan: AnnotationPlan, _ tls: TLSPlan,
+    _ ingresses: [(ingress: Ingress, plan: AnnotationPlan)], to hosts: inout [String: [Claim]]
+  ) {
+    /// A host's claims by owner, made when its first name is asked for.
+    var owned: [String: [ObjectKey: [Claim]]] = [:]
+    var roots: [String: [Claim]] = [:]
+    for (ingress, plan) in ingresses {
+      var seen: Set<String> = []
+      for host in ingress.rules.map(\.host) where seen.insert(host).inserted {
+        if owned[host] == nil { owned[host] = Dictionary(grouping: hosts[host] ?? [], by: \.owner) }
+        guard let sample = owned[host]?[ingress.key]?.first else { continue }
+        if let root = plan.appRoot {
+          var action = RouteAction()
+          action.redirect = RouteRedirect(status: 302, place: .location(root))
+          var claim = sample
+          claim.path = RoutePath(
+            path: "/", kind: .exact, backend: sample.path.backend, action: number(of: action))
+          owned[host]?[ingress.key]?.insert(claim, at: 0)
+          roots[host, default: []].append(claim)
+        }
+        addAliases(host, ingress, plan, owned[host]?[ingress.key] ?? [], to: &hosts)
+        if plan.redirectsWWW { addWWW(host, sample, to: &hosts) }
+      }
+    }
+    for (host, claims) in roots { hosts[host] = claims.reversed() + (hosts[host] ?? []) }
+  }
+
+  private mutating func addAliases(
+    _ host: String, _ ingress: Ingress, _ plan: AnnotationPlan, _ own: [Claim],
     to hosts: inout [String: [Claim]]
   ) {
-    guard let own = hosts[host], let sample = own.first(where: { $0.owner == ingress.key }) else { return }
-    if let root = plan.appRoot {
-      var action = RouteAction()
-      action.redirect = RouteRedirect(status: 302, place: .location(root))
-      var claim = sample
-      claim.path = RoutePath(
-        path: "/", kind: .exact, backend: sample.path.backend, action: number(of: action))
-      hosts[host] = [claim] + own
-    }
     for alias in plan.aliases where alias != host {
       guard isValid(host: alias), !alias.isEmpty else {
         tell(["server-alias \(alias) is not a DNS name (ING0004)"], ingress.key, .annotation)
@@ -90,11 +117,14 @@ extension RoutePlanner {
         tell(["server-alias \(alias) is already served by ingress \(known)"], ingress.key, .annotation)
         continue
       }
-      hosts[alias] = hosts[host]?.filter { $0.owner == ingress.key }
+      hosts[alias] = own
       // What protects a host protects its other names.
       if certified[alias] == nil { certified[alias] = certified[host] }
     }
-    guard plan.redirectsWWW, !host.isEmpty, !host.hasPrefix("*.") else { return }
+  }
+
+  private mutating func addWWW(_ host: String, _ sample: Claim, to hosts: inout [String: [Claim]]) {
+    guard !host.isEmpty, !host.hasPrefix("*.") else { return }
     let other = host.hasPrefix("www.") ? String(host.dropFirst(4)) : "www." + host
     guard hosts[other] == nil else { return }
     var action = RouteAction()
@@ -103,7 +133,7 @@ extension RoutePlanner {
     hosts[other] = [
       Claim(
         path: RoutePath(path: "/", kind: .prefix, backend: sample.path.backend, action: number(of: action)),
-        text: "/", owner: ingress.key)
+        text: "/", owner: sample.owner)
     ]
   }
 }

@@ -130,6 +130,11 @@ struct RoutePlanner {
     var text: String
     var owner: ObjectKey
   }
+  /// Whose a path is, and which of its host's claims that is.
+  struct Place {
+    var owner: ObjectKey
+    var index: Int
+  }
 
   init(view: ClusterView, controller: String, servesUnclassed: Bool, input: TLSInput?) {
     self.input = input
@@ -146,9 +151,9 @@ struct RoutePlanner {
     let tls = input.map { TLSPlan(served: served, input: $0, isValid: isValid(host:)) } ?? TLSPlan()
     problems += tls.problems
     var hosts: [String: [Claim]] = [:]
-    var owners: [RuleKey: ObjectKey] = [:]
+    var places: [RuleKey: Place] = [:]
     var patterned: Set<String> = []
-    var others: [(host: String, ingress: Ingress, plan: AnnotationPlan)] = []
+    var others: [(ingress: Ingress, plan: AnnotationPlan)] = []
     var defaultBackend: (index: Int, action: Int)?
     for ingress in served where !CanaryPlan.isCanary(ingress) {
       var annotations = AnnotationPlan(ingress, credentials: credentials, headers: headers)
@@ -163,7 +168,6 @@ struct RoutePlanner {
         }
         if annotations.usesPatterns { patterned.insert(rule.host) }
         certify(rule.host, ingress, annotations)
-        others.append((rule.host, ingress, annotations))
         for path in rule.paths {
           guard path.path.utf8.first == UInt8(ascii: "/") else {
             tell(["path \(path.path) must begin with /"], ingress.key)
@@ -174,15 +178,16 @@ struct RoutePlanner {
             backend: endpoint(path.backend, of: ingress.key, annotations), action: action,
             redirectsToHTTPS: tls.redirects(ingress, host: rule.host, path: path.path))
           let key = RuleKey(host: rule.host, path: route.path, isExact: route.isExact)
-          if let owner = owners[key] {
-            tell(["\(rule.host)\(path.path) is already served by ingress \(owner)"], ingress.key)
+          if let place = places[key] {
+            tell(["\(rule.host)\(path.path) is already served by ingress \(place.owner)"], ingress.key)
             continue
           }
-          owners[key] = ingress.key
+          places[key] = Place(owner: ingress.key, index: hosts[rule.host]?.count ?? 0)
           passthrough.take(ingress, host: rule.host, path: path.path, backend: route.backend)
           hosts[rule.host, default: []].append(Claim(path: route, text: path.path, owner: ingress.key))
         }
       }
+      if annotations.addsNames { others.append((ingress, annotations)) }
       tell(passthrough.problems(of: ingress), ingress.key, .annotation)
       guard let own = ingress.defaultBackend else { continue }
       if defaultBackend == nil {
@@ -191,9 +196,9 @@ struct RoutePlanner {
         tell(["defaultBackend: an older ingress has one already"], ingress.key)
       }
     }
-    for ingress in served where CanaryPlan.isCanary(ingress) { addCanary(ingress, to: &hosts) }
+    addCanaries(served.filter(CanaryPlan.isCanary), places, to: &hosts)
     for (host, claims) in hosts where patterned.contains(host) { hosts[host] = asPatterns(claims) }
-    for (host, ingress, plan) in others { addNames(host, ingress, plan, tls, to: &hosts) }
+    addNames(others, to: &hosts)
     certify(&hosts)
     let finished = hosts.sorted { $0.key < $1.key }.map {
       RouteHost(name: $0.key, paths: $0.value.map(\.path), isSecured: tls.secured.contains($0.key))
