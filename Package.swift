@@ -269,7 +269,8 @@ let modules: [Module] = [
     packages: ["NIOCore", "NIOPosix", "NIOSSL"], tests: false, exclude: ["run.sh"]),
   Module(
     name: "IngressBenchmark", path: "Benchmarks/Ingress/Server", kind: .executable,
-    on: ["Ingress", "Reactor", "Addresses", "Diagnostics", "ClusterObjects", "ClusterView"], tests: false),
+    on: ["Ingress", "Reactor", "Addresses", "Diagnostics", "ClusterObjects", "ClusterView", "GatewayAPI"],
+    tests: false),
   Module(
     name: "weft-cni", path: "Sources/weft-cni", kind: .executable, on: ["CNI", "KernelNetlink"], tests: false,
     exclude: ["functions.txt"]),

@@ -4,7 +4,8 @@
 Usage (root): run.py PATH_OF_IngressBenchmark [ROUNDS=3] [SECONDS=4] [MODE,MODE]
 Modes: h1 (64 connections), h1-8 (8), tls (64, TLS 1.3), h2 (TLS, 8 connections with 8 streams each), handshake (a full one for
 each request). Processor 0 runs the proxy with one worker, processor 1 the load generator (wrk, h2load) and the endpoint. The
-namespace and every process started here are gone afterwards.
+namespace and every process started here are gone afterwards. Exit code 1 when the better peer needs less CPU time in a mode, or ours
+more than 25 MiB.
 """
 import os, re, statistics, subprocess, sys, tempfile, time
 
@@ -184,6 +185,22 @@ def main():
             print(f"| {mode} | {name} | {statistics.median(cpu):.2f} ({min(cpu):.2f}) | "
                   f"{statistics.median(r['rate'] for r in mine):,.0f} | {max(r['rss'] for r in mine) / 1024:.1f} | "
                   f"{statistics.median(r['foreign'] for r in mine):.0%} |")
+    print()
+    held = [judge(rows, mode) for mode in modes]
+    held.append(verdict("memory under load, MiB", max(r["rss"] for r in rows if r["name"] == "weft") / 1024, 25))
+    sys.exit(0 if all(held) else 1)
+
+
+def verdict(name, figure, bar):
+    print(f"{'pass' if figure <= bar else 'FAIL'}  {name}: {figure:.2f} (at most {bar:.2f})")
+    return figure <= bar
+
+
+def judge(rows, mode):
+    """Beside the better of the two peers: the CPU time of a request."""
+    middle = {name: statistics.median(r["microseconds"] for r in rows if r["name"] == name and r["mode"] == mode)
+              for name in ("weft", "nginx", "haproxy")}
+    return verdict(f"{mode}, CPU us a request", middle["weft"], min(middle["nginx"], middle["haproxy"]))
 
 
 main()

@@ -121,7 +121,7 @@ extension GatewayPlanner {
       return first
     }
     for (index, shared) in names {
-      listeners[index].attached[route.name] = shared
+      listeners[index].attach(route.name, shared)
       state.listeners.insert(index)
     }
     return nil
@@ -144,15 +144,22 @@ extension GatewayPlanner {
   /// Of HTTPRoutes and GRPCRoutes whose names at a listener meet the older has them (GRPCRouteSpec.hostnames). Nil: nobody is before.
   private func rival(of route: GatewayRoute, at index: Int, _ names: [String]) -> Finding? {
     guard route.kind == .http || route.kind == .grpc else { return nil }
-    let others = listeners[index].attached.filter { $0.key.kind != route.kind }
-    let found = others.filter { other in
-      names.contains { name in other.value.contains { Self.meet(name, $0) } }
-    }.map(\.key).min()
-    return found.map {
+    return listeners[index].rival(ofKind: route.kind, names).map {
       Finding(
         "HostnameConflict",
         "\($0) is older and has the same name at listener \(listeners[index].spec.name)")
     }
+  }
+
+  /// The names that an exact name falls under: itself, wildcards over its labels, every name.
+  static func wider(_ name: String) -> [String] {
+    var wider = [name, ""]
+    var rest = name[...]
+    while let dot = rest.firstIndex(of: ".") {
+      rest = rest[rest.index(after: dot)...]
+      wider.append("*." + rest)
+    }
+    return wider
   }
 
   /// Whether a host can be of both names.

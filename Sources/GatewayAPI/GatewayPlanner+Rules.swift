@@ -4,19 +4,29 @@ import ClusterObjects
 import ClusterView
 
 extension GatewayPlanner {
-  /// What a rule's place is decided by; larger goes first.
+  /// What a rule's place is decided by, the first that differs; larger goes first. Sixteen bits each: longer paths than that are
+  /// none, more fields neither.
   private struct Rank: Comparable {
-    var parts: [Int]
-    static func < (a: Rank, b: Rank) -> Bool { a.parts.lexicographicallyPrecedes(b.parts) }
+    private var upper: UInt64
+    private var lower: UInt64
+    /// - Parameter form: of the path or the call; `length` and `further` of what it says.
+    init(form: Int, length: Int, further: Int, _ match: GatewayRoute.Match) {
+      upper = Self.joined(form, length, further, match.method == nil ? 0 : 1)
+      lower = Self.joined(match.headers.count, match.query.count, 0, 0)
+    }
+    private static func joined(_ a: Int, _ b: Int, _ c: Int, _ d: Int) -> UInt64 {
+      func part(_ value: Int) -> UInt64 { UInt64(UInt16(clamping: value)) }
+      return part(a) << 48 | part(b) << 32 | part(c) << 16 | part(d)
+    }
+    static func < (a: Rank, b: Rank) -> Bool { (a.upper, a.lower) < (b.upper, b.lower) }
   }
 
   private static func rank(_ match: GatewayRoute.Match, _ kind: GatewayRoute.Kind) -> Rank {
-    let values = [match.method == nil ? 0 : 1, match.headers.count, match.query.count]
     if kind == .grpc {
-      guard let call = match.call else { return Rank(parts: [1, 0, 0] + values) }
+      guard let call = match.call else { return Rank(form: 1, length: 0, further: 0, match) }
       let isExact = call.comparison == .exact && !call.service.isEmpty && !call.method.isEmpty
       let form = isExact ? 3 : call.comparison == .regex ? 2 : 1
-      return Rank(parts: [form, call.service.utf8.count, call.method.utf8.count] + values)
+      return Rank(form: form, length: call.service.utf8.count, further: call.method.utf8.count, match)
     }
     let path = match.path ?? GatewayRoute.Path(.prefix, "/")
     let form =
@@ -26,8 +36,8 @@ extension GatewayPlanner {
       case .prefix: 1
       }
     var length = path.value.utf8.count
-    if path.comparison == .prefix, path.value.hasSuffix("/") { length -= 1 }
-    return Rank(parts: [form, length, 0] + values)
+    if path.comparison == .prefix, path.value.utf8.last == UInt8(ascii: "/") { length -= 1 }
+    return Rank(form: form, length: length, further: 0, match)
   }
 
   /// - Parameter routes: the oldest first.
@@ -51,8 +61,11 @@ extension GatewayPlanner {
         }
       }
       let ordered = hosts.map { name, rules in
-        // The sort is stable: of equal ones the older route's is first, then the one written first.
-        GatewayPlan.Host(name: name, rules: rules.sorted { $0.rank > $1.rank }.map(\.rule))
+        // Of equal ones the older route's is first, then the one written first. Numbers are sorted: rules are large.
+        let order = rules.indices.map { (rank: rules[$0].rank, index: $0) }.sorted {
+          ($1.rank, $0.index) < ($0.rank, $1.index)
+        }
+        return GatewayPlan.Host(name: name, rules: order.map { rules[$0.index].rule })
       }
       result.listeners.append(
         GatewayPlan.Listener(

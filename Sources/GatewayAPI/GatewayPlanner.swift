@@ -50,6 +50,29 @@ struct GatewayPlanner {
     var clients: GatewayPlan.ClientValidation?
     /// Routes at it and the names that they have there.
     var attached: [GatewayRoute.Name: [String]] = [:]
+    /// By kind and name of a host the least of the routes that have it.
+    var holders: [GatewayRoute.Kind: [String: GatewayRoute.Name]] = [:]
+
+    mutating func attach(_ route: GatewayRoute.Name, _ names: [String]) {
+      attached[route] = names
+      for name in names {
+        let holder = holders[route.kind]?[name]
+        holders[route.kind, default: [:]][name] = holder.map { min($0, route) } ?? route
+      }
+    }
+
+    /// The least route of another kind that has a name in common with these. Cost: the labels of exact names; for wildcards all
+    /// names of other kinds.
+    func rival(ofKind kind: GatewayRoute.Kind, _ names: [String]) -> GatewayRoute.Name? {
+      holders.filter { $0.key != kind }.values.flatMap { holders in
+        names.flatMap { name in
+          if name.isEmpty || name.hasPrefix("*.") {
+            return holders.filter { GatewayPlanner.meet(name, $0.key) }.map(\.value)
+          }
+          return GatewayPlanner.wider(name).compactMap { holders[$0] }
+        }
+      }.min()
+    }
 
     var isAccepted: Bool { rejection == nil && conflict == nil }
     var isPassthrough: Bool { spec.tls?.isPassthrough ?? false }

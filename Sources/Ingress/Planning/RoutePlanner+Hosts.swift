@@ -57,7 +57,8 @@ extension RoutePlanner {
           continue
         }
         let present = replaced[key] ?? [claim]
-        guard present.count == 1, let base = present.first, base.path.conditions == nil, !isSplit(base.path) else {
+        guard present.count == 1, let base = present.first, base.path.conditions == nil, !isSplit(base.path)
+        else {
           tell(["canary: \(rule.host)\(path.path) has one already"], ingress.key)
           continue
         }
