@@ -24,7 +24,22 @@ void weft_authority_release(weft_authority *authority) {
   free(authority);
 }
 
-weft_authority *weft_authority_read(const void *pem, size_t bytes, uint64_t id, int depth) {
+// Lists of revoked certificates; how many, or -1 when there is none in it.
+static int revoke(X509_STORE *store, const void *pem, size_t bytes) {
+  if (bytes == 0) return 0;
+  BIO *text = bytes > INT_MAX ? NULL : BIO_new_mem_buf(pem, (int)bytes);
+  int count = 0;
+  for (X509_CRL *found; text && (found = PEM_read_bio_X509_CRL(text, NULL, NULL, NULL)); X509_CRL_free(found)) {
+    if (X509_STORE_add_crl(store, found) == 1) count++;
+  }
+  BIO_free(text);
+  if (count == 0) return -1;
+  // Every link of a chain, as nginx has it: who gives no list has nobody's certificates let in.
+  return X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL) == 1 ? count : -1;
+}
+
+weft_authority *weft_authority_read(const void *pem, size_t bytes, const void *revoked, size_t revoked_bytes, uint64_t id,
+                                    int depth, int is_required) {
   weft_authority *authority = calloc(1, sizeof *authority);
   BIO *text = bytes > INT_MAX ? NULL : BIO_new_mem_buf(pem, (int)bytes);
   int count = 0;
@@ -33,6 +48,7 @@ weft_authority *weft_authority_read(const void *pem, size_t bytes, uint64_t id, 
     authority->names = sk_X509_NAME_new_null();
     authority->id = id;
     authority->depth = depth;
+    authority->is_required = is_required;
   }
   if (authority && authority->store && authority->names && text) {
     for (X509 *found; (found = PEM_read_bio_X509(text, NULL, NULL, NULL)); X509_free(found)) {
@@ -41,6 +57,7 @@ weft_authority *weft_authority_read(const void *pem, size_t bytes, uint64_t id, 
       if (name && sk_X509_NAME_push(authority->names, name) <= 0) X509_NAME_free(name);
       count++;
     }
+    if (revoke(authority->store, revoked, revoked_bytes) < 0) count = 0;
   }
   BIO_free(text);
   ERR_clear_error();
@@ -79,7 +96,11 @@ static int ask_client(SSL *ssl, int *alert, void *argument) {
   tls->asked = authority->id;
   SSL_set_options(ssl, SSL_OP_NO_TICKET);
   SSL_set_num_tickets(ssl, 0);
-  SSL_set_verify(ssl, SSL_VERIFY_PEER, go_on);
+  if (authority->is_required) {
+    SSL_set_verify(ssl, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+  } else {
+    SSL_set_verify(ssl, SSL_VERIFY_PEER, go_on);
+  }
   SSL_set_verify_depth(ssl, authority->depth);
   STACK_OF(X509_NAME) *names = sk_X509_NAME_deep_copy(authority->names, X509_NAME_dup, X509_NAME_free);
   if (names) SSL_set_client_CA_list(ssl, names);

@@ -18,6 +18,8 @@ struct weft_authority {
   STACK_OF(X509_NAME) *names;
   uint64_t id;
   int depth;
+  // Without a good certificate the handshake fails.
+  int is_required;
 };
 
 struct weft_tls_context {

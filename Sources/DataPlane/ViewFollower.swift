@@ -119,9 +119,14 @@ public final class ViewFollower: Sendable {
 
   /// Follows the resources of Gateway API that are served, and asks again and again for the others: a cluster may have none, some or
   /// all. To be called before `start`, which then waits for the first lists of those that are there.
-  /// - Parameter period: how often the others are asked for.
-  public func followGateways(_ informers: SharedInformers, asking period: Duration = servedPeriod) async {
-    let missing = await follow(servedOf: ClusterView.gatewayResources, informers)
+  /// - Parameters:
+  ///   - more: followed the same way, for who follows them for nothing else.
+  ///   - period: how often the others are asked for.
+  public func followGateways(
+    _ informers: SharedInformers, with more: [GroupVersionResource] = [],
+    asking period: Duration = servedPeriod
+  ) async {
+    let missing = await follow(servedOf: ClusterView.gatewayResources + more, informers)
     guard !missing.isEmpty else { return }
     let task = Task { [weak self] in
       var missing = missing

@@ -7,9 +7,11 @@ import Ingress
 
 extension ClusterView {
   /// The endpoints of a Service's port by its number.
-  func targets(of service: ObjectKey, number: UInt16, _ transport: TransportProtocol) -> [SocketEndpoint] {
+  func reach(
+    _ service: ObjectKey, number: UInt16, _ transport: TransportProtocol, near node: String?
+  ) -> (targets: [SocketEndpoint], traits: [EndpointTraits]) {
     services[service]?.ports.first { $0.port == number && $0.transport == transport }
-      .map { targets(of: service, port: $0) } ?? []
+      .map { reach(service, port: $0, near: node) } ?? ([], [])
   }
 }
 
@@ -18,7 +20,10 @@ extension GatewayPlan.Backend {
   func policy(_ kind: GatewayRoute.Kind, view: ClusterView, input: GatewayInput) -> BackendPolicy? {
     var policy = BackendPolicy()
     if kind == .grpc || appProtocol == "kubernetes.io/h2c" { policy.speech = .http2 }
-    if case .service(let key, _) = target { policy.proxy = view.proxyVersion(of: key) }
+    if case .service(let key, _) = target, let service = view.services[key] {
+      policy.proxy = view.proxyVersion(of: key)
+      _ = policy.take(service)
+    }
     guard let tls else { return policy }
     let authorities = tls.authorities.compactMap { input.authorities[$0]?.certificates }
     guard authorities.count == tls.authorities.count else { return nil }

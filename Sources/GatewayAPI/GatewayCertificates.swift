@@ -12,7 +12,8 @@ extension GatewayPlan {
   public func certificateTable(
     input: GatewayInput, beside ingress: TLSTable = TLSTable(), shared: Set<UInt16> = []
   ) -> TLSTable {
-    var book = CertificateBook(input: input, certificates: ingress.certificates)
+    var book = CertificateBook(
+      input: input, certificates: ingress.certificates, authorities: ingress.authorities)
     var ports: [UInt16: [Listener]] = [:]
     for listener in servedListeners + servedStreams
     where listener.protocol == .https || listener.protocol == .tls {
@@ -23,18 +24,33 @@ extension GatewayPlan {
     }
     return TLSTable(
       certificates: book.certificates, names: ingress.names, defaultCertificate: ingress.defaultCertificate,
-      ports: tables, authorities: ingress.authorities, asks: ingress.asks)
+      ports: tables, authorities: book.authorities, asks: ingress.asks)
+  }
+}
+
+extension GatewayPlan.Listener {
+  /// Who has to have signed the certificates of its clients; nil: they are not asked.
+  func authority(_ input: GatewayInput) -> TLSAuthority? {
+    guard case .terminate(_, let clients?)? = tls else { return nil }
+    // One behind the other, each on lines of its own.
+    let bundles = clients.authorities.compactMap { input.authorities[$0]?.certificates }
+    return TLSAuthority(
+      source: clients.authorities.map(\.description).joined(separator: " "),
+      pem: Array(bundles.joined(separator: [UInt8(ascii: "\n")])), depth: 100, isRequired: !clients.isInsecure
+    )
   }
 }
 
 private struct CertificateBook {
   let input: GatewayInput
   private(set) var certificates: [TLSCertificate]
+  private(set) var authorities: [TLSAuthority]
   private var places: [ObjectKey: Int] = [:]
 
-  init(input: GatewayInput, certificates: [TLSCertificate]) {
+  init(input: GatewayInput, certificates: [TLSCertificate], authorities: [TLSAuthority]) {
     self.input = input
     self.certificates = certificates
+    self.authorities = authorities
   }
 
   /// - Parameter listeners: of one port; of two with the same name the first counts.
@@ -57,7 +73,24 @@ private struct CertificateBook {
     let fallback = names.removeValue(forKey: "")
     return TLSPort(
       port, names: names.sorted { $0.key < $1.key }.map { TLSName($0.key, .certificate($0.value)) },
-      defaultCertificate: fallback, shares: shares)
+      defaultCertificate: fallback, shares: shares, asks: asks(listeners))
+  }
+
+  /// Every listener's name: one that does not ask is no more a client's way around another's question than the other way about.
+  private mutating func asks(_ listeners: [GatewayPlan.Listener]) -> [TLSAsk] {
+    var asks: [String: Int] = [:]
+    for listener in listeners {
+      guard case .terminate? = listener.tls, asks[listener.hostname ?? ""] == nil else { continue }
+      asks[listener.hostname ?? ""] = listener.authority(input).map { place($0) } ?? TLSAsk.nobody
+    }
+    guard asks.values.contains(where: { $0 != TLSAsk.nobody }) else { return [] }
+    return asks.sorted { $0.key < $1.key }.map { TLSAsk($0.key, $0.value) }
+  }
+
+  private mutating func place(_ authority: TLSAuthority) -> Int {
+    if let found = authorities.firstIndex(of: authority) { return found }
+    authorities.append(authority)
+    return authorities.count - 1
   }
 
   private func keys(of listener: GatewayPlan.Listener) -> [ObjectKey] {

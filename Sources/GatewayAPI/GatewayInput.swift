@@ -8,13 +8,14 @@ import Ingress
 public struct AuthorityBundle: Sendable, Hashable {
   public let certificates: [UInt8]
 
-  /// Nil when there is no `ca.crt`, or a block of it is no certificate in base64.
+  /// Nil when there is no `ca.crt`, a block of it is no certificate in base64, or no certificate can be read in it.
   public init?(configMap tree: JSON) {
     guard let text = tree.at("data", "ca.crt")?.string, Self.isBundle(text) else { return nil }
     certificates = Array(text.utf8)
+    guard TLSAuthority(source: "", pem: certificates).isUsable else { return nil }
   }
 
-  /// At least one block, and each a DER sequence. Whether it is a certificate of an authority is seen by who uses it.
+  /// At least one block, and each a DER sequence.
   private static func isBundle(_ text: String) -> Bool {
     var blocks = 0
     var body: String?

@@ -21,7 +21,7 @@ public actor GatewayKeeper {
   private let informers: SharedInformers
   /// Informers of single Secrets and ConfigMaps, which nobody else forgets.
   private let named: SharedInformers
-  private let settings: GatewaySettings
+  private var settings: GatewaySettings
   private let onPlan: @Sendable (GatewayPlan, GatewayInput) async -> GatewayServing
   private let log = Logger(label: "gateway")
   private let bell: AsyncStream<Void>.Continuation
@@ -71,6 +71,13 @@ public actor GatewayKeeper {
     view = new
     follow(planGatewayReferences(view: new, settings: settings))
     begin()
+    bell.yield()
+  }
+
+  /// Where clients reach the data plane now. Returns at once; the same addresses cost a comparison.
+  public func take(addresses: [String]) {
+    guard addresses != settings.addresses else { return }
+    settings.addresses = addresses
     bell.yield()
   }
 
@@ -155,7 +162,7 @@ public actor GatewayKeeper {
       told.isServing = settings.isServing && serving.isInForce
       plan = planGateways(view: view, settings: told, input: input)
     }
-    let isWritten = await write(plan)
+    let isWritten = settings.writesStatuses ? await write(plan) : true
     if isWritten, serving.isWhole {
       pauseSeconds = Self.retry.lowerBound
     } else {

@@ -38,6 +38,8 @@ public struct GatewayPlan: Sendable, Hashable {
     public var tls: TLS?
     /// The most specific first; those for TCP and UDP are one without a name.
     public var hosts: [Host]
+    /// Addresses of this machine that the Gateway asks for; empty: any.
+    public var addresses: Set<IPAddress> = []
   }
 
   /// The rules for a name.
@@ -63,6 +65,8 @@ public struct GatewayPlan: Sendable, Hashable {
     /// Nil: no bound.
     public var requestMilliseconds: Int?
     public var backendMilliseconds: Int?
+    /// Nil: as the data plane does it.
+    public var retry: GatewayRoute.Retry?
   }
 
   /// How a backend is spoken to by TLS.
@@ -195,12 +199,14 @@ public struct GatewaySettings: Sendable {
   public var protocols = Set(GatewayPlan.ListenerProtocol.allCases)
   /// Where clients reach it.
   public var addresses: [String]
+  /// Connections to listeners for TLS can be opened (`mode: Terminate`).
+  public var opensTLS = true
   /// Connections by TLS to one port may be opened for some names and handed on for others.
   public var allowsMixedTLS = true
-  /// Clients can be asked for certificates.
-  public var asksClients = true
   /// False: plans are made and nobody serves them yet.
   public var isServing = true
+  /// False: nobody is told what becomes of their objects.
+  public var writesStatuses = true
 
   public init(addresses: [String]) { self.addresses = addresses }
 }

@@ -66,6 +66,9 @@ extension GatewayPlanner {
           state.rejection = Finding(
             "PortUnavailable", "port \(spec.port) cannot be listened on here: \(reason)")
         }
+        if spoken == .tls, !state.isPassthrough, !settings.opensTLS {
+          state.rejection = Finding("UnsupportedValue", "connections by TLS are not opened here")
+        }
         findKinds(spoken, &state)
         findCertificates(&state)
         if state.needsCertificate, let validation = gateway.clientValidation(port: spec.port) {
@@ -167,10 +170,6 @@ extension GatewayPlanner {
       }
     }
     state.clients = GatewayPlan.ClientValidation(authorities: found, isInsecure: validation.isInsecure)
-    if !settings.asksClients {
-      state.rejection =
-        state.rejection ?? Finding("UnsupportedValue", "clients are not asked for certificates here")
-    }
     if found.isEmpty {
       state.rejection =
         state.rejection
@@ -230,23 +229,37 @@ extension GatewayPlanner {
     }
   }
 
-  /// Gateways share this machine's ports: a port speaks what the oldest of them has it speak. TCP and UDP carry no names, so such a
-  /// port is one Gateway's alone.
+  /// Gateways share this machine's ports: a port speaks what the oldest of them has it speak, and a name's clients show what the oldest
+  /// has them show. TCP and UDP carry no names, so such a port is one Gateway's alone.
   mutating func findForeignConflicts() {
+    struct Name: Hashable {
+      var socket: GatewaySocket
+      var hostname: String?
+    }
     var owners: [GatewaySocket: (family: Family, gateway: ObjectKey)] = [:]
+    var asked: [Name: (clients: GatewayPlan.ClientValidation?, gateway: ObjectKey)] = [:]
     for index in listeners.indices where listeners[index].isAccepted {
-      guard let spoken = listeners[index].protocol else { continue }
-      let (socket, family) = (
-        GatewaySocket(spoken.transport, listeners[index].spec.port), Self.family(spoken)
-      )
-      guard let owner = owners[socket] else {
-        owners[socket] = (family, listeners[index].gateway)
+      let listener = listeners[index]
+      guard let spoken = listener.protocol else { continue }
+      let (socket, family) = (GatewaySocket(spoken.transport, listener.spec.port), Self.family(spoken))
+      if let owner = owners[socket], owner.gateway != listener.gateway,
+        owner.family != family || family == .stream || family == .datagram
+      {
+        listeners[index].rejection = Finding(
+          "PortUnavailable", "port \(socket.port) is gateway \(owner.gateway)'s, for another protocol")
         continue
       }
-      if owner.gateway == listeners[index].gateway { continue }
-      if owner.family == family, family == .plain || family == .sealed { continue }
-      listeners[index].rejection = Finding(
-        "PortUnavailable", "port \(socket.port) is gateway \(owner.gateway)'s, for another protocol")
+      owners[socket] = owners[socket] ?? (family, listener.gateway)
+      guard family == .sealed else { continue }
+      let name = Name(socket: socket, hostname: listener.spec.hostname)
+      if let first = asked[name], first.gateway != listener.gateway, first.clients != listener.clients {
+        listeners[index].rejection = Finding(
+          "PortUnavailable",
+          "gateway \(first.gateway) asks clients of \(name.hostname ?? "every name") at port \(socket.port) for other certificates"
+        )
+        continue
+      }
+      asked[name] = asked[name] ?? (listener.clients, listener.gateway)
     }
   }
 }

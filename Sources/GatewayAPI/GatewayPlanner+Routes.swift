@@ -3,6 +3,7 @@
 import Addresses
 import ClusterObjects
 import ClusterView
+import Ingress
 import Patterns
 
 extension GatewayPlanner {
@@ -185,6 +186,9 @@ extension GatewayPlanner {
       backend > request
     {
       return Finding("UnsupportedValue", "timeouts.backendRequest is longer than timeouts.request")
+    }
+    if let retry = rule.retry, retry.codes.count > BackendPolicy.statusesMax {
+      return Finding("UnsupportedValue", "retry.codes has more than \(BackendPolicy.statusesMax) statuses")
     }
     for match in rule.matches { if let finding = problem(of: match) { return finding } }
     if let finding = problem(of: rule.filters, rule) { return finding }

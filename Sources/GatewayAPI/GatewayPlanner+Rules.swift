@@ -48,8 +48,13 @@ extension GatewayPlanner {
       noteServices(state)
     }
     let certificates = backendCertificates
+    let bound = Dictionary(
+      uniqueKeysWithValues: Set(listeners.map(\.gateway)).map { ($0, boundAddresses(of: $0)) }
+    ).compactMapValues(\.self)
     for (index, listener) in listeners.enumerated() where listener.isUsable {
-      guard refusedGateways[listener.gateway] == nil, let spoken = listener.protocol else { continue }
+      guard refusedGateways[listener.gateway] == nil, let spoken = listener.protocol,
+        let addresses = bound[listener.gateway]
+      else { continue }
       var hosts: [String: [(rank: Rank, rule: GatewayPlan.Rule)]] = [:]
       for place in places[index] ?? [] {
         let state = routes[place]
@@ -73,7 +78,7 @@ extension GatewayPlanner {
           listenerSet: listener.owner.kind == "ListenerSet" ? listener.owner.key : nil,
           name: listener.spec.name, port: listener.spec.port, protocol: spoken,
           hostname: listener.spec.hostname, tls: tls(of: listener),
-          hosts: ordered.sorted { Self.isMoreSpecific($0.name, $1.name) }))
+          hosts: ordered.sorted { Self.isMoreSpecific($0.name, $1.name) }, addresses: addresses))
     }
   }
 
@@ -126,7 +131,8 @@ extension GatewayPlanner {
                   backend: shown($0.backend), numerator: $0.numerator, denominator: $0.denominator)
               },
               requestMilliseconds: rule.requestMilliseconds.flatMap { $0 == 0 ? nil : $0 },
-              backendMilliseconds: rule.backendMilliseconds.flatMap { $0 == 0 ? nil : $0 })
+              backendMilliseconds: rule.backendMilliseconds.flatMap { $0 == 0 ? nil : $0 },
+              retry: rule.retry)
           ))
       }
     }

@@ -1,5 +1,6 @@
 // Conditions of listeners, Gateways and ListenerSets, once routes are attached.
 
+import Addresses
 import ClusterObjects
 import ClusterView
 import Ingress
@@ -48,6 +49,16 @@ extension GatewayPlanner {
     if addresses.isEmpty { return Finding("AddressNotAssigned", "this node has no address for clients") }
     if !settings.isServing { return Finding("Pending", "the data plane does not serve Gateways yet") }
     return nil
+  }
+
+  /// Where a Gateway is to be reached; empty: anywhere; nil: nowhere, for it asks for nothing that is here.
+  func boundAddresses(of key: ObjectKey) -> Set<IPAddress>? {
+    guard let gateway = objects.gateways[key] else { return [] }
+    guard gateway.addresses.contains(where: { !$0.value.isEmpty && $0.type == "IPAddress" }) else {
+      return []
+    }
+    let found = Set(addresses(of: gateway).0.compactMap { IPAddress($0.value) })
+    return found.isEmpty ? nil : found
   }
 
   private func addresses(of gateway: Gateway) -> ([Gateway.Address], Finding?) {

@@ -18,16 +18,21 @@ extension GatewayPlan {
   ///   - input: authorities and certificates for backends by TLS.
   ///   - ingress: a table with one listener for every port.
   ///   - shared: ports that Ingresses are served on.
+  ///   - node: where the data plane stands.
   public func routeTable(
     view: ClusterView, input: GatewayInput, beside ingress: RouteTable = RouteTable(),
-    shared: Set<UInt16> = []
+    shared: Set<UInt16> = [], near node: String? = nil
   ) -> RouteTable {
-    var filler = RouteFiller(view: view, input: input, ingress: ingress)
+    var filler = RouteFiller(view: view, input: input, ingress: ingress, node: node)
     var ports: [UInt16: [String: [String: HostRules]]] = [:]
     for listener in servedListeners {
       // Gateways share the machine's ports: listeners of one name are one.
       var hosts = ports[listener.port]?[listener.hostname ?? ""] ?? [:]
-      for host in listener.hosts { hosts[host.name, default: HostRules()].add(host.rules) }
+      // What the handshake asked for is looked at for each request too: a connection for another listener's name has shown nothing.
+      let asked = listener.authority(input).map {
+        RouteClientCertificate(authority: $0.id, need: $0.isRequired ? .required : .nothing)
+      }
+      for host in listener.hosts { hosts[host.name, default: HostRules(asked: asked)].add(host.rules) }
       ports[listener.port, default: [:]][listener.hostname ?? ""] = hosts
     }
     let everywhere = ingress.listeners.first
@@ -53,14 +58,8 @@ extension GatewayPlan {
       strictTransportSecurity: ingress.strictTransportSecurity)
   }
 
-  /// Listeners that are served as routes of HTTP. Those that ask clients for certificates are not: the data plane does not ask.
-  var servedListeners: [Listener] {
-    listeners.filter { listener in
-      guard listener.protocol == .http || listener.protocol == .https else { return false }
-      if case .terminate(_, .some)? = listener.tls { return false }
-      return true
-    }
-  }
+  /// Listeners that are served as routes of HTTP.
+  var servedListeners: [Listener] { listeners.filter { $0.protocol == .http || $0.protocol == .https } }
 
   /// Ports that these listeners need open, and what is served there.
   public var servedPorts: [UInt16: IngressListener.Service] {
@@ -74,6 +73,8 @@ extension GatewayPlan {
 
 /// The rules of one name, of all listeners of a port's name.
 private struct HostRules {
+  /// What clients have to show; nil: nothing.
+  var asked: RouteClientCertificate?
   private(set) var rules: [GatewayPlan.Rule] = []
   /// A call is asked for by its method alone.
   private(set) var hasBareMethods = false
@@ -97,10 +98,12 @@ private struct RouteFiller {
   private let input: GatewayInput
   private(set) var backends: [RouteBackend]
   private(set) var actions: [RouteAction]
+  private let node: String?
   private var known: [BackendKey: Int] = [:]
   private var knownActions: [RouteAction: Int] = [:]
 
-  init(view: ClusterView, input: GatewayInput, ingress: RouteTable) {
+  init(view: ClusterView, input: GatewayInput, ingress: RouteTable, node: String?) {
+    self.node = node
     self.view = view
     self.input = input
     backends = ingress.backends
@@ -110,16 +113,19 @@ private struct RouteFiller {
   mutating func host(_ name: String, _ rules: HostRules) -> RouteHost {
     var paths: [RoutePath] = []
     for rule in rules.rules {
-      if let path = path(rule, callsAreTried: rules.hasBareMethods) { paths.append(path) }
+      let found = path(rule, callsAreTried: rules.hasBareMethods, asked: rules.asked)
+      if let found { paths.append(found) }
     }
     return RouteHost(name: name, paths: paths, keepsPatterns: true)
   }
 
   /// Nil for a pattern that is none; the planner has told it.
   /// - Parameter callsAreTried: a service is a pattern too: it has to be tried before a method that is asked for alone.
-  private mutating func path(_ rule: GatewayPlan.Rule, callsAreTried: Bool) -> RoutePath? {
+  private mutating func path(
+    _ rule: GatewayPlan.Rule, callsAreTried: Bool, asked: RouteClientCertificate?
+  ) -> RoutePath? {
     guard let conditions = Self.conditions(rule.match) else { return nil }
-    let (backend, action) = target(rule)
+    let (backend, action) = target(rule, asked)
     func plain(_ path: String, _ kind: RoutePathKind) -> RoutePath {
       RoutePath(path: path, kind: kind, backend: backend, action: action, conditions: conditions)
     }
@@ -176,8 +182,11 @@ private struct RouteFiller {
 
   // MARK: Where requests go
 
-  private mutating func target(_ rule: GatewayPlan.Rule) -> (backend: Int, action: Int) {
+  private mutating func target(
+    _ rule: GatewayPlan.Rule, _ asked: RouteClientCertificate?
+  ) -> (backend: Int, action: Int) {
     guard var action = routeAction(rule.filters) else { return (nobody(rule), closed) }
+    action.clientCertificate = asked
     if action.redirect != nil { return (nobody(rule), index(action)) }
     var targets: [RouteTarget] = []
     for backend in rule.backends {
@@ -225,6 +234,12 @@ private struct RouteFiller {
     else { return -1 }
     policy.timeouts.request = UInt32(clamping: rule.requestMilliseconds ?? 0)
     policy.timeouts.backendRequest = UInt32(clamping: rule.backendMilliseconds ?? 0)
+    if let retry = rule.retry {
+      // The first try is none of the attempts; without a number there is one more.
+      policy.retry = RetryPolicy(
+        tries: UInt8(clamping: 1 + max(1, min(254, retry.attempts ?? 1))), statuses: retry.codes,
+        backoff: UInt32(clamping: retry.backoffMilliseconds ?? 0))
+    }
     for mirror in rule.mirrors {
       guard case .service(let service, let port) = mirror.backend.target,
         let own = self.policy(mirror.backend, rule.route.kind)
@@ -240,11 +255,13 @@ private struct RouteFiller {
 
   private mutating func index(_ key: BackendKey) -> Int {
     if let found = known[key] { return found }
+    let (targets, traits) =
+      key.port == 0 ? ([], []) : view.reach(key.service, number: key.port, .tcp, near: node)
     var backend = RouteBackend(
       namespace: key.route.key.namespace, ingress: key.route.key.name, service: key.service.name,
-      servicePort: key.port == 0 ? "" : "\(key.port)",
-      endpoints: key.port == 0 ? [] : endpoints(key.service, key.port))
+      servicePort: key.port == 0 ? "" : "\(key.port)", endpoints: targets)
     backend.policy = key.policy
+    backend.policy.endpoints = traits
     backends.append(backend)
     known[key] = backends.count - 1
     return backends.count - 1
@@ -252,9 +269,5 @@ private struct RouteFiller {
 
   private func policy(_ backend: GatewayPlan.Backend, _ kind: GatewayRoute.Kind) -> BackendPolicy? {
     backend.policy(kind, view: view, input: input)
-  }
-
-  private func endpoints(_ service: ObjectKey, _ number: UInt16) -> [SocketEndpoint] {
-    view.targets(of: service, number: number, .tcp)
   }
 }

@@ -10,11 +10,13 @@ extension GatewayPlan {
   /// name the first has it. On a port with listeners for HTTPS too the more specific name decides.
   /// - Parameters:
   ///   - input: authorities and certificates for backends by TLS.
-  ///   - ingress: hosts with `ssl-passthrough`.
-  public func streamTable(view: ClusterView, input: GatewayInput, beside ingress: StreamTable = StreamTable())
-    -> StreamTable
-  {
-    var filler = StreamFiller(view: view, input: input, ingress: ingress)
+  ///   - ingress: hosts with `ssl-passthrough`, and ports of Services.
+  ///   - node: where the data plane stands.
+  public func streamTable(
+    view: ClusterView, input: GatewayInput, beside ingress: StreamTable = StreamTable(),
+    near node: String? = nil
+  ) -> StreamTable {
+    var filler = StreamFiller(view: view, input: input, ingress: ingress, node: node)
     for listener in servedStreams {
       switch listener.protocol {
       case .tls: filler.addNames(listener)
@@ -29,12 +31,19 @@ extension GatewayPlan {
     return filler.table
   }
 
-  /// Listeners that are served as streams. Those that ask clients for certificates are not: the data plane does not ask.
-  var servedStreams: [Listener] {
-    listeners.filter { listener in
-      if case .terminate(_, .some)? = listener.tls { return false }
-      return [.tls, .tcp, .udp].contains(listener.protocol)
+  /// Listeners that are served as streams.
+  var servedStreams: [Listener] { listeners.filter { [.tls, .tcp, .udp].contains($0.protocol) } }
+
+  /// Where a socket is to be listened on: the addresses that its Gateways ask for (`spec.addresses`); empty: on all there are, as soon as
+  /// one of them asks for none.
+  public func addresses(of socket: GatewaySocket) -> Set<IPAddress> {
+    var found: Set<IPAddress> = []
+    for listener in listeners
+    where listener.port == socket.port && listener.protocol.transport == socket.transport {
+      if listener.addresses.isEmpty { return [] }
+      found.formUnion(listener.addresses)
     }
+    return found
   }
 
   /// Sockets that these listeners need, and what is served there. Names by TLS share a port with HTTPS.
@@ -67,11 +76,13 @@ private struct StreamFiller {
   private let view: ClusterView
   private let input: GatewayInput
   private let ingress: StreamTable
+  private let node: String?
   private var backends: [RouteBackend]
   private var known: [BackendKey: Int] = [:]
   private var listeners: [Place: Listener] = [:]
 
-  init(view: ClusterView, input: GatewayInput, ingress: StreamTable) {
+  init(view: ClusterView, input: GatewayInput, ingress: StreamTable, node: String?) {
+    self.node = node
     self.view = view
     self.input = input
     self.ingress = ingress
@@ -151,10 +162,13 @@ private struct StreamFiller {
     if opening == .passthrough, route.kind == .tls { policy.tls = nil }
     let key = BackendKey(route: route, service: service, port: port, policy: policy)
     if let found = known[key] { return found }
+    let (targets, traits) = view.reach(
+      service, number: port, route.kind == .udp ? .udp : .tcp, near: node)
     var made = RouteBackend(
       namespace: route.key.namespace, ingress: route.key.name, service: service.name, servicePort: "\(port)",
-      endpoints: view.targets(of: service, number: port, route.kind == .udp ? .udp : .tcp))
+      endpoints: targets)
     made.policy = policy
+    made.policy.endpoints = traits
     backends.append(made)
     known[key] = backends.count - 1
     return backends.count - 1

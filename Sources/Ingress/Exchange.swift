@@ -60,6 +60,8 @@ class Exchange: TimerHandler {
   final var action: ActionRuntime?
   /// Lines of our own for the answer, made for this request.
   final var answerLines: [UInt8] = []
+  /// Cookies of the one who let the request pass: lines that wait for the endpoint's status.
+  final var grantedCookies: [UInt8] = []
   final var tickets: [ClientMeter.Ticket] = []
   /// Who is asked whether the request may pass, before it goes on.
   final var guardian: AuthorizationExchange?
@@ -126,6 +128,7 @@ class Exchange: TimerHandler {
     status = reader.status
     answeredAt = worker.reactor.now
     logged?.hasUpstreamStatus = true
+    if !grantedCookies.isEmpty { takeGrantedCookies() }
     if watchesOutcome, let upstream { noteOutcome(upstream.pool, isFailure: (502...504).contains(status)) }
     upstreamKeepsAlive = reader.facts.minor == 1 ? !reader.facts.closes : reader.facts.keepsAlive
     responseBody = BodyScanner(reader.facts.framing)

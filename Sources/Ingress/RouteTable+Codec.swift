@@ -1,8 +1,8 @@
 // A route table as bytes, for the socket pair between the process that knows the cluster and the one that
 // meets strangers. Little-endian; the reader checks every length and index and never traps.
 //
-//   "WRT4" | backends | actions | listeners | Strict-Transport-Security (u16 length + bytes)
-//   backend: namespace ingress service port (u16 length + UTF-8 each) | u16 count |
+//   "WRT5" | backends | actions | listeners | Strict-Transport-Security (u16 length + bytes)
+//   backend: namespace ingress service port (u16 length + UTF-8 each) | canary u8 | u16 count |
 //            address length u8, address, port u16 each | policy (BackendPolicy+Codec)
 //   action:   RouteAction+Codec | listener: RouteRule+Codec
 
@@ -11,7 +11,7 @@ import Addresses
 extension RouteTable {
   /// Longest encoded table that is accepted; about 500,000 paths.
   public static let encodedBytesMax = 64 << 20
-  static let magic: [UInt8] = Array("WRT4".utf8)
+  static let magic: [UInt8] = Array("WRT5".utf8)
 
   public func encoded() -> [UInt8] {
     var out = FrameWriter(Self.magic)
@@ -63,6 +63,7 @@ extension RouteTable {
 extension RouteBackend {
   func write(to out: inout FrameWriter) {
     for text in [namespace, ingress, service, servicePort] { out.text(text.utf8) }
+    out.truth(isCanary)
     out.integer(UInt16(clamping: endpoints.count))
     for endpoint in endpoints.prefix(Int(UInt16.max)) {
       let address = endpoint.address.bytes
@@ -78,6 +79,7 @@ extension RouteBackend {
     self.init(
       namespace: try reader.text(), ingress: try reader.text(), service: try reader.text(),
       servicePort: try reader.text(), endpoints: [])
+    isCanary = try reader.truth()
     for _ in 0..<(try reader.integer(UInt16.self)) {
       guard let address = IPAddress(bytes: try reader.bytes(Int(try reader.integer(UInt8.self)))) else {
         throw reader.failure("address of a wrong length")

@@ -14,6 +14,8 @@ public struct RouteBackend: Sendable, Hashable {
   public var ingress: String
   public var service: String
   public var servicePort: String
+  /// Stands beside another backend for some of its requests.
+  public var isCanary = false
   /// Empty: 503.
   public var endpoints: [SocketEndpoint]
   /// How requests reach them.

@@ -162,10 +162,102 @@ import Testing
       "\(status("default", "shop"))")
     // Somebody else's, and another namespace's.
     #expect(status("default", "weft").isEmpty && status("other", "other").isEmpty)
+    // What becomes another's is told so, and so is everything when the ingress ends.
+    func give(_ name: String) {
+      #expect(
+        node.kubectl("annotate", "ingress", "shop", "--overwrite", "kubernetes.io/ingress.class=\(name)")
+          .status
+          == 0)
+    }
+    give("weft")
+    #expect(
+      eventually(within: 20) { status("default", "shop").isEmpty } != nil, "\(status("default", "shop"))")
+    give("nginx")
+    #expect(eventually(within: 20) { status("default", "shop") == #"[{"ip":"192.0.2.7"}]"# } != nil)
+    kill(ingress.processIdentifier, SIGTERM)
+    ingress.waitUntilExit()
+    #expect(ingress.terminationStatus == 0)
+    #expect(status("default", "shop").isEmpty)
+  }
+
+  @Test(.timeLimit(.minutes(3)))
+  func `a foreign cluster's Gateways are served and told, and ports of a ConfigMap lead to Services`() throws
+  {
+    let node = try TestNode()
+    defer { node.remove() }
+    let folder = try folder(node)
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let page = try backend(node, folder)
+    defer { kill(page.processIdentifier, SIGKILL) }
+    let server = try node.background([
+      Project.weft, "server", "--listen", "127.0.0.1:6443", "--data-dir", node.dataFolder,
+    ])
+    defer { server.terminate() }
+    try #require(
+      eventually(within: 60) { node.kubectl("get", "gatewayclasses").status == 0 } != nil)
+    let file = folder + "/objects.yaml"
+    try (objects(node, class: "weft") + Self.gateways).write(toFile: file, atomically: true, encoding: .utf8)
+    let applied = eventually(within: 30) { node.kubectl("apply", "-f", file).status == 0 }
+    try #require(applied != nil, "\(node.kubectl("apply", "-f", file))")
+    let ingress = try node.background([
+      Project.weft, "ingress", "--kubeconfig", node.kubeconfig, "--http", "127.0.0.1:8080", "--https", "none",
+      "--metrics", "none", "--publish-status-address", "192.0.2.7", "--tcp-services-configmap",
+      "default/ports",
+    ])
+    defer { kill(ingress.processIdentifier, SIGKILL) }
+    func get(_ port: Int, _ host: String = "gateway.test") -> String {
+      node.exec("curl", "-s", "-m", "5", "-H", "Host: \(host)", "http://127.0.0.1:\(port)/page")
+        .standardOutput
+    }
+    #expect(eventually(within: 30) { get(8081) == "from the backend" } != nil, "\(get(8081))")
+    #expect(eventually(within: 30) { get(8080, "shop.test") == "from the backend" } != nil)
+    #expect(eventually(within: 30) { get(9001) == "from the backend" } != nil, "by the ConfigMap")
+    func said(_ path: String) -> String {
+      node.kubectl("get", "gateway", "web", "-o", "jsonpath={\(path)}").standardOutput
+    }
+    let programmed = #".status.conditions[?(@.type=="Programmed")].status"#
+    #expect(eventually(within: 30) { said(programmed) == "True" } != nil, "\(said(".status"))")
+    #expect(said(".status.addresses[0].value") == "192.0.2.7")
+    #expect(said(".status.listeners[0].attachedRoutes") == "1")
+    // Another port in the ConfigMap, and none in place of the one there was.
+    #expect(
+      node.kubectl("patch", "configmap", "ports", "-p", #"{"data":{"9001":null,"9002":"default/shop:80"}}"#)
+        .status == 0)
+    #expect(eventually(within: 30) { get(9002) == "from the backend" } != nil)
+    #expect(eventually(within: 30) { get(9001).isEmpty } != nil)
+    #expect(get(8081) == "from the backend")
     kill(ingress.processIdentifier, SIGTERM)
     ingress.waitUntilExit()
     #expect(ingress.terminationStatus == 0)
   }
+
+  private static let gateways = """
+    ---
+    apiVersion: gateway.networking.k8s.io/v1
+    kind: GatewayClass
+    metadata: {name: alone}
+    spec: {controllerName: weft.dev/gateway}
+    ---
+    apiVersion: gateway.networking.k8s.io/v1
+    kind: Gateway
+    metadata: {name: web, namespace: default}
+    spec:
+      gatewayClassName: alone
+      listeners: [{name: http, port: 8081, protocol: HTTP}]
+    ---
+    apiVersion: gateway.networking.k8s.io/v1
+    kind: HTTPRoute
+    metadata: {name: shop, namespace: default}
+    spec:
+      parentRefs: [{name: web}]
+      rules: [{backendRefs: [{name: shop, port: 80}]}]
+    ---
+    apiVersion: v1
+    kind: ConfigMap
+    metadata: {name: ports, namespace: default}
+    data: {"9001": "default/shop:80"}
+
+    """
 
   /// Connects, asks and closes; says how often, and how often that failed.
   private static let connects = """

@@ -103,6 +103,21 @@ private let udp = "name: udp, port: 53, protocol: UDP"
     }
   }
 
+  @Test func `TLSRouteListenerTerminateNotSupported: as the data plane can`() throws {
+    var lab = try Lab(
+      gateway(
+        "gw", passthrough + ", hostname: a.example.org",
+        "name: open, port: 443, protocol: TLS, hostname: b.example.org, tls: {mode: Terminate, certificateRefs: [{name: good}]}"
+      ), tls("a", hosts: "b.example.org"))
+    lab.input.secrets[ObjectKey("infra", "good")] = TestCertificate.secret
+    #expect(try lab.plan().listener("open", of: "gw").isWell)
+    lab.settings.opensTLS = false
+    let listener = try lab.plan().listener("open", of: "gw")
+    #expect(listener.conditions["Accepted"] == "False UnsupportedValue")
+    #expect(try lab.plan().listener("tls", of: "gw").isWell)
+    #expect(lab.plan().listeners.map(\.name) == ["tls"])
+  }
+
   @Test func `TLSRouteListenerPassthroughSupportedKinds: TCPRoutes do not go with TLS`() throws {
     let plan = try Lab(
       gateway("gw", passthrough + ", allowedRoutes: {kinds: [{kind: TLSRoute}, {kind: TCPRoute}]}")

@@ -91,19 +91,60 @@ private let http = "name: http, port: 80, protocol: HTTP"
     #expect(table.ports[1].defaultCertificate == nil)
   }
 
-  @Test func `listeners that ask clients for certificates are told of where nobody asks`() throws {
+  @Test func `listeners that ask clients for certificates say whom and by whom, each for its own name`()
+    throws
+  {
+    let frontend =
+      "  tls: {frontend: {default: {validation: {caCertificateRefs: [{group: '', kind: ConfigMap, name: ca}]}}}}\n"
+    let certificate = "tls: {certificateRefs: [{name: cert}]}"
     var lab = try Lab(
       gateway(
-        "gw",
-        more:
-          "  tls: {frontend: {default: {validation: {caCertificateRefs: [{group: '', kind: ConfigMap, name: ca}]}}}}\n",
-        http, "name: https, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: cert}]}"))
+        "gw", more: frontend, http, "name: https, port: 443, protocol: HTTPS, hostname: a.org, \(certificate)"
+      ),
+      gateway("open", "name: b, port: 443, protocol: HTTPS, hostname: b.org, \(certificate)"),
+      gateway("late", "name: a, port: 443, protocol: HTTPS, hostname: a.org, \(certificate)"),
+      route("r", to: "{name: gw}"))
     lab.input.secrets[ObjectKey("infra", "cert")] = TestCertificate.secret
     lab.input.authorities[ObjectKey("infra", "ca")] = AuthorityBundle(configMap: TestCertificate.configMap)
-    #expect(try lab.plan().listener("https", of: "gw").isWell)
-    #expect(lab.plan().servedPorts == [80: .http], "it is never open without asking")
-    lab.settings.asksClients = false
-    #expect(try lab.plan().listener("https", of: "gw").conditions["Programmed"] == "False Invalid")
-    #expect(try lab.plan().listener("http", of: "gw").isWell)
+    let plan = lab.plan()
+    #expect(try plan.listener("https", of: "gw").isWell && plan.listener("b", of: "open").isWell)
+    #expect(try plan.listener("a", of: "late").conditions["Accepted"] == "False PortUnavailable")
+    #expect(plan.servedPorts == [80: .http, 443: .https])
+    let table = plan.certificateTable(input: lab.input)
+    #expect(table.authorities.count == 1 && table.authorities[0].isRequired)
+    #expect(table.ports.map(\.asks) == [[TLSAsk("a.org", 0), TLSAsk("b.org", TLSAsk.nobody)]])
+    // What the handshake asked for is a matter of every request too.
+    let routes = plan.routeTable(view: lab.view, input: lab.input)
+    let asked = routes.actions.compactMap(\.clientCertificate)
+    #expect(asked == [RouteClientCertificate(authority: table.authorities[0].id)])
+    let open = try #require(routes.listeners.first { $0.port == 80 }?.hosts.first?.paths.first)
+    #expect(open.action == -1, "over plain HTTP nobody is asked")
+  }
+
+  @Test
+  func
+    `GatewayStaticAddresses: a port is open where its Gateways ask for it, and nowhere for what is not here`()
+    throws
+  {
+    var lab = try Lab(
+      gateway("gw", more: "  addresses: [{type: IPAddress, value: 192.0.2.2}]\n", http),
+      gateway(
+        "two",
+        more: "  addresses: [{type: IPAddress, value: 192.0.2.1}, {type: IPAddress, value: 192.0.2.99}]\n",
+        "name: http, port: 80, protocol: HTTP, hostname: b.org", "name: own, port: 81, protocol: HTTP"),
+      gateway(
+        "none", more: "  addresses: [{type: IPAddress, value: 192.0.2.98}]\n",
+        "name: http, port: 82, protocol: HTTP"))
+    lab.settings.addresses = ["192.0.2.1", "192.0.2.2"]
+    let plan = lab.plan()
+    let (first, second) = (IPAddress("192.0.2.1")!, IPAddress("192.0.2.2")!)
+    #expect(plan.addresses(of: GatewaySocket(.tcp, 80)) == [first, second])
+    #expect(plan.addresses(of: GatewaySocket(.tcp, 81)) == [first])
+    #expect(Set(plan.servedSockets.keys.map(\.port)) == [80, 81])
+    #expect(try plan.gateway("none").conditions["Programmed"] == "False AddressNotUsable")
+    #expect(try plan.gateway("none").addresses.isEmpty)
+    // One that asks for no address is everywhere, and the others of its port with it.
+    try lab.add(gateway("any", "name: http, port: 80, protocol: HTTP, hostname: c.org"))
+    #expect(lab.plan().addresses(of: GatewaySocket(.tcp, 80)).isEmpty)
   }
 }

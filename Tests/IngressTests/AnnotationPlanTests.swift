@@ -168,6 +168,7 @@ func nginxIngress(
     let split = plan.table.match(host: "h", path: "/").map { plan.table.actions[$0.action].targets }
     #expect(split?.map { plan.table.backends[$0.backend].service } == ["web", "new"])
     #expect(split?.map(\.weight) == [70, 30])
+    #expect(plan.table.backends.filter(\.isCanary).map(\.service) == ["new"])
     #expect(plan.problems.isEmpty)
   }
 
@@ -232,6 +233,9 @@ func nginxIngress(
     #expect(policy(["upstream-hash-by": "$http_x_user"]).balancing == .consistentHash(.header("x-user")))
     #expect(policy(["upstream-hash-by": "$remote_addr"]).balancing == .consistentHash(.source))
     #expect(policy(["affinity": "cookie"]).balancing == .consistentHash(.cookie("INGRESSCOOKIE")))
+    #expect(
+      policy(["affinity": "cookie", "affinity-mode": "persistent"]).balancing
+        == .consistentHash(.endpoint(cookie: "INGRESSCOOKIE")))
     #expect(
       action([
         "affinity": "cookie", "session-cookie-name": "s", "session-cookie-max-age": "60",
@@ -320,7 +324,7 @@ func nginxIngress(
     for host in ["open.test", "off.test"] { #expect(plan.table.match(host: host, path: "/")?.action == -1) }
     #expect(plan.problems.map(\.ingress.name) == ["b"])
     #expect(planCredentialReferences(view: view) == [ObjectKey("demo", "ca")])
-    // A list of revoked certificates that nobody looks at lets nobody in; nor does another namespace's Secret.
+    // A list of revoked certificates that cannot be read lets nobody in; nor does another namespace's Secret.
     var listed = secrets
     listed[ObjectKey("demo", "ca")]?.data["ca.crl"] = [1]
     let closed = planRoutesExplained(view: view, tls: TLSInput(), credentials: listed)

@@ -39,7 +39,7 @@ import Testing
 
   @Test(arguments: [
     Balancing.leastRequests, .roundRobin, .consistentHash(.source), .consistentHash(.header("X-User")),
-    .consistentHash(.cookie("a")), .consistentHash(.target),
+    .consistentHash(.cookie("a")), .consistentHash(.target), .consistentHash(.endpoint(cookie: "a")),
   ]) func `a policy survives its bytes`(balancing: Balancing) throws {
     var policy = Self.full
     policy.balancing = balancing

@@ -20,13 +20,17 @@ import Testing
     let strange: (chain: String, key: String)
 
     /// `safe.test` asks, `open.test` does not; one certificate serves both.
-    init(_ change: (inout RouteClientCertificate) throws -> Void = { _ in }) throws {
+    init(
+      _ change: (inout RouteClientCertificate) throws -> Void = { _ in },
+      revoked: (Authority) throws -> [UInt8] = { _ in [] }
+    ) throws {
       authority = try Authority()
       other = try Authority()
       backend = try Backend("web")
       good = try authority.files(try authority.issue("alice"))
       strange = try other.files(try other.issue("mallory"))
-      let asked = TLSAuthority(secret: "demo/ca", pem: try authority.rootBytes())
+      let asked = TLSAuthority(
+        source: "demo/ca", pem: try authority.rootBytes(), revoked: try revoked(authority))
       var action = RouteAction()
       var required = RouteClientCertificate(authority: asked.id)
       try change(&required)
@@ -95,6 +99,30 @@ import Testing
       #expect(lab.status(lab.good, words[0], words.count > 1 ? words[1] : "-s", version: version) == "200")
     }
     #expect(lab.backend.served.load(ordering: .relaxed) == 3)
+  }
+
+  @Test func `who is on a list of revoked certificates is not let in, and an old list lets in nobody`() throws
+  {
+    let kept = Mutex<TLSCertificate?>(nil)
+    let lab = try Lab(revoked: { authority in
+      let certificate = try authority.issue("bob")
+      kept.withLock { $0 = certificate }
+      return try authority.revocations(of: certificate)
+    })
+    defer { lab.stop() }
+    let revoked = try lab.authority.files(try #require(kept.withLock { $0 }))
+    #expect(lab.status(lab.good) == "200")
+    #expect(lab.status(revoked) == "400")
+    let old = try Lab(revoked: { try $0.revocations(isOld: true) })
+    defer { old.stop() }
+    #expect(old.status(old.good) == "400")
+    // One that is optional does not make it good.
+    let optional = try Lab({ $0.need = .optionalUnknown }, revoked: { try $0.revocations(isOld: true) })
+    defer { optional.stop() }
+    #expect(optional.status(optional.good) == "400" && optional.status(nil) == "200")
+    let none = TLSAuthority(
+      source: "", pem: try lab.authority.rootBytes(), revoked: Array("no list".utf8))
+    #expect(!none.isUsable)
   }
 
   @Test func `optional lets in without one, and a stranger's only when that is wanted`() throws {
@@ -175,11 +203,11 @@ import Testing
 
   @Test func `a table that asks survives its frames, and damaged ones are refused or harmless`() throws {
     let authority = try Authority()
-    let one = TLSAuthority(secret: "demo/ca", pem: try authority.rootBytes(), depth: 3)
-    let two = TLSAuthority(secret: "demo/other", pem: Array("nothing".utf8))
+    let one = TLSAuthority(source: "demo/ca", pem: try authority.rootBytes(), depth: 3)
+    let two = TLSAuthority(source: "demo/other", pem: Array("nothing".utf8))
     #expect(one.id != two.id && one.isUsable && !two.isUsable)
-    #expect(one.id == TLSAuthority(secret: "demo/ca", pem: one.pem, depth: 3).id)
-    #expect(one.id != TLSAuthority(secret: "demo/ca", pem: one.pem, depth: 2).id)
+    #expect(one.id == TLSAuthority(source: "demo/ca", pem: one.pem, depth: 3).id)
+    #expect(one.id != TLSAuthority(source: "demo/ca", pem: one.pem, depth: 2).id)
     let table = TLSTable(authorities: [one, two], asks: [TLSAsk("*.a.test", 0), TLSAsk("b.test", 1)])
     let tables = try loaded(table)
     func asks(_ name: String) -> Bool {

@@ -177,4 +177,70 @@ import Testing
     // 24 clients on one of eight endpoints: less likely than 1 in 10 to the 20th.
     #expect(seen.count > 1, "\(seen)")
   }
+
+  /// `affinity-mode: persistent`: nobody is moved to an endpoint that is new, only who has lost his own.
+  @Test(arguments: versions) func `a cookie that names an endpoint leads there for as long as there is one`(
+    version: String
+  ) throws {
+    let all = try (0..<6).map { try Backend("main-\($0)") }
+    func table(_ some: some Collection<Backend>) throws -> RouteTable {
+      var backend = RouteBackend(
+        namespace: "demo", ingress: "web", service: "web", servicePort: "80", endpoints: some.map(\.endpoint))
+      backend.policy.balancing = .consistentHash(.endpoint(cookie: "route"))
+      var action = RouteAction()
+      action.cookie = RouteCookie(name: "route", attributes: "; Path=/")
+      let table = RouteTable(
+        backends: [backend], actions: [action],
+        hosts: [RouteHost(name: "", paths: [RoutePath(path: "/", kind: .prefix, backend: 0, action: 0)])])
+      return try RouteTable(encoded: table.encoded())
+    }
+    let ingress = try TestIngress(try table(all[..<3]))
+    defer {
+      ingress.stop()
+      for backend in all { backend.kill() }
+    }
+    let folder = NSTemporaryDirectory() + "/weft-jars-\(UInt64.random(in: 0 ..< .max))"
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    func ask(_ client: Int) -> (body: String, isNew: Bool) {
+      let jar = "\(folder)/\(client)"
+      let output = run(
+        [
+          "curl", "-sS", "-m", "20", version, "-i", "-b", jar, "-c", jar,
+          "http://127.0.0.1:\(ingress.endpoint.port)/",
+        ]
+      ).text
+      return (
+        String(output.split(separator: "\r\n", omittingEmptySubsequences: false).last ?? ""),
+        output.lowercased().contains("\r\nset-cookie: route=")
+      )
+    }
+    let first = (0..<18).map { ask($0) }
+    #expect(first.allSatisfy(\.isNew) && Set(first.map(\.body)).count > 1, "\(first)")
+    for (client, answer) in first.enumerated() {
+      let again = ask(client)
+      #expect(again.body == answer.body && !again.isNew)
+    }
+    // Three more endpoints take nobody away.
+    ingress.install(try table(all))
+    ingress.settle()
+    for (client, answer) in first.enumerated() { #expect(ask(client).body == answer.body) }
+    // One goes: its clients get another, and stay there; the others know nothing of it.
+    ingress.install(try table(all[1...]))
+    ingress.settle()
+    for (client, answer) in first.enumerated() {
+      let next = ask(client)
+      #expect(next.isNew == (answer.body == "main-0"), "\(answer) \(next)")
+      #expect(next.body == answer.body || answer.body == "main-0")
+      #expect(ask(client).body == next.body)
+    }
+    // What is no name of an endpoint is none.
+    let odd = run(
+      [
+        "curl", "-sS", "-m", "20", version, "-i", "-H", "Cookie: route=\(String(repeating: "f", count: 40))",
+        "http://127.0.0.1:\(ingress.endpoint.port)/",
+      ]
+    ).text
+    #expect(odd.lowercased().contains("\r\nset-cookie: route="))
+  }
 }

@@ -296,6 +296,7 @@ import Testing
     let head = lab.curl(version, "/a?b=c").head
     #expect(head.components("\r\n")[0].contains(" 302"))
     #expect(head.contains("\r\nlocation: https://127.0.0.1/start?rd=%2fa%3fb%3dc\r\n"))
+    #expect(head.contains("\r\nset-cookie: asked=401; path=/\r\n"))
     lab.stop()
     let gone = try Lab {
       $0.authorization = RouteAuthorization(
@@ -306,6 +307,25 @@ import Testing
     #expect(gone.main.served.load(ordering: .relaxed) == 0)
     gone.ingress.stop()
     gone.main.kill()
+  }
+
+  @Test(arguments: versions)
+  func `cookies of the service that is asked go to the client where nginx adds fields`(
+    version: String
+  ) throws {
+    for (path, always, isSet) in [
+      ("/", false, true), ("/204", false, true), ("/304", false, true), ("/verdict/404", false, false),
+      ("/verdict/503", false, false), ("/verdict/404", true, true), ("/hang-up", false, false),
+    ] {
+      let lab = try Lab {
+        $0.authorization = RouteAuthorization(
+          backend: 1, host: "auth.example", target: try #require(RouteTemplate("/verdict/200")),
+          alwaysSetsCookie: always)
+      }
+      let head = lab.curl(version, path).head
+      #expect(head.contains("\r\nset-cookie: asked=200; path=/\r\n") == isSet, "\(path) \(head)")
+      lab.stop()
+    }
   }
 
   @Test(arguments: versions) func `bodies beyond the rule's limit are refused, told or not`(

@@ -14,7 +14,7 @@ import Testing
   private let series = RouteSeries(
     ingress: "web", namespace: "demo", service: "svc", host: "a.b", path: "/x", method: "GET", status: "200")
   private let labels =
-    #"ingress="web",namespace="demo",service="svc",host="a.b",path="/x",method="GET",status="200""#
+    #"ingress="web",namespace="demo",service="svc",host="a.b",path="/x",method="GET",status="200",canary="""#
 
   @Test func `workers' numbers come together under ingress-nginx's names, none lost and none twice`() {
     let metrics = Metrics()
@@ -39,11 +39,29 @@ import Testing
       #"connect_duration_seconds_bucket{LABELS,le="0.005"} 6"#,
       #"response_duration_seconds_bucket{LABELS,le="0.01"} 6"#,
       #"request_size_bucket{LABELS,le="100"} 6"#, "request_size_sum{LABELS} 600",
-      #"response_size_bucket{LABELS,le="100"} 0"#, #"response_size_bucket{LABELS,le="1000"} 6"#,
+      #"response_size_bucket{LABELS,le="100"} 0"#, #"response_size_bucket{LABELS,le="+Inf"} 6"#,
     ] {
       #expect(text.contains("\(name)\(line.replacing("LABELS", with: labels))\n"), "\(line)")
     }
     #expect(text == metrics.text())
+  }
+
+  @Test func `buckets of sizes end where they say`() {
+    for (index, bound) in RouteMeter.sizeBounds.enumerated() {
+      let metrics = Metrics()
+      let meters = RouteMeters(metrics)
+      var measures = RequestMeasures()
+      for bytes in [UInt64(bound), UInt64(bound) + 1] {
+        measures.requestBytes = bytes
+        meters.meter(series).note(measures)
+      }
+      _ = metrics.text()
+      let histogram = metrics.histogram(
+        "nginx_ingress_controller_request_size", "", labels: RouteSeries.labels
+      ).child(series.values)
+      #expect(histogram.bounds == RouteMeter.sizeBounds)
+      #expect(histogram.snapshot.counts[index] == 1 && histogram.snapshot.counts[index + 1] == 1)
+    }
   }
 
   @Test func `buckets end where they say`() {
@@ -72,7 +90,7 @@ import Testing
     }
     let full = metrics.text()
     #expect(full.contains(#"requests{ingress="overflow",namespace="overflow""#))
-    #expect(full.contains(#"status="overflow"} 10"#))
+    #expect(full.contains(#"status="overflow",canary="overflow"} 10"#))
     let odd = RouteBackend(
       namespace: "demo", ingress: "odd", service: "svc", servicePort: "80", endpoints: [])
     meters.keep(only: [odd])
@@ -95,7 +113,8 @@ import Testing
     let request = "GET /large/1000 HTTP/1.1\r\nHost: web.demo\r\n\r\n"
     let first = client.get("/large/1000")
     _ = client.get("/large/1000")
-    let labels = #"{ingress="web",namespace="demo",service="web",host="",path="/",method="GET",status="200"}"#
+    let labels =
+      #"{ingress="web",namespace="demo",service="web",host="",path="/",method="GET",status="200",canary=""}"#
     let name = "nginx_ingress_controller_"
     #expect(eventually { ingress.metrics.text().contains("\(name)requests\(labels) 2\n") })
     let text = ingress.metrics.text()

@@ -179,7 +179,7 @@ private final class BackendConnection: ReadinessHandler {
     }
     if path.hasPrefix("/verdict/") {
       output += Array(
-        "HTTP/1.1 \(path.dropFirst(9)) Verdict\r\nX-User: alice\r\n\(path.hasSuffix("204") ? "" : "Content-Length: 2\r\n")\r\n"
+        "HTTP/1.1 \(path.dropFirst(9)) Verdict\r\nX-User: alice\r\nSet-Cookie: asked=\(path.dropFirst(9)); Path=/\r\n\(path.hasSuffix("204") ? "" : "Content-Length: 2\r\n")\r\n"
           .utf8)
       if !path.hasSuffix("204") { output += Array("no".utf8) }
       return

@@ -45,6 +45,21 @@ final class Authority: Sendable {
     return (base + ".crt", base + ".pem")
   }
 
+  /// A list of revoked certificates, good for 20 days or out of date.
+  func revocations(of certificates: TLSCertificate..., isOld: Bool = false) throws -> [UInt8] {
+    let base = "\(folder)/\(UInt64.random(in: 0 ..< .max))"
+    try Data().write(to: URL(fileURLWithPath: base + ".index"))
+    try Data("[ca]\ndefault_ca=d\n[d]\ndatabase=\(base).index\ndefault_md=sha256\n".utf8).write(
+      to: URL(fileURLWithPath: base + ".conf"))
+    let own = ["ca", "-config", base + ".conf", "-cert", root, "-keyfile", folder + "/root.key"]
+    for certificate in certificates { try openssl(own + ["-revoke", try files(certificate).chain]) }
+    let dates =
+      isOld
+      ? ["-crl_lastupdate", "20200101000000Z", "-crl_nextupdate", "20200102000000Z"] : ["-crldays", "20"]
+    try openssl(own + ["-gencrl", "-out", base + ".crl"] + dates)
+    return try bytes(base + ".crl")
+  }
+
   func rootBytes() throws -> [UInt8] { try bytes(root) }
 
   private func bytes(_ path: String) throws -> [UInt8] {

@@ -52,15 +52,18 @@ const void *weft_tls_output(const weft_tls_context *context, size_t *bytes);
 /// Who has to have signed the certificates of clients. Counted by its owner alone.
 typedef struct weft_authority weft_authority;
 /// Reads PEM certificates. `id` is told of connections that were asked (not 0); `depth` is how many links a chain may have between
-/// a client's certificate and an authority. NULL when there is no certificate in it.
-weft_authority *weft_authority_read(const void *pem, size_t bytes, uint64_t id, int depth);
+/// a client's certificate and an authority. `revoked` are lists of revoked certificates (PEM; none: nothing is looked up); with them
+/// each authority of a chain needs one that is not out of date. `is_required`: the handshake fails without a good certificate. NULL
+/// when there is no certificate in it, or no list where there should be one.
+weft_authority *weft_authority_read(const void *pem, size_t bytes, const void *revoked, size_t revoked_bytes, uint64_t id,
+                                    int depth, int is_required);
 void weft_authority_release(weft_authority *authority);
 /// The first half of a half of SHA-256: nobody makes other bytes that have it. 0 without memory.
 uint64_t weft_fingerprint(const void *bytes, size_t count);
 /// The authority for a name (NULL: the client named none), alive until the next swap; NULL: clients are not asked.
 typedef weft_authority *(*weft_tls_ask)(void *owner, const char *name);
-/// Asks clients of some names for a certificate. Whatever they show, the handshake goes on: what to do about it is decided for a
-/// request. Sessions of such names are neither resumed nor given tickets for: a ticket of another name proves nothing.
+/// Asks clients of some names for a certificate. Whatever they show, the handshake goes on, unless the authority is one that
+/// requires: what to do about it is decided for a request. Sessions of such names are neither resumed nor given tickets for: a ticket of another name proves nothing.
 void weft_tls_context_ask(weft_tls_context *context, weft_tls_ask ask);
 
 /// The same for connections that we make. PEM: the authorities that a server's certificate has to be signed by (none: it is not

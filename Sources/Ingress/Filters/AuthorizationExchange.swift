@@ -2,6 +2,7 @@
 //
 //   client -> request, kept          service <- its head, without the body
 //             ... 2xx: goes on, with fields of the answer; 401 or 403: that, or the way to sign in; else 500
+//   client <- the endpoint's answer, with the service's cookies
 
 import Reactor
 
@@ -94,11 +95,14 @@ final class AuthorizationExchange: Exchange {
     request = PooledBuffer()
   }
 
-  private func end(_ verdict: OwnAnswer?, fields: [UInt8] = [], isReusable: Bool = false) {
+  private func end(
+    _ verdict: OwnAnswer?, fields: [UInt8] = [], cookies: [UInt8] = [], isReusable: Bool = false
+  ) {
     guard !isOver else { return }
     upstream?.finish(isReusable: isReusable)
     upstream = nil
     cancel()
+    waiting?.grantedCookies = cookies
     waiting?.isDecided(by: self, verdict, fields: fields)
   }
 
@@ -136,8 +140,13 @@ final class AuthorizationExchange: Exchange {
     connection.input = PooledBuffer()
     let isReusable = responseBody.isDone && used == rest.count && upstreamKeepsAlive
     switch status {
-    case 200..<300: end(nil, fields: lines(reader, head, authorization.forwarded), isReusable: isReusable)
-    case 401 where signIn != nil: end(OwnAnswer(302, signIn ?? []), isReusable: isReusable)
+    case 200..<300:
+      end(
+        nil, fields: lines(reader, head, authorization.forwarded),
+        cookies: lines(reader, head, ["set-cookie"]),
+        isReusable: isReusable)
+    case 401 where signIn != nil:
+      end(OwnAnswer(302, (signIn ?? []) + lines(reader, head, ["set-cookie"])), isReusable: isReusable)
     case 401, 403:
       end(OwnAnswer(status, lines(reader, head, ["www-authenticate"])), isReusable: isReusable)
     default: end(OwnAnswer(500), isReusable: isReusable)

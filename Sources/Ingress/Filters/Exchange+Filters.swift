@@ -132,13 +132,32 @@ extension Exchange {
 
   /// Gives a client its cookie if it has none.
   private func bind(_ cookie: RouteCookie, _ request: RouteRequest, _ origin: RequestOrigin) {
-    if request.cookie(Array(cookie.name.utf8)) != nil { return }
-    let id = worker.nextRequestID()
+    let known = request.cookie(Array(cookie.name.utf8))
+    let backend = snapshot.backends[match.backend]
+    let value: String
+    if backend.policy.namesEndpoints {
+      let none = UnsafeRawBufferPointer(start: nil, count: 0)
+      guard let pin = backend.newPin(known ?? none, now: worker.reactor.now) else { return }
+      value = String(pin, radix: 16)
+      boundKey = pin
+    } else {
+      if known != nil { return }
+      let id = worker.nextRequestID()
+      value = String(id.0, radix: 16) + String(id.1, radix: 16)
+      // This request goes where the next ones will.
+      boundKey = Chooser.hash(value.utf8)
+    }
     let secure = cookie.isSecure && origin.isSecure ? "; Secure" : ""
-    let value = String(id.0, radix: 16) + String(id.1, radix: 16)
-    // This request goes where the next ones will.
-    boundKey = Chooser.hash(value.utf8)
     answerLines += FieldEdit.line("Set-Cookie", "\(cookie.name)=\(value)\(cookie.attributes)\(secure)")
+  }
+
+  /// The endpoint has answered: cookies of the one who let the request pass go with it, as nginx has it.
+  func takeGrantedCookies() {
+    let isFit =
+      action?.action.authorization?.alwaysSetsCookie == true
+      || RouteAuthorization.cookieStatuses.contains(status)
+    if isFit { answerLines += grantedCookies }
+    grantedCookies = []
   }
 
   /// Whoever is asked need not answer any more.
@@ -156,6 +175,7 @@ extension Exchange {
     if !originalTarget.isEmpty { originalTarget = [] }
     bodyBytesMax = worker.limits.bodyBytesMax
     if !answerLines.isEmpty { answerLines = [] }
+    if !grantedCookies.isEmpty { grantedCookies = [] }
     if !tickets.isEmpty { tickets = [] }
     letGuardianGo()
   }

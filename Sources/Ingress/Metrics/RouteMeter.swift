@@ -15,14 +15,16 @@ struct RouteSeries: Hashable {
   var path: String
   var method: String
   var status: String
+  /// Namespace, Service and port of a canary; empty: no canary answered.
+  var canary = ""
 
-  static let labels = ["ingress", "namespace", "service", "host", "path", "method", "status"]
+  static let labels = ["ingress", "namespace", "service", "host", "path", "method", "status", "canary"]
   /// Where series beyond the bound land, as everywhere (`MetricFamily`).
   static let overflow = RouteSeries(
     ingress: "overflow", namespace: "overflow", service: "overflow", host: "overflow", path: "overflow",
-    method: "overflow", status: "overflow")
+    method: "overflow", status: "overflow", canary: "overflow")
 
-  var values: [String] { [ingress, namespace, service, host, path, method, status] }
+  var values: [String] { [ingress, namespace, service, host, path, method, status, canary] }
 }
 
 /// One request, when it is over. Times in nanoseconds; `none` where there was nothing to measure.
@@ -45,7 +47,7 @@ struct RequestMeasures {
 final class RouteMeter: @unchecked Sendable {
   /// ingress-nginx's default buckets, of seconds and of bytes.
   static let timeBounds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
-  static let sizeBounds: [Double] = [10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000]
+  static let sizeBounds: [Double] = [10, 20, 30, 40, 50, 60, 70, 80, 90, 100]
 
   /// A distribution's cells: its buckets, the last one above all bounds, and the sum.
   private static let timeCells = timeBounds.count + 2
@@ -109,12 +111,11 @@ final class RouteMeter: @unchecked Sendable {
   }
 
   private func noteSize(_ bytes: UInt64, _ at: inout Int) {
-    defer { at += 9 }
+    defer { at += Self.sizeCells }
     guard bytes != RequestMeasures.none else { return }
-    var (bucket, bound) = (0, UInt64(10))
-    while bucket < 7, bytes > bound { (bucket, bound) = (bucket + 1, bound * 10) }
-    add(1, at: at + bucket)
-    add(bytes, at: at + 8)
+    // Bounds are tens: 10 and less, 20 and less, …, more than 100.
+    add(1, at: at + Int(min(10, (max(bytes, 1) - 1) / 10)))
+    add(bytes, at: at + Self.sizeCells - 1)
   }
 
   /// What was counted since the last call; nil for nothing. Under the lock of `RouteMeters`.

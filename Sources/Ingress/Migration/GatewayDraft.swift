@@ -66,19 +66,48 @@ struct GatewayDraft {
   }
 }
 
-/// A rule of an HTTPRoute.
+/// A rule of an HTTPRoute or GRPCRoute.
 struct RuleDraft {
+  /// Empty: every request.
   var match: JSON
   var filters: [JSON] = []
   var backends: [JSON] = []
   var more: [(String, JSON)] = []
 
   var manifest: JSON {
-    var rule: JSON = ["matches": [match]]
+    var rule: JSON = match == [:] ? [:] : ["matches": [match]]
     if !filters.isEmpty { rule["filters"] = .array(filters) }
     if !backends.isEmpty { rule["backendRefs"] = .array(backends) }
     for (name, value) in more { rule[name] = value }
     return rule
+  }
+}
+
+extension RuleDraft {
+  private static let callFilters: Set<String> = [
+    "RequestHeaderModifier", "ResponseHeaderModifier", "RequestMirror",
+  ]
+
+  /// The same as a GRPCRoute has it: `/SERVICE` and `/SERVICE/METHOD` are calls. Nil when it has no place there.
+  var asCalls: RuleDraft? {
+    guard more.isEmpty, !backends.isEmpty,
+      filters.allSatisfy({ Self.callFilters.contains($0["type"]?.string ?? "") }),
+      let type = match.at("path", "type")?.string, let path = match.at("path", "value")?.string
+    else { return nil }
+    var call = self
+    call.match["path"] = nil
+    let parts = path.split(separator: "/").map(String.init)
+    let isName = { (text: String) in
+      text.utf8.allSatisfy { $0 | 0x20 &- 97 < 26 || $0 &- 48 < 10 || $0 == 46 || $0 == 95 }
+    }
+    switch (type, parts.count) {
+    case ("PathPrefix", 0): break
+    case ("PathPrefix", 1) where isName(parts[0]): call.match["method"] = ["service": JSON(parts[0])]
+    case ("Exact", 2) where parts.allSatisfy(isName) && !path.hasSuffix("/"):
+      call.match["method"] = ["service": JSON(parts[0]), "method": JSON(parts[1])]
+    default: return nil
+    }
+    return call
   }
 }
 

@@ -96,6 +96,8 @@ struct MigrationPlanner {
   var routes: [JSON] = []
   var policies: [JSON] = []
   var policyNames: Set<ObjectKey> = []
+  /// Ingresses whose endpoints speak gRPC, and that no GRPCRoute can say.
+  var plainCalls: Set<ObjectKey> = []
 
   init(_ input: MigrationInput) {
     self.input = input

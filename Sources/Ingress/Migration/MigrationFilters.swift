@@ -155,7 +155,8 @@ extension MigrationPlanner {
         + [ingress.defaultBackend?.service].compactMap(\.self)
     ).sorted()
     if ["GRPC", "GRPCS"].contains(speech) {
-      for service in services {
+      // A GRPCRoute says it by itself.
+      for service in services where plainCalls.contains(ingress.key) || ingress.defaultBackend != nil {
         tell(
           ingress, .needsObject, "service \(service)", "speaks HTTP/2",
           "set appProtocol: kubernetes.io/h2c on its port")

@@ -65,7 +65,10 @@ extension MigrationPlanner {
   /// What to do about annotations that no object of Gateway API has a place for.
   static let inexpressible: [(names: [String], next: String)] = [
     (
-      ["auth-url", "auth-signin", "auth-signin-redirect-param", "auth-method", "auth-response-headers"],
+      [
+        "auth-always-set-cookie", "auth-url", "auth-signin", "auth-signin-redirect-param", "auth-method",
+        "auth-response-headers",
+      ],
       "keep the Ingress, which weft serves, or ask in the application"
     ),
     (

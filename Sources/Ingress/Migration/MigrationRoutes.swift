@@ -104,7 +104,9 @@ extension MigrationPlanner {
         "leave the redirect to what ends TLS")
       routes.removeLast()
     }
-    routes.append(route(base, ingress, names, listeners, rules))
+    routes.append(
+      callRoute(base, ingress, reader, names, listeners, rules)
+        ?? route(base, ingress, names, listeners, rules))
     guard reader.isTrue("from-to-www-redirect"), !host.isEmpty, !host.hasPrefix("*.") else { return }
     let other = host.hasPrefix("www.") ? String(host.dropFirst(4)) : "www.\(host)"
     let away = JSON.filter("RequestRedirect", "requestRedirect", ["hostname": JSON(host), "statusCode": 308])
@@ -117,6 +119,38 @@ extension MigrationPlanner {
         ingress, .needsObject, "from-to-www-redirect", "over https \(other) needs a certificate",
         "add a listener for \(other) and attach route \(base)-www to it")
     }
+  }
+
+  /// A GRPCRoute, where endpoints speak gRPC and all that is asked for has a place in one; nil, and why it is told, where not.
+  private mutating func callRoute(
+    _ name: String, _ ingress: Ingress, _ reader: AnnotationReader, _ hosts: [String],
+    _ listeners: [String], _ rules: [RuleDraft]
+  ) -> JSON? {
+    guard ["GRPC", "GRPCS"].contains(reader["backend-protocol"]?.uppercased() ?? "") else { return nil }
+    func stays(_ reason: String) -> JSON? {
+      plainCalls.insert(ingress.key)
+      tell(
+        ingress, .approximate, "backend-protocol", "\(reason), so its calls are routed by an HTTPRoute",
+        "give calls a host of their own, with service and method as paths")
+      return nil
+    }
+    // Of an HTTPRoute and a GRPCRoute for the same name only the older is accepted.
+    let isShared = ingresses.contains { other in
+      other.key != ingress.key && !CanaryPlan.isCanary(other)
+        && other.rules.contains { hosts.contains($0.host) || $0.host.isEmpty && hosts.isEmpty }
+        && !["GRPC", "GRPCS"].contains(other.nginx("backend-protocol")?.uppercased() ?? "")
+    }
+    if isShared { return stays("another Ingress has the host for other requests") }
+    var calls: [RuleDraft] = []
+    for rule in rules {
+      guard let call = rule.asCalls else {
+        return stays("a GRPCRoute has no place for all of its paths, filters and times")
+      }
+      calls.append(call)
+    }
+    var made = route(name, ingress, hosts, listeners, calls)
+    made["kind"] = "GRPCRoute"
+    return made
   }
 
   private func route(

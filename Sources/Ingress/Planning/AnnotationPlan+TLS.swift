@@ -22,14 +22,12 @@ extension AnnotationPlan {
     guard let pem = secrets[key]?.data["ca.crt"] else {
       return close("auth-tls-secret: secret \(key) does not exist or has no key ca.crt")
     }
-    let authority = TLSAuthority(secret: "\(key)", pem: pem, depth: UInt8(depth))
-    guard authority.isUsable else {
-      return close("auth-tls-secret: ca.crt of secret \(key) has no certificate that can be read")
-    }
     // A list of revoked certificates that is passed over would let them in.
-    if secrets[key]?.data["ca.crl"] != nil {
+    let revoked = secrets[key]?.data["ca.crl"] ?? []
+    let authority = TLSAuthority(source: "\(key)", pem: pem, depth: UInt8(depth), revoked: revoked)
+    guard authority.isUsable else {
       return close(
-        "auth-tls-secret: secret \(key) has a list of revoked certificates, which is not looked at")
+        "auth-tls-secret: ca.crt\(revoked.isEmpty ? "" : " or ca.crl") of secret \(key) cannot be read")
     }
     var asked = RouteClientCertificate(authority: authority.id)
     switch reader["auth-tls-verify-client"] {
@@ -67,7 +65,7 @@ extension AnnotationPlan {
       tls.certificate = data["tls.crt"] ?? []
       tls.key = data["tls.key"] ?? []
       if Self.isOn(reader["proxy-ssl-verify"]) {
-        guard let authorities = data["ca.crt"], TLSAuthority(secret: "", pem: authorities).isUsable else {
+        guard let authorities = data["ca.crt"], TLSAuthority(source: "", pem: authorities).isUsable else {
           return close("proxy-ssl-verify: secret \(key) has no ca.crt that can be read")
         }
         tls.authorities = authorities

@@ -267,9 +267,8 @@ struct AnnotationPlan {
   private mutating func affinity(_ reader: inout AnnotationReader) {
     guard let kind = reader["affinity"] else { return }
     guard kind == "cookie" else { return reader.wrong("affinity", "cookie") }
-    if let mode = reader["affinity-mode"], mode != "balanced" {
-      reader.wrong("affinity-mode", "balanced: a new endpoint takes over its share of clients")
-    }
+    let mode = reader["affinity-mode"] ?? "balanced"
+    if !["balanced", "persistent"].contains(mode) { reader.wrong("affinity-mode", "balanced or persistent") }
     let name = reader["session-cookie-name"] ?? "INGRESSCOOKIE"
     var attributes = "; Path=\(reader["session-cookie-path"] ?? "/")"
     if let domain = reader["session-cookie-domain"] { attributes += "; Domain=\(domain)" }
@@ -291,7 +290,7 @@ struct AnnotationPlan {
       return reader.complain("session-cookie-*: no cookie can be made of this (ING0004)")
     }
     action.cookie = cookie
-    policy.balancing = .consistentHash(.cookie(name))
+    policy.balancing = .consistentHash(mode == "persistent" ? .endpoint(cookie: name) : .cookie(name))
   }
 
   // MARK: - From the files beside

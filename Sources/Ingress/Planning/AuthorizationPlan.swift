@@ -95,7 +95,8 @@ extension RoutePlanner {
     }
     let authorization = RouteAuthorization(
       backend: backend, host: url.host, target: target, method: reader["auth-method"] ?? "",
-      forwarded: reader.list("auth-response-headers"), signIn: Self.signIn(&reader))
+      forwarded: reader.list("auth-response-headers"), signIn: Self.signIn(&reader),
+      alwaysSetsCookie: reader.isTrue("auth-always-set-cookie"))
     tell(reader.problems, ingress.key, .annotation)
     guard let authorization else {
       return .failure(RouteRefused(reason: "auth-method or auth-response-headers cannot be sent"))

@@ -15,6 +15,25 @@ extension ClusterView {
     return []
   }
 
+  /// The same with what is particular about each: those that are not meant for a node's zone (`trafficDistribution`) are distant. No
+  /// traits where all are alike.
+  /// - Parameter node: where the data plane stands; nil: anywhere.
+  public func reach(
+    _ service: ObjectKey, port: Service.Port, near node: String?
+  ) -> (targets: [SocketEndpoint], traits: [EndpointTraits]) {
+    let all = targets(of: service, port: port)
+    guard let node, let family = all.first?.address.family else { return (all, []) }
+    let near = Set(endpoints(of: service, port: port, family: family, on: node).cluster.map(\.target))
+    var traits: [EndpointTraits] = []
+    var isMixed = false
+    for target in all {
+      let isDistant = !near.contains(target)
+      isMixed = isMixed || isDistant
+      traits.append(EndpointTraits(isDistant: isDistant))
+    }
+    return near.isEmpty || !isMixed ? (all, []) : (all, traits)
+  }
+
   /// The version of the PROXY protocol that a Service's endpoints ask for.
   public func proxyVersion(of service: ObjectKey) -> ProxyVersion? {
     switch services[service]?.annotations[ProxyVersion.annotation] {

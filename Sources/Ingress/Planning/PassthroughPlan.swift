@@ -36,9 +36,9 @@ struct PassthroughPlan {
     return StreamTable(
       backends: sorted.map { entry in
         var backend = backends[entry.value.backend]
-        let proxy = backend.policy.proxy
+        let (proxy, traits) = (backend.policy.proxy, backend.policy.endpoints)
         backend.policy = BackendPolicy()
-        backend.policy.proxy = proxy
+        (backend.policy.proxy, backend.policy.endpoints) = (proxy, traits)
         return backend
       },
       listeners: [

@@ -63,6 +63,7 @@ extension RoutePlanner {
           continue
         }
         let other = backend(path.backend, of: ingress.key, annotations.policy)
+        backends[other].isCanary = true
         let made = canary.paths(base.path, canary: other) { base, targets in
           var action = base.action >= 0 ? actions[base.action] : RouteAction()
           action.targets = targets

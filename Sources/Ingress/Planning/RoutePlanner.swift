@@ -51,15 +51,17 @@ public func planRoutes(
 ///   - credentials: the Secrets that exist, of those that `planCredentialReferences` names.
 ///   - headers: data of the ConfigMaps that exist, of those that `planHeaderReferences` names.
 ///   - passthroughPort: the port of HTTPS, when `ssl-passthrough` is honoured there.
+///   - node: where the data plane stands: endpoints that are meant for its zone go before others.
 public func planRoutesExplained(
   view: ClusterView, controller: String = ingressControllerName, servesUnclassed: Bool = false,
   tls: TLSInput? = nil, credentials: [ObjectKey: CredentialSecret] = [:],
-  headers: [ObjectKey: [String: String]] = [:], passthroughPort: UInt16? = nil
+  headers: [ObjectKey: [String: String]] = [:], passthroughPort: UInt16? = nil, near node: String? = nil
 ) -> RoutePlan {
   var planner = RoutePlanner(view: view, controller: controller, servesUnclassed: servesUnclassed, input: tls)
   planner.passthrough = PassthroughPlan(port: passthroughPort)
   planner.credentials = credentials
   planner.headers = headers
+  planner.node = node
   return planner.plan()
 }
 
@@ -111,6 +113,7 @@ struct RoutePlanner {
   /// Hosts whose clients show certificates, by the Ingress that asked first.
   var certified: [String: Certified] = [:]
   var passthrough = PassthroughPlan(port: nil)
+  var node: String?
   var actions: [RouteAction] = []
   var actionIndex: [RouteAction: Int] = [:]
 
@@ -252,26 +255,33 @@ struct RoutePlanner {
   ) -> Int {
     let key = BackendKey(ingress: ingress, backend: backend)
     if let known = backendIndex[key] { return known }
-    backends.append(
-      RouteBackend(
-        namespace: ingress.namespace, ingress: ingress.name, service: backend.service.name,
-        servicePort: Self.text(backend.port), endpoints: endpoints(backend, ingress)))
-    backends[backends.count - 1].policy = policy
-    backends[backends.count - 1].policy.proxy = view.proxyVersion(of: backend.service)
+    let (targets, traits) = endpoints(backend, ingress)
+    var made = RouteBackend(
+      namespace: ingress.namespace, ingress: ingress.name, service: backend.service.name,
+      servicePort: Self.text(backend.port), endpoints: targets)
+    made.policy = policy
+    made.policy.proxy = view.proxyVersion(of: backend.service)
+    made.policy.endpoints = traits
+    if let service = view.services[backend.service] {
+      tell(made.policy.take(service), ingress, .annotation)
+    }
+    backends.append(made)
     backendIndex[key] = backends.count - 1
     return backends.count - 1
   }
 
-  private mutating func endpoints(_ backend: Ingress.Backend, _ ingress: ObjectKey) -> [SocketEndpoint] {
+  private mutating func endpoints(
+    _ backend: Ingress.Backend, _ ingress: ObjectKey
+  ) -> (targets: [SocketEndpoint], traits: [EndpointTraits]) {
     guard let service = view.services[backend.service] else {
       problems.append(RouteProblem(ingress: ingress, reason: "service \(backend.service) does not exist"))
-      return []
+      return ([], [])
     }
     guard service.kind != .externalName else {
       problems.append(
         RouteProblem(
           ingress: ingress, reason: "service \(backend.service) is an ExternalName, which has no endpoints"))
-      return []
+      return ([], [])
     }
     let found = service.ports.first { port in
       guard port.transport == .tcp else { return false }
@@ -284,9 +294,9 @@ struct RoutePlanner {
       problems.append(
         RouteProblem(
           ingress: ingress, reason: "service \(backend.service) has no TCP port \(Self.text(backend.port))"))
-      return []
+      return ([], [])
     }
-    return view.targets(of: backend.service, port: port)
+    return view.reach(backend.service, port: port, near: node)
   }
 
   private static func text(_ port: Ingress.PortReference) -> String {

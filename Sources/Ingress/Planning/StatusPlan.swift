@@ -46,16 +46,24 @@ public enum IngressAddress: Sendable, Hashable, Comparable {
 }
 
 extension JSON {
-  /// This Ingress with `addresses` in its status; nil when they are there already, in any order.
-  public func withIngressStatus(_ addresses: [IngressAddress]) -> JSON? {
-    let present = at("status", "loadBalancer", "ingress")?.elements ?? []
-    let now = present.map { entry in
+  private var ingressAddresses: [IngressAddress] {
+    (at("status", "loadBalancer", "ingress")?.elements ?? []).map { entry in
       entry["ip"]?.string.map { IngressAddress.ip($0) } ?? .hostname(entry["hostname"]?.string ?? "")
     }
-    guard now.sorted() != addresses.sorted() else { return nil }
+  }
+
+  /// This Ingress without `addresses` in its status, others stay; nil when none of them is there.
+  public func withoutIngressStatus(_ addresses: [IngressAddress]) -> JSON? {
+    let kept = ingressAddresses.filter { !addresses.contains($0) }
+    return kept.count == ingressAddresses.count ? nil : withIngressStatus(kept)
+  }
+
+  /// This Ingress with `addresses` in its status; nil when they are there already, in any order.
+  public func withIngressStatus(_ addresses: [IngressAddress]) -> JSON? {
+    guard ingressAddresses.sorted() != addresses.sorted() else { return nil }
     var object = self
     var status = object["status"] ?? [:]
-    status["loadBalancer"] = ["ingress": .array(addresses.sorted().map(\.json))]
+    status["loadBalancer"] = addresses.isEmpty ? [:] : ["ingress": .array(addresses.sorted().map(\.json))]
     object["status"] = status
     return object
   }

@@ -204,6 +204,7 @@ extension RouteAction {
       $1.text($0.method.utf8)
       $1.list($0.forwarded) { $1.text($0.utf8) }
       $1.option($0.signIn) { $0.write(&$1) }
+      $1.truth($0.alwaysSetsCookie)
     }
     out.list(limits) {
       $1.text($0.name.utf8)
@@ -266,7 +267,8 @@ extension RouteAction {
           backend: backend, host: try reader.text(), target: try RouteTemplate(&reader),
           method: try reader.text(),
           forwarded: try reader.list { (reader) throws(RouteTableUnreadable) in try reader.text() },
-          signIn: try reader.option { (reader) throws(RouteTableUnreadable) in try RouteTemplate(&reader) }))
+          signIn: try reader.option { (reader) throws(RouteTableUnreadable) in try RouteTemplate(&reader) },
+          alwaysSetsCookie: try reader.truth()))
     }
     limits = try reader.list { (reader) throws(RouteTableUnreadable) in
       RouteLimit(

@@ -12,6 +12,8 @@ public struct RouteClientCertificate: Sendable, Hashable {
     case optional
     /// None, a good one, or one of somebody who is not known here (`optional_no_ca`).
     case optionalUnknown
+    /// Whatever it is; the endpoint is told (Gateway API's `AllowInsecureFallback`).
+    case nothing
   }
   /// `TLSAuthority.id`.
   public var authority: UInt64
@@ -42,6 +44,7 @@ public struct RouteClientCertificate: Sendable, Hashable {
   /// - Parameter space: the worker's.
   /// - Returns: nil when the request may go on.
   func refusal(_ origin: RequestOrigin, _ space: MatchSpace) -> Int? {
+    if need == .nothing { return nil }
     guard let shown = origin.shown, shown.asked == authority else {
       if origin.isSecure { return 421 }
       // Without TLS there is nothing to show.

@@ -312,11 +312,16 @@ public struct RouteAuthorization: Sendable, Hashable {
   public var forwarded: [String]
   /// Where a client is sent (302) that it answers 401; nil: the 401 goes to the client.
   public var signIn: RouteTemplate?
+  /// Its cookies go to the client with any of the endpoint's answers, and not only with those of `cookieStatuses`.
+  public var alwaysSetsCookie: Bool
+
+  /// nginx adds fields to answers with these statuses (`add_header`).
+  static let cookieStatuses: Set<Int> = [200, 201, 204, 206, 301, 302, 303, 304, 307, 308]
 
   /// Nil for texts that a request's head cannot hold.
   public init?(
     backend: Int, host: String, target: RouteTemplate, method: String = "", forwarded: [String] = [],
-    signIn: RouteTemplate? = nil
+    signIn: RouteTemplate? = nil, alwaysSetsCookie: Bool = false
   ) {
     guard host.utf8.allSatisfy({ $0 > 32 && $0 < 127 }), method.utf8.allSatisfy(isToken),
       forwarded.allSatisfy(HeaderField.isAllowed(name:))
@@ -327,6 +332,7 @@ public struct RouteAuthorization: Sendable, Hashable {
     self.method = method
     self.forwarded = forwarded.map { $0.lowercased() }
     self.signIn = signIn
+    self.alwaysSetsCookie = alwaysSetsCookie
   }
 }
 

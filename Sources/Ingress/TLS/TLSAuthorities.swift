@@ -9,28 +9,40 @@ public struct TLSAuthority: Sendable, Hashable {
   public var pem: [UInt8]
   /// Links that a chain may have between a client's certificate and an authority, 1 to 100.
   public var depth: UInt8
+  /// Lists of revoked certificates in PEM; empty: nothing is looked up. With them each authority of a chain needs one.
+  public var revoked: [UInt8]
+  /// Without a good certificate the handshake fails (Gateway API's `AllowValidOnly`); else rules decide.
+  public var isRequired: Bool
   /// What rules know it by; never 0. Other certificates or another depth have another.
   public let id: UInt64
 
-  /// - Parameter secret: where the text comes from.
-  public init(secret: String, pem: [UInt8], depth: UInt8 = 1) {
-    let text = Array("\(secret) \(depth) ".utf8) + pem
+  /// - Parameter source: where the text comes from.
+  public init(
+    source: String, pem: [UInt8], depth: UInt8 = 1, revoked: [UInt8] = [], isRequired: Bool = false
+  ) {
+    let text = Array("\(source) \(depth) \(isRequired) \(revoked.count) ".utf8) + revoked + pem
     self.init(
-      id: text.withUnsafeBytes { weft_fingerprint($0.baseAddress, $0.count) } | 1, pem: pem, depth: depth)
+      id: text.withUnsafeBytes { weft_fingerprint($0.baseAddress, $0.count) } | 1, pem: pem, depth: depth,
+      revoked: revoked, isRequired: isRequired)
   }
 
-  init(id: UInt64, pem: [UInt8], depth: UInt8) {
+  init(id: UInt64, pem: [UInt8], depth: UInt8, revoked: [UInt8], isRequired: Bool) {
     self.id = id
     self.pem = pem
     self.depth = depth
+    self.revoked = revoked
+    self.isRequired = isRequired
   }
 
-  /// Whether there is a certificate in it that can be read.
+  /// Whether there is a certificate in it that can be read, and a list of revoked ones if there should be.
   public var isUsable: Bool { LoadedAuthority(self) != nil }
 }
 
-/// A name whose clients are asked: lower case, `*.` in front stands for one label.
+/// A name whose clients are asked: lower case, `*.` in front stands for one label; of a port (`TLSPort.asks`) for any number.
 public struct TLSAsk: Sendable, Hashable {
+  /// Of a port nobody is asked under this name.
+  public static let nobody = -1
+
   public var name: String
   /// Index into `TLSTable.authorities`.
   public var authority: Int
@@ -45,7 +57,9 @@ extension TLSTable {
     out.list(authorities) {
       $1.integer($0.id)
       $1.integer($0.depth)
+      $1.truth($0.isRequired)
       $1.long($0.pem)
+      $1.long($0.revoked)
     }
     out.list(asks) {
       $1.text($0.name.utf8)
@@ -60,8 +74,12 @@ final class LoadedAuthority: @unchecked Sendable {
 
   /// Nil when no certificate can be read in it.
   init?(_ authority: TLSAuthority) {
-    let found = authority.pem.withUnsafeBytes {
-      weft_authority_read($0.baseAddress, $0.count, authority.id, Int32(authority.depth))
+    let found = authority.pem.withUnsafeBytes { pem in
+      authority.revoked.withUnsafeBytes { revoked in
+        weft_authority_read(
+          pem.baseAddress, pem.count, revoked.baseAddress, revoked.count, authority.id,
+          Int32(authority.depth), authority.isRequired ? 1 : 0)
+      }
     }
     guard let found else { return nil }
     pointer = found
@@ -80,10 +98,13 @@ struct LoadedAuthorities: Sendable {
 
   init(_ reader: inout FrameReader) throws(RouteTableUnreadable) {
     // One that cannot be read is asked for by nobody, and rules that require it let nobody in.
-    authorities = try reader.list(each: 13) { (reader) throws(RouteTableUnreadable) in
+    authorities = try reader.list(each: 18) { (reader) throws(RouteTableUnreadable) in
       let (id, depth) = (try reader.integer(UInt64.self), try reader.integer(UInt8.self))
       guard id != 0, (1...100).contains(depth) else { throw reader.failure("no authority") }
-      return LoadedAuthority(TLSAuthority(id: id, pem: try reader.long(), depth: depth))
+      let isRequired = try reader.truth()
+      return LoadedAuthority(
+        TLSAuthority(
+          id: id, pem: try reader.long(), depth: depth, revoked: try reader.long(), isRequired: isRequired))
     }
     var seen: Set<String> = []
     asks = try reader.list(each: 6) { (reader) throws(RouteTableUnreadable) in
@@ -96,6 +117,11 @@ struct LoadedAuthorities: Sendable {
     }
     index = HostIndex(asks.map(\.name))
   }
+
+  var count: Int { authorities.count }
+
+  /// Nil for one that could not be read.
+  subscript(_ authority: Int) -> LoadedAuthority? { authorities[authority] }
 
   func find(_ name: UnsafeRawBufferPointer) -> LoadedAuthority? {
     if asks.isEmpty { return nil }

@@ -65,7 +65,7 @@ final class TLSContext {
       guard let owner else { return nil }
       let holder = Unmanaged<Holder>.fromOpaque(owner).takeUnretainedValue()
       let bytes = UnsafeRawBufferPointer(start: name, count: name.map { strlen($0) } ?? 0)
-      return holder.context?.table.authority(for: bytes)?.pointer
+      return holder.context.flatMap { $0.table.authority(for: bytes, port: $0.port) }?.pointer
     }
     renewKeys(now: 0)
   }

@@ -2,9 +2,10 @@
 // the data plane in frames of its own: a certificate travels once, however often names and routes change.
 //
 //   "WTC1" | id u32 | chain (u32 length + bytes) | key (u32 length + bytes)
-//   "WTT2" | u32 count of certificates, id u32 each | names | default action u32 |
-//            u32 count of ports: port u16, shares u8, default action u32, names each
-//            | u32 count of authorities: id u64, depth u8, PEM (u32 length + bytes) each
+//   "WTT3" | u32 count of certificates, id u32 each | names | default action u32 |
+//            u32 count of ports: port u16, shares u8, default action u32, names,
+//                                u32 count of names that ask: name, authority u32 (index + 1, 0 nobody) each
+//            | u32 count of authorities: id u64, depth u8, required u8, PEM, revoked (u32 length + bytes) each
 //            | u32 count of names whose clients are asked: name, authority u32 each
 //   names: u32 count, name (u16 length + UTF-8), action u32 each
 //   action: 0 the default certificate, else index of certificate + 1
@@ -34,16 +35,26 @@ public struct TLSPort: Sendable, Hashable {
   public var port: UInt16
   /// Distinct; `*.` in front stands for any number of labels.
   public var names: [TLSName]
+  /// Of a whole table.
+  static let authoritiesMax = 1 << 20
+
   /// For clients that nothing else is for; nil: the table's.
   public var defaultCertificate: Int?
   /// Names of every port count here too, behind these.
   public var shares: Bool
+  /// Every listener's name, distinct, with the authority that its clients are asked for, or `TLSAsk.nobody`; the empty name is for
+  /// clients of no other. Empty where no listener asks.
+  public var asks: [TLSAsk]
 
-  public init(_ port: UInt16, names: [TLSName], defaultCertificate: Int? = nil, shares: Bool = false) {
+  public init(
+    _ port: UInt16, names: [TLSName], defaultCertificate: Int? = nil, shares: Bool = false,
+    asks: [TLSAsk] = []
+  ) {
     self.port = port
     self.names = names
     self.defaultCertificate = defaultCertificate
     self.shares = shares
+    self.asks = asks
   }
 }
 
@@ -69,6 +80,10 @@ public struct TLSTable: Sendable, Hashable {
     self.authorities = authorities
     self.asks = asks
     precondition(asks.allSatisfy { authorities.indices.contains($0.authority) })
+    precondition(
+      ports.flatMap(\.asks).allSatisfy {
+        $0.authority == TLSAsk.nobody || authorities.indices.contains($0.authority)
+      })
     self.certificates = certificates
     self.names = names
     self.defaultCertificate = defaultCertificate
@@ -82,7 +97,7 @@ public struct TLSTable: Sendable, Hashable {
   }
 
   static let certificateMagic: [UInt8] = Array("WTC1".utf8)
-  static let tableMagic: [UInt8] = Array("WTT2".utf8)
+  static let tableMagic: [UInt8] = Array("WTT3".utf8)
 
   static func frame(id: UInt32, _ certificate: TLSCertificate) -> [UInt8] {
     var out = FrameWriter(certificateMagic)
@@ -104,6 +119,10 @@ public struct TLSTable: Sendable, Hashable {
       out.truth(port.shares)
       out.index(port.defaultCertificate ?? -1)
       Self.write(port.names, &out)
+      out.list(port.asks) {
+        $1.text($0.name.utf8)
+        $1.index($0.authority)
+      }
     }
     writeAuthorities(&out)
     return out.bytes
@@ -137,6 +156,17 @@ final class LoadedTLS: Sendable {
     var actions: [TLSAction]
     var fallback: LoadedCertificate?
     var shares: Bool
+    var asked: HostIndex
+    /// Of `asked`'s names; `TLSAsk.nobody` for nobody.
+    var authorities: [Int]
+
+    /// What is asked of a name's clients; nil: nothing by this port.
+    func authority(for name: UnsafeRawBufferPointer) -> Int? {
+      guard !authorities.isEmpty, let found = asked.find(host: name), authorities[found] >= 0 else {
+        return nil
+      }
+      return authorities[found]
+    }
   }
 
   /// - Parameter certificates: nil for one that could not be read: its names get the default.
@@ -153,16 +183,19 @@ final class LoadedTLS: Sendable {
       Port(
         port: port.port, index: HostIndex(port.names.map(\.name), isDeep: true),
         actions: port.names.map(\.action), fallback: port.defaultCertificate.flatMap { certificates[$0] },
-        shares: port.shares)
+        shares: port.shares, asked: HostIndex(port.asks.map(\.name), isDeep: true),
+        authorities: port.asks.map(\.authority))
     }
   }
 
-  /// Nil only when not even a default could be made.
+  /// Nil when not even a default could be made, and for a name whose clients are asked by an authority that cannot be read: nobody can
+  /// be checked, so nobody is let in.
   /// - Parameter port: of the listening socket.
   func certificate(for name: UnsafeRawBufferPointer, port: UInt16 = 0) -> LoadedCertificate? {
     guard let own = ports.first(where: { $0.port == port }) else {
       return index.find(host: name).flatMap { certificate(actions[$0]) } ?? fallback
     }
+    if let asked = own.authority(for: name), authorities[asked] == nil { return nil }
     if let found = own.index.find(host: name) {
       return certificate(own.actions[found]) ?? own.fallback ?? fallback
     }
@@ -176,7 +209,12 @@ final class LoadedTLS: Sendable {
   }
 
   /// Who has to have signed the certificates of clients that ask for this name; nil when they are not asked.
-  func authority(for name: UnsafeRawBufferPointer) -> LoadedAuthority? { authorities.find(name) }
+  /// - Parameter port: of the listening socket.
+  func authority(for name: UnsafeRawBufferPointer, port: UInt16 = 0) -> LoadedAuthority? {
+    guard let own = ports.first(where: { $0.port == port }) else { return authorities.find(name) }
+    if let asked = own.authority(for: name) { return authorities[asked] }
+    return own.shares ? authorities.find(name) : nil
+  }
 }
 
 /// The child's side of the frames: keeps what has come until a table no longer names it.
@@ -210,16 +248,20 @@ struct TLSReceiver {
     let names = try self.names(&reader, certificates.count)
     let last = try reader.index(below: certificates.count)
     var seen: Set<UInt16> = []
-    let ports = try reader.list(each: 11) { (reader) throws(RouteTableUnreadable) in
+    let ports = try reader.list(each: 15) { (reader) throws(RouteTableUnreadable) in
       let port = try reader.integer(UInt16.self)
       guard seen.insert(port).inserted else { throw reader.failure("port \(port) twice") }
       let shares = try reader.truth()
       let last = try reader.index(below: certificates.count)
+      let names = try self.names(&reader, certificates.count)
       return TLSPort(
-        port, names: try self.names(&reader, certificates.count), defaultCertificate: last < 0 ? nil : last,
-        shares: shares)
+        port, names: names, defaultCertificate: last < 0 ? nil : last, shares: shares,
+        asks: try asks(&reader))
     }
     let authorities = try LoadedAuthorities(&reader)
+    guard ports.flatMap(\.asks).allSatisfy({ $0.authority < authorities.count }) else {
+      throw reader.failure("name of no authority")
+    }
     guard reader.offset == frame.count else { throw reader.failure("bytes behind the end") }
     known = kept
     return LoadedTLS(
@@ -237,6 +279,15 @@ struct TLSReceiver {
       guard seen.insert(name).inserted else { throw reader.failure("name \(name) twice") }
       let action = try reader.index(below: certificates)
       return TLSName(name, action < 0 ? .fallback : .certificate(action))
+    }
+  }
+
+  private func asks(_ reader: inout FrameReader) throws(RouteTableUnreadable) -> [TLSAsk] {
+    var seen: Set<String> = []
+    return try reader.list(each: 6) { (reader) throws(RouteTableUnreadable) in
+      let ask = TLSAsk(try reader.text(), try reader.index(below: TLSPort.authoritiesMax))
+      guard seen.insert(ask.name).inserted else { throw reader.failure("name \(ask.name) twice") }
+      return ask
     }
   }
 

@@ -11,7 +11,7 @@
 
 extension BackendPolicy {
   /// Statuses that are retried, and mirrors of one backend.
-  static let statusesMax = 8
+  public static let statusesMax = 8
   static let mirrorsMax = 8
 
   func write(to out: inout FrameWriter) {
@@ -179,6 +179,7 @@ extension Balancing {
     case .consistentHash(.header(let name)): (3, name)
     case .consistentHash(.cookie(let name)): (4, name)
     case .consistentHash(.target): (5, "")
+    case .consistentHash(.endpoint(let name)): (6, name)
     }
   }
 
@@ -190,6 +191,7 @@ extension Balancing {
     case 3: self = .consistentHash(.header(name))
     case 4: self = .consistentHash(.cookie(name))
     case 5: self = .consistentHash(.target)
+    case 6: self = .consistentHash(.endpoint(cookie: name))
     default: return nil
     }
   }

@@ -69,6 +69,9 @@ public enum Balancing: Sendable, Hashable {
     case header(String)
     /// A cookie's value; without it, the source.
     case cookie(String)
+    /// The endpoint that a cookie names, for as long as there is that endpoint; without it, the one of two with fewer requests. Who
+    /// gives the cookie is the rule (`RouteAction.cookie`).
+    case endpoint(cookie: String)
     /// Target with its query.
     case target
   }

@@ -38,13 +38,17 @@ final class BackendRuntime {
     budget = RetryBudget(percent: Int(policy.retry.budgetPercent), free: Int(policy.retry.budgetMin))
     hashName =
       switch policy.balancing {
-      case .consistentHash(.header(let name)), .consistentHash(.cookie(let name)): name.utf8.map(lowercase)
+      case .consistentHash(.header(let name)), .consistentHash(.cookie(let name)),
+        .consistentHash(.endpoint(let name)):
+        name.utf8.map(lowercase)
       default: []
       }
     if !policy.choosesPlainly {
+      // Clients see an endpoint's number where a cookie names it: it tells no address, and is none of another Service's.
+      let owner = policy.namesEndpoints ? "\(backend.namespace)/\(backend.service) " : ""
       chooser = Chooser(
-        policy.balancing, hashes: pools.map { Chooser.hash("\($0.endpoint)".utf8) }, traits: policy.endpoints,
-        seed: seed)
+        policy.balancing, hashes: pools.map { Chooser.hash("\(owner)\($0.endpoint)".utf8) },
+        traits: policy.endpoints, seed: seed)
     }
     let timeouts = policy.timeouts
     hasTimeouts = timeouts.request > 0 || timeouts.backendRequest > 0
@@ -100,7 +104,9 @@ final class BackendRuntime {
         RouteSeries(
           ingress: backend.ingress, namespace: backend.namespace, service: backend.service,
           host: host?.name ?? "_", path: path.isEmpty ? "/" : path, method: method.name,
-          status: String(status)))
+          status: String(status),
+          canary: backend.isCanary
+            ? "\(backend.namespace)-\(backend.service)-\(backend.servicePort)" : ""))
       meters[key] = found
     }
     last = found
@@ -110,6 +116,9 @@ final class BackendRuntime {
 }
 
 extension BackendPolicy {
+  /// A client's cookie says which endpoint it has.
+  var namesEndpoints: Bool { if case .consistentHash(.endpoint) = balancing { true } else { false } }
+
   /// The least busy of the next few is as good an endpoint as any.
   fileprivate var choosesPlainly: Bool {
     balancing == .leastRequests && endpoints.isEmpty && health.failures == 0 && health.check == nil
@@ -125,6 +134,32 @@ extension BackendRuntime {
       key: exchange.boundKey ?? key(of: exchange.request.readable), now: now, avoiding: failed)
     if found == nil, !pools.isEmpty { exchange.worker.metrics.overflows.increment() }
     return found
+  }
+
+  /// The number of an endpoint for a new client; nil when a cookie's value names one, or none can be had.
+  /// - Parameter value: of the client's cookie; empty without one.
+  func newPin(_ value: UnsafeRawBufferPointer, now: UInt64) -> UInt64? {
+    guard policy.namesEndpoints, chooser?.pin(Self.pin(value)) == nil else { return nil }
+    return choose(key: 0, now: now, avoiding: nil).map { pool in
+      Chooser.hash("\(backend.namespace)/\(backend.service) \(pool.endpoint)".utf8)
+    }
+  }
+
+  /// The number that a cookie says; 0 for none.
+  private static func pin(_ text: some Sequence<UInt8>) -> UInt64 {
+    var (value, count): (UInt64, Int) = (0, 0)
+    for byte in text {
+      let digit: UInt8
+      switch byte {
+      case 48...57: digit = byte - 48
+      case 97...102: digit = byte - 87
+      default: return 0
+      }
+      count += 1
+      if count > 16 { return 0 }
+      value = value << 4 | UInt64(digit)
+    }
+    return value
   }
 
   /// The endpoint for a client's connection or datagrams.
@@ -166,13 +201,15 @@ extension BackendRuntime {
         let isNamed =
           name.count == hashName.count && zip(head[name], hashName).allSatisfy { lowercase($0) == $1 }
         if isNamed, found == nil { found = Chooser.hash(head[value]) }
-      case .cookie where HeadReader.equals(head, name, "cookie"):
+      case .cookie where HeadReader.equals(head, name, "cookie"),
+        .endpoint where HeadReader.equals(head, name, "cookie"):
         for crumb in head[value].split(separator: 59) {
           let text = crumb.drop { $0 == 32 }
           guard text.count > hashName.count, text[text.startIndex + hashName.count] == 61,
             zip(text, hashName).allSatisfy({ lowercase($0) == $1 })
           else { continue }
-          found = Chooser.hash(text.dropFirst(hashName.count + 1))
+          let value = text.dropFirst(hashName.count + 1)
+          found = policy.namesEndpoints ? Self.pin(value) : Chooser.hash(value)
         }
       default: break
       }

@@ -69,6 +69,10 @@ struct Chooser {
   ///   - key: what consistent hashing goes by.
   ///   - failed: the endpoint that has just failed this request.
   mutating func choose(key: UInt64, avoiding failed: Int? = nil, state: (Int) -> EndpointState) -> Int? {
+    if isPinned, let named = pin(key), named != failed {
+      let state = state(named)
+      if !state.isFull, !state.isOut { return named }
+    }
     for isDesperate in [false, true] {
       for tier in tiers.indices {
         let found = pick(tier, key: key) { index in
@@ -90,9 +94,18 @@ struct Chooser {
     switch balancing {
     case .leastRequests: leastRequests(tier, usable)
     case .roundRobin: roundRobin(tier, usable)
+    case .consistentHash(.endpoint): leastRequests(tier, usable)
     case .consistentHash: highest(tier, key, usable)
     }
   }
+
+  // MARK: - Endpoints by name
+
+  /// Keys are endpoints' own numbers.
+  var isPinned: Bool { if case .consistentHash(.endpoint) = balancing { true } else { false } }
+
+  /// The endpoint that has a number, whatever tier it is in; nil when it is gone or may have nothing. Linear in their number.
+  func pin(_ key: UInt64) -> Int? { hashes.firstIndex(of: key).flatMap { weights[$0] > 0 ? $0 : nil } }
 
   // MARK: - Power of two choices
 

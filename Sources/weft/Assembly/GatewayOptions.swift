@@ -4,16 +4,23 @@ import Addresses
 import GatewayAPI
 import Ingress
 
-extension LocalClusterSettings {
+extension GatewaySettings {
   /// Gateways are served on any port that nobody else has, beside Ingresses on theirs.
+  /// - Parameters:
+  ///   - http: where Ingresses are served.
+  ///   - own: of this process, for itself.
+  ///   - addresses: where clients reach it.
+  init(http: SocketEndpoint?, https: SocketEndpoint?, own: [SocketEndpoint?], addresses: [String]) {
+    self.init(addresses: addresses)
+    for own in own.compactMap(\.self) { taken[GatewaySocket(.tcp, own.port)] = [] }
+    if let http { taken[GatewaySocket(.tcp, http.port)] = [.http] }
+    if let https { taken[GatewaySocket(.tcp, https.port)] = [.https, .tls] }
+  }
+}
+
+extension LocalClusterSettings {
   func gatewaySettings(_ addresses: [IPAddress]) -> GatewaySettings {
-    var gateways = GatewaySettings(addresses: addresses.map(\.description))
-    gateways.asksClients = false
-    for own in [api, metrics, healthz].compactMap(\.self) {
-      gateways.taken[GatewaySocket(.tcp, own.port)] = []
-    }
-    if let http { gateways.taken[GatewaySocket(.tcp, http.port)] = [.http] }
-    if let https { gateways.taken[GatewaySocket(.tcp, https.port)] = [.https, .tls] }
-    return gateways
+    GatewaySettings(
+      http: http, https: https, own: [api, metrics, healthz], addresses: addresses.map(\.description))
   }
 }

@@ -20,6 +20,7 @@ actor IngressKeeper {
   private let process: IngressProcess
   private let informers: SharedInformers
   private let settings: IngressSettings
+  private let nodeName: String
   private let events: ClusterClient.EventRecorder
   private let log = Logger(label: "ingress")
   private var view: ClusterView?
@@ -49,6 +50,7 @@ actor IngressKeeper {
   /// What the data plane was sent last; nil before the first time.
   private var sent: IngressProcess.Sent?
   private var told: Set<RouteProblem> = []
+  private var toldPorts: Set<String> = []
   private var warned: Set<ServedCertificate> = []
   private var certificates: [ServedCertificate] = []
   private var gauged: Set<[String]> = []
@@ -64,6 +66,7 @@ actor IngressKeeper {
     self.process = process
     self.informers = informers
     self.settings = settings
+    self.nodeName = nodeName
     events = ClusterClient.EventRecorder(
       api: informers.api, component: "weft-ingress-controller", host: nodeName)
   }
@@ -83,7 +86,8 @@ actor IngressKeeper {
     let headers = planHeaderReferences(
       view: view, controller: scope.controller, servesUnclassed: scope.servesUnclassed
     ).map { Reference(key: $0, isConfigMap: true) }
-    follow(Set(secrets + headers))
+    let ports = settings.portServices.values.map { Reference(key: $0, isConfigMap: true) }
+    follow(Set(secrets + headers + ports))
     plan()
     if dates == nil {
       dates = Task { [weak self] in
@@ -169,19 +173,39 @@ actor IngressKeeper {
     let plan = planRoutesExplained(
       view: view, controller: settings.scope.controller, servesUnclassed: settings.scope.servesUnclassed,
       tls: process.servesHTTPS ? input : nil, credentials: credentials, headers: headers,
-      passthroughPort: settings.passesThrough ? process.securePort : nil)
+      passthroughPort: settings.passesThrough ? process.securePort : nil, near: nodeName)
     var (table, tls, streams) = (plan.table, plan.tls, plan.streams)
     var listeners: Set<IngressListener> = []
-    if let gateways, !gateways.plan.servedPorts.isEmpty {
+    if !settings.portServices.isEmpty {
+      let ports = planServicePorts(
+        view: view, settings.portServices.compactMapValues { headers[$0] }, taken: process.ports,
+        beside: streams)
+      streams = ports.table
+      for (transport, numbers) in ports.ports {
+        for port in numbers {
+          listeners.insert(
+            IngressListener(
+              SocketEndpoint(process.address, port), transport: transport, serves: .streams))
+        }
+      }
+      for problem in Set(ports.problems).subtracting(toldPorts) { log.warning("\(problem)") }
+      toldPorts = Set(ports.problems)
+    }
+    if let gateways, !gateways.plan.servedSockets.isEmpty {
       let shared = process.ports
-      table = gateways.plan.routeTable(view: view, input: gateways.input, beside: table, shared: shared)
+      table = gateways.plan.routeTable(
+        view: view, input: gateways.input, beside: table, shared: shared, near: nodeName)
       tls = gateways.plan.certificateTable(input: gateways.input, beside: tls, shared: shared)
-      streams = gateways.plan.streamTable(view: view, input: gateways.input, beside: streams)
+      streams = gateways.plan.streamTable(
+        view: view, input: gateways.input, beside: streams, near: nodeName)
       for (socket, serves) in gateways.plan.servedSockets
       where socket.transport == .udp || !shared.contains(socket.port) {
-        listeners.insert(
-          IngressListener(
-            SocketEndpoint(process.address, socket.port), transport: socket.transport, serves: serves))
+        let addresses = gateways.plan.addresses(of: socket)
+        for address in addresses.isEmpty ? [process.address] : addresses {
+          listeners.insert(
+            IngressListener(
+              SocketEndpoint(address, socket.port), transport: socket.transport, serves: serves))
+        }
       }
     }
     sent = process.send(table, tls, streams, listeners)

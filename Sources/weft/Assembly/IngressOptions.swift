@@ -17,6 +17,8 @@ struct IngressSettings: Sendable {
   var proxy: ProxyAcceptance?
   /// The annotation `ssl-passthrough` is honoured.
   var passesThrough = false
+  /// ConfigMaps with ports that lead to Services, by what is carried.
+  var portServices: [TransportProtocol: ObjectKey] = [:]
   /// Whose Ingresses are served.
   var scope = IngressScope()
 }
@@ -53,16 +55,34 @@ struct IngressOptions: ParsableArguments {
       "Honours the annotation ssl-passthrough: TLS connections to such hosts go to their Service unopened.")
   var enableSslPassthrough = false
 
+  @Option(
+    help: "NAMESPACE/NAME of the ConfigMap whose keys are ports of TCP and its values NAMESPACE/SERVICE:PORT."
+  )
+  var tcpServicesConfigmap: String?
+  @Option(help: "The same for UDP.")
+  var udpServicesConfigmap: String?
+
+  /// - Parameter kind: of the object that the flag names, for who reads what is wrong.
+  static func key(_ text: String, _ flag: String, _ kind: String) throws(WeftError) -> ObjectKey {
+    let parts = text.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
+    guard parts.count == 2, parts.allSatisfy({ Names.subdomainProblem($0) == nil }) else {
+      throw WeftError(
+        "CLI0004", object: "\(flag) \(text)", cause: "is no NAMESPACE/NAME of a \(kind)",
+        next: "write it as kube-system/name")
+    }
+    return ObjectKey(parts[0], parts[1])
+  }
+
   func settings() throws(WeftError) -> IngressSettings {
     var settings = IngressSettings()
-    if let text = defaultSslCertificate {
-      let parts = text.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
-      guard parts.count == 2, parts.allSatisfy({ Names.subdomainProblem($0) == nil }) else {
-        throw WeftError(
-          "CLI0004", object: "--default-ssl-certificate \(text)", cause: "is no NAMESPACE/NAME of a Secret",
-          next: "write it as kube-system/default-cert")
-      }
-      settings.defaultSecret = ObjectKey(parts[0], parts[1])
+    settings.defaultSecret = try defaultSslCertificate.map { text throws(WeftError) in
+      try Self.key(text, "--default-ssl-certificate", "Secret")
+    }
+    settings.portServices[.tcp] = try tcpServicesConfigmap.map { text throws(WeftError) in
+      try Self.key(text, "--tcp-services-configmap", "ConfigMap")
+    }
+    settings.portServices[.udp] = try udpServicesConfigmap.map { text throws(WeftError) in
+      try Self.key(text, "--udp-services-configmap", "ConfigMap")
     }
     guard hsts.utf8.allSatisfy({ $0 >= 32 && $0 < 127 }) else {
       throw WeftError(

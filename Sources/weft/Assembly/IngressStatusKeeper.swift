@@ -1,5 +1,5 @@
-// Writes where the ingress is reached into the statuses of the Ingresses it serves. There is no leader: whoever runs writes the same,
-// and only what differs.
+// Writes where the ingress is reached into the statuses of the Ingresses it serves, and takes it back from those it serves no more. There
+// is no leader: whoever runs writes the same, only what differs, and again when it was taken away.
 
 import ClusterClient
 import ClusterObjects
@@ -17,8 +17,12 @@ enum IngressStatusSource: Sendable {
 
 /// Fed with views; writes for the newest one.
 actor IngressStatusKeeper {
+  /// The ServiceAccount in `kube-system` whose role this needs, and who is said to have written.
+  static let account = "weft-ingress-controller"
   /// After a write that failed.
   private static let retry: Duration = .seconds(5)
+  /// Time for taking statuses back when all ends.
+  private static let takingBackMax: Duration = .seconds(3)
 
   private let api: any ClusterAPI
   private let informers: SharedInformers
@@ -29,7 +33,9 @@ actor IngressStatusKeeper {
   private let bell: AsyncStream<Void>.Continuation
   private var view: ClusterView?
   private var loop: Task<Void, Never>?
-  private var registration: InformerRegistration?
+  private var registrations: [InformerRegistration] = []
+  /// Ingresses whose statuses say where we are reached, and what they say.
+  private var told: [ObjectKey: [IngressAddress]] = [:]
   private let writes = Metrics.shared.counter(
     "weft_ingress_status_writes_total", "Statuses of Ingresses that were written."
   ).child()
@@ -54,17 +60,30 @@ actor IngressStatusKeeper {
     bell.yield()
   }
 
-  func stop() async {
+  /// - Parameter takesBack: what was written is taken away again, as far as three seconds go: nobody is served here any more.
+  func stop(takesBack: Bool = false) async {
     bell.finish()
     loop?.cancel()
     await loop?.value
-    registration = nil
+    registrations = []
+    guard takesBack else { return }
+    // Whoever stops us may be cancelled itself.
+    let last = Task.detached { await self.takeBack(all: true) }
+    let end = Task.detached {
+      try? await Task.sleep(for: Self.takingBackMax)
+      last.cancel()
+    }
+    _ = await last.value
+    end.cancel()
   }
+
+  /// Where the ingress is reached, as far as it is known.
+  var current: [IngressAddress] { addresses }
 
   private func begin() {
     guard loop == nil else { return }
-    if let informer = service {
-      registration = informer.onChange { [bell] _ in bell.yield() }
+    for informer in [service, informers.informer(scope.informerScope(.ingresses))].compactMap(\.self) {
+      registrations.append(informer.onChange { [bell] _ in bell.yield() })
     }
     let changes = changes
     loop = Task { [weak self] in
@@ -97,26 +116,45 @@ actor IngressStatusKeeper {
     let addresses = addresses
     // A Service that is not known yet, or has no address: what is written stays.
     guard !addresses.isEmpty else { return true }
-    var isDone = true
-    let ingresses = informers.informer(scope.informerScope(.ingresses))
     let keys = planServedIngresses(
       view: scope.narrow(view), controller: scope.controller, servesUnclassed: scope.servesUnclassed)
-    for key in keys where ingresses[key]?.withIngressStatus(addresses) != nil {
-      do {
-        try await api.modify(
-          .ingresses, key, subresource: "status", fieldManager: "weft-ingress-controller"
-        ) { $0.withIngressStatus(addresses) }
-        writes.increment()
-      } catch let refusal as APIStatusError where refusal.isNotFound {
-        continue
-      } catch {
-        if Task.isCancelled { return true }
-        failures.increment()
+    var isDone = true
+    for key in keys {
+      if await write(key, { $0.withIngressStatus(addresses) }) {
+        told[key] = addresses
+      } else {
         isDone = false
-        log.warning(
-          "status not written", metadata: ["code": "ING0021", "ingress": "\(key)", "error": "\(error)"])
       }
     }
+    return await takeBack(all: false, except: Set(keys)) && isDone
+  }
+
+  /// From Ingresses that are another's now, or from all. False when something has to be tried again.
+  private func takeBack(all: Bool, except served: Set<ObjectKey> = []) async -> Bool {
+    var isDone = true
+    for (key, addresses) in told where all || !served.contains(key) {
+      if await write(key, { $0.withoutIngressStatus(addresses) }) { told[key] = nil } else { isDone = false }
+    }
     return isDone
+  }
+
+  /// Nothing for who is as it should be. False when it has to be tried again.
+  private func write(_ key: ObjectKey, _ change: @Sendable @escaping (JSON) -> JSON?) async -> Bool {
+    let ingresses = informers.informer(scope.informerScope(.ingresses))
+    guard let known = ingresses[key], change(known) != nil else { return true }
+    do {
+      try await api.modify(
+        .ingresses, key, subresource: "status", fieldManager: Self.account, change)
+      writes.increment()
+    } catch let refusal as APIStatusError where refusal.isNotFound {
+      return true
+    } catch {
+      if Task.isCancelled { return true }
+      failures.increment()
+      log.warning(
+        "status not written", metadata: ["code": "ING0021", "ingress": "\(key)", "error": "\(error)"])
+      return false
+    }
+    return true
   }
 }

@@ -66,7 +66,8 @@ actor LocalCluster {
     try await definitions
     network = try await LocalNetwork.start(
       settings, informers: informers, nodeAddresses: nodeAddresses,
-      gatewayClient: server.controllerClient(GatewayKeeper.account))
+      gatewayClient: server.controllerClient(GatewayKeeper.account),
+      ingressClient: server.controllerClient(IngressStatusKeeper.account))
 
     let assembly = server.client(user: "system:weft", groups: [])
     try await Defaults.apply(assembly, withIngress: settings.http != nil)

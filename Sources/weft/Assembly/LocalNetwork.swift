@@ -11,6 +11,7 @@ import DataPlane
 import Diagnostics
 import GatewayAPI
 import Glibc
+import Ingress
 import KernelNftables
 import Logging
 import Observe
@@ -27,6 +28,7 @@ final class LocalNetwork: Sendable {
   private let ingress: IngressProcess?
   private let ingressKeeper: IngressKeeper?
   private let gatewayKeeper: GatewayKeeper?
+  private let ingressStatus: IngressStatusKeeper?
   private let paths: NodePathKeeper
   private let loops: [Task<Void, Never>]
   private let announcer: LoadBalancerAnnouncer
@@ -39,7 +41,7 @@ final class LocalNetwork: Sendable {
 
   static func start(
     _ settings: LocalClusterSettings, informers: SharedInformers, nodeAddresses: [IPAddress],
-    gatewayClient: (any ClusterAPI)? = nil
+    gatewayClient: (any ClusterAPI)? = nil, ingressClient: (any ClusterAPI)? = nil
   ) async throws -> LocalNetwork {
     // Ports first: a taken one must be said before the machine is changed.
     let ingress = try settings.http.map { endpoint throws(WeftError) in
@@ -49,7 +51,8 @@ final class LocalNetwork: Sendable {
     }
     do {
       try links(settings, nodeAddresses).apply()
-      return try await LocalNetwork(settings, informers, nodeAddresses, ingress, gatewayClient)
+      return try await LocalNetwork(
+        settings, informers, nodeAddresses, ingress, gatewayClient, ingressClient)
     } catch {
       ingress?.stop()
       throw error
@@ -58,7 +61,7 @@ final class LocalNetwork: Sendable {
 
   private init(
     _ settings: LocalClusterSettings, _ informers: SharedInformers, _ nodeAddresses: [IPAddress],
-    _ ingress: IngressProcess?, _ gatewayClient: (any ClusterAPI)?
+    _ ingress: IngressProcess?, _ gatewayClient: (any ClusterAPI)?, _ ingressClient: (any ClusterAPI)?
   ) async throws {
     self.settings = settings
     self.ingress = ingress
@@ -105,6 +108,16 @@ final class LocalNetwork: Sendable {
       }
     }
     self.gatewayKeeper = gatewayKeeper
+    // The same of Ingresses.
+    let ingressStatus: IngressStatusKeeper? =
+      ingress == nil
+      ? nil
+      : ingressClient.map {
+        IngressStatusKeeper(
+          api: $0, informers: informers, scope: settings.ingress.scope,
+          source: .addresses(nodeAddresses.map { .ip("\($0)") }))
+      }
+    self.ingressStatus = ingressStatus
     let announcer = LoadBalancerAnnouncer(
       nodeName: settings.nodeName, besides: [LocalClusterSettings.bridge],
       nodes: { try await api.list(.nodes, namespace: "", options: ListOptions()).items })
@@ -116,6 +129,7 @@ final class LocalNetwork: Sendable {
       book: book,
       consumers: [
         { view in await ingressKeeper?.take(view) }, { view in await gatewayKeeper?.take(view) },
+        { view in await ingressStatus?.take(view) },
         { view in await paths.take(view) },
         { view in announcer.update(view) }, { view in answers.watch(view) },
       ], cutter: settings.flows.cutsForbidden ? try FlowCutter() : nil)
@@ -257,6 +271,7 @@ final class LocalNetwork: Sendable {
     await events.stop()
     await ingressKeeper?.stop()
     await gatewayKeeper?.stop()
+    await ingressStatus?.stop()
     ingress?.stop()
     dns.stop()
     worker.stop(removingTables: !keepingRules)

@@ -8,6 +8,7 @@ import ClusterObjects
 import ClusterView
 import DataPlane
 import Diagnostics
+import GatewayAPI
 import Ingress
 import Logging
 
@@ -40,6 +41,15 @@ struct IngressServeCommand: AsyncParsableCommand {
   var publishStatusAddress: String?
   @Option(help: ArgumentHelp("Whether statuses are written.", valueName: "true|false"))
   var updateStatus = true
+  @Option(
+    help: ArgumentHelp(
+      "Whether Ingresses' statuses are taken back when this ends.", valueName: "true|false"))
+  var updateStatusOnShutdown = true
+  @Option(
+    help: ArgumentHelp(
+      "Whether Gateways of classes with `spec.controllerName: \(gatewayControllerName)` are served, where the cluster has them.",
+      valueName: "true|false"))
+  var gatewayApi = true
 
   /// What is read of a cluster.
   static let resources: [GroupVersionResource] = [.ingresses, .ingressClasses, .services, .endpointSlices]
@@ -55,11 +65,22 @@ struct IngressServeCommand: AsyncParsableCommand {
     let api = try await cluster.api()
     let signal = Task.detached { await StopSignal.wait() }
     let process = try IngressProcess.start(
-      http: endpoints.http, https: endpoints.https, accessLog: settings.accessLog)
+      http: endpoints.http, https: endpoints.https, accessLog: settings.accessLog,
+      proxy: settings.proxy)
     defer { process.stop() }
     let pages = try StatusPages(metrics: status, healthz: nil)
     defer { pages.stop() }
-    let work = Task { try await follow(api, process, settings, source) }
+    var gateways: GatewaySettings?
+    // Classes belong to no namespace: who watches one sees no Gateway.
+    if gatewayApi, watchNamespace == nil {
+      var published = Self.addresses(of: source) ?? []
+      if published.isEmpty { published = try NodeAddress.all(besides: "").map(\.description) }
+      var made = GatewaySettings(
+        http: endpoints.http, https: endpoints.https, own: [status], addresses: published)
+      made.writesStatuses = updateStatus && cluster.manifests == nil
+      gateways = made
+    }
+    let work = Task { [gateways] in try await follow(api, process, settings, source, gateways) }
     let ended = Task {
       _ = await signal.value
       work.cancel()
@@ -70,7 +91,7 @@ struct IngressServeCommand: AsyncParsableCommand {
 
   private func follow(
     _ api: any ClusterAPI, _ process: IngressProcess, _ settings: IngressSettings,
-    _ source: IngressStatusSource?
+    _ source: IngressStatusSource?, _ gateways: GatewaySettings?
   ) async throws {
     let informers = SharedInformers(api: api)
     let follower = ViewFollower()
@@ -79,17 +100,30 @@ struct IngressServeCommand: AsyncParsableCommand {
     let status = source.map {
       IngressStatusKeeper(api: api, informers: informers, scope: settings.scope, source: $0)
     }
+    let gatewayKeeper = gateways.map {
+      GatewayKeeper(api: api, informers: informers, settings: $0) { plan, input in
+        await keeper.take(plan, input)
+      }
+    }
     for resource in Self.resources { _ = informers.informer(settings.scope.informerScope(resource)) }
     try await Self.firstLists(informers)
+    if gatewayKeeper != nil { await follower.followGateways(informers, with: [.namespaces]) }
     try await follower.start(
       informers, resources: Self.resources, scope: { settings.scope.informerScope($0) })
     for await _ in follower.changes {
       let view = follower.view
       await keeper.take(view)
       await status?.take(view)
+      if publishService != nil,
+        let found = Self.addresses(of: (await status?.current).map { IngressStatusSource.addresses($0) })
+      {
+        await gatewayKeeper?.take(addresses: found)
+      }
+      await gatewayKeeper?.take(view)
     }
     follower.stop()
-    await status?.stop()
+    await gatewayKeeper?.stop()
+    await status?.stop(takesBack: updateStatusOnShutdown)
     await keeper.stop()
     await informers.stop()
   }
@@ -106,6 +140,13 @@ struct IngressServeCommand: AsyncParsableCommand {
     }
   }
 
+  /// Those that are addresses, for Gateways; nil when there are none.
+  private static func addresses(of source: IngressStatusSource?) -> [String]? {
+    guard case .addresses(let all)? = source else { return nil }
+    let found = all.compactMap { if case .ip(let text) = $0 { text } else { nil } }
+    return found.isEmpty ? nil : found
+  }
+
   // MARK: - Flags
 
   private func settings() throws(WeftError) -> IngressSettings {
@@ -120,14 +161,7 @@ struct IngressServeCommand: AsyncParsableCommand {
   private func statusSource() throws(WeftError) -> IngressStatusSource? {
     guard updateStatus, cluster.manifests == nil else { return nil }
     if let publishService {
-      let parts = publishService.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
-      guard parts.count == 2, parts.allSatisfy({ Names.subdomainProblem($0) == nil }) else {
-        throw WeftError(
-          "CLI0004", object: "--publish-service \(publishService)",
-          cause: "is no NAMESPACE/NAME of a Service",
-          next: "write it as ingress/front")
-      }
-      return .service(ObjectKey(parts[0], parts[1]))
+      return .service(try IngressOptions.key(publishService, "--publish-service", "Service"))
     }
     if let publishStatusAddress {
       let addresses = publishStatusAddress.split(separator: ",").map {

@@ -6,12 +6,15 @@ import Reactor
 import Synchronization
 
 /// Answers every request with its name and the request's head. `/status/N` answers N, `/slow/MILLISECONDS` waits before it answers,
-/// an upgrade is agreed to and echoed.
+/// an upgrade is agreed to and echoed. A path with `?STATUS,MILLISECONDS,N` gets that status after so long the first N times, and
+/// with status 0 its connection closed.
 final class EchoBackend: Sendable {
   let name: String
   let port: UInt16
   /// Heads that came.
   let heads = Mutex<[String]>([])
+  /// How often a path was asked for.
+  private let asked = Mutex<[String: Int]>([:])
   private let listening: Int32
   private let isOver = Atomic<Bool>(false)
 
@@ -65,6 +68,18 @@ final class EchoBackend: Sendable {
       let parts = path.split(separator: "/")
       if parts.count == 2, parts[0] == "status" { status = Int(parts[1]) ?? 200 }
       if parts.count == 2, parts[0] == "slow" { usleep((UInt32(parts[1]) ?? 0) * 1000) }
+      let trouble = path.split(separator: "?").dropFirst().first?.split(separator: ",").compactMap { Int($0) }
+      if let trouble, trouble.count == 3 {
+        let times = asked.withLock { asked in
+          asked[path, default: 0] += 1
+          return asked[path] ?? 0
+        }
+        if times <= trouble[2] {
+          usleep(UInt32(trouble[1]) * 1000)
+          if trouble[0] == 0 { return }
+          status = trouble[0]
+        }
+      }
       let body = "\(name)\n\(head)"
       stream.send(
         "HTTP/1.1 \(status) Said\r\nX-Backend: \(name)\r\nX-Gone: 1\r\nContent-Length: \(body.utf8.count)\r\n\r\n\(body)"

@@ -208,6 +208,40 @@ import Testing
     }
   }
 
+  @Test
+  func
+    `HTTPRouteRetry, HTTPRouteRetryConnectionError, HTTPRouteRetryWithTimeouts: as often as is said, after what is said`()
+    throws
+  {
+    func rule(_ path: String, _ retry: String, _ timeouts: String = "") -> String {
+      "{matches: [{path: {value: \(path)}}], retry: {\(retry)}, \(timeouts)\(one)}"
+    }
+    try with(
+      "["
+        + [
+          rule("/three", "codes: [500], attempts: 3"),
+          rule("/two", "codes: [500, 502, 503, 504], attempts: 2"),
+          rule("/broken", "attempts: 3"), rule("/late", "attempts: 2", "timeouts: {backendRequest: 400ms}, "),
+          rule(
+            "/whole", "codes: [500], attempts: 5, backoff: 10ms",
+            "timeouts: {backendRequest: 2s, request: 2s}, "),
+        ].joined(separator: ", ") + "]"
+    ) { traffic in
+      // Status, milliseconds, times: and what the client sees of it.
+      for (path, status) in [
+        ("/three?500,0,2", 200), ("/three?500,0,4", 500), ("/three?503,0,2", 503), ("/two?500,0,1", 200),
+        ("/two?500,0,3", 500), ("/two?502,0,1", 200), ("/two?502,0,3", 502), ("/two?503,0,1", 200),
+        ("/two?503,0,3", 503), ("/two?504,0,1", 200), ("/two?504,0,3", 504), ("/broken?0,0,2", 200),
+        ("/broken?0,0,4", 502), ("/late?200,1500,2", 200), ("/late?200,1500,3", 504),
+        ("/whole?500,0,4", 200), ("/whole?500,900,5", 504),
+      ] {
+        #expect(traffic.ask(path).status == status, "\(path)")
+      }
+      let last = traffic.backends["one"]?.heads.withLock { $0.filter { $0.contains("/three?500,0,4") }.count }
+      #expect(last == 4, "the first and three more")
+    }
+  }
+
   @Test func `HTTPRouteCORS: preflights are answered, origins are told`() throws {
     let cors = """
       {type: CORS, cors: {allowOrigins: ['https://www.foo.com', 'https://*.bar.com'], allowMethods: [GET, OPTIONS],

@@ -134,7 +134,7 @@ private func askDatagram(_ port: UInt16, _ text: String, waitsMilliseconds: Int 
 
   @Test
   func
-    `UDPRoute, UDPRouteInvalidBackendRefNonexistent, UDPRouteReferenceGrant, UDPRouteMultipleRoutesAttachment, UDPRouteParentRefPortAndSectionName: datagrams and their answers`()
+    `UDPRoute, UDPRouteInvalidBackendRefNonexistent, UDPRouteInvalidCrossNamespaceBackendRef, UDPRouteReferenceGrant, UDPRouteMultipleRoutesAttachment, UDPRouteParentRefPortAndSectionName: datagrams and their answers`()
     throws
   {
     let traffic = try Traffic()
@@ -162,6 +162,22 @@ private func askDatagram(_ port: UInt16, _ text: String, waitsMilliseconds: Int 
     // The listener goes.
     try traffic.serve(gateway("gw", tcp("a", traffic.ports[0])))
     #expect(askDatagram(port, "z", waitsMilliseconds: 300).isEmpty)
+  }
+
+  @Test func `UDPRouteParentRefAttachAllListeners: a route is at every port that it does not choose among`()
+    throws
+  {
+    let traffic = try Traffic()
+    let server = try serveDatagrams(traffic)
+    defer {
+      traffic.stop()
+      server.stop()
+    }
+    let ports = traffic.datagramPorts
+    try traffic.serve(
+      gateway("gw", "name: a, port: \(ports[0]), protocol: UDP", "name: b, port: \(ports[1]), protocol: UDP"),
+      route("u", kind: "UDPRoute", to: "{name: gw}", backend: "{name: one, port: 53}"))
+    for port in ports { #expect(askDatagram(port, "x") == "one x") }
   }
 
   @Test func `UDPRouteWeightedRouting: weights are kept among clients`() throws {

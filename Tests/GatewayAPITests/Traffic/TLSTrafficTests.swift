@@ -5,6 +5,7 @@ import ClusterObjects
 import ClusterView
 import GatewayAPI
 import Ingress
+import Synchronization
 import Testing
 
 @Suite(.serialized) struct TLSTrafficTests {
@@ -90,6 +91,86 @@ import Testing
     #expect(status("x.wild.org", "a.org") == "421")
     #expect(status("a.org", "unknown.org") == "404", "nobody's host")
     #expect(status("a.org", "any.org", on: 1) == "200", "one listener for every name has them all")
+  }
+
+  @Test(arguments: ["--http1.1", "--http2"])
+  func
+    `GatewayFrontendClientCertificateValidation, GatewayFrontendClientCertificateValidationInsecureFallback: who comes in by a port`(
+      version: String
+    ) throws
+  {
+    let authority = try TestAuthority()
+    let (first, second) = (try TestAuthority(), try TestAuthority())
+    let traffic = try Traffic(ports: 3)
+    defer { traffic.stop() }
+    traffic.lab.input.secrets[ObjectKey("infra", "cert")] = try authority.secret(
+      try authority.issue("DNS:a.org", "DNS:b.org"))
+    traffic.lab.input.authorities[ObjectKey("infra", "first")] = try first.bundle
+    traffic.lab.input.authorities[ObjectKey("infra", "second")] = try second.bundle
+    let ports = traffic.ports
+    func validation(_ name: String, _ mode: String = "AllowValidOnly") -> String {
+      "{validation: {mode: \(mode), caCertificateRefs: [{group: '', kind: ConfigMap, name: \(name)}]}}"
+    }
+    try traffic.serve(
+      gateway(
+        "gw",
+        more:
+          "  tls: {frontend: {default: \(validation("first")), perPort: [{port: \(ports[1]), tls: \(validation("second", "AllowInsecureFallback"))}, {port: \(ports[2]), tls: \(validation("second"))}]}}\n",
+        https("a", ports[0], "{name: cert}", ", hostname: a.org"), https("b", ports[1], "{name: cert}"),
+        https("c", ports[2], "{name: cert}")),
+      route("r", to: "{name: gw}"))
+    let (good, other) = (try first.issue("DNS:alice"), try second.issue("DNS:bob"))
+    func ask(_ host: String, _ index: Int, _ shown: String?, _ more: String = "") -> (
+      status: Int32, output: String
+    ) {
+      let certificate = shown.map { "--cert \($0).pem --key \($0).key" } ?? ""
+      return traffic.curl(host, on: index, authority: authority.root, "\(version) \(certificate) \(more)")
+    }
+    #expect(ask("a.org", 0, good).output.contains("ssl-client-verify: SUCCESS"))
+    for tls in ["--tls-max 1.2", "--tlsv1.3"] {
+      #expect(ask("a.org", 0, good, tls).status == 0)
+      for bad in [nil, other] { #expect(ask("a.org", 0, bad, tls).status != 0, "\(tls) \(bad ?? "none")") }
+    }
+    // Each port has its own authorities.
+    #expect(ask("b.org", 2, other).status == 0 && ask("b.org", 2, good).status != 0)
+    // Whoever comes is let in, and the backend is told.
+    #expect(ask("b.org", 1, other).output.contains("ssl-client-verify: SUCCESS"))
+    #expect(ask("b.org", 1, good).output.contains("ssl-client-verify: FAILED:"))
+    #expect(
+      ask("b.org", 1, nil, "-H 'ssl-client-verify: SUCCESS'").output.contains("ssl-client-verify: NONE"))
+    #expect(!ask("b.org", 1, nil, "-H 'ssl-client-verify: SUCCESS'").output.contains("verify: SUCCESS"))
+  }
+
+  @Test func `a connection for a name that does not ask leads to no name that does`() throws {
+    let (authority, clients) = (try TestAuthority(), try TestAuthority())
+    let traffic = try Traffic(ports: 1)
+    defer { traffic.stop() }
+    traffic.lab.input.secrets[ObjectKey("infra", "cert")] = try authority.secret(
+      try authority.issue("DNS:a.org", "DNS:open.org", "DNS:127.0.0.1", "IP:127.0.0.1"))
+    traffic.lab.input.authorities[ObjectKey("infra", "ca")] = try clients.bundle
+    let port = traffic.ports[0]
+    try traffic.serve(
+      gateway(
+        "asks",
+        more:
+          "  tls: {frontend: {default: {validation: {caCertificateRefs: [{group: '', kind: ConfigMap, name: ca}]}}}}\n",
+        https("a", port, "{name: cert}", ", hostname: a.org")),
+      gateway(
+        "open", https("o", port, "{name: cert}", ", hostname: open.org"), https("any", port, "{name: cert}")),
+      route("r", to: "{name: asks}"), route("o", to: "{name: open}", backend: "{name: two, port: 8080}"))
+    func status(_ name: String, _ host: String, _ more: String = "") -> String {
+      traffic.curl(
+        name, on: 0, authority: authority.root, "-o /dev/null -w '%{http_code}' -H 'Host: \(host)' \(more)"
+      ).output
+    }
+    let good = try clients.issue("DNS:alice")
+    #expect(status("open.org", "open.org") == "200")
+    #expect(status("a.org", "a.org", "--cert \(good).pem --key \(good).key") == "200")
+    #expect(status("open.org", "a.org") == "421")
+    // curl asks for no name (SNI) where it is an address.
+    #expect(status("127.0.0.1", "open.org") == "200")
+    #expect(status("127.0.0.1", "a.org") == "421")
+    #expect(traffic.backends["one"]?.heads.withLock { $0.count } == 1)
   }
 
   private func policy(_ validation: String, name: String = "p") -> String {

@@ -47,10 +47,11 @@ final class Traffic {
   /// Ports to be named in Gateways; a plan opens what it needs of them.
   let ports: [UInt16]
   var lab: Lab
-  /// The same for UDP.
-  let datagramPort: UInt16
+  /// The same for UDP: two.
+  let datagramPorts: [UInt16]
+  var datagramPort: UInt16 { datagramPorts[0] }
   private var sockets: [UInt16: Int32] = [:]
-  private let datagramSocket: Int32
+  private var datagramSockets: [UInt16: Int32] = [:]
   private var open: Set<IngressListener> = []
   private let feeder: IngressFeeder
   private let isOver = Over()
@@ -69,9 +70,14 @@ final class Traffic {
       sockets[port] = socket.release()
     }
     self.ports = ports
-    let datagrams = try Sockets.bindUDP(SocketEndpoint(IPAddress("127.0.0.1")!, 0), reusePort: false)
-    datagramPort = Sockets.localEndpoint(datagrams)?.port ?? 0
-    datagramSocket = datagrams.release()
+    var datagramPorts: [UInt16] = []
+    for _ in 0..<2 {
+      let datagrams = try Sockets.bindUDP(SocketEndpoint(IPAddress("127.0.0.1")!, 0), reusePort: false)
+      let port = Sockets.localEndpoint(datagrams)?.port ?? 0
+      datagramPorts.append(port)
+      datagramSockets[port] = datagrams.release()
+    }
+    self.datagramPorts = datagramPorts
     lab = try Lab()
     let (feeder, child) = try IngressFeeder.pair()
     self.feeder = feeder
@@ -106,8 +112,7 @@ final class Traffic {
     feeder.close()
     for _ in 0..<20_000 where isOver.text.withLock({ $0 }) == nil { usleep(1000) }
     #expect(isOver.text.withLock { $0 } == "ended")
-    for socket in sockets.values { close(socket) }
-    close(datagramSocket)
+    for socket in sockets.values.map(\.self) + datagramSockets.values { close(socket) }
     for backend in backends.values { backend.stop() }
   }
 
@@ -127,7 +132,7 @@ final class Traffic {
     try feeder.send(plan.streamTable(view: lab.view, input: lab.input))
     try feeder.send(plan.routeTable(view: lab.view, input: lab.input))
     for new in wanted.subtracting(open) {
-      guard let socket = new.transport == .udp ? datagramSocket : sockets[new.endpoint.port] else {
+      guard let socket = (new.transport == .udp ? datagramSockets : sockets)[new.endpoint.port] else {
         throw TrafficFailed(text: "\(new) is no port of this test")
       }
       try feeder.open(new, descriptor: socket)

@@ -299,6 +299,33 @@ import Testing
     )
   }
 
+  @Test func `calls become GRPCRoutes where all that is asked for has a place there`() throws {
+    let grpc = ["backend-protocol": "GRPC"]
+    let moved = try migrate(
+      nginxIngress("calls", grpc, host: "calls.test"),
+      nginxIngress("one", grpc, host: "one.test", path: "/shop.Cart"),
+      nginxIngress("exact", grpc, host: "exact.test", path: "/shop.Cart/Add", kind: "Exact"),
+      nginxIngress("mixed", grpc, host: "mixed.test"),
+      nginxIngress("other", host: "mixed.test", path: "/page"),
+      nginxIngress(
+        "late", grpc.merging(["proxy-read-timeout": "9"]) { $1 }, host: "late.test"),
+      nginxIngress("deep", grpc, host: "deep.test", path: "/a/b/c"))
+    func rules(_ name: String) -> String {
+      moved.manifests.first { $0.name.hasPrefix("\(name)-") && $0.kind == "GRPCRoute" }?
+        .at("spec", "rules")?.text ?? ""
+    }
+    let backend = #""backendRefs":[{"name":"web","port":80}]"#
+    #expect(rules("calls") == "[{\(backend)}]")
+    #expect(rules("one") == #"[{"matches":[{"method":{"service":"shop.Cart"}}],\#(backend)}]"#)
+    #expect(
+      rules("exact") == #"[{"matches":[{"method":{"service":"shop.Cart","method":"Add"}}],\#(backend)}]"#)
+    for name in ["mixed", "late", "deep"] {
+      #expect(rules(name).isEmpty)
+      #expect(codes(moved, name).contains("MIG0012") && codes(moved, name).contains("MIG0013"), "\(name)")
+    }
+    for name in ["calls", "one", "exact"] { #expect(!codes(moved, name).contains("MIG0013"), "\(name)") }
+  }
+
   @Test func `endpoints with TLS get a policy, ports with names need their Service`() throws {
     var named = nginxIngress(
       "a",

@@ -301,7 +301,9 @@ let comparedCases: [ComparedCase] = [
       + ["200", "204", "401", "403", "500"].map { asked($0) }.joined()
       + asked(
         "401", "signin.test", "error_page 401 = @signin;",
-        location("@signin", "return 302 https://sso.test/start?rd=$scheme://$http_host%2Fin;")),
+        location(
+          "@signin",
+          "add_header Set-Cookie $cookie; return 302 https://sso.test/start?rd=$scheme://$http_host%2Fin;")),
     requests: [
       ComparedRequest("GET /", "basic.test"),
       ComparedRequest("GET /", "basic.test", ["Authorization: Basic dTpzZWNyZXQ="]),
@@ -377,7 +379,7 @@ private func asked(_ verdict: String, _ host: String? = nil, _ more: String = ""
     host ?? "asked\(verdict).test",
     location(
       "/",
-      "auth_request /_ask; auth_request_set $user $upstream_http_x_user; \(more)"
+      "auth_request /_ask; auth_request_set $user $upstream_http_x_user; auth_request_set $cookie $upstream_http_set_cookie; add_header Set-Cookie $cookie; \(more)"
         + NginxPeer.pass("echo", host == nil ? "proxy_set_header X-User $user;" : ""))
       + location(
         "= /_ask",

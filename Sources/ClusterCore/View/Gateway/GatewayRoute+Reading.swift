@@ -80,18 +80,25 @@ private struct RouteReader {
       backends.append(try self.backend(backend, "\(path).backendRefs[\(index)]"))
     }
     var unreadable: [String] = []
-    func time(_ field: String) -> Int? {
-      guard let text = tree.at("timeouts", field)?.string else { return nil }
+    func time(_ object: String, _ field: String) -> Int? {
+      guard let text = tree.at(object, field)?.string else { return nil }
       let found = GatewayRoute.milliseconds(text)
-      if found == nil { unreadable.append("\(path).timeouts.\(field)") }
+      if found == nil { unreadable.append("\(path).\(object).\(field)") }
       return found
     }
-    let request = time("request")
-    let backend = time("backendRequest")
+    let request = time("timeouts", "request")
+    let backend = time("timeouts", "backendRequest")
+    let backoff = time("retry", "backoff")
+    let retry = tree["retry"].flatMap { $0.isNull ? nil : $0 }.map { retry in
+      GatewayRoute.Retry(
+        attempts: retry["attempts"]?.integer.map { Int(clamping: $0) },
+        codes: (retry["codes"]?.elements ?? []).compactMap { $0.integer.map { UInt16(clamping: $0) } },
+        backoffMilliseconds: backoff)
+    }
     return GatewayRoute.Rule(
       name: tree["name"]?.string ?? "", matches: matches,
       filters: try filters(tree["filters"], "\(path).filters"), backends: backends,
-      requestMilliseconds: request, backendMilliseconds: backend, unreadable: unreadable)
+      requestMilliseconds: request, backendMilliseconds: backend, retry: retry, unreadable: unreadable)
   }
 
   private func match(_ tree: JSON, _ kind: GatewayRoute.Kind, _ path: String) throws(UnreadableObject)

@@ -151,6 +151,16 @@ public struct GatewayRoute: Sendable, Hashable {
     public var filters: [Filter]
   }
 
+  /// When a request is sent again (`retry`).
+  public struct Retry: Sendable, Hashable {
+    /// Nil: as often as the data plane likes.
+    public var attempts: Int?
+    /// Answers after which it is.
+    public var codes: [UInt16]
+    /// Nil: at once.
+    public var backoffMilliseconds: Int?
+  }
+
   public struct Rule: Sendable, Hashable {
     /// Empty: it has none.
     public var name: String
@@ -161,7 +171,9 @@ public struct GatewayRoute: Sendable, Hashable {
     /// Nil or 0: no bound.
     public var requestMilliseconds: Int?
     public var backendMilliseconds: Int?
-    /// Time-outs that cannot be read.
+    /// Nil: what may be repeated is, where nothing was answered.
+    public var retry: Retry?
+    /// Times that cannot be read.
     public var unreadable: [String]
   }
 

@@ -263,6 +263,9 @@ enum DefaultRoles {
       patch,update gateway.networking.k8s.io backendtlspolicies/status,gatewayclasses/status,gateways/status
       patch,update gateway.networking.k8s.io grpcroutes/status,httproutes/status,listenersets/status
       patch,update gateway.networking.k8s.io tcproutes/status,tlsroutes/status,udproutes/status
+    role system:weft:ingress-controller
+      get networking.k8s.io ingresses
+      patch,update networking.k8s.io ingresses/status
     role system:weft:resourcequota-controller
       get core resourcequotas
     role system:kubelet-api-admin
@@ -343,6 +346,7 @@ enum DefaultRoles {
     bind system:weft:cluster user:system:weft
     bind system:weft:cluster-network-policy-controller sa:kube-system/cluster-network-policy-controller
     bind system:weft:gateway-controller sa:kube-system/weft-gateway-controller
+    bind system:weft:ingress-controller sa:kube-system/weft-ingress-controller
     bind system:weft:resourcequota-controller sa:kube-system/resourcequota-controller
     bind system:kube-dns sa:kube-system/kube-dns
     bind system:kube-controller-manager user:system:kube-controller-manager

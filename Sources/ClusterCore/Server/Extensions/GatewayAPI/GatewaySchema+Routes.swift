@@ -242,6 +242,16 @@ extension GatewaySchema {
           of: backend("One backend.", isWeighted: true, filters: httpFilters), to: 16),
         "timeouts": object(
           "How long things may take.", ["request": duration, "backendRequest": duration]),
+        // Of the experimental channel: it is served, so it is kept.
+        "retry": object(
+          "When a request is sent again.",
+          [
+            "attempts": number("How often it is sent again at most.", from: 1),
+            "backoff": duration,
+            "codes": list(
+              "Answers after which it is; of the experimental channel.",
+              of: number("A status.", from: 400, to: 599), to: nil, .set),
+          ]),
       ],
       more: not(
         both(
