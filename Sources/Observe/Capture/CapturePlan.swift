@@ -150,7 +150,7 @@ private struct CapturePlanner {
     guard !here.isEmpty else {
       let nodes = Set(selected.map(\.nodeName)).subtracting([""]).sorted().joined(separator: ", ")
       throw WeftError(
-        "CAP0002", object: object,
+        nodes.isEmpty ? "CAP0002" : "CAP0003", object: object,
         cause: "selects no pod of node \(ground.nodeName)" + (nodes.isEmpty ? "" : ", but of \(nodes)"),
         next: next)
     }
@@ -257,6 +257,63 @@ extension ClusterView {
     pods.values.filter { pod in
       !pod.hasEnded && policy.concerns(namespace: namespaces[pod.key.namespace]?.labels)
         && policy.subjectPods?.matches(pod.labels) ?? true
+    }
+  }
+
+  /// The nodes where a target can be captured. A Service is captured where pods are that may ask or answer. Empty: it is not in the
+  /// cluster, or has no pod.
+  private func captureNodes(of target: CaptureTarget) -> Set<String> {
+    let living = pods.values.lazy.filter { !$0.hasEnded }
+    let found: Set<String> =
+      switch target {
+      case .pod(let key): Set([pods[key]?.nodeName].compactMap(\.self))
+      case .object(let key) where pods[key] != nil: Set([pods[key]?.nodeName].compactMap(\.self))
+      case .object(let key), .service(let key):
+        services[key] == nil ? [] : Set(living.filter { !$0.isHostNetwork }.map(\.nodeName))
+      case .podsBeginning(let key):
+        Set(
+          living.filter { $0.key.namespace == key.namespace && $0.key.name.hasPrefix(key.name) }.map(
+            \.nodeName))
+      case .policy(let key): Set(networkPolicies[key].map { subjects(of: $0).map(\.nodeName) } ?? [])
+      case .clusterPolicy(let name):
+        Set(clusterNetworkPolicies[name].map { subjects(of: $0).map(\.nodeName) } ?? [])
+      case .node(let name): nodes[name] == nil ? [] : [name]
+      }
+    return found.subtracting([""])
+  }
+
+  /// All nodes that targets concern. Throws `CAP0002` for what is not in the cluster.
+  public func captureNodes(_ targets: [CaptureTarget]) throws(WeftError) -> Set<String> {
+    var all: Set<String> = []
+    for target in targets {
+      let own = captureNodes(of: target)
+      guard !own.isEmpty else {
+        throw WeftError(
+          "CAP0002", object: target.words, cause: "is not in the cluster, or no pod of it runs",
+          next: "list them: kubectl get pods,services,networkpolicies -A -o wide; kubectl get nodes")
+      }
+      all.formUnion(own)
+    }
+    return all
+  }
+
+  /// The targets of a node, as they are written.
+  public func captureTargets(_ targets: [CaptureTarget], on node: String) -> String {
+    targets.filter { captureNodes(of: $0).contains(node) }.map(\.words).joined(separator: ",")
+  }
+}
+
+extension CaptureTarget {
+  /// As it is written.
+  public var words: String {
+    switch self {
+    case .object(let key): "\(key)"
+    case .pod(let key): "pod/\(key)"
+    case .podsBeginning(let key): "pod/\(key)*"
+    case .service(let key): "svc/\(key)"
+    case .policy(let key): "policy/\(key)"
+    case .clusterPolicy(let name): "clusterpolicy/\(name)"
+    case .node(let name): "node/\(name)"
     }
   }
 }

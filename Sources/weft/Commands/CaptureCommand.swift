@@ -2,14 +2,16 @@
 
 import ArgumentParser
 import CLinux
+import ClusterClient
 import ClusterObjects
+import ClusterView
 import DNS
 import Diagnostics
 import Glibc
 import KernelSockets
 import Observe
 
-struct CaptureCommand: ParsableCommand {
+struct CaptureCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "capture",
     abstract: "Packets of a pod, Service, policy or node: pcapng, or lines with names.",
@@ -17,13 +19,15 @@ struct CaptureCommand: ParsableCommand {
       TARGET is NAMESPACE/POD, NAMESPACE/POD-*, svc/NAMESPACE/NAME (both sides of its translation), policy/NAMESPACE/NAME or
       clusterpolicy/NAME (the pods it selects) or node/NAME; several with commas between. FILTER is pcap-filter(7), compiled by libpcap: tcp port 80.
       It is captured by the node process on the pod's link: no image, no upload. Without -w packets are shown a line each.
+      What is on other nodes comes through the API server's node proxy, several nodes as one capture in the order of time.
       To Wireshark: weft capture demo/web -w - | wireshark -k -i -
       Exit code: 0, 1 what was captured has gone (the file is whole), 2 it cannot be done as asked, 3 no node process answers.
       """)
 
   @Argument(help: "What to capture.") var target: String?
   @Argument(help: "Which packets of it.") var filter: [String] = []
-  @Option(name: .shortAndLong, help: "The namespace of names that do not say one.") var namespace = "default"
+  @OptionGroup var cluster: ClusterOptions
+  @Flag(help: "Ask every node that the target concerns, not this one alone.") var allNodes = false
   @Option(name: .shortAndLong, help: "Write pcapng to this file, - for standard output.") var write: String?
   @Option(name: .shortAndLong, help: "End after so many packets.") var count: Int?
   @Option(help: "End after so long: 30s, 5m.") var duration: String?
@@ -39,7 +43,7 @@ struct CaptureCommand: ParsableCommand {
   @Option(help: "Where the node process has its sockets. Default: where the one of this machine has them.")
   var runDir: String?
 
-  func run() throws {
+  func run() async throws {
     let limits = try limits()
     var text = PacketText()
     text.isNumeric = numeric
@@ -54,13 +58,12 @@ struct CaptureCommand: ParsableCommand {
     guard let target else {
       throw WeftError(
         "CLI0124", object: "weft capture", cause: "does not say what to capture",
-        next:
-          "write NAMESPACE/POD, svc/NAMESPACE/NAME, policy/NAMESPACE/NAME, clusterpolicy/NAME or node/NAME")
+        next: "write NAMESPACE/POD, svc/NAMESPACE/NAME, policy/NAMESPACE/NAME or node/NAME")
     }
     var question = CaptureQuestion(targets: target)
     // What cannot be read is said before anybody is asked.
-    _ = try CaptureTarget.read(target, namespace: namespace)
-    question.namespace = namespace
+    _ = try CaptureTarget.read(target, namespace: cluster.namespace)
+    question.namespace = cluster.namespace
     question.snapLength = max(1, min(snaplen, PacketFilter.wholeFrame))
     question.isDroppedOnly = droppedOnly
     if !filter.isEmpty {
@@ -76,28 +79,49 @@ struct CaptureCommand: ParsableCommand {
     let stop = weft_watch_signals()
     if let write {
       var files = try CaptureFiles(write, limits: limits)
-      let summary = try capture(question, seconds, stop, into: &files)
+      let summary = try await capture(question, seconds, stop, into: &files)
       let places = write == "-" ? "" : " in \(files.paths.joined(separator: ", "))"
       try end(summary, files.packets, places)
     } else {
       var lines = PacketLines(text, packetsMax: count) { Terminal.say($0) }
-      let summary = try capture(question, seconds, stop, into: &lines)
+      let summary = try await capture(question, seconds, stop, into: &lines)
       try end(summary, lines.packets, "")
     }
   }
 
+  /// At this node; and at others when the target is there, or nobody captures here.
   private func capture(
     _ question: CaptureQuestion, _ seconds: Double?, _ stop: Int32, into sink: inout some CaptureSink
-  ) throws(WeftError) -> CaptureSummary {
-    try CaptureClient.run(
-      question, at: "\(NodeNote.runFolder(runDir))/\(CaptureServer.socketName)", seconds: seconds, stop: stop,
-      into: &sink
-    ) { beginning in
-      let some = beginning.links.prefix(8).joined(separator: ", ")
-      let more = beginning.links.count > 8 ? " and \(beginning.links.count - 8) more" : ""
-      Terminal.complain("capturing at \(some)\(more); Ctrl-C ends it")
-      for remark in beginning.remarks { Terminal.complain(remark) }
+  ) async throws -> CaptureSummary {
+    let socket = "\(NodeNote.runFolder(runDir))/\(CaptureServer.socketName)"
+    if !allNodes {
+      do throws(WeftError) {
+        return try CaptureClient.run(
+          question, at: socket, seconds: seconds, stop: stop, into: &sink, begun: Self.say)
+      } catch {
+        let isElsewhere = error.code == "CAP0003" || error.code == "CAP0005" && runDir == nil
+        guard isElsewhere, (try? cluster.configuration()) != nil else { throw error }
+      }
     }
+    let api = try cluster.remote()
+    let view = try await ClusterOptions.view(of: api)
+    let targets = try CaptureTarget.read(question.targets, namespace: question.namespace)
+    let own = NodeNote.read()?.nodeName
+    var asked: [(question: CaptureQuestion, source: CaptureClient.Source)] = []
+    for node in try view.captureNodes(targets).sorted() {
+      var part = question
+      part.targets = view.captureTargets(targets, on: node)
+      let source = try node == own ? CaptureClient.connect(socket) : RemoteCapture.start(node: node, api: api)
+      asked.append((part, source))
+    }
+    return try CaptureClient.run(asked, seconds: seconds, stop: stop, into: &sink, begun: Self.say)
+  }
+
+  private static func say(_ beginning: CaptureClient.Beginning) {
+    let some = beginning.links.prefix(8).joined(separator: ", ")
+    let more = beginning.links.count > 8 ? " and \(beginning.links.count - 8) more" : ""
+    Terminal.complain("capturing at \(some)\(more); Ctrl-C ends it")
+    for remark in beginning.remarks { Terminal.complain(remark) }
   }
 
   private func end(_ summary: CaptureSummary, _ packets: Int, _ places: String) throws {
