@@ -14,7 +14,6 @@ import SwiftProtobuf
 /// group.
 public actor NodeAgent {
   public nonisolated let settings: NodeSettings
-  nonisolated let captureRelays = CaptureRelays()
   private let api: (any ClusterAPI)?
   private let source: any PodSource
   private let sink: any PodStatusSink

@@ -20,7 +20,7 @@ public enum CaptureClient {
     public var remarks: [String] = []
   }
 
-  /// How long the rest is waited for once the end was asked for.
+  /// For so long nothing may come once the end was asked for.
   static let endSeconds = 10
 
   /// Where packets are asked for: a connection to a node process, or what stands for one. Closed when the capture ends.

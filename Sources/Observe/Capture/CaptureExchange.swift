@@ -59,7 +59,7 @@ struct CaptureExchange {
       if !isSatisfied, try !merger.release(now: CaptureSession.now(), into: &sink) { satisfy() }
       try sink.flush()
     }
-    if !isSatisfied { _ = try merger.finish(into: &sink) }
+    try merger.finish(withPackets: !isSatisfied, into: &sink)
     try sink.flush()
     return try summary()
   }
@@ -90,7 +90,10 @@ struct CaptureExchange {
       let left = deadline - .now
       if left <= .zero {
         if isEnding {
-          for index in open { parts[index].isOpen = false }
+          for index in open {
+            parts[index].refusal = parts[index].refusal ?? Self.late(parts[index].source)
+            parts[index].isOpen = false
+          }
         } else {
           end()
         }
@@ -117,6 +120,8 @@ struct CaptureExchange {
     let received = recv(parts[index].source.descriptor, &chunk, chunk.count, 0)
     if received < 0, errno == EINTR || errno == EAGAIN { return }
     guard received > 0 else { return close(index) }
+    // However much is on its way: only silence is an end.
+    if isEnding, !isSatisfied { deadline = .now + .seconds(CaptureClient.endSeconds) }
     parts[index].bytes.append(chunk[..<received])
     while let (kind, content) = parts[index].bytes.nextFrame() {
       if kind == CaptureFrame.line {
@@ -124,6 +129,10 @@ struct CaptureExchange {
         if line["end"] != nil {
           parts[index].summary = CaptureSummary(line)
           return close(index)
+        }
+        if let notes = line["notes"]?.array {
+          for note in notes { CaptureNotes.Behind(note).map { merger.take($0) } }
+          continue
         }
         if let refusal = WeftError(captureLine: line) {
           parts[index].refusal = refusal
@@ -136,6 +145,10 @@ struct CaptureExchange {
         try give(content, of: index, into: &sink)
       }
     }
+    if parts[index].bytes.isStrange {
+      parts[index].refusal = Self.strange(parts[index].source)
+      close(index)
+    }
   }
 
   private mutating func close(_ index: Int) {
@@ -143,7 +156,6 @@ struct CaptureExchange {
     merger.end(source: index)
   }
 
-  /// Statistics are a file's last word: wanted when packets are not any more.
   private mutating func give(_ content: [UInt8], of index: Int, into sink: inout some CaptureSink)
     throws(WeftError)
   {
@@ -154,6 +166,7 @@ struct CaptureExchange {
             // What was captured before the end was asked for is still on its way, and wanted.
             if try !merger.take(block, from: index, into: &sink) { satisfy() }
           } else if block.isStatistics {
+            // Wanted when packets are not any more.
             _ = try merger.take(block, from: index, into: &sink)
           }
           return true
@@ -162,10 +175,22 @@ struct CaptureExchange {
     } catch let error as WeftError {
       throw error
     } catch {
-      throw WeftError(
-        "CAP0006", object: "node process", cause: "sends what is no capture (\(error))",
-        next: "see that it is of the same version: weft --version", underlying: error)
+      throw Self.strange(parts[index].source, error)
     }
+  }
+
+  private static func late(_ source: CaptureClient.Source) -> WeftError {
+    WeftError(
+      "CAP0010", object: source.name,
+      cause: "has not sent the rest within \(CaptureClient.endSeconds) s: packets may be missing, what is there is whole",
+      next: "try again; look at: weft status", exit: .finding)
+  }
+
+  private static func strange(_ source: CaptureClient.Source, _ underlying: (any Error)? = nil) -> WeftError {
+    WeftError(
+      "CAP0006", object: source.name,
+      cause: "sends what is no capture" + (underlying.map { " (\($0))" } ?? ""),
+      next: "see that it is of the same version: weft --version", underlying: underlying)
   }
 
   // MARK: The end
@@ -219,12 +244,24 @@ private struct FrameBytes {
     return WeftError(captureLine: line)
   }
 
-  /// Nil when none is whole, or what comes is no frame.
-  mutating func nextFrame() -> (kind: UInt32, content: [UInt8])? {
+  /// What has come is neither a frame nor a refusal: nothing that follows can be told apart either.
+  var isStrange: Bool {
+    guard let head, refusal == nil else { return false }
+    // A plain line may still be on its way.
+    if waiting[at] == UInt8(ascii: "{") { return waiting.count - at > CaptureFrame.bytesMax }
+    return head >> 32 > UInt64(CaptureFrame.bytesMax)
+  }
+
+  private var head: UInt64? {
     guard waiting.count - at >= CaptureFrame.headBytes else { return nil }
-    let head = waiting.withUnsafeBytes { bytes in
+    return waiting.withUnsafeBytes { bytes in
       UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: at, as: UInt64.self))
     }
+  }
+
+  /// Nil when none is whole, or what comes is no frame.
+  mutating func nextFrame() -> (kind: UInt32, content: [UInt8])? {
+    guard let head else { return nil }
     let count = Int(head >> 32)
     let start = at + CaptureFrame.headBytes
     guard count <= CaptureFrame.bytesMax, waiting.count - start >= count else { return nil }

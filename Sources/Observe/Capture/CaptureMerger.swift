@@ -4,6 +4,7 @@
 //   node b ─┴─ take(block) ──> heap by time ──> sink
 
 import Diagnostics
+import KernelSockets
 
 /// For one thread. With a single source blocks pass as they are.
 struct CaptureMerger {
@@ -32,6 +33,10 @@ struct CaptureMerger {
   private var heap: [Held] = []
   private var heldBytes = 0
   private var order: UInt64 = 0
+  private var statistics: [[UInt8]] = []
+  private var notes = CaptureNotes()
+  private let writer = PcapngWriter(room: 0)
+  private static let statisticsMax = 1024
 
   init(sources count: Int) { sources = Array(repeating: Source(), count: count) }
 
@@ -58,11 +63,16 @@ struct CaptureMerger {
       order += 1
       return try release(until: horizon, into: &sink)
     case Pcapng.statistics:
-      guard let bytes = renumbered(block, source) else { return true }
-      return try Self.give(bytes, into: &sink)
+      if let bytes = renumbered(block, source), statistics.count < Self.statisticsMax {
+        statistics.append(bytes)
+      }
+      return true
     default: return try sink.take(block)
     }
   }
+
+  /// What one node knows of packets that another one sees.
+  mutating func take(_ behind: CaptureNotes.Behind) { notes.take(behind) }
 
   /// Nothing more comes of it: nobody waits for it.
   mutating func end(source: Int) { sources[source].isOver = true }
@@ -72,9 +82,11 @@ struct CaptureMerger {
     try release(until: max(horizon, now &- min(now, Self.holdNanoseconds)), into: &sink)
   }
 
-  /// Hands on all that is held.
-  mutating func finish(into sink: inout some CaptureSink) throws(WeftError) -> Bool {
-    try release(until: .max, into: &sink)
+  /// Hands on all that is held, at last what each source counted: a file's last word.
+  mutating func finish(withPackets: Bool, into sink: inout some CaptureSink) throws(WeftError) {
+    if withPackets { _ = try release(until: .max, into: &sink) }
+    for bytes in statistics { _ = try Self.give(bytes, into: &sink) }
+    statistics = []
   }
 
   /// Up to here every source has spoken.
@@ -84,9 +96,31 @@ struct CaptureMerger {
     -> Bool
   {
     while let first = heap.first, first.time <= time || heldBytes > Self.heldBytesMax {
-      if try !Self.give(pop().bytes, into: &sink) { return false }
+      let bytes = pop().bytes
+      let wanted =
+        if note(bytes) { try sink.take(PcapngBlock(type: Pcapng.packet, bytes: writer.bytes)) } else {
+          try Self.give(bytes, into: &sink)
+        }
+      if !wanted { return false }
     }
     return true
+  }
+
+  /// Writes a packet anew with what its own node does not know of it; false when there is nothing to add.
+  private func note(_ bytes: [UInt8]) -> Bool {
+    if notes.isEmpty { return false }
+    writer.empty()
+    return bytes.withUnsafeBytes { raw in
+      guard let packet = PcapngBlock(type: Pcapng.packet, bytes: raw).packet,
+        let note = PacketHeaders(ethernet: packet.bytes).flatMap({ notes.note($0) }),
+        !packet.remark.contains(note.translation)
+      else { return false }
+      let remark = [note.translation, packet.remark].filter { !$0.isEmpty }.joined(separator: "; ")
+      writer.packet(
+        interface: UInt32(clamping: packet.interface), nanoseconds: packet.time, bytes: packet.bytes,
+        length: packet.length, isInbound: packet.isInbound, remark: Array(remark.utf8))
+      return true
+    }
   }
 
   private static func give(_ bytes: [UInt8], into sink: inout some CaptureSink) throws(WeftError) -> Bool {
@@ -98,7 +132,8 @@ struct CaptureMerger {
     } catch let error as WeftError {
       throw error
     } catch {
-      return true
+      // A sink throws nothing else.
+      return false
     }
   }
 

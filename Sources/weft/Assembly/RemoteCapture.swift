@@ -1,7 +1,7 @@
 // A capture at another node: by the API server's node proxy to the agent there, and from there to its node process. To the asker it looks
 // like a connection to a node process of this machine.
 //
-//   CaptureExchange <──socket pair── pump <──lines of base64── API server <── agent <── node process
+//   CaptureExchange <──socket pair── RemoteCapture <──lines of base64── API server <── agent <── node process
 
 import CLinux
 import ClusterClient
@@ -14,32 +14,35 @@ import Synchronization
 
 /// One node's part. Ends with its connection.
 final class RemoteCapture: Sendable {
+  /// What may wait for the asker; beyond it the node's ring fills.
+  private static let waitingMax: Int32 = 4 << 20
+  private static let pause: Duration = .milliseconds(20)
+
   private let node: String
-  private let api: RemoteClient
+  private let pages: NodePageClient
   /// Our end of the pair.
   private let descriptor: Int32
   private let id = String(UInt64.random(in: 0...UInt64.max), radix: 16)
   private let problem = Mutex<WeftError?>(nil)
-  private static let pause: Duration = .milliseconds(20)
-  private static let questionMax = 48 << 10
 
-  private init(_ node: String, _ api: RemoteClient, _ descriptor: Int32) {
+  private init(_ node: String, _ pages: NodePageClient, _ descriptor: Int32) {
     self.node = node
-    self.api = api
+    self.pages = pages
     self.descriptor = descriptor
   }
 
-  /// Begins when the question has come.
-  static func start(node: String, api: RemoteClient) throws(WeftError) -> CaptureClient.Source {
+  /// Begins when the question has come. Throws `CAP0014`.
+  static func start(node: String, pages: NodePageClient) throws(WeftError) -> CaptureClient.Source {
     var pair: [Int32] = [-1, -1]
-    guard socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0, &pair) == 0
-    else {
+    let kind = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+    guard socketpair(AF_UNIX, kind, 0, &pair) == 0 else {
       throw WeftError(
         "CAP0014", object: "node \(node)",
-        cause: "no connection can be made: \(String(cString: strerror(errno)))",
-        next: "look at: ulimit -n")
+        cause: "no connection can be made: \(String(cString: strerror(errno)))", next: "look at: ulimit -n")
     }
-    let capture = RemoteCapture(node, api, pair[1])
+    var room = waitingMax
+    setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &room, socklen_t(MemoryLayout<Int32>.size))
+    let capture = RemoteCapture(node, pages, pair[1])
     var source = CaptureClient.Source(name: "node \(node)", descriptor: pair[0])
     source.failure = { capture.problem.withLock { $0 } }
     Task.detached { await capture.carry() }
@@ -49,75 +52,47 @@ final class RemoteCapture: Sendable {
   private func carry() async {
     do {
       let question = try await question()
-      let lines = try await api.lines(
-        path, query: [("id", id), ("question", Base64.encode(question))])
+      let lines = try await pages.lines(
+        node, "capture", [("id", id), ("question", Base64.encode(question))])
       let watch = Task { await watchForEnd() }
-      defer { watch.cancel() }
-      while let line = try await lines.next() {
-        guard let bytes = Base64.decode(String(decoding: line, as: UTF8.self)) else { break }
-        guard await send(bytes) else { break }
-      }
+      do { try await pass(lines) } catch { problem.withLock { $0 = failure(error) } }
+      // It looks at the descriptor, too.
+      watch.cancel()
+      await watch.value
     } catch {
       problem.withLock { $0 = failure(error) }
     }
     close(descriptor)
   }
 
-  private var path: String { "/api/v1/nodes/\(node)/proxy/weft/capture" }
-
-  private func failure(_ error: any Error) -> WeftError {
-    if let error = error as? WeftError { return error }
-    guard let refusal = error as? APIStatusError else {
-      return WeftError(
-        "CAP0014", object: "node \(node)",
-        cause: "the connection broke (\(error)); what was captured is whole",
-        next: "kubectl get node \(node); try again", exit: .finding, underlying: error)
-    }
-    switch refusal.code {
-    case 401, 403:
-      return WeftError(
-        "CAP0015", object: "node \(node)", cause: "packets may not be asked for: \(refusal.message)",
-        next:
-          "kubectl auth can-i get nodes --subresource=proxy; a ClusterRole with get of nodes/proxy allows it",
-        underlying: error)
-    case 404:
-      return WeftError(
-        "CAP0014", object: "node \(node)",
-        cause: "does not exist, or its agent is not Weft's: \(refusal.message)",
-        next: "kubectl get node \(node) -o wide", underlying: error)
-    default:
-      return WeftError(
-        "CAP0014", object: "node \(node)", cause: refusal.message, next: "kubectl describe node \(node)",
-        exit: .unreachable, underlying: error)
+  private func pass(_ lines: LineStream) async throws {
+    while let line = try await lines.next() {
+      guard let bytes = Base64.decode(String(decoding: line, as: UTF8.self)), await send(bytes) else { return }
     }
   }
 
-  /// The line that the exchange sends first.
+  /// The line that the exchange sends first. Throws `CAP0016`.
   private func question() async throws -> [UInt8] {
     var bytes: [UInt8] = []
-    var chunk = [UInt8](repeating: 0, count: 64 << 10)
-    while true {
-      let count = recv(descriptor, &chunk, chunk.count, Int32(MSG_DONTWAIT.rawValue))
+    var chunk = [UInt8](repeating: 0, count: NodeHandlers.captureQuestionMax)
+    while bytes.count <= NodeHandlers.captureQuestionMax {
+      let count = recv(descriptor, &chunk, chunk.count, Int32(MSG_DONTWAIT))
       if count == 0 { throw CancellationError() }
       if count > 0 { bytes += chunk[..<count] }
-      if let end = bytes.firstIndex(of: 10) {
-        guard end <= Self.questionMax else { break }
-        return Array(bytes[..<end])
-      }
-      guard bytes.count <= Self.questionMax else { break }
+      if bytes.last == 10 { return Array(bytes.dropLast()) }
       if count < 0 { try await Task.sleep(for: Self.pause) }
     }
     throw WeftError(
       "CAP0016", object: "filter", cause: "is too long for another node",
-      next: "shorten it, or run it on the node")
+      next: "shorten it, or run weft capture on node \(node)")
   }
 
   /// The exchange says that it wants no more by closing its half.
   private func watchForEnd() async {
     var byte: UInt8 = 0
     while !Task.isCancelled {
-      if recv(descriptor, &byte, 1, Int32(MSG_DONTWAIT.rawValue) | Int32(MSG_PEEK.rawValue)) == 0 {
-        _ = try? await api.raw("\(path)?end=\(id)")
+      if recv(descriptor, &byte, 1, Int32(MSG_DONTWAIT) | Int32(MSG_PEEK)) == 0 {
+        _ = try? await pages.read(node, "capture", [("end", id)])
         return
       }
       try? await Task.sleep(for: Self.pause)
@@ -131,7 +106,7 @@ final class RemoteCapture: Sendable {
       let count = bytes.withUnsafeBytes {
         Glibc.send(
           descriptor, $0.baseAddress.map { $0 + at }, $0.count - at,
-          Int32(MSG_DONTWAIT.rawValue) | Int32(MSG_NOSIGNAL.rawValue))
+          Int32(MSG_DONTWAIT) | Int32(MSG_NOSIGNAL))
       }
       if count > 0 {
         at += count
@@ -142,5 +117,34 @@ final class RemoteCapture: Sendable {
       }
     }
     return true
+  }
+
+  // MARK: Refusals
+
+  private func failure(_ error: any Error) -> WeftError {
+    if let error = error as? WeftError { return error }
+    let object = "node \(node)"
+    guard let refusal = error as? APIStatusError else {
+      return WeftError(
+        "CAP0014", object: object, cause: "the connection broke; what was captured is whole",
+        next: "kubectl get node \(node); try again", exit: .finding, underlying: error)
+    }
+    switch refusal.code {
+    case 401, 403:
+      return WeftError(
+        "CAP0015", object: object, cause: "no rights to its packets: \(NodePageClient.reason(refusal))",
+        next:
+          "kubectl auth can-i get nodes --subresource=proxy; a ClusterRole with get of nodes/proxy allows it",
+        underlying: error)
+    case 404:
+      return WeftError(
+        "CAP0014", object: object,
+        cause: "does not exist, or its agent carries no captures: \(NodePageClient.reason(refusal))",
+        next: "kubectl get node \(node) -o wide", underlying: error)
+    default:
+      return WeftError(
+        "CAP0014", object: object, cause: NodePageClient.reason(refusal), next: "kubectl describe node \(node)",
+        exit: .unreachable, underlying: error)
+    }
   }
 }

@@ -4,7 +4,6 @@ import ArgumentParser
 import CLinux
 import ClusterClient
 import ClusterObjects
-import ClusterView
 import DNS
 import Diagnostics
 import Glibc
@@ -26,7 +25,8 @@ struct CaptureCommand: AsyncParsableCommand {
 
   @Argument(help: "What to capture.") var target: String?
   @Argument(help: "Which packets of it.") var filter: [String] = []
-  @OptionGroup var cluster: ClusterOptions
+  @Option(name: .shortAndLong, help: "The namespace of names that do not say one.") var namespace = "default"
+  @OptionGroup var cluster: KubeconfigOptions
   @Flag(help: "Ask every node that the target concerns, not this one alone.") var allNodes = false
   @Option(name: .shortAndLong, help: "Write pcapng to this file, - for standard output.") var write: String?
   @Option(name: .shortAndLong, help: "End after so many packets.") var count: Int?
@@ -58,12 +58,13 @@ struct CaptureCommand: AsyncParsableCommand {
     guard let target else {
       throw WeftError(
         "CLI0124", object: "weft capture", cause: "does not say what to capture",
-        next: "write NAMESPACE/POD, svc/NAMESPACE/NAME, policy/NAMESPACE/NAME or node/NAME")
+        next:
+          "write NAMESPACE/POD, svc/NAMESPACE/NAME, policy/NAMESPACE/NAME, clusterpolicy/NAME or node/NAME")
     }
     var question = CaptureQuestion(targets: target)
     // What cannot be read is said before anybody is asked.
-    _ = try CaptureTarget.read(target, namespace: cluster.namespace)
-    question.namespace = cluster.namespace
+    _ = try CaptureTarget.read(target, namespace: namespace)
+    question.namespace = namespace
     question.snapLength = max(1, min(snaplen, PacketFilter.wholeFrame))
     question.isDroppedOnly = droppedOnly
     if !filter.isEmpty {
@@ -75,53 +76,35 @@ struct CaptureCommand: AsyncParsableCommand {
         "CLI0125", object: "-w -", cause: "would write packets to the terminal",
         next: "leave it out to see lines, or: weft capture … -w - | wireshark -k -i -")
     }
-    let seconds = try seconds()
-    let stop = weft_watch_signals()
+    let asking = CaptureAsking(
+      question: question, seconds: try seconds(), stop: weft_watch_signals(),
+      socket: "\(NodeNote.runFolder(runDir))/\(CaptureServer.socketName)")
     if let write {
       var files = try CaptureFiles(write, limits: limits)
-      let summary = try await capture(question, seconds, stop, into: &files)
+      let summary = try await capture(asking, into: &files)
       let places = write == "-" ? "" : " in \(files.paths.joined(separator: ", "))"
       try end(summary, files.packets, places)
     } else {
       var lines = PacketLines(text, packetsMax: count) { Terminal.say($0) }
-      let summary = try await capture(question, seconds, stop, into: &lines)
+      let summary = try await capture(asking, into: &lines)
       try end(summary, lines.packets, "")
     }
   }
 
   /// At this node; and at others when the target is there, or nobody captures here.
   private func capture(
-    _ question: CaptureQuestion, _ seconds: Double?, _ stop: Int32, into sink: inout some CaptureSink
+    _ asking: CaptureAsking, into sink: inout some CaptureSink
   ) async throws -> CaptureSummary {
-    let socket = "\(NodeNote.runFolder(runDir))/\(CaptureServer.socketName)"
     if !allNodes {
-      do throws(WeftError) {
-        return try CaptureClient.run(
-          question, at: socket, seconds: seconds, stop: stop, into: &sink, begun: Self.say)
-      } catch {
+      do {
+        return try await asking.run(into: &sink)
+      } catch let error as WeftError {
         let isElsewhere = error.code == "CAP0003" || error.code == "CAP0005" && runDir == nil
         guard isElsewhere, (try? cluster.configuration()) != nil else { throw error }
       }
     }
     let api = try cluster.remote()
-    let view = try await ClusterOptions.view(of: api)
-    let targets = try CaptureTarget.read(question.targets, namespace: question.namespace)
-    let own = NodeNote.read()?.nodeName
-    var asked: [(question: CaptureQuestion, source: CaptureClient.Source)] = []
-    for node in try view.captureNodes(targets).sorted() {
-      var part = question
-      part.targets = view.captureTargets(targets, on: node)
-      let source = try node == own ? CaptureClient.connect(socket) : RemoteCapture.start(node: node, api: api)
-      asked.append((part, source))
-    }
-    return try CaptureClient.run(asked, seconds: seconds, stop: stop, into: &sink, begun: Self.say)
-  }
-
-  private static func say(_ beginning: CaptureClient.Beginning) {
-    let some = beginning.links.prefix(8).joined(separator: ", ")
-    let more = beginning.links.count > 8 ? " and \(beginning.links.count - 8) more" : ""
-    Terminal.complain("capturing at \(some)\(more); Ctrl-C ends it")
-    for remark in beginning.remarks { Terminal.complain(remark) }
+    return try await asking.run(by: api, view: ClusterOptions.view(of: api), into: &sink)
   }
 
   private func end(_ summary: CaptureSummary, _ packets: Int, _ places: String) throws {

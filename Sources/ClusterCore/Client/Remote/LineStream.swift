@@ -1,6 +1,6 @@
 // Lines of an answer that goes on: read as they come.
 
-import NIOHTTP1
+import ClusterObjects
 
 /// Releasing it closes its connection. For one task at a time.
 public struct LineStream: Sendable {
@@ -13,7 +13,9 @@ public struct LineStream: Sendable {
 
 extension RemoteClient {
   /// Reads the lines of a path's answer, on a connection of its own. Throws `APIStatusError` for what the server refuses.
-  public func lines(_ path: String, query: [(name: String, value: String)]) async throws -> LineStream {
-    LineStream(try await openLines(path, query: query.map { ($0.name, $0.value) }))
+  public func lines(path: [String], query: [(name: String, value: String)]) async throws -> LineStream {
+    LineStream(
+      try await openLines(
+        path.map { "/" + Self.escaped($0) }.joined(), query: query.map { ($0.name, $0.value) }))
   }
 }

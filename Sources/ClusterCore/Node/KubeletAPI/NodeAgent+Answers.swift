@@ -2,7 +2,6 @@
 //
 //   GET       /healthz /metrics /metrics/{resource,cadvisor,probes} /pods /runningpods /stats/summary /configz /logs/[PATH]
 //   GET       /containerLogs/NS/POD/CONTAINER?follow&previous&tailLines&sinceSeconds&sinceTime&timestamps&limitBytes&stream
-//   GET       /weft/capture?id&question        lines of base64 (NodeAgent+Capture.swift)
 //   GET POST  /exec/NS/POD[/UID]/CONTAINER?command&input&output&error&tty      /attach/… the same
 //   GET POST  /portForward/NS/POD[/UID]
 //   GET       /weft/…   pages of the node's network (`NodePages`)
@@ -62,7 +61,6 @@ extension NodeAgent {
     case "metrics" where path.count == 1:
       return .metrics(metricsText)
     case "pods" where path.count == 1: return .json(try await podList())
-    case "weft" where path == ["weft", "capture"]: return try await captureAnswer(request)
     case "logs": return NodeLogFiles.answer(settings.logDirectory, Array(path.dropFirst()))
     case Self.pagesRoot: return try await page(request) ?? .text(404, "404 page not found")
     default: return try await usageAnswer(path) ?? .text(404, "404 page not found")
