@@ -90,7 +90,9 @@ enum FlowLoad {
     let before = CaptureBenchmark.processorSeconds()
     let start = ContinuousClock.now
     let program = CommandLine.arguments[0]
-    let status = system("\(CaptureBenchmark.elsewhere)ip netns exec \(namespace) \(program) begin 10.200.9.1 \(rate) \(seconds)")
+    let status = system(
+      "\(CaptureBenchmark.elsewhere)ip netns exec \(namespace) \(program) begin 10.200.9.1 \(rate) \(seconds)"
+    )
     let took = (ContinuousClock.now - start) / .seconds(1)
     sleep(1)
     let used = CaptureBenchmark.processorSeconds() - before

@@ -95,7 +95,8 @@ struct CaptureBenchmark {
     let began = ContinuousClock.now
     let program = CommandLine.arguments[0]
     // Its output is ours.
-    let status = system("\(elsewhere)ip netns exec \(namespace) \(program) send 10.200.9.1 \(rate) \(seconds) \(bytes)")
+    let status = system(
+      "\(elsewhere)ip netns exec \(namespace) \(program) send 10.200.9.1 \(rate) \(seconds) \(bytes)")
     let took = (ContinuousClock.now - began) / .seconds(1)
     usleep(500_000)
     let used = processorSeconds() - before

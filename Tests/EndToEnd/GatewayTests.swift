@@ -137,13 +137,16 @@ import Testing
     }
     let plain = explain("http://\(node.address):8081/page")
     #expect(
-      plain.status == 0 && plain.standardOutput.contains("Gateway default/web: listener http-8081"), "\(plain)")
+      plain.status == 0 && plain.standardOutput.contains("Gateway default/web: listener http-8081"),
+      "\(plain)")
     let secure = explain("https://shop.test:8443/page")
     #expect(
-      secure.status == 0 && secure.standardOutput.contains("Gateway default/web: listener https"), "\(secure)")
+      secure.status == 0 && secure.standardOutput.contains("Gateway default/web: listener https"), "\(secure)"
+    )
     #expect(
       secure.lines.contains {
-        $0.hasPrefix("‼ certificate") && $0.contains("CLI0145 Secret default/shop: the certificate of shop.test")
+        $0.hasPrefix("‼ certificate")
+          && $0.contains("CLI0145 Secret default/shop: the certificate of shop.test")
       }, "\(secure)")
     #expect(secure.standardOutput.contains("HTTPRoute default/page rule 0 (PathPrefix /page)"), "\(secure)")
     let lost = explain("https://shop.test:8443/other")

@@ -28,8 +28,8 @@ private final class Watched {
   var words: String { (try? String(contentsOfFile: "\(path).err", encoding: .utf8)) ?? "" }
   func signal(_ signal: Int32) { kill(process.processIdentifier, signal) }
   /// Nil when it does not end.
-  func status() -> Int32? {
-    eventually(within: 40) { !process.isRunning } == nil ? nil : process.terminationStatus
+  func status(within seconds: Double = 40) -> Int32? {
+    eventually(within: seconds) { !process.isRunning } == nil ? nil : process.terminationStatus
   }
 }
 
@@ -107,10 +107,11 @@ private final class Watched {
     }
 
     func talk() -> Output {
-      run([
-        "nsenter", "--net=\(client)", "--", "curl", "-s", "-m", "5", "--retry", "5", "--retry-all-errors",
-        "http://\(service)/",
-      ], seconds: 60)
+      run(
+        [
+          "nsenter", "--net=\(client)", "--", "curl", "-s", "-m", "5", "--retry", "5", "--retry-all-errors",
+          "http://\(service)/",
+        ], seconds: 60)
     }
 
     /// Fields of each packet as tshark reads them.
@@ -168,7 +169,8 @@ private final class Watched {
     for _ in 0..<3 { #expect(ground.talk().standardOutput.contains("pod: web")) }
     capture.signal(SIGINT)
     #expect(capture.status() == 0, "\(capture.words)\n\(ground.pair.logs)")
-    #expect(capture.words.contains("default/client") && capture.words.contains("none lost"), "\(capture.words)")
+    #expect(
+      capture.words.contains("default/client") && capture.words.contains("none lost"), "\(capture.words)")
     let rows = ground.fields(
       "web.pcapng", "frame.interface_name", "ip.src_host", "ip.dst_host", "tcp.dstport", "frame.comment",
       "frame.time_epoch")
@@ -177,7 +179,8 @@ private final class Watched {
     #expect(asked.count >= 9 && served.count >= 9, "\(rows)")
     #expect(
       asked.allSatisfy {
-        $0[2] == "svc/default/web" && $0[4].hasPrefix("svc/default/web:http → ") && $0[4].contains("default/web")
+        $0[2] == "svc/default/web" && $0[4].hasPrefix("svc/default/web:http → ")
+          && $0[4].contains("default/web")
       }, "\(asked)")
     #expect(
       served.allSatisfy {
@@ -230,7 +233,8 @@ private final class Watched {
     #expect(sent > 100_000, "\(flood)")
     slow.signal(SIGCONT)
     slow.signal(SIGINT)
-    #expect(slow.status() == 0, "\(slow.words)\n\(pair.logs)")
+    // Tens of megabytes are still on their way.
+    #expect(slow.status(within: 200) == 0, "\(slow.words)\n\(pair.logs)")
     let words = slow.words.split(separator: "\n").last.map(String.init) ?? ""
     let numbers = words.split(separator: " ").compactMap { Int($0) }
     // What was written and what was lost is what came.
@@ -292,7 +296,8 @@ private final class Watched {
     #expect(both != nil, "\(ground.weft("flows", "--all-nodes", "-o", "json"))")
     let one = ground.weft("flows", "--node", "b", "-o", "json")
     #expect(
-      one.status == 0 && !one.lines.isEmpty && one.lines.allSatisfy { $0.contains("\"node\":\"b\"") }, "\(one)")
+      one.status == 0 && !one.lines.isEmpty && one.lines.allSatisfy { $0.contains("\"node\":\"b\"") },
+      "\(one)")
     #expect(ground.weft("flows", "--all-nodes", "--limit", "1").lines.count == 1)
     #expect(ground.weft("flows", "--all-nodes", "--to-file", saved).status == 0)
     let service = ground.weft("flows", "--all-nodes", "--service", "default/web")
@@ -317,7 +322,8 @@ private final class Watched {
   private func sourcesOfOtherNodesAreTried(_ ground: Ground) throws {
     for (from, to) in [("client", "svc/default/web"), ("web", "pod/default/client:8080")] {
       let live = ground.weft("explain", from, to, "--live")
-      #expect(live.status == 0 && live.standardOutput.contains("connected to"), "\(live)\n\(ground.pair.logs)")
+      #expect(
+        live.status == 0 && live.standardOutput.contains("connected to"), "\(live)\n\(ground.pair.logs)")
       #expect(live.standardOutput.contains("kernel agrees"), "\(live)")
       #expect(live.lines.contains { $0.hasPrefix("√ live") && $0.contains("KUBE-") }, "\(live)")
     }
@@ -328,8 +334,9 @@ private final class Watched {
   private func bothAreShown(_ ground: Ground) {
     let status = ground.weft("status")
     #expect(status.status == 0, "\(status)\n\(ground.pair.logs)")
-    for (part, node) in ["node agent", "rules", "dns", "flows"].flatMap({ part in ["a", "b"].map { (part, $0) } })
-    {
+    for (part, node) in ["node agent", "rules", "dns", "flows"].flatMap({ part in
+      ["a", "b"].map { (part, $0) }
+    }) {
       #expect(
         status.lines.contains { $0.hasPrefix("ok   \(part) ") && $0.contains(" \(node) ") },
         "\(part) \(node): \(status)")

@@ -197,7 +197,8 @@ private func ask(
     #expect { try ask([refusing, mute], into: &none) } throws: { ($0 as? WeftError)?.code == "CAP0002" }
   }
 
-  @Test func `a node that is silent does not hold up the others for longer than the hold, nor past the bound`()
+  @Test
+  func `a node that is silent does not hold up the others for longer than the hold, nor past the bound`()
     throws
   {
     var merger = CaptureMerger(sources: 2)

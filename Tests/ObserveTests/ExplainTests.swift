@@ -375,7 +375,9 @@ private let secured: [JSON] = [
   let soon = try explainer.explain(from: "192.0.2.77", to: "https://api.test/v1/users")
   let step = try #require(soon.steps.first { $0.step == "certificate" }, "\(soon.steps)")
   #expect(step.mark == .note && step.text.hasPrefix("CLI0145 Secret demo/api: the certificate of api.test"))
-  #expect(step.text.contains(" expires in ") && step.text.hasSuffix(" days") && step.hint?.contains("kubectl create secret tls") == true)
+  #expect(
+    step.text.contains(" expires in ") && step.text.hasSuffix(" days")
+      && step.hint?.contains("kubectl create secret tls") == true)
   #expect(soon.verdict == .allow, "\(soon.steps)")
 
   let items = checkGatewayCertificates(

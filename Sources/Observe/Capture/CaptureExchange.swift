@@ -153,6 +153,8 @@ struct CaptureExchange {
 
   private mutating func close(_ index: Int) {
     parts[index].isOpen = false
+    // A node process with too many captures answers with a plain line.
+    parts[index].refusal = parts[index].refusal ?? parts[index].bytes.refusal
     merger.end(source: index)
   }
 
@@ -182,7 +184,8 @@ struct CaptureExchange {
   private static func late(_ source: CaptureClient.Source) -> WeftError {
     WeftError(
       "CAP0010", object: source.name,
-      cause: "has not sent the rest within \(CaptureClient.endSeconds) s: packets may be missing, what is there is whole",
+      cause:
+        "has not sent the rest within \(CaptureClient.endSeconds) s: packets may be missing, what is there is whole",
       next: "try again; look at: weft status", exit: .finding)
   }
 
@@ -213,8 +216,10 @@ struct CaptureExchange {
   }
 
   private func failure(of part: Part) -> WeftError? {
-    if let refusal = part.refusal ?? part.bytes.refusal ?? part.source.failure() { return refusal }
-    if part.sendFailure != 0 { return CaptureClient.unreachable(part.source.name, part.sendFailure) }
+    if let refusal = part.refusal ?? part.source.failure() { return refusal }
+    if part.sendFailure != 0, !part.hasBegun {
+      return CaptureClient.unreachable(part.source.name, part.sendFailure)
+    }
     if isEnding { return nil }
     return WeftError(
       "CAP0010", object: part.source.name,
@@ -236,7 +241,7 @@ private struct FrameBytes {
     waiting.append(contentsOf: bytes)
   }
 
-  /// A node process with too many captures answers with a plain line.
+  /// A line without a frame.
   var refusal: WeftError? {
     guard waiting.first == UInt8(ascii: "{"),
       let line = try? JSON(parsing: Array(waiting.prefix { $0 != 10 }))

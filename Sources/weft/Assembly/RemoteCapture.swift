@@ -67,7 +67,9 @@ final class RemoteCapture: Sendable {
 
   private func pass(_ lines: LineStream) async throws {
     while let line = try await lines.next() {
-      guard let bytes = Base64.decode(String(decoding: line, as: UTF8.self)), await send(bytes) else { return }
+      guard let bytes = Base64.decode(String(decoding: line, as: UTF8.self)), await send(bytes) else {
+        return
+      }
     }
   }
 
@@ -143,7 +145,8 @@ final class RemoteCapture: Sendable {
         next: "kubectl get node \(node) -o wide", underlying: error)
     default:
       return WeftError(
-        "CAP0014", object: object, cause: NodePageClient.reason(refusal), next: "kubectl describe node \(node)",
+        "CAP0014", object: object, cause: NodePageClient.reason(refusal),
+        next: "kubectl describe node \(node)",
         exit: .unreachable, underlying: error)
     }
   }

@@ -15,7 +15,8 @@ enum ServedCertificates {
   private static let secretsMax = 1_000
 
   /// - Parameter folder: the data directory of this machine's control plane, if it has one.
-  static func check(_ view: ClusterView, _ api: some ClusterAPI, folder: String?) async -> CheckReport.Category
+  static func check(_ view: ClusterView, _ api: some ClusterAPI, folder: String?) async
+    -> CheckReport.Category
   {
     let now = Timestamp.now().seconds
     var items: [CheckReport.Item] = []
