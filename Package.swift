@@ -245,7 +245,10 @@ let modules: [Module] = [
     exclude: ["run.sh"]),
   Module(
     name: "CaptureBenchmark", path: "Benchmarks/Capture", kind: .executable,
-    on: ["Observe", "ClusterView", "ClusterObjects", "KernelSockets", "Policy", "Addresses", "Diagnostics"],
+    on: [
+      "Observe", "ClusterView", "ClusterObjects", "KernelSockets", "KernelNftables", "Policy", "Addresses",
+      "Diagnostics",
+    ],
     tests: false, exclude: ["run.sh"]),
   Module(
     name: "ProxyWriteBenchmark", path: "Benchmarks/Proxy/Written", kind: .executable,

@@ -20,12 +20,15 @@ func say(_ line: String) {
 }
 
 struct CaptureBenchmark {
-  private static func processorSeconds() -> Double {
+  static func processorSeconds() -> Double {
     var usage = rusage()
     getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
     func seconds(_ time: timeval) -> Double { Double(time.tv_sec) + Double(time.tv_usec) / 1e6 }
     return seconds(usage.ru_utime) + seconds(usage.ru_stime)
   }
+
+  /// `run.sh` binds this process to one processor: who sends is not to have the same one.
+  static let elsewhere = getenv("SENDER_CORE").map { "taskset -c \(String(cString: $0)) " } ?? ""
 
   /// Datagrams in batches, a millisecond apart; prints how many left.
   static func send(_ address: String, _ rate: Int, _ seconds: Int, _ bytes: Int) {
@@ -92,7 +95,8 @@ struct CaptureBenchmark {
     let began = ContinuousClock.now
     let program = CommandLine.arguments[0]
     // Its output is ours.
-    let status = system("ip netns exec \(namespace) \(program) send 10.200.9.1 \(rate) \(seconds) \(bytes)")
+    let status = system(
+      "\(elsewhere)ip netns exec \(namespace) \(program) send 10.200.9.1 \(rate) \(seconds) \(bytes)")
     let took = (ContinuousClock.now - began) / .seconds(1)
     usleep(500_000)
     let used = processorSeconds() - before
@@ -114,7 +118,12 @@ if words.first == "send", words.count == 5, let rate = Int(words[2]), let second
   CaptureBenchmark.send(words[1], rate, seconds, bytes)
 } else if words.first == "capture", words.count == 7 {
   try CaptureBenchmark.capture(Array(words.dropFirst()))
+} else if words.first == "begin", words.count == 4, let rate = Int(words[2]), let seconds = Int(words[3]) {
+  FlowLoad.begin(words[1], rate, seconds)
+} else if words.first == "flows", words.count == 5, let rate = Int(words[3]), let seconds = Int(words[4]) {
+  try FlowLoad.run(words[1], words[2], rate, seconds)
 } else {
+  say("CaptureBenchmark flows LINK NAMESPACE RATE SECONDS")
   say("CaptureBenchmark capture LINK NAMESPACE RATE SECONDS BYTES FILE")
   exit(2)
 }

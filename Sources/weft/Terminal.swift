@@ -1,6 +1,7 @@
 // Data goes to standard output, progress and complaints to standard error; colour only where a person looks.
 
 import Glibc
+import Observe
 import Synchronization
 
 enum Terminal {
@@ -30,15 +31,6 @@ enum Terminal {
 
   /// Rows under a header, columns as wide as their widest cell.
   static func table(_ rows: [[String]]) -> String {
-    guard let columns = rows.map(\.count).max() else { return "" }
-    let widths = (0..<columns).map { column in
-      rows.map { $0.count > column ? $0[column].count : 0 }.max() ?? 0
-    }
-    return rows.map { row in
-      let cells = row.enumerated().map { column, cell in
-        column == row.count - 1 ? cell : cell + String(repeating: " ", count: widths[column] - cell.count)
-      }
-      return cells.joined(separator: "   ") + "\n"
-    }.joined()
+    TextTable.lines(rows).map { $0 + "\n" }.joined()
   }
 }

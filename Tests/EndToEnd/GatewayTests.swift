@@ -75,6 +75,8 @@ import Testing
     #expect(ask(80) == "from two")
     #expect(ask(8081, "-H", "Host: ingress.test") == "from two")
 
+    try requestsAreExplained(node, folder, apply)
+
     // After a restart all is as it was, and nothing was said in between.
     func since() -> String {
       node.kubectl(
@@ -108,6 +110,67 @@ import Testing
     #expect(eventually(within: 20) { ask(80, "-o", "/dev/null", "-w", "%{http_code}") == "404" } != nil)
     #expect(node.stop() == 0, "\(node.log.suffix(3000))")
   }
+
+  /// Over HTTP and HTTPS: listener, route, certificate, endpoints; and the certificate is a line of `weft check`.
+  private func requestsAreExplained(_ node: TestNode, _ folder: String, _ apply: (String) throws -> Void)
+    throws
+  {
+    let made = run([
+      "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days",
+      "9", "-subj", "/CN=shop.test", "-addext", "subjectAltName=DNS:shop.test", "-keyout",
+      "\(folder)/shop.key", "-out", "\(folder)/shop.pem",
+    ])
+    try #require(made.status == 0, "\(made)")
+    let secret = node.kubectl(
+      "create", "secret", "tls", "shop", "--cert", "\(folder)/shop.pem", "--key", "\(folder)/shop.key")
+    try #require(secret.status == 0, "\(secret)")
+    try apply(secured)
+    let served = eventually(within: 30) {
+      run([
+        "nsenter", "--net=/run/netns/\(node.outside)", "--", "curl", "-s", "-m", "5", "--cacert",
+        "\(folder)/shop.pem", "--resolve", "shop.test:8443:\(node.address)", "https://shop.test:8443/page",
+      ]).standardOutput == "from two"
+    }
+    #expect(served != nil, "\(node.kubectl("get", "gateway", "web", "-o", "yaml"))\n\(node.log.suffix(2000))")
+    func explain(_ url: String) -> Output {
+      node.weft("explain", node.outsideAddress, url, "--kubeconfig", node.kubeconfig)
+    }
+    let plain = explain("http://\(node.address):8081/page")
+    #expect(
+      plain.status == 0 && plain.standardOutput.contains("Gateway default/web: listener http-8081"),
+      "\(plain)")
+    let secure = explain("https://shop.test:8443/page")
+    #expect(
+      secure.status == 0 && secure.standardOutput.contains("Gateway default/web: listener https"), "\(secure)"
+    )
+    #expect(
+      secure.lines.contains {
+        $0.hasPrefix("‼ certificate")
+          && $0.contains("CLI0145 Secret default/shop: the certificate of shop.test")
+      }, "\(secure)")
+    #expect(secure.standardOutput.contains("HTTPRoute default/page rule 0 (PathPrefix /page)"), "\(secure)")
+    let lost = explain("https://shop.test:8443/other")
+    #expect(lost.status == 1 && lost.standardOutput.contains("answered with 404"), "\(lost)")
+    let check = node.weft("check", "--kubeconfig", node.kubeconfig, seconds: 60)
+    let lines = check.lines.filter { $0.contains("certificate of shop.test") || $0.contains("cluster ca ") }
+    #expect(lines.count == 2, "\(check)")
+    #expect(
+      lines.contains { $0.hasPrefix("‼ Secret default/shop") && $0.contains("CLI0145") }
+        && lines.contains { $0.hasPrefix("√ cluster ca") && $0.contains("the authority is good for") },
+      "\(lines)")
+  }
+
+  private let secured = """
+    apiVersion: gateway.networking.k8s.io/v1
+    kind: Gateway
+    metadata: {name: web, namespace: default}
+    spec:
+      gatewayClassName: weft
+      listeners:
+      - {name: http-80, port: 80, protocol: HTTP}
+      - {name: http-8081, port: 8081, protocol: HTTP}
+      - {name: https, port: 8443, protocol: HTTPS, hostname: shop.test, tls: {certificateRefs: [{name: shop}]}}
+    """
 
   private func gateway(ports: [Int]) -> String {
     """

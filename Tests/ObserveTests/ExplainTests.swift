@@ -5,6 +5,8 @@ import ClusterObjects
 import ClusterView
 import Diagnostics
 import Foundation
+import Ingress
+import NamespaceLab
 import Observe
 import Policy
 import Ruleset
@@ -330,4 +332,58 @@ private enum Project {
       .deletingLastPathComponent().appending(path: "examples/demo.yaml")
     return try Manifests.read(file.path())
   }
+}
+
+/// A certificate that ends in so many days; openssl makes it.
+private func secret(_ host: String, days: Int) throws -> TLSSecret {
+  let base = "/tmp/weft-explain-\(getpid())-\(UInt32.random(in: 0...UInt32.max))"
+  defer { run("rm -f \(base).crt \(base).key") }
+  let made = run(
+    "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days \(days) -subj /CN=\(host)"
+      + " -addext subjectAltName=DNS:\(host) -keyout \(base).key -out \(base).crt 2>&1")
+  try #require(made.status == 0, "\(made.output)")
+  return TLSSecret(
+    TLSCertificate(
+      chain: Array(run("cat \(base).crt").output.utf8), key: Array(run("cat \(base).key").output.utf8)))
+}
+
+private let secured: [JSON] = [
+  [
+    "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+    "metadata": ["name": "door", "namespace": "demo"],
+    "spec": [
+      "gatewayClassName": "weft",
+      "listeners": [
+        [
+          "name": "https", "port": 443, "protocol": "HTTPS", "hostname": "api.test",
+          "tls": ["certificateRefs": [["name": "api"]]],
+        ],
+        [
+          "name": "lost", "port": 444, "protocol": "HTTPS", "tls": ["certificateRefs": [["name": "nowhere"]]],
+        ],
+      ],
+    ],
+  ]
+]
+
+@Test func `the certificate of a Gateway's listener is a step of a request, and a line of a check`() throws {
+  var explainer = webExplainer()
+  for object in secured { explainer.view.apply(object) }
+  let unread = try explainer.explain(from: "192.0.2.77", to: "https://api.test/v1/users")
+  #expect(unread.steps.contains { $0.text == "not looked at: Secrets were not read" }, "\(unread.steps)")
+  explainer.secrets = [ObjectKey("demo", "api"): try secret("api.test", days: 5)]
+  let soon = try explainer.explain(from: "192.0.2.77", to: "https://api.test/v1/users")
+  let step = try #require(soon.steps.first { $0.step == "certificate" }, "\(soon.steps)")
+  #expect(step.mark == .note && step.text.hasPrefix("CLI0145 Secret demo/api: the certificate of api.test"))
+  #expect(
+    step.text.contains(" expires in ") && step.text.hasSuffix(" days")
+      && step.hint?.contains("kubectl create secret tls") == true)
+  #expect(soon.verdict == .allow, "\(soon.steps)")
+
+  let items = checkGatewayCertificates(
+    explainer.view, secrets: explainer.secrets ?? [:], now: Int64(time(nil)))
+  #expect(items.map(\.name) == ["Secret demo/api", "Gateway demo/door"])
+  #expect(items.map(\.code) == ["CLI0145", "CLI0146"])
+  #expect(
+    items[1].text == "listener lost: secret demo/nowhere does not exist, or may not be named from here")
 }

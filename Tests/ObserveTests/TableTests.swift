@@ -52,4 +52,76 @@ import Testing
 
         """, "\n\(explanation.text(colour: false))")
   }
+
+  @Test func `the lines of weft diff`() {
+    var report = DifferenceReport(
+      node: "n1",
+      operations: [
+        "add element ip KUBE-PROXY svc-id { 10.43.0.9 . tcp . 80 : 7 }",
+        "delete element ip KUBE-PROXY svc-id { 10.43.0.8 . tcp . 80 }",
+        "replace chain ip KUBE-PROXY KUBE-SERVICES",
+      ], weight: 5, paths: ["delete route 10.99.0.0/24 dev ext0"],
+      names: ["change name web.demo.svc.cluster.local. from nothing to 10.43.0.9"], tables: 4)
+    #expect(
+      report.text(colour: false) == """
+        + add element ip KUBE-PROXY svc-id { 10.43.0.9 . tcp . 80 : 7 }
+        - delete element ip KUBE-PROXY svc-id { 10.43.0.8 . tcp . 80 }
+        ~ replace chain ip KUBE-PROXY KUBE-SERVICES
+        - delete route 10.99.0.0/24 dev ext0
+        ~ change name web.demo.svc.cluster.local. from nothing to 10.43.0.9
+
+        """)
+    #expect(report.summary == "7 changes would put the plan in force" && !report.isEqual)
+    #expect(report.text(colour: true).hasPrefix("\u{1b}[32m+ add element"))
+    #expect(report.json["equal"]?.bool == false && report.json["paths"]?.array?.count == 1)
+    (report.operations, report.paths, report.names) = ([], [], [])
+    #expect(report.isEqual && report.text(colour: true).isEmpty)
+    #expect(report.summary == "equal: 4 tables in force as planned")
+  }
+
+  @Test func `the lines of weft policy test`() {
+    func result(_ line: Int, _ text: String, _ hasPassed: Bool, _ reason: String) throws -> PolicyTestResult {
+      let lines = String(repeating: "\n", count: line - 1) + text
+      let read = try PolicyExpectation.read(lines, file: "f", namespace: "shop")
+      return PolicyTestResult(expectation: try #require(read.first), hasPassed: hasPassed, reason: reason)
+    }
+    let report = try? PolicyTestReport([
+      result(2, "allow shop/web shop/db:5432", true, "allowed by shop/db, ingress rule 0"),
+      result(
+        4, "deny shop/report shop/db:5432", false, "shop/db: allowed, no policy isolates either end"),
+    ])
+    #expect(
+      report?.text == """
+        ok   line 2: allow shop/web shop/db:5432
+        FAIL line 4: deny shop/report shop/db:5432
+               shop/db: allowed, no policy isolates either end
+        2 expectations, 1 failed
+
+        """, "\(report?.text ?? "")")
+    #expect(report?.hasPassed == false)
+    let items = report?.json["expectations"]?.array ?? []
+    #expect(items.count == 2 && items[1]["passed"]?.bool == false && items[0]["line"]?.int == 2)
+  }
+
+  @Test func `the lines of certificates`() {
+    let day: Int64 = 86_400
+    let items = checkClusterCertificates(
+      [
+        ("ca", 1000 * day, true), ("apiserver", 20 * day, false), ("admin", 9 * day, false),
+        ("front-proxy/client", -day, false),
+      ], now: 0)
+    #expect(
+      CheckReport([.init("certificates", items)]).text(colour: false) == """
+        certificates
+        √ cluster ca                  the authority is good for 1000 days
+        √ cluster apiserver           the certificate is good for 20 days
+        ‼ cluster admin               CLI0145 the certificate expires in 9 days
+                                      → weft server certs renew --data-dir DIR; weft server certs check-expiration --data-dir DIR
+        × cluster front-proxy/client  CLI0145 the certificate expired 1 day ago
+                                      → weft server certs renew --data-dir DIR; weft server certs check-expiration --data-dir DIR
+
+        1 wrong, 1 to look at, 2 well
+
+        """)
+  }
 }

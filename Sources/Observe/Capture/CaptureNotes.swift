@@ -37,10 +37,29 @@ public struct CaptureNotes: Sendable {
     }
   }
 
+  /// Two ends between which the packets of a translated connection pass behind the translation: what another node sees of it.
+  struct Behind: Sendable, Hashable {
+    var ends: [SocketEndpoint]
+    var transport: UInt8
+    var text: String
+  }
+
   private var notes: [Key: Note] = [:]
   private let countMax: Int
+  /// For other nodes' packets, since they were taken last; nil: nobody wants them.
+  private(set) var news: [Behind]?
+  /// Past it later ones are left out: notes are missing then, and no packet.
+  static let newsMax = 4096
 
   public init(countMax: Int = CaptureNotes.countMax) { self.countMax = countMax }
+
+  /// From now on keeps what other nodes need.
+  mutating func keepNews() { news = [] }
+
+  mutating func takeNews() -> [Behind] {
+    defer { if news != nil { news = [] } }
+    return news ?? []
+  }
 
   public var isEmpty: Bool { notes.isEmpty }
   public var count: Int { notes.count }
@@ -80,8 +99,18 @@ public struct CaptureNotes: Sendable {
     for other in [asker, record.reply.destination] {
       let after = Key(other, actual, record.transport)
       guard after != before else { continue }
-      change(after) { $0.translation = "\(service.map { "\($0) " } ?? "")\(asked); asked by \(source)" }
+      let text = "\(service.map { "\($0) " } ?? "")\(asked); asked by \(source)"
+      change(after) { $0.translation = text }
+      if let count = news?.count, count < Self.newsMax {
+        news?.append(Behind(ends: [other, actual], transport: record.transport, text: text))
+      }
     }
+  }
+
+  /// What another node knows of a connection.
+  mutating func take(_ behind: Behind) {
+    guard behind.ends.count == 2 else { return }
+    change(Key(behind.ends[0], behind.ends[1], behind.transport)) { $0.translation = behind.text }
   }
 
   /// A flow with what policies had to do with it.
@@ -104,5 +133,21 @@ extension FlowNames {
     if let pod = holder(of: address, at: 0)?.pod { return "\(pod)" }
     if let service = service(at: address) { return "svc/\(service)" }
     return node(at: address).map { "node/\($0)" }
+  }
+}
+
+extension CaptureNotes.Behind {
+  /// `[6,"10.42.1.5:4000","10.42.0.11:8080","svc/demo/web:http …"]`
+  var json: JSON { .array([JSON(Int(transport)), JSON("\(ends[0])"), JSON("\(ends[1])"), JSON(text)]) }
+
+  /// Nil for what is none.
+  init?(_ tree: JSON) {
+    guard let list = tree.array, list.count == 4, let number = list[0].integer,
+      let transport = UInt8(exactly: number), let text = list[3].string,
+      text.utf8.count <= PcapngWriter.remarkMax
+    else { return nil }
+    let ends = list[1...2].compactMap { $0.string.flatMap { SocketEndpoint($0) } }
+    guard ends.count == 2 else { return nil }
+    self.init(ends: ends, transport: transport, text: text)
   }
 }

@@ -57,6 +57,20 @@ public struct CaptureGround: Sendable {
   }
 }
 
+extension CaptureGround {
+  /// Other nodes that have one of these pods.
+  fileprivate func nodes(of pods: [Pod]) -> [String] {
+    Set(pods.map(\.nodeName)).subtracting(["", nodeName]).sorted()
+  }
+}
+
+extension ObjectKey {
+  /// Whether a name of the same namespace begins with this one.
+  fileprivate func isBeginning(of other: ObjectKey) -> Bool {
+    other.namespace == namespace && other.name.hasPrefix(name)
+  }
+}
+
 /// Looks the targets up. Throws `CAP0002` for what is not there, `CAP0003` for what is on another node, `CAP0001` for too much.
 public func planCapture(_ targets: [CaptureTarget], on ground: CaptureGround) throws(WeftError) -> CapturePlan
 {
@@ -83,13 +97,7 @@ private struct CapturePlanner {
       try add(pod: key)
     case .pod(let key): try add(pod: key)
     case .podsBeginning(let key):
-      let found = ground.attachments.map(\.pod).filter {
-        $0.namespace == key.namespace && $0.name.hasPrefix(key.name)
-      }
-      guard !found.isEmpty else {
-        throw Self.missing("pods \(key)*", "no such pod runs on node \(ground.nodeName)", key.namespace)
-      }
-      pods.formUnion(found)
+      try add(podsBeginning: key)
     case .policy(let key): try add(policy: key)
     case .clusterPolicy(let name): try add(clusterPolicy: name)
     case .service(let key): try add(service: key)
@@ -122,6 +130,19 @@ private struct CapturePlanner {
       next: "look at: kubectl describe pod -n \(key.namespace) \(key.name)")
   }
 
+  private mutating func add(podsBeginning key: ObjectKey) throws(WeftError) {
+    let found = ground.attachments.map(\.pod).filter(key.isBeginning(of:))
+    let others = ground.nodes(of: ground.view.pods(beginning: key))
+    guard !found.isEmpty else {
+      if !others.isEmpty { throw elsewhere("pods \(key)*", others.joined(separator: ", ")) }
+      throw Self.missing("pods \(key)*", "no such pod runs on node \(ground.nodeName)", key.namespace)
+    }
+    if !others.isEmpty { plan.remarks.append("pods \(key)* run on other nodes, too: \(Self.allNodes)") }
+    pods.formUnion(found)
+  }
+
+  private static let allNodes = "--all-nodes captures them as well"
+
   private mutating func add(policy key: ObjectKey) throws(WeftError) {
     guard let policy = ground.view.networkPolicies[key] else {
       throw WeftError(
@@ -147,12 +168,16 @@ private struct CapturePlanner {
 
   private mutating func add(_ selected: [Pod], of object: String, next: String) throws(WeftError) {
     let here = selected.map(\.key).filter(isHere)
+    let others = ground.nodes(of: selected)
     guard !here.isEmpty else {
-      let nodes = Set(selected.map(\.nodeName)).subtracting([""]).sorted().joined(separator: ", ")
+      let nodes = others.joined(separator: ", ")
       throw WeftError(
-        "CAP0002", object: object,
+        nodes.isEmpty ? "CAP0002" : "CAP0003", object: object,
         cause: "selects no pod of node \(ground.nodeName)" + (nodes.isEmpty ? "" : ", but of \(nodes)"),
         next: next)
+    }
+    if !others.isEmpty {
+      plan.remarks.append("\(object) selects pods of other nodes, too: \(Self.allNodes)")
     }
     pods.formUnion(here)
   }
@@ -185,7 +210,7 @@ private struct CapturePlanner {
     }
     if others > 0 {
       plan.remarks.append(
-        "\(others) endpoints of Service \(key) are on other nodes: their side is captured there")
+        "\(others) endpoints of Service \(key) are on other nodes: \(Self.allNodes)")
     }
     guard !plan.ends.isEmpty else {
       throw WeftError(
@@ -236,7 +261,7 @@ private struct CapturePlanner {
     WeftError(
       "CAP0003", object: object,
       cause: "is on node \(node), and packets are captured where they pass; this is \(ground.nodeName)",
-      next: "run the same command on \(node)")
+      next: "run the same command on \(node), or with the cluster's kubeconfig: --kubeconfig FILE")
   }
 
   private static func missing(_ object: String, _ cause: String, _ namespace: String) -> WeftError {
@@ -257,6 +282,64 @@ extension ClusterView {
     pods.values.filter { pod in
       !pod.hasEnded && policy.concerns(namespace: namespaces[pod.key.namespace]?.labels)
         && policy.subjectPods?.matches(pod.labels) ?? true
+    }
+  }
+
+  fileprivate func pods(beginning key: ObjectKey) -> [Pod] {
+    pods.values.filter { key.isBeginning(of: $0.key) && !$0.hasEnded && !$0.isHostNetwork }
+  }
+
+  /// The nodes where a target can be captured. A Service is captured where pods are that may ask or answer. Empty: it is not in the
+  /// cluster, or has no pod.
+  private func captureNodes(of target: CaptureTarget) -> Set<String> {
+    let living = pods.values.lazy.filter { !$0.hasEnded }
+    let found: Set<String> =
+      switch target {
+      case .pod(let key): Set([pods[key]?.nodeName].compactMap(\.self))
+      case .object(let key) where pods[key] != nil: Set([pods[key]?.nodeName].compactMap(\.self))
+      case .object(let key), .service(let key):
+        services[key] == nil ? [] : Set(living.filter { !$0.isHostNetwork }.map(\.nodeName))
+      case .podsBeginning(let key): Set(pods(beginning: key).map(\.nodeName))
+      case .policy(let key): Set(networkPolicies[key].map { subjects(of: $0).map(\.nodeName) } ?? [])
+      case .clusterPolicy(let name):
+        Set(clusterNetworkPolicies[name].map { subjects(of: $0).map(\.nodeName) } ?? [])
+      case .node(let name): nodes[name] == nil ? [] : [name]
+      }
+    return found.subtracting([""])
+  }
+
+  /// All nodes that targets concern. Throws `CAP0002` for what is not in the cluster.
+  public func captureNodes(_ targets: [CaptureTarget]) throws(WeftError) -> Set<String> {
+    var all: Set<String> = []
+    for target in targets {
+      let own = captureNodes(of: target)
+      guard !own.isEmpty else {
+        throw WeftError(
+          "CAP0002", object: target.words, cause: "is not in the cluster, or no pod of it runs",
+          next: "list them: kubectl get pods,services,networkpolicies -A -o wide; kubectl get nodes")
+      }
+      all.formUnion(own)
+    }
+    return all
+  }
+
+  /// The targets of a node, as they are written.
+  public func captureTargets(_ targets: [CaptureTarget], on node: String) -> String {
+    targets.filter { captureNodes(of: $0).contains(node) }.map(\.words).joined(separator: ",")
+  }
+}
+
+extension CaptureTarget {
+  /// As it is written.
+  public var words: String {
+    switch self {
+    case .object(let key): "\(key)"
+    case .pod(let key): "pod/\(key)"
+    case .podsBeginning(let key): "pod/\(key)*"
+    case .service(let key): "svc/\(key)"
+    case .policy(let key): "policy/\(key)"
+    case .clusterPolicy(let name): "clusterpolicy/\(name)"
+    case .node(let name): "node/\(name)"
     }
   }
 }

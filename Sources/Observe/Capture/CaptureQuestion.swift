@@ -3,6 +3,7 @@
 //   -> {"targets":"demo/web","namespace":"default","filter":[[40,0,0,12],…],"snap":262144,"droppedOnly":false}
 //   <- | kind u32 | length u32 | content |     kind 1: whole blocks of pcapng; kind 2: a line of JSON
 //      {"links":[…],"remarks":[…]}             it begins
+//      {"notes":[[6,"END","END","…"],…]}       for packets of other nodes: what is behind a translation here
 //      {"end":"…","code":"CAP0010","received":12,"lost":0}   it is over; code only when that was not asked for
 //      {"error":"…","code":"CAP0002",…}        it cannot be done
 //
@@ -24,13 +25,15 @@ public struct CaptureQuestion: Sendable, Hashable {
   public var snapLength = PacketFilter.wholeFrame
   /// Only packets of connections that policies refused.
   public var isDroppedOnly = false
+  /// Several nodes are asked: links that have no pod's name say whose they are, and translations are told for the others' packets.
+  public var isOneOfSeveral = false
 
   public init(targets: String) { self.targets = targets }
 
   public var json: JSON {
     var object = JSONObject([
       ("targets", JSON(targets)), ("namespace", JSON(namespace)), ("snap", JSON(Int(snapLength))),
-      ("droppedOnly", JSON(isDroppedOnly)),
+      ("droppedOnly", JSON(isDroppedOnly)), ("oneOfSeveral", JSON(isOneOfSeveral)),
     ])
     if let filter {
       object["filter"] = .array(
@@ -49,6 +52,7 @@ public struct CaptureQuestion: Sendable, Hashable {
     self.targets = targets
     namespace = tree["namespace"]?.string ?? "default"
     isDroppedOnly = tree["droppedOnly"]?.bool ?? false
+    isOneOfSeveral = tree["oneOfSeveral"]?.bool ?? false
     if let snap = tree["snap"]?.integer {
       guard let value = UInt32(exactly: snap), value > 0 else { return nil }
       snapLength = min(value, PacketFilter.wholeFrame)

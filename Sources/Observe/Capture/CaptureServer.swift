@@ -22,7 +22,7 @@ public final class CaptureServer: Sendable {
       "CAP0006", object: "this node", cause: "runs \(Self.capturesMax) captures already",
       next: "end one of them: pgrep -af 'weft capture'")
     server = UnixServer(
-      path: path, connectionsMax: Self.capturesMax, refusal: JSON.object(refusal.captureLine).bytes
+      path: path, connectionsMax: Self.capturesMax, refusal: Self.line(refusal)
     ) {
       Self.answer($1, source, $0)
     }
@@ -36,6 +36,9 @@ public final class CaptureServer: Sendable {
         next: "see that its folder is there and is root's; choose another with --run-dir")
     }
   }
+
+  /// A refusal as it goes to the asking end, without its line's end.
+  public static func line(_ refusal: WeftError) -> [UInt8] { JSON.object(refusal.captureLine).bytes }
 
   /// Ends running captures: their files are whole so far.
   public func stop() { server.stop() }

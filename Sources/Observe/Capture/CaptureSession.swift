@@ -117,6 +117,11 @@ final class CaptureSession {
       plan.remarks.append(
         "left out, for their frames are not Ethernet's: \(strange.map(\.name).joined(separator: ", "))")
     }
+    if question.isOneOfSeveral {
+      for index in plan.links.indices where !plan.links[index].isPod {
+        plan.links[index].title = "node/\(source.nodeName) \(plan.links[index].name)"
+      }
+    }
     places = Dictionary(
       uniqueKeysWithValues: plan.links.enumerated().map { ($1.index, (UInt32($0), $1.isPod)) })
     self.plan = plan
@@ -159,6 +164,7 @@ final class CaptureSession {
       "links": .array(plan.links.map { JSON($0.title) }), "remarks": .array(plan.remarks.map { JSON($0) }),
     ])
     flush()
+    if question.isOneOfSeveral { notes.keepNews() }
     tracker?.readAll { notes.take($0, names: names) }
     var failure: WeftError?
     var nextLook = Self.now()
@@ -233,6 +239,8 @@ final class CaptureSession {
 
   private func takeNotes() {
     tracker?.takeNew { notes.take($0, names: names) }
+    let news = notes.takeNews()
+    if !news.isEmpty { say(["notes": .array(news.map(\.json))]) }
     guard let keeper = source.flows else { return }
     while true {
       let page = keeper.read(from: nextFlow, limit: Self.flowsMax)

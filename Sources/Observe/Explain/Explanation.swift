@@ -78,6 +78,27 @@ public struct Explanation: Sendable, Hashable {
     ]
   }
 
+  /// Reads the machine form, as another node gave it: texts are made printable. Nil for what is none. `asked` is not in it.
+  public init?(json tree: JSON) {
+    guard let source = tree["source"]?.string, let destination = tree["destination"]?.string,
+      let verdict = tree["verdict"]?.string.flatMap(Verdict.init),
+      let kernel = tree["kernel"]?.string.flatMap(Kernel.init), let list = tree["steps"]?.array
+    else { return nil }
+    self.init(source: PartStatus.printable(source), destination: PartStatus.printable(destination))
+    self.verdict = verdict
+    self.kernel = kernel
+    for entry in list {
+      guard let step = entry["step"]?.string, let mark = entry["mark"]?.string.flatMap(Step.Mark.init),
+        let text = entry["text"]?.string
+      else { return nil }
+      steps.append(
+        Step(
+          PacketText.printable(step), mark, PacketText.printable(text),
+          objects: (entry["objects"]?.array ?? []).compactMap(\.string),
+          hint: entry["hint"]?.string.map(PacketText.printable)))
+    }
+  }
+
   /// A line a step, as people read it. `colour` adds terminal colours.
   public func text(colour: Bool) -> String {
     func paint(_ text: String, _ code: String) -> String { colour ? "\u{1b}[\(code)m\(text)\u{1b}[0m" : text }

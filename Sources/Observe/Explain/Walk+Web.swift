@@ -109,7 +109,11 @@ extension Walk {
         hint: "name one in spec.tls of the Ingress")
       return
     }
-    for item in checkCertificates([served], now: Int64(time(nil))).items {
+    describe(checkCertificates([served], now: Int64(time(nil))).items)
+  }
+
+  private mutating func describe(_ certificates: [CheckReport.Item]) {
+    for item in certificates {
       add(
         "certificate", item.state == .failed ? .fault : item.state == .warning ? .note : .fine,
         "\(item.code.map { "\($0) " } ?? "")\(item.name): \(item.text)", objects: [item.name],
@@ -172,6 +176,16 @@ extension Walk {
       "Gateway \(listener.gateway): listener \(listener.name) (port \(listener.port)), "
         + "\(rule.route) rule \(rule.index)\(rule.name.isEmpty ? "" : " \"\(rule.name)\"") (\(rule.match.path.map { "\($0.comparison.rawValue) \($0.value)" } ?? "every path"))",
       objects: ["Gateway \(listener.gateway)", "\(rule.route)"])
+    if web.isTLS {
+      if let secrets = explainer.secrets {
+        describe(
+          checkGatewayCertificates(
+            explainer.view, secrets: secrets, now: Int64(time(nil)),
+            of: (listener.gateway, listener.name)))
+      } else {
+        add("certificate", .note, "not looked at: Secrets were not read")
+      }
+    }
     for other in passed {
       add(
         "gateway", .note,

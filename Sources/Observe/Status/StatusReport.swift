@@ -53,7 +53,7 @@ public struct StatusReport: Sendable, Hashable {
       ])
       if !part.next.isEmpty { rows.append(["", "", "", "", "", "", "", "→ \(part.next)"]) }
     }
-    var lines = TextTable.lines(rows, gap: 3)
+    var lines = TextTable.lines(rows)
     if colour {
       let codes: [(String, Int)] = [("ok", 32), ("!!", 31), ("! ", 33)]
       lines = lines.map { line in

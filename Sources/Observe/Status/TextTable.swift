@@ -1,8 +1,9 @@
 // Rows of cells as lines, columns as wide as their widest cell.
 
-enum TextTable {
+/// What every command shows as a table.
+public enum TextTable {
   /// - Parameter gap: blanks between columns. Lines end with their last cell.
-  static func lines(_ rows: [[String]], gap: Int) -> [String] {
+  public static func lines(_ rows: [[String]], gap: Int = 3) -> [String] {
     guard let columns = rows.map(\.count).max() else { return [] }
     let widths = (0..<columns).map { column in
       rows.map { $0.count > column ? $0[column].count : 0 }.max() ?? 0

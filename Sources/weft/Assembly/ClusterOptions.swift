@@ -8,21 +8,14 @@ import DataPlane
 import Diagnostics
 import Glibc
 
-struct ClusterOptions: ParsableArguments {
+/// An API server alone.
+struct KubeconfigOptions: ParsableArguments {
   @Option(
     help:
       "The kubeconfig of the cluster. Default: $KUBECONFIG, the pod's service account, or that of `weft up` here."
   )
   var kubeconfig: String?
-  @Option(help: "A folder of YAML or JSON manifests, instead of a cluster.") var manifests: String?
   @Option(help: "The kubeconfig's context.") var context: String?
-  @Option(name: .shortAndLong, help: "The namespace of names that do not say one.") var namespace = "default"
-
-  /// The API, remote or made of manifests.
-  func api() async throws -> any ClusterAPI {
-    if let manifests { return try ManifestClient(folder: manifests) }
-    return try remote()
-  }
 
   /// The API over HTTP, for what only a server can be asked.
   func remote() throws(WeftError) -> RemoteClient { try RemoteClient(kubeconfig: configuration()) }
@@ -46,6 +39,28 @@ struct ClusterOptions: ParsableArguments {
       cause: "none is given, and no `weft up` runs with the default data directory",
       next: "add --kubeconfig FILE or --manifests FOLDER")
   }
+}
+
+struct ClusterOptions: ParsableArguments {
+  @OptionGroup var server: KubeconfigOptions
+  @Option(help: "A folder of YAML or JSON manifests, instead of a cluster.") var manifests: String?
+  @Option(name: .shortAndLong, help: "The namespace of names that do not say one.") var namespace = "default"
+
+  /// The API, remote or made of manifests.
+  func api() async throws -> any ClusterAPI {
+    if let manifests { return try ManifestClient(folder: manifests) }
+    return try remote()
+  }
+
+  /// The API over HTTP, for what only a server can be asked.
+  func remote() throws(WeftError) -> RemoteClient { try server.remote() }
+
+  var kubeconfig: String? {
+    get { server.kubeconfig }
+    set { server.kubeconfig = newValue }
+  }
+  func configuration() throws(WeftError) -> Kubeconfig { try server.configuration() }
+  func path() throws(WeftError) -> String { try server.path() }
 
   /// One reading of everything the network cares for.
   func view() async throws -> ClusterView { try await Self.view(of: api()) }

@@ -168,7 +168,9 @@ final class LocalNetwork: Sendable {
       zone: { dns.zone }, flows: flows?.keeper, hasIngress: ingress != nil)
     var handlers = NodeHandlers()
     handlers.addFlows(flows?.keeper, follower)
+    handlers.addCapture(settings.nodeName, socket: settings.captureSocketPath)
     handlers.addServices(KernelReading()) { dns.zone }
+    handlers.addExplain(settings.nodeName, follower) { dns.zone }
     handlers.addStatus(status)
     handlers.addCheck(follower) { await status.read() }
     self.handlers = handlers

@@ -1,9 +1,12 @@
-// What `weft check` asks of certificates: the Secrets that Ingresses name, read one by one, and nothing else of the cluster's Secrets.
+// What `weft check` asks of certificates: the Secrets that Ingresses and Gateways name, read one by one, and nothing else of the
+// cluster's Secrets; and the files of a control plane on this machine.
 
 import ClusterClient
 import ClusterObjects
+import ClusterServer
 import ClusterView
 import Diagnostics
+import GatewayAPI
 import Ingress
 import Observe
 
@@ -11,20 +14,31 @@ enum ServedCertificates {
   /// Secrets that are read; of more the rest is not looked at.
   private static let secretsMax = 1_000
 
-  static func check(_ view: ClusterView, _ api: some ClusterAPI) async -> CheckReport.Category {
-    do {
-      let secrets = try await read(planSecretReferences(view: view), api)
-      let plan = planRoutesExplained(view: view, tls: TLSInput(secrets: secrets))
-      return checkCertificates(plan.certificates, problems: plan.problems, now: Timestamp.now().seconds)
-    } catch {
-      return .init(
-        "certificates",
-        [
-          .warning(
-            "Secrets", "CLI0147", "cannot be read (\(error))",
-            next: "use a kubeconfig that may: kubectl auth can-i get secrets -A")
-        ])
+  /// - Parameter folder: the data directory of this machine's control plane, if it has one.
+  static func check(_ view: ClusterView, _ api: some ClusterAPI, folder: String?) async
+    -> CheckReport.Category
+  {
+    let now = Timestamp.now().seconds
+    var items: [CheckReport.Item] = []
+    if let folder, let kept = try? CertificateFolder(dataFolder: folder).lives() {
+      items += checkClusterCertificates(kept.map { ($0.name, $0.end, $0.isAuthority) }, now: now)
     }
+    do {
+      var view = view
+      try await ClusterOptions.addGateways(to: &view, of: api)
+      let gateways = planGatewayReferences(view: view, settings: GatewaySettings(addresses: [])).secrets
+      let secrets = try await read(planSecretReferences(view: view).union(gateways), api)
+      let plan = planRoutesExplained(view: view, tls: TLSInput(secrets: secrets))
+      items += checkCertificates(plan.certificates, problems: plan.problems, now: now).items
+      items += checkGatewayCertificates(
+        view, secrets: secrets.filter { gateways.contains($0.key) }, now: now)
+    } catch {
+      items.append(
+        .warning(
+          "Secrets", "CLI0147", "cannot be read (\(error))",
+          next: "use a kubeconfig that may: kubectl auth can-i get secrets -A"))
+    }
+    return .init("certificates", items)
   }
 
   /// Those of them that exist.

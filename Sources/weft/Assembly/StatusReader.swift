@@ -13,8 +13,6 @@ import Observe
 struct StatusReader: Sendable {
   let api: RemoteClient
 
-  /// Nodes that are asked at the same time.
-  static let asksMax = 16
   /// How long one node may take; the API server's own limit for a silent node is longer.
   static let nodeLimit: Duration = .seconds(3)
 
@@ -87,31 +85,18 @@ struct StatusReader: Sendable {
   }
 
   private func ask(_ names: [String]) async -> [String: Result<NodeStatus, Refusal>] {
-    await withTaskGroup(of: (String, Result<NodeStatus, Refusal>).self) { group in
-      var found: [String: Result<NodeStatus, Refusal>] = [:]
-      var rest = names[...]
-      for name in rest.prefix(Self.asksMax) { group.addTask { (name, await ask(name)) } }
-      rest = rest.dropFirst(Self.asksMax)
-      while let (name, answer) = await group.next() {
-        found[name] = answer
-        if let next = rest.popFirst() { group.addTask { (next, await ask(next)) } }
-      }
-      return found
-    }
+    let answers = await NodePageClient(api).read("status", of: names, limit: Self.nodeLimit)
+    return Dictionary(answers.map { ($0, Self.status($1)) }) { first, _ in first }
   }
 
-  private func ask(_ name: String) async -> Result<NodeStatus, Refusal> {
-    let page = NodePageClient(api)
-    do {
-      let tree = try await page.read(name, "status", limit: Self.nodeLimit)
-      guard let status = NodeStatus(tree) else {
-        return .failure(Refusal(code: 404, message: "its agent is not Weft's"))
-      }
-      return .success(status)
-    } catch let error as APIStatusError {
-      return .failure(Refusal(code: error.code, message: error.message))
-    } catch {
-      return .failure(Refusal(code: 0, message: "\(error)"))
+  private static func status(_ answer: Result<JSON, any Error>) -> Result<NodeStatus, Refusal> {
+    switch answer {
+    case .success(let tree):
+      NodeStatus(tree).map { .success($0) }
+        ?? .failure(Refusal(code: 404, message: "its agent is not Weft's"))
+    case .failure(let error as APIStatusError):
+      .failure(Refusal(code: error.code, message: error.message))
+    case .failure(let error): .failure(Refusal(code: 0, message: "\(error)"))
     }
   }
 
@@ -151,61 +136,6 @@ struct StatusReader: Sendable {
       var counts = Self.counted.map { StatusReport.Count($0.0, 0) }
       while let (index, count) = try await group.next() { counts[index].count = count }
       return counts
-    }
-  }
-}
-
-/// Pages of nodes by way of the API server.
-struct NodePageClient: Sendable {
-  private let api: RemoteClient
-
-  init(_ api: RemoteClient) { self.api = api }
-
-  /// Throws `APIStatusError` for a refusal, 504 when the node takes longer than `limit`.
-  func read(
-    _ node: String, _ page: String, _ query: [(name: String, value: String)] = [],
-    limit: Duration = .seconds(10)
-  ) async throws -> JSON {
-    let api = api
-    return try await withThrowingTaskGroup(of: JSON?.self) { group in
-      group.addTask {
-        try await api.read(path: ["api", "v1", "nodes", node, "proxy", "weft", "v1", page], query: query)
-      }
-      group.addTask {
-        try await Task.sleep(for: limit)
-        return nil
-      }
-      defer { group.cancelAll() }
-      guard let first = try await group.next(), let tree = first else {
-        throw APIStatusError(
-          code: 504, reason: "Timeout", message: "node \(node) has not answered within \(limit)")
-      }
-      return tree
-    }
-  }
-
-  /// The same page of every node that answers; the others with the reason why not. Throws when the Nodes cannot be read.
-  func readAll(
-    _ page: String, _ query: [(name: String, value: String)] = [], only: String? = nil
-  ) async throws -> [(node: String, answer: Result<JSON, any Error>)] {
-    var names = try await api.list(.nodes, namespace: "", options: ListOptions()).items.map(\.name).sorted()
-    if let only { names = [only] }
-    return await withTaskGroup(of: (Int, Result<JSON, any Error>).self) { group in
-      var answers: [Result<JSON, any Error>?] = names.map { _ in nil }
-      var rest = Array(names.enumerated())[...]
-      func ask(_ entry: (offset: Int, element: String)) {
-        group.addTask { [self] in
-          do { return (entry.offset, .success(try await read(entry.element, page, query))) } catch {
-            return (entry.offset, .failure(error))
-          }
-        }
-      }
-      for _ in 0..<StatusReader.asksMax { if let next = rest.popFirst() { ask(next) } }
-      while let (index, answer) = await group.next() {
-        answers[index] = answer
-        if let next = rest.popFirst() { ask(next) }
-      }
-      return zip(names, answers).compactMap { name, answer in answer.map { (name, $0) } }
     }
   }
 }

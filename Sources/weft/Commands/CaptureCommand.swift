@@ -2,6 +2,7 @@
 
 import ArgumentParser
 import CLinux
+import ClusterClient
 import ClusterObjects
 import DNS
 import Diagnostics
@@ -9,7 +10,7 @@ import Glibc
 import KernelSockets
 import Observe
 
-struct CaptureCommand: ParsableCommand {
+struct CaptureCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "capture",
     abstract: "Packets of a pod, Service, policy or node: pcapng, or lines with names.",
@@ -17,6 +18,7 @@ struct CaptureCommand: ParsableCommand {
       TARGET is NAMESPACE/POD, NAMESPACE/POD-*, svc/NAMESPACE/NAME (both sides of its translation), policy/NAMESPACE/NAME or
       clusterpolicy/NAME (the pods it selects) or node/NAME; several with commas between. FILTER is pcap-filter(7), compiled by libpcap: tcp port 80.
       It is captured by the node process on the pod's link: no image, no upload. Without -w packets are shown a line each.
+      What is on other nodes comes through the API server's node proxy, several nodes as one capture in the order of time.
       To Wireshark: weft capture demo/web -w - | wireshark -k -i -
       Exit code: 0, 1 what was captured has gone (the file is whole), 2 it cannot be done as asked, 3 no node process answers.
       """)
@@ -24,6 +26,8 @@ struct CaptureCommand: ParsableCommand {
   @Argument(help: "What to capture.") var target: String?
   @Argument(help: "Which packets of it.") var filter: [String] = []
   @Option(name: .shortAndLong, help: "The namespace of names that do not say one.") var namespace = "default"
+  @OptionGroup var cluster: KubeconfigOptions
+  @Flag(help: "Ask every node that the target concerns, not this one alone.") var allNodes = false
   @Option(name: .shortAndLong, help: "Write pcapng to this file, - for standard output.") var write: String?
   @Option(name: .shortAndLong, help: "End after so many packets.") var count: Int?
   @Option(help: "End after so long: 30s, 5m.") var duration: String?
@@ -39,7 +43,7 @@ struct CaptureCommand: ParsableCommand {
   @Option(help: "Where the node process has its sockets. Default: where the one of this machine has them.")
   var runDir: String?
 
-  func run() throws {
+  func run() async throws {
     let limits = try limits()
     var text = PacketText()
     text.isNumeric = numeric
@@ -72,32 +76,35 @@ struct CaptureCommand: ParsableCommand {
         "CLI0125", object: "-w -", cause: "would write packets to the terminal",
         next: "leave it out to see lines, or: weft capture … -w - | wireshark -k -i -")
     }
-    let seconds = try seconds()
-    let stop = weft_watch_signals()
+    let asking = CaptureAsking(
+      question: question, seconds: try seconds(), stop: weft_watch_signals(),
+      socket: "\(NodeNote.runFolder(runDir))/\(CaptureServer.socketName)")
     if let write {
       var files = try CaptureFiles(write, limits: limits)
-      let summary = try capture(question, seconds, stop, into: &files)
+      let summary = try await capture(asking, into: &files)
       let places = write == "-" ? "" : " in \(files.paths.joined(separator: ", "))"
       try end(summary, files.packets, places)
     } else {
       var lines = PacketLines(text, packetsMax: count) { Terminal.say($0) }
-      let summary = try capture(question, seconds, stop, into: &lines)
+      let summary = try await capture(asking, into: &lines)
       try end(summary, lines.packets, "")
     }
   }
 
+  /// At this node; and at others when the target is there, or nobody captures here.
   private func capture(
-    _ question: CaptureQuestion, _ seconds: Double?, _ stop: Int32, into sink: inout some CaptureSink
-  ) throws(WeftError) -> CaptureSummary {
-    try CaptureClient.run(
-      question, at: "\(NodeNote.runFolder(runDir))/\(CaptureServer.socketName)", seconds: seconds, stop: stop,
-      into: &sink
-    ) { beginning in
-      let some = beginning.links.prefix(8).joined(separator: ", ")
-      let more = beginning.links.count > 8 ? " and \(beginning.links.count - 8) more" : ""
-      Terminal.complain("capturing at \(some)\(more); Ctrl-C ends it")
-      for remark in beginning.remarks { Terminal.complain(remark) }
+    _ asking: CaptureAsking, into sink: inout some CaptureSink
+  ) async throws -> CaptureSummary {
+    if !allNodes {
+      do {
+        return try await asking.run(into: &sink)
+      } catch let error as WeftError {
+        let isElsewhere = error.code == "CAP0003" || error.code == "CAP0005" && runDir == nil
+        guard isElsewhere, (try? cluster.configuration()) != nil else { throw error }
+      }
     }
+    let api = try cluster.remote()
+    return try await asking.run(by: api, view: ClusterOptions.view(of: api), into: &sink)
   }
 
   private func end(_ summary: CaptureSummary, _ packets: Int, _ places: String) throws {

@@ -40,7 +40,9 @@ struct CheckCommand: AsyncParsableCommand {
         let view = try await cluster.view()
         report.categories.append(Self.api(server, view))
         report.categories.append(checkServices(view))
-        report.categories.append(await ServedCertificates.check(view, try cluster.remote()))
+        report.categories.append(
+          await ServedCertificates.check(
+            view, try cluster.remote(), folder: dataDir ?? NodeNote.read()?.dataFolder))
         report.categories.append(podLinks(view))
         report.categories.append(await rules(view, path))
         report.categories.append(try await Self.events(cluster.remote()))

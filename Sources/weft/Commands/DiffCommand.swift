@@ -5,6 +5,7 @@ import ClusterObjects
 import ClusterView
 import DataPlane
 import Diagnostics
+import Observe
 import Ruleset
 
 struct DiffCommand: AsyncParsableCommand {
@@ -42,30 +43,16 @@ struct DiffCommand: AsyncParsableCommand {
     let paths = try await ObservedPaths.settled(view, nodeName: source.nodeName)
     let names = await ServedZone.differences(
       view, resolver: NodeRules.dnsAddress(view), isHere: source.dataFolder != nil)
-    let isEqual = rules.operations.isEmpty && paths.isEmpty && names.isEmpty
+    let report = DifferenceReport(
+      node: source.nodeName, operations: rules.operations.map(\.description),
+      weight: rules.operations.reduce(0) { $0 + $1.weight }, paths: paths, names: names,
+      tables: rules.inForce.tables.count)
     switch output {
-    case .json:
-      Terminal.say(
-        JSON.object([
-          "node": JSON(source.nodeName), "equal": JSON(isEqual),
-          "operations": JSON(rules.operations.map(\.description)), "paths": JSON(paths), "names": JSON(names),
-        ]).text)
+    case .json: Terminal.say(report.json.text)
     case .text:
-      for line in rules.operations.map(\.description) + paths + names { Terminal.say(Self.line(line)) }
-      let tables = rules.inForce.tables.count
-      Terminal.complain(
-        isEqual
-          ? "equal: \(tables) tables in force as planned"
-          : "\(rules.operations.reduce(0) { $0 + $1.weight } + paths.count + names.count) changes would put the plan in force"
-      )
+      if !report.isEqual { Terminal.say(report.text(colour: Terminal.usesColour)) }
+      Terminal.complain(report.summary)
     }
-    if !isEqual { throw Finding(status: .finding) }
-  }
-
-  /// Green for what would come, red for what would go.
-  private static func line(_ text: String) -> String {
-    let (sign, colour) =
-      text.hasPrefix("delete") ? ("-", "31") : text.hasPrefix("add") ? ("+", "32") : ("~", "33")
-    return Terminal.usesColour ? "\u{1b}[\(colour)m\(sign) \(text)\u{1b}[0m" : "\(sign) \(text)"
+    if !report.isEqual { throw Finding(status: .finding) }
   }
 }

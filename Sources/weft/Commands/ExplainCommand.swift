@@ -33,7 +33,7 @@ struct ExplainCommand: AsyncParsableCommand {
   @Flag(help: "Do not read the ruleset from the kernel.") var noKernel = false
   @Flag(
     help:
-      "Send one packet, and show each rule that it meets. On the source's node, as root; it begins a connection and ends it."
+      "Send one packet, and show each rule that it meets: as root on the source's node, which is asked through the API server when it is another one. It begins a connection and ends it."
   )
   var live = false
   @Flag(help: "Ask neither a cluster nor a kernel, but the manifests of -f.") var offline = false
@@ -95,18 +95,39 @@ struct ExplainCommand: AsyncParsableCommand {
       explainer.secrets = try? await ServedCertificates.read(
         planSecretReferences(view: view).union(wanted), api)
     }
-    if !noKernel, cluster.manifests == nil {
-      explainer.observed = ObservedRuleset.read(view: view, nodeName: node)
-      if let paths = try? ObservedPaths(view, nodeName: node) {
-        explainer.ways = { paths.plan.steps(to: $1, of: $0.name, paths.inForce) }
-      }
-    }
+    if !noKernel, cluster.manifests == nil { explainer.readKernel() }
     var explanation = try explainer.explain(from: source, to: destination, namespace: cluster.namespace)
     if live {
+      // What carries the source's packets first is the ruleset of its own node.
+      if let asked = explanation.asked, let pod = view.pod(at: asked.source), pod.nodeName != own ?? node,
+        nodeName == nil, !pod.nodeName.isEmpty
+      {
+        return try await askNode(pod.nodeName)
+      }
       let isOwn = explanation.asked.map { explainer.localAddresses.contains($0.source) } ?? false
       try LiveExplainer().add(to: &explanation, isOwn: isOwn, planned: explainer.observed)
     }
     return explanation
+  }
+
+  /// That node explains, and sends the packet. Throws `CLI0185`.
+  private func askNode(_ name: String) async throws -> Explanation {
+    do {
+      let tree = try await NodePageClient(cluster.remote()).read(
+        name, "explain",
+        [("from", source), ("to", destination), ("namespace", cluster.namespace), ("live", "true")])
+      guard let explanation = Explanation(json: tree) else {
+        throw APIStatusError(code: 502, reason: "BadGateway", message: "its answer is no explanation")
+      }
+      return explanation
+    } catch let error as APIStatusError {
+      throw WeftError(
+        "CLI0185", object: "node \(name)",
+        cause: "the source is there, and it sends no packet for us: \(NodePageClient.reason(error))",
+        next: error.code == 403
+          ? "get on nodes/proxy allows it: kubectl auth can-i get nodes --subresource=proxy"
+          : "run the same command on \(name) as root", exit: .finding, underlying: error)
+    }
   }
 }
 

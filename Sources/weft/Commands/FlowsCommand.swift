@@ -6,14 +6,15 @@ import Diagnostics
 import Glibc
 import Observe
 
-struct FlowsCommand: ParsableCommand {
+struct FlowsCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "flows", abstract: "Connections of this node's pods: names, verdicts, bytes, durations.",
+    commandName: "flows", abstract: "Connections of a node's pods: names, verdicts, bytes, durations.",
     discussion: """
       Shows what the node process here has kept, the oldest first; with -f it goes on. An end of --from and --to is NAMESPACE/POD,
       NAMESPACE/POD-*, NAMESPACE/, an address, a block, or labels (app=web).
+      With --node or --all-nodes nodes are asked through the API server (`get` on `nodes/proxy`).
       Saved with -o json or --to-file, flows are read back with --input, and every filter works on them.
-      Exit code: 0, 2 a filter or a file cannot be read, 3 no node process answers.
+      Exit code: 0, 1 a node does not tell, 2 a filter or a file cannot be read, 3 no node process answers.
       """)
 
   enum Format: String, ExpressibleByArgument { case compact, table, json }
@@ -28,14 +29,18 @@ struct FlowsCommand: ParsableCommand {
     String?
   @Option(help: "Where the node process has its sockets. Default: where the one of this machine has them.")
   var runDir: String?
+  @Option(help: "Ask this node, by way of the API server.") var node: String?
+  @Flag(help: "Ask all nodes, by way of the API server.") var allNodes = false
+  @OptionGroup var cluster: KubeconfigOptions
 
-  func run() throws {
+  func run() async throws {
     let out = try toFile.map { path throws(WeftError) in try OutputFile(path) }
     var printer = FlowPrinter(format: output, numeric: numeric, isStreaming: follow || out != nil)
     func show(_ flow: Flow) throws(WeftError) {
       if let out { try out.write(flow.json.text + "\n") } else { printer.show(flow) }
     }
     var failure: WeftError?
+    var isWhole = true
     func take(_ flow: Flow) -> Bool {
       do throws(WeftError) { try show(flow) } catch {
         failure = error
@@ -49,7 +54,7 @@ struct FlowsCommand: ParsableCommand {
       var question = try filter.question()
       question.follows = follow
       question.limit = limit ?? (follow && filter.since == nil ? 20 : nil)
-      try FlowClient.ask(question, at: "\(NodeNote.runFolder(runDir))/\(FlowSettings.socketName)") { answer in
+      func answered(_ answer: FlowAnswer) -> Bool {
         switch answer {
         case .flow(let flow): return take(flow)
         case .missed(let count):
@@ -57,10 +62,20 @@ struct FlowsCommand: ParsableCommand {
           return true
         }
       }
+      if allNodes || node != nil {
+        let pages = try NodePageClient(cluster.remote())
+        let nodes = if let node { [node] } else { try await pages.nodes() }
+        var flows = RemoteFlows(pages, of: nodes, question)
+        isWhole = try await flows.read(answered)
+      } else {
+        try FlowClient.ask(
+          question, at: "\(NodeNote.runFolder(runDir))/\(FlowSettings.socketName)", answered)
+      }
     }
     if let failure { throw failure }
     printer.finish()
     if let out, let toFile { Terminal.complain("\(out.lines) flows written to \(toFile)") }
+    if !isWhole { throw Finding(status: .finding) }
   }
 
   private func read(_ path: String, _ take: @escaping (Flow) -> Bool) throws(WeftError) {

@@ -28,8 +28,9 @@ struct MapCommand: AsyncParsableCommand {
         "CLI0172", object: "--limit \(limit)", cause: "is no number from 1 to \(FlowEdges.pairsMax)",
         next: "leave it out", exit: .usage)
     }
-    let answers = try await NodePageClient(cluster.remote()).readAll(
-      "edges", [("limit", "\(limit)")], only: node)
+    let pages = try NodePageClient(cluster.remote())
+    let names = if let node { [node] } else { try await pages.nodes() }
+    let answers = await pages.read("edges", of: names) { [limit] _ in [("limit", "\(limit)")] }
     var list = FlowEdgeList(seconds: 1)
     var isWhole = true
     for (name, answer) in answers {
@@ -38,8 +39,8 @@ struct MapCommand: AsyncParsableCommand {
       } else {
         isWhole = false
         var reason = "its answer cannot be read"
-        if case .failure(let error) = answer { reason = (error as? APIStatusError)?.message ?? "\(error)" }
-        Terminal.complain("node \(name) does not tell: \(PartStatus.printable(reason))")
+        if case .failure(let error) = answer { reason = NodePageClient.reason(error) }
+        Terminal.complain("node \(name) does not tell: \(reason)")
       }
     }
     switch output {

@@ -67,32 +67,8 @@ struct PolicyTestCommand: AsyncParsableCommand {
     if let junit {
       try TextFile.write(JUnitReport(name: file, results: results).text, to: junit, code: "POL0004")
     }
-    switch output {
-    case .json: Terminal.say(json(results).text)
-    case .text: say(results)
-    }
-    if results.contains(where: { !$0.hasPassed }) { throw Finding(status: .finding) }
-  }
-
-  private func say(_ results: [PolicyTestResult]) {
-    for result in results {
-      Terminal.say(
-        "\(result.hasPassed ? "ok  " : "FAIL") line \(result.expectation.line): \(result.expectation.text)"
-          + (result.hasPassed ? "" : "\n       \(result.reason)"))
-    }
-    Terminal.say("\(results.count) expectations, \(results.count { !$0.hasPassed }) failed")
-  }
-
-  private func json(_ results: [PolicyTestResult]) -> JSON {
-    [
-      "expectations": .array(
-        results.map {
-          [
-            "line": JSON($0.expectation.line), "text": JSON($0.expectation.text),
-            "passed": .bool($0.hasPassed),
-            "reason": JSON($0.reason),
-          ]
-        })
-    ]
+    let report = PolicyTestReport(results)
+    Terminal.say(output == .json ? report.json.text : report.text)
+    if !report.hasPassed { throw Finding(status: .finding) }
   }
 }

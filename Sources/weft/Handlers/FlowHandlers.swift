@@ -1,6 +1,6 @@
 // Flows and edges of a node, for the page and for `weft map`.
 //
-//   flows?after=N&limit=N&from=…&to=…&verdict=…&service=…&port=…&since=NANOSECONDS     the words of `weft flows`
+//   flows?after=N&limit=N&from=…&to=…&verdict=…&service=…&port=…&namespace=…&since=NANOSECONDS     the words of `weft flows`
 //   edges?limit=N
 
 import ClusterClient
@@ -23,6 +23,7 @@ extension NodeHandlers {
       question.verdict = request.parameter("verdict")
       question.service = request.parameter("service")
       question.port = request.parameter("port")
+      if let namespace = request.parameter("namespace") { question.namespace = namespace }
       return try keeper.page(
         question, after: try request.number("after", in: 0...Int64.max).map { UInt64($0) })
     }

@@ -115,6 +115,9 @@ final class NodePair {
   }
 
   @discardableResult func kubectl(_ arguments: String..., seconds: Double = 60) -> Output {
+    kubectl(arguments, seconds: seconds)
+  }
+  @discardableResult func kubectl(_ arguments: [String], seconds: Double = 60) -> Output {
     run(
       [
         "nsenter", "--net=/run/netns/\(switchName)", "--", Project.kubectl, "--kubeconfig", kubeconfig,

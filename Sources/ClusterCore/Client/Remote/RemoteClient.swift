@@ -82,11 +82,16 @@ public final class RemoteClient: ClusterAPI {
   private func open(_ resource: GroupVersionResource, _ namespace: String, _ options: ListOptions)
     async throws -> WatchHandle
   {
-    let head = request(
-      .GET, path(resource, namespace), query: [("watch", "true")] + Self.query(options), body: nil,
-      contentType: nil)
+    try await openLines(
+      path(resource, namespace), query: [("watch", "true")] + Self.query(options), verb: "WATCH")
+  }
+
+  /// An answer that goes on. Throws `APIStatusError` for what the server refuses.
+  func openLines(_ path: String, query: [(String, String)], verb: String = "GET") async throws -> WatchHandle
+  {
+    let head = request(.GET, path, query: query, body: nil, contentType: nil)
     let (status, watch) = try await transport.stream(head)
-    requests.child("\(status)", "WATCH", transport.server).increment()
+    requests.child("\(status)", verb, transport.server).increment()
     if status == 401 { tokenFile?.expire() }
     guard status == 200 else {
       var body: [UInt8] = []
