@@ -1,6 +1,7 @@
 // What this node's DNS answers for the cluster's Services, held against the zone as it would be planned now.
 
 import Addresses
+import CLinux
 import ClusterObjects
 import ClusterView
 import DNS
