@@ -4,21 +4,53 @@ import Foundation
 import Testing
 
 @Suite(.serialized) struct IngressAloneTests {
-  private func folder(_ node: TestNode) throws -> String {
+  private static func folder(_ node: TestNode) throws -> String {
     let folder = node.dataFolder + "-ingress"
     try FileManager.default.createDirectory(atPath: folder + "/manifests", withIntermediateDirectories: true)
     try "from the backend".write(toFile: folder + "/page", atomically: true, encoding: .utf8)
     return folder
   }
 
-  private func backend(_ node: TestNode, _ folder: String) throws -> Process {
+  private static func backend(_ node: TestNode, _ folder: String) throws -> Process {
     try node.background([
       "python3", "-m", "http.server", "9000", "--bind", node.address, "--directory", folder,
     ])
   }
 
-  private func objects(_ node: TestNode, class name: String) -> String {
-    Self.objects.replacing("ADDRESS", with: node.address).replacing("CLASS", with: name)
+  private static func objects(_ node: TestNode, class name: String) -> String {
+    template.replacing("ADDRESS", with: node.address).replacing("CLASS", with: name)
+  }
+
+  /// A control plane that knows of no ingress, and an endpoint that answers.
+  private final class Foreign {
+    let node: TestNode
+    private let folder: String
+    private let page: Process
+    private let server: Process
+
+    init() throws {
+      node = try TestNode()
+      folder = try IngressAloneTests.folder(node)
+      page = try IngressAloneTests.backend(node, folder)
+      server = try node.background([
+        Project.weft, "server", "--listen", "127.0.0.1:6443", "--data-dir", node.dataFolder,
+      ])
+    }
+
+    /// As soon as the kinds are there.
+    func apply(_ manifests: String) throws {
+      let file = folder + "/objects.yaml"
+      try manifests.write(toFile: file, atomically: true, encoding: .utf8)
+      let applied = eventually(within: 60) { node.kubectl("apply", "-f", file).status == 0 }
+      try #require(applied != nil, "\(node.kubectl("apply", "-f", file))")
+    }
+
+    func stop() {
+      server.terminate()
+      kill(page.processIdentifier, SIGKILL)
+      try? FileManager.default.removeItem(atPath: folder)
+      node.remove()
+    }
   }
 
   private func page(_ node: TestNode, _ host: String = "shop.test") -> Output {
@@ -41,11 +73,11 @@ import Testing
   {
     let node = try TestNode()
     defer { node.remove() }
-    let folder = try folder(node)
+    let folder = try Self.folder(node)
     defer { try? FileManager.default.removeItem(atPath: folder) }
-    let server = try backend(node, folder)
+    let server = try Self.backend(node, folder)
     defer { kill(server.processIdentifier, SIGKILL) }
-    try objects(node, class: "weft").write(
+    try Self.objects(node, class: "weft").write(
       toFile: folder + "/manifests/objects.yaml", atomically: true, encoding: .utf8)
     let log = folder + "/access.log"
     let ingress = try node.background([
@@ -126,22 +158,10 @@ import Testing
 
   @Test(.timeLimit(.minutes(3)))
   func `a foreign cluster's Ingresses are served by class and namespace, and told where`() throws {
-    let node = try TestNode()
-    defer { node.remove() }
-    let folder = try folder(node)
-    defer { try? FileManager.default.removeItem(atPath: folder) }
-    let page = try backend(node, folder)
-    defer { kill(page.processIdentifier, SIGKILL) }
-    let server = try node.background([
-      Project.weft, "server", "--listen", "127.0.0.1:6443", "--data-dir", node.dataFolder,
-    ])
-    defer { server.terminate() }
-    try #require(
-      eventually(within: 30) { node.kubectl("get", "namespace", "default").status == 0 } != nil)
-    let file = folder + "/objects.yaml"
-    try (objects(node, class: "nginx") + Self.others).write(toFile: file, atomically: true, encoding: .utf8)
-    let applied = eventually(within: 20) { node.kubectl("apply", "-f", file).status == 0 }
-    try #require(applied != nil, "\(node.kubectl("apply", "-f", file))")
+    let cluster = try Foreign()
+    defer { cluster.stop() }
+    let node = cluster.node
+    try cluster.apply(Self.objects(node, class: "nginx") + Self.others)
     let ingress = try node.background([
       Project.weft, "ingress", "--kubeconfig", node.kubeconfig, "--http", "127.0.0.1:8080", "--https", "none",
       "--metrics", "none", "--ingress-class", "nginx", "--controller-class", "k8s.io/ingress-nginx",
@@ -183,22 +203,10 @@ import Testing
   @Test(.timeLimit(.minutes(3)))
   func `a foreign cluster's Gateways are served and told, and ports of a ConfigMap lead to Services`() throws
   {
-    let node = try TestNode()
-    defer { node.remove() }
-    let folder = try folder(node)
-    defer { try? FileManager.default.removeItem(atPath: folder) }
-    let page = try backend(node, folder)
-    defer { kill(page.processIdentifier, SIGKILL) }
-    let server = try node.background([
-      Project.weft, "server", "--listen", "127.0.0.1:6443", "--data-dir", node.dataFolder,
-    ])
-    defer { server.terminate() }
-    try #require(
-      eventually(within: 60) { node.kubectl("get", "gatewayclasses").status == 0 } != nil)
-    let file = folder + "/objects.yaml"
-    try (objects(node, class: "weft") + Self.gateways).write(toFile: file, atomically: true, encoding: .utf8)
-    let applied = eventually(within: 30) { node.kubectl("apply", "-f", file).status == 0 }
-    try #require(applied != nil, "\(node.kubectl("apply", "-f", file))")
+    let cluster = try Foreign()
+    defer { cluster.stop() }
+    let node = cluster.node
+    try cluster.apply(Self.objects(node, class: "weft") + Self.gateways)
     let ingress = try node.background([
       Project.weft, "ingress", "--kubeconfig", node.kubeconfig, "--http", "127.0.0.1:8080", "--https", "none",
       "--metrics", "none", "--publish-status-address", "192.0.2.7", "--tcp-services-configmap",
@@ -226,10 +234,30 @@ import Testing
     #expect(eventually(within: 30) { get(9002) == "from the backend" } != nil)
     #expect(eventually(within: 30) { get(9001).isEmpty } != nil)
     #expect(get(8081) == "from the backend")
+    // A Gateway of nothing but TCP, in place of the one for HTTP.
+    try cluster.apply(Self.tcpGateway)
+    #expect(eventually(within: 30) { get(8083) == "from the backend" } != nil, "\(said(".status"))")
+    #expect(eventually(within: 30) { get(8081).isEmpty } != nil)
     kill(ingress.processIdentifier, SIGTERM)
     ingress.waitUntilExit()
     #expect(ingress.terminationStatus == 0)
   }
+
+  private static let tcpGateway = """
+    apiVersion: gateway.networking.k8s.io/v1
+    kind: Gateway
+    metadata: {name: web, namespace: default}
+    spec:
+      gatewayClassName: alone
+      listeners: [{name: tcp, port: 8083, protocol: TCP}]
+    ---
+    apiVersion: gateway.networking.k8s.io/v1
+    kind: TCPRoute
+    metadata: {name: shop, namespace: default}
+    spec:
+      parentRefs: [{name: web}]
+      rules: [{backendRefs: [{name: shop, port: 80}]}]
+    """
 
   private static let gateways = """
     ---
@@ -283,7 +311,7 @@ import Testing
     os.rename(folder + "/said.part", folder + "/said")
     """
 
-  private static let objects = """
+  private static let template = """
     apiVersion: v1
     kind: Service
     metadata: {name: shop, namespace: default}

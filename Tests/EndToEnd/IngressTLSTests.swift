@@ -43,6 +43,12 @@ import Testing
     }
     // The backend may still be starting.
     #expect(eventually(within: 20) { plain().standardOutput == "from the backend" } != nil, "\(plain())")
+    // Its status says where it is reached.
+    func reached() -> String {
+      node.kubectl("get", "ingress", "shop", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}")
+        .standardOutput
+    }
+    #expect(eventually(within: 20) { reached() == node.address } != nil, "\(reached())")
 
     func trusts(_ certificate: String, _ more: String...) -> Output {
       run(

@@ -166,7 +166,7 @@ private func name(_ bytes: [UInt8]) -> String {
       }
       let own = try Backend("own")
       front = try StreamLab(
-        limits: limits, routes: everything(to: [own.endpoint]),
+        limits: { $0 = limits }, routes: everything(to: [own.endpoint]),
         tls: TLSTable(
           certificates: [try authority.issue("own.example", "*.own.example")], names: [],
           defaultCertificate: 0))
@@ -288,13 +288,8 @@ private func name(_ bytes: [UInt8]) -> String {
     let server = try ThreadServer { client in
       while case let bytes = client.some(), !bytes.isEmpty { received.withLock { $0 += bytes } }
     }
-    var limits = IngressLimits()
-    limits.handshakeMilliseconds = 1500
-    let lab = try StreamLab(limits: limits)
-    defer {
-      lab.stop()
-      server.stop()
-    }
+    let lab = try StreamLab(server, limits: { $0.handshakeMilliseconds = 1500 })
+    defer { lab.stop() }
     try lab.install(
       StreamTable(
         backends: [backend([server.endpoint])],

@@ -175,7 +175,7 @@ private let binary4: [UInt8] =
     var limits = IngressLimits()
     limits.handshakeMilliseconds = 1000
     let lab = try StreamLab(
-      limits: limits, routes: everything(to: [backend.endpoint]), proxy: ProxyAcceptance())
+      limits: { $0 = limits }, routes: everything(to: [backend.endpoint]), proxy: ProxyAcceptance())
     defer {
       lab.stop()
       backend.kill()

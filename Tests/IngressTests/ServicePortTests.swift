@@ -70,12 +70,8 @@ import Testing
   @Test func `connections and datagrams follow the entries`() throws {
     let server = try ThreadServer.echo("db:")
     let datagrams = try DatagramServer("dns")
-    let lab = try StreamLab()
-    defer {
-      lab.stop()
-      server.stop()
-      datagrams.stop()
-    }
+    let lab = try StreamLab(server, datagrams)
+    defer { lab.stop() }
     try lab.install(
       planServicePorts(
         view: view(server.endpoint.port, datagrams.endpoint.port),

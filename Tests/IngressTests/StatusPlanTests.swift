@@ -48,6 +48,24 @@ import Testing
         == 1)
   }
 
+  @Test func `what was written is taken back, and what others wrote stays`() {
+    let ingress: JSON = [
+      "metadata": ["name": "web"],
+      "status": [
+        "other": "kept", "loadBalancer": ["ingress": [["ip": "192.0.2.1"], ["hostname": "theirs"]]],
+      ],
+    ]
+    #expect(ingress.hasIngressStatus)
+    let left = ingress.withoutIngressStatus([.ip("192.0.2.1")])
+    #expect(left?.at("status", "loadBalancer", "ingress") == [["hostname": "theirs"]])
+    #expect(left?.at("status", "other")?.string == "kept" && left?.hasIngressStatus == true)
+    #expect(ingress.withoutIngressStatus([.ip("192.0.2.2")]) == nil)
+    let none = ingress.withoutIngressStatus([.ip("192.0.2.1"), .hostname("theirs")])
+    #expect(none?.at("status", "loadBalancer") == [:] && none?.hasIngressStatus == false)
+    let empty: JSON = ["metadata": ["name": "web"]]
+    #expect(empty.withoutIngressStatus([.ip("192.0.2.1")]) == nil && !empty.hasIngressStatus)
+  }
+
   @Test func `the Ingresses that are told are those that are served`() {
     var view = ClusterView()
     view.apply([

@@ -11,8 +11,14 @@ import Testing
 
 @testable import Ingress
 
+/// What stands behind a `StreamLab` and ends with it.
+protocol EndpointServer: Sendable {
+  var endpoint: SocketEndpoint { get }
+  func stop()
+}
+
 /// Accepts connections and serves each on a thread of its own.
-final class ThreadServer: Sendable {
+final class ThreadServer: EndpointServer {
   let endpoint: SocketEndpoint
   let accepted = Atomic<Int>(0)
   private let raw: Int32
@@ -104,7 +110,7 @@ enum Pattern {
 }
 
 /// Answers each datagram with its name, a blank and what came.
-final class DatagramServer: Sendable {
+final class DatagramServer: EndpointServer {
   let endpoint: SocketEndpoint
   private let raw: Int32
 
@@ -173,11 +179,20 @@ final class StreamLab: Sendable {
   let metrics = Metrics()
   private struct Unsafe: @unchecked Sendable { var worker: IngressWorker }
   private let worker = Mutex<Unsafe?>(nil)
+  private let servers: [any EndpointServer]
 
+  /// - Parameters:
+  ///   - servers: end with it.
+  ///   - change: to the usual limits.
   init(
-    limits: IngressLimits = IngressLimits(), routes: RouteTable = RouteTable(), tls: TLSTable = TLSTable(),
+    _ servers: any EndpointServer..., limits change: (inout IngressLimits) -> Void = { _ in },
+    routes: RouteTable = RouteTable(), tls: TLSTable = TLSTable(),
     proxy: ProxyAcceptance? = nil, log: AccessLog? = nil
   ) throws {
+    self.servers = servers
+    var usual = IngressLimits()
+    change(&usual)
+    let limits = usual
     func listen() throws -> (SocketEndpoint, Int32) {
       let descriptor = try Sockets.listenTCP(SocketEndpoint(loopback, 0), reusePort: false)
       return (try local(descriptor), descriptor.release())
@@ -213,6 +228,16 @@ final class StreamLab: Sendable {
   func install(_ table: StreamTable) throws {
     let table = try StreamTable(encoded: table.encoded())
     _ = ask { $0.install(table) }
+  }
+
+  /// A worker that leads the first port to a server, which ends with it.
+  static func plain(
+    _ server: any EndpointServer, _ policy: BackendPolicy = BackendPolicy(),
+    limits: (inout IngressLimits) -> Void = { _ in }
+  ) throws -> StreamLab {
+    let lab = try StreamLab(server, limits: limits)
+    try lab.installPlain([server.endpoint], policy)
+    return lab
   }
 
   /// Everything to these endpoints, at the first port.
@@ -253,6 +278,7 @@ final class StreamLab: Sendable {
   func stop() {
     thread.stop(draining: .milliseconds(100))
     worker.withLock { $0 = nil }
+    for server in servers { server.stop() }
   }
 }
 

@@ -24,12 +24,8 @@ import Testing
       outcome.withLock { $0 = count }
       while !writer.isFinished { usleep(1000) }
     }
-    let lab = try StreamLab()
-    defer {
-      lab.stop()
-      server.stop()
-    }
-    try lab.installPlain([server.endpoint])
+    let lab = try StreamLab.plain(server)
+    defer { lab.stop() }
     let client = Client(lab.ports[0])
     let raw = client.raw
     let writer = Thread {
@@ -52,12 +48,8 @@ import Testing
       _ = Pattern.send(0, to: client.raw)
       client.send([UInt8](repeating: 7, count: 1 << 20))
     }
-    let lab = try StreamLab()
-    defer {
-      lab.stop()
-      server.stop()
-    }
-    try lab.installPlain([server.endpoint])
+    let lab = try StreamLab.plain(server)
+    defer { lab.stop() }
     let client = Client(lab.ports[0])
     client.send("question")
     client.finishSending()
@@ -73,12 +65,8 @@ import Testing
       let count = Pattern.read(from: client.raw)
       outcome.withLock { $0 = count }
     }
-    let lab = try StreamLab()
-    defer {
-      lab.stop()
-      server.stop()
-    }
-    try lab.installPlain([server.endpoint])
+    let lab = try StreamLab.plain(server)
+    defer { lab.stop() }
     let client = Client(lab.ports[0])
     // As much as the buffers of four sockets and a pipe take, and no more.
     var sent = 0
@@ -142,11 +130,8 @@ import Testing
     let server = try ThreadServer.echo("b")
     let gone = try ThreadServer.echo("a")
     gone.stop()
-    let lab = try StreamLab()
-    defer {
-      lab.stop()
-      server.stop()
-    }
+    let lab = try StreamLab(server)
+    defer { lab.stop() }
     try lab.installPlain([gone.endpoint, server.endpoint])
     for _ in 0..<4 { #expect(text(Client(lab.ports[0]).read(1)) == "b") }
     try lab.installPlain([gone.endpoint])
@@ -229,11 +214,8 @@ import Testing
 
   @Test func `a connection that is idle too long ends, one that speaks goes on`() throws {
     let server = try ThreadServer.echo("a")
-    let lab = try StreamLab()
-    defer {
-      lab.stop()
-      server.stop()
-    }
+    let lab = try StreamLab(server)
+    defer { lab.stop() }
     var policy = BackendPolicy()
     policy.timeouts.idle = 1500
     try lab.installPlain([server.endpoint], policy)
@@ -251,14 +233,8 @@ import Testing
 
   @Test func `past the bound of connections the next is reset`() throws {
     let server = try ThreadServer.echo("a")
-    var limits = IngressLimits()
-    limits.streamsMax = 2
-    let lab = try StreamLab(limits: limits)
-    defer {
-      lab.stop()
-      server.stop()
-    }
-    try lab.installPlain([server.endpoint])
+    let lab = try StreamLab.plain(server) { $0.streamsMax = 2 }
+    defer { lab.stop() }
     let clients = [Client(lab.ports[0]), Client(lab.ports[0])]
     #expect(clients.allSatisfy { text($0.read(1)) == "a" })
     #expect(Client(lab.ports[0]).isReset())
@@ -268,14 +244,8 @@ import Testing
   @Test func `with no pipe left bytes are copied`() throws {
     let server = try ThreadServer { client in _ = Pattern.read(from: client.raw).map { client.send("\($0)") }
     }
-    var limits = IngressLimits()
-    limits.pipesMax = 0
-    let lab = try StreamLab(limits: limits)
-    defer {
-      lab.stop()
-      server.stop()
-    }
-    try lab.installPlain([server.endpoint])
+    let lab = try StreamLab.plain(server) { $0.pipesMax = 0 }
+    defer { lab.stop() }
     let client = Client(lab.ports[0])
     #expect(Pattern.send(3 << 20, to: client.raw))
     client.finishSending()
@@ -285,12 +255,8 @@ import Testing
 
   @Test func `a plane that drains lets connections end`() throws {
     let server = try ThreadServer.echo("a")
-    let lab = try StreamLab()
-    defer {
-      lab.stop()
-      server.stop()
-    }
-    try lab.installPlain([server.endpoint])
+    let lab = try StreamLab.plain(server)
+    defer { lab.stop() }
     let client = Client(lab.ports[0])
     #expect(text(client.read(1)) == "a")
     lab.thread.reactor.stop(draining: .seconds(30))
@@ -351,14 +317,13 @@ import Testing
 
   @Test func `a full table lets the longest silent client go, silence ends the others`() throws {
     let server = try DatagramServer("a")
-    var limits = IngressLimits()
-    limits.sessionsMax = 3
-    limits.answeredSessionSeconds = 2
-    let lab = try StreamLab(limits: limits)
-    defer {
-      lab.stop()
-      server.stop()
-    }
+    let lab = try StreamLab(
+      server,
+      limits: {
+        $0.sessionsMax = 3
+        $0.answeredSessionSeconds = 2
+      })
+    defer { lab.stop() }
     try install(lab, [server])
     let clients = (0..<5).map { _ in DatagramClient(lab.udp) }
     for client in clients { #expect(client.ask("x") == "a x") }
@@ -370,11 +335,8 @@ import Testing
 
   @Test func `weights spread clients, and the share of nobody is dropped`() throws {
     let server = try DatagramServer("a")
-    let lab = try StreamLab()
-    defer {
-      lab.stop()
-      server.stop()
-    }
+    let lab = try StreamLab(server)
+    defer { lab.stop() }
     try lab.install(
       StreamTable(
         backends: [backend([server.endpoint])],

@@ -52,6 +52,9 @@ extension JSON {
     }
   }
 
+  /// The status says where this Ingress is reached.
+  public var hasIngressStatus: Bool { !ingressAddresses.isEmpty }
+
   /// This Ingress without `addresses` in its status, others stay; nil when none of them is there.
   public func withoutIngressStatus(_ addresses: [IngressAddress]) -> JSON? {
     let kept = ingressAddresses.filter { !addresses.contains($0) }

@@ -1,5 +1,5 @@
 // Writes where the ingress is reached into the statuses of the Ingresses it serves, and takes it back from those it serves no more. There
-// is no leader: whoever runs writes the same, only what differs, and again when it was taken away.
+// is no leader: whoever runs writes once, only what differs, and again when nobody's address is there any more.
 
 import ClusterClient
 import ClusterObjects
@@ -120,7 +120,9 @@ actor IngressStatusKeeper {
       view: scope.narrow(view), controller: scope.controller, servesUnclassed: scope.servesUnclassed)
     var isDone = true
     for key in keys {
-      if await write(key, { $0.withIngressStatus(addresses) }) {
+      // Where several write other addresses each says its own once: nobody answers another without end.
+      let isTold = told[key] == addresses
+      if await write(key, { isTold && $0.hasIngressStatus ? nil : $0.withIngressStatus(addresses) }) {
         told[key] = addresses
       } else {
         isDone = false

@@ -47,9 +47,9 @@ struct IngressServeCommand: AsyncParsableCommand {
   var updateStatusOnShutdown = true
   @Option(
     help: ArgumentHelp(
-      "Whether Gateways of classes with `spec.controllerName: \(gatewayControllerName)` are served, where the cluster has them.",
+      "Whether Gateways of classes with `spec.controllerName: \(gatewayControllerName)` are served. Default: where --publish-… gives all that run the same address, or manifests are read.",
       valueName: "true|false"))
-  var gatewayApi = true
+  var gatewayApi: Bool?
 
   /// What is read of a cluster.
   static let resources: [GroupVersionResource] = [.ingresses, .ingressClasses, .services, .endpointSlices]
@@ -72,7 +72,8 @@ struct IngressServeCommand: AsyncParsableCommand {
     defer { pages.stop() }
     var gateways: GatewaySettings?
     // Classes belong to no namespace: who watches one sees no Gateway.
-    if gatewayApi, watchNamespace == nil {
+    let isAlone = publishService != nil || publishStatusAddress != nil || cluster.manifests != nil
+    if gatewayApi ?? isAlone, watchNamespace == nil {
       var published = Self.addresses(of: source) ?? []
       if published.isEmpty { published = try NodeAddress.all(besides: "").map(\.description) }
       var made = GatewaySettings(
