@@ -195,7 +195,7 @@ let modules: [Module] = [
       "KernelNftables",
       "KernelNetlink",
       "Addresses", "Diagnostics",
-    ], packages: ["Logging"], testsOn: ["KernelSockets", "NamespaceLab", "SoakLab"]),
+    ], packages: ["Logging"], testsOn: ["KernelSockets", "NamespaceLab", "SoakLab", "DNS", "Reactor"]),
   Module(
     name: "Observe", path: "Sources/Observe",
     on: [

@@ -17,10 +17,10 @@ if [ ${#missing[@]} -gt 0 ]; then
   apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
-# Two authoritative DNS servers that ours is compared with, and the server that annotations of ingress-nginx are. Tests start them on ports of their own: as services of the machine
+# DNS servers that ours is compared with, and the server that annotations of ingress-nginx are. Tests start them on ports of their own: as services of the machine
 # they are neither started nor enabled.
 missing=()
-for package in knot nsd nginx; do
+for package in knot nsd bind9 unbound nginx; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
 done
 if [ ${#missing[@]} -gt 0 ]; then

@@ -1,5 +1,6 @@
 """first.py PORT COMMAND...: from the start of a server to its first right answer for svc-9.ns-9.svc.cluster.local, in milliseconds,
-and what it holds in memory a second later and held at most, in MB. 30,000 and zeros when none comes within half a minute."""
+and what it holds in memory a second later and held at most, in MB. 30,000 and zeros when none comes within half a minute. It is asked
+once a millisecond: a client that asks again as soon as SERVFAIL comes takes a third of the processor that reads the cluster."""
 import os
 import socket
 import struct
@@ -28,6 +29,7 @@ try:
         if struct.unpack(">H", reply[6:8])[0] > 0:
             milliseconds = round((time.monotonic() - start) * 1000)
             break
+        time.sleep(0.001)
     if milliseconds < 30000:
         time.sleep(1)
         for line in open(f"/proc/{server.pid}/status"):

@@ -1,4 +1,4 @@
-// Cluster DNS from outside, with dig: one row a rule, asked of a server that reads manifests, of one that follows an API server, and
+// Cluster DNS from outside, with dig and with a client of our own that shares no code with the server: one row a rule, asked of a server that reads manifests, of one that follows an API server, and
 // where the rule is plain DNS of Knot, which has the zone by a transfer.
 import Foundation
 import Testing
@@ -188,6 +188,24 @@ extension TestNode {
       let isDenied = rule.data.isEmpty || rule.status == "NXDOMAIN"
       if isDenied { #expect(reply.contains("SOA"), "a denial says how long it holds: \(place)") }
     }
+    checkRaw(port, rules, transport == "+tcp" ? "tcp" : "udp")
+  }
+
+  /// The same with a client that reads every octet of a reply itself.
+  private func checkRaw(_ port: Int, _ rules: [Rule], _ transport: String) {
+    let script = Project.root.appending(path: "Tests/EndToEnd/Clients/names.py").path()
+    let out = exec(
+      ["python3", script, "\(port)", transport] + rules.flatMap { [$0.name, $0.type] }, seconds: 120)
+    #expect(out.status == 0, "\(out)")
+    for (rule, line) in zip(rules, out.lines) {
+      let words = line.components(separatedBy: "\t")
+      let isDenied = rule.data.isEmpty || rule.status == "NXDOMAIN"
+      let place = "\(rule.name) \(rule.type) at port \(port) \(transport): \(line)"
+      #expect(words.count > 1 && words[0] == rule.status, "\(place)")
+      #expect(words.dropFirst(2).sorted() == rule.data, "\(place)")
+      if isDenied { #expect(words.count > 1 && words[1] == "SOA", "\(place)") }
+    }
+    #expect(out.lines.count == rules.count, "\(out)")
   }
 
   fileprivate func answers(
@@ -265,10 +283,9 @@ extension TestNode {
       eventually(within: 30) { node.kubectl("get", "--raw", "/readyz").standardOutput == "ok" } != nil)
     let applied = node.kubectl("apply", "-f", try node.write("cluster.yaml", cluster))
     #expect(applied.status == 0, "\(applied)")
-    let path = try node.write("Corefile", corefile)
-    let arguments = [
-      Project.weft, "dns", "--kubeconfig", node.kubeconfig, "--corefile", path, "--metrics", "127.0.0.1:9153",
-    ]
+    let own = corefile.replacing("pods insecure", with: "pods insecure\n    kubeconfig \(node.kubeconfig)")
+    let path = try node.write("Corefile", own)
+    let arguments = [Project.weft, "dns", "--corefile", path, "--metrics", "127.0.0.1:9153"]
     let dns = try node.background(arguments)
     defer { dns.terminate() }
     try #require(node.answers(5300, "+short", "web.demo.svc.cluster.local", says: "10.43.7.20"))
@@ -361,7 +378,9 @@ extension TestNode {
         }
         kubernetes cluster.local in-addr.arpa ip6.arpa
         forward . 127.0.0.1:1
-        health 127.0.0.1:8080
+        health 127.0.0.1:8080 {
+          lameduck 10s
+        }
         ready 127.0.0.1:8181
         prometheus 127.0.0.1:9153
       }
@@ -412,6 +431,14 @@ extension TestNode {
     let nobody = explain("web", "--from", "nobody")
     #expect(nobody.status != 0 && nobody.standardError.contains("DNS0022"), "\(nobody)")
     #expect(explain("web", "NOTYPE").status == 2)
+
+    // Told to end it is not ready any more, and answers for as long as `lameduck` says.
+    dns.terminate()
+    #expect(eventually(within: 8) { page("8181/ready").status != 0 } != nil)
+    #expect(dns.isRunning)
+    #expect(
+      node.dig(5300, ["+short", "web.demo.svc.cluster.local"]).standardOutput.contains("10.43.7.20"))
+    #expect(eventually(within: 60) { !dns.isRunning } != nil)
   }
 
   @Test(.timeLimit(.minutes(1))) func `a Corefile is looked at before it is used`() throws {

@@ -30,7 +30,14 @@ extension CorefileReader {
         warn(directive, "loadbalance \(first)", "addresses are turned round instead")
       }
       block.isRotating = true
-    case "errors": block.isLoggingErrors = true
+    case "errors":
+      block.isLoggingErrors = true
+      for option in directive.block {
+        guard ["consolidate", "stacktrace"].contains(option.name) else {
+          throw fail(option, "errors has no option of this name")
+        }
+        warn(option, "errors \(option.name)", "failures are one line a second at most, with their number")
+      }
     case "nsid":
       block.nsid = Array(
         (directive.arguments.isEmpty ? "weft" : directive.arguments.joined(separator: " ")).utf8.prefix(128))

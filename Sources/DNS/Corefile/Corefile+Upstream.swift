@@ -94,8 +94,22 @@ extension CorefileReader {
       settings.ignoresEmptyServices = true
     case "zonal": settings.isZonal = true
     case "startup_timeout": _ = try duration(option, 0...3600)
-    case "endpoint", "tls", "kubeconfig", "apiserver_qps", "apiserver_burst", "apiserver_max_inflight":
-      warn(option, "kubernetes \(option.name)", "how the API server is reached is decided by --kubeconfig")
+    case "endpoint":
+      guard arguments.count == 1 else { throw fail(option, "the URL of one API server is needed") }
+      corefile.access.server = arguments[0]
+    case "tls":
+      guard arguments.count == 3 else {
+        throw fail(option, "a certificate, its key and an authority are needed")
+      }
+      corefile.access.tls = arguments.map { path($0) }
+    case "kubeconfig":
+      guard let first = arguments.first, arguments.count <= 2 else {
+        throw fail(option, "a file is needed, and perhaps the name of a context")
+      }
+      corefile.access.kubeconfig = path(first)
+      corefile.access.context = arguments.dropFirst().first
+    case "apiserver_qps", "apiserver_burst", "apiserver_max_inflight":
+      warn(option, "kubernetes \(option.name)", "three lists are asked for at once, and nothing after them")
     case "multicluster": break
     default: throw fail(option, "kubernetes has no option of this name")
     }
@@ -191,8 +205,18 @@ extension CorefileReader {
       guard let name = option.arguments.first else { throw fail(option, "a name is needed") }
       route.tls.serverName = name
     case "tls": try readUpstreamTLS(option, &route)
-    case "failfast_all_unhealthy_upstreams", "failover", "next", "max_idle_conns",
-      "max_connect_attempts",
+    case "failover":
+      guard !option.arguments.isEmpty else {
+        throw fail(option, "a response code such as SERVFAIL is needed")
+      }
+      for word in option.arguments {
+        guard let code = ResponseCode(name: word) else {
+          throw fail(option, "\(word) is not a response code")
+        }
+        guard code != .noError else { throw fail(option, "an answer is what is asked for") }
+        route.failoverCodes.insert(code)
+      }
+    case "failfast_all_unhealthy_upstreams", "next", "max_idle_conns", "max_connect_attempts",
       "doh_method":
       warn(option, "forward \(option.name)", "this option has no effect here")
     default: throw fail(option, "forward has no option of this name")
@@ -289,8 +313,7 @@ extension CorefileReader {
 extension ResponseCode {
   /// Reads `NXDOMAIN`.
   init?(name: String) {
-    let names = ["NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"]
-    guard let value = names.firstIndex(of: name.uppercased()) else { return nil }
+    guard let value = Self.names.firstIndex(of: name.uppercased()) else { return nil }
     self.init(rawValue: UInt16(value))
   }
 }

@@ -14,6 +14,18 @@ public struct Corefile: Sendable {
     public var description: String { "line \(line): \(subject): \(text)" }
   }
 
+  /// How the kubernetes plugin says the API server is reached, files by their paths. What the command line says goes before it.
+  public struct Access: Sendable, Hashable {
+    public var kubeconfig: String?
+    public var context: String?
+    /// `endpoint`: a URL.
+    public var server: String?
+    /// Client certificate, its key and the server's authority, or nothing.
+    public var tls: [String] = []
+    public init() {}
+    public var isEmpty: Bool { kubeconfig == nil && server == nil && tls.isEmpty }
+  }
+
   /// The cluster's zone; nil without a `kubernetes` plugin.
   public var zone: ZoneSettings?
   /// Settings whose `blocks` are the file's server blocks.
@@ -22,7 +34,9 @@ public struct Corefile: Sendable {
   public var metricsAddress: String?
   public var healthAddress: String?
   public var readyAddress: String?
+  /// Seconds that a server that is told to end goes on answering, so that nobody asks it any more by then.
   public var lameduckSeconds = 0.0
+  public var access = Access()
   /// Seconds between two looks at the file; nil when it is read once.
   public var reloadSeconds: Double?
   public var isLoopChecked = false

@@ -35,6 +35,8 @@ struct ForwardCache {
   private let negativeSets: Int
   private let seed = UInt64.random(in: .min ... .max)
   private(set) var count = 0
+  /// Answers whose place another took before their time was over.
+  private(set) var evictions: UInt64 = 0
 
   /// Room for a thread's share of the answers.
   init(_ settings: ForwardCacheSettings, threads: Int) {
@@ -140,7 +142,11 @@ struct ForwardCache {
       }
       let chosen = own ?? (first..<first + Self.ways).min { places[$0].endsAt < places[$1].endsAt } ?? first
       if own != nil { uses = places[chosen].uses }
-      if places[chosen].answer == nil { count += 1 }
+      if places[chosen].answer == nil {
+        count += 1
+      } else if own == nil, places[chosen].endsAt > now {
+        evictions += 1
+      }
       places[chosen] = Place(
         hash: hash, answer: answer, isDNSSECWanted: head.isDNSSECWanted, keptAt: now,
         endsAt: now + UInt64(answer.ttl) * 1000, usedAt: now, uses: uses)

@@ -200,12 +200,20 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
 
   /// The server failed: ask the next one, or give up.
   private func next() {
-    target.note(upstream, failed: true, now: worker.reactor.now, reactor: worker.reactor)
+    target.note(upstream, failed: true, now: worker.reactor.now, reactor: worker.reactor, worker.metrics)
     channel.close()
     encryptedAttempt = nil
-    guard attempts < Self.attemptsMax, worker.reactor.now &- start < Self.totalNanoseconds,
-      !worker.reactor.isDraining, !isProbe
-    else { return finish(nil) }
+    guard mayGoOn else { return finish(nil) }
+    askNext()
+  }
+
+  private var mayGoOn: Bool {
+    attempts < Self.attemptsMax && worker.reactor.now &- start < Self.totalNanoseconds
+      && !worker.reactor.isDraining && !isProbe
+  }
+
+  private func askNext() {
+    encryptedAttempt = nil
     upstream = (upstream + 1) % target.route.upstreams.count
     ask(stream: target.route.isTCPForced)
   }
@@ -292,10 +300,13 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
     guard let answer = try? UpstreamAnswer.read(allowed ?? packet, block.cache.settings) else {
       return next()
     }
-    target.note(upstream, failed: false, now: worker.reactor.now, reactor: worker.reactor)
+    target.note(upstream, failed: false, now: worker.reactor.now, reactor: worker.reactor, worker.metrics)
     let endpoint = "\(target.route.upstreams[upstream])"
     worker.metrics.forwardResponses.child(endpoint, "\(answer.code)").increment()
     worker.metrics.forwardDuration.child(endpoint).observe(Double(worker.reactor.now &- askedAt) * 1e-9)
+    if target.route.failoverCodes.contains(answer.code), attempts < target.route.upstreams.count, mayGoOn {
+      return askNext()
+    }
     let now = worker.reactor.now / 1_000_000
     question.withUnsafeBytes { block.cache.keep(answer, $0.bytes, head, now: now) }
     worker.noteCacheEntries()
@@ -374,6 +385,7 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
     let count = reply.finish(head, udpBytesMax: block.block.udpBytesMax)
     let took = Reactor.monotonicNanoseconds() &- start
     worker.tally.response(reply.code, isOurs: false, nanoseconds: took)
+    worker.tally.sizes(head.packetLength, count, isOurs: false, isTCP: waiting.path.socket == nil)
     if block.block.isObserved {
       worker.log(
         reply, count, block, waiting.path.peer, isTCP: waiting.path.socket == nil, took, head,
@@ -393,6 +405,8 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
     writeAlias(alias, answer, &reply)
     let count = reply.finish(alias.head, udpBytesMax: block.block.udpBytesMax)
     worker.tally.response(reply.code, isOurs: true, nanoseconds: Reactor.monotonicNanoseconds() &- start)
+    worker.tally.sizes(
+      alias.head.packetLength, count, isOurs: true, isTCP: alias.waiting.path.socket == nil)
     worker.send(count, alias.waiting.path)
   }
 

@@ -1,6 +1,7 @@
 // A route's servers as a thread sees them: which to ask next, which failed lately, whether queries come back to us.
 
 import Addresses
+import Diagnostics
 import Reactor
 import Synchronization
 
@@ -103,14 +104,15 @@ final class ForwardTarget {
     return (start, false)
   }
 
-  func note(_ index: Int, failed: Bool, now: UInt64, reactor: Reactor) {
+  func note(_ index: Int, failed: Bool, now: UInt64, reactor: Reactor, _ metrics: DNSMetrics) {
     failures[index] = failed ? failures[index] + 1 : 0
     guard failed else { return }
     failedAt[index] = now
     guard route.healthCheckMilliseconds > 0, checks[index] == nil, encrypted(index) == nil,
       !reactor.isDraining
     else { return }
-    checks[index] = HealthCheck(route, index, reactor) { [weak self] in
+    let unanswered = metrics.healthcheckFailures.child("\(route.upstreams[index])")
+    checks[index] = HealthCheck(route, index, reactor, unanswered) { [weak self] in
       self?.failures[index] = 0
       self?.checks[index] = nil
     }
@@ -122,11 +124,16 @@ final class HealthCheck: ReadinessHandler, TimerHandler {
   private let route: ForwardRoute
   private let index: Int
   private let reactor: Reactor
+  private let unanswered: Counter
   private let isBack: () -> Void
   private var channel = Channel()
   private var timer = TimerToken.none
 
-  init(_ route: ForwardRoute, _ index: Int, _ reactor: Reactor, isBack: @escaping () -> Void) {
+  init(
+    _ route: ForwardRoute, _ index: Int, _ reactor: Reactor, _ unanswered: Counter,
+    isBack: @escaping () -> Void
+  ) {
+    self.unanswered = unanswered
     self.route = route
     self.index = index
     self.reactor = reactor
@@ -140,6 +147,7 @@ final class HealthCheck: ReadinessHandler, TimerHandler {
 
   func timerEnded(tag: Int) {
     guard !reactor.isDraining else { return }
+    if channel.isOpen { unanswered.increment() }
     channel.close()
     let id = UInt16.random(in: 0...UInt16.max)
     let query = Message(query: route.healthCheckName, .ns, id: id).encoded

@@ -16,6 +16,7 @@ final class DNSMetrics: Sendable {
   let forwardResponses: MetricFamily<Counter>
   let forwardDuration: MetricFamily<Histogram>
   let healthcheckBroken: Counter
+  let healthcheckFailures: MetricFamily<Counter>
 
   init(_ metrics: Metrics, tallies: [Tally], server: String, zone: DomainName) {
     self.metrics = metrics
@@ -37,6 +38,9 @@ final class DNSMetrics: Sendable {
     healthcheckBroken = metrics.counter(
       "coredns_forward_healthcheck_broken_total", "Queries sent although every upstream server was failing."
     ).child()
+    healthcheckFailures = metrics.counter(
+      "coredns_forward_healthcheck_failures_total",
+      "Questions to a failing upstream server whether it is back that it did not answer.", labels: ["to"])
     metrics.counter("coredns_panics_total", "Always 0: there is no panic to recover from.").child().increment(
       by: 0)
     metrics.onCollect { [weak self] in self?.collect() }
@@ -91,6 +95,19 @@ final class DNSMetrics: Sendable {
       durations.child(server, name, "").merge(
         counts: Array(added[start..<start + 17]), sum: Double(added[Tally.Part.sums + zoneIndex]) * 1e-9)
     }
+    for (start, name, help) in [
+      (Tally.Part.querySizes, "coredns_dns_request_size_bytes", "Octets of a query."),
+      (Tally.Part.replySizes, "coredns_dns_response_size_bytes", "Octets of a reply."),
+    ] {
+      let family = metrics.histogram(
+        name, help, labels: ["server", "zone", "view", "proto"], bounds: Tally.sizeBounds.map(Double.init))
+      for place in 0..<4 {
+        let counts = Array(added[start + place * 15..<start + place * 15 + 15])
+        guard counts.contains(where: { $0 > 0 }) else { continue }
+        family.child(server, place < 2 ? "." : zone, "", place % 2 == 0 ? "udp" : "tcp")
+          .merge(counts: counts, sum: Double(added[start + 60 + place]))
+      }
+    }
     func other(_ other: Tally.Other) -> UInt64 { added[Tally.Part.others + other.rawValue] }
     let hits = metrics.counter(
       "coredns_cache_hits_total", "Answers from the cache.", labels: ["server", "type"])
@@ -103,6 +120,10 @@ final class DNSMetrics: Sendable {
     metrics.counter(
       "coredns_cache_requests_total", "Forwarded names the cache was asked for.", labels: ["server"]
     ).child(server).increment(by: other(.cacheMiss) + other(.cacheHit) + other(.cacheDenialHit))
+    metrics.counter(
+      "coredns_cache_evictions_total", "Answers that another took the place of before their time.",
+      labels: ["server"]
+    ).child(server).increment(by: other(.cacheEviction))
     metrics.counter(
       "coredns_forward_max_concurrent_rejects_total", "Queries refused since too many waited for upstream."
     ).child().increment(by: other(.forwardReject))

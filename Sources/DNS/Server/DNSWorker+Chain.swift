@@ -86,6 +86,7 @@ extension DNSWorker {
     let count = reply.finish(query.head, udpBytesMax: query.block.block.udpBytesMax)
     let took = Reactor.monotonicNanoseconds() &- query.start
     tally.response(code, isOurs: isOurs, nanoseconds: took)
+    tally.sizes(query.head.packetLength, count, isOurs: isOurs, isTCP: query.client.isTCP)
     if query.block.block.isObserved {
       log(
         reply, count, query.block, SocketAddress(query.client.endpoint), isTCP: query.client.isTCP, took,

@@ -270,7 +270,10 @@ final class DNSWorker {
     return 0
   }
 
-  func noteCacheEntries() { tally.set(.cacheEntries, UInt64(blocks.reduce(0) { $0 + $1.cache.count })) }
+  func noteCacheEntries() {
+    tally.set(.cacheEntries, UInt64(blocks.reduce(0) { $0 + $1.cache.count }))
+    tally.set(.cacheEviction, blocks.reduce(0) { $0 + $1.cache.evictions })
+  }
 
   /// Asks again for what the cache holds but soon will not: nobody waits for it.
   private func refresh(_ packet: RawSpan, _ block: SiteBlock, _ route: ForwardTarget, _ start: UInt64) {
@@ -305,6 +308,7 @@ final class DNSWorker {
     let count = reply.finish(head, udpBytesMax: block?.block.udpBytesMax ?? settings.udpBytesMax)
     let took = Reactor.monotonicNanoseconds() &- start
     tally.response(code, isOurs: isOurs, nanoseconds: took)
+    tally.sizes(head.packetLength, count, isOurs: isOurs, isTCP: isTCP)
     if let block, block.block.isObserved { log(reply, count, block, peer, isTCP: isTCP, took) }
     return count
   }

@@ -78,7 +78,7 @@ extension DNSWorker {
       "remote": peer.endpoint.map { "\($0.address)" } ?? "-", "port": "\(peer.port)",
       "type": "\(question.type)",
       "class": "IN", "name": "\(question.name)", "proto": isTCP ? "tcp" : "udp",
-      "size": "\(head.questionEnd)",
+      "size": "\(head.packetLength)",
       ">id": "\(head.id)", ">do": "\(head.isDNSSECWanted)", ">bufsize": "\(head.udpBytesMax)",
       "rcode": "\(code)",
       ">rflags": Self.flags(reply.flags), "rsize": "\(count)", "duration": Self.seconds(nanoseconds),

@@ -60,6 +60,8 @@ public struct ForwardRoute: Sendable, Hashable {
   public var timeoutMilliseconds: Int
   /// Failures in a row after which a server is passed over for a second.
   public var failuresMax: Int
+  /// Replies with one of these codes are not taken while there is another server to ask.
+  public var failoverCodes: Set<ResponseCode> = []
   /// Milliseconds between questions to a failing server whether it is back; 0 asks none, and it is tried again after a second.
   public var healthCheckMilliseconds = 500
   /// The name those questions are about.

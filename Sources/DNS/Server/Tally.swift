@@ -21,17 +21,25 @@ final class Tally: @unchecked Sendable {
     static let bucketCount = 34
     /// 2 zones, nanoseconds.
     static let sums = buckets + bucketCount
-    static let others = sums + 2
+    /// Of queries and of replies: 2 zones x 2 transports x 15 buckets, then octets of each of the four.
+    static let querySizes = sums + 2
+    static let replySizes = querySizes + sizeCount
+    static let sizeCount = 4 * 15 + 4
+    static let others = replySizes + sizeCount
     static let count = others + Other.allCases.count
   }
 
   enum Other: Int, CaseIterable {
     case dropped, cacheHit, cacheDenialHit, cacheMiss, cacheEntries, forwardReject, connectionReject,
       connections,
-      timeout, cacheStale, cachePrefetch, limited, addressDenied
+      timeout, cacheStale, cachePrefetch, limited, addressDenied, cacheEviction
   }
 
   static let bounds = (0..<16).map { 0.00025 * Double(1 << $0) }
+  /// CoreDNS's, in octets.
+  static let sizeBounds = [
+    0, 100, 200, 300, 400, 511, 1023, 2047, 4095, 8291, 16_000, 32_000, 48_000, 64_000,
+  ]
   private static let boundNanoseconds = bounds.map { UInt64($0 * 1e9) }
   private let cells: UnsafeMutablePointer<Atomic<UInt64>>
 
@@ -77,5 +85,21 @@ final class Tally: @unchecked Sendable {
     while bucket < 16, nanoseconds > Self.boundNanoseconds[bucket] { bucket &+= 1 }
     add(Part.buckets &+ zone &* 17 &+ bucket)
     add(Part.sums &+ zone, nanoseconds)
+  }
+
+  /// How long a query and its reply were.
+  @inline(__always)
+  func sizes(_ query: Int, _ reply: Int, isOurs: Bool, isTCP: Bool) {
+    let place = (isOurs ? 2 : 0) &+ (isTCP ? 1 : 0)
+    size(query, Part.querySizes, place)
+    size(reply, Part.replySizes, place)
+  }
+
+  @inline(__always)
+  private func size(_ octets: Int, _ start: Int, _ place: Int) {
+    var bucket = 1
+    while bucket < 14, octets > Self.sizeBounds[bucket] { bucket &+= 1 }
+    add(start &+ place &* 15 &+ bucket)
+    add(start &+ 60 &+ place, UInt64(truncatingIfNeeded: octets))
   }
 }

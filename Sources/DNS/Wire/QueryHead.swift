@@ -15,6 +15,8 @@ struct QueryHead {
   var labelCount = 0
   var type = RecordType(rawValue: 0)
   var questionEnd = 0
+  /// Octets of the whole packet.
+  var packetLength = 0
   var hasEDNS = false
   var isDNSSECWanted = false
   /// What the client says it takes over UDP; 512 without EDNS.
@@ -37,6 +39,7 @@ struct QueryHead {
   /// `questionEnd` is not 0, the question may be used.
   mutating func read(_ packet: RawSpan) -> Verdict {
     questionEnd = 0
+    packetLength = packet.byteCount
     hasEDNS = false
     isDNSSECWanted = false
     udpBytesMax = DNSLimits.plainUDPBytesMax

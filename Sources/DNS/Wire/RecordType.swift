@@ -60,7 +60,11 @@ public struct ResponseCode: RawRepresentable, Hashable, Sendable, CustomStringCo
   public static let refused = ResponseCode(rawValue: 5)
   public static let badVersion = ResponseCode(rawValue: 16)
 
-  private static let names = ["NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"]
+  /// By number.
+  static let names = [
+    "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET", "NXRRSET",
+    "NOTAUTH", "NOTZONE",
+  ]
   public var description: String {
     if self == .badVersion { return "BADVERS" }
     return Int(rawValue) < Self.names.count ? Self.names[Int(rawValue)] : "RCODE\(rawValue)"

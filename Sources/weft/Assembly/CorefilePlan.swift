@@ -15,6 +15,8 @@ struct DNSPlan: Sendable {
   var metrics: SocketEndpoint?
   var health: SocketEndpoint?
   var ready: SocketEndpoint?
+  var lameduckSeconds = 0.0
+  var access = Corefile.Access()
   var reloadSeconds: Double?
   var warnings: [String] = []
   /// Text of the file and of all it names: what is compared to see a change.
@@ -56,6 +58,8 @@ enum CorefilePlan {
     plan.metrics = try corefile.metricsAddress.map { text throws(WeftError) in try page(text, path) }
     plan.health = try corefile.healthAddress.map { text throws(WeftError) in try page(text, path) }
     plan.ready = try corefile.readyAddress.map { text throws(WeftError) in try page(text, path) }
+    plan.lameduckSeconds = corefile.lameduckSeconds
+    plan.access = corefile.access
     plan.reloadSeconds = corefile.reloadSeconds
     plan.warnings = corefile.warnings.map { "\(path): \($0)" }
     plan.source = text + seen.text

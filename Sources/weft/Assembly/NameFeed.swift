@@ -33,13 +33,17 @@ final class NameFeed: ZoneSource {
   }
 
   /// Begins to follow, and returns when everything has been read once, ServiceImports excepted: a cluster may not have them.
-  /// - Throws: `API0103` with what is missing after `timeout`; what keeps a folder from being read.
+  /// - Parameter access: what a Corefile says of the API server. It counts where the command line says nothing.
+  /// - Throws: `API0103` with what is missing after `timeout`; what keeps a folder or a kubeconfig from being read.
   static func follow(
-    _ cluster: ClusterOptions, wants: NameBook.Wants, timeout: Duration = .seconds(30)
+    _ cluster: ClusterOptions, _ access: Corefile.Access, wants: NameBook.Wants,
+    timeout: Duration = .seconds(30)
   ) async throws -> NameFeed {
     let feed = NameFeed(wants)
     if let folder = cluster.manifests {
       try feed.follow(folder: folder)
+    } else if cluster.kubeconfig == nil, cluster.context == nil, !access.isEmpty {
+      try await feed.follow(api: try RemoteClient(kubeconfig: access.configuration(cluster)), timeout)
     } else {
       try await feed.follow(api: try await cluster.api(), timeout)
     }
@@ -130,6 +134,27 @@ final class NameFeed: ZoneSource {
 
   var serviceCount: Int { state.withLock { $0.book.serviceCount } }
   var withoutAddress: [ObjectKey] { state.withLock { $0.book.withoutAddress } }
+}
+
+extension Corefile.Access {
+  /// The server and the credentials, those of `cluster` where this says nothing.
+  fileprivate func configuration(_ cluster: ClusterOptions) throws(WeftError) -> Kubeconfig {
+    var result: Kubeconfig
+    if let kubeconfig {
+      result = try Kubeconfig(path: kubeconfig, context: context)
+    } else if let server, !tls.isEmpty {
+      result = Kubeconfig(server: server)
+    } else {
+      result = try cluster.configuration()
+    }
+    if let server { result.server = server }
+    if tls.count == 3 {
+      result.clientCertificate = Array(try TextFile.read(tls[0], code: "CLI0030").utf8)
+      result.clientKey = Array(try TextFile.read(tls[1], code: "CLI0030").utf8)
+      result.certificateAuthority = Array(try TextFile.read(tls[2], code: "CLI0030").utf8)
+    }
+    return result
+  }
 }
 
 extension DNSPlan {

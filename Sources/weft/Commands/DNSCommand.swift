@@ -54,7 +54,7 @@ struct DNSServeCommand: AsyncParsableCommand {
     let signal = Task.detached { await StopSignal.wait() }
     // Most of the program that the start called is not called again: reading the cluster begins without it.
     weft_text_release()
-    let feed = try await NameFeed.follow(cluster, wants: plan.wants)
+    let feed = try await NameFeed.follow(cluster, plan.access, wants: plan.wants)
     // Nor is what read it, while names are planned.
     weft_text_release()
     let keeper = ZoneKeeper(dns, settings: plan.zone, source: feed, namespaces: namespaces)
@@ -75,6 +75,11 @@ struct DNSServeCommand: AsyncParsableCommand {
     reload.cancel()
     await reload.value
     ready.stop()
+    if plan.lameduckSeconds > 0 {
+      Logger(label: "dns").info(
+        "answering for a while longer", metadata: ["seconds": "\(plan.lameduckSeconds)"])
+      try? await Task.sleep(for: .seconds(plan.lameduckSeconds))
+    }
     loop.cancel()
     await loop.value
     await keeper.stop()
@@ -104,6 +109,7 @@ struct DNSServeCommand: AsyncParsableCommand {
     ).child()
     var source = first.source
     var wants = first.wants
+    var access = first.access
     // Servers that look together would also stop together: each waits a time of its own.
     while (try? await Task.sleep(for: .seconds(seconds + .random(in: 0...seconds / 2)))) != nil {
       do {
@@ -112,9 +118,10 @@ struct DNSServeCommand: AsyncParsableCommand {
         source = read.source
         let plan = try plan(read)
         // What the new configuration has to know of the cluster besides is read before it serves.
-        let feed = plan.wants == wants ? nil : try await NameFeed.follow(cluster, wants: plan.wants)
+        let isSame = plan.wants == wants && plan.access == access
+        let feed = isSame ? nil : try await NameFeed.follow(cluster, plan.access, wants: plan.wants)
         try await keeper.replace(plan, source: feed)
-        wants = plan.wants
+        (wants, access) = (plan.wants, plan.access)
         weft_heap_trim()
         for warning in plan.warnings { log.warning("\(warning)") }
         log.info("configuration reloaded", metadata: ["file": "\(corefile)"])

@@ -55,7 +55,7 @@ private let kubeadm = """
       kubernetes cluster.local in-addr.arpa {
         endpoint https://k:6443
         tls a b c
-        kubeconfig f
+        kubeconfig f admin
         apiserver_qps 5
         apiserver_burst 5
         apiserver_max_inflight 5
@@ -93,7 +93,9 @@ private let kubeadm = """
   #expect(cache.prefetchQueries == 3 && cache.prefetchSeconds == 120 && cache.prefetchPercent == 20)
   #expect(cache.staleSeconds == 3600 && cache.isStaleVerified && cache.failureSeconds == 7)
   #expect(cache.disabledNegative.map(\.description) == ["acme.test."] && cache.disabledPositive.isEmpty)
-  #expect(corefile.warnings.count == 7, "\(corefile.warnings)")
+  #expect(corefile.access.server == "https://k:6443" && corefile.access.tls == ["a", "b", "c"])
+  #expect(corefile.access.kubeconfig == "f" && corefile.access.context == "admin")
+  #expect(corefile.warnings.count == 4, "\(corefile.warnings)")
 }
 
 @Test(arguments: [("frobnicate", "there is no plugin"), ("etcd", "not supported")])
@@ -134,6 +136,9 @@ func `a plugin that is not here is an error with its line`(_ name: String, _ cau
   (".:53 {\n template IN A {\n  answer \"{{ .Nothing }}\"\n }\n}", 3),
   (".:53 {\n view v {\n  expr type( == 1\n }\n}", 3),
   (".:53 {\n file missing.db acme.test\n}", 2), (".:53 {\n cache {\n  success many\n }\n}", 3),
+  (".:53 {\n errors {\n  frob\n }\n}", 3), (".:53 {\n forward . 192.0.2.1 {\n  failover FROB\n }\n}", 3),
+  (".:53 {\n kubernetes c.local {\n  tls a b\n }\n}", 3),
+  (".:53 {\n kubernetes c.local {\n  kubeconfig\n }\n}", 3),
   (".:53 {\n dns64 10.0.0.0/8\n}", 2), ("quic://. {\n}", 1), (".:53 {\n bufsize 100\n}", 2),
 ])
 func `a Corefile that cannot mean anything names the line`(_ text: String, _ line: Int) {

@@ -184,6 +184,7 @@ private func framed(_ name: String, _ id: UInt16) -> [UInt8] {
     try keep("ext.interwebs.test")
     for number in 0..<5000 { try keep("x\(number).interwebs.test") }
     #expect(cache.count <= 2100, "\(cache.count)")
+    #expect(cache.evictions > 2000 && cache.evictions < 5000, "\(cache.evictions)")
     let packet = Message(query: DomainName("ext.interwebs.test") ?? .root, .a, id: 0).encoded
     var head = QueryHead()
     let verdict = head.read(packet.span.bytes)

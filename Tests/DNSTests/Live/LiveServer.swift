@@ -47,6 +47,8 @@ final class TinyUpstream: DatagramHandler, @unchecked Sendable {
   var queries: UInt64 { received.current }
   /// Questions are counted and not answered while this is true.
   let isSilent = Atomic<Bool>(false)
+  /// Questions are answered with SERVFAIL over UDP while this is true.
+  let isFailing = Atomic<Bool>(false)
 
   /// `interwebs.test` with an address at `ext`, an alias at `www`, nothing at `missing`, silence at `silent`, a cut reply at `big`.
   static func answer(_ query: Message, isTCP: Bool) -> Message? {
@@ -101,9 +103,13 @@ final class TinyUpstream: DatagramHandler, @unchecked Sendable {
   func received(_ datagram: Datagram, reply: UnsafeMutableRawBufferPointer, on socket: UDPSocket) -> Int {
     received.increment()
     if isSilent.load(ordering: .relaxed) { return 0 }
-    guard let query = try? Message(datagram.payload.bytes), let answer = Self.answer(query, isTCP: false)
+    guard let query = try? Message(datagram.payload.bytes), var answer = Self.answer(query, isTCP: false)
     else {
       return 0
+    }
+    if isFailing.load(ordering: .relaxed) {
+      (answer.answer, answer.authority) = ([], [])
+      answer.set(.serverFailure)
     }
     reply.copyBytes(from: answer.encoded)
     return answer.encoded.count

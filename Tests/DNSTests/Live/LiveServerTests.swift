@@ -105,6 +105,17 @@ import Testing
       )
       #expect(text.contains("rcode=\"NXDOMAIN\",plugin=\"kubernetes\"} 1"))
       #expect(text.contains("coredns_dns_request_duration_seconds_count"))
+      for (what, least) in [("request", 30.0), ("response", 60)] {
+        for transport in ["udp", "tcp"] {
+          func value(_ name: String) -> Double? {
+            text.split(separator: "\n").first {
+              $0.hasPrefix("coredns_dns_\(what)_size_bytes_\(name){") && $0.contains("proto=\"\(transport)\"")
+            }.flatMap { $0.split(separator: " ").last }.flatMap { Double($0) }
+          }
+          #expect(value("count") == 1, "\(what) \(transport)")
+          #expect((value("sum") ?? 0) > least, "\(what) \(transport)")
+        }
+      }
     }
   }
 }

@@ -1,4 +1,4 @@
-// Other people's authoritative servers, Knot and NSD, with zones of the test: what they answer is what plain DNS says.
+// Other people's servers, Knot, NSD, BIND and Unbound, with zones of the test: what they answer is what plain DNS says.
 
 import Addresses
 import CLinux
@@ -11,14 +11,14 @@ import Testing
 
 /// A server on a free port of the loopback address, with its files in a folder that goes with it.
 final class OtherServer {
-  enum Kind { case knot, nsd }
+  enum Kind: String, CaseIterable { case knot, nsd, bind, unbound }
 
   private(set) var port: UInt16 = 0
   private let folder: String
   private var process: pid_t = 0
 
   /// Starts a server of these zones, texts by their names, and waits until it answers for all of them. Another program may take
-  /// the port meanwhile: then it is tried with another. `scripts/setup-tests.sh` installs both.
+  /// the port meanwhile: then it is tried with another. `scripts/setup-tests.sh` installs them.
   init(_ kind: Kind, _ zones: [(name: DomainName, text: String)]) throws {
     folder = try ScratchFolder.make("dns")
     for (index, zone) in zones.enumerated() { try write("z\(index).zone", zone.text) }
@@ -32,6 +32,12 @@ final class OtherServer {
       case .nsd:
         try write("nsd.conf", nsd(zones.map(\.name)))
         try start(["/usr/sbin/nsd", "-d", "-c", "\(folder)/nsd.conf"])
+      case .bind:
+        try write("named.conf", bind(zones.map(\.name)))
+        try start(["/usr/sbin/named", "-g", "-n", "1", "-c", "\(folder)/named.conf"])
+      case .unbound:
+        try write("unbound.conf", unbound(zones.map(\.name)))
+        try start(["/usr/sbin/unbound", "-d", "-c", "\(folder)/unbound.conf"])
       }
       isServing = try isServed(zones.map(\.name))
       if !isServing { end() }
@@ -110,6 +116,59 @@ final class OtherServer {
     """
       + zones.enumerated().map {
         "zone:\n    name: \"\($0.element)\"\n    zonefile: \"z\($0.offset).zone\"\n"
+      }.joined()
+  }
+
+  private func bind(_ zones: [DomainName]) -> String {
+    """
+    options {
+      directory "\(folder)";
+      listen-on port \(port) { 127.0.0.1; };
+      listen-on-v6 { none; };
+      pid-file "\(folder)/named.pid";
+      session-keyfile "\(folder)/session.key";
+      recursion no;
+      allow-query { any; };
+      dnssec-validation no;
+      zero-no-soa-ttl no;
+      notify no;
+    };
+    controls {};
+
+    """
+      + zones.enumerated().map {
+        "zone \"\($0.element)\" { type primary; file \"z\($0.offset).zone\"; check-names ignore; };\n"
+      }.joined()
+  }
+
+  /// Zones that it answers for itself. Where an alias ends it leaves to those who ask.
+  private func unbound(_ zones: [DomainName]) -> String {
+    """
+    server:
+        directory: "\(folder)"
+        chroot: ""
+        username: ""
+        pidfile: ""
+        use-syslog: no
+        interface: 127.0.0.1@\(port)
+        access-control: 127.0.0.0/8 allow
+        do-daemonize: no
+        num-threads: 1
+        module-config: "iterator"
+    remote-control:
+        control-enable: no
+
+    """
+      + zones.enumerated().map {
+        """
+        auth-zone:
+            name: "\($0.element)"
+            zonefile: "\(folder)/z\($0.offset).zone"
+            for-downstream: yes
+            for-upstream: no
+            fallback-enabled: no
+
+        """
       }.joined()
   }
 

@@ -27,6 +27,20 @@ private func withTwo<Result>(
   return try withServer(settings) { _, port in try body(port, first, second) }
 }
 
+/// One server behind a cache of one thread.
+private func withKept<Result>(
+  _ upstream: TinyUpstream, _ change: (inout ForwardCacheSettings) -> Void, _ body: (UInt16) throws -> Result
+) throws -> Result {
+  var settings = DNSServerSettings()
+  settings.threads = 1
+  change(&settings.cache)
+  settings.routes = [
+    ForwardRoute(
+      upstreams: [SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), upstream.port)], timeoutMilliseconds: 4000)
+  ]
+  return try withServer(settings) { _, port in try body(port) }
+}
+
 private func ask(_ port: UInt16, _ count: Int) {
   for _ in 0..<count { #expect(dig(port, "ext.interwebs.test A +short") == "1.2.3.4\n") }
 }
@@ -76,6 +90,66 @@ private func ask(_ port: UInt16, _ count: Int) {
           ask(port, 1)
           return second.queries == before
         })
+    }
+  }
+
+  @Test(arguments: [true, false])
+  func `with failover SERVFAIL of one server is not taken while another can be asked`(_ isAsked: Bool) throws
+  {
+    try withTwo {
+      $0.policy = .sequential
+      $0.failoverCodes = isAsked ? [.serverFailure] : []
+    } _: { port, first, second in
+      ask(port, 1)
+      first.isFailing.store(true, ordering: .relaxed)
+      let asked = first.queries
+      let reply = dig(port, "ext.interwebs.test A")
+      #expect(reply.contains(isAsked ? "1.2.3.4" : "status: SERVFAIL"), "\(reply)")
+      #expect(first.queries > asked, "who answers has not failed, and is asked first")
+      second.isFailing.store(true, ordering: .relaxed)
+      // When all say so, that is the answer.
+      #expect(dig(port, "ext.interwebs.test A").contains("status: SERVFAIL"))
+    }
+  }
+
+  /// `servfail` of the cache plugin.
+  @Test(arguments: [0, 60] as [UInt32]) func `a failure is kept for the time given, and not at all for none`(
+    _ seconds: UInt32
+  ) throws {
+    let upstream = try TinyUpstream()
+    defer { upstream.stop() }
+    upstream.isFailing.store(true, ordering: .relaxed)
+    try withKept(upstream) {
+      $0.failureSeconds = seconds
+    } _: { port in
+      #expect(dig(port, "ext.interwebs.test A").contains("status: SERVFAIL"))
+      let asked = upstream.queries
+      for _ in 0..<3 { #expect(dig(port, "ext.interwebs.test A").contains("status: SERVFAIL")) }
+      #expect(seconds == 0 ? upstream.queries >= asked + 3 : upstream.queries == asked)
+      upstream.isFailing.store(false, ordering: .relaxed)
+      #expect(dig(port, "ext.interwebs.test A").contains(seconds == 0 ? "1.2.3.4" : "status: SERVFAIL"))
+    }
+  }
+
+  /// `disable` of the cache plugin.
+  @Test func `names of zones that are taken out of the cache are asked each time, answers and denials apart`()
+    throws
+  {
+    let upstream = try TinyUpstream()
+    defer { upstream.stop() }
+    try withKept(upstream) {
+      $0.disabledPositive = [DomainName("ext.interwebs.test") ?? .root]
+      $0.disabledNegative = [DomainName("missing.interwebs.test") ?? .root]
+    } _: { port in
+      for (name, isKept) in [
+        ("ext", false), ("a.missing", false), ("missing", false), ("www", true), ("a.other", true),
+        ("a.ext", true),
+      ] {
+        let before = upstream.queries
+        for _ in 0..<3 { _ = dig(port, "\(name).interwebs.test A") }
+        let asked = upstream.queries - before
+        #expect(isKept ? asked == 1 : asked >= 3, "\(name) \(asked)")
+      }
     }
   }
 

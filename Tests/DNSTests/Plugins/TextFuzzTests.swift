@@ -1,8 +1,9 @@
-// Text from outside: patterns mean what RE2 means by them, and damaged files never trap.
+// Text from outside: patterns mean what RE2 means by them, and damaged files never trap. `make soak` damages some hundred times as many.
 
 import Addresses
 import Diagnostics
 import Patterns
+import SoakLab
 import Testing
 
 @testable import DNS
@@ -97,7 +98,7 @@ private func damaged(_ text: String, _ random: inout SeededRandom) -> String {
 @Test(arguments: 1...8) func `damaged Corefiles are read or refused with a line`(_ seed: Int) {
   var random = SeededRandom(state: UInt64(seed))
   #expect(throws: Never.self) { try Corefile.read(corefile) }
-  for _ in 0..<60 {
+  for _ in 0..<Soak.rounds(60, long: 20_000) {
     let text = damaged(corefile, &random)
     do throws(WeftError) {
       _ = try Corefile.read(text, environment: ["X": "y"])
@@ -113,7 +114,7 @@ private func damaged(_ text: String, _ random: inout SeededRandom) -> String {
   let whole = try ZoneText.records(zoneFile, origin: origin)
   #expect(whole.count == 6)
   #expect(whole.last?.owner == DomainName("m.acme.test"))
-  for _ in 0..<150 {
+  for _ in 0..<Soak.rounds(150, long: 60_000) {
     let text = damaged(zoneFile, &random)
     if let zone = try? ServedZone(text, zone: origin) {
       for name in ["www.acme.test", "acme.test", "nothing.acme.test"].compactMap({ DomainName($0) }) {
@@ -127,7 +128,7 @@ private func damaged(_ text: String, _ random: inout SeededRandom) -> String {
 @Test(arguments: 1...8) func `random patterns and expressions neither trap nor run away`(_ seed: Int) {
   var random = SeededRandom(state: UInt64(seed))
   let text = Array("web-7.demo.svc.cluster.local.".utf8)
-  for _ in 0..<150 {
+  for _ in 0..<Soak.rounds(150, long: 20_000) {
     if let pattern = try? BytePattern(damaged("^(a|b)*[a-z]{1,3}(?P<n>\\d+)?\\..*(x+x+)+$", &random)) {
       _ = pattern.match(text)
     }

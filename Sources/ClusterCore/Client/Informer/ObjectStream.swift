@@ -11,12 +11,12 @@ public enum ObjectStep: Sendable {
   /// An object is like this now; perhaps it was before.
   case object(ObjectKey, JSON)
   case gone(ObjectKey)
-  /// A list is complete: objects with other keys than these are gone.
+  /// A list that is not the first is complete: objects with other keys than these are gone.
   case listed(Set<ObjectKey>)
 }
 
 /// Follows one resource until it is stopped or released. Where an `Informer` holds every object as a tree, this holds only the
-/// names of a list while it comes in. Thread-safe.
+/// names of a list while it comes in, and none of the first list: there is nothing yet that could be gone. Thread-safe.
 public final class ObjectStream: ReflectorTarget {
   /// Called for each step, in order, on the reflector's task; must be quick.
   public typealias Handler = @Sendable (ObjectStep) -> Void
@@ -29,6 +29,8 @@ public final class ObjectStream: ReflectorTarget {
     var resourceVersion = ""
     var failure: String?
     var listed: Set<ObjectKey> = []
+    /// Lists begun: of the first nobody has to know what it holds.
+    var lists = 0
     var task: Task<Void, Never>?
   }
   private let state = Mutex(State())
@@ -50,7 +52,8 @@ public final class ObjectStream: ReflectorTarget {
 
   deinit { state.withLock { $0.task?.cancel() } }
 
-  /// Begins to follow. `handler` hears of the first list object by object, `.listed` after them, and of every change from then on.
+  /// Begins to follow. `handler` hears of the first list object by object and of every change from then on; of a later list object by
+  /// object, and `.listed` after them.
   public static func follow(
     _ scope: InformerScope, of api: any ClusterAPI, settings: InformerSettings = .init(),
     metrics: Metrics = .shared, plain: PlainHandler? = nil, handler: @escaping Handler
@@ -105,16 +108,31 @@ public final class ObjectStream: ReflectorTarget {
     if !revision.isEmpty { state.withLock { $0.resourceVersion = revision } }
   }
 
-  func beginList() { state.withLock { $0.listed = [] } }
+  func beginList() {
+    state.withLock { state in
+      state.listed = []
+      state.lists += 1
+    }
+  }
 
   func take(listed object: JSON) {
     let key = object.key
-    state.withLock { _ = $0.listed.insert(key) }
+    note(listed: key)
     changes.increment()
     handler(.object(key, object))
   }
 
-  func drop(listed key: ObjectKey) { state.withLock { _ = $0.listed.remove(key) } }
+  private func note(listed key: ObjectKey) {
+    state.withLock { if $0.lists > 1 { $0.listed.insert(key) } }
+  }
+
+  func drop(listed key: ObjectKey) {
+    let isFirst = state.withLock { state in
+      state.listed.remove(key)
+      return state.lists == 1
+    }
+    if isFirst { handler(.gone(key)) }
+  }
 
   var readsPlain: Bool { plain != nil }
 
@@ -122,7 +140,7 @@ public final class ObjectStream: ReflectorTarget {
     guard let plain, let key = object.key, let revision = object["metadata"]?["resourceVersion"]?.string,
       plain(key, object)
     else { return false }
-    if isListed { state.withLock { _ = $0.listed.insert(key) } } else { note(revision) }
+    if isListed { note(listed: key) } else { note(revision) }
     changes.increment()
     return true
   }
@@ -131,9 +149,9 @@ public final class ObjectStream: ReflectorTarget {
     let listed = state.withLock { state in
       defer { state.listed = [] }
       state.resourceVersion = resourceVersion
-      return state.listed
+      return state.lists > 1 ? state.listed : nil
     }
-    handler(.listed(listed))
+    if let listed { handler(.listed(listed)) }
     synced.open()
   }
 }

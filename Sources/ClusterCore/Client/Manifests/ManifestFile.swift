@@ -135,9 +135,9 @@ enum ManifestFile {
         "CLI0112", object: place, cause: "an object needs apiVersion, kind and metadata.name",
         next: "correct the file; it is read again when it changes")
     }
-    let known = KindRegistry.builtin.kind(apiVersion: object.apiVersion, kind: object.kind)
+    let known = knownKind(object.apiVersion, object.kind)
     let gvk = GroupVersionKind(apiVersion: object.apiVersion, kind: object.kind)
-    let resource = known?.gvr ?? GroupVersionResource(gvk.group, gvk.version, plural(gvk.kind))
+    let resource = known?.resource ?? GroupVersionResource(gvk.group, gvk.version, plural(gvk.kind))
     if known?.isNamespaced ?? true, object.namespace.isEmpty {
       object.set("default", at: "metadata", "namespace")
     }
@@ -146,6 +146,19 @@ enum ManifestFile {
     }
     object.set(nil, at: "metadata", "resourceVersion")
     return ManifestItem(resource: resource, object: object)
+  }
+
+  /// What a kind is served as. Those that names are made of are known by heart: to read all kinds in takes milliseconds of a start.
+  fileprivate static func knownKind(_ apiVersion: String, _ kind: String) -> (
+    resource: GroupVersionResource, isNamespaced: Bool
+  )? {
+    switch (apiVersion, kind) {
+    case ("v1", "Namespace"): (.namespaces, false)
+    case ("v1", "Service"): (.services, true)
+    case ("discovery.k8s.io/v1", "EndpointSlice"): (.endpointSlices, true)
+    default:
+      KindRegistry.builtin.kind(apiVersion: apiVersion, kind: kind).map { ($0.gvr, $0.isNamespaced) }
+    }
   }
 
   /// What kinds that are not known are most likely served as.
@@ -168,9 +181,9 @@ private struct PlainKinds {
     else { return nil }
     if !(last.map { kind.isString($0.kind) && apiVersion.isString($0.apiVersion) } ?? false) {
       guard let apiVersion = apiVersion.string, let kind = kind.string,
-        let known = KindRegistry.builtin.kind(apiVersion: apiVersion, kind: kind), known.isNamespaced
+        let known = ManifestFile.knownKind(apiVersion, kind), known.isNamespaced
       else { return nil }
-      last = (apiVersion, kind, known.gvr)
+      last = (apiVersion, kind, known.resource)
     }
     guard let last else { return nil }
     return (last.resource, ObjectKey(key.namespace.isEmpty ? "default" : key.namespace, key.name))

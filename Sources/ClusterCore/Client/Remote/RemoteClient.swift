@@ -210,8 +210,10 @@ public final class RemoteClient: ClusterAPI {
     _ resource: GroupVersionResource, _ namespace: String, _ name: String? = nil, _ subresource: String? = nil
   ) -> String {
     var path = resource.group.isEmpty ? "/api/\(resource.version)" : "/apis/\(resource.groupVersion)"
-    let hasNamespace = KindRegistry.builtin[resource]?.isNamespaced ?? true
-    if hasNamespace, !namespace.isEmpty { path += "/namespaces/\(Self.escaped(namespace))" }
+    // The kinds are looked at only where it matters: to read all of them in takes milliseconds of a start.
+    if !namespace.isEmpty, KindRegistry.builtin[resource]?.isNamespaced ?? true {
+      path += "/namespaces/\(Self.escaped(namespace))"
+    }
     path += "/\(resource.resource)"
     if let name { path += "/\(Self.escaped(name))" }
     if let subresource { path += "/\(subresource)" }
