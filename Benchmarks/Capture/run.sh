@@ -46,7 +46,7 @@ check() { # NAME FIGURE BAR
 for load in "10000 1000 15" "100000 200 100" "100000 1000 100"; do
   read -r rate bytes bar <<<"$load"
   figures=$(ip netns exec "$label-node" "${on[@]}" "$program" capture pod "$label-pod" "$rate" "$seconds" "$bytes" "$folder/all.pcapng")
-  echo "$rate packets a second of $bytes bytes for $seconds s: $(value "$figures" rate) a second written"
+  echo "$rate packets a second of $bytes bytes for $seconds s: $(value "$figures" rate) a second sent"
   check "missing of the asked rate, percent" "$(awk -v a="$(value "$figures" rate)" -v b="$rate" 'BEGIN { print int(100 * (1 - a / b)) }')" 5
   check "missing in the file" $(($(value "$figures" sent) - $(value "$figures" written))) 0
   check "percent of a core" "$(value "$figures" core_percent)" "$bar"
