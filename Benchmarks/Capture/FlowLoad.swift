@@ -20,7 +20,7 @@ enum FlowLoad {
   private static let ports = 40_000
   private static let firstPort = 20_000
 
-  /// Datagrams, each the first of its connection; prints how many left.
+  /// Datagrams, each the first of its connection; prints how many left, and how many in a second.
   static func begin(_ address: String, _ rate: Int, _ seconds: Int) {
     let began = ContinuousClock.now
     let wanted = rate * seconds
@@ -47,6 +47,7 @@ enum FlowLoad {
       usleep(500)
     }
     say("sent \(sent)")
+    say("rate \(Int(Double(sent) / ((ContinuousClock.now - began) / .seconds(1))))")
   }
 
   private static func memoryMegabytes() -> Int {
@@ -104,6 +105,5 @@ enum FlowLoad {
     say("memory \(memoryMegabytes())")
     say("growth \(max(0, memoryMegabytes() - halfway.load(ordering: .relaxed)))")
     say("core_percent \(Int(used / took * 1000) / 10)")
-    say("rate \(Int(Double(rate * seconds) / took))")
   }
 }

@@ -30,7 +30,7 @@ struct CaptureBenchmark {
   /// `run.sh` binds this process to one processor: who sends is not to have the same one.
   static let elsewhere = getenv("SENDER_CORE").map { "taskset -c \(String(cString: $0)) " } ?? ""
 
-  /// Datagrams in batches, a millisecond apart; prints how many left.
+  /// Datagrams in batches, half a millisecond apart; prints how many left, and how many in a second.
   static func send(_ address: String, _ rate: Int, _ seconds: Int, _ bytes: Int) {
     var place = sockaddr_in()
     place.sin_family = sa_family_t(AF_INET)
@@ -56,6 +56,7 @@ struct CaptureBenchmark {
       usleep(500)
     }
     say("sent \(sent)")
+    say("rate \(Int(Double(sent) / ((ContinuousClock.now - began) / .seconds(1))))")
   }
 
   static func capture(_ words: [String]) throws {
@@ -107,7 +108,6 @@ struct CaptureBenchmark {
     say("written \(packets)")
     say("lost \(lost)")
     say("core_percent \(Int(used / took * 1000) / 10)")
-    say("rate \(Int(Double(packets) / took))")
   }
 }
 

@@ -221,8 +221,8 @@ private func ask(
     var full = CaptureMerger(sources: 2)
     var taken = Collected()
     let large = segment("10.42.0.10:4000", "10.42.1.11:8080", payload: [UInt8](repeating: 7, count: 60_000))
-    let page = sampleCapture((0..<100).map { _ in (large, "") })
-    for _ in 0..<6 { try give(page, &full, &taken) }
+    let page = sampleCapture((0..<5).map { _ in (large, "") })
+    for _ in 0..<120 { try give(page, &full, &taken) }
     // 36 MB came, and no more than the bound is held.
     let held = 600 - taken.packets.count
     #expect(held * 60_000 <= CaptureMerger.heldBytesMax && held > 500, "\(held)")

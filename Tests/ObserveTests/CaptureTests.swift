@@ -137,7 +137,9 @@ private func lines(_ capture: [UInt8], _ change: (inout PacketText) -> Void = { 
         .init(IPAddress("10.42.0.11")!, port: 8080, transport: .tcp),
       ])
     #expect(
-      plan.remarks == ["1 endpoints of Service demo/web are on other nodes: their side is captured there"])
+      plan.remarks == [
+        "1 endpoints of Service demo/web are on other nodes: --all-nodes captures them as well"
+      ])
   }
 
   @Test(arguments: [
@@ -146,9 +148,10 @@ private func lines(_ capture: [UInt8], _ change: (inout PacketText) -> Void = { 
     ("nobody", "CAP0002", "not in the cluster"), ("svc/nobody", "CAP0002", "not in the cluster"),
     ("policy/nobody", "CAP0002", "not in the cluster"),
     ("clusterpolicy/none", "CAP0002", "not in the cluster"), ("cnp/a/b", "CAP0001", "names nothing"),
-    ("clusterpolicy/others", "CAP0002", "selects no pod of node n1"), ("nobody-*", "CAP0002", "no such pod"),
+    ("clusterpolicy/others", "CAP0003", "selects no pod of node n1"), ("nobody-*", "CAP0002", "no such pod"),
     ("host", "CAP0002", "node's network"), ("stranger", "CAP0002", "no link on this node"),
-    ("far", "CAP0003", "is on node n2"), ("node/n2", "CAP0003", "is on node n2"),
+    ("far", "CAP0003", "is on node n2"), ("far*", "CAP0003", "is on node n2"),
+    ("node/n2", "CAP0003", "is on node n2"),
   ])
   func `what cannot be captured is refused with its reason`(text: String, code: String, words: String) {
     #expect { try plan(text) } throws: {

@@ -22,6 +22,11 @@ extension Walk {
       input: GatewayInput(secrets: explainer.secrets ?? [:], authorities: explainer.authorities))
     if let (listener, rule, passed) = find(web, gateways) { return toGateway(web, listener, rule, passed) }
     explanation.verdict = .reject
+    if web.isTLS, explainer.secrets == nil {
+      add(
+        "certificate", .note, "Secrets were not read: what is served with one of them is missing here",
+        hint: "use a kubeconfig that may: kubectl auth can-i get secrets -A")
+    }
     for line in refusals(web, gateways) { add("gateway", .note, line) }
     let hosts = plan.table.hosts.map(\.name) + gateways.listeners.flatMap(\.hosts).map(\.name)
     let meant = hosts.filter { $0 != web.host && Spelling.isNear($0, web.host) }.min()
@@ -177,14 +182,10 @@ extension Walk {
         + "\(rule.route) rule \(rule.index)\(rule.name.isEmpty ? "" : " \"\(rule.name)\"") (\(rule.match.path.map { "\($0.comparison.rawValue) \($0.value)" } ?? "every path"))",
       objects: ["Gateway \(listener.gateway)", "\(rule.route)"])
     if web.isTLS {
-      if let secrets = explainer.secrets {
-        describe(
-          checkGatewayCertificates(
-            explainer.view, secrets: secrets, now: Int64(time(nil)),
-            of: (listener.gateway, listener.name)))
-      } else {
-        add("certificate", .note, "not looked at: Secrets were not read")
-      }
+      describe(
+        checkGatewayCertificates(
+          explainer.view, secrets: explainer.secrets ?? [:], now: Int64(time(nil)),
+          of: (listener.gateway, listener.name)))
     }
     for other in passed {
       add(

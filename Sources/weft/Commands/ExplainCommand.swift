@@ -99,13 +99,17 @@ struct ExplainCommand: AsyncParsableCommand {
     var explanation = try explainer.explain(from: source, to: destination, namespace: cluster.namespace)
     if live {
       // What carries the source's packets first is the ruleset of its own node.
-      if let asked = explanation.asked, let pod = view.pod(at: asked.source), pod.nodeName != own ?? node,
-        nodeName == nil, !pod.nodeName.isEmpty
-      {
-        return try await askNode(pod.nodeName)
-      }
+      let home = explanation.asked.flatMap { view.pod(at: $0.source)?.nodeName } ?? ""
+      let isElsewhere = nodeName == nil && !home.isEmpty
+      if isElsewhere, let own, own != home { return try await askNode(home) }
       let isOwn = explanation.asked.map { explainer.localAddresses.contains($0.source) } ?? false
-      try LiveExplainer().add(to: &explanation, isOwn: isOwn, planned: explainer.observed)
+      do throws(WeftError) {
+        try LiveExplainer().add(to: &explanation, isOwn: isOwn, planned: explainer.observed)
+      } catch {
+        // Nothing says that this machine is a node.
+        guard isElsewhere, own == nil else { throw error }
+        return try await askNode(home)
+      }
     }
     return explanation
   }
