@@ -67,7 +67,7 @@ private func isEnded(_ connection: Client) -> Bool {
       (try? String(contentsOfFile: log, encoding: .utf8))?.contains("\"status\":499") == true
     }
     #expect(lines)
-    #expect(eventually { ingress.metrics.text().contains(#"status="499"} 1"#) })
+    #expect(eventually { ingress.metrics.text().contains(#"status="499",canary=""} 1"#) })
   }
 
   private func run(_ name: String, _ body: (SilentEndpoint, TestIngress, String) throws -> Void) throws {
@@ -134,7 +134,7 @@ private func isEnded(_ connection: Client) -> Bool {
       #expect(client?.read(4) == Array("HTTP".utf8))
       client = nil
       #expect(isEnded(connection))
-      #expect(eventually { ingress.metrics.text().contains(#"status="200"} 1"#) })
+      #expect(eventually { ingress.metrics.text().contains(#"status="200",canary=""} 1"#) })
     }
   }
 }

@@ -42,7 +42,7 @@ final class NameFeed: ZoneSource {
     let feed = NameFeed(wants)
     if let folder = cluster.manifests {
       try feed.follow(folder: folder)
-    } else if cluster.kubeconfig == nil, cluster.context == nil, !access.isEmpty {
+    } else if cluster.server.kubeconfig == nil, cluster.server.context == nil, !access.isEmpty {
       try await feed.follow(api: try RemoteClient(kubeconfig: access.configuration(cluster)), timeout)
     } else {
       try await feed.follow(api: try await cluster.api(), timeout)
