@@ -1,7 +1,7 @@
 // T-A12 with programs: two `weft server` over one etcd, with an authority of each one's own, which its controllers write into every
 // namespace: by that each write says who made it. The leader is killed, or stopped for longer than its lease lasts and let go on,
-// while namespaces and ReplicaSets are made. Afterwards the store's whole history is read: nobody may have written after
-// somebody else's name stood in the lease, but for what was under way when a process was stopped (decision 0029).
+// while namespaces and ReplicaSets are made. Afterwards the store's whole history is read: nobody wrote after somebody else's
+// name stood in the lease, not even what was under way when a process was stopped (decision 0037).
 import ClusterClient
 import ClusterObjects
 import ClusterStore
@@ -19,9 +19,6 @@ import Testing
     Soak.isLong ? (15, 10, "2s") : (4, 3, "500ms")
   /// What may be lost between a leader's death and when this test has seen another lead.
   private static let slack = Duration.seconds(Soak.isLong ? 3 : 25)
-
-  /// Of the controller that publishes authorities: it may have one write under way when its process is stopped.
-  private static let workersMax = 1
 
   private final class Pair: Sendable {
     let servers: [KilledServer]
@@ -196,6 +193,8 @@ import Testing
     let watch = try await store.watch(prefix: "/registry/", after: 0, queueMax: 1_000_000)
     defer { watch.cancel() }
     var holder: String?
+    // Names of leaders that this test did not see lead, such as one for a moment on a slow machine: each is of one server too.
+    var others: [String: Int] = [:]
     var (changes, writes) = (0, [0, 0])
     var late: [String] = []
     reading: while let events = try await watch.next() {
@@ -210,7 +209,10 @@ import Testing
           let text = try JSON(parsing: event.value).at("data", "ca.crt")?.string
           let writer = try #require(authorities.firstIndex { $0 == text }, "\(event.key) is nobody's")
           writes[writer] += 1
-          let leader = holder.flatMap { pair.owner(of: $0) }
+          if let holder, !holder.isEmpty, pair.owner(of: holder) == nil, others[holder] == nil {
+            others[holder] = writer
+          }
+          let leader = holder.flatMap { pair.owner(of: $0) ?? others[$0] }
           if leader != writer {
             late.append("revision \(event.revision): server \(writer) wrote \(event.key)")
           }
@@ -220,10 +222,8 @@ import Testing
     #expect(
       changes > takeovers && writes.allSatisfy { $0 > 10 },
       "\(changes) changes of the lease, \(writes) writes")
-    // What was under way when its process was stopped comes late, and what it spoiled is mended (see `converge`).
-    #expect(late.count <= takeovers / 2 * Self.workersMax, "\(late)")
-    Soak.report(
-      "two servers: \(late.count) late, \(writes) writes told by whom, \(changes) names in the lease")
+    #expect(late.isEmpty, "\(late)")
+    Soak.report("two servers: \(writes) writes told by whom, \(changes) names in the lease")
     await store.shutdown()
   }
 }
