@@ -41,13 +41,24 @@ import Testing
 
     func owner(of name: String) -> Int? { names.withLock { $0[name] } }
 
+    /// What a server says of itself under this name and label; nil of one that does not answer.
+    private func metric(_ number: Int, _ name: String) async -> Double? {
+      guard let client = try? servers[number].client(), let answer = try? await client.raw("/metrics") else {
+        return nil
+      }
+      let lines = String(decoding: answer.body, as: UTF8.self).split(separator: "\n")
+      return lines.first { $0.hasPrefix(name + " ") }.flatMap { Double($0.dropFirst(name.utf8.count + 1)) }
+    }
+
     /// Whether a server believes that it leads. One that does not answer does not say so.
     func leads(_ number: Int) async -> Bool {
-      guard let client = try? servers[number].client(), let answer = try? await client.raw("/metrics") else {
-        return false
-      }
-      let line = "leader_election_master_status{name=\"kube-controller-manager\"} 1"
-      return String(decoding: answer.body, as: UTF8.self).split(separator: "\n").contains { $0 == line }
+      await metric(number, "leader_election_master_status{name=\"kube-controller-manager\"}") == 1
+    }
+
+    /// Writes that the store refused this server since it was started, because another led.
+    func refused(_ number: Int) async -> Int {
+      let name = "leases/kube-system/kube-controller-manager"
+      return Int(await metric(number, "weft_leader_refused_writes_total{name=\"\(name)\"}") ?? 0)
     }
 
     /// Waits until `number` leads, and notes under which name.
@@ -130,6 +141,7 @@ import Testing
       let work = Task { await pair.work() }
       defer { work.cancel() }
       var taken: [Duration] = []
+      var refused = 0
       for round in 0..<Soak.rounds(4, long: 20) {
         let before = pair.made.withLock { $0.count }
         #expect(try await eventually { pair.made.withLock { $0.count } >= before + 5 })
@@ -145,6 +157,7 @@ import Testing
           pair.servers[leader].signal(SIGCONT)
           // It learns that it leads no longer.
           #expect(try await eventually { await !pair.leads(leader) })
+          refused += await pair.refused(leader)
         }
         leader = 1 - leader
       }
@@ -154,7 +167,7 @@ import Testing
       #expect(taken.allSatisfy { $0 <= promise + Self.slack }, "\(taken)")
       try await converge(pair, leader)
       try await judge(pair, etcd, takeovers: taken.count)
-      Soak.report("two servers: \(taken.count) takeovers after \(taken)")
+      Soak.report("two servers: \(taken.count) takeovers after \(taken), \(refused) late writes refused")
     }
   }
 
