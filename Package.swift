@@ -122,7 +122,7 @@ let modules: [Module] = [
       "Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOHTTP2", "NIOSSL", "NIOConcurrencyHelpers", "X509",
       "Crypto", "CryptoExtras",
       "Collections",
-    ], testsOn: ["StoreLab", "SoakLab", "FuzzLab", "ClusterControllers", "CLinux"],
+    ], testsOn: ["StoreLab", "SoakLab", "FuzzLab", "ClusterControllers"],
     exclude: ["Access/README.md"]),
   Module(
     name: "ClusterView", path: "Sources/ClusterCore/View", on: ["ClusterObjects", "Addresses"],
@@ -159,7 +159,7 @@ let modules: [Module] = [
     tests: false),
   Module(
     name: "StoreLab", path: "Tests/StoreLab",
-    on: ["SoakLab", "ClusterStore", "ClusterStoreEtcd", "Diagnostics"],
+    on: ["SoakLab", "ClusterStore", "ClusterStoreEtcd", "Diagnostics", "CLinux"],
     tests: false),
 
   // The network: each a plan (pure) and a thin edge; none knows another.

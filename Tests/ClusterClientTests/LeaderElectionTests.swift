@@ -275,6 +275,39 @@ extension ElectionAPI {
     hangs.store(false, ordering: .relaxed)
     try await task.value
   }
+
+  @Test func `a leader whose lease was another's for a while begins anew, in another term`() async throws {
+    let api = MemoryClusterAPI()
+    let lease = ObjectKey("kube-system", "weft")
+    var election = LeaderElection(api: api, lease: lease, identity: "a", metrics: Metrics())
+    election.retryPeriod = .milliseconds(10)
+    let terms = Mutex<[LeaderTerm?]>([])
+    let running = election
+    let task = Task {
+      for _ in 0..<2 {
+        try await running.run { leadership in
+          let term = leadership.term
+          terms.withLock { $0.append(term) }
+          // The second time by itself.
+          if terms.withLock({ $0.count }) == 2 { return }
+          while !Task.isCancelled { try? await Task.sleep(for: .seconds(60)) }
+        }
+      }
+    }
+    #expect(await eventually { terms.withLock { $0.count } == 1 })
+    // Another led, and gave the lease back: nobody holds it when its first leader looks again.
+    _ = try await api.modify(.leases, lease) { current in
+      var changed = current
+      changed.set("", at: "spec", "holderIdentity")
+      changed.set(7, at: "spec", "leaseTransitions")
+      return changed
+    }
+    #expect(await eventually { terms.withLock { $0.count } == 2 })
+    try await task.value
+    let found = terms.withLock { $0 }
+    #expect(found.first == LeaderTerm(lease: lease, holder: "a", transitions: 0))
+    #expect(found.last??.transitions ?? 0 > 7)
+  }
 }
 
 extension World {

@@ -60,8 +60,7 @@ final class FaultyView: ClusterAPI {
           if isBookmark || !befalls(oneIn: 6) {
             out.yield(event)
           } else {
-            damage(event, before, &held, out)
-            isWhole = false
+            isWhole = damage(event, before, &held, out) && isWhole
           }
           if let late = held, befalls(oneIn: 2) {
             out.yield(late)
@@ -76,16 +75,17 @@ final class FaultyView: ClusterAPI {
     return stream
   }
 
+  /// False when the watch has told something wrong: it ends soon, and whoever listens lists again.
   private func damage(
     _ event: WatchEvent, _ before: [WatchEvent], _ held: inout WatchEvent?,
     _ out: AsyncThrowingStream<WatchEvent, any Error>.Continuation
-  ) {
+  ) -> Bool {
     switch random.withLock({ Int.random(in: 0..<5, using: &$0) }) {
     case 0:
       count { $0.repeated += 1 }
       out.yield(event)
       out.yield(event)
-      return
+      return true
     case 1:
       count { $0.repeated += 1 }
       out.yield(event)
@@ -105,6 +105,7 @@ final class FaultyView: ClusterAPI {
       out.finish(
         throwing: APIStatusError(code: 410, reason: "Expired", message: "too old resource version"))
     }
+    return false
   }
 
   // MARK: Reading

@@ -1,11 +1,22 @@
 // A cluster in memory: the API, the controllers, and a node that runs every pod at once.
 
-import ClusterClient
 import ClusterObjects
 import Diagnostics
 import Synchronization
 
+@testable import ClusterClient
 @testable import ClusterControllers
+
+extension MemoryClusterAPI {
+  /// Changes an object as it is at this moment; one that has gone stays gone.
+  func change(_ resource: GroupVersionResource, _ key: ObjectKey, _ body: (inout JSON) -> Void) {
+    state.withLock { state in
+      guard var object = state.objects[resource]?[key] else { return }
+      body(&object)
+      state.store(resource, object)
+    }
+  }
+}
 
 struct SeededRandom: RandomNumberGenerator {
   var state: UInt64
@@ -63,15 +74,14 @@ final class TestCluster: Sendable {
         if pod.isTerminating {
           api.remove(.pods, pod.key)
         } else if pod.at("status", "podIP") == nil {
-          guard let current = api.objects(.pods).first(where: { $0.key == pod.key }) else { continue }
           let number = address.add(1, ordering: .relaxed).newValue
-          var running = current
-          running.set(JSON("10.42.\(number / 250).\(number % 250 + 1)"), at: "status", "podIP")
           let ends = pod.labels["job-name"] != nil
-          running.set(ends ? "Succeeded" : "Running", at: "status", "phase")
-          running.setCondition("Ready", ends ? "False" : "True", reason: "Test", message: "")
-          running.set("n1", at: "spec", "nodeName")
-          api.put(.pods, running)
+          api.change(.pods, pod.key) { running in
+            running.set(JSON("10.42.\(number / 250).\(number % 250 + 1)"), at: "status", "podIP")
+            running.set(ends ? "Succeeded" : "Running", at: "status", "phase")
+            running.setCondition("Ready", ends ? "False" : "True", reason: "Test", message: "")
+            running.set("n1", at: "spec", "nodeName")
+          }
         }
       }
     }

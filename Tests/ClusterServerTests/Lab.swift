@@ -1,6 +1,5 @@
 // A server on a free loopback port with a folder of its own, and programs run against it.
 
-import CLinux
 import ClusterClient
 import ClusterObjects
 import ClusterServer
@@ -83,16 +82,9 @@ struct Program {
       open(files[2], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600),
     ]
     defer { for stream in streams { close(stream) } }
-    let words = ["/usr/bin/timeout", String(limit), path] + arguments
-    var argv: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) }
-    argv.append(nil)
-    let variables = ["PATH=/usr/bin:/bin", "HOME=\(folder)"]
-    var envp: [UnsafeMutablePointer<CChar>?] = variables.map { strdup($0) }
-    envp.append(nil)
-    defer { for pointer in argv + envp { free(pointer) } }
-    // The servers' sockets are not for it: it would keep the port of one that is stopped open, and who connects there waits.
-    let pid = weft_spawn_streams(words[0], argv, envp, streams)
-    guard pid > 0 else { throw Failed(text: "\(path): errno \(-pid)") }
+    let pid = try StoreLab.Program.spawn(
+      "/usr/bin/timeout", [String(limit), path] + arguments, streams: streams, environment: ["HOME=\(folder)"]
+    )
     var status: Int32 = 0
     while waitpid(pid, &status, 0) < 0, errno == EINTR {}
     return Program(

@@ -199,6 +199,115 @@ import Testing
     }
   }
 
+  @Test func `what a leader that was stopped still writes is refused once another leads, each sort of write`()
+    async throws
+  {
+    try await withTwoServers { servers, _ in
+      let users = servers.map { $0.client(user: "admin") }
+      func lease(_ holder: String, _ transitions: Int, _ version: String? = nil) -> JSON {
+        var lease: JSON = [
+          "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+          "metadata": ["namespace": "kube-system", "name": "leader"],
+          "spec": [
+            "holderIdentity": JSON(holder), "leaseTransitions": JSON(transitions), "leaseDurationSeconds": 15,
+          ],
+        ]
+        if let version { lease.set(JSON(version), at: "metadata", "resourceVersion") }
+        return lease
+      }
+      func leader(_ number: Int, _ lease: JSON) throws -> InProcessClient {
+        let term = try #require(LeaderTerm(lease))
+        return servers[number].client(user: "admin", groups: ["system:masters"], during: term)
+      }
+      var held = try await users[0].create(.leases, lease("a", 0), options: WriteOptions())
+      let old = try leader(0, held)
+      let pod: JSON = [
+        "apiVersion": "v1", "kind": "Pod", "metadata": ["name": "p", "namespace": "default"],
+        "spec": ["containers": [["name": "c", "image": "i"]]],
+      ]
+      let service: JSON = [
+        "apiVersion": "v1", "kind": "Service", "metadata": ["name": "s", "namespace": "default"],
+        "spec": ["ports": [["port": 80]]],
+      ]
+      // While it leads all of it is done, also after a renewal.
+      _ = try await old.create(.configMaps, configMap("a"), options: WriteOptions())
+      held = try await users[1].update(
+        .leases, lease("a", 0, held.resourceVersion), subresource: nil, options: WriteOptions())
+      _ = try await old.create(.pods, pod, options: WriteOptions())
+      _ = try await old.create(.services, service, options: WriteOptions())
+      let map = try await users[0].get(.configMaps, namespace: "default", name: "a")
+      let made = try await users[0].get(.pods, namespace: "default", name: "p")
+      // The other takes over. Nobody tells the first.
+      held = try await users[1].update(
+        .leases, lease("b", 1, held.resourceVersion), subresource: nil, options: WriteOptions())
+      let before = try await users[1].list(.configMaps, namespace: "default", options: ListOptions()).items
+      func refuses(_ what: String, _ body: () async throws -> Void) async {
+        do {
+          try await body()
+          Issue.record("\(what) was done")
+        } catch let error as APIStatusError {
+          #expect(error.isConflict && error.message.contains("leads no more"), "\(what): \(error)")
+        } catch { Issue.record("\(what): \(error)") }
+      }
+      let late = configMap("late")
+      await refuses("create") { _ = try await old.create(.configMaps, late, options: WriteOptions()) }
+      await refuses("update") {
+        var changed = map
+        changed.set("2", at: "data", "a")
+        _ = try await old.update(.configMaps, changed, subresource: nil, options: WriteOptions())
+      }
+      await refuses("status") {
+        var changed = made
+        changed.set("Running", at: "status", "phase")
+        _ = try await old.update(.pods, changed, subresource: "status", options: WriteOptions())
+      }
+      for (name, patch) in [
+        ("a", Patch.merge(["data": ["a": "3"]])), ("applied", .apply(configMap("applied"))),
+      ] {
+        await refuses("patch of \(name)") {
+          _ = try await old.patch(
+            .configMaps, namespace: "default", name: name, patch: patch, subresource: nil,
+            options: WriteOptions(fieldManager: "test"))
+        }
+      }
+      await refuses("binding") {
+        _ = try await old.createSubresource(
+          .pods, namespace: "default", name: "p", subresource: "binding", ["target": ["name": "n1"]])
+      }
+      await refuses("eviction") {
+        _ = try await old.createSubresource(
+          .pods, namespace: "default", name: "p", subresource: "eviction",
+          ["apiVersion": "policy/v1", "kind": "Eviction", "metadata": ["name": "p", "namespace": "default"]])
+      }
+      await refuses("delete") {
+        try await old.delete(.configMaps, namespace: "default", name: "a", options: DeleteOptions())
+      }
+      await refuses("create of a Service") {
+        var other = service
+        other.set("t", at: "metadata", "name")
+        _ = try await old.create(.services, other, options: WriteOptions())
+      }
+      await refuses("delete of a Service") {
+        try await old.delete(.services, namespace: "default", name: "s", options: DeleteOptions())
+      }
+      // Nothing has changed, for either.
+      for user in users {
+        let after = try await user.list(.configMaps, namespace: "default", options: ListOptions()).items
+        #expect(after == before)
+        let pod = try await user.get(.pods, namespace: "default", name: "p")
+        #expect(pod == made)
+      }
+      // Users and the new leader write, through either server.
+      _ = try await users[0].create(.configMaps, configMap("user"), options: WriteOptions())
+      _ = try await leader(1, held).create(.configMaps, configMap("led"), options: WriteOptions())
+      // A lease that is gone is nobody's.
+      try await users[0].delete(.leases, namespace: "kube-system", name: "leader", options: DeleteOptions())
+      await refuses("create without a lease") {
+        _ = try await leader(1, held).create(.configMaps, late, options: WriteOptions())
+      }
+    }
+  }
+
   @Test
   func `an address asked for by name goes to one of two who ask at once, and is free again after deletion`()
     async throws

@@ -106,24 +106,81 @@ import Testing
   func `a claim has one holder, and comes and goes with it`(version: EtcdServer.Version) async throws {
     try await withScratch { folder in
       let store = try await EtcdServer.shared(version).open(prefix: folder)
-      let one = try await store.create("/one", [1], claiming: ["ip/1", "port/1"])
+      let one = try await store.create("/one", [1], claims: StoreClaims(claiming: ["ip/1", "port/1"]))
       let refused = await #expect(throws: StoreError.self) {
-        try await store.create("/two", [1], claiming: ["ip/2", "ip/1"])
+        try await store.create("/two", [1], claims: StoreClaims(claiming: ["ip/2", "ip/1"]))
       }
       guard case .claimed("ip/1", "/one") = refused else {
         Issue.record("\(String(describing: refused))")
         return
       }
       #expect(try await store.get("/two") == nil)
-      let two = try await store.create("/two", [1], claiming: ["ip/2"])
+      let two = try await store.create("/two", [1], claims: StoreClaims(claiming: ["ip/2"]))
       await #expect(throws: StoreError.self) {
-        try await store.update("/two", [2], expecting: two, claiming: ["port/1"], releasing: ["ip/2"])
+        try await store.update(
+          "/two", [2], expecting: two, claims: StoreClaims(claiming: ["port/1"], releasing: ["ip/2"]))
       }
-      let next = try await store.update("/one", [2], expecting: one, claiming: ["ip/3"], releasing: ["ip/1"])
-      _ = try await store.update("/two", [2], expecting: two, claiming: ["ip/1"], releasing: ["ip/2"])
-      _ = try await store.delete("/one", expecting: next, releasing: ["ip/3", "port/1"])
-      _ = try await store.create("/three", [1], claiming: ["ip/2", "ip/3", "port/1"])
+      let next = try await store.update(
+        "/one", [2], expecting: one, claims: StoreClaims(claiming: ["ip/3"], releasing: ["ip/1"]))
+      _ = try await store.update(
+        "/two", [2], expecting: two, claims: StoreClaims(claiming: ["ip/1"], releasing: ["ip/2"]))
+      _ = try await store.delete("/one", expecting: next, claims: StoreClaims(releasing: ["ip/3", "port/1"]))
+      _ = try await store.create("/three", [1], claims: StoreClaims(claiming: ["ip/2", "ip/3", "port/1"]))
       await store.shutdown()
+    }
+  }
+
+  @Test(arguments: EtcdServer.Version.allCases)
+  func `what stands on a term is refused by the store once another has begun`(version: EtcdServer.Version)
+    async throws
+  {
+    try await withScratch { folder in
+      let server = try EtcdServer.shared(version)
+      let (one, other) = (try await server.open(prefix: folder), try await server.open(prefix: folder))
+      let first = StoreTerm(name: "leases/x", value: "0 one")
+      let second = StoreTerm(name: "leases/x", value: "1 other")
+      func refuses(_ body: () async throws -> Revision) async throws {
+        let error = await #expect(throws: StoreError.self) { try await body() }
+        guard case .ended(first) = error else {
+          Issue.record("\(String(describing: error))")
+          return
+        }
+      }
+      // One that never began is over too.
+      try await refuses { try await one.create("/a", [1], claims: StoreClaims(during: first)) }
+      let lease = try await one.create("/lease", [1], claims: StoreClaims(beginning: first))
+      let made = try await one.create("/a", [1], claims: StoreClaims(claiming: ["ip/1"], during: first))
+      let changed = try await one.update("/a", [2], expecting: made, claims: StoreClaims(during: first))
+      // A renewal is no end.
+      let renewed = try await one.update(
+        "/lease", [2], expecting: lease, claims: StoreClaims(beginning: first))
+      let last = try await one.update("/a", [3], expecting: changed, claims: StoreClaims(during: first))
+      let taken = try await other.update(
+        "/lease", [3], expecting: renewed, claims: StoreClaims(beginning: second))
+      try await refuses { try await one.create("/b", [1], claims: StoreClaims(during: first)) }
+      try await refuses {
+        try await one.create("/b", [1], claims: StoreClaims(claiming: ["ip/1"], during: first))
+      }
+      try await refuses { try await one.create("/a", [1], claims: StoreClaims(during: first)) }
+      try await refuses {
+        try await one.update("/a", [4], expecting: last, claims: StoreClaims(during: first))
+      }
+      try await refuses {
+        try await one.update("/a", [4], expecting: made, claims: StoreClaims(during: first))
+      }
+      try await refuses { try await one.delete("/a", expecting: last, claims: StoreClaims(during: first)) }
+      #expect(try await other.get("/b") == nil)
+      #expect(try await other.get("/a")?.value == [3])
+      // Who stands on no term, or on the present one, writes.
+      let free = try await one.update("/a", [5], expecting: last)
+      let led = try await other.update("/a", [6], expecting: free, claims: StoreClaims(during: second))
+      _ = try await other.delete("/lease", expecting: taken, claims: StoreClaims(ending: "leases/x"))
+      await #expect(throws: StoreError.self) {
+        try await other.delete("/a", expecting: led, claims: StoreClaims(during: second))
+      }
+      #expect(try await one.get("/a")?.value == [6])
+      await one.shutdown()
+      await other.shutdown()
     }
   }
 

@@ -167,12 +167,12 @@ import Testing
 
       let first = try await EtcdStore.beginRestore(
         settings: settings, above: 1_000_000_000, metrics: Metrics())
-      _ = try await first.create("/k/half", [1], claiming: ["ip/1"])
+      _ = try await first.create("/k/half", [1], claims: StoreClaims(claiming: ["ip/1"]))
       await first.shutdown()
       let second = try await EtcdStore.beginRestore(
         settings: settings, above: 1_000_000_000, metrics: Metrics())
       #expect(try await second.get("/k/half") == nil)
-      let whole = try await second.create("/k/whole", [1], claiming: ["ip/1"])
+      let whole = try await second.create("/k/whole", [1], claims: StoreClaims(claiming: ["ip/1"]))
       #expect(whole > 1_000_000_000)
       _ = try await second.endRestore()
       await second.shutdown()

@@ -1,7 +1,7 @@
 // T-A12 with programs: two `weft server` over one etcd, with an authority of each one's own, which its controllers write into every
 // namespace: by that each write says who made it. The leader is killed, or stopped for longer than its lease lasts and let go on,
-// while namespaces and ReplicaSets are made. Afterwards the store's whole history is read: nobody may have written after
-// somebody else's name stood in the lease, but for what was under way when a process was stopped (decision 0029).
+// while namespaces and ReplicaSets are made. Afterwards the store's whole history is read: nobody wrote after somebody else's
+// name stood in the lease, not even what was under way when a process was stopped (decision 0037).
 import ClusterClient
 import ClusterObjects
 import ClusterStore
@@ -19,9 +19,6 @@ import Testing
     Soak.isLong ? (15, 10, "2s") : (4, 3, "500ms")
   /// What may be lost between a leader's death and when this test has seen another lead.
   private static let slack = Duration.seconds(Soak.isLong ? 3 : 25)
-
-  /// Of the controller that publishes authorities: it may have one write under way when its process is stopped.
-  private static let workersMax = 1
 
   private final class Pair: Sendable {
     let servers: [KilledServer]
@@ -44,13 +41,24 @@ import Testing
 
     func owner(of name: String) -> Int? { names.withLock { $0[name] } }
 
+    /// What a server says of itself under this name and label; nil of one that does not answer.
+    private func metric(_ number: Int, _ name: String) async -> Double? {
+      guard let client = try? servers[number].client(), let answer = try? await client.raw("/metrics") else {
+        return nil
+      }
+      let lines = String(decoding: answer.body, as: UTF8.self).split(separator: "\n")
+      return lines.first { $0.hasPrefix(name + " ") }.flatMap { Double($0.dropFirst(name.utf8.count + 1)) }
+    }
+
     /// Whether a server believes that it leads. One that does not answer does not say so.
     func leads(_ number: Int) async -> Bool {
-      guard let client = try? servers[number].client(), let answer = try? await client.raw("/metrics") else {
-        return false
-      }
-      let line = "leader_election_master_status{name=\"kube-controller-manager\"} 1"
-      return String(decoding: answer.body, as: UTF8.self).split(separator: "\n").contains { $0 == line }
+      await metric(number, "leader_election_master_status{name=\"kube-controller-manager\"}") == 1
+    }
+
+    /// Writes that the store refused this server since it was started, because another led.
+    func refused(_ number: Int) async -> Int {
+      let name = "leases/kube-system/kube-controller-manager"
+      return Int(await metric(number, "weft_leader_refused_writes_total{name=\"\(name)\"}") ?? 0)
     }
 
     /// Waits until `number` leads, and notes under which name.
@@ -133,6 +141,7 @@ import Testing
       let work = Task { await pair.work() }
       defer { work.cancel() }
       var taken: [Duration] = []
+      var refused = 0
       for round in 0..<Soak.rounds(4, long: 20) {
         let before = pair.made.withLock { $0.count }
         #expect(try await eventually { pair.made.withLock { $0.count } >= before + 5 })
@@ -148,6 +157,7 @@ import Testing
           pair.servers[leader].signal(SIGCONT)
           // It learns that it leads no longer.
           #expect(try await eventually { await !pair.leads(leader) })
+          refused += await pair.refused(leader)
         }
         leader = 1 - leader
       }
@@ -157,7 +167,7 @@ import Testing
       #expect(taken.allSatisfy { $0 <= promise + Self.slack }, "\(taken)")
       try await converge(pair, leader)
       try await judge(pair, etcd, takeovers: taken.count)
-      Soak.report("two servers: \(taken.count) takeovers after \(taken)")
+      Soak.report("two servers: \(taken.count) takeovers after \(taken), \(refused) late writes refused")
     }
   }
 
@@ -196,6 +206,8 @@ import Testing
     let watch = try await store.watch(prefix: "/registry/", after: 0, queueMax: 1_000_000)
     defer { watch.cancel() }
     var holder: String?
+    // Names of leaders that this test did not see lead, such as one for a moment on a slow machine: each is of one server too.
+    var others: [String: Int] = [:]
     var (changes, writes) = (0, [0, 0])
     var late: [String] = []
     reading: while let events = try await watch.next() {
@@ -210,7 +222,10 @@ import Testing
           let text = try JSON(parsing: event.value).at("data", "ca.crt")?.string
           let writer = try #require(authorities.firstIndex { $0 == text }, "\(event.key) is nobody's")
           writes[writer] += 1
-          let leader = holder.flatMap { pair.owner(of: $0) }
+          if let holder, !holder.isEmpty, pair.owner(of: holder) == nil, others[holder] == nil {
+            others[holder] = writer
+          }
+          let leader = holder.flatMap { pair.owner(of: $0) ?? others[$0] }
           if leader != writer {
             late.append("revision \(event.revision): server \(writer) wrote \(event.key)")
           }
@@ -220,10 +235,8 @@ import Testing
     #expect(
       changes > takeovers && writes.allSatisfy { $0 > 10 },
       "\(changes) changes of the lease, \(writes) writes")
-    // What was under way when its process was stopped comes late, and what it spoiled is mended (see `converge`).
-    #expect(late.count <= takeovers / 2 * Self.workersMax, "\(late)")
-    Soak.report(
-      "two servers: \(late.count) late, \(writes) writes told by whom, \(changes) names in the lease")
+    #expect(late.isEmpty, "\(late)")
+    Soak.report("two servers: \(writes) writes told by whom, \(changes) names in the lease")
     await store.shutdown()
   }
 }

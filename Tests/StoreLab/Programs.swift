@@ -1,5 +1,6 @@
 // Programs that tests start: run to their end, or kept until this process ends, however it ends.
 
+import CLinux
 import Glibc
 import SoakLab
 
@@ -18,10 +19,12 @@ public final class Program: @unchecked Sendable {
     guard pipe(&input) == 0, pipe(&answer) == 0 else { throw Failed(text: "pipe: errno \(errno)") }
     for end in input + answer { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
     let script =
-      "\"$@\" </dev/null >\"$OUTPUT\" 2>&1 3>&- & p=$!; echo $p >&3; exec 3>&-; read x; kill -9 $p 2>/dev/null; wait $p"
+      "\"$@\" </dev/null >\"$OUTPUT\" 2>&1 & p=$!; echo $p; exec >/dev/null; read x; kill -9 $p 2>/dev/null; wait $p"
+    let nowhere = open("/dev/null", O_RDWR | O_CLOEXEC)
+    defer { close(nowhere) }
     shell = try Self.spawn(
-      "/bin/sh", ["-c", script, "sh", path] + arguments, input: input[0], descriptor3: answer[1],
-      environment: ["OUTPUT=\(output)"] + environment)
+      "/bin/sh", ["-c", script, "sh", path] + arguments, streams: [input[0], answer[1], nowhere],
+      environment: ["HOME=/tmp", "OUTPUT=\(output)"] + environment)
     close(input[0])
     close(answer[1])
     pipeEnd = input[1]
@@ -70,9 +73,11 @@ public final class Program: @unchecked Sendable {
       close(descriptor)
       unlink(file)
     }
+    let nowhere = open("/dev/null", O_RDONLY | O_CLOEXEC)
+    defer { close(nowhere) }
     let pid = try spawn(
-      "/usr/bin/timeout", ["-s", "KILL", String(limit), path] + arguments, input: -1, descriptor3: -1,
-      output: descriptor, environment: environment)
+      "/usr/bin/timeout", ["-s", "KILL", String(limit), path] + arguments,
+      streams: [nowhere, descriptor, descriptor], environment: ["HOME=/tmp"] + environment)
     var status: Int32 = 0
     while waitpid(pid, &status, 0) < 0, errno == EINTR {}
     return Result(
@@ -96,38 +101,17 @@ public final class Program: @unchecked Sendable {
     }
   }
 
-  private static func spawn(
-    _ path: String, _ arguments: [String], input: Int32, descriptor3: Int32, output: Int32 = -1,
-    environment: [String]
+  /// Starts a program that the caller waits for, with `streams` as its standard input, output and error and nothing else of ours: a
+  /// socket of a server that the test stops would stay open in it, and a signal that a thread of tests blocks would never come.
+  public static func spawn(
+    _ path: String, _ arguments: [String], streams: [Int32], environment: [String]
   ) throws -> pid_t {
-    var actions = posix_spawn_file_actions_t()
-    posix_spawn_file_actions_init(&actions)
-    defer { posix_spawn_file_actions_destroy(&actions) }
-    if input >= 0 {
-      posix_spawn_file_actions_adddup2(&actions, input, 0)
-    } else {
-      posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
-    }
-    if descriptor3 >= 0 { posix_spawn_file_actions_adddup2(&actions, descriptor3, 3) }
-    if output >= 0 {
-      posix_spawn_file_actions_adddup2(&actions, output, 1)
-      posix_spawn_file_actions_adddup2(&actions, output, 2)
-    }
     var argv: [UnsafeMutablePointer<CChar>?] = ([path] + arguments).map { strdup($0) } + [nil]
-    let variables = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/tmp"] + environment
-    var envp: [UnsafeMutablePointer<CChar>?] = variables.map { strdup($0) } + [nil]
+    var envp: [UnsafeMutablePointer<CChar>?] =
+      (["PATH=/usr/sbin:/usr/bin:/sbin:/bin"] + environment).map { strdup($0) } + [nil]
     defer { for pointer in argv + envp { free(pointer) } }
-    // Our threads may block signals; a shell that inherits that waits for its child forever.
-    var attributes = posix_spawnattr_t()
-    posix_spawnattr_init(&attributes)
-    defer { posix_spawnattr_destroy(&attributes) }
-    var none = sigset_t()
-    sigemptyset(&none)
-    posix_spawnattr_setsigmask(&attributes, &none)
-    posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
-    var pid: pid_t = 0
-    let code = posix_spawn(&pid, path, &actions, &attributes, &argv, &envp)
-    guard code == 0 else { throw Failed(text: "\(path): errno \(code)") }
+    let pid = weft_spawn_streams(path, &argv, &envp, streams)
+    guard pid > 0 else { throw Failed(text: "\(path): errno \(-pid)") }
     return pid
   }
 }

@@ -2,6 +2,7 @@
 //
 //   store   /registry/pods/demo/web            etcd   PREFIX/pods/demo/web
 //   claim   serviceips/10.43.0.7               etcd   PREFIX.claims/serviceips/10.43.0.7     value: the key that holds it
+//   term    leases/kube-system/x               etcd   PREFIX.claims/terms/leases/kube-system/x   value: whose it is
 //   revision 1000042                           etcd   42, when a restore began at 1000000 (see EtcdRestore.swift)
 
 import ClusterStore
@@ -23,6 +24,7 @@ struct EtcdKeys: Sendable {
   }
 
   func claim(_ name: String) -> Data { Data((prefix + ".claims/" + name).utf8) }
+  func term(_ name: String) -> Data { claim("terms/" + name) }
 
   func key(_ bytes: Data) -> String {
     root + String(decoding: bytes.dropFirst(prefix.utf8.count), as: UTF8.self)

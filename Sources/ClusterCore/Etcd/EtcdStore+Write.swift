@@ -1,5 +1,5 @@
-// Writing: one transaction of etcd each. If the key's newest change is the one expected and nobody holds the names claimed,
-// then put; else show what is there.
+// Writing: one transaction of etcd each. If the key's newest change is the one expected, nobody holds the names claimed and the
+// term is the writer's, then put; else show what is there.
 
 import ClusterStore
 import Diagnostics
@@ -8,40 +8,40 @@ import SwiftProtobuf
 
 extension EtcdStore {
   public func create(_ key: String, _ value: [UInt8]) async throws(StoreError) -> Revision {
-    try await write(key, value, expecting: 0, claiming: [], releasing: [])
+    try await create(key, value, claims: StoreClaims())
   }
 
   public func create(
-    _ key: String, _ value: [UInt8], claiming: [String]
+    _ key: String, _ value: [UInt8], claims: StoreClaims
   ) async throws(StoreError) -> Revision {
-    try await write(key, value, expecting: 0, claiming: claiming, releasing: [])
+    try await write(key, value, expecting: 0, claims)
   }
 
   public func update(
     _ key: String, _ value: [UInt8], expecting: Revision
   ) async throws(StoreError) -> Revision {
-    try await write(key, value, expecting: max(1, expecting), claiming: [], releasing: [])
+    try await update(key, value, expecting: expecting, claims: StoreClaims())
   }
 
   public func update(
-    _ key: String, _ value: [UInt8], expecting: Revision, claiming: [String], releasing: [String]
+    _ key: String, _ value: [UInt8], expecting: Revision, claims: StoreClaims
   ) async throws(StoreError) -> Revision {
-    try await write(key, value, expecting: max(1, expecting), claiming: claiming, releasing: releasing)
+    try await write(key, value, expecting: max(1, expecting), claims)
   }
 
   public func delete(_ key: String, expecting: Revision) async throws(StoreError) -> Revision {
-    try await write(key, nil, expecting: max(1, expecting), claiming: [], releasing: [])
+    try await delete(key, expecting: expecting, claims: StoreClaims())
   }
 
   public func delete(
-    _ key: String, expecting: Revision, releasing: [String]
+    _ key: String, expecting: Revision, claims: StoreClaims
   ) async throws(StoreError) -> Revision {
-    try await write(key, nil, expecting: max(1, expecting), claiming: [], releasing: releasing)
+    try await write(key, nil, expecting: max(1, expecting), claims)
   }
 
   /// `expecting` 0: the key must not exist. No value: the key goes.
   private func write(
-    _ key: String, _ value: [UInt8]?, expecting: Revision, claiming: [String], releasing: [String]
+    _ key: String, _ value: [UInt8]?, expecting: Revision, _ claims: StoreClaims
   ) async throws(StoreError) -> Revision {
     let name = keys.bytes(key)
     let lease = value == nil ? 0 : try await lease(for: key)
@@ -56,7 +56,7 @@ extension EtcdStore {
     ]
     request.success = [value.map { Self.put(name, Data($0), lease) } ?? remove(name)]
     request.failure = [look(name)]
-    for claim in claiming.map(keys.claim) {
+    for claim in claims.claiming.map(keys.claim) {
       request.compare.append(
         .with {
           $0.target = .create
@@ -67,7 +67,21 @@ extension EtcdStore {
       request.success.append(Self.put(claim, Data(key.utf8), 0))
       request.failure.append(look(claim))
     }
-    for claim in releasing { request.success.append(remove(keys.claim(claim))) }
+    for claim in claims.releasing { request.success.append(remove(keys.claim(claim))) }
+    if let term = claims.beginning {
+      request.success.append(Self.put(keys.term(term.name), Data(term.value.utf8), 0))
+    }
+    if let term = claims.ending { request.success.append(remove(keys.term(term))) }
+    if let term = claims.during {
+      request.compare.append(
+        .with {
+          $0.target = .value
+          $0.result = .equal
+          $0.key = keys.term(term.name)
+          $0.value = Data(term.value.utf8)
+        })
+      request.failure.append(look(keys.term(term.name)))
+    }
 
     let (response, tries) = try await commit(value == nil ? "delete" : "put", request)
     if response.succeeded {
@@ -91,13 +105,18 @@ extension EtcdStore {
             next: "look whether that is what you want", exit: .unreachable, isRetryable: true))
       }
     }
+    if let term = claims.during,
+      response.responses.last?.responseRange.kvs.first.map({ Array($0.value) }) != Array(term.value.utf8)
+    {
+      throw .ended(term)
+    }
     guard let found else {
       if expecting > 0 { throw .notFound }
-      throw claimed(claiming, response)
+      throw claimed(claims.claiming, response)
     }
     if expecting == 0 { throw .exists(current: found) }
     if found.revision != expecting { throw .conflict(current: found) }
-    throw claimed(claiming, response)
+    throw claimed(claims.claiming, response)
   }
 
   private func claimed(_ names: [String], _ response: Etcdserverpb_TxnResponse) -> StoreError {

@@ -159,7 +159,7 @@ public final class ClusterServer: Sendable {
     }
     let audit = try settings.audit.audit()
     let kinds = ServedKinds(.builtin)
-    let isShared = store is ServiceClaimingStore
+    let isShared = store is ClaimingStore
     let services = ServiceAllocator(blocks: settings.serviceBlocks, isShared: isShared)
     let state = AdmissionState(store: store, caches: caches, kinds: kinds)
     let resolver = ServiceResolver(state: state)
@@ -316,17 +316,20 @@ public final class ClusterServer: Sendable {
 
   /// A client of this process that acts as `user` in `groups` and may do what they may, as over HTTP: refusals are
   /// `APIStatusError` 403.
-  public func client(user: String, groups: [String]) -> InProcessClient {
+  /// - Parameter term: on a shared store what this client writes is refused (409) once the lease has begun another; nil for who
+  ///   writes at any time.
+  public func client(user: String, groups: [String], during term: LeaderTerm? = nil) -> InProcessClient {
     InProcessClient(
-      core: core, identity: Identity(user: user, groups: groups + ["system:authenticated"]), remotes: remotes,
+      core: term.map { core.writing(in: $0) } ?? core,
+      identity: Identity(user: user, groups: groups + ["system:authenticated"]), remotes: remotes,
       access: access)
   }
 
   /// A client that acts as a controller's ServiceAccount in `kube-system`, whose role is `system:controller:NAME`.
-  public func controllerClient(_ name: String) -> InProcessClient {
+  public func controllerClient(_ name: String, during term: LeaderTerm? = nil) -> InProcessClient {
     client(
       user: "system:serviceaccount:kube-system:\(name)",
-      groups: ["system:serviceaccounts", "system:serviceaccounts:kube-system"])
+      groups: ["system:serviceaccounts", "system:serviceaccounts:kube-system"], during: term)
   }
 
   /// What an aggregated API (`GROUP/VERSION`) serves that can be listed and deleted through `client`. Nil when the

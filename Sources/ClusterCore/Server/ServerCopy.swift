@@ -9,7 +9,7 @@ public enum ServerCopy {
   private static let writersMax = 64
 
   /// Copies what `store` holds at one revision to `file`; servers may run. Not carried: leases of the servers themselves, claims
-  /// (made anew from the Services), certificates. Errors: those of `SQLiteBackup.write`.
+  /// (made anew from the Services and Leases), certificates. Errors: those of `SQLiteBackup.write`.
   public static func write(_ store: any Store, to file: String) async throws(WeftError) -> StoreCopy {
     try await SQLiteBackup.write(
       store, prefix: ObjectCaches.root, besides: [ServerEndpoints.leases, ObjectCaches.root + "weft-mark"],
@@ -19,7 +19,7 @@ public enum ServerCopy {
   /// Writes what `copy` holds into an empty store, Services with what they claim. Errors: of reading and writing, `STO0025` when
   /// two Services of the copy hold one address.
   public static func fill(_ store: any SharedStore, from copy: StoreCopyReader) async throws(WeftError) {
-    let store = ServiceClaimingStore(store)
+    let store = ClaimingStore(store)
     var last = ""
     while true {
       let page = try copy.values(after: last, limit: 512)

@@ -24,7 +24,7 @@ struct OpenStore: Sendable {
       store = try SQLiteStore(settings: SQLiteStoreSettings(folder: folder))
     case .shared(let open):
       lock = try DataFolderLock(folder: folder)
-      store = ServiceClaimingStore(try await open())
+      store = ClaimingStore(try await open())
     }
   }
 

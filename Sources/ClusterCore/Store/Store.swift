@@ -75,6 +75,8 @@ public enum StoreError: Error, Sendable {
   case claimed(name: String, holder: String)
   /// History before `oldest` is gone. A watcher lists again; a pager starts over.
   case compacted(oldest: Revision)
+  /// The write belongs to a term that is over, or that never began (see `SharedStore`).
+  case ended(StoreTerm)
   /// A revision that does not exist yet.
   case future(current: Revision)
   /// The watcher did not take its events in time and was cut off. It may watch again from where it was.
@@ -124,15 +126,52 @@ extension Store {
   public func expire() {}
 }
 
+/// Whose turn it is under a name, such as who leads: one value at a time, which the write of an object sets, and which other
+/// writes may stand on.
+public struct StoreTerm: Sendable, Equatable {
+  public var name: String
+  public var value: String
+
+  public init(name: String, value: String) {
+    self.name = name
+    self.value = value
+  }
+}
+
+/// What a write takes, sets and stands on besides its own key, all in one transaction.
+public struct StoreClaims: Sendable, Equatable {
+  /// Names that nobody may hold; the key holds them from then on. Those it holds already are not claimed again.
+  public var claiming: [String]
+  /// Names that are free from then on.
+  public var releasing: [String]
+  /// The term from then on, whichever it was.
+  public var beginning: StoreTerm?
+  /// The name of a term that is none any more.
+  public var ending: String?
+  /// What must be the term when the write is carried out.
+  public var during: StoreTerm?
+
+  public init(
+    claiming: [String] = [], releasing: [String] = [], beginning: StoreTerm? = nil, ending: String? = nil,
+    during: StoreTerm? = nil
+  ) {
+    self.claiming = claiming
+    self.releasing = releasing
+    self.beginning = beginning
+    self.ending = ending
+    self.during = during
+  }
+}
+
 /// A store that several processes write at once. What one of them takes for an object (an address, a port) must be taken
 /// for all: such a claim is a name that at most one object holds, taken and given back in the same transaction as the
-/// object's write.
+/// object's write. And what one of them may write only while it leads is refused once another does: a term is set by the
+/// write of a lease, and compared in the transaction of each write that stands on it.
 public protocol SharedStore: Store {
-  /// Carries out the write with its claims, or nothing. Throws `claimed` when a name is held. Claims are for the writer to
-  /// know: those an object holds already are not claimed again.
-  func create(_ key: String, _ value: [UInt8], claiming: [String]) async throws(StoreError) -> Revision
+  /// Carries out the write with its claims, or nothing. Throws `claimed` when a name is held, `ended` when another term runs.
+  func create(_ key: String, _ value: [UInt8], claims: StoreClaims) async throws(StoreError) -> Revision
   func update(
-    _ key: String, _ value: [UInt8], expecting: Revision, claiming: [String], releasing: [String]
+    _ key: String, _ value: [UInt8], expecting: Revision, claims: StoreClaims
   ) async throws(StoreError) -> Revision
-  func delete(_ key: String, expecting: Revision, releasing: [String]) async throws(StoreError) -> Revision
+  func delete(_ key: String, expecting: Revision, claims: StoreClaims) async throws(StoreError) -> Revision
 }

@@ -131,22 +131,23 @@ extension ClusterServer {
   }
 
   /// Each under its own name, with the role that upstream gives it. They write only while `leadership` is held, if it is
-  /// given.
+  /// given, and in its present term.
   func startManagers(
     _ informers: SharedInformers, _ settings: ControllerSettings, _ scheduling: SchedulerSettings,
     while leadership: Leadership? = nil
   ) throws(WeftError) -> (ControllersHandle, SchedulerHandle) {
+    let term = leadership?.term
     @Sendable func leading(_ api: InProcessClient) -> any ClusterAPI {
       leadership.map { LeaderAPI(api, while: $0) } ?? api
     }
     let scheduler = try startScheduler(
-      api: leading(client(user: "system:kube-scheduler", groups: [])), informers: informers,
+      api: leading(client(user: "system:kube-scheduler", groups: [], during: term)), informers: informers,
       settings: scheduling)
     setRunning(["controller-manager", "scheduler"])
     return (
       startControllers(
-        api: leading(client(user: Self.controllerManager, groups: [])),
-        account: { leading(self.controllerClient($0)) },
+        api: leading(client(user: Self.controllerManager, groups: [], during: term)),
+        account: { leading(self.controllerClient($0, during: term)) },
         informers: informers, settings: settings),
       scheduler
     )

@@ -63,6 +63,7 @@ public struct LeaderElection: Sendable {
     defer { isLeader.set(0) }
     logger.info("leading", metadata: ["lease": "\(lease)", "identity": "\(identity)"])
     let acquired = view
+    let term = leadership.term
     await withTaskGroup(of: Void.self) { group in
       group.addTask { await lead(leadership) }
       group.addTask {
@@ -71,6 +72,8 @@ public struct LeaderElection: Sendable {
         while !Task.isCancelled, leadership.isHeld {
           try? await Task.sleep(for: pause)
           pause = await step(&view, leadership)
+          // Another led in between: what was begun before is over.
+          if leadership.term != term { leadership.giveUp() }
         }
       }
       // Beside the renewals: one that does not come back must not keep the lead.
@@ -87,7 +90,7 @@ public struct LeaderElection: Sendable {
   /// Tries once, and says when to try again.
   func step(_ view: inout View, _ leadership: Leadership) async -> Duration {
     if await tryAcquire(&view) {
-      leadership.hold(until: view.since + renewDeadline)
+      leadership.hold(until: view.since + renewDeadline, in: view.held.flatMap { LeaderTerm($0) })
       return retryPeriod
     }
     let holder = view.record?["holderIdentity"]?.string ?? ""

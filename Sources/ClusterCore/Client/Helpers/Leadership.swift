@@ -1,5 +1,6 @@
 // What a leader may do while it leads. A process that was stopped for a while, or whose renewals do not come back, is
-// not told that another leads by now: before each write it looks at its own clock.
+// not told that another leads by now: before each write it looks at its own clock. What is stopped between that look and the
+// store is refused by a shared store, which compares the write's term with the lease's (decision 0037).
 
 import ClusterObjects
 import Synchronization
@@ -8,6 +9,7 @@ import Synchronization
 public final class Leadership: Sendable {
   private let now: @Sendable () -> Duration
   private let end = Mutex<Duration?>(nil)
+  private let latest = Mutex<LeaderTerm?>(nil)
 
   init(now: @escaping @Sendable () -> Duration) { self.now = now }
 
@@ -17,7 +19,13 @@ public final class Leadership: Sendable {
   /// How long it still leads if the lease is never renewed again.
   var remaining: Duration { end.withLock { $0.map { $0 - now() } } ?? .zero }
 
-  func hold(until end: Duration) { self.end.withLock { $0 = end } }
+  /// The term in which this process leads, or led last; nil before it ever did.
+  public var term: LeaderTerm? { latest.withLock { $0 } }
+
+  func hold(until end: Duration, in term: LeaderTerm?) {
+    latest.withLock { $0 = term }
+    self.end.withLock { $0 = end }
+  }
   func giveUp() { end.withLock { $0 = nil } }
 
   /// Throws `APIStatusError` 409 unless this process leads.
@@ -30,7 +38,7 @@ public final class Leadership: Sendable {
 }
 
 /// The API for a leader: what it reads is whatever is there, and its writes are refused (409) once it no longer leads. A write
-/// that has begun is not taken back: what it changes is compared by `resourceVersion` as always.
+/// that has begun is not taken back here: `api` is one that writes in the leader's term where several servers share a store.
 public struct LeaderAPI: ClusterAPI {
   private let api: any ClusterAPI
   private let leadership: Leadership

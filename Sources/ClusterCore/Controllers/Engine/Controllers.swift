@@ -36,6 +36,8 @@ public struct ControllerSettings: Sendable {
   public var autoscalerPeriod: Duration = .seconds(15)
   /// By which workloads count deadlines and schedules, and silent nodes are judged.
   var clock = ControllerClock.system
+  /// How long a key waits that failed.
+  var retry = RetryPolicy(initial: .milliseconds(5), maximum: .seconds(60))
   /// Blocks of pod addresses for nodes; nil leaves them to somebody else (kube-controller-manager's
   /// `--allocate-node-cidrs=false`).
   public var nodeIPAM: NodeIPAMSettings?
@@ -72,7 +74,9 @@ struct ControllerContext: Sendable {
 
   var now: Int64 { settings.clock.read().wall }
 
-  func queue<Key>(_ name: String) -> WorkQueue<Key> { WorkQueue(name: name, metrics: metrics) }
+  func queue<Key>(_ name: String) -> WorkQueue<Key> {
+    WorkQueue(name: name, retry: settings.retry, metrics: metrics)
+  }
 }
 
 /// One controller: what keeps it informed, how it runs, how it ends.

@@ -188,6 +188,10 @@ enum Failure {
         details: ["causes": [["message": JSON("\(cause)")]]])
     case .compacted(let oldest):
       expired("The provided resource version is too old; the oldest is \(oldest)")
+    case .ended(let term):
+      APIStatusError(
+        code: 409, reason: "Conflict",
+        message: "this process leads no more: the term of \(term.name) that this write belongs to is over")
     case .exists, .conflict, .notFound, .claimed, .future, .slowWatcher:
       APIStatusError(code: 500, reason: "InternalError", message: "Internal error occurred: \(error)")
     }

@@ -22,9 +22,9 @@ final class RESTCore: Sendable {
   /// Calls webhooks of every sort.
   let webhooks: WebhookCaller?
   let log = Logger(label: "apiserver")
-  let turns = WriteTurns()
-  let components = LocalComponents()
-  let usage = ResourceUsage()
+  let turns: WriteTurns
+  let components: LocalComponents
+  let usage: ResourceUsage
 
   init(
     store: any Store, caches: ObjectCaches, kinds: ServedKinds, services: ServiceAllocator,
@@ -38,6 +38,30 @@ final class RESTCore: Sendable {
     self.admission = admission
     self.services = services
     self.webhooks = webhooks
+    turns = WriteTurns()
+    components = LocalComponents()
+    usage = ResourceUsage()
+  }
+
+  /// The same with another way to its store.
+  private init(_ core: RESTCore, store: any Store) {
+    self.store = store
+    caches = core.caches
+    kinds = core.kinds
+    admission = core.admission
+    services = core.services
+    tokens = core.tokens
+    webhooks = core.webhooks
+    turns = core.turns
+    components = core.components
+    usage = core.usage
+  }
+
+  /// This core for one leader: on a shared store its writes are refused once the lease has begun another term. A store of this
+  /// process alone has no other leader. What admission writes meanwhile (the use of a quota) belongs to no term.
+  func writing(in term: LeaderTerm) -> RESTCore {
+    guard let shared = store as? ClaimingStore else { return self }
+    return RESTCore(self, store: TermStore(shared, during: StoreTerm(term)))
   }
 
   /// The kinds served now.

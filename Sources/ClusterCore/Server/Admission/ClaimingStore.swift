@@ -1,4 +1,7 @@
-// Several servers on one store: what a Service holds is claimed in the transaction that writes the Service.
+// Several servers on one store: what an object stands for beyond itself is written in the transaction that writes the object.
+//
+//   Service                   claims its addresses and node ports
+//   Lease of kube-system      begins its holder's term
 //
 // Each server's `ServiceAllocator` knows its own choices at once and those of the others a moment later, from the watch. Two
 // servers may therefore choose the same address. The claim decides: the second write is refused, its server learns who was
@@ -6,12 +9,16 @@
 // not need this and does not pay for it.
 
 import Addresses
+import ClusterClient
 import ClusterObjects
 import ClusterStore
 
-/// A shared store whose writes of Services carry their claims.
-final class ServiceClaimingStore: Store {
+/// A shared store whose writes of Services carry their claims, and those of Leases their terms.
+final class ClaimingStore: Store {
   private static let services = "/registry/services/"
+  private static let leases = "/registry/leases/"
+  /// Where leaders of the control plane have theirs. Those of nodes are elsewhere, and many.
+  private static let leadersLeases = leases + "kube-system/"
   private let base: any SharedStore
 
   init(_ base: any SharedStore) { self.base = base }
@@ -27,27 +34,62 @@ final class ServiceClaimingStore: Store {
     return Self.claims(found.value)
   }
 
+  /// Every write of a Lease sets the term anew: so it is right whoever wrote the Lease before.
+  private static func claims(lease key: String, _ value: [UInt8]?) -> StoreClaims {
+    guard let value, let lease = try? JSON(parsing: value), let term = LeaderTerm(lease) else {
+      return StoreClaims(ending: StoreTerm.name(String(key.dropFirst(leases.count))))
+    }
+    return StoreClaims(beginning: StoreTerm(term))
+  }
+
+  // MARK: Writing, with what the write stands on
+
+  func create(
+    _ key: String, _ value: [UInt8], during term: StoreTerm?
+  ) async throws(StoreError) -> Revision {
+    var claims = StoreClaims()
+    if key.hasPrefix(Self.services) { claims.claiming = Self.claims(value).sorted() }
+    if key.hasPrefix(Self.leadersLeases) { claims = Self.claims(lease: key, value) }
+    claims.during = term
+    return try await base.create(key, value, claims: claims)
+  }
+
+  func update(
+    _ key: String, _ value: [UInt8], expecting: Revision, during term: StoreTerm?
+  ) async throws(StoreError) -> Revision {
+    var claims = StoreClaims()
+    if key.hasPrefix(Self.services) {
+      let old = try await held(key, expecting)
+      let new = Self.claims(value)
+      claims.claiming = new.subtracting(old).sorted()
+      claims.releasing = old.subtracting(new).sorted()
+    }
+    if key.hasPrefix(Self.leadersLeases) { claims = Self.claims(lease: key, value) }
+    claims.during = term
+    return try await base.update(key, value, expecting: expecting, claims: claims)
+  }
+
+  func delete(
+    _ key: String, expecting: Revision, during term: StoreTerm?
+  ) async throws(StoreError) -> Revision {
+    var claims = StoreClaims()
+    if key.hasPrefix(Self.services) { claims.releasing = try await held(key, expecting).sorted() }
+    if key.hasPrefix(Self.leadersLeases) { claims = Self.claims(lease: key, nil) }
+    claims.during = term
+    return try await base.delete(key, expecting: expecting, claims: claims)
+  }
+
+  // MARK: As a store
+
   func create(_ key: String, _ value: [UInt8]) async throws(StoreError) -> Revision {
-    guard key.hasPrefix(Self.services) else { return try await base.create(key, value) }
-    return try await base.create(key, value, claiming: Self.claims(value).sorted())
+    try await create(key, value, during: nil)
   }
-
   func update(_ key: String, _ value: [UInt8], expecting: Revision) async throws(StoreError) -> Revision {
-    guard key.hasPrefix(Self.services) else { return try await base.update(key, value, expecting: expecting) }
-    let old = try await held(key, expecting)
-    let new = Self.claims(value)
-    return try await base.update(
-      key, value, expecting: expecting, claiming: new.subtracting(old).sorted(),
-      releasing: old.subtracting(new).sorted())
+    try await update(key, value, expecting: expecting, during: nil)
   }
-
   func delete(_ key: String, expecting: Revision) async throws(StoreError) -> Revision {
-    guard key.hasPrefix(Self.services) else { return try await base.delete(key, expecting: expecting) }
-    return try await base.delete(
-      key, expecting: expecting, releasing: try await held(key, expecting).sorted())
+    try await delete(key, expecting: expecting, during: nil)
   }
-
-  // MARK: Passed on
 
   var currentRevision: Revision { base.currentRevision }
   func latestRevision() async throws(StoreError) -> Revision { try await base.latestRevision() }
