@@ -16,7 +16,7 @@ struct IngressServeCommand: AsyncParsableCommand {
     commandName: "serve", abstract: "The ingress alone; Ctrl-C or SIGTERM ends it.",
     discussion: """
       Strangers' bytes are read by a process of its own, without capabilities, credentials or environment. SIGUSR1 opens the access
-      log anew; SIGUSR2 replaces that process by one of the program that now stands here, without a refused connection.
+      log anew; SIGUSR2 has the program that now stands here go on in the place of this one, without a refused connection.
       To take over from ingress-nginx: --ingress-class nginx --controller-class k8s.io/ingress-nginx.
       """)
 
@@ -56,16 +56,21 @@ struct IngressServeCommand: AsyncParsableCommand {
     let signal = Task.detached { await StopSignal.wait() }
     let process = try IngressProcess.start(
       http: endpoints.http, https: endpoints.https, accessLog: settings.accessLog)
-    defer { process.stop() }
+    var isHandedOver = false
+    defer { if !isHandedOver { process.stop() } }
     let pages = try StatusPages(metrics: status, healthz: nil)
     defer { pages.stop() }
     let work = Task { try await follow(api, process, settings, source) }
     let ended = Task {
-      _ = await signal.value
+      let kind = await signal.value
       work.cancel()
+      return kind
     }
     defer { ended.cancel() }
     do { try await work.value } catch is CancellationError {}
+    guard await ended.value == .upgrade else { return }
+    isHandedOver = true
+    throw Upgrade.become(leaving: process.handOver())
   }
 
   private func follow(
