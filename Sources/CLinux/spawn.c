@@ -24,7 +24,7 @@ static int spawn_with(const char *path, char *const arguments[], char *const env
   posix_spawnattr_setsigdefault(&attributes, &all);
   posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSID | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
   pid_t pid = 0;
-  int status = posix_spawn(&pid, path, &actions, &attributes, arguments, environment);
+  int status = posix_spawn(&pid, path, &actions, &attributes, arguments, environment ? environment : environ);
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
   return status == 0 ? pid : -status;
@@ -37,4 +37,18 @@ int weft_spawn_child(const char *path, char *const arguments[], char *const envi
 
 int weft_spawn_streams(const char *path, char *const arguments[], char *const environment[], const int streams[3]) {
   return spawn_with(path, arguments, environment, streams, 3, 0);
+}
+
+int weft_exec(const char *path, char *const arguments[], const int *descriptors, int count) {
+  if (close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) != 0) return -errno;
+  for (int i = 0; i < count; i++)
+    if (fcntl(descriptors[i], F_SETFD, 0) != 0) return -errno;
+  /* Until the program watches for them again they must not end it. */
+  signal(SIGUSR1, SIG_IGN);
+  signal(SIGUSR2, SIG_IGN);
+  sigset_t none;
+  sigemptyset(&none);
+  pthread_sigmask(SIG_SETMASK, &none, NULL);
+  execv(path, arguments);
+  return -errno;
 }

@@ -25,6 +25,11 @@ extension ClientConnection {
       case .end, .failed: return abort()
       }
     }
+    // The client is the slow one now: its own time counts and not the endpoint's, which may be hours.
+    let isAwaited = !requestBody.isDone && requestSent == request.count && pendingBody.isEmpty
+    if isAwaited, state == .exchange, status == 0, upstream === connection {
+      wait(worker.limits.clientMilliseconds)
+    }
   }
 
   private func passBody(_ bytes: UnsafeRawBufferPointer, to connection: UpstreamConnection) {

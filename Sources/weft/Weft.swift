@@ -11,10 +11,14 @@ struct Main {
     // A peer that goes away while we write is an error to handle, not a signal to die of.
     signal(SIGPIPE, SIG_IGN)
     if CommandLine.arguments.dropFirst().first == IngressProcess.command { IngressProcess.runChild() }
+    Upgrade.receive()
     if KubectlPlugin.calledAs == KubectlPlugin.completer { return KubectlPlugin.complete() }
     do {
-      let words = GoFlags.plain(Array(CommandLine.arguments.dropFirst()))
+      let arguments = CommandLine.arguments.dropFirst()
+      let isCheck = arguments.first == Upgrade.checkCommand
+      let words = GoFlags.plain(Array(arguments.dropFirst(isCheck ? 1 : 0)))
       var command = try Weft.parseAsRoot(words)
+      if isCheck { return }
       if var asynchronous = command as? any AsyncParsableCommand {
         try await asynchronous.run()
       } else {

@@ -105,6 +105,30 @@ import Testing
     ).trimmed
     kill(try #require(pid_t(child), "\(child)"), SIGKILL)
     #expect(eventually(within: 20) { ask(8081) == "from two" } != nil)
+
+    // A backend of another namespace: open as long as its grant is there.
+    try apply(far)
+    func status() -> String { ask(8081, "-H", "Host: far.test", "-o", "/dev/null", "-w", "%{http_code}") }
+    #expect(eventually(within: 20) { status() == "200" } != nil, "\(status())")
+    #expect(node.kubectl("delete", "referencegrant", "far", "-n", "far").status == 0)
+    let revoked = eventually(within: 20) { status() == "500" }
+    #expect(revoked != nil, "\(status())")
+
+    // All of the program is replaced in its own process. Who connects to a port of the Gateway sees nothing of it.
+    let client = try ConnectLoop(node, folder, port: 8081, host: "any.test", page: "from two")
+    let process = node.processIdentifier
+    let planes = node.exec("pgrep", "-P", "\(process)", "-f", "ingress-data-plane").trimmed
+    kill(process, SIGUSR2)
+    func metrics() -> String { node.exec("curl", "-s", "http://127.0.0.1:10249/metrics").standardOutput }
+    #expect(
+      eventually(within: 60) { metrics().contains("weft_ingress_replacements_total 1") } != nil,
+      "\(node.log.suffix(3000))")
+    #expect(eventually(within: 30) { node.kubectl("get", "gateway", "web").status == 0 } != nil)
+    let (count, failed) = try client.stop()
+    #expect(count > 20 && failed == 0, "\(count) \(failed)")
+    #expect(node.exec("pgrep", "-P", "\(process)", "-f", "ingress-data-plane").trimmed != planes)
+    try apply(route("one"))
+    #expect(eventually(within: 30) { ask(8081) == "from one" } != nil, "\(node.log.suffix(3000))")
     #expect(node.kubectl("delete", "gateway", "web").status == 0)
     #expect(eventually(within: 20) { ask(8081, "-o", "/dev/null", "-w", "%{http_code}") == "000" } != nil)
     #expect(eventually(within: 20) { ask(80, "-o", "/dev/null", "-w", "%{http_code}") == "404" } != nil)
@@ -192,6 +216,39 @@ import Testing
       rules:
         - host: ingress.test
           http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: one, port: {number: 80}}}}]}
+    """
+
+  private let far = """
+    apiVersion: v1
+    kind: Namespace
+    metadata: {name: far}
+    ---
+    apiVersion: v1
+    kind: Service
+    metadata: {name: far, namespace: far}
+    spec: {ports: [{port: 80, targetPort: 9001}]}
+    ---
+    apiVersion: discovery.k8s.io/v1
+    kind: EndpointSlice
+    metadata: {name: far-1, namespace: far, labels: {kubernetes.io/service-name: far}}
+    addressType: IPv4
+    ports: [{port: 9001, protocol: TCP}]
+    endpoints: [{addresses: [ADDRESS]}]
+    ---
+    apiVersion: gateway.networking.k8s.io/v1
+    kind: ReferenceGrant
+    metadata: {name: far, namespace: far}
+    spec:
+      from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: default}]
+      to: [{group: "", kind: Service, name: far}]
+    ---
+    apiVersion: gateway.networking.k8s.io/v1
+    kind: HTTPRoute
+    metadata: {name: far, namespace: default}
+    spec:
+      parentRefs: [{name: web}]
+      hostnames: [far.test]
+      rules: [{backendRefs: [{name: far, namespace: far, port: 80}]}]
     """
 
   private func route(_ service: String) -> String {

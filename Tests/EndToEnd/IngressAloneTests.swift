@@ -80,8 +80,11 @@ import Testing
     try Self.objects(node, class: "weft").write(
       toFile: folder + "/manifests/objects.yaml", atomically: true, encoding: .utf8)
     let log = folder + "/access.log"
+    // A program of its own, which is replaced by others.
+    let program = folder + "/weft"
+    try FileManager.default.copyItem(atPath: Project.weft, toPath: program)
     let ingress = try node.background([
-      Project.weft, "ingress", "--manifests", folder + "/manifests", "--http", "127.0.0.1:8080", "--https",
+      program, "ingress", "--manifests", folder + "/manifests", "--http", "127.0.0.1:8080", "--https",
       "none", "--metrics", "127.0.0.1:10254", "--access-log", log,
     ])
     defer { kill(ingress.processIdentifier, SIGKILL) }
@@ -124,33 +127,48 @@ import Testing
     }
     #expect(line != nil)
 
-    // Replaced three times while somebody connects without a pause.
-    try Self.connects.write(toFile: folder + "/connects.py", atomically: true, encoding: .utf8)
-    let client = try node.background(["python3", folder + "/connects.py", folder])
-    defer { kill(client.processIdentifier, SIGKILL) }
-    try #require(
-      eventually(within: 20) { FileManager.default.fileExists(atPath: folder + "/begun") } != nil)
+    // Replaced three times while somebody connects without a pause: the same process, another program, another data plane.
+    let client = try ConnectLoop(node, folder, port: 8080, host: "shop.test", page: "from the backend")
+    func isRunning(_ file: String) -> Bool {
+      let (own, other) = (Self.inode("/proc/\(parent)/exe"), Self.inode(file))
+      return own != nil && own == other
+    }
     var known: Set<Int32> = [first]
     for round in 0..<3 {
+      try FileManager.default.copyItem(atPath: Project.weft, toPath: program + ".new")
+      try FileManager.default.removeItem(atPath: program)
+      try FileManager.default.moveItem(atPath: program + ".new", toPath: program)
+      #expect(!isRunning(program))
       kill(parent, SIGUSR2)
       let next = eventually(within: 30) {
-        dataPlanes(parent).contains { !known.contains($0) }
+        isRunning(program) && dataPlanes(parent).contains { !known.contains($0) }
           && metrics().contains("replacements_total \(round + 1)")
       }
-      #expect(next != nil, "\(dataPlanes(parent)) \(known)")
+      #expect(next != nil, "\(dataPlanes(parent)) \(known) \(metrics().prefix(300))")
       known.formUnion(dataPlanes(parent))
     }
-    _ = FileManager.default.createFile(atPath: folder + "/over", contents: nil)
-    client.waitUntilExit()
-    let said = try String(contentsOfFile: folder + "/said", encoding: .utf8)
-    let numbers = said.split(separator: " ").compactMap { Int($0) }
-    #expect(numbers.count == 2 && numbers[0] > 20 && numbers[1] == 0, "\(said)")
+    // One that does not start, or knows nothing of this command line, takes nothing over.
+    let before = dataPlanes(parent)
+    for script in ["#!/bin/sh\nexit 1\n", "no program"] {
+      try FileManager.default.removeItem(atPath: program)
+      try script.write(toFile: program, atomically: true, encoding: .utf8)
+      try FileManager.default.setAttributes([.posixPermissions: 0o755], ofItemAtPath: program)
+      kill(parent, SIGUSR2)
+      usleep(500_000)
+      #expect(page(node).standardOutput == "from the backend")
+    }
+    #expect(Set(dataPlanes(parent)).isSubset(of: before))
+    try FileManager.default.removeItem(atPath: program)
+    try FileManager.default.copyItem(atPath: Project.weft, toPath: program)
+    let (count, failed) = try client.stop()
+    #expect(count > 20 && failed == 0, "\(count) \(failed)")
     // Those that were replaced have nobody left.
     #expect(eventually(within: 30) { dataPlanes(parent).count == 1 } != nil, "\(dataPlanes(parent))")
 
     // One that dies is started anew on the same port.
     if let last = dataPlanes(parent).first { kill(last, SIGKILL) }
-    #expect(eventually(within: 20) { page(node).standardOutput == "from the backend" } != nil)
+    // The connection waits until the next one serves, and is not refused.
+    #expect(page(node).standardOutput == "from the backend")
     kill(parent, SIGTERM)
     ingress.waitUntilExit()
     #expect(ingress.terminationStatus == 0)
@@ -287,29 +305,11 @@ import Testing
 
     """
 
-  /// Connects, asks and closes; says how often, and how often that failed.
-  private static let connects = """
-    import os, socket, sys
-    folder = sys.argv[1]
-    count = failed = 0
-    while not os.path.exists(folder + "/over"):
-        count += 1
-        try:
-            s = socket.create_connection(("127.0.0.1", 8080), timeout=20)
-            s.sendall(b"GET /page HTTP/1.1\\r\\nHost: shop.test\\r\\nConnection: close\\r\\n\\r\\n")
-            answer = b""
-            while True:
-                more = s.recv(65536)
-                if not more: break
-                answer += more
-            s.close()
-            if b"from the backend" not in answer: failed += 1
-        except OSError:
-            failed += 1
-        if count == 1: open(folder + "/begun", "w").close()
-    with open(folder + "/said.part", "w") as f: f.write("%d %d" % (count, failed))
-    os.rename(folder + "/said.part", folder + "/said")
-    """
+  private static func inode(_ path: String) -> UInt64? {
+    let target = URL(filePath: path).resolvingSymlinksInPath().path()
+    let attributes = try? FileManager.default.attributesOfItem(atPath: target)
+    return (attributes?[.systemFileNumber] as? NSNumber)?.uint64Value
+  }
 
   private static let template = """
     apiVersion: v1

@@ -37,6 +37,18 @@ import Testing
     #expect(left.isEmpty, "\(left)")
   }
 
+  /// The short form of Benchmarks/Ingress/edits.sh; times are not judged here.
+  @Test(.timeLimit(.minutes(2)))
+  func `edits of an Ingress through the API fail no request and close no WebSocket`() {
+    let output = run(
+      [Project.root.appending(path: "Benchmarks/Ingress/edits.sh").path(), "60", "200", "40"], seconds: 100,
+      environment: ["WEFT_BIN_DIR": Project.binaries])
+    for promise in ["no failed request: ", "no closed socket: "] {
+      let line = output.standardOutput.split(separator: "\n").first { $0.hasPrefix(promise) }
+      #expect(line?.hasSuffix(" pass") == true, "\(output)")
+    }
+  }
+
   @Test func `wrong use says how it is used`() {
     let usage = script("node.sh", "sideways", "a")
     #expect(usage.status == 2 && usage.standardError.hasPrefix("usage: "), "\(usage)")

@@ -169,9 +169,9 @@ private final class StrictConnection: ReadinessHandler {
   }
 }
 
-@Suite struct DesyncTests {
+enum DesyncStreams {
   /// The requests in doubt; `ID` stands for the stream's number.
-  private static var streams: [String] {
+  static var all: [String] {
     var all: [String] = []
     let body = "0\r\n\r\nX"
     let codings = [
@@ -255,35 +255,48 @@ private final class StrictConnection: ReadinessHandler {
     return all
   }
 
-  @Test func `a strict endpoint counts as many requests as the client gets answers, whatever the stream`()
-    throws
-  {
-    let streams = Self.streams
-    #expect(streams.count > 300)
-    let endpoint = try StrictEndpoint()
+  /// What a client got for stream number `number`, and a plain request behind it: the statuses of its answers.
+  static func send(_ stream: String, _ number: Int, to endpoint: SocketEndpoint) -> Client {
+    let client = Client(endpoint)
+    client.send(
+      stream.replacing("ID", with: "\(number)")
+        + "GET /\(number)/behind HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    return client
+  }
+
+  static func statuses(_ client: Client) -> [String] {
+    client.readAll().split(separator: "HTTP/1.1 ").map { String($0.prefix(3)) }
+  }
+
+  static let limits = {
     var limits = IngressLimits()
     // A body that is still to come is not waited for.
     limits.readMilliseconds = 4_000
     limits.headMilliseconds = 4_000
     limits.tickMilliseconds = 100
     limits.lingerMilliseconds = 100
-    let ingress = try TestIngress(everything(to: [endpoint.endpoint]), limits: limits)
+    return limits
+  }()
+}
+
+@Suite struct DesyncTests {
+  @Test func `a strict endpoint counts as many requests as the client gets answers, whatever the stream`()
+    throws
+  {
+    let streams = DesyncStreams.all
+    #expect(streams.count > 300)
+    let endpoint = try StrictEndpoint()
+    let ingress = try TestIngress(everything(to: [endpoint.endpoint]), limits: DesyncStreams.limits)
     defer {
       ingress.stop()
       endpoint.stop()
     }
     let clients = streams.enumerated().map { number, stream in
-      let client = Client(ingress.endpoint)
-      let id = "\(number + 1000)"
-      client.send(
-        stream.replacing("ID", with: id)
-          + "GET /\(id)/behind HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-      return client
+      DesyncStreams.send(stream, number + 1000, to: ingress.endpoint)
     }
     var refused = 0
     for (number, client) in clients.enumerated() {
-      let text = client.readAll()
-      let statuses = text.split(separator: "HTTP/1.1 ").map { String($0.prefix(3)) }
+      let statuses = DesyncStreams.statuses(client)
       let answered = statuses.count { $0 == "200" }
       let seen = endpoint.seen.withLock { $0.requests[number + 1000] ?? 0 }
       #expect(seen == answered, "\(seen) \(statuses): \(streams[number].debugDescription)")

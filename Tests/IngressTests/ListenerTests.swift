@@ -88,6 +88,43 @@ import Testing
     backend.kill()
   }
 
+  @Test(arguments: [1, 2])
+  func `connections of HTTP 2 are told when their listener goes, and what they have asked for is answered`(
+    workers: Int
+  ) throws {
+    let backend = try Backend("a")
+    let (feeder, runner) = try plane(workers: workers)
+    try feeder.send(everything(to: [backend.endpoint]))
+    let (listener, raw) = try socket(.http)
+    try feeder.open(listener, descriptor: raw)
+    #expect(isInForce(feeder))
+    let idle = FrameClient(listener.endpoint)
+    idle.get(1)
+    #expect(idle.answer(1)?.status == 200)
+    // Its body is still to come.
+    let running = FrameClient(listener.endpoint)
+    let fields = [(":method", "POST"), (":scheme", "http"), (":path", "/"), (":authority", "a")]
+    running.get(1, fields, ends: false)
+    #expect(eventually { backend.connections.load(ordering: .relaxed) >= 1 })
+    running.send(Frame(kind: 6, stream: 0, payload: [UInt8](repeating: 1, count: 8)))
+    #expect(running.next(6) != nil)
+    try feeder.close(listener)
+    #expect(isInForce(feeder))
+    let notice = try #require(idle.next(7))
+    #expect(notice.payload.prefix(4) == big(1)[...] && notice.error == HTTP2Error.none)
+    #expect(idle.end() == nil)
+    let other = try #require(running.next(7))
+    #expect(other.payload.prefix(4) == big(1)[...] && other.error == HTTP2Error.none)
+    running.send(Frame(kind: 0, flags: 1, stream: 1, payload: Array("abcd".utf8)))
+    let answer = running.answer(1)
+    #expect(answer?.status == 200 && text(answer?.body).hasPrefix("4 "), "\(answer as Any)")
+    #expect(running.read() == nil)
+    feeder.close()
+    #expect(runner.wait() == "ended")
+    close(raw)
+    backend.kill()
+  }
+
   @Test func `a listener without its socket, or the same again, changes nothing`() throws {
     let backend = try Backend("a")
     let (feeder, runner) = try plane(workers: 1)

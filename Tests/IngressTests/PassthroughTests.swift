@@ -317,6 +317,34 @@ private func name(_ bytes: [UInt8]) -> String {
     #expect(lab.value(refused + "{reason=\"timeout\"}") == 1)
   }
 
+  @Test func `a ClientHello is not looked at without end: sent byte by byte it is refused`() throws {
+    let lab = try StreamLab()
+    defer { lab.stop() }
+    try lab.install(
+      StreamTable(
+        backends: [backend([lab.http])],
+        listeners: [
+          StreamListener(
+            port: lab.ports[0].port, kind: .tls,
+            rules: [StreamRule(name: "a.example", targets: [StreamTarget(backend: 0)])])
+        ]))
+    let refused = "weft_ingress_stream_connections_refused_total{reason=\"client_hello\"}"
+    // Long enough that a busy machine, which sees many bytes at a time, looks often enough all the same.
+    let bytes = hello("a.example", padding: 12_000)
+    let client = Client(lab.ports[0])
+    var on: Int32 = 1
+    setsockopt(client.raw, Int32(IPPROTO_TCP), TCP_NODELAY, &on, 4)
+    var sent = 0
+    while sent < bytes.count - 1, lab.value(refused) == 0 {
+      client.send([bytes[sent]])
+      sent += 1
+      usleep(200)
+    }
+    #expect(lab.value(refused) == 1)
+    #expect(sent >= ConnectionGate.looksMax)
+    #expect(lab.value("weft_ingress_client_connections ") == 0)
+  }
+
   @Test func `TLSRouteTerminateSimpleSameNamespace: TLS ends here, and what is in it goes on`() throws {
     let lab = try Lab()
     defer { lab.stop() }

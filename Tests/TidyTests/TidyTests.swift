@@ -166,6 +166,7 @@ func `arrows point down`(folder: String, forbidden: [String]) {
   ("docs/api-server.md", nil, 150), ("docs/cni.md", nil, 70), ("docs/network-policy.md", nil, 45),
   ("docs/dns.md", nil, 100), ("docs/gateway-api.md", nil, 130), ("docs/ingress-nginx.md", nil, 60),
   ("docs/ingress-compared.md", nil, 30),
+  ("docs/ingress-faults.md", nil, 60),
   ("docs/workloads.md", "## What is shown where", 120),
 ])
 func `every test that a page names with its words is there`(path: String, heading: String?, least: Int) throws

@@ -73,6 +73,9 @@ void weft_text_release(void);
 /** From now on SIGINT and SIGTERM are written, one byte each, to a pipe whose reading end is returned; or -errno. The
     handlers are not inherited by programs that this process starts. */
 int weft_watch_signals(void);
+
+/** Writes a byte of one's own to that pipe, as if it were a signal's number. */
+void weft_tell_signals(unsigned char byte);
 /** What stat(2) says of a file, in a structure of our own: with Foundation in the program, Swift takes glibc's for
     CoreFoundation's. */
 struct weft_file_info {
@@ -91,9 +94,14 @@ int weft_stat(const char *path, int follow, struct weft_file_info *info);
 int weft_spawn(const char *path, char *const arguments[], char *const environment[], const char *output);
 
 /** Starts a program in a session of its own with `count` descriptors as its 3, 4, … and nothing else inherited but standard
-    output and error. Returns the process id or -errno. */
+    output and error. Without an environment it gets this process's. Returns the process id or -errno. */
 int weft_spawn_child(const char *path, char *const arguments[], char *const environment[], const int *descriptors,
                      int count);
+
+/** Makes this process another program: the same process id and environment, standard streams, and `descriptors` open under their
+    numbers, nothing else. SIGUSR1 and SIGUSR2 are ignored until it asks for them. Returns -errno when that fails; descriptors are
+    closed on exec then, all but those. */
+int weft_exec(const char *path, char *const arguments[], const int *descriptors, int count);
 
 /** Starts a program in a session of its own with `streams` as its standard input, output and error, and nothing else
     inherited. Returns the process id or -errno. */

@@ -16,8 +16,8 @@ public final class IngressMetricsPipe: Sendable {
   /// Time for each piece of an answer, seconds.
   private static let secondsMax = 1
 
-  private struct State: ~Copyable { var descriptor: Descriptor }
-  private let state: Mutex<State>
+  struct State: ~Copyable { var descriptor: Descriptor }
+  let state: Mutex<State>
 
   /// A connected pair: for the parent, and for `IngressDataPlaneConfiguration.metrics`.
   /// - Throws: `SocketError` of socketpair(2).

@@ -42,7 +42,8 @@ actor IngressKeeper {
   }
   /// Objects that have not been looked for yet: whether they exist is not known.
   private var pending: Set<Reference> = []
-  /// The first routes wait for their certificates, but not for ever.
+  /// The first routes wait for their certificates, and for those of Gateways where there may be some, but not for ever: a data plane
+  /// of a program that is replaced serves until then, by all of them.
   private var isWaitOver = false
   private static let waitMax: Duration = .seconds(5)
   /// What Gateways are to have, as it was planned last.
@@ -60,10 +61,17 @@ actor IngressKeeper {
     "When the certificate of a host ends, in seconds since 1970.",
     labels: ["host", "namespace", "secret_name"])
 
+  private let awaitsGateways: Bool
+  /// There are objects of Gateway API, so a plan of theirs comes.
+  private var hasGateways = false
+
+  /// - Parameter awaitsGateways: plans of Gateways will come too.
   init(
-    _ process: IngressProcess, informers: SharedInformers, settings: IngressSettings, nodeName: String
+    _ process: IngressProcess, informers: SharedInformers, settings: IngressSettings, nodeName: String,
+    awaitsGateways: Bool = false
   ) {
     self.process = process
+    self.awaitsGateways = awaitsGateways
     self.informers = informers
     self.settings = settings
     self.nodeName = nodeName
@@ -75,6 +83,7 @@ actor IngressKeeper {
     let scope = settings.scope
     let view = scope.narrow(whole)
     self.view = view
+    hasGateways = awaitsGateways && !whole.gateway.isEmpty
     let certificates =
       process.servesHTTPS
       ? planSecretReferences(
@@ -165,7 +174,7 @@ actor IngressKeeper {
   }
 
   private func plan() {
-    guard let view, pending.isEmpty || isWaitOver else { return }
+    guard let view, isWaitOver || (pending.isEmpty && (gateways != nil || !hasGateways)) else { return }
     isWaitOver = true
     let input = TLSInput(
       secrets: secrets, defaultSecret: settings.defaultSecret,

@@ -1,5 +1,6 @@
 // The ingress data plane as a child: it parses strangers' bytes, so it has no credentials and, once it runs, no capabilities.
-// We keep its listeners: when it dies, the next one takes them over and no connection attempt is refused meanwhile.
+// We keep its listeners: when it dies, the next one takes them over and no connection attempt is refused meanwhile. When we make way
+// for another program it gets them from us, in the same process.
 
 import Addresses
 import CLinux
@@ -17,25 +18,22 @@ final class IngressProcess: Sendable {
   /// says.
   static let command = "ingress-data-plane"
   /// Stands before format and file of the access log.
-  private static let logWord = "access-log="
+  static let logWord = "access-log="
   /// Stands before the networks whose PROXY protocol headers are believed.
-  private static let proxyWord = "proxy-protocol="
+  static let proxyWord = "proxy-protocol="
   /// The descriptor that metrics are asked over.
-  private static let metricsWord = "metrics"
-  /// A child that dies at once is started again after this long.
+  static let metricsWord = "metrics"
+  /// A child that has lived for long is started again at once; one that dies young, after this long.
   private static let restartMilliseconds: UInt32 = 200
-
-  /// Data planes that others have taken over from, at a time; while there are as many, none is replaced.
-  private static let leavingMax = 4
-  /// Time that a data plane may take to serve before the one there is stays.
-  private static let takeoverSeconds = 30
+  private static let youthNanoseconds: UInt64 = 5_000_000_000
 
   /// One data plane.
-  private final class Child: Sendable {
+  final class Child: Sendable {
     let pid: pid_t
     let feeder: IngressFeeder
     let metrics: IngressMetricsPipe
     let generation: Int
+    let begin = Reactor.monotonicNanoseconds()
     init(_ pid: pid_t, _ feeder: IngressFeeder, _ metrics: IngressMetricsPipe, generation: Int) {
       self.pid = pid
       self.feeder = feeder
@@ -44,10 +42,12 @@ final class IngressProcess: Sendable {
     }
   }
 
-  private struct State {
+  struct State {
     var current: Child?
     /// Those that were started and do not serve alone yet. They get what the current one gets.
     var incoming: [Child] = []
+    /// Those of the program that was here before, which serve by its last tables until ours does. They get nothing.
+    var former: [Child] = []
     /// Those that end with their last connection.
     var leaving: [Child] = []
     /// All that have not been waited for.
@@ -59,11 +59,13 @@ final class IngressProcess: Sendable {
     var sockets: [IngressListener: Int32] = [:]
     /// Children that were started.
     var generation = 0
-    var isReplacing = false
+    /// How often another program has taken over.
+    var replacements: UInt64 = 0
     var isStopping = false
 
     /// Those that have to know of every change.
     var fed: [Child] { [current].compactMap(\.self) + incoming }
+    var all: [Child] { fed + former + leaving }
   }
 
   /// What was sent, for who wants to know when it is in force.
@@ -74,7 +76,9 @@ final class IngressProcess: Sendable {
     fileprivate var frames: UInt32 = 0
   }
 
-  private let listeners: [Int32]
+  /// In the order of `endpoints`: HTTP, then HTTPS.
+  let listeners: [Int32]
+  let endpoints: [SocketEndpoint]
   private let kinds: [String]
   /// Where it listens from the beginning: ports of Ingresses, and the address for those of Gateways.
   let ports: Set<UInt16>
@@ -83,36 +87,46 @@ final class IngressProcess: Sendable {
   let securePort: UInt16?
   private let proxy: ProxyAcceptance?
   private let accessLog: AccessLogConfiguration?
-  private let state = Mutex(State())
-  private let log = Logger(label: "ingress")
+  let state = Mutex(State())
+  let log = Logger(label: "ingress")
   private let restarts = Metrics.shared.counter(
     "weft_ingress_restarts_total", "Times the ingress data plane was started anew."
   ).child()
-  private let replacements = Metrics.shared.counter(
-    "weft_ingress_replacements_total", "Times another data plane has taken over."
+  let replacements = Metrics.shared.counter(
+    "weft_ingress_replacements_total", "Times another program has taken over."
   ).child()
 
-  /// Listens and starts the child. Throws `NET0012` for a port that is taken.
+  /// Listens and starts the child; or goes on with the sockets of the program that was here before, whose data planes serve until
+  /// ours does. Throws `NET0012` for a port that is taken.
   static func start(
     http: SocketEndpoint, https: SocketEndpoint?, accessLog: AccessLogConfiguration?,
     proxy: ProxyAcceptance? = nil
   ) throws(WeftError) -> IngressProcess {
-    let plain = try StatusPages.listen(http, "--http")
+    var handed = Upgrade.takeHandover()
+    let kept = handed.http.removeValue(forKey: http)
+    let plain = if let kept { kept } else { try StatusPages.listen(http, "--http") }
     var listeners = [plain]
     if let https {
       do throws(WeftError) {
-        listeners.append(try StatusPages.listen(https, "--https"))
+        let kept = handed.https.removeValue(forKey: https)
+        let secure = if let kept { kept } else { try StatusPages.listen(https, "--https") }
+        listeners.append(secure)
       } catch {
         close(plain)
         throw error
       }
     }
     let process = IngressProcess(listeners, [http, https].compactMap(\.self), accessLog, proxy)
+    process.adopt(handed)
     let child = try process.launch()
     _ = process.adopt(child)
+    process.takeOver()
     Metrics.shared.include { [weak process] in process?.metricsTexts() ?? [] }
     StopSignal.on(SIGUSR1) { [weak process] in process?.reopenLog() }
-    StopSignal.on(SIGUSR2) { [weak process] in process?.replace() }
+    StopSignal.on(SIGUSR2) { [weak process] in
+      guard let process, process.mayLeave() else { return }
+      Upgrade.ask()
+    }
     return process
   }
 
@@ -123,6 +137,7 @@ final class IngressProcess: Sendable {
     self.proxy = proxy
     securePort = endpoints.count > 1 ? endpoints[1].port : nil
     self.listeners = listeners
+    self.endpoints = endpoints
     ports = Set(endpoints.map(\.port))
     address = endpoints[0].address
     self.accessLog = accessLog
@@ -214,41 +229,14 @@ final class IngressProcess: Sendable {
 
   /// Has the access log opened anew, as nginx does on SIGUSR1.
   func reopenLog() {
-    let children = state.withLock { $0.fed + $0.leaving }
+    let children = state.withLock { $0.all }
     for child in children { try? child.feeder.reopenLog() }
   }
 
   /// The metrics of every data plane there is, as text. Blocks for about a second when one does not answer.
   func metricsTexts() -> [String] {
-    let children = state.withLock { $0.fed + $0.leaving }
+    let children = state.withLock { $0.all }
     return children.compactMap { $0.metrics.text() }
-  }
-
-  /// Puts a new data plane, of the program that now stands in this one's place, beside the old one; when it serves, the old one takes
-  /// no more connections and ends with its last. No connection is refused: both accept from the same sockets. Blocks until then.
-  /// A new one that does not serve is ended, and everything stays.
-  func replace() {
-    let isTaken = state.withLock { state in
-      guard !state.isReplacing, !state.isStopping, state.leaving.count < Self.leavingMax else { return false }
-      state.isReplacing = true
-      return true
-    }
-    guard isTaken else { return log.warning("data plane not replaced: others are still leaving") }
-    defer { state.withLock { $0.isReplacing = false } }
-    let child: Child
-    do throws(WeftError) { child = try launch() } catch { return log.error("\(error)") }
-    guard child.feeder.waitUntilServing(seconds: Self.takeoverSeconds) else {
-      log.error("data plane not replaced: the new one does not serve", metadata: ["pid": "\(child.pid)"])
-      state.withLock { state in
-        state.incoming.removeAll { $0 === child }
-        if state.alive.contains(child.pid) { kill(child.pid, SIGKILL) }
-      }
-      return
-    }
-    let old = adopt(child)
-    old?.feeder.leave()
-    replacements.increment()
-    log.info("data plane replaced", metadata: ["pid": "\(child.pid)", "leaving": "\(old?.pid ?? 0)"])
   }
 
   /// Makes a child that was started the one that serves. Returns the one before, which is to be told; the child itself, when it has
@@ -268,7 +256,7 @@ final class IngressProcess: Sendable {
   func stop() {
     let children = state.withLock { state in
       state.isStopping = true
-      return state.fed + state.leaving
+      return state.all
     }
     for child in children { child.feeder.close() }
     for _ in 0..<300 {
@@ -332,14 +320,15 @@ final class IngressProcess: Sendable {
   }
 
   /// Waits for a child's end, and starts the next one when it was the one that serves.
-  private func wait(for child: Child) {
+  func wait(for child: Child) {
     var status: Int32 = 0
     while waitpid(child.pid, &status, 0) < 0, errno == EINTR {}
     child.metrics.close()
     let isLost = state.withLock { state in
       state.alive.remove(child.pid)
-      let wasLeaving = state.leaving.contains { $0 === child }
+      let wasLeaving = (state.leaving + state.former).contains { $0 === child }
       state.leaving.removeAll { $0 === child }
+      state.former.removeAll { $0 === child }
       state.incoming.removeAll { $0 === child }
       // Without a current one it died before it was made that.
       guard !wasLeaving, state.current === child || state.current == nil, !state.isStopping else {
@@ -350,9 +339,12 @@ final class IngressProcess: Sendable {
     }
     guard isLost else { return }
     log.error("data plane ended", metadata: ["pid": "\(child.pid)", "status": "\(status)"])
+    // Clients wait in the sockets' queues meanwhile.
+    var isHurried = Reactor.monotonicNanoseconds() - child.begin > Self.youthNanoseconds
     while true {
       restarts.increment()
-      usleep(Self.restartMilliseconds * 1000)
+      if !isHurried { usleep(Self.restartMilliseconds * 1000) }
+      isHurried = false
       do throws(WeftError) {
         adopt(try launch())?.feeder.leave()
         return
@@ -365,44 +357,5 @@ final class IngressProcess: Sendable {
     WeftError(
       "ING0001", object: "ingress data plane", cause: "cannot be started (\(cause))",
       next: "run without it: --http none", exit: .usage)
-  }
-
-  /// The child's whole life. Called before any other thread exists: capabilities belong to threads.
-  static func runChild() -> Never {
-    bootstrapLogging(level: .info)
-    var configuration = IngressDataPlaneConfiguration(listeners: [], snapshots: 3, workers: 2)
-    for (index, kind) in CommandLine.arguments.dropFirst(2).enumerated() {
-      if kind.hasPrefix(logWord) {
-        configuration.accessLog = AccessLogConfiguration(argument: kind.dropFirst(logWord.count))
-        continue
-      }
-      if kind.hasPrefix(proxyWord) {
-        configuration.proxy = ProxyAcceptance(
-          sources: kind.dropFirst(proxyWord.count).split(separator: ",").compactMap { IPPrefix($0) })
-        continue
-      }
-      let descriptor = Int32(4 + index)
-      switch kind {
-      case metricsWord: configuration.metrics = descriptor
-      case "https": configuration.secureListeners.append(descriptor)
-      default: configuration.listeners.append(descriptor)
-      }
-    }
-    do {
-      try runIngressDataPlane(configuration)
-      exit(0)
-    } catch {
-      Terminal.complain("\(error)")
-      exit(ExitStatus.usage.rawValue)
-    }
-  }
-}
-
-extension AccessLogConfiguration {
-  /// `FORMAT:FILE`.
-  fileprivate init?(argument: Substring) {
-    let parts = argument.split(separator: ":", maxSplits: 1).map(String.init)
-    guard parts.count == 2, let format = AccessLogFormat(rawValue: parts[0]) else { return nil }
-    self.init(path: parts[1], format: format)
   }
 }

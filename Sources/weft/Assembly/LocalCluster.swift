@@ -14,6 +14,7 @@ import DataPlane
 import Diagnostics
 import GatewayAPI
 import Glibc
+import Ingress
 import Logging
 
 /// `weft up`. Everything that can be refused is tried before anything of the machine is changed.
@@ -121,21 +122,27 @@ actor LocalCluster {
   /// After a refused start: nothing of ours stays, and nothing of an earlier or another run goes. Pods that run are taken over
   /// by the next start; without the data folder's lock its files are somebody else's.
   func abandon() async {
-    if hadPods { return await stop(keepingPods: true) }
+    if hadPods {
+      await stop(keepingPods: true)
+      return
+    }
     if server == nil { return Folders.removeEmpty(settings) }
     await stop(keepingPods: false)
   }
 
   /// Takes everything apart. With `keepingPods` pods, rules, links and containerd stay for the next start.
-  func stop(keepingPods: Bool) async {
+  /// - Parameter handsOver: the ingress goes on serving for the program that comes next, which needs what is returned.
+  @discardableResult
+  func stop(keepingPods: Bool, handsOver: Bool = false) async -> ListenerHandover? {
     await scheduler?.stop()
     await controllers?.stop()
     await agent?.stop(keepPods: keepingPods)
-    await network?.stop(keepingRules: keepingPods)
+    let handover = await network?.stop(keepingRules: keepingPods, handsOver: handsOver)
     await informers?.stop()
     status?.stop()
     await server?.shutdown()
     if !keepingPods { Folders.removeRunning(settings.dataFolder, settings.runFolder) }
+    return handsOver ? handover ?? ListenerHandover() : nil
   }
 
   /// Removes what an earlier process left: pods, containerd, links, rules.

@@ -6,9 +6,9 @@ import ClusterClient
 import ClusterNode
 import ClusterObjects
 import ClusterView
-import DNS
 import DataPlane
 import Diagnostics
+import DNS
 import GatewayAPI
 import Glibc
 import Ingress
@@ -96,7 +96,8 @@ final class LocalNetwork: Sendable {
     let api = informers.api
     let ingressKeeper = ingress.map {
       IngressKeeper(
-        $0, informers: informers, settings: settings.ingress, nodeName: settings.nodeName)
+        $0, informers: informers, settings: settings.ingress, nodeName: settings.nodeName,
+        awaitsGateways: gatewayClient != nil)
     }
     self.ingressKeeper = ingressKeeper
     // Of several machines one serves Gateways and decides what they are told.
@@ -262,8 +263,10 @@ final class LocalNetwork: Sendable {
     }
   }
 
-  /// Ends it. With `keepingRules` links and rules stay in force.
-  func stop(keepingRules: Bool) async {
+  /// Ends it. With `keepingRules` links and rules stay in force; with `handsOver` the ingress serves on, for the program that gets
+  /// what is returned.
+  @discardableResult
+  func stop(keepingRules: Bool, handsOver: Bool = false) async -> ListenerHandover? {
     follower.stop()
     for loop in loops { loop.cancel() }
     for loop in loops { await loop.value }
@@ -274,13 +277,15 @@ final class LocalNetwork: Sendable {
     await ingressKeeper?.stop()
     await gatewayKeeper?.stop()
     await ingressStatus?.stop()
-    ingress?.stop()
+    let handover = handsOver ? ingress?.handOver() : nil
+    if !handsOver { ingress?.stop() }
     dns.stop()
     worker.stop(removingTables: !keepingRules)
     if !keepingRules {
       NodeNote.remove()
       try? Self.removeLinks(settings)
     }
+    return handover
   }
 
   static func removeLeftovers(_ settings: LocalClusterSettings) throws(WeftError) {

@@ -10,6 +10,11 @@ import Synchronization
 enum StopSignal: Sendable {
   case interrupt
   case terminate
+  /// Another program goes on in this process: `Upgrade.become`.
+  case upgrade
+
+  /// What stands for it among the numbers of signals.
+  private static let upgradeByte: UInt8 = 255
 
   private static let others = Mutex<[UInt8: @Sendable () -> Void]>([:])
 
@@ -30,8 +35,11 @@ enum StopSignal: Sendable {
         _exit(130)
       }
     }
-    return first == UInt8(SIGINT) ? .interrupt : .terminate
+    return first == UInt8(SIGINT) ? .interrupt : first == upgradeByte ? .upgrade : .terminate
   }
+
+  /// Has `wait` return as if a signal had come. Does nothing while nobody waits for signals.
+  static func askForUpgrade() { weft_tell_signals(upgradeByte) }
 
   /// The next signal to end; runs what the others ask for.
   private static func readByte(_ descriptor: Int32) -> UInt8 {
@@ -39,7 +47,9 @@ enum StopSignal: Sendable {
       var byte: UInt8 = 0
       let count = read(descriptor, &byte, 1)
       if count < 0, errno == EINTR { continue }
-      guard count == 1, byte != UInt8(SIGINT), byte != UInt8(SIGTERM) else { return byte }
+      guard count == 1, byte != UInt8(SIGINT), byte != UInt8(SIGTERM), byte != upgradeByte else {
+        return byte
+      }
       if let body = others.withLock({ $0[byte] }) { _ = DetachedThread.start(body) }
     }
   }

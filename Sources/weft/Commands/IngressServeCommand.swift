@@ -17,7 +17,7 @@ struct IngressServeCommand: AsyncParsableCommand {
     commandName: "serve", abstract: "The ingress alone; Ctrl-C or SIGTERM ends it.",
     discussion: """
       Strangers' bytes are read by a process of its own, without capabilities, credentials or environment. SIGUSR1 opens the access
-      log anew; SIGUSR2 replaces that process by one of the program that now stands here, without a refused connection.
+      log anew; SIGUSR2 has the program that now stands here go on in the place of this one, without a refused connection.
       To take over from ingress-nginx: --ingress-class nginx --controller-class k8s.io/ingress-nginx.
       """)
 
@@ -67,7 +67,8 @@ struct IngressServeCommand: AsyncParsableCommand {
     let process = try IngressProcess.start(
       http: endpoints.http, https: endpoints.https, accessLog: settings.accessLog,
       proxy: settings.proxy)
-    defer { process.stop() }
+    var isHandedOver = false
+    defer { if !isHandedOver { process.stop() } }
     let pages = try StatusPages(metrics: status, healthz: nil)
     defer { pages.stop() }
     var gateways: GatewaySettings?
@@ -81,18 +82,22 @@ struct IngressServeCommand: AsyncParsableCommand {
       made.writesStatuses = updateStatus && cluster.manifests == nil
       gateways = made
     }
-    let work = Task { [gateways] in try await follow(api, process, settings, source, gateways) }
+    let work = Task { [gateways] in try await follow(api, process, settings, source, gateways, signal) }
     let ended = Task {
-      _ = await signal.value
+      let kind = await signal.value
       work.cancel()
+      return kind
     }
     defer { ended.cancel() }
     do { try await work.value } catch is CancellationError {}
+    guard await ended.value == .upgrade else { return }
+    isHandedOver = true
+    throw Upgrade.become(leaving: process.handOver())
   }
 
   private func follow(
     _ api: any ClusterAPI, _ process: IngressProcess, _ settings: IngressSettings,
-    _ source: IngressStatusSource?, _ gateways: GatewaySettings?
+    _ source: IngressStatusSource?, _ gateways: GatewaySettings?, _ signal: Task<StopSignal, Never>
   ) async throws {
     let informers = SharedInformers(api: api)
     let follower = ViewFollower()
@@ -124,7 +129,9 @@ struct IngressServeCommand: AsyncParsableCommand {
     }
     follower.stop()
     await gatewayKeeper?.stop()
-    await status?.stop(takesBack: updateStatusOnShutdown)
+    // The program that goes on in our place serves on.
+    let goesOn = await signal.value == .upgrade
+    await status?.stop(takesBack: updateStatusOnShutdown && !goesOn)
     await keeper.stop()
     await informers.stop()
   }

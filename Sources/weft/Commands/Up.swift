@@ -18,7 +18,8 @@ struct Up: AsyncParsableCommand {
     abstract: "The whole cluster on this machine; Ctrl-C stops it and leaves nothing behind.",
     discussion: """
       SIGTERM ends it too, but leaves pods, rules and containerd in force: the next `weft up` on the same data directory takes
-      them over. `weft down` removes what is left then.
+      them over. `weft down` removes what is left then. SIGUSR2 has the program that now stands here go on in its place, and no
+      client of the ingress is refused meanwhile.
       """)
 
   @OptionGroup var places: ClusterPlaces
@@ -61,7 +62,8 @@ struct Up: AsyncParsableCommand {
     let kind = await signal.value
     Terminal.complain(
       kind == .interrupt ? "stopping; everything is taken away" : "stopping; pods and rules stay")
-    await cluster.stop(keepingPods: kind == .terminate)
+    let handover = await cluster.stop(keepingPods: kind != .interrupt, handsOver: kind == .upgrade)
+    if let handover { throw Upgrade.become(leaving: handover) }
   }
 
   private func settings() throws(WeftError) -> LocalClusterSettings {

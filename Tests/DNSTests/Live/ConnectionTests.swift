@@ -65,16 +65,6 @@ private final class RawClient {
   }
 }
 
-/// What this process holds in memory.
-private func residentBytes() -> Int {
-  guard let file = fopen("/proc/self/statm", "r") else { return 0 }
-  defer { fclose(file) }
-  var line = [CChar](repeating: 0, count: 200)
-  guard fgets(&line, 200, file) != nil else { return 0 }
-  let words = String(decoding: line.map { UInt8(bitPattern: $0) }, as: UTF8.self).split(separator: " ")
-  return words.count > 1 ? (Int(words[1]) ?? 0) * 4096 : 0
-}
-
 private func framed(_ name: String, _ id: UInt16) -> [UInt8] {
   let message = Message(query: DomainName(name) ?? .root, .a, id: id).encoded
   return [UInt8(message.count >> 8), UInt8(message.count & 255)] + message
@@ -154,9 +144,9 @@ private func framed(_ name: String, _ id: UInt16) -> [UInt8] {
       }
       // What is made once is not a connection's.
       var clients = try (0..<50).map(ask)
-      let start = residentBytes()
+      let start = ResidentMemory.bytes
       clients += try (50..<count).map(ask)
-      let each = (residentBytes() - start) / (count - 50)
+      let each = (ResidentMemory.bytes - start) / (count - 50)
       #expect(each <= 4096, "\(each)")
       let last = clients[clients.count - 1]
       last.send(framed("web.demo.svc.cluster.local", 9))
