@@ -18,8 +18,9 @@ extension StoreTerm {
 }
 
 /// A shared store for the writes of one term. Reading is as it always is.
-final class TermStore: Store {
+final class TermStore: LayeredStore {
   private let base: ClaimingStore
+  var shown: any Store { base }
   private let term: StoreTerm
   private let refused: Counter
 
@@ -54,21 +55,6 @@ final class TermStore: Store {
     }
   }
 
-  // MARK: Passed on
-
-  var currentRevision: Revision { base.currentRevision }
-  func latestRevision() async throws(StoreError) -> Revision { try await base.latestRevision() }
-  func get(_ key: String) async throws(StoreError) -> StoredValue? { try await base.get(key) }
-  func list(
-    prefix: String, limit: Int, after: String?, at revision: Revision?
-  ) async throws(StoreError) -> StorePage {
-    try await base.list(prefix: prefix, limit: limit, after: after, at: revision)
-  }
-  func watch(prefix: String, after: Revision, queueMax: Int) async throws(StoreError) -> StoreWatch {
-    try await base.watch(prefix: prefix, after: after, queueMax: queueMax)
-  }
-  /// What belongs to the whole store is its owner's to do.
-  func compact(to revision: Revision) async throws(StoreError) { try await base.compact(to: revision) }
-  func expire() { base.expire() }
+  /// It is its owner's to close.
   func shutdown() async {}
 }

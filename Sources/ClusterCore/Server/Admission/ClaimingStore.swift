@@ -14,12 +14,13 @@ import ClusterObjects
 import ClusterStore
 
 /// A shared store whose writes of Services carry their claims, and those of Leases their terms.
-final class ClaimingStore: Store {
+final class ClaimingStore: LayeredStore {
   private static let services = "/registry/services/"
   private static let leases = "/registry/leases/"
   /// Where leaders of the control plane have theirs. Those of nodes are elsewhere, and many.
   private static let leadersLeases = leases + "kube-system/"
   private let base: any SharedStore
+  var shown: any Store { base }
 
   init(_ base: any SharedStore) { self.base = base }
 
@@ -91,19 +92,6 @@ final class ClaimingStore: Store {
     try await delete(key, expecting: expecting, during: nil)
   }
 
-  var currentRevision: Revision { base.currentRevision }
-  func latestRevision() async throws(StoreError) -> Revision { try await base.latestRevision() }
-  func get(_ key: String) async throws(StoreError) -> StoredValue? { try await base.get(key) }
-  func list(
-    prefix: String, limit: Int, after: String?, at revision: Revision?
-  ) async throws(StoreError) -> StorePage {
-    try await base.list(prefix: prefix, limit: limit, after: after, at: revision)
-  }
-  func watch(prefix: String, after: Revision, queueMax: Int) async throws(StoreError) -> StoreWatch {
-    try await base.watch(prefix: prefix, after: after, queueMax: queueMax)
-  }
-  func compact(to revision: Revision) async throws(StoreError) { try await base.compact(to: revision) }
-  func expire() { base.expire() }
   func shutdown() async { await base.shutdown() }
 }
 
