@@ -164,7 +164,7 @@ func `arrows point down`(folder: String, forbidden: [String]) {
 /// holds. Of a page with other tables, only the part under this heading.
 @Test(arguments: [
   ("docs/api-server.md", nil, 150), ("docs/cni.md", nil, 70), ("docs/network-policy.md", nil, 45),
-  ("docs/dns.md", nil, 100), ("docs/gateway-api.md", nil, 130), ("docs/ingress-nginx.md", nil, 60),
+  ("docs/dns.md", nil, 100), ("docs/gateway-api.md", nil, 130), ("docs/ingress-nginx.md", nil, 50),
   ("docs/ingress-compared.md", nil, 30),
   ("docs/ingress-faults.md", nil, 60),
   ("docs/workloads.md", "## What is shown where", 120),
