@@ -42,8 +42,16 @@ func run(_ arguments: [String], seconds: Double = 20, environment: [String: Stri
   let merged = ProcessInfo.processInfo.environment.merging(environment) { $1 }
   var envp: [UnsafeMutablePointer<CChar>?] = merged.map { strdup("\($0.key)=\($0.value)") } + [nil]
   defer { for pointer in argv + envp { free(pointer) } }
+  // Threads of a test block signals, and a child would inherit that: nobody could end what it starts.
+  var attributes = posix_spawnattr_t()
+  posix_spawnattr_init(&attributes)
+  defer { posix_spawnattr_destroy(&attributes) }
+  var none = sigset_t()
+  sigemptyset(&none)
+  posix_spawnattr_setsigmask(&attributes, &none)
+  posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
   var pid: pid_t = 0
-  let spawned = posix_spawn(&pid, "/usr/bin/env", &actions, nil, &argv, &envp)
+  let spawned = posix_spawn(&pid, "/usr/bin/env", &actions, &attributes, &argv, &envp)
   guard spawned == 0 else {
     output.standardError = String(cString: strerror(spawned))
     return output
