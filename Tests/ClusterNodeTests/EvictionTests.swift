@@ -213,6 +213,46 @@ private func pod(_ name: String, request: String? = nil, priority: Int = 0, extr
     #expect(!matchesNode(affinity([:]), ["cores": "8"], nodeName: "n1"))
   }
 
+  @Test func `a taken port, a taint and a profile that nobody enforces are refused in kubelet's words`() {
+    func ports(_ entries: JSON, isHost: Bool = false) -> JSON {
+      [
+        "metadata": ["name": "p"],
+        "spec": ["hostNetwork": JSON(isHost), "containers": [["name": "c", "ports": entries]]],
+      ]
+    }
+    let web = ports([["containerPort": 80, "hostPort": 8080]])
+    let other = ports([["containerPort": 8080]], isHost: true)
+    let apart = ports([["containerPort": 80, "hostPort": 8080, "protocol": "UDP"]])
+    #expect(planAdmission(PodSpec(web), room([other]))?.reason == "NodePorts")
+    #expect(
+      planAdmission(PodSpec(other), room([web]))?.message
+        == "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports"
+    )
+    #expect(planAdmission(PodSpec(apart), room([web])) == nil)
+    #expect(planAdmission(PodSpec(ports([["containerPort": 80]])), room([web])) == nil)
+
+    var tainted = room()
+    tainted.taints = [["key": "broken", "value": "yes", "effect": "NoExecute"]]
+    #expect(planAdmission(PodSpec(pod(cpu: "0")), tainted)?.reason == "TaintToleration")
+    let tolerant = pod(cpu: "0", extra: ["tolerations": [["key": "broken", "operator": "Exists"]]])
+    #expect(planAdmission(PodSpec(tolerant), tainted) == nil)
+    // Whoever is bound all the same may come: NoSchedule is the scheduler's.
+    tainted.taints = [["key": "broken", "effect": "NoSchedule"]]
+    #expect(planAdmission(PodSpec(pod(cpu: "0")), tainted) == nil)
+
+    let confined = pod(
+      cpu: "0", extra: ["securityContext": ["appArmorProfile": ["type": "RuntimeDefault"]]])
+    #expect(planAdmission(PodSpec(confined), room())?.reason == "AppArmor")
+    #expect(
+      planAdmission(PodSpec(confined), room())?.message
+        == "Pod was rejected: Cannot enforce AppArmor: AppArmor is not enabled on the host")
+    var old = pod(cpu: "0")
+    old.set("localhost/x", at: "metadata", "annotations", "container.apparmor.security.beta.kubernetes.io/c")
+    #expect(planAdmission(PodSpec(old), room())?.reason == "AppArmor")
+    let free = pod(cpu: "0", extra: ["securityContext": ["appArmorProfile": ["type": "Unconfined"]]])
+    #expect(planAdmission(PodSpec(free), room()) == nil)
+  }
+
   @Test func `sysctls that reach beyond the pod need leave`() {
     let unsafe = pod(
       cpu: "0", extra: ["securityContext": ["sysctls": [["name": "kernel.msgmax", "value": "1"]]]])

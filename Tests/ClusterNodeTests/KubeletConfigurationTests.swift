@@ -58,11 +58,23 @@ private func settings(_ text: String) throws -> NodeSettings {
 }
 
 @Suite struct KubeletConfigurationTests {
+  @Test func `a server of manifests is asked as often and with what the file says`() throws {
+    let found = try settings(
+      "staticPodURL: https://m.example:8443/pods\nstaticPodURLHeader: {X-Token: [a, b]}\nhttpCheckFrequency: 1m\n"
+    )
+    #expect(
+      found.staticPodURL
+        == ManifestURL(
+          "https://m.example:8443/pods", headers: [("X-Token", "a"), ("X-Token", "b")]))
+    #expect(found.staticPodURLInterval == .seconds(60))
+    #expect(try settings("").staticPodURL == nil)
+    #expect(throws: WeftError.self) { try settings("staticPodURL: pods.yaml\n") }
+  }
+
   @Test func `the file that kubeadm writes is taken, and what of it has no effect is said`() throws {
     let file = try read(kubeadm)
     #expect(
       file.warnings.sorted() == [
-        "authentication.webhook has no effect: the agent's port knows client certificates alone",
         "authentication.x509.clientCAFile has no effect: the authority of the kubeconfig is believed",
         "cgroupDriver has no effect: control groups are made without systemd",
       ])

@@ -177,11 +177,12 @@ struct LiveNode {
     settings.imageGCPercent = (high: 100, low: 100)
   }
 
-  func agent() -> NodeAgent {
+  /// With the cluster as the source of its pods, or with sources around it.
+  func agent(source: (any PodSource)? = nil, sink: (any PodStatusSink)? = nil) -> NodeAgent {
     let cluster = cluster
     let agent = NodeAgent(
-      settings, source: cluster, sink: cluster, objects: cluster, record: { cluster.record($0) },
-      metrics: Metrics())
+      settings, source: source ?? cluster, sink: sink ?? cluster, objects: cluster,
+      record: { cluster.record($0) }, metrics: Metrics())
     made.agents.withLock { $0.append(agent) }
     return agent
   }

@@ -49,7 +49,7 @@ private func ask(
     let answer = try await ask(agent(), "/pods", peer: other)
     #expect(answer.code == 403)
     #expect(
-      answer.text == "Forbidden (user=system:node:n2, verb=get, resource=nodes, subresource(s)=[proxy])")
+      answer.text == "Forbidden (user=system:node:n2, verb=get, resource=nodes, subresource(s)=[pods proxy])")
   }
 
   @Test func `pages of the network are for those whom the agent obeys`() async throws {

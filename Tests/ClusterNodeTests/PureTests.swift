@@ -257,11 +257,11 @@ import Testing
     #expect(dns.searches == ["demo.svc.cluster.local", "svc.cluster.local", "cluster.local", "example.com"])
   }
 
-  @Test func `a pod on the node's network uses the node's resolver and no host name`() {
+  @Test func `a pod on the node's network uses the node's resolver and no host name`() throws {
     let spec = PodSpec([
       "metadata": ["name": "p", "namespace": "d", "uid": "u"], "spec": ["hostNetwork": true],
     ])
-    let config = planSandbox(spec, attempt: 0, settings: settings, nodeResolver: "nameserver 192.0.2.53")
+    let config = try planSandbox(spec, attempt: 0, settings: settings, nodeResolver: "nameserver 192.0.2.53")
     #expect(config.hostname.isEmpty && config.dnsConfig.servers == ["192.0.2.53"])
     #expect(config.linux.securityContext.namespaceOptions.pid == .container)
   }

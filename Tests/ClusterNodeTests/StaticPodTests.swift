@@ -48,6 +48,13 @@ private let manifest = """
     - {name: main, image: demo}
   """
 
+func staticSettings(_ path: String?, interval: Duration) -> NodeSettings {
+  var settings = NodeSettings(nodeName: "n1", addresses: [])
+  settings.staticPodPath = path
+  settings.staticPodInterval = interval
+  return settings
+}
+
 @Suite(.timeLimit(.minutes(3))) struct StaticPodTests {
   @Test func `a manifest becomes a pod of this node with a digest for its uid`() throws {
     let pod = try StaticPodPlan.pod(manifest, path: "/m/web.yaml", nodeName: "N1", seen: "t")
@@ -91,9 +98,9 @@ private let manifest = """
     defer { ScratchFolder.remove(folder) }
     let mirrors = FakeMirrors()
     let cluster = FakeCluster()
-    let pods = StaticPodFolder(
-      path: folder, nodeName: "n1", interval: .milliseconds(5), mirrors: mirrors, sink: mirrors)
-    let source = StaticPodSource(folder: pods, source: cluster, sink: mirrors)
+    let pods = StaticPods(
+      staticSettings(folder, interval: .milliseconds(5)), mirrors: mirrors, sink: mirrors)
+    let source = StaticPodSource(own: pods, source: cluster, sink: mirrors)
     try Files.write(folder + "/web.yaml", manifest)
     try Files.write(folder + "/.hidden.yaml", manifest)
     var changes = source.podChanges().makeAsyncIterator()
@@ -138,9 +145,8 @@ private let manifest = """
 
     init(_ path: String) {
       let mirrors = FakeMirrors()
-      let pods = StaticPodFolder(
-        path: path, nodeName: "n1", interval: .seconds(3600), mirrors: mirrors, sink: mirrors)
-      let source = StaticPodSource(folder: pods, source: FakeCluster(), sink: mirrors)
+      let pods = StaticPods(staticSettings(path, interval: .seconds(3600)), mirrors: mirrors, sink: mirrors)
+      let source = StaticPodSource(own: pods, source: FakeCluster(), sink: mirrors)
       let (stream, input) = AsyncStream.makeStream(of: PodChange.self)
       task = Task {
         for await change in source.podChanges() { input.yield(change) }

@@ -55,6 +55,21 @@ private let container = #""image":"a","name":"c""#
     "spec.containers[0].volumeMounts[0].name: Not found: \"zz\""
   ),
   (
+    "Pod",
+    #"{"spec":{"containers":[{"name":"c","image":"a","lifecycle":{"stopSignal":"SIGUSR1"}}]}}"#,
+    "spec.containers[0].lifecycle.stopSignal: Forbidden: may not be set for containers with empty `spec.os.name`"
+  ),
+  (
+    "Pod",
+    #"{"spec":{"os":{"name":"linux"},"containers":[{"name":"c","image":"a","lifecycle":{"stopSignal":"USR1"}}]}}"#,
+    "spec.containers[0].lifecycle.stopSignal: Unsupported value: \"USR1\": supported values: \"SIGABRT\", \"SIGALRM\""
+  ),
+  (
+    "Pod",
+    #"{"spec":{"os":{"name":"windows"},"containers":[{"name":"c","image":"a","lifecycle":{"stopSignal":"SIGINT"}}]}}"#,
+    "spec.containers[0].lifecycle.stopSignal: Unsupported value: \"SIGINT\": supported values: \"SIGKILL\", \"SIGTERM\""
+  ),
+  (
     "Pod", #"{"spec":{"containers":[{"name":"c","image":"a","livenessProbe":{}}]}}"#,
     "spec.containers[0].livenessProbe: Required value: must specify a handler type"
   ),

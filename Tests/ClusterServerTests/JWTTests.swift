@@ -1,5 +1,6 @@
 // Tokens as bytes: what is read, what is refused, and that nothing a stranger sends brings the server down.
 
+import ClusterClient
 import ClusterObjects
 import Crypto
 import CryptoExtras

@@ -170,6 +170,55 @@ import Testing
     }
   }
 
+  @Test func `times of leases that would let two lead are refused before anything is made`() throws {
+    try withFolder { folder in
+      for (flags, words) in [
+        (["--leader-elect-lease-duration", "soon"], ["--leader-elect-lease-duration soon", "no duration"]),
+        (
+          ["--leader-elect-retry-period", "0s"], ["--leader-elect-retry-period 0s", "no duration above zero"]
+        ),
+        (
+          ["--leader-elect-lease-duration", "10s"],
+          ["--leader-elect-lease-duration 10s", "not above the renew deadline: two could lead"]
+        ),
+        (
+          ["--leader-elect-renew-deadline", "20s"],
+          ["--leader-elect-lease-duration 15s", "not above the renew deadline"]
+        ),
+        (
+          ["--leader-elect-retry-period", "9s"],
+          ["--leader-elect-renew-deadline 10s", "not above 1.2 times the retry period"]
+        ),
+      ] {
+        let refused = run([Project.weft, "server", "--data-dir", "\(folder)/data"] + flags)
+        expectRefusal(refused, "CLI0052", exit: 2)
+        for word in words { #expect(refused.standardError.contains(word), "\(refused)") }
+      }
+      #expect(!FileManager.default.fileExists(atPath: "\(folder)/data"))
+    }
+  }
+
+  @Test func `a server of manifests that is none is refused before anything is made`() throws {
+    try withFolder { folder in
+      for (flags, code, words) in [
+        (["--manifest-url", "pods.yaml"], "CLI0180", ["--manifest-url pods.yaml", "http://"]),
+        (
+          ["--manifest-url", "http://192.0.2.1/", "--manifest-url-header", "word"], "CLI0181",
+          ["--manifest-url-header word", "X-Token:word"]
+        ),
+      ] {
+        let refused = run(
+          [
+            Project.weft, "node", "--kubeconfig", "\(folder)/none", "--data-dir", "\(folder)/data",
+            "--run-dir", "\(folder)/run",
+          ] + flags)
+        expectRefusal(refused, code, exit: 2)
+        for word in words { #expect(refused.standardError.contains(word), "\(refused)") }
+      }
+      #expect(!FileManager.default.fileExists(atPath: "\(folder)/data"))
+    }
+  }
+
   @Test func `help and version go to standard output with exit code 0`() {
     let help = run([Project.weft, "up", "--help"])
     #expect(help.status == 0 && help.standardOutput.contains("--cluster-cidr") && help.standardError.isEmpty)

@@ -23,6 +23,8 @@ public struct NodeSettings: Sendable {
   /// What Default DNS policy gives, and names that are not the cluster's.
   public var resolvConfPath = "/etc/resolv.conf"
   public var cgroupRoot = "/kubepods"
+  /// Where seccomp profiles of `type: Localhost` are, as kubelet's users put them.
+  public var seccompDirectory = "/var/lib/kubelet/seccomp"
   public var podsMax = 110
   /// Processes and threads of one pod; nil for as many as the machine has.
   public var podPIDsMax: Int?
@@ -36,6 +38,10 @@ public struct NodeSettings: Sendable {
   public var staticPodPath: String?
   /// How often they are looked at beside their changes.
   public var staticPodInterval: Duration = .seconds(20)
+  /// The same from a server; nil for none.
+  public var staticPodURL: ManifestURL?
+  /// How often it is asked.
+  public var staticPodURLInterval: Duration = .seconds(20)
   /// A log past this is rotated; so many files are kept of one, the newest included.
   public var containerLogMaxBytes: Int64 = 10 << 20
   public var containerLogMaxFiles = 5

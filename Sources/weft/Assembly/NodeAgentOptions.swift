@@ -14,6 +14,9 @@ struct NodeAgentOptions: ParsableArguments {
   var config: String?
   @Option(help: "A folder of manifests: their pods run whatever the API says, which shows mirrors of them.")
   var podManifestPath: String?
+  @Option(help: "Where a server has such manifests, one or a list; asked each 20 s.") var manifestUrl: String?
+  @Option(help: "Sent along, as NAME:VALUE; once for each, or with commas between them.")
+  var manifestUrlHeader: [String] = []
   @Option(
     help: "When pods are evicted at once, as memory.available<100Mi,nodefs.available<10%. Default: kubelet's."
   )
@@ -68,6 +71,7 @@ struct NodeAgentOptions: ParsableArguments {
   func apply(_ file: KubeletConfiguration?, to node: inout NodeSettings) throws(WeftError) {
     file?.apply(to: &node)
     if let podManifestPath { node.staticPodPath = podManifestPath }
+    if let manifestUrl { node.staticPodURL = try manifestServer(manifestUrl) }
     if let evictionHard { node.eviction.hard = try thresholds(evictionHard, "--eviction-hard") }
     if let evictionSoft { node.eviction.soft = try thresholds(evictionSoft, "--eviction-soft") }
     try applyGrace(to: &node.eviction)
@@ -111,6 +115,24 @@ struct NodeAgentOptions: ParsableArguments {
       }
       node.streamingConnectionIdleTimeout = .seconds(seconds)
     }
+  }
+
+  private func manifestServer(_ url: String) throws(WeftError) -> ManifestURL {
+    var headers: [(name: String, value: String)] = []
+    for part in manifestUrlHeader.flatMap({ $0.split(separator: ",") }) {
+      guard let colon = part.firstIndex(of: ":"), colon != part.startIndex else {
+        throw WeftError(
+          "CLI0181", object: "--manifest-url-header \(part)", cause: "has no name before a colon",
+          next: "write it as X-Token:word")
+      }
+      headers.append((name: String(part[..<colon]), value: String(part[part.index(after: colon)...])))
+    }
+    guard let server = ManifestURL(url, headers: headers) else {
+      throw WeftError(
+        "CLI0180", object: "--manifest-url \(url)", cause: "is no address of a server",
+        next: "write it as http://192.0.2.1:8080/pods.yaml or https://…")
+    }
+    return server
   }
 
   private func thresholds(_ text: String, _ flag: String) throws(WeftError) -> [EvictionThreshold] {

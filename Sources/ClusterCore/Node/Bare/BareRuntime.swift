@@ -38,7 +38,7 @@ public struct BareRuntime: Sendable {
     try Files.makeDirectory(directory)
     try Files.write(directory + "/etc-hosts", "127.0.0.1\tlocalhost\n")
     try Files.write(directory + "/message", "", mode: 0o666)
-    var sandboxConfig = planSandbox(spec, attempt: 0, settings: settings, nodeResolver: "")
+    var sandboxConfig = try planSandbox(spec, attempt: 0, settings: settings, nodeResolver: "")
     try Files.makeDirectory(sandboxConfig.logDirectory)
     sandboxConfig.metadata.uid = ""
     sandboxConfig.labels = [:]

@@ -149,7 +149,7 @@ extension CRIClient {
     }
   }
 
-  /// SIGTERM (or the image's stop signal), then SIGKILL after `graceSeconds`.
+  /// SIGTERM (or the image's stop signal), then SIGKILL after `graceSeconds`; at once when they are 0.
   func stopContainer(_ id: String, graceSeconds: Int) async throws {
     try await call("stop_container", seconds: graceSeconds + 30) {
       _ = try await runtime.stopContainer(
@@ -177,6 +177,17 @@ extension CRIClient {
   func containerStatus(_ id: String) async throws -> CRI.ContainerStatus {
     try await call("container_status") {
       try await runtime.containerStatus(.with { $0.containerID = id }, options: $0).status
+    }
+  }
+
+  /// With what only this runtime says (`info`).
+  func verboseStatus(_ id: String) async throws -> Runtime_V1_ContainerStatusResponse {
+    try await call("container_status") {
+      try await runtime.containerStatus(
+        .with {
+          $0.containerID = id
+          $0.verbose = true
+        }, options: $0)
     }
   }
 

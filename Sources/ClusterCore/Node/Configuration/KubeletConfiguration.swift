@@ -64,6 +64,7 @@ private struct ConfigurationReader {
   mutating func apply(to settings: inout NodeSettings) {
     if let path = text("staticPodPath") { settings.staticPodPath = path }
     if let seconds = duration("fileCheckFrequency") { settings.staticPodInterval = .seconds(seconds) }
+    applyManifestServer(&settings)
     if let folder = text("podLogsDir") {
       let path = folder.hasSuffix("/") ? String(folder.dropLast()) : folder
       if path.hasSuffix("/pods"), path.hasPrefix("/") {
@@ -96,6 +97,20 @@ private struct ConfigurationReader {
     applyTaints(&settings)
     applyReserved(&settings)
     applyAccess()
+  }
+
+  private mutating func applyManifestServer(_ settings: inout NodeSettings) {
+    if let seconds = duration("httpCheckFrequency") { settings.staticPodURLInterval = .seconds(seconds) }
+    guard let url = text("staticPodURL") else { return }
+    var headers: [(name: String, value: String)] = []
+    for (name, values) in tree["staticPodURLHeader"]?.object ?? [:] {
+      for value in values.elements.compactMap(\.string) { headers.append((name: name, value: value)) }
+    }
+    guard let server = ManifestURL(url, headers: headers) else {
+      problems.append("staticPodURL: \"\(url)\" is no address that begins with http:// or https://")
+      return
+    }
+    settings.staticPodURL = server
   }
 
   private mutating func applyImages(_ settings: inout NodeSettings) {
@@ -253,11 +268,10 @@ private struct ConfigurationReader {
         "authentication.anonymous.enabled has no effect: nobody is let in without a certificate")
     }
     if let mode = tree.at("authorization", "mode")?.string, mode == "AlwaysAllow" {
-      warnings.append("authorization.mode has no effect: the API server and system:masters are obeyed")
+      warnings.append("authorization.mode has no effect: who may what is asked of the API server")
     }
-    if tree.at("authentication", "webhook", "enabled")?.bool == true {
-      warnings.append(
-        "authentication.webhook has no effect: the agent's port knows client certificates alone")
+    if tree.at("authentication", "webhook", "enabled")?.bool == false {
+      warnings.append("authentication.webhook has no effect: tokens are always asked of the API server")
     }
     if let file = tree.at("authentication", "x509", "clientCAFile")?.string, !file.isEmpty {
       warnings.append(

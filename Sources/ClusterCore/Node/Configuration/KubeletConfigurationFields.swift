@@ -6,7 +6,8 @@ import ClusterObjects
 enum KubeletConfigurationFields {
   /// Read by `KubeletConfiguration`.
   static let read: Set<String> = [
-    "apiVersion", "kind", "staticPodPath", "fileCheckFrequency", "podLogsDir", "port", "healthzPort",
+    "apiVersion", "kind", "staticPodPath", "fileCheckFrequency", "staticPodURL", "staticPodURLHeader",
+    "httpCheckFrequency", "podLogsDir", "port", "healthzPort",
     "clusterDomain", "clusterDNS", "streamingConnectionIdleTimeout", "imageGCHighThresholdPercent",
     "imageGCLowThresholdPercent", "volumeStatsAggPeriod", "maxPods", "podPidsLimit", "resolvConf",
     "evictionHard",
@@ -23,9 +24,8 @@ enum KubeletConfigurationFields {
   /// Known, and not what this node does by itself, with the values that ask for nothing else. What is empty, zero or false
   /// asks for the default, as kubelet reads it.
   static let fixed: [String: [JSON]] = [
-    "enableServer": [true], "syncFrequency": ["1m", "1m0s"], "httpCheckFrequency": ["20s"],
-    "staticPodURL": [],
-    "staticPodURLHeader": [], "address": ["0.0.0.0", "::"], "readOnlyPort": [], "tlsCertFile": [],
+    "enableServer": [true], "syncFrequency": ["1m", "1m0s"], "address": ["0.0.0.0", "::"], "readOnlyPort": [],
+    "tlsCertFile": [],
     "tlsPrivateKeyFile": [], "tlsCipherSuites": [], "tlsCurvePreferences": [],
     "tlsMinVersion": ["VersionTLS12"],
     "registryPullQPS": [5], "registryBurst": [10], "imagePullCredentialsVerificationPolicy": ["NeverVerify"],

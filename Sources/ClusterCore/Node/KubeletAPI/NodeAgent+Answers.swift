@@ -15,18 +15,9 @@ import NIOCore
 import NIOHTTP1
 
 extension NodeAgent {
-  /// Whom the agent obeys besides `system:masters`: the API server, by its client certificate.
-  static let apiServer = "kube-apiserver-kubelet-client"
-
   /// Never throws: what went wrong is in the answer, as a Status.
   nonisolated func answer(_ request: NodeRequest) async -> NodeAnswer {
-    guard let peer = request.peer, !peer.user.isEmpty else { return .text(401, "Unauthorized") }
-    guard peer.user == Self.apiServer || peer.groups.contains("system:masters") else {
-      return .text(
-        403,
-        "Forbidden (user=\(peer.user), verb=\(request.method.rawValue.lowercased()), resource=nodes, "
-          + "subresource(s)=[proxy])")
-    }
+    if let refusal = await refusal(of: request, reviews) { return refusal }
     do {
       return try await serve(request)
     } catch let error as APIStatusError {

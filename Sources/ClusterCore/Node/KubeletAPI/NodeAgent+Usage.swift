@@ -60,6 +60,7 @@ func planConfigz(_ settings: NodeSettings) -> JSON {
     "clusterDomain": JSON(settings.clusterDomain), "clusterDNS": JSON(settings.dnsAddresses),
     "resolvConf": JSON(settings.resolvConfPath), "cgroupRoot": JSON(settings.cgroupRoot),
     "cgroupDriver": "cgroupfs", "staticPodPath": JSON(settings.staticPodPath ?? ""),
+    "staticPodURL": JSON(settings.staticPodURL?.text ?? ""),
     "containerLogMaxSize": JSON(String(settings.containerLogMaxBytes)),
     "containerLogMaxFiles": JSON(settings.containerLogMaxFiles),
     "imageGCHighThresholdPercent": JSON(settings.imageGCPercent.high),

@@ -12,10 +12,12 @@ struct NodeRequest: Sendable {
   var peer: Peer?
   var channel: any Channel
 
-  /// Who a client certificate says it is.
+  /// Who a client is: what its certificate says, or the API server of its token.
   struct Peer: Sendable, Hashable {
     var user: String
     var groups: [String]
+    var uid = ""
+    var extra: [String: [String]] = [:]
   }
 
   var path: [String] { target.path }

@@ -20,17 +20,6 @@ func removeCgroup(_ path: String) {
   rmdir(path)
 }
 
-/// Lets a pod's containers have so many processes together (`pids.max`), once its group is there. False where the kernel counts none.
-func limitProcesses(_ group: String, _ count: Int) -> Bool {
-  var isSet = false
-  for hierarchy in cgroupHierarchies() {
-    let path = "\(hierarchy)\(group)/pids.max"
-    guard Files.exists(path), (try? Files.write(path, "\(count)")) != nil else { continue }
-    isSet = true
-  }
-  return isSet
-}
-
 /// The empty class groups and the root: what is left when the last pod went. Groups that others use stay.
 func removeEmptyCgroups(_ settings: NodeSettings) {
   for hierarchy in cgroupHierarchies() {

@@ -1,5 +1,6 @@
 // Whether this node takes a pod that was bound to it: the last word after the scheduler's. Pure.
 
+import ClusterClient
 import ClusterObjects
 
 /// What the node has and holds.
@@ -11,6 +12,8 @@ struct NodeRoom: Sendable {
   var podsMax: Int
   var nodeName = ""
   var labels: [String: String]
+  /// As the Node object has them.
+  var taints: [JSON] = []
   /// Sysctls beyond the safe ones, by name or with `*` at the end (`--allowed-unsafe-sysctls`).
   var allowedSysctls: [String] = []
 }
@@ -18,34 +21,41 @@ struct NodeRoom: Sendable {
 /// What a pod asks for, in thousandths by resource: containers and sidecars together, or the largest init container beside the
 /// sidecars before it, and the overhead of its runtime class.
 func podRequests(_ spec: PodSpec) -> [String: Int64] {
-  func requests(_ container: ContainerSpec) -> [String: Int64] {
-    var amounts: [String: Int64] = [:]
-    let limits = container.tree.at("resources", "limits")?.object
-    let asked = container.tree.at("resources", "requests")?.object
-    for key in (limits?.keys ?? []) + (asked?.keys ?? []) {
-      let value =
-        PodSpec.amount(container.tree.at("resources", "requests", key))
-        ?? PodSpec.amount(container.tree.at("resources", "limits", key))
-      if let value { amounts[key] = value }
-    }
-    return amounts
+  var total = podAmounts(spec) { container in
+    let limits = amounts(container.tree.at("resources", "limits"))
+    return limits.merging(amounts(container.tree.at("resources", "requests"))) { $1 }
   }
+  for (key, value) in spec.pod.at("spec", "overhead")?.stringMap ?? [:] {
+    total[key, default: 0] += Amount.milli(value) ?? 0
+  }
+  return total
+}
+
+/// The same of what it may take: of the containers that say so.
+func podLimits(_ spec: PodSpec) -> [String: Int64] {
+  podAmounts(spec) { amounts($0.tree.at("resources", "limits")) }
+}
+
+private func amounts(_ list: JSON?) -> [String: Int64] {
+  (list?.object ?? JSONObject()).reduce(into: [:]) { found, entry in
+    if let value = PodSpec.amount(entry.value) { found[entry.key] = value }
+  }
+}
+
+private func podAmounts(_ spec: PodSpec, _ amounts: (ContainerSpec) -> [String: Int64]) -> [String: Int64] {
   func add(_ a: [String: Int64], _ b: [String: Int64]) -> [String: Int64] { a.merging(b) { $0 + $1 } }
   var sidecars: [String: Int64] = [:]
   var peak: [String: Int64] = [:]
   for container in spec.initContainers {
     if container.role == .sidecar {
-      sidecars = add(sidecars, requests(container))
+      sidecars = add(sidecars, amounts(container))
       peak.merge(sidecars) { max($0, $1) }
     } else {
-      peak.merge(add(sidecars, requests(container))) { max($0, $1) }
+      peak.merge(add(sidecars, amounts(container))) { max($0, $1) }
     }
   }
-  var total = spec.containers.reduce(sidecars) { add($0, requests($1)) }
+  var total = spec.containers.reduce(sidecars) { add($0, amounts($1)) }
   total.merge(peak) { max($0, $1) }
-  for (key, value) in spec.pod.at("spec", "overhead")?.stringMap ?? [:] {
-    total[key, default: 0] += Amount.milli(value) ?? 0
-  }
   return total
 }
 
@@ -60,6 +70,9 @@ func planAdmission(_ spec: PodSpec, _ room: NodeRoom) -> PodEnd? {
   }
   if let system = pod.at("spec", "os", "name")?.string, system != "linux" {
     return refuse("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS")
+  }
+  if wantsAppArmor(spec) {
+    return refuse("AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host")
   }
   // The node's own pods are not the scheduler's.
   guard !pod.isStaticPod else { return nil }
@@ -87,7 +100,25 @@ func planAdmission(_ spec: PodSpec, _ room: NodeRoom) -> PodEnd? {
     return refuse(
       "NodeAffinity", "Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector")
   }
+  let ports = hostPorts(spec)
+  if !ports.isEmpty {
+    let taken = room.pods.flatMap(hostPorts)
+    if taken.contains(where: { other in ports.contains { $0.conflicts(with: other) } }) {
+      return refuse(
+        "NodePorts",
+        "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports")
+    }
+  }
+  if isTaintedFor(pod, room.taints) {
+    return refuse(
+      "TaintToleration",
+      "Predicate TaintToleration failed: node(s) had taints that the pod didn't tolerate")
+  }
   return nil
+}
+
+private func hostPorts(_ spec: PodSpec) -> [HostPort] {
+  HostPort.all(of: spec.pod.spec, spec.all.map(\.tree))
 }
 
 /// The sysctls that harm nobody but their pod.

@@ -10,6 +10,8 @@ public enum PodChange: Sendable {
   case gone(uid: String)
   /// Everything bound to this node was delivered once; from now on what is unknown is an orphan.
   case synced
+  /// What the server of manifests has for this node was delivered once: until then nothing that runs by its word is an orphan.
+  case heard
 }
 
 /// Desired pods, in order of change. The stream ends when the source does.
@@ -36,14 +38,16 @@ public protocol PodObjects: Sendable {
   ) async throws
   /// The Services of a namespace.
   func services(namespace: String) async throws -> [JSON]
-  /// The labels of this node as the API has them now; nil when nobody knows.
-  func nodeLabels() async throws -> [String: String]?
+  /// This node's object as the API has it now; nil when nobody knows.
+  func node() async throws -> JSON?
   /// The handler of a RuntimeClass; nil when there is no such class.
   func runtimeHandler(_ name: String) async throws -> String?
   /// The PersistentVolumeClaim, or nil when there is none.
   func claim(namespace: String, name: String) async throws -> JSON?
   /// The PersistentVolume, or nil when there is none.
   func persistentVolume(_ name: String) async throws -> JSON?
+  /// The ClusterTrustBundles that there are.
+  func trustBundles() async throws -> [JSON]
   /// A token for the pod's service account, bound to the pod. No audience: for the API server.
   func token(_ pod: JSON, audience: String, seconds: Int) async throws -> PodToken
 }
@@ -54,10 +58,12 @@ extension PodObjects {
     _ kind: String, namespace: String, name: String, change: @Sendable (JSON?) async -> Void
   ) async throws { throw CannotFollow() }
   /// Nothing is known of the node.
-  public func nodeLabels() async throws -> [String: String]? { nil }
+  public func node() async throws -> JSON? { nil }
   /// Nothing is known of claims and their volumes.
   public func claim(namespace: String, name: String) async throws -> JSON? { nil }
   public func persistentVolume(_ name: String) async throws -> JSON? { nil }
+  /// There are none.
+  public func trustBundles() async throws -> [JSON] { [] }
   /// Nothing is known of runtime classes.
   public func runtimeHandler(_ name: String) async throws -> String? { nil }
 }

@@ -8,12 +8,16 @@ import Synchronization
 
 /// The pods this node runs. Bounded by `podsMax`; what comes above is refused visibly, as `OutOfpods`.
 actor PodManager {
-  private let context: NodeContext
+  let context: NodeContext
   private let cri: CRIClient
   private var workers: [String: PodWorker] = [:]
   /// The pods of the workers, as last wanted.
   private var wanted: [String: JSON] = [:]
-  private var labels: [String: String] = [:]
+  /// The Node object, as old as the last look at it.
+  private var node: JSON = [:]
+  private var nodeLook: ContinuousClock.Instant?
+  /// How long a taint may be there unseen: whoever set it evicts what came meanwhile.
+  private static let nodeAgeMax: Duration = .seconds(10)
   private var tasks: [Task<Void, Never>] = []
   private var running: [String: Task<Void, Never>] = [:]
   /// Pod UIDs by container and sandbox id, refreshed by each list.
@@ -21,6 +25,8 @@ actor PodManager {
   /// What the last list said of each pod; a difference wakes its worker.
   private var fingerprints: [String: [String]] = [:]
   private var isSynced = false
+  /// The server of manifests said what it has, or there is none.
+  private var isServerHeard: Bool
   /// Pods that want to begin before all are known.
   private var postponed: [JSON] = []
   /// The machine goes down: nothing new is taken.
@@ -30,18 +36,22 @@ actor PodManager {
   private var suspects: Set<String> = []
   private var isListing = false
   private var isListWanted = false
+  /// As the groups of the classes of service were last limited.
+  private var classLimits: [String: GroupLimits] = [:]
   private let events: AsyncStream<RuntimeEvent>
   private let eventInput: AsyncStream<RuntimeEvent>.Continuation
 
   init(_ context: NodeContext) {
     self.context = context
     cri = context.cri
+    isServerHeard = context.settings.staticPodURL == nil
     // Past this many, the slow list catches up.
     (events, eventInput) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(4096))
   }
 
   /// Adopts what runs, then follows `source` until `stop`.
   func start(_ source: any PodSource) {
+    limitClasses()
     let changes = source.podChanges()
     tasks.append(Task { for await change in changes { await self.apply(change) } })
     tasks.append(Task { for await event in self.events { await self.react(event) } })
@@ -83,6 +93,9 @@ actor PodManager {
       postponed = []
       for pod in waiting { await admit(pod) }
       await relist()
+    case .heard:
+      isServerHeard = true
+      await relist()
     }
   }
 
@@ -107,6 +120,7 @@ actor PodManager {
     let worker = PodWorker(pod, context)
     workers[pod.uid] = worker
     context.metrics.runningPods.set(Double(workers.count))
+    limitClasses()
     running[pod.uid] = Task {
       await worker.run()
       await self.finished(worker)
@@ -120,17 +134,28 @@ actor PodManager {
       return PodEnd(
         reason: "NodeShutdown", message: "Pod was rejected as the node is shutting down.", graceSeconds: 0)
     }
-    var room = NodeRoom(
-      allocatable: context.allocatable, pods: roommates,
-      podsMax: context.settings.podsMax, nodeName: context.settings.nodeName, labels: labels,
-      allowedSysctls: context.settings.allowedUnsafeSysctls)
+    if nodeLook.map({ .now - $0 > Self.nodeAgeMax }) ?? true { await lookAtNode() }
     guard let refusal = planAdmission(spec, room) else { return nil }
-    guard refusal.reason == "NodeAffinity" else { return refusal }
-    // The labels may have changed a moment ago.
-    guard let fresh = try? await context.objects.nodeLabels() else { return nil }
-    labels = fresh
-    room.labels = fresh
+    guard ["NodeAffinity", "TaintToleration"].contains(refusal.reason) else { return refusal }
+    // Labels and taints may have changed a moment ago.
+    guard await lookAtNode() else { return nil }
     return planAdmission(spec, room)
+  }
+
+  private var room: NodeRoom {
+    NodeRoom(
+      allocatable: context.allocatable, pods: roommates, podsMax: context.settings.podsMax,
+      nodeName: context.settings.nodeName, labels: node.labels,
+      taints: node.at("spec", "taints")?.elements ?? [],
+      allowedSysctls: context.settings.allowedUnsafeSysctls)
+  }
+
+  /// False when the API does not say.
+  @discardableResult private func lookAtNode() async -> Bool {
+    nodeLook = .now
+    guard let fresh = try? await context.objects.node() else { return false }
+    node = fresh
+    return true
   }
 
   /// Gives the pod its devices; why it cannot have them, or nil.
@@ -151,6 +176,17 @@ actor PodManager {
   private var roommates: [PodSpec] {
     workers.values.filter { !$0.isReleased.load(ordering: .acquiring) }
       .compactMap { wanted[$0.uid].map { PodSpec($0) } }.filter { !$0.isTerminal }
+  }
+
+  /// The classes of service share the processor by what their pods ask for. Costs a write where that changed.
+  private func limitClasses() {
+    let wanted = planClassLimits(
+      roommates, allocatable: context.allocatable, reserved: context.settings.reserved,
+      memory: context.memoryCapacity)
+    for (group, limits) in wanted.sorted(by: { $0.key < $1.key }) where classLimits[group] != limits {
+      ControlGroups().limit(context.settings.cgroupRoot + group, limits)
+    }
+    classLimits = wanted
   }
 
   private func refuse(_ pod: JSON, _ end: PodEnd) async {
@@ -205,6 +241,7 @@ actor PodManager {
     running[worker.uid] = nil
     fingerprints[worker.uid] = nil
     context.metrics.runningPods.set(Double(workers.count))
+    limitClasses()
   }
 
   // MARK: - The runtime
@@ -268,7 +305,12 @@ actor PodManager {
       if fingerprints.updateValue(now, forKey: uid) != now { worker.wake() }
     }
     guard isSynced else { return }
-    let unknown = Set(found.keys).filter { workers[$0] == nil && !known.contains($0) && !$0.isEmpty }
+    var unknown = Set(found.keys).filter { workers[$0] == nil && !known.contains($0) && !$0.isEmpty }
+    if !isServerHeard {
+      for sandbox in sandboxes where sandbox.annotations[StaticPodAnnotations.source] == "http" {
+        unknown.remove(sandbox.metadata.uid)
+      }
+    }
     // Seen twice in a row: a pod just ended may still be listed once.
     for uid in unknown.intersection(suspects) {
       let own = sandboxes.filter { $0.metadata.uid == uid }

@@ -112,6 +112,7 @@ private func containerStatus(_ container: ContainerSpec, _ inputs: PodStatusInpu
     "restartCount": JSON(latest?.metadata.attempt ?? 0), "image": JSON(container.image),
     "imageID": JSON(latest?.imageRef ?? ""), "started": JSON(isStarted),
   ]
+  if let signal = container.stopSignal { status["stopSignal"] = JSON(signal.name) }
   if let latest { status["containerID"] = JSON("containerd://\(latest.id)") }
   return status
 }

@@ -83,7 +83,9 @@ extension PodWorker {
   func stop(_ container: CRI.ContainerStatus, graceSeconds: Int) async throws {
     stopProbes(container.id)
     try await ignoringNotFound {
-      try await context.cri.stopContainer(container.id, graceSeconds: graceSeconds)
+      try await context.cri.stopContainer(
+        container.id, signal: PodSpec(pod).container(container.metadata.name)?.stopSignal,
+        graceSeconds: graceSeconds)
     }
   }
 }

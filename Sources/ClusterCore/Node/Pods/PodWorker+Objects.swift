@@ -20,6 +20,11 @@ extension PodWorker {
       }
     }
     data.claimed = try await claimed(pod)
+    let wishes = planTrustWishes(pod)
+    if !wishes.isEmpty {
+      let bundles = try await context.objects.trustBundles()
+      for wish in wishes { data.trust[wish] = planTrust(wish, bundles) }
+    }
     tokens.retain(references.tokens)
     for wish in references.tokens {
       if let known = tokens.fresh(wish, now: Timestamp.now().seconds) {
@@ -118,7 +123,9 @@ extension PodWorker {
     let references = planReferences(pod, inVolumes: true)
     let now = Timestamp.now().seconds
     let areTokensFresh = references.tokens.allSatisfy { tokens.fresh($0, now: now) != nil }
-    if areTokensFresh, !isOutdated, await context.watches.isFollowing(uid) { return }
+    // Bundles are few and nobody follows them.
+    let hasBundles = !planTrustWishes(pod).isEmpty
+    if areTokensFresh, !isOutdated, !hasBundles, await context.watches.isFollowing(uid) { return }
     requestRefresh()
   }
 

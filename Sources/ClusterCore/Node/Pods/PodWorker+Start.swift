@@ -24,30 +24,31 @@ extension PodWorker {
       let grace = unhealthyGrace.removeValue(forKey: id) ?? spec.graceSeconds
       unhealthy[id] = nil
       stopProbes(id)
-      try await ignoringNotFound { try await context.cri.stopContainer(id, graceSeconds: grace) }
+      try await ignoringNotFound {
+        try await context.cri.stopContainer(
+          id, signal: spec.container(name)?.stopSignal, graceSeconds: grace)
+      }
     case .start(let name, let attempt):
       guard let container = spec.container(name), let sandbox = observed.sandbox else { return }
       try await context.starts.pass { try await start(container, spec, attempt, sandbox, observed) }
     }
   }
 
-  func sandboxConfig(_ spec: PodSpec, _ attempt: UInt32) -> CRI.SandboxConfig {
-    planSandbox(
+  func sandboxConfig(_ spec: PodSpec, _ attempt: UInt32) throws -> CRI.SandboxConfig {
+    try planSandbox(
       spec, attempt: attempt, settings: context.settings,
       nodeResolver: Files.readText(context.settings.resolvConfPath) ?? "")
   }
 
   private func runSandbox(_ spec: PodSpec, _ attempt: UInt32) async throws {
-    let config = sandboxConfig(spec, attempt)
-    try Files.makeDirectory(config.logDirectory)
-    try Files.makeDirectory(context.settings.podDirectory(uid), mode: 0o750)
     do {
+      let config = try sandboxConfig(spec, attempt)
+      try Files.makeDirectory(config.logDirectory)
+      try Files.makeDirectory(context.settings.podDirectory(uid), mode: 0o750)
+      limitGroup(spec)
       let handler = try await runtimeHandler(spec)
       ownSandbox = try await context.starts.pass {
         try await context.network.pass { try await context.cri.runSandbox(config, handler: handler) }
-      }
-      if let count = context.settings.podPIDsMax, !limitProcesses(config.linux.cgroupParent, count) {
-        context.log.warning("the kernel does not count a pod's processes", metadata: ["pod": "\(key)"])
       }
     } catch {
       if !(error is CancellationError), !Task.isCancelled {
@@ -74,7 +75,7 @@ extension PodWorker {
     _ observed: ObservedPod
   ) async throws {
     let name = container.name
-    let sandboxConfig = sandboxConfig(spec, sandbox.metadata.attempt)
+    let sandboxConfig = try sandboxConfig(spec, sandbox.metadata.attempt)
     do {
       let image = try await context.images.ensure(
         container.image, policy: container.pullPolicy, sandbox: sandboxConfig,
@@ -291,7 +292,8 @@ extension PodWorker {
       })
     var inputs = ContainerInputs(
       attempt: attempt, environment: environment, mounts: mounts, memoryCapacity: context.memoryCapacity,
-      terminationMessageHostPath: message, target: observed.target(of: container))
+      terminationMessageHostPath: message, seccompFolder: context.settings.seccompDirectory,
+      target: observed.target(of: container))
     inputs.add(try await deviceGrant(container, spec))
     return planContainer(container, spec, inputs)
   }

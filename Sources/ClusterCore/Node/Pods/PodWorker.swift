@@ -97,7 +97,13 @@ actor PodWorker {
       let grace = PodSpec(pod).graceSeconds
       let running = lastObserved.running
       let cri = context.cri
-      Task { for container in running { try? await cri.stopContainer(container.id, graceSeconds: grace) } }
+      let spec = PodSpec(pod)
+      Task {
+        for container in running {
+          try? await cri.stopContainer(
+            container.id, signal: spec.container(container.metadata.name)?.stopSignal, graceSeconds: grace)
+        }
+      }
     }
     wake()
   }

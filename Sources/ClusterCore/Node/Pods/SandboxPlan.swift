@@ -51,10 +51,35 @@ func parseResolvConf(_ text: String) -> Runtime_V1_DNSConfig {
   return dns
 }
 
-/// The host name a pod sees: `spec.hostname`, else its name, at most 63 characters.
+/// The pod's own name among names: `spec.hostnameOverride`, else `spec.hostname`, else its name, at most 63 characters.
 func podHostname(_ pod: JSON) -> String {
+  if let name = pod.at("spec", "hostnameOverride")?.string, !name.isEmpty { return name }
   let name = pod.at("spec", "hostname")?.string ?? ""
-  return String((name.isEmpty ? pod.name : name).prefix(63))
+  var short = (name.isEmpty ? pod.name : name).prefix(63)
+  // What was cut off may leave what ends no name.
+  while short.count < pod.name.count, short.last == "-" || short.last == "." { short.removeLast() }
+  return String(short)
+}
+
+/// The name by which the cluster's DNS knows the pod; empty without a `subdomain`.
+func podFullName(_ pod: JSON, clusterDomain: String) -> String {
+  let subdomain = pod.at("spec", "subdomain")?.string ?? ""
+  guard !subdomain.isEmpty, pod.at("spec", "hostnameOverride")?.string == nil else { return "" }
+  return "\(podHostname(pod)).\(subdomain).\(pod.namespace).svc.\(clusterDomain)"
+}
+
+/// What the kernel of the pod says its name is (`uname -n`): the full one with `setHostnameAsFQDN`. Throws `MissingReference` when that
+/// is longer than a kernel's name may be.
+func planKernelHostname(_ pod: JSON, clusterDomain: String) throws(MissingReference) -> String {
+  let full = podFullName(pod, clusterDomain: clusterDomain)
+  guard pod.at("spec", "setHostnameAsFQDN")?.bool == true, !full.isEmpty else { return podHostname(pod) }
+  // HOST_NAME_MAX of Linux.
+  guard full.utf8.count <= 64 else {
+    throw MissingReference(
+      message: "failed to construct FQDN from pod hostname and cluster domain, FQDN \(full) is too long "
+        + "(64 characters is the max, \(full.utf8.count) characters requested)")
+  }
+  return full
 }
 
 /// The pod's own /etc/hosts.
@@ -65,9 +90,10 @@ func planHostsFile(_ pod: JSON, addresses: [String], clusterDomain: String) -> S
     "fe00::1\tip6-allnodes", "fe00::2\tip6-allrouters",
   ]
   let hostname = podHostname(pod)
-  let subdomain = pod.at("spec", "subdomain")?.string ?? ""
-  let full = subdomain.isEmpty ? "" : "\(hostname).\(subdomain).\(pod.namespace).svc.\(clusterDomain)\t"
-  for address in addresses { lines.append("\(address)\t\(full)\(hostname)") }
+  let full = podFullName(pod, clusterDomain: clusterDomain)
+  for address in addresses {
+    lines.append("\(address)\t\(full.isEmpty ? hostname : full + "\t" + hostname)")
+  }
   for alias in pod.at("spec", "hostAliases")?.elements ?? [] {
     let names = alias["hostnames"]?.elements.compactMap(\.string) ?? []
     if let address = alias["ip"]?.string, !names.isEmpty {
@@ -99,22 +125,23 @@ private func namespaces(_ pod: JSON, target: String? = nil) -> Runtime_V1_Namesp
   }
 }
 
-private func seccomp(_ profile: JSON?) -> Runtime_V1_SecurityProfile? {
+/// Profiles of the node's own are named by their place below `folder`.
+private func seccomp(_ profile: JSON?, folder: String) -> Runtime_V1_SecurityProfile? {
   switch profile?["type"]?.string {
   case "RuntimeDefault": .with { $0.profileType = .runtimeDefault }
   case "Localhost":
     .with {
       $0.profileType = .localhost
-      $0.localhostRef = profile?["localhostProfile"]?.string ?? ""
+      $0.localhostRef = "\(folder)/\(profile?["localhostProfile"]?.string ?? "")"
     }
   case "Unconfined": .with { $0.profileType = .unconfined }
   default: nil
   }
 }
 
-/// The sandbox of a pod.
+/// The sandbox of a pod. Throws `MissingReference` for a name that cannot be.
 func planSandbox(_ spec: PodSpec, attempt: UInt32, settings: NodeSettings, nodeResolver: String)
-  -> CRI.SandboxConfig
+  throws(MissingReference) -> CRI.SandboxConfig
 {
   let pod = spec.pod
   var config = CRI.SandboxConfig()
@@ -125,7 +152,9 @@ func planSandbox(_ spec: PodSpec, attempt: UInt32, settings: NodeSettings, nodeR
     $0.attempt = attempt
   }
   // With the node's network comes the node's name: the runtime refuses another one.
-  if !spec.isHostNetwork { config.hostname = podHostname(pod) }
+  if !spec.isHostNetwork {
+    config.hostname = try planKernelHostname(pod, clusterDomain: settings.clusterDomain)
+  }
   config.logDirectory = settings.podLogDirectory(pod.namespace, pod.name, pod.uid)
   config.dnsConfig = planDNS(pod, settings: settings, nodeResolver: nodeResolver)
   config.labels = pod.labels
@@ -162,7 +191,9 @@ func planSandbox(_ spec: PodSpec, attempt: UInt32, settings: NodeSettings, nodeR
       context.privileged = (spec.all + spec.ephemeralContainers).contains {
         $0.tree.at("securityContext", "privileged")?.bool == true
       }
-      if let profile = seccomp(security?["seccompProfile"]) { context.seccomp = profile }
+      if let profile = seccomp(security?["seccompProfile"], folder: settings.seccompDirectory) {
+        context.seccomp = profile
+      }
     }
   }
   return config
@@ -185,10 +216,10 @@ func planResources(_ container: JSON, qosClass: String, memoryCapacity: Int64)
   let memoryLimit = PodSpec.amount(limits?["memory"]).map { $0 / 1000 }
   let memoryRequest = PodSpec.amount(requests?["memory"]).map { $0 / 1000 } ?? memoryLimit ?? 0
   return .with {
-    $0.cpuShares = min(max((cpuRequest ?? 0) * 1024 / 1000, 2), 262_144)
+    $0.cpuShares = GroupLimits.shares(milli: cpuRequest ?? 0)
     if let cpuLimit, cpuLimit > 0 {
       $0.cpuPeriod = 100_000
-      $0.cpuQuota = max(cpuLimit * 100, 1000)
+      $0.cpuQuota = GroupLimits.quota(milli: cpuLimit)
     }
     if let memoryLimit { $0.memoryLimitInBytes = memoryLimit }
     switch qosClass {
@@ -208,6 +239,7 @@ struct ContainerInputs {
   var mounts: [Runtime_V1_Mount]
   var memoryCapacity: Int64
   var terminationMessageHostPath: String
+  var seccompFolder = ""
   /// The container whose processes an ephemeral one sees.
   var target: String?
   var devices: [DeviceGrant.Node] = []
@@ -287,6 +319,7 @@ func planContainer(_ container: ContainerSpec, _ spec: PodSpec, _ inputs: Contai
   config.stdin = tree["stdin"]?.bool ?? false
   config.stdinOnce = tree["stdinOnce"]?.bool ?? false
   config.tty = tree["tty"]?.bool ?? false
+  if let signal = container.stopSignal { config.stopSignal = signal.runtimeNumber }
   let podSecurity = pod.at("spec", "securityContext")
   let security = tree["securityContext"]
   config.linux = .with { linux in
@@ -309,7 +342,9 @@ func planContainer(_ container: ContainerSpec, _ spec: PodSpec, _ inputs: Contai
           $0.dropCapabilities = capabilities["drop"]?.elements.compactMap(\.string) ?? []
         }
       }
-      if let profile = seccomp(security?["seccompProfile"] ?? podSecurity?["seccompProfile"]) {
+      if let profile = seccomp(
+        security?["seccompProfile"] ?? podSecurity?["seccompProfile"], folder: inputs.seccompFolder)
+      {
         context.seccomp = profile
       }
       if !context.privileged, security?["procMount"]?.string != "Unmasked" {

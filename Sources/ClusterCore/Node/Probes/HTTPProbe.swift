@@ -34,6 +34,32 @@ struct HTTPProbe: Sendable, Hashable {
     (self.isSecure, self.port, self.path, self.headers) = (isSecure, port, path, headers)
   }
 
+  /// Reads a whole address. Nil when it is none of HTTP's.
+  init?(url: some StringProtocol) {
+    var rest = Substring(url)
+    if rest.hasPrefix("https://") {
+      isSecure = true
+      rest = rest.dropFirst(8)
+    } else if rest.hasPrefix("http://") {
+      rest = rest.dropFirst(7)
+    } else {
+      return nil
+    }
+    let authority = rest.prefix { $0 != "/" && $0 != "?" }
+    port = isSecure ? 443 : 80
+    var name = authority
+    if let colon = authority.lastIndex(of: ":"), !authority[colon...].contains("]") {
+      guard let number = Int(authority[authority.index(after: colon)...]), (1...65535).contains(number) else {
+        return nil
+      }
+      port = number
+      name = authority[..<colon]
+    }
+    host = name.filter { $0 != "[" && $0 != "]" }
+    let path = rest.dropFirst(authority.count)
+    self.path = path.hasPrefix("/") ? String(path) : "/" + path
+  }
+
   /// The address as messages say it.
   func url(_ host: String) -> String {
     let name = host.contains(":") ? "[\(host)]" : host
@@ -83,34 +109,20 @@ func planProbeStep(_ probe: HTTPProbe, host: String, status: Int, location: Stri
     next.path = location
     return .follow(next)
   }
-  var rest = location[...]
-  if rest.hasPrefix("https://") {
-    next.isSecure = true
-    rest = rest.dropFirst(8)
-  } else if rest.hasPrefix("http://") {
-    next.isSecure = false
-    rest = rest.dropFirst(7)
-  } else if rest.hasPrefix("//") {
-    rest = rest.dropFirst(2)
-  } else {
-    // Relative to the folder of this path.
-    let folder = probe.path.prefix { $0 != "?" }
-    next.path = folder.prefix(through: folder.lastIndex(of: "/") ?? folder.startIndex) + location
-    return .follow(next)
-  }
-  let authority = rest.prefix { $0 != "/" && $0 != "?" }
-  let path = String(rest.dropFirst(authority.count))
-  var name = authority
-  next.port = next.isSecure ? 443 : 80
-  if let colon = authority.lastIndex(of: ":"), !authority[colon...].contains("]") {
-    guard let port = Int(authority[authority.index(after: colon)...]), (1...65535).contains(port) else {
+  if ["https://", "http://", "//"].contains(where: { location.hasPrefix($0) }) {
+    let whole = location.hasPrefix("//") ? (probe.isSecure ? "https:" : "http:") + location : location
+    guard let found = HTTPProbe(url: whole) else {
       return .failed("HTTP probe failed with statuscode: \(status)")
     }
-    next.port = port
-    name = authority[..<colon]
+    guard found.host == host else { return .elsewhere(location) }
+    next.isSecure = found.isSecure
+    next.port = found.port
+    next.path = found.path
+    return .follow(next)
   }
-  guard name.filter({ $0 != "[" && $0 != "]" }) == host else { return .elsewhere(location) }
-  next.path = path.hasPrefix("/") ? path : "/" + path
+  // Relative to the folder of this path.
+  let folder = probe.path.prefix { $0 != "?" }
+  next.path = folder.prefix(through: folder.lastIndex(of: "/") ?? folder.startIndex) + location
   return .follow(next)
 }
 
@@ -133,9 +145,10 @@ enum HTTPProbing {
       switch answer {
       case .failure(let problem):
         return .failure("Get \"\(probe.url(host))\": \(problem.text)")
-      case .success(let head):
+      case .success(let answer):
         switch planProbeStep(
-          probe, host: host, status: Int(head.status.code), location: head.headers.first(name: "location"))
+          probe, host: host, status: Int(answer.head.status.code),
+          location: answer.head.headers.first(name: "location"))
         {
         case .done: return .success
         case .elsewhere(let place): return .warning("Probe terminated redirects, Location: \(place)")
@@ -147,28 +160,42 @@ enum HTTPProbing {
     return .failure("Get \"\(probe.url(host))\": stopped after \(redirectsMax) redirects")
   }
 
-  private struct Problem: Error { var text: String }
+  /// Why there is no answer, in words that users know.
+  struct Problem: Error { var text: String }
+  /// What a server said; the body is there when it was asked for.
+  struct Answer: Sendable {
+    var head: HTTPResponseHead
+    var body: [UInt8] = []
+  }
   private static let late =
     Problem(text: "context deadline exceeded (Client.Timeout exceeded while awaiting headers)")
 
-  private static func ask(_ probe: HTTPProbe, _ host: String, _ netnsPath: String?, _ milliseconds: Int) async
-    -> Swift.Result<HTTPResponseHead, Problem>
-  {
+  /// One request on a connection of its own. With `bodyBytesMax` the body is read too; one that is longer is a problem. A probe does
+  /// not look at certificates; with `isVerified` the authorities that the machine trusts decide. Names of hosts are looked up in the
+  /// agent's own namespace alone.
+  static func ask(
+    _ probe: HTTPProbe, _ host: String, _ netnsPath: String?, _ milliseconds: Int, isVerified: Bool = false,
+    bodyBytesMax: Int = 0
+  ) async -> Swift.Result<Answer, Problem> {
     guard milliseconds > 0 else { return .failure(late) }
     let port = probe.port
-    let connected = await NetnsThread.run(netnsPath) {
-      Dial.connected(host, port: port, timeoutMilliseconds: milliseconds)
+    var place = HTTPCall.Place.address(host, port: port)
+    if netnsPath != nil || IPAddress(host) != nil {
+      let connected = await NetnsThread.run(netnsPath) {
+        Dial.connected(host, port: port, timeoutMilliseconds: milliseconds)
+      }
+      guard let (descriptor, problem) = connected else {
+        return .failure(Problem(text: "the node's network namespace cannot be entered"))
+      }
+      guard descriptor >= 0 else { return .failure(Problem(text: problem ?? "cannot be reached")) }
+      place = .socket(descriptor)
     }
-    guard let (descriptor, problem) = connected else {
-      return .failure(Problem(text: "the node's network namespace cannot be entered"))
-    }
-    guard descriptor >= 0 else { return .failure(Problem(text: problem ?? "cannot be reached")) }
     var tls: (@Sendable () throws -> NIOSSLClientHandler)?
     if probe.isSecure {
       var settings = TLSConfiguration.makeClientConfiguration()
-      settings.certificateVerification = .none
+      if !isVerified { settings.certificateVerification = .none }
       guard let context = try? NIOSSLContext(configuration: settings) else {
-        close(descriptor)
+        if case .socket(let descriptor) = place { close(descriptor) }
         return .failure(Problem(text: "no TLS context could be made"))
       }
       // An address is no name for TLS.
@@ -177,7 +204,7 @@ enum HTTPProbing {
     }
     do {
       let loop = MultiThreadedEventLoopGroup.singleton.any()
-      let call = try await HTTPCall.connect(.socket(descriptor), on: loop, tls: tls)
+      let call = try await HTTPCall.connect(place, on: loop, tls: tls)
       // Before the timer: what it ends is late by this clock too.
       let start = Dial.now()
       let timer = loop.scheduleTask(in: .milliseconds(Int64(milliseconds))) { call.close() }
@@ -190,7 +217,9 @@ enum HTTPProbing {
           version: .http1_1, method: .GET, uri: probe.path, headers: planProbeHeaders(probe, host: host)))
       call.finish()
       do {
-        return .success(try await call.answer())
+        var answer = Answer(head: try await call.answer())
+        if bodyBytesMax > 0 { answer.body = try await call.body(bytesMax: bodyBytesMax) }
+        return .success(answer)
       } catch {
         if Dial.now() - start >= milliseconds { return .failure(late) }
         return .failure(Problem(text: error is HTTPCall.Closed ? "EOF" : "\(error)"))

@@ -165,8 +165,14 @@ public struct APIPods: PodSource, PodStatusSink, PodObjects {
     }
   }
 
-  public func nodeLabels() async throws -> [String: String]? {
-    try await api.get(.nodes, namespace: "", name: nodeName).labels
+  private static let trustBundles = GroupVersionResource("certificates.k8s.io", "v1", "clustertrustbundles")
+
+  public func trustBundles() async throws -> [JSON] {
+    try await api.list(Self.trustBundles, namespace: "", options: ListOptions()).items
+  }
+
+  public func node() async throws -> JSON? {
+    try await api.get(.nodes, namespace: "", name: nodeName)
   }
 
   public func services(namespace: String) async throws -> [JSON] {

@@ -1,4 +1,4 @@
-// Pods that come from a file of the node: what tells them apart.
+// Pods that come from a file of the node or from a server of manifests: what tells them apart.
 
 import ClusterObjects
 
@@ -11,8 +11,8 @@ enum StaticPodAnnotations {
 }
 
 extension JSON {
-  /// Runs by a file of this node; the API has a mirror of it at most.
-  var isStaticPod: Bool { annotations[StaticPodAnnotations.source] == "file" }
+  /// Runs by a file of this node, or by what a server of manifests says; the API has a mirror of it at most.
+  var isStaticPod: Bool { ["file", "http"].contains(annotations[StaticPodAnnotations.source] ?? "") }
   /// Stands in the API for a static pod.
   var isMirrorPod: Bool { annotations[StaticPodAnnotations.mirror] != nil }
 }

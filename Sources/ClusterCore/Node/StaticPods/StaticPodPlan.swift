@@ -1,4 +1,4 @@
-// From a manifest on the node's disk to a pod, and from that to its mirror in the API. Pure.
+// From a manifest on the node's disk, or from a server, to a pod, and from that to its mirror in the API. Pure.
 
 import ClusterClient
 import ClusterObjects
@@ -12,12 +12,46 @@ enum StaticPodPlan {
 
   /// The pod of a manifest, YAML or JSON. Its uid is a digest: another manifest is another pod.
   static func pod(_ text: String, path: String, nodeName: String, seen: String) throws(Refusal) -> JSON {
-    let tree: JSON
+    try pod(
+      try parse(text), text, Origin(source: "file", place: path, nodeName: nodeName, seen: seen))
+  }
+
+  /// The pods of what a server said: of one manifest, or of a list of them; none of nothing.
+  static func pods(_ text: String, url: String, nodeName: String, seen: String) throws(Refusal) -> [JSON] {
+    if text.allSatisfy(\.isWhitespace) { return [] }
+    let origin = Origin(source: "http", place: url, nodeName: nodeName, seen: seen)
+    let tree = try parse(text)
+    guard ["PodList", "List"].contains(tree.kind), tree["apiVersion"]?.string == "v1" else {
+      return [try pod(tree, text, origin)]
+    }
+    var pods: [JSON] = []
+    for var item in tree["items"]?.elements ?? [] {
+      // The items of a list need not say what the list says.
+      if item["kind"] == nil { item["kind"] = "Pod" }
+      if item["apiVersion"] == nil { item["apiVersion"] = "v1" }
+      pods.append(try pod(item, String(decoding: item.bytes, as: UTF8.self), origin))
+    }
+    return pods
+  }
+
+  /// Where a manifest is from.
+  private struct Origin {
+    var source: String
+    var place: String
+    var nodeName: String
+    var seen: String
+  }
+
+  private static func parse(_ text: String) throws(Refusal) -> JSON {
     do {
-      tree = try YAML.parse(text)
+      return try YAML.parse(text)
     } catch {
       throw Refusal(message: "\(error)")
     }
+  }
+
+  private static func pod(_ tree: JSON, _ text: String, _ origin: Origin) throws(Refusal) -> JSON {
+    let nodeName = origin.nodeName
     guard tree.kind == "Pod", tree["apiVersion"]?.string == "v1" else {
       throw Refusal(message: "is no Pod of v1")
     }
@@ -29,14 +63,14 @@ enum StaticPodPlan {
     }
     var pod = tree
     // The bytes as they are: whoever changes the file changes the pod.
-    let digest = SHA256.hash(data: Array("\(nodeName)\n\(path)\n\(text)".utf8))
+    let digest = SHA256.hash(data: Array("\(nodeName)\n\(origin.place)\n\(text)".utf8))
     let uid = digest.prefix(16).map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
     pod.set(JSON("\(tree.name)-\(nodeName.lowercased())"), at: "metadata", "name")
     pod.set(JSON(tree.namespace.isEmpty ? "default" : tree.namespace), at: "metadata", "namespace")
     pod.set(JSON(uid), at: "metadata", "uid")
     for (key, value) in [
-      (StaticPodAnnotations.source, "file"), (StaticPodAnnotations.hash, uid),
-      (StaticPodAnnotations.seen, seen),
+      (StaticPodAnnotations.source, origin.source), (StaticPodAnnotations.hash, uid),
+      (StaticPodAnnotations.seen, origin.seen),
     ] { pod.set(JSON(value), at: "metadata", "annotations", key) }
     pod.set(nil, at: "metadata", "annotations", StaticPodAnnotations.mirror)
     pod.set(JSON(nodeName), at: "spec", "nodeName")

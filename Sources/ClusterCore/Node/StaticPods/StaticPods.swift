@@ -1,9 +1,4 @@
-// The pods of a folder on this node, beside those of the API: they run without it, and when it is there it shows a mirror of
-// each.
-//
-//   folder ---- look at changes -----> pods by digest ---+--> PodChange
-//   API  ---- its pods, without mirrors -----------------+
-//   status of a static pod --> the mirror, made when it is missing, made anew when it was deleted or is of an old manifest
+// The pods that this node runs by its own word: read from a folder, told by a server, mirrored in the API.
 
 import CLinux
 import ClusterClient
@@ -12,55 +7,12 @@ import Diagnostics
 import Glibc
 import Logging
 
-/// What is done with mirrors: the API's part.
-protocol MirrorPods: Sendable {
-  /// Nil when there is none of this name.
-  func mirror(namespace: String, name: String) async throws -> JSON?
-  func createMirror(_ pod: JSON) async throws -> JSON
-  func deleteMirror(_ pod: JSON) async throws
-}
-
-/// A source and a sink around those of the API. Safe from anywhere.
-struct StaticPodSource: PodSource, PodStatusSink {
-  let folder: StaticPodFolder
-  let source: any PodSource
-  let sink: any PodStatusSink
-
-  func podChanges() -> AsyncStream<PodChange> {
-    // Unbounded for the same reason as the API's own: no wish may be lost.
-    let (stream, output) = AsyncStream.makeStream(of: PodChange.self)
-    let changes = source.podChanges()
-    let folder = folder
-    let task = Task.detached {
-      // Before the API's: what runs by a file is nobody's orphan.
-      await folder.look(output)
-      await withTaskGroup(of: Void.self) { group in
-        group.addTask { await folder.follow(output) }
-        group.addTask {
-          for await change in changes { if await folder.passes(change) { output.yield(change) } }
-        }
-        await group.next()
-        group.cancelAll()
-      }
-      output.finish()
-    }
-    output.onTermination = { _ in task.cancel() }
-    return stream
-  }
-
-  func report(_ pod: JSON, status: JSON) async throws {
-    guard pod.isStaticPod, !pod.isMirrorPod else { return try await sink.report(pod, status: status) }
-    guard let mirror = try await folder.mirror(of: pod, status: status) else { return }
-    try await sink.report(mirror, status: status)
-  }
-
-  func finishDeletion(_ pod: JSON) async throws {
-    if !pod.isStaticPod || pod.isMirrorPod { try await sink.finishDeletion(pod) }
-  }
-}
-
-actor StaticPodFolder {
-  private let path: String
+/// What this node runs whatever the API says. At most `filesMax` pods.
+actor StaticPods {
+  private let path: String?
+  private let server: ManifestURL?
+  private let serverInterval: Duration
+  private let netnsPath: String?
   private let nodeName: String
   private let interval: Duration
   private let mirrors: any MirrorPods
@@ -73,20 +25,27 @@ actor StaticPodFolder {
   /// Files that are no pods, and why; said once.
   private var refused: [String: String] = [:]
   private var looked: [String: (text: String, pod: JSON?)] = [:]
+  /// What the server said last, by uid, and its words.
+  private var told: [String: JSON] = [:]
+  private var toldText: String?
   static let filesMax = 512
   /// How often one looks where nothing tells of changes.
   private static let blindInterval: Duration = .seconds(1)
 
-  init(
-    path: String, nodeName: String, interval: Duration, mirrors: any MirrorPods, sink: any PodStatusSink
-  ) {
-    (self.path, self.nodeName, self.interval) = (path, nodeName, interval)
+  init(_ settings: NodeSettings, mirrors: any MirrorPods, sink: any PodStatusSink) {
+    path = settings.staticPodPath
+    nodeName = settings.nodeName
+    interval = settings.staticPodInterval
+    server = settings.staticPodURL
+    serverInterval = settings.staticPodURLInterval
+    netnsPath = settings.netnsPath
     self.mirrors = mirrors
     self.sink = sink
   }
 
   /// Looks whenever something changes, and each `interval` whatever happens.
   func follow(_ output: AsyncStream<PodChange>.Continuation) async {
+    guard let path else { return await forever() }
     let watch = FolderWatch(path)
     if watch == nil {
       log.warning(
@@ -105,7 +64,46 @@ actor StaticPodFolder {
     }
   }
 
-  /// One look at the folder, or at the one file that the path is.
+  /// Asks the server again and again. What it says counts until it says something else: one that is away, or says what is no pod, takes
+  /// nothing away.
+  func followServer(_ output: AsyncStream<PodChange>.Continuation) async {
+    guard let server else { return await forever() }
+    while !Task.isCancelled {
+      await ask(server, output)
+      do { try await Task.sleep(for: serverInterval) } catch { return }
+    }
+  }
+
+  /// Nothing is to be done; the other sources go on.
+  private func forever() async {
+    while !Task.isCancelled { try? await Task.sleep(for: .seconds(3600)) }
+  }
+
+  private func ask(_ server: ManifestURL, _ output: AsyncStream<PodChange>.Continuation) async {
+    do throws(StaticPodPlan.Refusal) {
+      let text = try await server.fetch(netnsPath: netnsPath)
+      if text == toldText { return }
+      let pods = try StaticPodPlan.pods(
+        text, url: server.text, nodeName: nodeName, seen: Timestamp.nowText())
+      let isFirst = toldText == nil
+      toldText = text
+      told = Dictionary(pods.prefix(Self.filesMax).map { ($0.uid, $0) }, uniquingKeysWith: { $1 })
+      refused[server.text] = nil
+      await look(output)
+      if isFirst { output.yield(.heard) }
+    } catch {
+      refuse(server.text, error.message)
+    }
+  }
+
+  private func refuse(_ place: String, _ reason: String) {
+    if refused.updateValue(reason, forKey: place) != reason {
+      log.warning("no static pod", metadata: ["place": "\(place)", "reason": "\(reason)"])
+    }
+    if refused.count > Self.filesMax { refused.removeAll() }
+  }
+
+  /// One look at the folder, or at the one file that the path is, beside what the server said.
   func look(_ output: AsyncStream<PodChange>.Continuation) async {
     let now = read()
     let (gone, added) = StaticPodPlan.changes(from: pods, to: now)
@@ -122,7 +120,8 @@ actor StaticPodFolder {
   }
 
   private func read() -> [String: JSON] {
-    var found: [String: JSON] = [:]
+    var found = told
+    guard let path else { return found }
     var names: [String: (text: String, pod: JSON?)] = [:]
     let whole = Files.info(path, followingLinks: true)
     let list = whole?.kind == UInt32(Glibc.S_IFREG) ? [""] : Files.list(path)
@@ -151,10 +150,7 @@ actor StaticPodFolder {
       refused[file] = nil
       return pod
     } catch {
-      if refused.updateValue(error.message, forKey: file) != error.message {
-        log.warning("file is no static pod", metadata: ["file": "\(file)", "reason": "\(error.message)"])
-      }
-      if refused.count > Self.filesMax { refused.removeAll() }
+      refuse(file, error.message)
       return nil
     }
   }
@@ -179,7 +175,7 @@ actor StaticPodFolder {
         }
       }
       return false
-    case .synced: return true
+    case .synced, .heard: return true
     }
   }
 
@@ -209,34 +205,4 @@ actor StaticPodFolder {
 
 extension JSON {
   fileprivate var mirrorHash: String? { annotations[StaticPodAnnotations.mirror] }
-}
-
-/// Mirrors through the API.
-struct APIMirrorPods: MirrorPods {
-  let api: any ClusterAPI
-  let nodeName: String
-
-  func mirror(namespace: String, name: String) async throws -> JSON? {
-    do {
-      return try await api.get(.pods, namespace: namespace, name: name)
-    } catch let error as APIStatusError where error.isNotFound {
-      return nil
-    }
-  }
-
-  func createMirror(_ pod: JSON) async throws -> JSON {
-    let node = try? await api.get(.nodes, namespace: "", name: nodeName)
-    return try await api.create(
-      .pods, StaticPodPlan.mirror(pod, node: node), options: WriteOptions(fieldManager: "weft-node"))
-  }
-
-  func deleteMirror(_ pod: JSON) async throws {
-    do {
-      try await api.delete(
-        .pods, namespace: pod.namespace, name: pod.name,
-        options: DeleteOptions(gracePeriodSeconds: 0, uid: pod.uid))
-    } catch let error as APIStatusError where error.isNotFound || error.isConflict {
-      return
-    }
-  }
 }

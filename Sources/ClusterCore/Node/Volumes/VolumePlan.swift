@@ -15,6 +15,8 @@ struct PodData: Sendable {
   var objects: [String: [String: [UInt8]]] = [:]
   /// Tokens for projected service account tokens.
   var tokens: [TokenWish: String] = [:]
+  /// Certificates for sources that ask for bundles; those that are not there are absent.
+  var trust: [TrustWish: String] = [:]
   /// The resourceVersion of each object asked for; empty for one that is not there.
   var versions: [String: String] = [:]
   /// What stands behind volumes that name a claim, by the volume's name in the pod.
@@ -133,6 +135,13 @@ func planVolumeFiles(_ volume: JSON, pod: JSON, data: PodData, capacity: [String
         throw MissingReference(message: "no token could be had for the service account")
       }
       files.append(VolumeFile(path: path, bytes: Array(text.utf8), mode: mode(nil, standard)))
+    }
+    if let bundle = source["clusterTrustBundle"], let path = bundle["path"]?.string, isSafeRelativePath(path)
+    {
+      let wish = TrustWish(bundle)
+      let text = data.trust[wish]
+      if text == nil, bundle["optional"]?.bool != true { throw MissingReference(message: wish.words) }
+      files.append(VolumeFile(path: path, bytes: Array((text ?? "").utf8), mode: mode(nil, standard)))
     }
   }
   return files

@@ -21,6 +21,7 @@ struct Volumes {
   func prepare(_ pod: JSON, data: PodData) throws -> [String: String] {
     var places: [String: String] = [:]
     let group = pod.at("spec", "securityContext", "fsGroup")?.integer
+    let ownership = VolumeOwnership(pod)
     for volume in pod.at("spec", "volumes")?.elements ?? [] {
       guard let name = volume["name"]?.string, isSafeRelativePath(name) else { continue }
       if let empty = volume["emptyDir"] {
@@ -28,7 +29,7 @@ struct Volumes {
       } else if let host = volume["hostPath"] {
         places[name] = try hostPath(host)
       } else if let claimed = data.claimed[name] {
-        places[name] = try claimedVolume(claimed, group: group)
+        places[name] = try claimedVolume(name, claimed, ownership)
       } else if let files = try planVolumeFiles(volume, pod: pod, data: data, capacity: capacity) {
         places[name] = try objectVolume(name, files, group: group)
       } else {
@@ -71,14 +72,23 @@ struct Volumes {
   }
 
   /// Folders of this node that a PersistentVolume names. One made for its claim is there with the first pod, for any user.
-  private func claimedVolume(_ claimed: ClaimedVolume, group: Int64?) throws -> String {
+  private func claimedVolume(_ name: String, _ claimed: ClaimedVolume, _ ownership: VolumeOwnership?) throws
+    -> String
+  {
+    /// Once a pod: what its containers make of it is theirs.
+    func own(_ path: String) throws {
+      let mark = "\(podDirectory)/volumes-owned/\(name)"
+      guard let ownership, !Files.exists(mark) else { return }
+      ownership.apply(path, isReadOnly: claimed.isReadOnly)
+      try Files.makeDirectory(mark)
+    }
     switch claimed.source {
     case .made(let path):
       if !Files.exists(path) {
         try Files.makeDirectory(path, mode: 0o777)
         chmod(path, 0o777)
       }
-      if let group { chown(path, uid_t.max, gid_t(truncatingIfNeeded: group)); chmod(path, 0o2777) }
+      try own(path)
       return path
     case .hostPath(let source): return try hostPath(source)
     case .local(let path):
@@ -87,6 +97,7 @@ struct Volumes {
           message: "MountVolume.NewMounter initialization failed for volume \"\(claimed.volume)\" : "
             + "path \"\(path)\" does not exist")
       }
+      try own(path)
       return path
     }
   }
@@ -131,7 +142,7 @@ struct Volumes {
     for file in files {
       let target = "\(path)/\(version)/\(file.path)"
       if let slash = target.lastIndex(of: "/") { try Files.makeDirectory(String(target[..<slash])) }
-      let mode = group == nil ? file.mode : file.mode | 0o040
+      let mode = group == nil ? file.mode : file.mode | 0o440
       try Files.write(target, file.bytes, mode: mode)
       if let group { chown(target, uid_t.max, gid_t(truncatingIfNeeded: group)) }
     }
@@ -154,7 +165,7 @@ struct Volumes {
     readOnly: Set<String> = []
   ) throws -> [Runtime_V1_Mount] {
     var mounts: [Runtime_V1_Mount] = []
-    for entry in container.tree["volumeMounts"]?.elements ?? [] {
+    for (index, entry) in (container.tree["volumeMounts"]?.elements ?? []).enumerated() {
       guard let name = entry["name"]?.string, let target = entry["mountPath"]?.string else { continue }
       guard var source = places[name] else {
         throw MissingReference(message: "volume \"\(name)\" of a mount is not in the pod")
@@ -163,11 +174,8 @@ struct Volumes {
         entry["subPathExpr"]?.string.map { expandVariables($0, environment) } ?? entry["subPath"]?.string
         ?? ""
       if !sub.isEmpty {
-        guard isSafeRelativePath(sub) else {
-          throw MissingReference(message: "subPath \"\(sub)\" leaves its volume")
-        }
-        source += "/" + sub
-        if !Files.exists(source) { try Files.makeDirectory(source, mode: 0o755) }
+        source = try SubPaths(podDirectory: podDirectory).mount(
+          sub, of: source, name: name, container: container.name, index: index)
       }
       mounts.append(
         .with {

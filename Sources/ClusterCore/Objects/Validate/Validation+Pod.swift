@@ -30,6 +30,7 @@ extension Validator {
         }
         if list == "initContainers" { names.insert(name) }
         self.container(container, place, volumes: volumes, isInit: list == "initContainers")
+        stopSignal(container, place, system: spec.at("os", "name")?.string ?? "")
       }
     }
     hostPorts(spec, path.child("containers"))

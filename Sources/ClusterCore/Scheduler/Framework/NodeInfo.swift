@@ -1,6 +1,7 @@
 // A node as plugins see it: what it is, and what is on it. Immutable: a change makes a new one, so that a
 // snapshot of the cluster is an array of references.
 
+import ClusterClient
 import ClusterObjects
 
 /// What a Node object says, read once.

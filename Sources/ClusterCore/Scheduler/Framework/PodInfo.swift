@@ -1,5 +1,6 @@
 // A pod as plugins see it: read once from its tree, then compared a thousand times.
 
+import ClusterClient
 import ClusterObjects
 import Diagnostics
 
@@ -129,35 +130,5 @@ public final class PodInfo: Sendable {
   /// Whether this is a newer state of the pod that may fit where the old one did not.
   func differsForScheduling(from old: PodInfo) -> Bool {
     object["spec"] != old.object["spec"] || labels != old.labels || isTerminating != old.isTerminating
-  }
-}
-
-/// A port on the node's own address.
-public struct HostPort: Hashable, Sendable {
-  public var transport: String
-  public var address: String
-  public var port: Int
-
-  static func all(of spec: JSON, _ containers: [JSON]) -> [HostPort] {
-    let isHostNetwork = spec["hostNetwork"]?.bool ?? false
-    var ports: [HostPort] = []
-    for container in containers {
-      for port in container["ports"]?.elements ?? [] {
-        let number = port["hostPort"]?.int ?? (isHostNetwork ? port["containerPort"]?.int : nil)
-        guard let number, number > 0 else { continue }
-        let address = port["hostIP"]?.string ?? ""
-        ports.append(
-          HostPort(
-            transport: port["protocol"]?.string ?? "TCP", address: address.isEmpty ? "0.0.0.0" : address,
-            port: number))
-      }
-    }
-    return ports
-  }
-
-  /// The wildcard address conflicts with every other one.
-  func conflicts(with other: HostPort) -> Bool {
-    transport == other.transport && port == other.port
-      && (address == other.address || address == "0.0.0.0" || other.address == "0.0.0.0")
   }
 }

@@ -7,20 +7,6 @@ import NIOCore
 import NIOHTTP1
 import NIOPosix
 import NIOSSL
-import Synchronization
-
-/// The body of a small answer.
-private final class Collected: Sendable {
-  private let state = Mutex<[UInt8]>([])
-  var bytes: [UInt8] { state.withLock { $0 } }
-  /// Bytes after it.
-  func append(_ part: ByteBuffer) -> Int {
-    state.withLock { state in
-      state += part.readableBytesView
-      return state.count
-    }
-  }
-}
 
 extension RemoteAPIs {
   /// What the condition `Available` says.
@@ -135,20 +121,9 @@ extension RemoteAPIs {
     if let bytes { call.send(ByteBuffer(bytes: bytes)) }
     call.finish()
     let head = try await call.answer()
-    let promise = loop.makePromise(of: [UInt8].self)
-    let body = Collected()
-    loop.execute {
-      call.start(
-        onBody: { bytes in
-          if body.append(bytes) > Self.answerBytesMax { call.close() }
-        },
-        onEnd: { isWhole in
-          if isWhole { promise.succeed(body.bytes) } else { promise.fail(HTTPCall.Closed()) }
-        })
-    }
     return Answered(
       status: Int(head.status.code), contentType: head.headers.first(name: "content-type") ?? "",
-      body: try await promise.futureResult.get())
+      body: try await call.body(bytesMax: Self.answerBytesMax))
   }
 
   private static let own = Identity(

@@ -6,6 +6,7 @@
 //
 // Keys are P-256: a pair takes well under a millisecond, so nothing is prepared ahead of time.
 
+import ClusterClient
 import Crypto
 import Diagnostics
 import Glibc

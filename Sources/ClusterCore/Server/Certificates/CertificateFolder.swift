@@ -1,6 +1,7 @@
 // Certificates of a server as its owner looks after them: when they end, all of them anew, another authority. Works on the files
 // alone, whether a server runs or not; one that runs takes up what it finds within a minute.
 
+import ClusterClient
 import Crypto
 import Diagnostics
 import Glibc

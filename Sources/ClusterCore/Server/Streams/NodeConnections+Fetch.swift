@@ -6,7 +6,6 @@ import ClusterStreams
 import NIOCore
 import NIOHTTP1
 import NIOPosix
-import Synchronization
 
 extension NodeConnections {
   /// The body of the answer to a GET. Throws `APIStatusError` for a node without address and for an answer that is not
@@ -30,25 +29,6 @@ extension NodeConnections {
       throw APIStatusError(
         code: Int(head.status.code), reason: "Unknown", message: "\(uri) of \(node.name): \(head.status)")
     }
-    let promise = loop.makePromise(of: [UInt8].self)
-    let body = FetchedBody()
-    loop.execute {
-      call.start(
-        onBody: { if body.append($0) > bytesMax { call.close() } },
-        onEnd: { $0 ? promise.succeed(body.bytes) : promise.fail(HTTPCall.Closed()) })
-    }
-    return try await promise.futureResult.get()
-  }
-}
-
-private final class FetchedBody: Sendable {
-  private let state = Mutex<[UInt8]>([])
-  var bytes: [UInt8] { state.withLock { $0 } }
-  /// Bytes after it.
-  func append(_ part: ByteBuffer) -> Int {
-    state.withLock { state in
-      state += part.readableBytesView
-      return state.count
-    }
+    return try await call.body(bytesMax: bytesMax)
   }
 }

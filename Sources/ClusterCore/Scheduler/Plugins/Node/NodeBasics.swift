@@ -1,5 +1,7 @@
 // Filters by what a node is called and whether it takes pods at all.
 
+import ClusterClient
+
 /// `spec.nodeName` set before scheduling.
 public struct NodeName: FilterPlugin {
   public let name = "NodeName"

@@ -1,5 +1,6 @@
 // Client certificates: CN is the user, each O a group, an attribute of Kubernetes' own the uid.
 
+import ClusterClient
 import Diagnostics
 import FoundationEssentials
 import NIOCore

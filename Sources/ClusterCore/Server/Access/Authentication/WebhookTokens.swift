@@ -21,11 +21,7 @@ final class WebhookTokens: TokenAuthenticator {
   private static let timeout: Duration = .seconds(10)
   private static let triesMax = 3
 
-  private struct Answer: Sendable {
-    var identity: TokenIdentity?
-    var until: ContinuousClock.Instant
-  }
-  private let answers = Mutex<[[UInt8]: Answer]>([:])
+  private let answers = Mutex(ExpiringAnswers<[UInt8], TokenIdentity?>(countMax: answersMax))
   private let target: WebhookTarget
   private let caller: WebhookCaller
   private let audiences: [String]
@@ -65,24 +61,10 @@ final class WebhookTokens: TokenAuthenticator {
 
   func authenticate(_ token: String, audiences asked: [String]) async throws(TokenProblem) -> TokenIdentity? {
     let key = Array(SHA256.hash(data: Array((token + "\n" + asked.joined(separator: "\n")).utf8)))
-    if let known = answers.withLock({ $0[key] }), ContinuousClock.now < known.until { return known.identity }
+    if let known = answers.withLock({ $0.value(key) }) { return known }
     let identity = try await review(token, asked)
-    keep(Answer(identity: identity, until: .now + cache), key)
+    answers.withLock { $0.keep(identity, for: key, cache) }
     return identity
-  }
-
-  private func keep(_ answer: Answer, _ key: [UInt8]) {
-    answers.withLock { answers in
-      if answers.count >= Self.answersMax {
-        let now = ContinuousClock.now
-        answers = answers.filter { $0.value.until > now }
-        if answers.count >= Self.answersMax, let oldest = answers.min(by: { $0.value.until < $1.value.until })
-        {
-          answers[oldest.key] = nil
-        }
-      }
-      answers[key] = answer
-    }
   }
 
   private func review(_ token: String, _ asked: [String]) async throws(TokenProblem) -> TokenIdentity? {

@@ -6,6 +6,7 @@
 // Rotation: remove `service-account.key` and start again. A new one is made; what the old one signed stays
 // valid while its public key is in the list.
 
+import ClusterClient
 import Crypto
 import Diagnostics
 
@@ -77,23 +78,5 @@ struct TokenKeyFolder: Sendable {
     WeftError(
       "API0010", object: path, cause: cause,
       next: "restore the file, or remove it and let a new one be made (older tokens become invalid)")
-  }
-}
-
-/// PEM documents (RFC 7468) that hold several things.
-enum PEM {
-  /// From each `-----BEGIN` to the end of its `-----END` line; what is between them is passed over.
-  static func blocks(_ text: String) -> [String] {
-    var blocks: [String] = []
-    var current: [Substring]?
-    for line in text.split(whereSeparator: \.isNewline) {
-      if line.hasPrefix("-----BEGIN ") { current = [] }
-      current?.append(line)
-      if line.hasPrefix("-----END "), let lines = current {
-        blocks.append(lines.joined(separator: "\n") + "\n")
-        current = nil
-      }
-    }
-    return blocks
   }
 }
