@@ -22,7 +22,8 @@ import Testing
     #expect(eventually { ingress.value("nginx_ingress_controller_requests{") == 100 })
     #expect(
       ingress.metrics.text().contains(
-        #"{ingress="web",namespace="demo",service="web",host="",path="/",method="GET",status="200",canary=""} 100"#))
+        #"{ingress="web",namespace="demo",service="web",host="",path="/",method="GET",status="200",canary=""} 100"#
+      ))
     ingress.stop()
     backend.kill()
   }

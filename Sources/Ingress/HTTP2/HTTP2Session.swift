@@ -18,6 +18,10 @@ final class HTTP2Session: HTTP2Peer {
   private var hasPreface = false
   /// When the connection takes no more streams, after it was said that it will; 0: that was not said.
   private var endsAt: UInt64 = 0
+  /// Streams that were answered before their body was in, and until when it is awaited.
+  private var unread: [UInt32: UInt64] = [:]
+  /// Of more the stream is reset with the answer.
+  static let unreadMax = 32
 
   init(_ client: ClientConnection) {
     self.client = client
@@ -74,6 +78,7 @@ final class HTTP2Session: HTTP2Peer {
       guard blockEnds else { throw .protocolError }
       return stream.takeTrailers(builder.trailers)
     }
+    if restHasCome(id) { return }
     // Of a stream that we have ended: the client did not know yet.
     guard id > lastStream else { return try noteMischief() }
     lastStream = id
@@ -102,7 +107,9 @@ final class HTTP2Session: HTTP2Peer {
   ) throws(HTTP2Error) {
     guard let stream = streams[id] else {
       giveBack(frameBytes)
-      return try noteChatter()
+      if unread[id] == nil { return try noteChatter() }
+      if ends { _ = restHasCome(id) }
+      return
     }
     guard !stream.hasEnded else {
       giveBack(frameBytes)
@@ -120,7 +127,10 @@ final class HTTP2Session: HTTP2Peer {
   }
 
   override func takeReset(_ id: UInt32, _ error: HTTP2Error?) throws(HTTP2Error) {
-    guard let stream = streams[id] else { return try noteChatter() }
+    guard let stream = streams[id] else {
+      _ = restHasCome(id)
+      return try noteChatter()
+    }
     try noteMischief()
     stream.cancel()
   }
@@ -157,6 +167,10 @@ final class HTTP2Session: HTTP2Peer {
     let now = worker.reactor.now
     if endsAt > 0, now >= endsAt { drain() }
     for stream in Array(streams.values) where now >= stream.deadline { stream.timedOut() }
+    for (id, deadline) in unread where now >= deadline {
+      unread[id] = nil
+      reset(id, .none)
+    }
     askFlush()
   }
 
@@ -168,6 +182,16 @@ final class HTTP2Session: HTTP2Peer {
     if streams.isEmpty { client.wait(worker.limits.keepAliveMilliseconds) }
     closeIfDone()
   }
+
+  /// A stream is answered, and its body is not wanted. It may be on its way: clients that are in the middle of sending (curl) take the
+  /// end of their stream for a failure and lose the answer, so the stream is reset (RFC 9113 section 8.1) when nothing has come for a tick.
+  func letRestCome(_ id: UInt32) {
+    guard unread.count < Self.unreadMax else { return reset(id, .none) }
+    unread[id] = worker.reactor.now &+ worker.limits.tickMilliseconds &* 1_000_000
+  }
+
+  /// True when the rest of an answered stream was awaited; it is not any more.
+  private func restHasCome(_ id: UInt32) -> Bool { unread.removeValue(forKey: id) != nil }
 
   /// The client makes no new streams: what runs is finished.
   override func takeGoAway(last: UInt32) {

@@ -457,8 +457,7 @@ final class HTTP2Stream: Exchange {
     state = .closed
     held = PooledBuffer()
     session.noteGoodEnd()
-    // The rest of its body is not wanted (RFC 9113 section 8.1).
-    if !hasEnded { session.reset(id, .none) }
+    if !hasEnded { session.letRestCome(id) }
     session.remove(self)
   }
 

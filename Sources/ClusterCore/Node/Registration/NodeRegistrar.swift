@@ -221,15 +221,18 @@ actor NodeRegistrar {
   }
 
   func writeStatus(failure: String?, force: Bool) async throws {
-    if runtimeVersion.isEmpty { runtimeVersion = (try? await cri?.version().runtimeVersion) ?? "" }
+    // A runtime that does not answer is not asked for what can wait: that it is away is to be told now.
+    let runtime = failure == nil ? cri : nil
+    if runtimeVersion.isEmpty { runtimeVersion = (try? await runtime?.version().runtimeVersion) ?? "" }
     let machine = observeMachine(dataDirectory: settings.dataDirectory, runtimeVersion: runtimeVersion)
-    let images = ((try? await cri?.listImages()) ?? []).prefix(50).map { image -> JSON in
+    let old = try await api.get(.nodes, namespace: "", name: settings.nodeName).status
+    let listed = (try? await runtime?.listImages())?.prefix(50).map { image -> JSON in
       ["names": JSON(image.repoDigests + image.repoTags), "sizeBytes": JSON(image.size)]
     }
-    let old = try await api.get(.nodes, namespace: "", name: settings.nodeName).status
+    let images = listed ?? old["images"]?.elements ?? []
     let health = planNodeHealth(failure: failure, pressures.all)
     let status = planNodeStatus(
-      settings, machine, health, images: Array(images), old: old, now: Timestamp.nowText(),
+      settings, machine, health, images: images, old: old, now: Timestamp.nowText(),
       extended: await devices?.extended ?? ExtendedResources())
     // Heartbeats alone are the Lease's business.
     let essence = status.withoutHeartbeats
