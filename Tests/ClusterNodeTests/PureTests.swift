@@ -33,6 +33,11 @@ import Testing
           "name": "MEMORY",
           "valueFrom": ["resourceFieldRef": ["resource": "limits.memory", "divisor": "1Mi"]],
         ],
+        // The API writes a divisor of zero where there is none.
+        [
+          "name": "BYTES",
+          "valueFrom": ["resourceFieldRef": ["resource": "limits.memory", "divisor": "0"]],
+        ],
         ["name": "GONE", "valueFrom": ["secretKeyRef": ["name": "none", "key": "k", "optional": true]]],
       ],
       "resources": ["limits": ["memory": "64Mi"]],
@@ -43,6 +48,7 @@ import Testing
     #expect(
       environment.map { "\($0.0)=\($0.1)" } == [
         "IP=10.42.0.7", "P_path=home", "URL=http://10.42.0.7/home", "LABEL=x", "MEMORY=64",
+        "BYTES=67108864",
       ])
   }
 

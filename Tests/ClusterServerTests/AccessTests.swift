@@ -60,6 +60,42 @@ struct Person {
     }
   }
 
+  @Test func `parts of the server's own process are answered who somebody is and what they may`() async throws
+  {
+    try await withServer { server, folder in
+      let admin = Kubectl(server: server, cache: folder)
+      try await admin("create serviceaccount asked -n default")
+      try await admin("create role reader --verb=get --resource=pods -n default")
+      try await admin("create rolebinding reader --role=reader --serviceaccount=default:asked -n default")
+      let token = try await admin("create token asked -n default").output
+      let api = server.client(user: "system:node:n1", groups: ["system:nodes"])
+      func review(_ text: String) async throws -> JSON {
+        try await api.create(
+          GroupVersionResource("authentication.k8s.io", "v1", "tokenreviews"),
+          ["spec": ["token": JSON(text)]], options: WriteOptions()
+        ).status
+      }
+      let known = try await review(String(token.filter { !$0.isWhitespace }))
+      #expect(known["authenticated"]?.bool == true)
+      #expect(known.at("user", "username")?.string == "system:serviceaccount:default:asked")
+      #expect(try await review("wrong")["authenticated"]?.bool != true)
+      for (verb, isAllowed) in [("get", true), ("delete", false)] {
+        let status = try await api.create(
+          GroupVersionResource("authorization.k8s.io", "v1", "subjectaccessreviews"),
+          [
+            "spec": [
+              "user": "system:serviceaccount:default:asked",
+              "resourceAttributes": [
+                "verb": JSON(verb), "version": "v1", "resource": "pods", "namespace": "default",
+              ],
+            ]
+          ], options: WriteOptions()
+        ).status
+        #expect(status["allowed"]?.bool == isAllowed, "\(verb)")
+      }
+    }
+  }
+
   @Test func `can-i answers as the server will`() async throws {
     try await withServer { server, folder in
       let admin = Kubectl(server: server, cache: folder)

@@ -63,6 +63,7 @@ public final class ClusterServer: Sendable {
   private let serviceRanges: ServiceRangeFollower
   private let addresses: AddressKeeper
   let access: Access
+  private let reviews: IdentityReviews
   private let isStopped = Atomic(false)
   private let log = Logger(label: "apiserver")
 
@@ -78,7 +79,7 @@ public final class ClusterServer: Sendable {
     group: MultiThreadedEventLoopGroup, upkeep: CertificateUpkeep, chores: Task<Void, Never>,
     endpoints: ServerEndpoints, aggregator: RoleAggregator, customResources: CustomResources,
     remotes: RemoteAPIs, scraper: UsageScraper, serviceRanges: ServiceRangeFollower,
-    addresses: AddressKeeper, access: Access,
+    addresses: AddressKeeper, access: Access, reviews: IdentityReviews,
     address: String,
     kubeconfigPath: String,
     audit: Audit?
@@ -99,6 +100,7 @@ public final class ClusterServer: Sendable {
     self.serviceRanges = serviceRanges
     self.addresses = addresses
     self.access = access
+    self.reviews = reviews
     self.address = address
     self.kubeconfigPath = kubeconfigPath
     port = listener.port
@@ -205,9 +207,9 @@ public final class ClusterServer: Sendable {
     let shownPort = settings.port == 0 ? 443 : settings.port
     let keysURL = given.isEmpty ? "https://\(settings.advertiseAddress):\(shownPort)/openid/v1/jwks" : given
     let nodes = try NodeConnections(authority)
+    let reviews = IdentityReviews(authentication: authentication)
     let router = Router(
-      core: core, documents: documents, nodes: nodes, access: access,
-      reviews: IdentityReviews(authentication: authentication),
+      core: core, documents: documents, nodes: nodes, access: access, reviews: reviews,
       issuer: IssuerDocuments(tokens: tokens, keysURL: keysURL), audit: audit,
       remotes: remotes)
     let listener: HTTPListener
@@ -253,7 +255,7 @@ public final class ClusterServer: Sendable {
         remotes: remotes,
         scraper: UsageScraper(core: core, nodes: nodes, period: settings.resourceMetricsPeriod),
         serviceRanges: serviceRanges, addresses: AddressKeeper(core: core),
-        access: access, address: address,
+        access: access, reviews: reviews, address: address,
         kubeconfigPath: kubeconfigPath, audit: audit)
     } catch {
       await listener.shutdown(grace: .zero)
@@ -322,7 +324,7 @@ public final class ClusterServer: Sendable {
     InProcessClient(
       core: term.map { core.writing(in: $0) } ?? core,
       identity: Identity(user: user, groups: groups + ["system:authenticated"]), remotes: remotes,
-      access: access)
+      access: access, reviews: reviews)
   }
 
   /// A client that acts as a controller's ServiceAccount in `kube-system`, whose role is `system:controller:NAME`.

@@ -13,12 +13,18 @@ public final class InProcessClient: ClusterAPI {
   private let remotes: RemoteAPIs?
   /// Whether the user may is asked of it, as for requests over HTTP; nil for the server's own parts, which may.
   private let access: Access?
+  /// Answers who somebody is; nil for the server's own parts.
+  private let reviews: IdentityReviews?
 
-  init(core: RESTCore, identity: Identity, remotes: RemoteAPIs? = nil, access: Access? = nil) {
+  init(
+    core: RESTCore, identity: Identity, remotes: RemoteAPIs? = nil, access: Access? = nil,
+    reviews: IdentityReviews? = nil
+  ) {
     self.core = core
     self.identity = identity
     self.remotes = remotes
     self.access = access
+    self.reviews = reviews
   }
 
   /// Throws 403 unless the user may.
@@ -98,6 +104,15 @@ public final class InProcessClient: ClusterAPI {
   ) async throws -> JSON {
     try await require("create", resource, object.namespace)
     let kind = try core.kind(resource)
+    // Questions are answered by those who know, and never kept.
+    if let access, kind.group == AccessReview.group {
+      return try await AccessReview.answer(object, kind, object.namespace, asker: identity, access)
+    }
+    if kind.group == IdentityReviews.group,
+      let answer = try await reviews?.answer(kind.kind, object, asker: identity)
+    {
+      return answer
+    }
     return try await core.create(
       kind, namespace: object.namespace, try normal(object, kind), options: options, identity: identity
     ).object.tree

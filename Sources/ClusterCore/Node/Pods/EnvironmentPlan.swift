@@ -96,7 +96,9 @@ func readResource(_ container: JSON, _ reference: JSON, capacity: [String: Int64
   guard parts.count == 2 else { return nil }
   let given = PodSpec.amount(container.at("resources", parts[0], parts[1]))
   let milli = given ?? (parts[0] == "limits" ? capacity[parts[1]] : nil) ?? 0
-  let divisor = max(PodSpec.amount(reference["divisor"]) ?? 1000, 1)
+  // Without one the API says "0", which stands for 1.
+  let asked = PodSpec.amount(reference["divisor"]) ?? 0
+  let divisor = asked > 0 ? asked : 1000
   return "\((milli + divisor - 1) / divisor)"
 }
 

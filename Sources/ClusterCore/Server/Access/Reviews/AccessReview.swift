@@ -7,6 +7,19 @@ import ClusterObjects
 enum AccessReview {
   static let group = "authorization.k8s.io"
 
+  /// The review with its status. Throws what is wrong with it.
+  static func answer(
+    _ review: JSON, _ kind: ResourceKind, _ namespace: String, asker: Identity, _ access: Access
+  ) async throws -> JSON {
+    let errors = errors(review.spec, kind: kind.kind, namespace: namespace)
+    if !errors.isEmpty { throw Failure.invalid(kind, review.name, errors) }
+    let isSelf = kind.kind == "SelfSubjectAccessReview"
+    let asked = attributes(review.spec, identity: isSelf ? asker : identity(review.spec))
+    var review = review
+    review["status"] = status(await access.decide(asked))
+    return review
+  }
+
   /// The question of a SubjectAccessReview or one of its relatives, asked about `identity`.
   static func attributes(_ spec: JSON, identity: Identity) -> AccessAttributes {
     func text(_ part: String, _ field: String) -> String { spec.at(part, field)?.string ?? "" }

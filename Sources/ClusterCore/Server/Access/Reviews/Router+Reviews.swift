@@ -24,12 +24,7 @@ extension Router {
     if kind.kind == "SelfSubjectRulesReview" {
       review["status"] = try rules(request.identity, review.spec)
     } else {
-      let errors = AccessReview.errors(review.spec, kind: kind.kind, namespace: namespace)
-      if !errors.isEmpty { throw Failure.invalid(kind, review.name, errors) }
-      let isSelf = kind.kind == "SelfSubjectAccessReview"
-      let identity = isSelf ? request.identity : AccessReview.identity(review.spec)
-      let asked = AccessReview.attributes(review.spec, identity: identity)
-      review["status"] = AccessReview.status(await access.decide(asked))
+      review = try await AccessReview.answer(review, kind, namespace, asker: request.identity, access)
     }
     return Answer.json(
       201, RESTCore.ordered(review), contentType: form.contentType,
