@@ -103,17 +103,21 @@ private func readHead(_ client: Client) -> Bool {
     #expect(server.accepted.load(ordering: .relaxed) == 2)
   }
 
+  /// Fields of this length without end: a gigabyte, if anybody took it. `note` hears what was taken of each.
+  private static func flood(_ client: Client, bytes: Int, _ note: (Int) -> Void) {
+    let line = [UInt8]("X-More: \(String(repeating: "x", count: bytes))\r\n".utf8)
+    for _ in 0..<1_000_000_000 / bytes {
+      let count = line.withUnsafeBytes { Glibc.send(client.raw, $0.baseAddress, $0.count, 0x4000) }
+      if count <= 0 { return }
+      note(count)
+    }
+  }
+
   @Test func `a head without an end is 502 within the bound of heads`() throws {
     let taken = Atomic<Int>(0)
     let (server, ingress) = try lab { client in
       client.send("HTTP/1.1 200 OK\r\n")
-      let line = [UInt8]("X-More: \(String(repeating: "x", count: 4000))\r\n".utf8)
-      // A gigabyte, if anybody took it.
-      for _ in 0..<250_000 {
-        let count = line.withUnsafeBytes { Glibc.send(client.raw, $0.baseAddress, $0.count, 0x4000) }
-        if count <= 0 { return }
-        taken.add(count, ordering: .relaxed)
-      }
+      Self.flood(client, bytes: 4000) { taken.add($0, ordering: .relaxed) }
     }
     defer {
       ingress.stop()
@@ -130,12 +134,7 @@ private func readHead(_ client: Client) -> Bool {
     let taken = Atomic<Int>(0)
     let (server, ingress) = try lab { client in
       client.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n")
-      let line = [UInt8]("X-More: \(String(repeating: "x", count: 400))\r\n".utf8)
-      for _ in 0..<2_500_000 {
-        let count = line.withUnsafeBytes { Glibc.send(client.raw, $0.baseAddress, $0.count, 0x4000) }
-        if count <= 0 { return }
-        taken.add(count, ordering: .relaxed)
-      }
+      Self.flood(client, bytes: 400) { taken.add($0, ordering: .relaxed) }
     }
     defer {
       ingress.stop()
