@@ -39,6 +39,26 @@ private func certificate(_ path: String) throws -> Certificate {
 }
 
 @Suite(.serialized, .timeLimit(.minutes(20))) struct CertificateRotationTests {
+  @Test func `the table of check-expiration`() {
+    let day: Int64 = 86_400
+    func life(_ name: String, _ end: Int64, isAuthority: Bool = false) -> CertificateFolder.Life {
+      CertificateFolder.Life(
+        name: name, end: end, authority: "weft-ca", isAuthority: isAuthority, isLate: false)
+    }
+    #expect(
+      CertificateFolder.Life.table(
+        [
+          life("ca", 3650 * day, isAuthority: true), life("apiserver", 364 * day), life("admin", 7200),
+          life("front-proxy/client", 0),
+        ], now: 0) == [
+          ["CERTIFICATE", "EXPIRES", "RESIDUAL TIME", "CERTIFICATE AUTHORITY"],
+          ["ca", "1979-12-30T00:00:00Z", "10y", ""],
+          ["apiserver", "1970-12-31T00:00:00Z", "364d", "weft-ca"],
+          ["admin", "1970-01-01T02:00:00Z", "2h", "weft-ca"],
+          ["front-proxy/client", "1970-01-01T00:00:00Z", "<expired>", "weft-ca"],
+        ])
+  }
+
   @Test func `everything that ended is made anew offline, and the objects are there`() async throws {
     try await withFolder { folder in
       let data = folder + "/data"

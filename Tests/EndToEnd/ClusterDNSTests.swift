@@ -366,7 +366,29 @@ extension TestNode {
     defer { node.remove() }
     let manifests = "\(node.dataFolder)/manifests"
     let pod =
-      "---\napiVersion: v1\nkind: Pod\nmetadata: {name: asks, namespace: demo}\nstatus: {podIP: 10.42.7.99}\n"
+      """
+      ---
+      apiVersion: v1
+      kind: Pod
+      metadata: {name: asks, namespace: demo}
+      status: {podIP: 10.42.7.99}
+      ---
+      apiVersion: v1
+      kind: Pod
+      metadata: {name: own, namespace: demo}
+      spec:
+        dnsPolicy: None
+        dnsConfig:
+          nameservers: [192.0.2.53]
+          searches: [svc.cluster.local]
+          options: [{name: ndots, value: "2"}]
+      ---
+      apiVersion: v1
+      kind: Pod
+      metadata: {name: host, namespace: demo}
+      spec: {hostNetwork: true}
+
+      """
     _ = try node.write("manifests/cluster.yaml", cluster + pod)
     let path = try node.write(
       "Corefile",
@@ -431,6 +453,15 @@ extension TestNode {
     let nobody = explain("web", "--from", "nobody")
     #expect(nobody.status != 0 && nobody.standardError.contains("DNS0022"), "\(nobody)")
     #expect(explain("web", "NOTYPE").status == 2)
+    // By the pod's own settings: its endings and dots, and whom it asks at all.
+    let own = explain("web.demo", "--from", "own")
+    #expect(own.status == 0 && own.lines.first?.hasPrefix("web.demo.svc.cluster.local.") == true, "\(own)")
+    #expect(own.standardError.contains("dnsPolicy None and asks 192.0.2.53"), "\(own)")
+    let host = explain("web", "--from", "host")
+    #expect(
+      host.lines.first?.hasPrefix("web.") == true && host.lines.first?.contains("forwarded") == true,
+      "\(host)")
+    #expect(host.standardError.contains("ClusterFirstWithHostNet"), "\(host)")
 
     // Told to end it is not ready any more, and answers for as long as `lameduck` says.
     dns.terminate()

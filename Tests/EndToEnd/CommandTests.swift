@@ -15,7 +15,16 @@ import Testing
     #expect(ask("status").standardOutput.contains("ok   node agent"), "\(ask("status"))")
     #expect(ask("diff").status == 0 && ask("diff").standardOutput.isEmpty, "\(ask("diff"))")
 
-    // What another program does to our tables is undone.
+    // A table of another program is no trouble, and nothing is left to be looked at.
+    node.exec("nft", "add", "table", "ip", "somebody")
+    let beside = ask("status")
+    #expect(beside.status == 0 && beside.standardOutput.contains("in force as planned"), "\(beside)")
+
+    // What another program does to our tables is undone, at the latest by asking.
+    node.exec("nft", "flush", "map", "ip", "KUBE-PROXY", "svc-id")
+    _ = ask("status")
+    let map = node.exec("nft", "list", "map", "ip", "KUBE-PROXY", "svc-id").standardOutput
+    #expect(map.contains("default/kubernetes:https"), "\(map)\n\(ask("diff"))")
     node.exec("nft", "flush", "map", "ip", "KUBE-PROXY", "svc-id")
     let repaired = eventually(within: 10) {
       node.exec("nft", "list", "map", "ip", "KUBE-PROXY", "svc-id").standardOutput.contains(

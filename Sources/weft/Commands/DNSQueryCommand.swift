@@ -12,7 +12,7 @@ struct DNSQueryCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "query", abstract: "What cluster DNS answers, and why.",
     discussion: """
-      With --from, NAME is looked for as the pod's resolver does it: names of fewer than five dots along the search path first.
+      With --from, NAME is looked for as the pod's resolver does it: names of fewer dots than its ndots along its search list first.
       Exit code: 0 there are records or the name is asked of other servers, 1 there are none, 2 the question cannot be read.
       """)
 
@@ -25,7 +25,7 @@ struct DNSQueryCommand: AsyncParsableCommand {
 
   func run() async throws {
     logging.apply(quiet: true)
-    guard let type = RecordType(type), let asked = DomainName(name) else {
+    guard let type = RecordType(type), DomainName(name) != nil else {
       throw WeftError(
         "CLI0004", object: "\(name) \(type)", cause: "is no name and type of record",
         next: "write it as web.demo A")
@@ -40,50 +40,46 @@ struct DNSQueryCommand: AsyncParsableCommand {
       view.markImportsRead()
     }
     let zone = planZone(view: view, settings: settings)
-    var rows: [[String]] = []
-    var last: LookupResult?
-    for candidate in try candidates(asked, settings.zone, view) {
-      let result = zone.lookup(candidate, type)
-      rows.append(["\(candidate)", Self.word(result.outcome), result.reason])
-      last = result
-      // The resolver goes on after a denial and after a name without such records.
-      if result.outcome != .nameError, result.outcome != .noData { break }
-    }
-    Terminal.say(Terminal.table(rows))
-    for record in (last?.records ?? []) { Terminal.say("\(record)") }
-    guard let last, last.outcome != .nameError, last.outcome != .noData else {
-      throw Finding(status: .finding)
-    }
+    let steps = try await search(api, settings.zone).steps(name, type, in: zone)
+    Terminal.say(Terminal.table(steps.map(\.cells)))
+    for record in steps.last?.result.records ?? [] { Terminal.say("\(record)") }
+    guard steps.last?.isLast == true else { throw Finding(status: .finding) }
   }
 
-  /// The names a resolver tries, in its order (ndots:5).
-  private func candidates(_ asked: DomainName, _ zone: DomainName, _ view: ClusterView) throws(WeftError)
-    -> [DomainName]
-  {
-    guard let from, !name.hasSuffix(".") else { return [asked] }
+  /// How the pod's resolver looks for names, by its dnsPolicy and dnsConfig. The node's own list, which is tried last, is not known here.
+  private func search(_ api: any ClusterAPI, _ zone: DomainName) async throws -> NameSearch {
+    guard let from else { return NameSearch() }
     let parts = from.split(separator: "/").map(String.init)
     let key = parts.count == 2 ? ObjectKey(parts[0], parts[1]) : ObjectKey(cluster.namespace, from)
-    guard let pod = view.pods[key] else {
+    let pod: JSON
+    do {
+      pod = try await api.get(.pods, namespace: key.namespace, name: key.name)
+    } catch let error as APIStatusError where error.code == 404 {
       throw WeftError(
         "DNS0022", object: "pod \(key)", cause: "is not in the cluster",
         next: "list them: kubectl get pods -A")
     }
-    guard let services = zone.child("svc"), let own = services.child(pod.key.namespace) else {
-      return [asked]
+    let policy = pod.at("spec", "dnsPolicy")?.string ?? "ClusterFirst"
+    let isHost = pod.at("spec", "hostNetwork")?.bool ?? false
+    var search = NameSearch()
+    switch policy {
+    case "None":
+      let servers = (pod.at("spec", "dnsConfig", "nameservers")?.elements ?? []).compactMap(\.string)
+      Terminal.complain(
+        "pod \(key) has dnsPolicy None and asks \(servers.joined(separator: ", ")): below is what cluster DNS would answer"
+      )
+    case "Default",
+      "ClusterFirst" where isHost:
+      Terminal.complain(
+        "pod \(key) asks its node's servers (dnsPolicy \(policy)): below is what cluster DNS would answer"
+          + (isHost ? "; ClusterFirstWithHostNet asks it" : ""))
+    default: search = NameSearch(namespace: key.namespace, zone: zone)
     }
-    let labels = asked.labels.map(Array.init)
-    let searched = [own, services, zone].compactMap { DomainName(labels: labels + $0.labels.map(Array.init)) }
-    return labels.count > 5 ? [asked] + searched : searched + [asked]
-  }
-
-  private static func word(_ outcome: LookupResult.Outcome) -> String {
-    switch outcome {
-    case .records: "records"
-    case .noData: "no data"
-    case .nameError: "NXDOMAIN"
-    case .elsewhere: "forwarded"
-    case .alias: "alias"
-    case .serverFailure: "SERVFAIL"
+    let extra = pod.at("spec", "dnsConfig")
+    search.endings += (extra?["searches"]?.elements ?? []).compactMap { $0.string.flatMap { DomainName($0) } }
+    for option in extra?["options"]?.elements ?? [] where option["name"]?.string == "ndots" {
+      search.dots = option["value"]?.string.flatMap { Int($0) } ?? search.dots
     }
+    return search
   }
 }

@@ -24,21 +24,8 @@ struct ServerCertificatesCommand: ParsableCommand {
     func run() throws {
       let now = Timestamp.now().seconds
       let lives = try server.certificates().lives()
-      var rows = [["CERTIFICATE", "EXPIRES", "RESIDUAL TIME", "CERTIFICATE AUTHORITY"]]
-      for life in lives {
-        let left = life.end - now
-        rows.append([
-          life.name, Timestamp.text(seconds: life.end), left > 0 ? Self.age(left) : "<expired>",
-          life.isAuthority ? "" : life.authority,
-        ])
-      }
-      Terminal.say(Terminal.table(rows))
+      Terminal.say(Terminal.table(CertificateFolder.Life.table(lives, now: now)))
       if lives.contains(where: { $0.end <= now }) { throw ExitCode(1) }
-    }
-
-    private static func age(_ seconds: Int64) -> String {
-      if seconds >= 365 * 86_400 { return "\(seconds / (365 * 86_400))y" }
-      return seconds >= 86_400 ? "\(seconds / 86_400)d" : "\(seconds / 3600)h"
     }
   }
 

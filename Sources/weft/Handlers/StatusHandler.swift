@@ -49,7 +49,8 @@ struct StatusSources: Sendable {
     get async {
       let standing = network.standing
       let behind = follower.behind
-      let isForeign = (try? await worker.perform { try $0.hasForeignChange() }) ?? false
+      // Where another program has committed since, ours are looked at now: the answer is what is, not what may be.
+      let look = await lookAfterOthers()
       var part = PartStatus(
         "rules", node: nodeName, version: Weft.version,
         behindMilliseconds: Int64(behind / .milliseconds(1)),
@@ -69,13 +70,29 @@ struct StatusSources: Sendable {
         part.state = .failed
         part.text = "changes wait to be put in force"
         part.next = "weft diff"
-      } else if isForeign {
-        part.state = .warning
-        part.text = "another program has just changed tables of the kernel; ours are looked at"
-        part.next = "nft monitor"
+      } else {
+        switch look {
+        case .success(0): break
+        case .success(let operations):
+          part.state = .warning
+          part.text = "another program has just changed our tables; \(operations) operations put them right"
+          part.next = "nft monitor"
+        case .failure(let error):
+          part.state = .failed
+          part.text =
+            "another program has changed tables of the kernel, and ours could not be looked at: \(error)"
+          part.next = "weft diff"
+        }
       }
       return part
     }
+  }
+
+  /// How many operations put our tables right after changes of other programs.
+  private func lookAfterOthers() async -> Result<Int, any Error> {
+    do {
+      return .success(try await worker.perform { try $0.repair()?.operations ?? 0 })
+    } catch { return .failure(error) }
   }
 
   private var names: PartStatus {
