@@ -276,6 +276,61 @@ extension ElectionAPI {
     try await task.value
   }
 
+  /// Its next look would be in forty seconds.
+  @Test(arguments: [true, false]) func `a lease that is given back is taken at once by who may follow it`(
+    isFollowed: Bool
+  ) async throws {
+    let api = MemoryClusterAPI()
+    let lease = ObjectKey("kube-system", "weft")
+    let held: JSON = [
+      "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+      "metadata": ["namespace": "kube-system", "name": "weft"],
+      "spec": ["holderIdentity": "other", "leaseDurationSeconds": 60, "leaseTransitions": 3],
+    ]
+    _ = try await api.create(.leases, held, options: WriteOptions())
+    let looks = Atomic(0)
+    api.inject { verb, resource in
+      if verb == "get", resource == .leases { looks.add(1, ordering: .relaxed) }
+      guard verb == "watch", !isFollowed else { return nil }
+      return APIStatusError(code: 403, reason: "Forbidden", message: "watching is not for everybody")
+    }
+    var election = LeaderElection(api: api, lease: lease, identity: "a", metrics: Metrics())
+    election.duration = .seconds(60)
+    election.renewDeadline = .seconds(50)
+    election.retryPeriod = isFollowed ? .seconds(40) : .milliseconds(20)
+    let leads = Latch()
+    let running = election
+    let task = Task { try await running.run { _ in leads.open() } }
+    #expect(await eventually { looks.load(ordering: .relaxed) > 0 })
+    #expect(!leads.isOpen)
+    _ = try await api.modify(.leases, lease) { current in
+      var changed = current
+      changed.set("", at: "spec", "holderIdentity")
+      return changed
+    }
+    #expect(await eventually { leads.isOpen })
+    try await task.value
+    #expect(api.objects(.leases)[0].at("spec", "leaseTransitions")?.int == 4)
+  }
+
+  @Test func `a candidate that waits ends when it is told to`() async throws {
+    let api = MemoryClusterAPI()
+    let other = LeaderElection(
+      api: api, lease: ObjectKey("kube-system", "weft"), identity: "b", metrics: Metrics())
+    var view = LeaderElection.View()
+    #expect(await other.tryAcquire(&view))
+    let election = LeaderElection(api: api, lease: other.lease, identity: "a", metrics: Metrics())
+    let looks = Atomic(0)
+    api.inject { verb, _ in
+      if verb == "get" { looks.add(1, ordering: .relaxed) }
+      return nil
+    }
+    let task = Task { try await election.run { _ in Issue.record("it leads") } }
+    #expect(await eventually { looks.load(ordering: .relaxed) > 0 })
+    task.cancel()
+    await #expect(throws: CancellationError.self) { try await task.value }
+  }
+
   @Test func `a leader whose lease was another's for a while begins anew, in another term`() async throws {
     let api = MemoryClusterAPI()
     let lease = ObjectKey("kube-system", "weft")

@@ -253,12 +253,20 @@ private func stop(_ one: TestCluster, _ other: TestCluster, _ clock: ControllerC
     let meanwhile = (0..<wishesEach).map { _ in wishes.next() }
     await act(meanwhile, quiet.api)
     await act(meanwhile, before.api)
+    // Ten minutes are enough for those who stayed: what is waited for below is the others' work.
+    #expect(
+      await eventually(
+        within: .seconds(Soak.isLong ? 1200 : 120), every: .milliseconds(Soak.isLong ? 2000 : 20)
+      ) {
+        isSettled(quiet.api)
+      })
     away.store(600, ordering: .relaxed)
     let began = ContinuousClock.now
     let after = TestCluster(settings: settings(clock), api: before.api, addressesFrom: 40_000)
     #expect(
       await eventually(
-        within: .seconds(Soak.isLong ? 600 : 120), every: .milliseconds(Soak.isLong ? 500 : 20)
+        // The promise of T-A16 is a minute, for five thousand changes.
+        within: .seconds(Soak.isLong ? 60 : 120), every: .milliseconds(Soak.isLong ? 1000 : 20)
       ) { areAlike(quiet.api, after.api) },
       "\(difference(after.api, quiet.api))")
     if Soak.isLong {

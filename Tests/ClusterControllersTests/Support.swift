@@ -50,6 +50,8 @@ final class TestCluster: Sendable {
   let controllers: ControllersHandle
   /// Of the controllers.
   let metrics = Metrics()
+  /// Of what they follow.
+  let informerMetrics = Metrics()
   private let nodeInformers: SharedInformers
   private let nodeRegistration: InformerRegistration
 
@@ -64,7 +66,7 @@ final class TestCluster: Sendable {
     self.api = api
     var times = InformerSettings()
     times.retry = RetryPolicy(initial: .milliseconds(1), maximum: .milliseconds(20))
-    informers = SharedInformers(api: seen ?? api, settings: times, metrics: Metrics())
+    informers = SharedInformers(api: seen ?? api, settings: times, metrics: informerMetrics)
     controllers = startControllers(
       api: seen ?? api, informers: informers, settings: settings, metrics: metrics)
     nodeInformers = SharedInformers(api: api, settings: times, metrics: Metrics())

@@ -52,17 +52,11 @@ public struct LeaderElection: Sendable {
   /// leading. What `lead` writes goes through a `LeaderAPI`.
   public func run(_ lead: @escaping @Sendable (Leadership) async -> Void) async throws {
     let leadership = Leadership(now: now)
-    var view = View()
     isLeader.set(0)
-    while true {
-      let pause = await step(&view, leadership)
-      if leadership.isHeld { break }
-      try await Task.sleep(for: pause)
-    }
+    let acquired = try await stand(leadership)
     isLeader.set(1)
     defer { isLeader.set(0) }
     logger.info("leading", metadata: ["lease": "\(lease)", "identity": "\(identity)"])
-    let acquired = view
     let term = leadership.term
     await withTaskGroup(of: Void.self) { group in
       group.addTask { await lead(leadership) }
@@ -85,6 +79,46 @@ public struct LeaderElection: Sendable {
     }
     leadership.giveUp()
     await release()
+  }
+
+  /// Looks until this process leads. Between its looks it follows the lease: a renewal counts from when it was written, not from a
+  /// look up to a `retryPeriod` later, and a lease that is given back is taken at once. Without a watch the looks alone do it.
+  private func stand(_ leadership: Leadership) async throws -> View {
+    let (news, wake) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
+    return try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask { await follow { wake.yield() } }
+      defer { group.cancelAll() }
+      var view = View()
+      var arrivals = news.makeAsyncIterator()
+      while true {
+        let pause = await step(&view, leadership)
+        if leadership.isHeld { return view }
+        let alarm = Task {
+          try await Task.sleep(for: pause)
+          wake.yield()
+        }
+        await arrivals.next()
+        alarm.cancel()
+        try Task.checkCancellation()
+      }
+    }
+  }
+
+  /// Tells of each change of the lease, until cancelled or refused.
+  private func follow(_ tell: @Sendable () -> Void) async {
+    let options = ListOptions(fieldSelector: "metadata.name=\(lease.name)")
+    while !Task.isCancelled {
+      do {
+        let events = try await api.watch(.leases, namespace: lease.namespace, options: options)
+        for try await _ in events { tell() }
+      } catch let error as APIStatusError where [401, 403, 405].contains(error.code) {
+        logger.debug("lease is not followed", metadata: ["lease": "\(lease)", "error": "\(error)"])
+        return
+      } catch {
+        logger.debug("lease is not followed now", metadata: ["lease": "\(lease)", "error": "\(error)"])
+      }
+      try? await Task.sleep(for: retryPeriod)
+    }
   }
 
   /// Tries once, and says when to try again.

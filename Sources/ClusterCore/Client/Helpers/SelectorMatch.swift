@@ -7,11 +7,19 @@ import ClusterObjects
 public enum SelectorMatch {
   /// A `metav1.LabelSelector`. An empty one selects everything; an absent one, or one that cannot be
   /// understood, nothing.
+  public static func selector(_ selector: JSON?) -> LabelSelector {
+    guard let selector, selector.object != nil else { return .nothing }
+    return (try? LabelSelector(selector)) ?? .nothing
+  }
+
+  /// The same for one look; for several, `selector(_:)` reads it once.
   public static func matches(_ selector: JSON?, _ labels: [String: String]) -> Bool {
-    guard let selector, selector.object != nil, let parsed = try? LabelSelector(selector) else {
-      return false
-    }
-    return parsed.matches(labels)
+    self.selector(selector).matches(labels)
+  }
+
+  /// A map of exact labels, as in `Service.spec.selector`; an empty one selects nothing.
+  public static func selector(map: [String: String]) -> LabelSelector {
+    map.isEmpty ? .nothing : LabelSelector(matchLabels: map)
   }
 
   /// A map of exact labels, as in `Service.spec.selector`; an empty one selects nothing.

@@ -43,27 +43,14 @@ public final class Informer: ReflectorTarget {
   private let synced = Latch()
   private let objectsGauge: Gauge
   private let eventsCounter: Counter
+  private let foundCounter: Counter
 
   fileprivate struct State {
     var snapshot = ObjectSnapshot()
-    var indexes: [String: Index] = [:]
+    var indexes: [String: FiledKeys] = [:]
     var lastFailure: String?
     /// The list that is coming in.
     var listed: TreeDictionary<ObjectKey, JSON> = [:]
-  }
-  fileprivate struct Index {
-    var definition: ObjectIndex
-    var keys: [String: Set<ObjectKey>] = [:]
-    mutating func file(_ key: ObjectKey, old: JSON?, new: JSON?) {
-      let before = old.map(definition.values) ?? []
-      let after = new.map(definition.values) ?? []
-      if before == after { return }
-      for value in before {
-        keys[value]?.remove(key)
-        if keys[value]?.isEmpty == true { keys[value] = nil }
-      }
-      for value in after { keys[value, default: []].insert(key) }
-    }
   }
   private struct Handlers {
     private(set) var byID: [(id: Int, handler: Handler)] = []
@@ -88,6 +75,9 @@ public final class Informer: ReflectorTarget {
     ).child(scope.resource.description)
     eventsCounter = metrics.counter(
       "weft_informer_changes_total", "Changes an informer has seen.", labels: ["resource"]
+    ).child(scope.resource.description)
+    foundCounter = metrics.counter(
+      "weft_informer_found_total", "Objects that were found by an index of an informer.", labels: ["resource"]
     ).child(scope.resource.description)
   }
 
@@ -122,17 +112,26 @@ public final class Informer: ReflectorTarget {
   }
 
   /// Objects that `index` files under `value`. The first use of an index builds it by a scan; afterwards it
-  /// is kept.
-  public func objects(_ index: ObjectIndex, _ value: String) -> [JSON] {
-    state.withLock { state in
-      if state.indexes[index.name] == nil {
-        var built = Index(definition: index)
-        for (key, object) in state.snapshot.objects { built.file(key, old: nil, new: object) }
-        state.indexes[index.name] = built
-      }
-      let keys = state.indexes[index.name]?.keys[value] ?? []
-      return keys.compactMap { state.snapshot.objects[$0] }
+  /// is kept. Costs what is found.
+  public func objects(_ index: ObjectIndex, _ value: String) -> [JSON] { objects(index, anyOf: [value]) }
+
+  /// Objects that `index` files under at least one of `values`, each once, all of one moment.
+  public func objects(_ index: ObjectIndex, anyOf values: [String]) -> [JSON] {
+    objects(index, fewestOf: CollectionOfOne(values))
+  }
+
+  /// As `anyOf` with that one of several lists of values under which the fewest objects are filed; nothing when there is no list.
+  func objects(_ index: ObjectIndex, fewestOf lists: some Collection<[String]>) -> [JSON] {
+    let found = state.withLock { state in
+      let filed = state.filed(index)
+      guard
+        let values = lists.count < 2
+          ? lists.first : lists.min(by: { filed.count(underAny: $0) < filed.count(underAny: $1) })
+      else { return [JSON]() }
+      return filed.filed(underAny: values).compactMap { state.snapshot.objects[$0] }
     }
+    foundCounter.increment(by: UInt64(found.count))
+    return found
   }
 
   // MARK: Following
@@ -209,6 +208,15 @@ public final class Informer: ReflectorTarget {
 }
 
 extension Informer.State {
+  /// What an index knows; from its first use on.
+  fileprivate mutating func filed(_ index: ObjectIndex) -> FiledKeys {
+    if let filed = indexes[index.name] { return filed }
+    var built = FiledKeys(index)
+    for (key, object) in snapshot.objects { built.file(key, old: nil, new: object) }
+    indexes[index.name] = built
+    return built
+  }
+
   /// Whether an event tells of a time before what is known. Versions of one resource grow, and are compared as numbers (KEP-5504);
   /// what is no number is taken as it comes.
   fileprivate func isPast(_ object: JSON) -> Bool {

@@ -51,31 +51,3 @@ public struct ObjectChange: Sendable {
   public var object: JSON { new ?? old ?? .null }
   public var isDeletion: Bool { new == nil }
 }
-
-/// A way to find objects without a scan: the values under which an object is filed.
-public struct ObjectIndex: Sendable {
-  public let name: String
-  let values: @Sendable (JSON) -> [String]
-  public init(_ name: String, values: @escaping @Sendable (JSON) -> [String]) {
-    self.name = name
-    self.values = values
-  }
-
-  public static let namespace = ObjectIndex("namespace") { [$0.namespace] }
-  /// `spec.nodeName`; unbound pods are filed under the empty name.
-  public static let node = ObjectIndex("node") { [$0.at("spec", "nodeName")?.string ?? ""] }
-  /// The uid of the owner that controls it.
-  public static let controller = ObjectIndex("controller") {
-    $0.controllerReference?["uid"]?.string.map { [$0] } ?? []
-  }
-  /// The uids of all owners.
-  public static let owner = ObjectIndex("owner") { $0.ownerReferences.compactMap { $0["uid"]?.string } }
-  /// EndpointSlices by `namespace/service`.
-  public static let service = ObjectIndex("service") { object in
-    object.labels["kubernetes.io/service-name"].map { ["\(object.namespace)/\($0)"] } ?? []
-  }
-  /// Objects by one label's value.
-  public static func label(_ key: String) -> ObjectIndex {
-    ObjectIndex("label:\(key)") { object in object.labels[key].map { [$0] } ?? [] }
-  }
-}

@@ -48,9 +48,7 @@ public final class MemoryClusterAPI: ClusterAPI {
   {
     try check("list", resource)
     return state.withLock { state in
-      let items = state.objects[resource, default: [:]].values.filter {
-        options.selects($0, namespace: namespace)
-      }.sorted { $0.key < $1.key }
+      let items = state.sorted(resource) { options.selects($0, namespace: namespace) }
       return ObjectList(resourceVersion: "\(state.revision)", items: items)
     }
   }
@@ -176,7 +174,7 @@ public final class MemoryClusterAPI: ClusterAPI {
   }
 
   public func objects(_ resource: GroupVersionResource) -> [JSON] {
-    state.withLock { $0.objects[resource, default: [:]].values.sorted { $0.key < $1.key } }
+    state.withLock { $0.sorted(resource) { _ in true } }
   }
 
   /// Ends every watch, as a restart of the server or a broken connection does.

@@ -186,7 +186,7 @@ struct AutoscalerReconciler: Sendable {
       useless(&autoscaler, "InvalidSelector", .warning("InvalidSelector", problem), problem)
       return nil
     }
-    let selected = pods.objects(.namespace, key.namespace).filter { selector.matches($0.labels) }
+    let selected = pods.objects(in: key.namespace, selectedBy: selector)
     let sharing = memory.sharing(key, selector, pods: selected)
     if sharing.count > 1 {
       let names = sharing.map { "{\($0.name) \($0.namespace)}" }.joined(separator: " ")

@@ -91,7 +91,7 @@ private struct DaemonSetReconciler: Sendable {
         .warning("SelectingAll", "This daemon set is selecting all pods. A non-empty selector is required."))
       return nil
     }
-    let membership = PodClaims(set, pods: pods.objects(.namespace, key.namespace), selector: selector)
+    let membership = PodClaims(set, among: pods, selector: selector)
     for pod in membership.adopt { try await control.changeOwner(pod, of: set, adopts: true) }
     for pod in membership.release { try await control.changeOwner(pod, of: set, adopts: false) }
 

@@ -16,9 +16,7 @@ func deploymentController(_ context: ControllerContext) -> Controller {
       guard owner["kind"]?.string == "Deployment", let name = owner["name"]?.string else { return [] }
       return [ObjectKey(set.namespace, name)]
     }
-    return deployments.objects(.namespace, set.namespace).filter {
-      SelectorMatch.matches($0.at("spec", "selector"), set.labels)
-    }.map(\.key)
+    return deployments.objects(selecting: set, by: .labelSelector).map(\.key)
   }
 
   let registrations = [
@@ -39,11 +37,12 @@ func deploymentController(_ context: ControllerContext) -> Controller {
     // Recreate waits for the last old pod; nothing else here looks at pods.
     pods.onChange { changes in
       for change in changes where change.isDeletion {
-        guard let uid = change.object.controllerReference?["uid"]?.string else { continue }
-        for set in sets.objects(.namespace, change.key.namespace) where set.uid == uid {
-          for key in owner(set) where deployments[key]?.at("spec", "strategy", "type") == "Recreate" {
-            queue.add(key)
-          }
+        guard let reference = change.object.controllerReference,
+          let set = sets[change.key.namespace, reference["name"]?.string ?? ""],
+          set.uid == reference["uid"]?.string
+        else { continue }
+        for key in owner(set) where deployments[key]?.at("spec", "strategy", "type") == "Recreate" {
+          queue.add(key)
         }
       }
     },
@@ -66,8 +65,9 @@ private struct DeploymentReconciler: Sendable {
   func reconcile(_ key: ObjectKey) async throws -> Duration? {
     guard let deployment = deployments[key], !deployment.isTerminating else { return nil }
     if let wait = expectations.wait(key) { return wait }
-    let nearby = sets.objects(.namespace, key.namespace)
-    for orphan in nearby where isAdoptable(orphan, by: deployment) { try await adopt(orphan, deployment) }
+    let selector = SelectorMatch.selector(deployment.at("spec", "selector"))
+    let nearby = sets.objects(claimableBy: deployment, selector: selector)
+    for orphan in nearby where isAdoptable(orphan, by: selector) { try await adopt(orphan, deployment) }
     let owned = nearby.filter { $0.isControlled(by: deployment) }
     let template = comparableTemplate(deployment)
     let oldUIDs = Set(owned.filter { comparableTemplate($0) != template }.map(\.uid))
@@ -79,9 +79,8 @@ private struct DeploymentReconciler: Sendable {
     return plan.checkIn.map { .seconds($0) }
   }
 
-  private func isAdoptable(_ set: JSON, by deployment: JSON) -> Bool {
-    set.controllerReference == nil && !set.isTerminating
-      && SelectorMatch.matches(deployment.at("spec", "selector"), set.labels)
+  private func isAdoptable(_ set: JSON, by selector: LabelSelector) -> Bool {
+    set.controllerReference == nil && !set.isTerminating && selector.matches(set.labels)
   }
 
   private func adopt(_ set: JSON, _ deployment: JSON) async throws {

@@ -10,24 +10,30 @@ func disruptionController(_ context: ControllerContext) -> Controller {
   let pods = context.informers.informer(.pods)
   let scales = OwnerScales(context)
 
-  @Sendable func addAll(in namespace: String) {
-    for budget in budgets.objects(.namespace, namespace) { queue.add(budget.key) }
+  @Sendable func addBudgets(of pods: [JSON]) {
+    var seen: Set<JSON> = []
+    for pod in pods where seen.insert(pod.at("metadata", "labels") ?? .null).inserted {
+      for budget in budgets.objects(selecting: pod, by: .labelSelector) { queue.add(budget.key) }
+    }
   }
   var registrations = [
     budgets.onChange { changes in for change in changes { queue.add(change.key) } },
     pods.onChange { changes in
       for change in changes {
-        let states = [change.old, change.new].compactMap(\.self)
-        for budget in budgets.objects(.namespace, change.key.namespace)
-        where states.contains(where: { DisruptionBudgets.covers(budget, $0) }) { queue.add(budget.key) }
+        for budget in budgets.objects(concernedBy: change, by: .labelSelector) { queue.add(budget.key) }
       }
     },
   ]
   registrations += scales.informers.map { informer in
     informer.onChange { changes in
       for change in changes {
-        guard change.old?.at("spec", "replicas") != change.new?.at("spec", "replicas") else { continue }
-        addAll(in: change.key.namespace)
+        let states = [change.old, change.new]
+        // Whose pods say which number counts for them: an owner's own, or that of who controls it.
+        guard
+          states[0]?.at("spec", "replicas") != states[1]?.at("spec", "replicas")
+            || states[0]?.controllerReference != states[1]?.controllerReference
+        else { continue }
+        addBudgets(of: scales.pods(pods, of: change.object))
       }
     }
   }
@@ -36,7 +42,7 @@ func disruptionController(_ context: ControllerContext) -> Controller {
     resync: { for key in budgets.snapshot.keys { queue.add(key) } }
   ) { key in
     guard let budget = budgets[key], !budget.isTerminating else { return nil }
-    let covered = pods.objects(.namespace, key.namespace).filter { DisruptionBudgets.covers(budget, $0) }
+    let covered = pods.objects(in: key.namespace, selectedBy: SelectorMatch.selector(budget.spec["selector"]))
     let plan = planDisruption(
       budget, pods: covered, expected: { expectedPods(covered, find: scales.find) }, now: context.now)
     for event in plan.events {
@@ -69,6 +75,12 @@ private struct OwnerScales: Sendable {
   }
 
   var informers: [Informer] { [deployments, replicaSets, statefulSets, replicationControllers] }
+
+  /// The pods that a number counts for: those of the owner that says it, or of those that it controls.
+  func pods(_ pods: Informer, of owner: JSON) -> [JSON] {
+    let sets = replicaSets.objects(.controller, owner.uid).map(\.uid)
+    return pods.objects(.controller, anyOf: sets + [owner.uid])
+  }
 
   func find(_ reference: JSON, _ namespace: String) -> OwnerScale {
     let kind = reference["kind"]?.string ?? ""

@@ -27,11 +27,7 @@ func endpointSliceController(_ context: ControllerContext) -> Controller {
     },
     pods.onChange { changes in
       for change in changes where concernsEndpoints(change) {
-        let states = [change.old, change.new].compactMap(\.self)
-        for service in services.objects(.namespace, change.key.namespace) {
-          let selector = service.at("spec", "selector")?.stringMap ?? [:]
-          if states.contains(where: { SelectorMatch.contains(selector, $0.labels) }) { add(service.key) }
-        }
+        for service in services.objects(concernedBy: change, by: .selectorMap) { add(service.key) }
       }
     },
     // Somebody changed a slice: look again. Our own writes come back here too and plan to nothing.
@@ -91,11 +87,9 @@ private final class EndpointSliceReconciler: Sendable {
   func reconcile(_ key: ObjectKey) async throws -> Duration? {
     if let wait = expectations.wait(key) { return wait }
     guard let service = services[key], !service.isTerminating else { return nil }
-    let selector = service.at("spec", "selector")?.stringMap ?? [:]
-    guard !selector.isEmpty, service.at("spec", "type")?.string != "ExternalName" else { return nil }
-    let selected = pods.objects(.namespace, key.namespace).filter {
-      SelectorMatch.contains(selector, $0.labels)
-    }
+    let selector = SelectorMatch.selector(map: service.at("spec", "selector")?.stringMap ?? [:])
+    guard !selector.isNothing, service.at("spec", "type")?.string != "ExternalName" else { return nil }
+    let selected = pods.objects(in: key.namespace, selectedBy: selector)
     let managed = slices.objects(.service, key.description).filter {
       $0.labels[SliceNames.managedBy] == SliceNames.manager
     }

@@ -14,13 +14,7 @@ func endpointsController(_ context: ControllerContext) -> Controller {
     endpoints.onChange { changes in for change in changes { queue.add(change.key) } },
     pods.onChange { changes in
       for change in changes where concernsEndpoints(change) {
-        let states = [change.old, change.new].compactMap(\.self)
-        for service in services.objects(.namespace, change.key.namespace) {
-          let selector = service.at("spec", "selector")?.stringMap ?? [:]
-          if states.contains(where: { SelectorMatch.contains(selector, $0.labels) }) {
-            queue.add(service.key)
-          }
-        }
+        for service in services.objects(concernedBy: change, by: .selectorMap) { queue.add(service.key) }
       }
     },
   ]
@@ -37,14 +31,12 @@ func endpointsController(_ context: ControllerContext) -> Controller {
       try await context.api.deleteIfPresent(.endpoints, key, options: DeleteOptions(uid: existing.uid))
       return nil
     }
-    let selector = service.at("spec", "selector")?.stringMap ?? [:]
-    guard !selector.isEmpty, !service.isTerminating, service.at("spec", "type")?.string != "ExternalName"
+    let selector = SelectorMatch.selector(map: service.at("spec", "selector")?.stringMap ?? [:])
+    guard !selector.isNothing, !service.isTerminating, service.at("spec", "type")?.string != "ExternalName"
     else {
       return nil
     }
-    let selected = pods.objects(.namespace, key.namespace).filter {
-      SelectorMatch.contains(selector, $0.labels)
-    }
+    let selected = pods.objects(in: key.namespace, selectedBy: selector)
     let wanted = planEndpoints(service, pods: selected, existing: existing, triggerTime: Timestamp.nowText())
     guard wanted != existing else { return nil }
     if existing != nil {

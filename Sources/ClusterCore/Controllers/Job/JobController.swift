@@ -37,8 +37,7 @@ private struct JobReconciler: Sendable {
     if let manager = job.at("spec", "managedBy")?.string, manager != JobNames.manager { return nil }
     if let wait = try await control.awaited(job) { return wait }
     if written.isStale(job) { return .seconds(1) }
-    let membership = PodClaims(
-      job, pods: pods.objects(.namespace, key.namespace), selector: job.at("spec", "selector"))
+    let membership = PodClaims(job, among: pods, selector: job.at("spec", "selector"))
     for pod in membership.adopt where !job.isJobFinished { try await adopt(pod, by: job) }
     for pod in membership.release {
       try await control.changeOwner(pod, of: job, adopts: false)
@@ -106,9 +105,7 @@ func orphanedJobPodController(_ context: ControllerContext) -> Controller {
       guard let name = owner["name"]?.string, let job = jobs[pod.namespace, name] else { return nil }
       return job.uid == owner["uid"]?.string ? job : nil
     }
-    return jobs.objects(.namespace, pod.namespace).first {
-      !$0.isTerminating && SelectorMatch.matches($0.at("spec", "selector"), pod.labels)
-    }
+    return jobs.objects(selecting: pod, by: .labelSelector).first { !$0.isTerminating }
   }
   let registrations = [
     pods.onChange { changes in

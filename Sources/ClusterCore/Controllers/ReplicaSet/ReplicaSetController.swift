@@ -52,10 +52,7 @@ private struct ReplicaSetReconciler: Sendable {
   func reconcile(_ key: ObjectKey) async throws -> Duration? {
     guard let set = sets[key] else { return nil }
     if let wait = try await control.awaited(set) { return wait }
-    let selector = set.podSelector
-    let candidates = pods.objects(.namespace, key.namespace).filter {
-      $0.isControlled(by: set) || SelectorMatch.matches(selector, $0.labels)
-    }
+    let candidates = pods.objects(claimableBy: set, selector: SelectorMatch.selector(set.podSelector))
     let plan = planReplicaSet(set, pods: candidates)
     for pod in plan.adopt { try await control.changeOwner(pod, of: set, adopts: true) }
     for pod in plan.release { try await control.changeOwner(pod, of: set, adopts: false) }

@@ -49,13 +49,13 @@ extension JSON {
   }
 }
 
-/// `pods` are those of the namespace that the selector matches or that the set owns.
+/// `pods` are those of the namespace that the set owns, and those that nobody owns and the selector matches. Others change nothing.
 func planReplicaSet(_ set: JSON, pods: [JSON], now: Int64 = Timestamp.now().seconds) -> ReplicaSetPlan {
   var plan = ReplicaSetPlan()
-  let selector = set.podSelector
+  let selector = SelectorMatch.selector(set.podSelector)
   var owned: [JSON] = []
   for pod in pods {
-    let matches = SelectorMatch.matches(selector, pod.labels)
+    let matches = selector.matches(pod.labels)
     if pod.isControlled(by: set) {
       if matches { owned.append(pod) } else if !set.isTerminating { plan.release.append(pod) }
     } else if pod.controllerReference == nil, matches, PodState.isActive(pod), !set.isTerminating {

@@ -35,6 +35,8 @@ func resourceQuotaController(_ context: ControllerContext) -> Controller {
     resync: { for key in quotas.snapshot.keys { queue.add(key) } }
   ) { key in
     guard let quota = quotas[key.namespace, key.name], !quota.isTerminating else { return nil }
+    if let rest = watched.rest(key) { return rest }
+    let begin = ContinuousClock.now
     // As it is now: the count is written only if nobody charged meanwhile.
     let present: JSON
     do {
@@ -43,6 +45,7 @@ func resourceQuotaController(_ context: ControllerContext) -> Controller {
     let planned = try await planQuotaStatus(present) { resource in
       try await context.api.list(resource, namespace: key.namespace, options: ListOptions()).items
     }
+    watched.counted(key, since: begin)
     guard let planned else { return nil }
     if isLower(planned, than: present.status), watched.isRecent(key, present.resourceVersion) {
       // Charged a moment ago: what was charged for may not be stored yet.

@@ -41,8 +41,7 @@ private struct StatefulSetReconciler: Sendable {
     guard let set = sets[key] else { return nil }
     if let wait = control.expectations.wait(key) { return wait }
     let membership = PodClaims(
-      set, pods: pods.objects(.namespace, key.namespace), selector: set.at("spec", "selector"),
-      isMember: { set.ordinal(of: $0) != nil })
+      set, among: pods, selector: set.at("spec", "selector"), isMember: { set.ordinal(of: $0) != nil })
     for pod in membership.adopt { try await control.changeOwner(pod, of: set, adopts: true) }
     for pod in membership.release { try await control.changeOwner(pod, of: set, adopts: false) }
 

@@ -134,11 +134,16 @@ struct PodClaims: Equatable {
   var release: [JSON] = []
 
   /// `isMember` says which names may be adopted at all.
-  init(
-    _ owner: JSON, pods: [JSON], selector: JSON?, isMember: (JSON) -> Bool = { _ in true }
-  ) {
+  init(_ owner: JSON, among pods: Informer, selector: JSON?, isMember: (JSON) -> Bool = { _ in true }) {
+    let selector = SelectorMatch.selector(selector)
+    self.init(
+      owner, pods: pods.objects(claimableBy: owner, selector: selector), selector: selector,
+      isMember: isMember)
+  }
+
+  init(_ owner: JSON, pods: [JSON], selector: LabelSelector, isMember: (JSON) -> Bool = { _ in true }) {
     for pod in pods {
-      let matches = SelectorMatch.matches(selector, pod.labels) && isMember(pod)
+      let matches = selector.matches(pod.labels) && isMember(pod)
       if pod.isControlled(by: owner) {
         if matches { owned.append(pod) } else if !owner.isTerminating { release.append(pod) }
       } else if pod.controllerReference == nil, matches, !pod.isTerminating, !owner.isTerminating {
@@ -154,14 +159,13 @@ func followOwners(
   _ kind: String, _ owners: Informer, pods: Informer, expectations: Expectations, queue: WorkQueue<ObjectKey>,
   selector: @escaping @Sendable (JSON) -> JSON? = { $0.at("spec", "selector") }
 ) -> [InformerRegistration] {
+  let selectors = SelectorIndex("followed") { SelectorMatch.selector(selector($0)) }
   @Sendable func concerned(_ pod: JSON) -> [ObjectKey] {
     if let owner = pod.controllerReference {
       guard owner["kind"]?.string == kind, let name = owner["name"]?.string else { return [] }
       return [ObjectKey(pod.namespace, name)]
     }
-    return owners.objects(.namespace, pod.namespace).filter {
-      SelectorMatch.matches(selector($0), pod.labels)
-    }.map(\.key)
+    return owners.objects(selecting: pod, by: selectors).map(\.key)
   }
   return [
     owners.onChange { changes in

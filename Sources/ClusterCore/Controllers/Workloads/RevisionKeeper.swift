@@ -74,11 +74,12 @@ struct RevisionKeeper: Sendable {
   /// none. `collisions` is the owner's count afterwards.
   func keep(_ owner: JSON) async throws -> (all: [JSON], update: JSON, collisions: Int?) {
     var owned: [JSON] = []
-    for revision in revisions.objects(.namespace, owner.namespace) {
+    let selector = SelectorMatch.selector(owner.at("spec", "selector"))
+    for revision in revisions.objects(claimableBy: owner, selector: selector) {
       if revision.isControlled(by: owner) {
         owned.append(revision)
       } else if revision.controllerReference == nil, !revision.isTerminating,
-        SelectorMatch.matches(owner.at("spec", "selector"), revision.labels)
+        selector.matches(revision.labels)
       {
         var adopted = revision
         adopted.set(
