@@ -8,25 +8,34 @@ BIN := .build/$(CONFIGURATION)
 SWIFT_BUILD := swift build -c $(CONFIGURATION) --static-swift-stdlib
 UP_FLAGS ?= --demo
 
-.PHONY: all setup build run test check unit e2e bench soak format clean
+.PHONY: all setup tools build debug run test lint check unit e2e bench soak format clean
 
 all: build
 
 setup:
 	@scripts/setup.sh
 
+# What only the tests need.
+tools: setup
+	@scripts/setup-tests.sh
+
 build: setup
 	$(SWIFT_BUILD) --product weft
 	$(SWIFT_BUILD) --product weft-cni
+
+# The tests and what they stand on. Once, however many of the targets below need it.
+debug: setup
+	swift build --build-tests
 
 run: build
 	@echo 'for kubectl and weft in another terminal: export PATH=$(CURDIR)/.tools/bin:$(CURDIR)/$(BIN):$$PATH' >&2
 	$(BIN)/weft up $(UP_FLAGS)
 
-# Format and the house rules; warnings are errors in every build.
-check: setup
+lint:
 	swift format lint --strict --recursive --configuration .swift-format Sources Tests Package.swift
-	swift build --build-tests
+
+# Format and the house rules; warnings are errors in every build.
+check: lint debug
 	scripts/test.sh --skip-build --filter TidyTests
 
 # One after the other: many time something or start real programs, and on two cores neighbours would decide the outcome.
@@ -34,24 +43,18 @@ check: setup
 # (who may, webhooks, other servers, streams, forms of requests) once.
 BEFORE_STORE = Aggregation|Webhook|TokenTests|StreamsTests|OpenAPI|RequestForm|AccessTests|AuthenticationTests|EscalationTests|HostileBytes|RequestOptions
 
-unit: setup
-	@scripts/setup-tests.sh
-	swift build --build-tests
+unit: tools debug
 	scripts/test.sh --skip-build --no-parallel --skip EndToEnd --skip TidyTests
 	WEFT_TEST_STORE=etcd scripts/test.sh --skip-build --no-parallel --filter ClusterServerTests --skip '$(BEFORE_STORE)'
 
 # The program as its users meet it: kubectl, containerd, the kernel.
-e2e: build
-	@scripts/setup-tests.sh
-	swift build --build-tests
+e2e: build tools debug
 	WEFT_BIN_DIR=$(CURDIR)/$(BIN) scripts/test.sh --skip-build --no-parallel --filter EndToEnd
 
 test: build check unit e2e
 
 # The long form of tests that are short in `unit` and `e2e`: more rounds, every call, more watchers. Not part of `test`.
-soak: build
-	@scripts/setup-tests.sh
-	swift build --build-tests
+soak: build tools debug
 	WEFT_BIN_DIR=$(CURDIR)/$(BIN) scripts/soak.sh
 
 bench: build

@@ -16,7 +16,7 @@ import Testing
     #expect(try lab.invoke("ADD", "a", namespace: a).code == 0)
     #expect(try lab.invoke("ADD", "b", namespace: b).code == 0)
     #expect(try lab.ping(from: a, to: "10.99.0.1"))
-    #expect(try !lab.ping(from: a, to: "10.99.0.3"))
+    #expect(try !lab.ping(from: a, to: "10.99.0.3", seconds: 1))
   }
 
   @Test func `a routed pod has a link of its own and reaches its neighbours by the node, in both families`()
@@ -99,7 +99,7 @@ import Testing
     let link = try #require(try inside.link(named: "eth0"))
     let mac = try #require(MACAddress(text: "c2:00:00:00:00:01"))
     try inside.setLink(link.index, mac: mac)
-    #expect(try !lab.ping(from: pod, to: "10.99.0.1"))
+    #expect(try !lab.ping(from: pod, to: "10.99.0.1", seconds: 1))
     #expect(try lab.invoke("DEL", "a").code == 0)
     #expect(try !lab.rules().contains("vp"))
   }

@@ -118,8 +118,9 @@ final class Laboratory {
 
   func leaseNames() -> [String] { Scratch.names(in: "\(scratch.path)/t/leases").sorted() }
 
-  /// One echo request from the pod at `namespace`; true when it was answered within `seconds`.
-  func ping(from namespace: String, to address: String, seconds: Int = 1) throws -> Bool {
+  /// One echo request from the pod at `namespace`, never repeated: one that went to the wrong place is not answered however long it is
+  /// waited for. True when it was answered within `seconds`.
+  func ping(from namespace: String, to address: String, seconds: Int = 10) throws -> Bool {
     try Running.start(
       ["busybox", "ping", "-c", "1", "-W", "\(seconds)", address], executable: "/usr/bin/busybox",
       environment: [], input: "", in: namespace

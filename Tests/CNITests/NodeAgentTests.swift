@@ -39,7 +39,7 @@ final class ScriptedAgent: @unchecked Sendable {
     for reply in replies {
       // Bounded: a call that never comes ends the agent.
       var watched = pollfd(fd: listener, events: Int16(POLLIN), revents: 0)
-      guard poll(&watched, 1, 5000) == 1 else { return }
+      guard poll(&watched, 1, 30_000) == 1 else { return }
       let connection = accept(listener, nil, nil)
       guard connection >= 0 else { return }
       var buffer = [UInt8](repeating: 0, count: 4096)
@@ -64,11 +64,13 @@ final class ScriptedAgent: @unchecked Sendable {
 }
 
 @Suite struct NodeAgents {
-  private func lab(_ label: String, require: Bool = false) throws -> Laboratory {
+  /// - Parameter milliseconds: how long the plugin waits for the agent; short where silence is what is tried.
+  private func lab(_ label: String, require: Bool = false, milliseconds: Int = 20_000) throws -> Laboratory {
     let lab = try Laboratory(label)
     lab.configuration = lab.configuration.replacing(
       "\"bridge\"",
-      with: "\"nodeSocket\":\"\(lab.scratch.path)/node.sock\",\"nodeSocketTimeoutMilliseconds\":300,"
+      with:
+        "\"nodeSocket\":\"\(lab.scratch.path)/node.sock\",\"nodeSocketTimeoutMilliseconds\":\(milliseconds),"
         + "\"requireNode\":\(require),\"bridge\"")
     return lab
   }
@@ -93,10 +95,11 @@ final class ScriptedAgent: @unchecked Sendable {
   }
 
   @Test func `a refusal and a silence undo the ADD`() throws {
-    for (label, reply, words) in [
-      ("refuse", #"{"ok":false,"error":"no policy yet"}"#, "no policy yet"), ("silent", nil, "300 ms"),
+    for (label, reply, words, milliseconds) in [
+      ("refuse", #"{"ok":false,"error":"no policy yet"}"#, "no policy yet", 20_000),
+      ("silent", nil, "1000 ms", 1_000),
     ] {
-      let lab = try lab(label)
+      let lab = try lab(label, milliseconds: milliseconds)
       let agent = try ScriptedAgent("\(lab.scratch.path)/node.sock", replies: [reply, #"{"ok":true}"#])
       let refused = try lab.invoke("ADD", "a", namespace: try lab.pod("a"))
       #expect(refused.json["code"]?.integer == 11)

@@ -90,14 +90,16 @@ final class Server: Sendable {
     seen.withLock { $0.append(address.map { "\($0)" } ?? "") }
   }
 
-  /// What `address` answers in the calling thread's namespace; empty when nothing does within two seconds.
-  static func ask(_ address: IPAddress, _ port: UInt16, isDatagram: Bool, source: UInt16) throws -> String {
+  /// What `address` answers in the calling thread's namespace; empty when nothing does in time.
+  static func ask(
+    _ address: IPAddress, _ port: UInt16, isDatagram: Bool, source: UInt16, seconds: Int
+  ) throws -> String {
     let isFour = address.family == .v4
     let kind = isDatagram ? SOCK_DGRAM : SOCK_STREAM
     let client = socket(isFour ? AF_INET : AF_INET6, Int32(kind.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
     try #require(client >= 0)
     defer { close(client) }
-    var limit = timeval(tv_sec: 2, tv_usec: 0)
+    var limit = timeval(tv_sec: seconds, tv_usec: 0)
     setsockopt(client, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
     setsockopt(client, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
     func name(_ host: [UInt8], _ port: UInt16) -> [UInt8] {

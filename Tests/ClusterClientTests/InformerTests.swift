@@ -96,10 +96,10 @@ func testSettings() -> InformerSettings {
         informer.apply(.added(pod("a")))
         ended.signal()
       }
-      #expect(begun.wait(timeout: .now() + 10) == .success)
+      #expect(begun.wait(timeout: .now() + 60) == .success)
       state.registration = nil
     }
-    #expect(ended.wait(timeout: .now() + 10) == .success)
+    #expect(ended.wait(timeout: .now() + 60) == .success)
     #expect(owner.state.withLock { $0.heard } == 1)
     informer.apply(.added(pod("b")))
     #expect(owner.state.withLock { $0.heard } == 1)

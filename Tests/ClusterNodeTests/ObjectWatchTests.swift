@@ -77,7 +77,7 @@ private func map(_ name: String) -> ObjectReference {
     #expect(await objects.say("configMap/n/a", object("5")))
     #expect(await eventually { heard.words.sorted() == ["p a 5", "q a 5"] })
     #expect(objects.state.withLock { $0.opened } == 2)
-    #expect(await watches.isFollowing("p"))
+    #expect(await eventually { await watches.isFollowing("p") })
     // Nothing was said of `b` yet: somebody has to look.
     #expect(await !watches.isFollowing("q"))
     #expect(await objects.say("configMap/n/b", nil))
@@ -105,7 +105,7 @@ private func map(_ name: String) -> ObjectReference {
     await watches.forget("p")
     #expect(await objects.say("configMap/n/b", object("2")))
     #expect(await eventually { heard.words.last == "q b 2" })
-    #expect(await watches.isFollowing("q"))
+    #expect(await eventually { await watches.isFollowing("q") })
     await watches.stop()
   }
 
@@ -117,7 +117,7 @@ private func map(_ name: String) -> ObjectReference {
     #expect(await objects.say("configMap/n/a", object("3", immutable: true)))
     #expect(await eventually { !objects.isOpen("configMap/n/a") })
     #expect(heard.words == ["p a 3"])
-    #expect(await watches.isFollowing("p"))
+    #expect(await eventually { await watches.isFollowing("p") })
     #expect(await eventually { await watches.count == 0 })
     await watches.stop()
   }

@@ -143,7 +143,8 @@ private func eventually(_ condition: () -> Bool) async throws -> Bool {
         + "namespace \"host\": failed to connect to localhost:\(port) inside namespace \"sandbox\", IPv4: "
         + "dial tcp4 127.0.0.1:\(port): connect: connection refused IPv6 dial tcp6 [::1]:\(port): connect: "
         + "connection refused ")
-    #expect(client.reset.withLock { $0 } == [failed.data])
+    // In a frame of its own, after the end of the other.
+    #expect(try await eventually { client.reset.withLock { $0 == [failed.data] } })
     let good = try await client.forward(echo.localAddress?.port ?? 0, request: "1", Array("y".utf8))
     #expect(try await eventually { client.ended.withLock { $0.contains(good.data) } })
     client.link.abort()

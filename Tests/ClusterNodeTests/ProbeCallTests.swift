@@ -133,7 +133,7 @@ import Testing
       await get(server, "/round", secure: secure)
         == .failure("Get \"\(address)/round\": stopped after 10 redirects"))
     #expect(
-      await get(server, "/silent", secure: secure, milliseconds: 300)
+      await get(server, "/silent", secure: secure, milliseconds: 1500)
         == .failure(
           "Get \"\(address)/silent\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
         ))

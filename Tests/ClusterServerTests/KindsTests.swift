@@ -357,7 +357,7 @@ extension KindsTests {
           ["etcd-0", "Healthy", "ok"], ["scheduler", "Healthy", "ok"],
         ])
       let told = try await kubectl("get componentstatus scheduler")
-      #expect(told.errors == "Warning: v1 ComponentStatus is deprecated in v1.19+\n")
+      #expect(told.complaints == ["Warning: v1 ComponentStatus is deprecated in v1.19+"])
       let missing = try await kubectl("get cs nothing")
       #expect(missing.status == 1)
       #expect(

@@ -55,6 +55,11 @@ struct Program {
   var output: String
   var errors: String
 
+  /// Its errors without what kubectl says of itself on a machine that is busy: that it has kept back a request for a second.
+  var complaints: [Substring] {
+    errors.split(separator: "\n").filter { !$0.contains("due to client-side throttling") }
+  }
+
   /// Runs a program with `input`, killed after `limit` seconds by way of `timeout`. On a thread of its own:
   /// a blocked thread of the pool would be one the server lacks.
   static func run(

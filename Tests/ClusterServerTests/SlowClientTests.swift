@@ -64,13 +64,18 @@ private final class Patient: ChannelInboundHandler, Sendable {
       settings.limits.head = .seconds(3)
       settings.limits.body = .seconds(3)
     } _: { server, folder in
-      for version in ["--http2", "--http1.1"] {
+      @Sendable func watched(_ version: String) async throws -> HTTPAnswer {
         let path = "/api/v1/namespaces?watch=true&timeoutSeconds=5"
         var answer = HTTPAnswer(code: 0, body: "", headers: "")
         // A machine that is busy for three seconds loses the connection before it has asked.
         for _ in 0..<3 where answer.code != 200 || answer.headers.contains("curl:") {
           answer = try await ask(server, folder, path, more: [version])
         }
+        return answer
+      }
+      async let first = watched("--http2")
+      async let second = watched("--http1.1")
+      for answer in try await [first, second] {
         #expect(answer.code == 200 && !answer.headers.contains("curl:"), "\(answer)")
         #expect(answer.body.contains("kube-system"))
       }

@@ -54,7 +54,7 @@ extension [UInt8] {
 }
 
 /// Looks until `condition` holds or `limit` is over.
-func until(_ limit: Duration = .seconds(10), _ condition: () async throws -> Bool) async throws -> Bool {
+func until(_ limit: Duration = .seconds(60), _ condition: () async throws -> Bool) async throws -> Bool {
   let start = ContinuousClock.now
   while ContinuousClock.now - start < limit {
     if try await condition() { return true }

@@ -71,7 +71,8 @@ import Testing
     try await withScratch { folder in
       var settings = try server.settings(prefix: folder)
       settings.endpoints.insert(try #require(EtcdEndpoint("http://127.0.0.1:\(try freePort())")), at: 0)
-      settings.callTimeout = .milliseconds(300)
+      // For the member that answers too, which may wait for its disk.
+      settings.callTimeout = .seconds(3)
       let store = try await EtcdStore(settings: settings, metrics: Metrics())
       let revision = try await store.create("/a", [1])
       #expect(try await store.get("/a")?.revision == revision)

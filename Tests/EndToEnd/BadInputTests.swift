@@ -74,7 +74,7 @@ import Testing
   ) throws {
     try withNode { node in
       try node.start(["--http", "none"])
-      let isUp = eventually(within: 15) { node.kubectl("get", "nodes").standardOutput.contains(" Ready ") }
+      let isUp = eventually(within: 60) { node.kubectl("get", "nodes").standardOutput.contains(" Ready ") }
       try #require(isUp != nil, "\(node.log)")
       for number in 0..<6 {
         let big = String(repeating: "\(number)", count: 20_000)
@@ -96,7 +96,7 @@ import Testing
       #expect(run(["sh", "-c", command]).status == 0, "\(command)")
       #expect(FileManager.default.fileExists(atPath: "\(node.dataFolder)/damaged/store.db"))
       try node.start(["--http", "none"])
-      let isBack = eventually(within: 15) { node.kubectl("get", "nodes").standardOutput.contains(" Ready ") }
+      let isBack = eventually(within: 60) { node.kubectl("get", "nodes").standardOutput.contains(" Ready ") }
       #expect(isBack != nil, "\(node.log)")
       #expect(node.kubectl("get", "configmap", "big-0").status == 1)
     }
@@ -107,7 +107,7 @@ import Testing
   {
     try withNode { node in
       try node.start()
-      let isUp = eventually(within: 15) { node.kubectl("get", "nodes").standardOutput.contains(" Ready ") }
+      let isUp = eventually(within: 60) { node.kubectl("get", "nodes").standardOutput.contains(" Ready ") }
       try #require(isUp != nil, "\(node.log)")
       let pid = node.kubectl("get", "--raw", "/readyz").standardOutput == "ok" ? node.processIdentifier : -1
       expectRefusal(node.up(), "STO0002", exit: 2, names: node.dataFolder, "kill \(pid)")
@@ -135,7 +135,7 @@ import Testing
   @Test func `a refused restart leaves the pods' containerd and rules of the run before in force`() throws {
     try withNode { node in
       try node.start()
-      let isUp = eventually(within: 15) { node.kubectl("get", "nodes").standardOutput.contains(" Ready ") }
+      let isUp = eventually(within: 60) { node.kubectl("get", "nodes").standardOutput.contains(" Ready ") }
       try #require(isUp != nil, "\(node.log)")
       #expect(node.stop(SIGTERM) == 0)
       let before = node.exec("nft", "list", "tables").standardOutput
@@ -342,7 +342,7 @@ extension TestNode {
       kill(holder.processIdentifier, SIGKILL)
       holder.waitUntilExit()
     }
-    let isTaken = eventually(within: 5) {
+    let isTaken = eventually(within: 60) {
       exec("ss", "-Hltn", "sport = :\(port)").standardOutput.contains("LISTEN")
     }
     guard isTaken != nil else { throw CommandFailed(output: exec("ss", "-Hltn")) }

@@ -12,7 +12,7 @@ import Testing
     let node = try TestNode()
     defer { node.remove() }
     try node.start(["--demo"])
-    let ready = eventually(within: 30) {
+    let ready = eventually(within: 60) {
       node.kubectl("wait", "--for=condition=Ready", "pods", "--all", "-n", "demo", "--timeout=5s").status == 0
     }
     try #require(ready != nil, "the demo did not become ready:\n\(node.log.suffix(4000))")
@@ -62,7 +62,7 @@ import Testing
     let crd = node.kubectl("apply", "-f", "\(Self.folder)/greetings.yaml")
     try #require(crd.status == 0, "\(crd)")
     let established = node.kubectl(
-      "wait", "--for=condition=Established", "crd/greetings.example.test", "--timeout=5s")
+      "wait", "--for=condition=Established", "crd/greetings.example.test", "--timeout=60s")
     #expect(established.status == 0, "\(established)")
     let log = "\(node.dataFolder)-kopf.log"
     let kopf = try beside(
@@ -86,11 +86,11 @@ import Testing
     """.write(toFile: manifest, atomically: true, encoding: .utf8)
     let created = node.kubectl("apply", "-f", manifest)
     #expect(created.status == 0, "\(created)")
-    #expect(eventually(within: 20) { said("hello") } != nil, "the operator did not act:\n\(told())")
+    #expect(eventually(within: 60) { said("hello") } != nil, "the operator did not act:\n\(told())")
     let patched = node.kubectl(
       "patch", "greeting", "first", "--type=merge", "-p", #"{"spec":{"text":"goodbye"}}"#)
     #expect(patched.status == 0, "\(patched)")
-    #expect(eventually(within: 20) { said("goodbye") } != nil, "the operator did not follow:\n\(told())")
+    #expect(eventually(within: 60) { said("goodbye") } != nil, "the operator did not follow:\n\(told())")
     let table = node.kubectl("get", "greetings").lines
     #expect(
       table.map { $0.split(separator: " ").map(String.init) } == [
@@ -100,7 +100,7 @@ import Testing
       "patch", "greeting", "first", "--type=merge", "-p",
       #"{"spec":{"text":"far too long for what the schema says"}}"#)
     #expect(refused.status == 1 && refused.standardError.contains("spec.text"), "\(refused)")
-    let deleted = node.kubectl("delete", "greeting", "first", "--timeout=20s")
+    let deleted = node.kubectl("delete", "greeting", "first", "--timeout=60s")
     #expect(deleted.status == 0, "\(deleted)\n\(told())")
     #expect(node.kubectl("get", "configmap", "greeting-first").status == 1)
   }
@@ -123,18 +123,18 @@ import Testing
       node.exec("curl", "-s", "-m", "2", "-H", "Host: other.test", "http://127.0.0.1:18080/")
     }
     #expect(
-      eventually(within: 20) { get().standardOutput.contains("web-") } != nil,
+      eventually(within: 60) { get().standardOutput.contains("web-") } != nil,
       "\(get())\n\(told().suffix(3000))")
     // It follows endpoints by itself: pods are replaced under it.
     let restarted = node.kubectl("rollout", "restart", "deployment/web", "-n", "demo")
     #expect(restarted.status == 0, "\(restarted)")
-    let rolled = node.kubectl("rollout", "status", "deployment/web", "-n", "demo", "--timeout=30s")
+    let rolled = node.kubectl("rollout", "status", "deployment/web", "-n", "demo", "--timeout=60s")
     #expect(rolled.status == 0, "\(rolled)")
     let pods = Set(
       node.kubectl("get", "pods", "-n", "demo", "-l", "app=web", "-o", "jsonpath={.items[*].metadata.name}")
         .trimmed.split(separator: " ").map(String.init))
     // One answer is compared with all names: Traefik takes turns, and may never be at the pod that is asked about.
-    let isFollowed = eventually(within: 20) {
+    let isFollowed = eventually(within: 60) {
       let answer = get().standardOutput
       return pods.contains { answer.contains($0) }
     }

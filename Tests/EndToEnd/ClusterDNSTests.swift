@@ -280,7 +280,7 @@ extension TestNode {
       [Project.weft, "server", "--listen", "127.0.0.1:6443", "--data-dir", node.dataFolder])
     defer { server.terminate() }
     try #require(
-      eventually(within: 30) { node.kubectl("get", "--raw", "/readyz").standardOutput == "ok" } != nil)
+      eventually(within: 60) { node.kubectl("get", "--raw", "/readyz").standardOutput == "ok" } != nil)
     let applied = node.kubectl("apply", "-f", try node.write("cluster.yaml", cluster))
     #expect(applied.status == 0, "\(applied)")
     let own = corefile.replacing("pods insecure", with: "pods insecure\n    kubeconfig \(node.kubeconfig)")
@@ -296,7 +296,7 @@ extension TestNode {
     let set = try node.write("set.yaml", clusterSet)
     #expect(node.kubectl("apply", "-f", set).status == 0)
     let far = try node.write("far.yaml", farService)
-    let imported = eventually(within: 30) { node.kubectl("apply", "-f", far).status == 0 }
+    let imported = eventually(within: 60) { node.kubectl("apply", "-f", far).status == 0 }
     #expect(imported != nil)
     #expect(node.answers(5300, "+short", "far.demo.svc.clusterset.local", within: 90, says: "10.43.200.7"))
     #expect(node.answers(5300, "absent.demo.svc.clusterset.local", says: "status: NXDOMAIN"))
@@ -306,15 +306,15 @@ extension TestNode {
         $0.hasPrefix("weft_dns_cluster_current")
       } ?? ""
     }
-    #expect(eventually(within: 30) { current().hasSuffix(" 1") } != nil, "\(current())")
+    #expect(eventually(within: 60) { current().hasSuffix(" 1") } != nil, "\(current())")
     server.terminate()
-    #expect(eventually(within: 30) { !server.isRunning } != nil)
+    #expect(eventually(within: 60) { !server.isRunning } != nil)
     #expect(eventually(within: 60) { current().hasSuffix(" 0") } != nil, "\(current())")
     node.check(5300, rulesOfServer, "+notcp")
 
     // A server that starts meanwhile knows nothing, and says that rather than deny.
     dns.terminate()
-    #expect(eventually(within: 30) { !dns.isRunning } != nil)
+    #expect(eventually(within: 60) { !dns.isRunning } != nil)
     let late = try node.background(arguments)
     defer { late.terminate() }
     #expect(node.answers(5300, "web.demo.svc.cluster.local", says: "status: SERVFAIL"))
@@ -347,7 +347,7 @@ extension TestNode {
     func dig(_ name: String) -> Output {
       node.inPodNetwork("client", ["dig", "+time=5", "+tries=2", "@10.43.0.10", name])
     }
-    let answered = eventually(within: 30) {
+    let answered = eventually(within: 60) {
       let out = dig("www.extra.test.demo.svc.cluster.local").standardOutput
       return out.contains("status: NOERROR") && out.contains("\tA\t192.0.2.80")
     }
@@ -420,14 +420,14 @@ extension TestNode {
     func log() -> String { (try? String(contentsOfFile: written, encoding: .utf8)) ?? "" }
     let line = "\"AAAA IN absent.demo.svc.cluster.local. udp"
     #expect(
-      eventually(within: 30) { log().contains(line) && log().contains("no upstream server answered") } != nil,
+      eventually(within: 60) { log().contains(line) && log().contains("no upstream server answered") } != nil,
       "\(log())")
     #expect(log().contains("NXDOMAIN qr,aa,rd"), "\(log())")
     #expect(!log().contains("\" NOERROR "), "an answer is not of the classes asked for: \(log())")
     func page(_ address: String) -> Output {
       node.exec("curl", "-s", "-m", "5", "http://127.0.0.1:\(address)")
     }
-    #expect(eventually(within: 30) { page("8181/ready").status == 0 } != nil)
+    #expect(eventually(within: 60) { page("8181/ready").status == 0 } != nil)
     #expect(page("8080/health").standardOutput.lowercased().contains("ok"), "\(page("8080/health"))")
     let metrics = page("9153/metrics").standardOutput
     for name in [
@@ -465,7 +465,7 @@ extension TestNode {
 
     // Told to end it is not ready any more, and answers for as long as `lameduck` says.
     dns.terminate()
-    #expect(eventually(within: 8) { page("8181/ready").status != 0 } != nil)
+    #expect(eventually(within: 60) { page("8181/ready").status != 0 } != nil)
     #expect(dns.isRunning)
     #expect(
       node.dig(5300, ["+short", "web.demo.svc.cluster.local"]).standardOutput.contains("10.43.7.20"))

@@ -10,7 +10,7 @@ import Testing
     try node.start(["--http", "none"])
     let config = ["--kubeconfig", node.kubeconfig]
     func ask(_ command: String) -> Output { node.exec([Project.weft, command] + config) }
-    let well = eventually(within: 20) { ask("status").status == 0 }
+    let well = eventually(within: 60) { ask("status").status == 0 }
     try #require(well != nil, "\(ask("status"))\n\(node.log.suffix(3000))")
     #expect(ask("status").standardOutput.contains("ok   node agent"), "\(ask("status"))")
     #expect(ask("diff").status == 0 && ask("diff").standardOutput.isEmpty, "\(ask("diff"))")
@@ -26,7 +26,7 @@ import Testing
     let map = node.exec("nft", "list", "map", "ip", "KUBE-PROXY", "svc-id").standardOutput
     #expect(map.contains("default/kubernetes:https"), "\(map)\n\(ask("diff"))")
     node.exec("nft", "flush", "map", "ip", "KUBE-PROXY", "svc-id")
-    let repaired = eventually(within: 10) {
+    let repaired = eventually(within: 60) {
       node.exec("nft", "list", "map", "ip", "KUBE-PROXY", "svc-id").standardOutput.contains(
         "default/kubernetes:https")
     }
@@ -44,7 +44,7 @@ import Testing
     let listen = ["--listen", "127.0.0.1:6443", "--data-dir", node.dataFolder]
     let server = try node.background([Project.weft, "server"] + listen)
     defer { server.terminate() }
-    let ready = eventually(within: 20) { node.kubectl("get", "--raw", "/readyz").standardOutput == "ok" }
+    let ready = eventually(within: 60) { node.kubectl("get", "--raw", "/readyz").standardOutput == "ok" }
     try #require(ready != nil)
     let host = run(["hostname"]).trimmed
     let manifest = "\(node.dataFolder)/node.json"
@@ -59,7 +59,7 @@ import Testing
       kill(proxy.processIdentifier, SIGCONT)
       proxy.terminate()
     }
-    let same = eventually(within: 20) { ask("diff").status == 0 }
+    let same = eventually(within: 60) { ask("diff").status == 0 }
     try #require(same != nil, "\(ask("diff"))")
     #expect(ask("status", "-o", "json").standardOutput.contains("\"state\":\"equal\""), "\(ask("status"))")
 
@@ -73,7 +73,7 @@ import Testing
     let ill = ask("status", "-o", "json")
     #expect(ill.status == 1 && ill.standardOutput.contains("\"state\":\"differs\""), "\(ill)")
     kill(proxy.processIdentifier, SIGCONT)
-    let mended = eventually(within: 20) { ask("diff").status == 0 }
+    let mended = eventually(within: 60) { ask("diff").status == 0 }
     #expect(mended != nil, "\(ask("diff"))")
   }
 
@@ -92,11 +92,11 @@ import Testing
     let arguments = ["--listen", "127.0.0.1:6443", "--data-dir", node.dataFolder]
     let server = try node.background([Project.weft, "server"] + arguments)
     defer { server.terminate() }
-    let ready = eventually(within: 10) { node.kubectl("get", "--raw", "/readyz").standardOutput == "ok" }
+    let ready = eventually(within: 60) { node.kubectl("get", "--raw", "/readyz").standardOutput == "ok" }
     try #require(ready != nil)
     let created = node.kubectl("create", "deployment", "web", "--image=none/none:1", "--replicas=2")
     #expect(created.status == 0, "\(created)")
-    let pending = eventually(within: 10) {
+    let pending = eventually(within: 60) {
       node.kubectl("get", "pods", "--no-headers").lines.filter { $0.contains("Pending") }.count == 2
     }
     #expect(pending != nil, "\(node.kubectl("get", "all"))")
@@ -105,7 +105,7 @@ import Testing
       Project.weft, "dns", "--kubeconfig", node.kubeconfig, "--listen", "127.0.0.1:5300",
     ])
     defer { dns.terminate() }
-    let answered = eventually(within: 10) {
+    let answered = eventually(within: 60) {
       node.exec(
         "dig", "+short", "+time=1", "+tries=1", "@127.0.0.1", "-p", "5300",
         "kubernetes.default.svc.cluster.local"
@@ -113,7 +113,7 @@ import Testing
     }
     #expect(answered != nil)
     server.terminate()
-    #expect(eventually(within: 10) { !server.isRunning } != nil)
+    #expect(eventually(within: 60) { !server.isRunning } != nil)
     #expect(server.terminationStatus == 0)
   }
 
@@ -122,7 +122,7 @@ import Testing
     defer { node.remove() }
     try node.start(["--http", "none"])
     // The namespace comes a moment after the API.
-    let secret = eventually(within: 20) {
+    let secret = eventually(within: 60) {
       node.kubectl("create", "secret", "generic", "door", "--from-literal=key=open-sesame").status == 0
     }
     try #require(secret != nil)

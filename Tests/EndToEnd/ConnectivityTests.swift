@@ -58,7 +58,7 @@ import Testing
     #expect(node.kubectl("delete", "-f", policy).status == 0)
 
     try differencesAreShown(node)
-    let absent = tried("--image", "weft.local/nothing:9", "--timeout", "10s")
+    let absent = tried("--image", "weft.local/nothing:9", "--timeout", "3s")
     #expect(absent.status == 1 && absent.standardError.contains("CLI0160"), "\(absent)")
     #expect(tried("--timeout", "soon").status == 2)
     #expect(!left())

@@ -96,7 +96,7 @@ import Testing
     }
     func answers(_ name: String, _ address: String) -> Bool {
       eventually(within: 60, every: 0.2) {
-        node.inPodNetwork("client", ["dig", "+short", "+time=2", "+tries=1", "@10.43.0.10", name]).lines
+        node.inPodNetwork("client", ["dig", "+short", "+time=10", "+tries=1", "@10.43.0.10", name]).lines
           == [address]
       } != nil
     }
@@ -104,7 +104,7 @@ import Testing
     for page in Self.pages { #expect(becomes(page, reached: true), "\(page) \(node.log.suffix(2000))") }
 
     let manifest = try node.write("policy.yaml", Self.policy)
-    let applied = eventually(within: 30, every: 0.5) { node.kubectl("apply", "-f", manifest).status == 0 }
+    let applied = eventually(within: 60, every: 0.5) { node.kubectl("apply", "-f", manifest).status == 0 }
     try #require(applied != nil, "\(node.kubectl("apply", "-f", manifest))")
     for page in Self.pages { #expect(becomes(page, reached: false), "nobody has asked for \(page)") }
 

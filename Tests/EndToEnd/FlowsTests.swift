@@ -43,7 +43,7 @@ import Testing
 
     let allowed = node.inContainer("client", "wget", "-q", "-O-", "http://web.demo.svc.cluster.local")
     #expect(allowed.status == 0, "\(allowed)")
-    let passed = eventually(within: 20, every: 0.2) {
+    let passed = eventually(within: 60, every: 0.2) {
       flows("--from", "demo/client", "--verdict", "forwarded", "--service", "demo/web").standardOutput
         .contains("allowed by demo/web-from-client")
     }
@@ -113,13 +113,13 @@ import Testing
     try client.run()
     defer { client.terminate() }
     func said() -> String { (try? String(contentsOfFile: answer, encoding: .utf8)) ?? "" }
-    try #require(eventually(within: 20) { said() == "open" } != nil)
+    try #require(eventually(within: 60) { said() == "open" } != nil)
     let patched = node.kubectl(
       "patch", "networkpolicy", "web-from-client", "-n", "demo", "--type=json", "-p",
       "[{\"op\":\"remove\",\"path\":\"/spec/ingress\"}]")
     try #require(patched.status == 0, "\(patched)")
-    #expect(eventually(within: 20) { isCut() } != nil, "\(node.log.suffix(2000))")
+    #expect(eventually(within: 60) { isCut() } != nil, "\(node.log.suffix(2000))")
     _ = FileManager.default.createFile(atPath: go, contents: nil)
-    #expect(eventually(within: 20) { said() == "silent" } != nil, "\(said())")
+    #expect(eventually(within: 60) { said() == "silent" } != nil, "\(said())")
   }
 }

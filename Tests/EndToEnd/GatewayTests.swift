@@ -32,12 +32,12 @@ import Testing
       try manifests.replacingOccurrences(of: "ADDRESS", with: node.address)
         .write(toFile: path, atomically: true, encoding: .utf8)
       // The definitions come a moment after the API server.
-      let applied = eventually(within: 30) { node.kubectl("apply", "-f", path).status == 0 }
+      let applied = eventually(within: 60) { node.kubectl("apply", "-f", path).status == 0 }
       try #require(applied != nil, "\(node.kubectl("apply", "-f", path))")
     }
     func ask(_ port: Int, _ more: String...) -> String {
       run(
-        ["nsenter", "--net=/run/netns/\(node.outside)", "--", "curl", "-s", "-m", "5"] + more
+        ["nsenter", "--net=/run/netns/\(node.outside)", "--", "curl", "-s", "-m", "20"] + more
           + ["http://\(node.address):\(port)/page"]
       ).standardOutput
     }
@@ -51,10 +51,10 @@ import Testing
     try apply(services + "\n---\n" + gateway(ports: [80, 8080]) + "\n---\n" + route("one"))
 
     #expect(
-      eventually(within: 30) { ask(8080) == "from one" } != nil, "\(ask(8080)) \(node.log.suffix(3000))")
+      eventually(within: 60) { ask(8080) == "from one" } != nil, "\(ask(8080)) \(node.log.suffix(3000))")
     #expect(ask(80) == "from one", "beside Ingresses on their port")
     #expect(
-      eventually(within: 20) {
+      eventually(within: 60) {
         condition("gateway", "web", ".status.conditions", "Programmed") == "True Programmed"
       } != nil, "\(node.kubectl("get", "gateway", "web", "-o", "yaml"))")
     #expect(
@@ -64,14 +64,14 @@ import Testing
 
     // An edit of the route, and one of the listeners.
     try apply(route("two"))
-    #expect(eventually(within: 20) { ask(8080) == "from two" } != nil)
+    #expect(eventually(within: 60) { ask(8080) == "from two" } != nil)
     try apply(gateway(ports: [80, 8081]))
-    #expect(eventually(within: 20) { ask(8081) == "from two" } != nil)
-    #expect(eventually(within: 20) { ask(8080, "-o", "/dev/null", "-w", "%{http_code}") == "000" } != nil)
+    #expect(eventually(within: 60) { ask(8081) == "from two" } != nil)
+    #expect(eventually(within: 60) { ask(8080, "-o", "/dev/null", "-w", "%{http_code}") == "000" } != nil)
 
     // An Ingress on the port that both have: its own names there, and nothing of it on ports of Gateways alone.
     try apply(ingress)
-    #expect(eventually(within: 20) { ask(80, "-H", "Host: ingress.test") == "from one" } != nil)
+    #expect(eventually(within: 60) { ask(80, "-H", "Host: ingress.test") == "from one" } != nil)
     #expect(ask(80) == "from two")
     #expect(ask(8081, "-H", "Host: ingress.test") == "from two")
 
@@ -94,7 +94,7 @@ import Testing
     // A port that another program has is told, and the others stay.
     try apply(gateway(ports: [80, 8081, 9001]))
     #expect(
-      eventually(within: 20) {
+      eventually(within: 60) {
         condition("gateway", "web", ".status.listeners[2].conditions", "Accepted") == "False PortUnavailable"
       } != nil, "\(node.kubectl("get", "gateway", "web", "-o", "yaml"))")
     #expect(ask(8081) == "from two")
@@ -104,14 +104,14 @@ import Testing
       "pgrep", "-P", "\(node.processIdentifier)", "-f", "ingress-data-plane"
     ).trimmed
     kill(try #require(pid_t(child), "\(child)"), SIGKILL)
-    #expect(eventually(within: 20) { ask(8081) == "from two" } != nil)
+    #expect(eventually(within: 60) { ask(8081) == "from two" } != nil)
 
     // A backend of another namespace: open as long as its grant is there.
     try apply(far)
     func status() -> String { ask(8081, "-H", "Host: far.test", "-o", "/dev/null", "-w", "%{http_code}") }
-    #expect(eventually(within: 20) { status() == "200" } != nil, "\(status())")
+    #expect(eventually(within: 60) { status() == "200" } != nil, "\(status())")
     #expect(node.kubectl("delete", "referencegrant", "far", "-n", "far").status == 0)
-    let revoked = eventually(within: 20) { status() == "500" }
+    let revoked = eventually(within: 60) { status() == "500" }
     #expect(revoked != nil, "\(status())")
 
     // All of the program is replaced in its own process. Who connects to a port of the Gateway sees nothing of it.
@@ -123,15 +123,15 @@ import Testing
     #expect(
       eventually(within: 60) { metrics().contains("weft_ingress_replacements_total 1") } != nil,
       "\(node.log.suffix(3000))")
-    #expect(eventually(within: 30) { node.kubectl("get", "gateway", "web").status == 0 } != nil)
+    #expect(eventually(within: 60) { node.kubectl("get", "gateway", "web").status == 0 } != nil)
     let (count, failed) = try client.stop()
     #expect(count > 20 && failed == 0, "\(count) \(failed)")
     #expect(node.exec("pgrep", "-P", "\(process)", "-f", "ingress-data-plane").trimmed != planes)
     try apply(route("one"))
-    #expect(eventually(within: 30) { ask(8081) == "from one" } != nil, "\(node.log.suffix(3000))")
+    #expect(eventually(within: 60) { ask(8081) == "from one" } != nil, "\(node.log.suffix(3000))")
     #expect(node.kubectl("delete", "gateway", "web").status == 0)
-    #expect(eventually(within: 20) { ask(8081, "-o", "/dev/null", "-w", "%{http_code}") == "000" } != nil)
-    #expect(eventually(within: 20) { ask(80, "-o", "/dev/null", "-w", "%{http_code}") == "404" } != nil)
+    #expect(eventually(within: 60) { ask(8081, "-o", "/dev/null", "-w", "%{http_code}") == "000" } != nil)
+    #expect(eventually(within: 60) { ask(80, "-o", "/dev/null", "-w", "%{http_code}") == "404" } != nil)
     #expect(node.stop() == 0, "\(node.log.suffix(3000))")
   }
 
@@ -149,9 +149,9 @@ import Testing
       "create", "secret", "tls", "shop", "--cert", "\(folder)/shop.pem", "--key", "\(folder)/shop.key")
     try #require(secret.status == 0, "\(secret)")
     try apply(secured)
-    let served = eventually(within: 30) {
+    let served = eventually(within: 60) {
       run([
-        "nsenter", "--net=/run/netns/\(node.outside)", "--", "curl", "-s", "-m", "5", "--cacert",
+        "nsenter", "--net=/run/netns/\(node.outside)", "--", "curl", "-s", "-m", "20", "--cacert",
         "\(folder)/shop.pem", "--resolve", "shop.test:8443:\(node.address)", "https://shop.test:8443/page",
       ]).standardOutput == "from two"
     }

@@ -53,12 +53,12 @@ import Testing
     func holds(_ service: String) -> Bool {
       node.exec("nft", "list", "map", "ip", "KUBE-PROXY", "svc-id").standardOutput.contains(service)
     }
-    #expect(eventually(within: 40) { holds("default/web:") } != nil, "\(text("\(folder)/proxy.log"))")
+    #expect(eventually(within: 60) { holds("default/web:") } != nil, "\(text("\(folder)/proxy.log"))")
     let second = node.kubectl("create", "service", "clusterip", "later", "--tcp=80:8080")
     #expect(second.status == 0, "\(second)")
-    #expect(eventually(within: 20) { holds("default/later:") } != nil, "\(text("\(folder)/proxy.log"))")
+    #expect(eventually(within: 60) { holds("default/later:") } != nil, "\(text("\(folder)/proxy.log"))")
     kill(proxy.processIdentifier, SIGTERM)
-    #expect(eventually(within: 20) { !proxy.isRunning } != nil)
+    #expect(eventually(within: 60) { !proxy.isRunning } != nil)
     #expect(proxy.terminationStatus == 0, "\(text("\(folder)/proxy.log"))")
   }
 
@@ -69,6 +69,6 @@ import Testing
   private func stop(_ process: Process) {
     guard process.isRunning else { return }
     kill(process.processIdentifier, SIGINT)
-    if eventually(within: 20, { !process.isRunning }) == nil { kill(process.processIdentifier, SIGKILL) }
+    if eventually(within: 60, { !process.isRunning }) == nil { kill(process.processIdentifier, SIGKILL) }
   }
 }

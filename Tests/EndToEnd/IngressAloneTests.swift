@@ -90,7 +90,7 @@ import Testing
     defer { kill(ingress.processIdentifier, SIGKILL) }
     let parent = ingress.processIdentifier
     try #require(
-      eventually(within: 30) { page(node).standardOutput == "from the backend" } != nil, "\(page(node))")
+      eventually(within: 60) { page(node).standardOutput == "from the backend" } != nil, "\(page(node))")
 
     // Nothing to steal: no environment, no arguments but its own, no file but the log, no right.
     let first = try #require(dataPlanes(parent).first)
@@ -115,14 +115,14 @@ import Testing
     // What it counts is on the parent's page.
     func metrics() -> String { node.exec("curl", "-s", "http://127.0.0.1:10254/metrics").standardOutput }
     let series = #"nginx_ingress_controller_requests{ingress="shop",namespace="default",service="shop""#
-    #expect(eventually(within: 20) { metrics().contains(series) } != nil, "\(metrics().prefix(2000))")
+    #expect(eventually(within: 60) { metrics().contains(series) } != nil, "\(metrics().prefix(2000))")
     #expect(metrics().contains("nginx_ingress_controller_response_duration_seconds_bucket{"))
 
     try FileManager.default.moveItem(atPath: log, toPath: log + ".1")
     kill(parent, SIGUSR1)
-    #expect(eventually(within: 20) { FileManager.default.fileExists(atPath: log) } != nil)
+    #expect(eventually(within: 60) { FileManager.default.fileExists(atPath: log) } != nil)
     #expect(page(node).status == 0)
-    let line = eventually(within: 20) {
+    let line = eventually(within: 60) {
       (try? String(contentsOfFile: log, encoding: .utf8))?.contains("GET /page HTTP/1.1\" 200") == true
     }
     #expect(line != nil)
@@ -140,7 +140,7 @@ import Testing
       try FileManager.default.moveItem(atPath: program + ".new", toPath: program)
       #expect(!isRunning(program))
       kill(parent, SIGUSR2)
-      let next = eventually(within: 30) {
+      let next = eventually(within: 60) {
         isRunning(program) && dataPlanes(parent).contains { !known.contains($0) }
           && metrics().contains("replacements_total \(round + 1)")
       }
@@ -157,13 +157,15 @@ import Testing
       usleep(500_000)
       #expect(page(node).standardOutput == "from the backend")
     }
-    #expect(Set(dataPlanes(parent)).isSubset(of: before))
+    #expect(
+      eventually(within: 60) { Set(dataPlanes(parent)).isSubset(of: before) } != nil,
+      "\(dataPlanes(parent)) \(before)")
     try FileManager.default.removeItem(atPath: program)
     try FileManager.default.copyItem(atPath: Project.weft, toPath: program)
     let (count, failed) = try client.stop()
     #expect(count > 20 && failed == 0, "\(count) \(failed)")
     // Those that were replaced have nobody left.
-    #expect(eventually(within: 30) { dataPlanes(parent).count == 1 } != nil, "\(dataPlanes(parent))")
+    #expect(eventually(within: 60) { dataPlanes(parent).count == 1 } != nil, "\(dataPlanes(parent))")
 
     // One that dies is started anew on the same port.
     if let last = dataPlanes(parent).first { kill(last, SIGKILL) }
@@ -187,7 +189,7 @@ import Testing
     ])
     defer { kill(ingress.processIdentifier, SIGKILL) }
     #expect(
-      eventually(within: 30) { self.page(node).standardOutput == "from the backend" } != nil,
+      eventually(within: 60) { self.page(node).standardOutput == "from the backend" } != nil,
       "\(self.page(node))")
     #expect(self.page(node, "weft.test").standardOutput.contains("404"))
     #expect(self.page(node, "other.test").standardOutput.contains("404"))
@@ -196,7 +198,7 @@ import Testing
         .standardOutput
     }
     #expect(
-      eventually(within: 20) { status("default", "shop") == #"[{"ip":"192.0.2.7"}]"# } != nil,
+      eventually(within: 60) { status("default", "shop") == #"[{"ip":"192.0.2.7"}]"# } != nil,
       "\(status("default", "shop"))")
     // Somebody else's, and another namespace's.
     #expect(status("default", "weft").isEmpty && status("other", "other").isEmpty)
@@ -209,9 +211,9 @@ import Testing
     }
     give("weft")
     #expect(
-      eventually(within: 20) { status("default", "shop").isEmpty } != nil, "\(status("default", "shop"))")
+      eventually(within: 60) { status("default", "shop").isEmpty } != nil, "\(status("default", "shop"))")
     give("nginx")
-    #expect(eventually(within: 20) { status("default", "shop") == #"[{"ip":"192.0.2.7"}]"# } != nil)
+    #expect(eventually(within: 60) { status("default", "shop") == #"[{"ip":"192.0.2.7"}]"# } != nil)
     kill(ingress.processIdentifier, SIGTERM)
     ingress.waitUntilExit()
     #expect(ingress.terminationStatus == 0)
@@ -235,27 +237,27 @@ import Testing
       node.exec("curl", "-s", "-m", "5", "-H", "Host: \(host)", "http://127.0.0.1:\(port)/page")
         .standardOutput
     }
-    #expect(eventually(within: 30) { get(8081) == "from the backend" } != nil, "\(get(8081))")
-    #expect(eventually(within: 30) { get(8080, "shop.test") == "from the backend" } != nil)
-    #expect(eventually(within: 30) { get(9001) == "from the backend" } != nil, "by the ConfigMap")
+    #expect(eventually(within: 60) { get(8081) == "from the backend" } != nil, "\(get(8081))")
+    #expect(eventually(within: 60) { get(8080, "shop.test") == "from the backend" } != nil)
+    #expect(eventually(within: 60) { get(9001) == "from the backend" } != nil, "by the ConfigMap")
     func said(_ path: String) -> String {
       node.kubectl("get", "gateway", "web", "-o", "jsonpath={\(path)}").standardOutput
     }
     let programmed = #".status.conditions[?(@.type=="Programmed")].status"#
-    #expect(eventually(within: 30) { said(programmed) == "True" } != nil, "\(said(".status"))")
+    #expect(eventually(within: 60) { said(programmed) == "True" } != nil, "\(said(".status"))")
     #expect(said(".status.addresses[0].value") == "192.0.2.7")
     #expect(said(".status.listeners[0].attachedRoutes") == "1")
     // Another port in the ConfigMap, and none in place of the one there was.
     #expect(
       node.kubectl("patch", "configmap", "ports", "-p", #"{"data":{"9001":null,"9002":"default/shop:80"}}"#)
         .status == 0)
-    #expect(eventually(within: 30) { get(9002) == "from the backend" } != nil)
-    #expect(eventually(within: 30) { get(9001).isEmpty } != nil)
+    #expect(eventually(within: 60) { get(9002) == "from the backend" } != nil)
+    #expect(eventually(within: 60) { get(9001).isEmpty } != nil)
     #expect(get(8081) == "from the backend")
     // A Gateway of nothing but TCP, in place of the one for HTTP.
     try cluster.apply(Self.tcpGateway)
-    #expect(eventually(within: 30) { get(8083) == "from the backend" } != nil, "\(said(".status"))")
-    #expect(eventually(within: 30) { get(8081).isEmpty } != nil)
+    #expect(eventually(within: 60) { get(8083) == "from the backend" } != nil, "\(said(".status"))")
+    #expect(eventually(within: 60) { get(8081).isEmpty } != nil)
     kill(ingress.processIdentifier, SIGTERM)
     ingress.waitUntilExit()
     #expect(ingress.terminationStatus == 0)

@@ -25,10 +25,10 @@ import Testing
     try backend.run()
     defer { kill(backend.processIdentifier, SIGKILL) }
 
-    try #require(eventually(within: 20) { node.kubectl("get", "namespace", "default").status == 0 } != nil)
+    try #require(eventually(within: 60) { node.kubectl("get", "namespace", "default").status == 0 } != nil)
     try objects.replacingOccurrences(of: "ADDRESS", with: node.address)
       .write(toFile: folder + "/objects.yaml", atomically: true, encoding: .utf8)
-    let applied = eventually(within: 20) { node.kubectl("apply", "-f", folder + "/objects.yaml").status == 0 }
+    let applied = eventually(within: 60) { node.kubectl("apply", "-f", folder + "/objects.yaml").status == 0 }
     try #require(applied != nil, "\(node.kubectl("apply", "-f", folder + "/objects.yaml"))")
 
     // The Secret does not exist yet: its Ingress is told so, and served over HTTP.
@@ -36,45 +36,45 @@ import Testing
       node.kubectl("get", "events", "--field-selector", "type=Warning").standardOutput
     }
     #expect(
-      eventually(within: 20) { events().contains("tls: secret default/shop does not exist") } != nil,
+      eventually(within: 60) { events().contains("tls: secret default/shop does not exist") } != nil,
       "\(events())")
     func plain() -> Output {
-      node.execOutside("curl", "-s", "-m", "5", "-H", "Host: shop.test", "http://\(node.address)/page")
+      node.execOutside("curl", "-s", "-m", "20", "-H", "Host: shop.test", "http://\(node.address)/page")
     }
     // The backend may still be starting.
-    #expect(eventually(within: 20) { plain().standardOutput == "from the backend" } != nil, "\(plain())")
+    #expect(eventually(within: 60) { plain().standardOutput == "from the backend" } != nil, "\(plain())")
     // Its status says where it is reached.
     func reached() -> String {
       node.kubectl("get", "ingress", "shop", "-o", "jsonpath={.status.loadBalancer.ingress[0].ip}")
         .standardOutput
     }
-    #expect(eventually(within: 20) { reached() == node.address } != nil, "\(reached())")
+    #expect(eventually(within: 60) { reached() == node.address } != nil, "\(reached())")
 
     func trusts(_ certificate: String, _ more: String...) -> Output {
       run(
         [
-          "nsenter", "--net=/run/netns/\(node.outside)", "--", "curl", "-sS", "-m", "5", "--cacert",
+          "nsenter", "--net=/run/netns/\(node.outside)", "--", "curl", "-sS", "-m", "20", "--cacert",
           certificate, "--resolve", "shop.test:443:\(node.address)",
         ] + more
           + ["https://shop.test/page"])
     }
     let first = try secret(node, folder, "first", days: 90)
     #expect(
-      eventually(within: 20) { trusts(first).standardOutput == "from the backend" } != nil, "\(trusts(first))"
+      eventually(within: 60) { trusts(first).standardOutput == "from the backend" } != nil, "\(trusts(first))"
     )
     let version = trusts(first, "--http2", "-o", "/dev/null", "-w", "%{http_version}")
     #expect(version.standardOutput == "2", "\(version)")
     let redirect = node.execOutside(
-      "curl", "-s", "-m", "5", "-o", "/dev/null", "-w", "%{http_code} %{redirect_url}", "-H",
+      "curl", "-s", "-m", "20", "-o", "/dev/null", "-w", "%{http_code} %{redirect_url}", "-H",
       "Host: shop.test",
       "http://\(node.address)/page")
     #expect(redirect.standardOutput == "308 https://shop.test/page", "\(redirect)")
 
     // Another certificate, one that ends soon: in force without a restart, and warned of.
     let second = try secret(node, folder, "second", days: 10)
-    #expect(eventually(within: 20) { trusts(second).status == 0 } != nil, "\(trusts(second))")
+    #expect(eventually(within: 60) { trusts(second).status == 0 } != nil, "\(trusts(second))")
     #expect(trusts(first).status == 60)
-    #expect(eventually(within: 20) { events().contains("CertificateExpiring") } != nil, "\(events())")
+    #expect(eventually(within: 60) { events().contains("CertificateExpiring") } != nil, "\(events())")
     let metrics = node.exec("curl", "-s", "http://127.0.0.1:10249/metrics").standardOutput
     #expect(
       metrics.contains(
@@ -101,11 +101,11 @@ import Testing
       try #require(done.status == 0, "\(done)")
     }
     func refused() -> Output { ask(certificate, "-o", "/dev/null", "-w", "%{http_code}") }
-    #expect(eventually(within: 20) { refused().standardOutput == "400" } != nil, "\(refused())")
+    #expect(eventually(within: 60) { refused().standardOutput == "400" } != nil, "\(refused())")
     func admitted() -> Output {
       ask(certificate, "-i", "--cert", certificate, "--key", "\(folder)/second.key")
     }
-    let seen = eventually(within: 20) {
+    let seen = eventually(within: 60) {
       admitted().standardOutput.lowercased().contains("\r\nx-shop: open\r\n")
     }
     #expect(seen != nil, "\(admitted())")

@@ -36,7 +36,7 @@ import Testing
 
   private func apply(_ pair: NodePair, _ text: String) throws {
     let path = try file(pair, "apply.yaml", text)
-    let applied = eventually(within: 30) { pair.kubectl("apply", "-f", path).status == 0 }
+    let applied = eventually(within: 60) { pair.kubectl("apply", "-f", path).status == 0 }
     try #require(applied != nil, "\(pair.kubectl("apply", "-f", path))")
   }
 
@@ -123,7 +123,7 @@ import Testing
     #expect(shown != nil, "\(shownIssuer(pair))\n\(pair.logs)")
     // The API server, and whoever believes the cluster's authority, go on.
     #expect(
-      eventually(within: 30) {
+      eventually(within: 60) {
         pair.kubectl("get", "--raw", "/api/v1/nodes/a/proxy/healthz").standardOutput == "ok"
       } != nil)
   }
@@ -169,7 +169,7 @@ import Testing
     let own = try #require(pair.podNamespace(0, holding: pair.value("pod", "reader", ".status.podIP")))
     for place in [pair.namespacePath(0), own] {
       var last: Output?
-      let answered = eventually(within: 30) {
+      let answered = eventually(within: 60) {
         let output = run(["nsenter", "--net=\(place)", "--", "curl", "-sS", "-m", "5", "http://\(address)/"])
         last = output
         return output.standardOutput.contains("pod: reader")
@@ -183,10 +183,10 @@ import Testing
     func text(_ path: String) -> String { pair.kubectl("exec", "reader", "--", "cat", path).standardOutput }
     #expect(text("/settings/colour") == "red")
     _ = pair.kubectl("patch", "configmap", "settings", "--type=merge", "-p", #"{"data":{"colour":"blue"}}"#)
-    let changed = eventually(within: 25) { text("/settings/colour") == "blue" }
+    let changed = eventually(within: 60) { text("/settings/colour") == "blue" }
     #expect(changed != nil, "\(pair.logs)")
     _ = pair.kubectl("create", "secret", "generic", "later", "--from-literal=word=hush")
-    let made = eventually(within: 25) { text("/secret/word") == "hush" }
+    let made = eventually(within: 60) { text("/secret/word") == "hush" }
     #expect(made != nil, "\(pair.logs)")
   }
 
@@ -205,7 +205,7 @@ import Testing
     }
     func amount(_ part: String) -> String { pair.value("node", "a", ".status.\(part).example\\.com/fake") }
     #expect(
-      eventually(within: 30) { amount("allocatable") == "2" && amount("capacity") == "2" } != nil,
+      eventually(within: 60) { amount("allocatable") == "2" && amount("capacity") == "2" } != nil,
       "\(pair.logs)")
     func pod(_ name: String, _ count: Int, node: String = "") -> String {
       """
@@ -231,10 +231,10 @@ import Testing
     // Past the scheduler, which would let it wait.
     try apply(pair, pod("greedy", 2, node: "nodeName: a"))
     #expect(
-      eventually(within: 30) { pair.value("pod", "greedy", ".status.reason") == "UnexpectedAdmissionError" }
+      eventually(within: 60) { pair.value("pod", "greedy", ".status.reason") == "UnexpectedAdmissionError" }
         != nil)
     _ = FileManager.default.createFile(atPath: illness, contents: nil)
-    #expect(eventually(within: 30) { amount("allocatable") == "1" && amount("capacity") == "2" } != nil)
+    #expect(eventually(within: 60) { amount("allocatable") == "1" && amount("capacity") == "2" } != nil)
   }
 
   private func goesDown(_ pair: NodePair) {

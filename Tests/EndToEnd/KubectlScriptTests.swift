@@ -1,24 +1,35 @@
-// kubectl, new and old, through every kind of command it has: Kubectl/kubectl.script says what each must print.
+// kubectl, new and old, through every kind of command it has: Kubectl/kubectl.script says what each must print. And rows of
+// docs/workloads.md on a node with real containers: Rows/rows.script says what each must show.
 import Foundation
 import Synchronization
 import Testing
 
 @Suite(.serialized) struct KubectlScriptTests {
-  private static let folder = Project.root.appending(path: "Tests/EndToEnd/Kubectl")
+  private struct Script {
+    var program: String
+    var version: String
+    var name: String
+    var folder: String
+  }
 
-  /// Each version has a cluster of its own. Both run at once: half of the time a command waits for the other side.
-  @Test(.timeLimit(.minutes(8))) func `every command of kubectl, old or new, prints what its users know`()
+  private static let scripts = [
+    Script(program: "kubectl", version: "1.37", name: "kubectl.script", folder: "Kubectl"),
+    Script(program: "kubectl-1.20", version: "1.20", name: "kubectl.script", folder: "Kubectl"),
+    Script(program: "kubectl", version: "1.37", name: "rows.script", folder: "Rows"),
+  ]
+
+  /// Each has a cluster of its own. All run at once: most of the time a command waits for the other side.
+  @Test(.timeLimit(.minutes(12))) func `every command of kubectl, old or new, prints what its users know`()
     throws
   {
-    let programs = [("1.37", "kubectl"), ("1.20", "kubectl-1.20")]
     let problems = Mutex<[String]>([])
-    DispatchQueue.concurrentPerform(iterations: programs.count) { index in
-      let (version, program) = programs[index]
+    DispatchQueue.concurrentPerform(iterations: Self.scripts.count) { index in
+      let script = Self.scripts[index]
       do {
-        let found = try Self.run(program, version)
+        let found = try Self.run(script)
         problems.withLock { $0 += found }
       } catch {
-        problems.withLock { $0.append("kubectl \(version): \(error)") }
+        problems.withLock { $0.append("\(script.name), kubectl \(script.version): \(error)") }
       }
     }
     // Only here does the test know itself.
@@ -26,9 +37,9 @@ import Testing
   }
 
   /// Goes through a script and returns what was not as it says. The script lies in a folder with all that it uses.
-  static func run(
-    _ program: String, _ version: String, _ name: String = "kubectl.script", in folder: URL = Self.folder
-  ) throws -> [String] {
+  private static func run(_ wanted: Script) throws -> [String] {
+    let (name, version) = (wanted.name, wanted.version)
+    let folder = Project.root.appending(path: "Tests/EndToEnd/\(wanted.folder)")
     let text = try String(contentsOf: folder.appending(path: name), encoding: .utf8)
     let script = try CommandScript(text, version: version)
     guard script.sections.count > 30 else { return ["\(name) has \(script.sections.count) sections"] }
@@ -38,7 +49,7 @@ import Testing
     try node.start(["--http", "none"])
     let ready = eventually(within: 60) { node.kubectl("get", "nodes").standardOutput.contains(" Ready ") }
     guard ready != nil else { return ["no node is ready: \(node.log.suffix(2000))"] }
-    let place = try Place(node, folder, program)
+    let place = try Place(node, folder, wanted.program)
     defer { place.remove() }
 
     var problems = script.steps.compactMap { step in
@@ -70,7 +81,7 @@ import Testing
       var output = run(step.command)
       var problem = step.problem(output.standardOutput, status: output.status)
       if step.isRepeated, problem != nil {
-        _ = eventually(within: 30, every: 0.2) {
+        _ = eventually(within: 120, every: 0.2) {
           output = run(step.command)
           problem = step.problem(output.standardOutput, status: output.status)
           return problem == nil
@@ -85,7 +96,7 @@ import Testing
           "env", "-C", folder, "KUBECONFIG=\(folder)/config", "HOME=\(folder)", "NO_COLOR=1", "TERM=dumb",
           "PATH=\(folder)/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "bash", "-c",
           "exec 2>&1; . ./helpers.sh; \(command)",
-        ], seconds: 60)
+        ], seconds: 150)
     }
 
     func remove() { try? FileManager.default.removeItem(atPath: folder) }

@@ -10,7 +10,7 @@ import Testing
     let node = try TestNode()
     defer { node.remove() }
     try node.start(["--http", "none"])
-    let ready = eventually(within: 15) { node.kubectl("get", "nodes").standardOutput.contains(" Ready ") }
+    let ready = eventually(within: 60) { node.kubectl("get", "nodes").standardOutput.contains(" Ready ") }
     try #require(ready != nil, "\(node.log)")
     let files = try Files(beside: node)
     defer { files.remove() }
@@ -30,7 +30,7 @@ import Testing
     finalizersHoldAndLetGo(node)
     aNamespaceGoesWithEverythingInIt(node)
 
-    let isBack = eventually(within: 15) { node.kubectl("get", "service", "kubernetes").status == 0 }
+    let isBack = eventually(within: 60) { node.kubectl("get", "service", "kubernetes").status == 0 }
     #expect(isBack != nil, "Service default/kubernetes stays away after it was deleted")
     #expect(node.stop(SIGINT) == 0, "\(node.log.suffix(2000))")
   }
@@ -129,7 +129,7 @@ import Testing
     let applied = node.kubectl("apply", "-f", path)
     #expect(applied.lines == ["deployment.apps/web created", "service/web created"], "\(applied)")
     func follow() {
-      let rollout = node.kubectl("rollout", "status", "deployment/web", "-n", "shop", "--timeout=20s")
+      let rollout = node.kubectl("rollout", "status", "deployment/web", "-n", "shop", "--timeout=60s")
       #expect(rollout.standardOutput.hasSuffix("deployment \"web\" successfully rolled out\n"), "\(rollout)")
     }
     func colour() -> String {
@@ -140,7 +140,7 @@ import Testing
     }
     follow()
     let available = node.kubectl(
-      "wait", "--for=condition=Available", "deployment/web", "-n", "shop", "--timeout=10s")
+      "wait", "--for=condition=Available", "deployment/web", "-n", "shop", "--timeout=60s")
     expect(available, "deployment.apps/web condition met\n")
     expect(
       node.kubectl("scale", "deployment/web", "--replicas=2", "-n", "shop"), "deployment.apps/web scaled\n")
@@ -156,7 +156,7 @@ import Testing
     follow()
     #expect(colour() == "red")
     #expect(revisions(node) == ["2", "3"], "the old revision is the newest now")
-    let running = eventually(within: 10) {
+    let running = eventually(within: 60) {
       node.kubectl("get", "pods", "-n", "shop", "-l", "app=web", "-o", "name").lines.count == 2
     }
     #expect(running != nil, "\(node.kubectl("get", "pods", "-n", "shop"))")
@@ -253,7 +253,7 @@ import Testing
     expect(created, "pod/once created\n")
     expect(
       node.kubectl(
-        "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/once", "-n", "shop", "--timeout=15s"),
+        "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/once", "-n", "shop", "--timeout=60s"),
       "pod/once condition met\n")
     expect(node.kubectl("logs", "once", "-n", "shop"), "first\nsecond\n")
     expect(node.kubectl("logs", "once", "-n", "shop", "--tail=1"), "second\n")
@@ -315,7 +315,7 @@ import Testing
   }
 
   func aNamespaceGoesWithEverythingInIt(_ node: TestNode) {
-    let deleted = node.kubectl("delete", "namespace", "shop", "--timeout=25s")
+    let deleted = node.kubectl("delete", "namespace", "shop", "--timeout=60s")
     #expect(deleted.status == 0, "\(deleted)\n\(node.kubectl("get", "all", "-n", "shop"))")
     #expect(node.kubectl("get", "namespace", "shop").status == 1)
     let rest = node.kubectl(

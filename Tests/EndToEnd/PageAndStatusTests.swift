@@ -100,7 +100,7 @@ import Testing
       "patch", "node", name, "--subresource=status", "--type=json", "-p",
       #"[{"op":"replace","path":"/status/daemonEndpoints/kubeletEndpoint/Port","value":1}]"#)
     #expect(applied.status == 0, "\(applied)")
-    let ill = eventually(within: 20) { ask("status").standardOutput.contains("its parts are not known") }
+    let ill = eventually(within: 60) { ask("status").standardOutput.contains("its parts are not known") }
     if ill != nil {
       let late = ask("status", "--wait", "--wait-duration", "1s")
       #expect(

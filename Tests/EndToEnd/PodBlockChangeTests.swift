@@ -118,7 +118,7 @@ import Testing
 
   private func isServed(_ pair: NodePair) throws {
     let address = pair.value("service", "web", ".spec.clusterIP")
-    let answered = eventually(within: 30) {
+    let answered = eventually(within: 60) {
       run([
         "ip", "netns", "exec", pair.namespace(0), "curl", "-sS", "-m", "5", "http://\(address)/",
       ]).standardOutput.contains("pod: web")

@@ -27,7 +27,7 @@ import Testing
   private func apply(_ text: String) throws {
     let file = "\(folder)/objects.yaml"
     try text.write(toFile: file, atomically: true, encoding: .utf8)
-    let made = eventually(within: 30) { kubectl("apply", "-f", file).status == 0 }
+    let made = eventually(within: 60) { kubectl("apply", "-f", file).status == 0 }
     try #require(made != nil, "\(kubectl("apply", "-f", file))")
   }
 
@@ -87,14 +87,14 @@ import Testing
     try apply(
       pod("ssd", "nodeSelector: {disk: ssd}") + pod("newer", newer) + pod("large", cpu: "3")
         + pod("nowhere", "nodeSelector: {disk: tape}"))
-    #expect(eventually(within: 30) { nodeName("ssd") == "n1" && nodeName("newer") == "n1" } != nil)
+    #expect(eventually(within: 60) { nodeName("ssd") == "n1" && nodeName("newer") == "n1" } != nil)
     #expect(
-      eventually(within: 30) {
+      eventually(within: 60) {
         message("large").hasPrefix(
           "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu. preemption: ")
       } != nil, "\(message("large"))")
     #expect(
-      eventually(within: 30) {
+      eventually(within: 60) {
         kubectl("get", "events", "--field-selector", "involvedObject.name=nowhere,reason=FailedScheduling")
           .standardOutput.contains(
             "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 node(s) didn't match Pod's node "
@@ -102,7 +102,7 @@ import Testing
           )
       } != nil, "\(kubectl("get", "events"))")
     #expect(kubectl("label", "node", "n2", "disk=tape", "--overwrite").status == 0)
-    #expect(eventually(within: 30) { nodeName("nowhere") == "n2" } != nil)
+    #expect(eventually(within: 60) { nodeName("nowhere") == "n2" } != nil)
 
     // Row 43: apart from one, together with another.
     func near(_ kind: String, _ app: String) -> String {
@@ -110,16 +110,16 @@ import Testing
         + "labelSelector: {matchLabels: {app: \(app)}}}]}}"
     }
     try apply(pod("apart", near("podAntiAffinity", "ssd")) + pod("together", near("podAffinity", "nowhere")))
-    #expect(eventually(within: 30) { nodeName("apart") == "n2" && nodeName("together") == "n2" } != nil)
+    #expect(eventually(within: 60) { nodeName("apart") == "n2" && nodeName("together") == "n2" } != nil)
 
     // Row 47: the more important pod is nominated and takes the place of a lesser one.
     try apply(
       "apiVersion: scheduling.k8s.io/v1\nkind: PriorityClass\nmetadata: {name: vip}\nvalue: 1000\n"
         + pod("filler", cpu: "1800m", "nodeSelector: {disk: ssd}"))
     #expect(kubectl("delete", "pod", "newer", "--force", "--grace-period=0").status == 0)
-    #expect(eventually(within: 30) { nodeName("filler") == "n1" } != nil, "\(message("filler"))")
+    #expect(eventually(within: 60) { nodeName("filler") == "n1" } != nil, "\(message("filler"))")
     try apply(pod("important", cpu: "1800m", "priorityClassName: vip\nnodeSelector: {disk: ssd}"))
-    #expect(eventually(within: 30) { nodeName("important") == "n1" } != nil, "\(message("important"))")
+    #expect(eventually(within: 60) { nodeName("important") == "n1" } != nil, "\(message("important"))")
     #expect(kubectl("get", "pod", "filler").status != 0)
     #expect(kubectl("get", "pod", "ssd").status == 0)
     #expect(
@@ -161,6 +161,6 @@ import Testing
       node("n1", "", "{taints: [{key: k, effect: NoSchedule}]}") + pod("careful")
         + pod("careless", "schedulerName: careless"))
     #expect(eventually(within: 60) { nodeName("careless") == "n1" } != nil, "\(message("careless"))")
-    #expect(eventually(within: 30) { message("careful").contains("untolerated taint(s)") } != nil)
+    #expect(eventually(within: 60) { message("careful").contains("untolerated taint(s)") } != nil)
   }
 }

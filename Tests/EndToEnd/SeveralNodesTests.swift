@@ -101,7 +101,7 @@ private final class Watched {
       let watched = try Watched(
         pair.switchName,
         [Project.weft, "capture"] + words + ["-w", file, "--kubeconfig", pair.kubeconfig], into: file)
-      let begun = eventually(within: 40) { watched.words.contains("capturing at") }
+      let begun = eventually(within: 60) { watched.words.contains("capturing at") }
       try #require(begun != nil, "\(watched.words)\n\(pair.logs)")
       return watched
     }
@@ -132,7 +132,7 @@ private final class Watched {
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     let manifest = "\(folder)/objects.yaml"
     try Self.objects.write(toFile: manifest, atomically: true, encoding: .utf8)
-    let applied = eventually(within: 30) { pair.kubectl("apply", "-f", manifest).status == 0 }
+    let applied = eventually(within: 60) { pair.kubectl("apply", "-f", manifest).status == 0 }
     try #require(applied != nil, "\(pair.kubectl("apply", "-f", manifest))")
     let ready = pair.kubectl(
       "wait", "--for=condition=Ready", "pod/client", "pod/web", "--timeout=90s", seconds: 100)
@@ -284,7 +284,7 @@ private final class Watched {
     let live = ground.weft("explain", "web", "client:8080", "--live", "--no-kernel", kubeconfig: path)
     #expect(live.status == 1 && live.standardError.contains("CLI0185 node b"), "\(live)")
     allow("asks", "--verb=get", "--resource=nodes/proxy")
-    let allowed = eventually(within: 20, every: 0.5) { asked().status == 0 }
+    let allowed = eventually(within: 60, every: 0.5) { asked().status == 0 }
     #expect(allowed != nil, "\(asked())")
     let nobody = ground.weft("capture", "nothing")
     #expect(nobody.status == 2 && nobody.standardError.contains("CAP0002"), "\(nobody)")
@@ -292,7 +292,7 @@ private final class Watched {
 
   private func flowsOfBothAreOne(_ ground: Ground) throws {
     let saved = "\(ground.folder)/flows.json"
-    let both = eventually(within: 40, every: 0.5) {
+    let both = eventually(within: 60, every: 0.5) {
       _ = ground.talk()
       let seen = ground.weft("flows", "--all-nodes", "--to", "default/web", "-o", "json").lines
       return ["a", "b"].allSatisfy { node in seen.contains { $0.contains("\"node\":\"\(node)\"") } }
@@ -316,7 +316,7 @@ private final class Watched {
         "sh", "-c",
         "exec \(Project.weft) flows -f --all-nodes --limit 0 --kubeconfig \(ground.pair.kubeconfig) >&2",
       ], into: "\(ground.folder)/followed")
-    let seen = eventually(within: 40, every: 0.5) {
+    let seen = eventually(within: 60, every: 0.5) {
       _ = ground.talk()
       return followed.words.contains("default/client:") && followed.words.contains("default/web:8080")
     }

@@ -22,7 +22,7 @@ extension TestNode {
     let node = try TestNode()
     defer { node.remove() }
     try node.start(["--http", "none", "--demo"])
-    let ready = eventually(within: 40) {
+    let ready = eventually(within: 60) {
       let pods = node.kubectl("get", "pods", "-n", "demo").standardOutput
       return pods.split(separator: "\n").filter { $0.contains("Running") }.count == 4
     }
@@ -44,7 +44,9 @@ extension TestNode {
   private func exec(_ node: TestNode) {
     let plain = node.script("$K exec client -- sh -c 'echo out; echo err >&2; exit 7'")
     #expect(plain.status == 7 && plain.standardOutput == "out\n", "\(plain)")
-    #expect(plain.standardError == "err\ncommand terminated with exit code 7\n", "\(plain)")
+    // What kubectl says of itself on a busy machine is not the container's.
+    let said = plain.standardError.split(separator: "\n").filter { !$0.contains("client-side throttling") }
+    #expect(said == ["err", "command terminated with exit code 7"], "\(plain)")
     let input = node.script("printf 'one\\ntwo\\n' | $K exec -i client -- sh -c 'cat; echo end'")
     #expect(input.standardOutput == "one\ntwo\nend\n", "\(input)")
     let missing = node.script("$K exec client -- nosuchprogram")
@@ -102,7 +104,7 @@ extension TestNode {
       """
       $K run talker --image=weft.local/demo:1 --restart=Never --command -- \
         sh -c 'for i in 1 2 3 4 5; do echo line $i; sleep 0.4; done' >/dev/null
-      $K wait --for=condition=Ready pod/talker --timeout=20s >/dev/null
+      $K wait --for=condition=Ready pod/talker --timeout=50s >/dev/null
       $K logs -f talker
       echo tail; $K logs talker --tail=2
       echo limit; $K logs talker --limit-bytes=6
@@ -145,7 +147,7 @@ extension TestNode {
       """
       $K port-forward pod/client 19999:9 >$DIR/fail.log 2>&1 & F=$!
       for i in $(seq 100); do grep -q Forwarding $DIR/fail.log && break; sleep 0.1; done
-      curl -s -m 10 http://127.0.0.1:19999/; echo $?
+      curl -s -m 20 http://127.0.0.1:19999/; echo $?
       for i in $(seq 50); do grep -q refused $DIR/fail.log && break; sleep 0.1; done
       cat $DIR/fail.log; kill $F 2>/dev/null
       """)
@@ -183,7 +185,7 @@ extension TestNode {
       W=$($OLD get pods -o name | grep pod/web | head -1)
       $OLD port-forward $W 18081:8080 >$DIR/old.log 2>&1 & F=$!
       for i in $(seq 100); do grep -q Forwarding $DIR/old.log && break; sleep 0.1; done
-      curl -s -m 10 http://127.0.0.1:18081/ | head -1
+      curl -s -m 20 http://127.0.0.1:18081/ | head -1
       kill $F
       $OLD logs talker --tail=1
       """, seconds: 90)
@@ -196,10 +198,10 @@ extension TestNode {
   private func theAgentObeysOnlyTheServer(_ node: TestNode) {
     let output = node.script(
       """
-      curl -sk -m 5 https://127.0.0.1:10250/pods; echo
+      curl -sk -m 20 https://127.0.0.1:10250/pods; echo
       C=$DIR/certificates
-      curl -sk -m 5 --cert $C/admin.crt --key $C/admin.key https://127.0.0.1:10250/healthz; echo
-      curl -s -m 5 http://127.0.0.1:10250/pods; echo $?
+      curl -sk -m 20 --cert $C/admin.crt --key $C/admin.key https://127.0.0.1:10250/healthz; echo
+      curl -s -m 20 http://127.0.0.1:10250/pods; echo $?
       """)
     let lines = output.lines
     #expect(lines.prefix(2) == ["Unauthorized", "ok"], "\(output)")

@@ -74,7 +74,7 @@ import Testing
       """
     try (pods.joined() + service).write(toFile: manifest, atomically: true, encoding: .utf8)
     // Until the control plane's first moments are over a namespace has no ServiceAccount for pods.
-    let applied = eventually(within: 30) { pair.kubectl("apply", "-f", manifest).status == 0 }
+    let applied = eventually(within: 60) { pair.kubectl("apply", "-f", manifest).status == 0 }
     try #require(applied != nil, "\(pair.kubectl("apply", "-f", manifest))")
     let ready = pair.kubectl(
       "wait", "--for=condition=Ready", "pod/pod-a", "pod/pod-b", "--timeout=60s", seconds: 70)
@@ -133,7 +133,7 @@ import Testing
     }) {
       let host = address.family == .v6 ? "[\(address)]" : "\(address)"
       var last: Output?
-      let answered = eventually(within: 30) {
+      let answered = eventually(within: 60) {
         let output = run(
           [
             "nsenter", "--net=\(place)", "--", "curl", "-s", "-m", "5", "http://\(host)/",
@@ -175,7 +175,7 @@ import Testing
     #expect(pair.stopNode(1), "\(pair.logs)")
     let deleted = pair.kubectl("delete", "node", "b")
     #expect(deleted.status == 0, "\(deleted)")
-    let gone = try eventually(within: 30) { try ways().isEmpty }
+    let gone = try eventually(within: 60) { try ways().isEmpty }
     let left = try ways()
     #expect(gone != nil, "\(left)\n\(pair.logs)")
     // What SIGINT of the other left: nothing but its machine.

@@ -241,8 +241,14 @@ private func name(_ bytes: [UInt8]) -> String {
     #expect(
       run(connect + ["-servername", "a.example", "-CAfile", lab.authority.root, "-verify_return_error"])
         .status == 0)
-    #expect(lab.front.value("weft_ingress_stream_connections_refused_total{reason=\"no_route\"}") == 4)
-    #expect(lab.front.value("weft_ingress_stream_connections_refused_total{reason=\"no_endpoint\"}") == 1)
+    #expect(
+      eventually {
+        lab.front.value("weft_ingress_stream_connections_refused_total{reason=\"no_route\"}") == 4
+      })
+    #expect(
+      eventually {
+        lab.front.value("weft_ingress_stream_connections_refused_total{reason=\"no_endpoint\"}") == 1
+      })
   }
 
   @Test func `ssl-passthrough: on the port of HTTPS names that pass do, all others end here`() throws {
@@ -310,11 +316,11 @@ private func name(_ bytes: [UInt8]) -> String {
     let other = Client(lab.ports[0])
     other.send("GET / HTTP/1.1\r\n\r\n")
     #expect(other.isReset())
-    #expect(lab.value(refused + "{reason=\"client_hello\"}") == 1)
+    #expect(eventually { lab.value(refused + "{reason=\"client_hello\"}") == 1 })
     let late = Client(lab.ports[0])
     late.send(Array(bytes.prefix(20)))
     #expect(late.isReset())
-    #expect(lab.value(refused + "{reason=\"timeout\"}") == 1)
+    #expect(eventually { lab.value(refused + "{reason=\"timeout\"}") == 1 })
   }
 
   @Test func `a ClientHello is not looked at without end: sent byte by byte it is refused`() throws {
@@ -340,9 +346,9 @@ private func name(_ bytes: [UInt8]) -> String {
       sent += 1
       usleep(200)
     }
-    #expect(lab.value(refused) == 1)
+    #expect(eventually { lab.value(refused) == 1 })
     #expect(sent >= ConnectionGate.looksMax)
-    #expect(lab.value("weft_ingress_client_connections ") == 0)
+    #expect(eventually { lab.value("weft_ingress_client_connections ") == 0 })
   }
 
   @Test func `TLSRouteTerminateSimpleSameNamespace: TLS ends here, and what is in it goes on`() throws {

@@ -146,12 +146,12 @@ final class DatagramServer: EndpointServer {
   func stop() { _ = DatagramClient(endpoint).send("") }
 }
 
-/// A connected UDP socket; waits ten seconds for an answer at most.
+/// A connected UDP socket; waits twenty seconds for an answer at most.
 final class DatagramClient {
   private let raw: Int32
   init(_ endpoint: SocketEndpoint) {
     raw = socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
-    var limit = timeval(tv_sec: 10, tv_usec: 0)
+    var limit = timeval(tv_sec: 20, tv_usec: 0)
     setsockopt(raw, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
     let raw = raw
     _ = SocketAddress(endpoint).withSockaddr { connect(raw, $0, $1) }

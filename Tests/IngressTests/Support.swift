@@ -19,8 +19,9 @@ func local(_ descriptor: borrowing Descriptor) throws -> SocketEndpoint {
   return endpoint
 }
 
+/// Asks again until it holds, at most half a minute.
 func eventually(_ condition: () -> Bool) -> Bool {
-  for _ in 0..<10_000 {
+  for _ in 0..<30_000 {
     if condition() { return true }
     usleep(1000)
   }

@@ -70,9 +70,9 @@ public func run(_ command: String, input: String) -> (status: Int32, output: Str
   return run("\(command) < \(path)")
 }
 
-/// Polls until `condition` holds, at most ten seconds.
+/// Polls until `condition` holds, at most half a minute.
 public func becomesTrue(_ condition: () -> Bool) -> Bool {
-  for _ in 0..<200 {
+  for _ in 0..<600 {
     if condition() { return true }
     usleep(50_000)
   }

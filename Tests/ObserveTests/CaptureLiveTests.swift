@@ -139,7 +139,7 @@ private final class CaptureLab {
     let accepted = accept(listener, nil, nil)
     defer { close(accepted) }
     #expect(send(client, "GET /live HTTP/1.1\r\n\r\n", 22, 0) == 22)
-    #expect(text(accepted, milliseconds: 5000) == "GET /live HTTP/1.1\r\n\r\n")
+    #expect(text(accepted, milliseconds: 20_000) == "GET /live HTTP/1.1\r\n\r\n")
   }
 }
 

@@ -56,11 +56,11 @@ final class PodLab {
   }
 
   /// A socket of the client, connected within `milliseconds`; nil otherwise.
-  func connect(_ port: UInt16, milliseconds: Int32 = 5000) throws -> Int32? {
+  func connect(_ port: UInt16, milliseconds: Int32 = 20_000) throws -> Int32? {
     try connect(to: Self.server, port, milliseconds: milliseconds)
   }
 
-  func connect(to address: IPAddress, _ port: UInt16, milliseconds: Int32 = 5000) throws -> Int32? {
+  func connect(to address: IPAddress, _ port: UInt16, milliseconds: Int32 = 20_000) throws -> Int32? {
     let client = try descriptor(inPod: 0) {
       socket(
         AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0
@@ -177,7 +177,7 @@ func text(_ socket: Int32, milliseconds: Int32) -> String? {
       let client = try #require(try lab.connect(8080))
       let accepted = accept(listener, nil, nil)
       defer { close(accepted) }
-      #expect(send(client, "hello", 5, 0) == 5 && text(accepted, milliseconds: 5000) == "hello")
+      #expect(send(client, "hello", 5, 0) == 5 && text(accepted, milliseconds: 20_000) == "hello")
       #expect(try lab.connect(9090, milliseconds: 300) == nil)
       func all() -> [Flow] { keeper.read(from: 0, limit: 1000).flows }
       #expect(becomesTrue { all().contains { $0.verdict == .denied } && all().contains { $0.event == .new } })
@@ -335,7 +335,7 @@ func text(_ socket: Int32, milliseconds: Int32) -> String? {
       }
       let (dying, living) = (try #require(ends[8080]), try #require(ends[8081]))
       for end in [dying, living] {
-        #expect(send(end.client, "one", 3, 0) == 3 && text(end.server, milliseconds: 5000) == "one")
+        #expect(send(end.client, "one", 3, 0) == 3 && text(end.server, milliseconds: 20_000) == "one")
       }
       // A change that forbids nothing cuts nothing.
       let same = changing.change([
@@ -345,13 +345,14 @@ func text(_ socket: Int32, milliseconds: Int32) -> String? {
       let changes = changing.change(PodLab.policy(ports: [8081]))
       try PodLab.apply(changing.view, control)
       #expect(
-        send(dying.client, "two", 3, 0) == 3 && text(dying.server, milliseconds: 5000) == "two", "not yet cut"
+        send(dying.client, "two", 3, 0) == 3 && text(dying.server, milliseconds: 20_000) == "two",
+        "not yet cut"
       )
       #expect(try cutter.apply(changes, attachments: nil, view: changing.view) == 1)
       // Both ways: neither end brings it back.
       #expect(send(dying.client, "three", 5, 0) == 5 && send(dying.server, "four", 4, 0) == 4)
-      #expect(send(living.client, "three", 5, 0) == 5 && text(living.server, milliseconds: 5000) == "three")
-      #expect(send(living.server, "four", 4, 0) == 4 && text(living.client, milliseconds: 5000) == "four")
+      #expect(send(living.client, "three", 5, 0) == 5 && text(living.server, milliseconds: 20_000) == "three")
+      #expect(send(living.server, "four", 4, 0) == 4 && text(living.client, milliseconds: 20_000) == "four")
       #expect(text(dying.server, milliseconds: 1000) == nil && text(dying.client, milliseconds: 1000) == nil)
     }
   }

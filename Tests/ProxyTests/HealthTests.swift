@@ -133,7 +133,7 @@ func `healthCheckNodePorts are opened, answered with kube-proxy's bytes, changed
       health, _ in failures.withLock { $0.append(health.service.description) }
     }
     defer { server.stop() }
-    func get(_ url: String) -> String { run("curl -s -i --max-time 5 '\(url)'").output }
+    func get(_ url: String) -> String { run("curl -s -i --max-time 20 '\(url)'").output }
     let web = ObjectKey("demo", "web")
     server.update([ServiceHealth(service: web, port: 32000, localEndpoints: 2)])
     try #require(becomesTrue { get("http://127.0.0.1:32000/").contains("200 OK") })

@@ -53,7 +53,7 @@ final class Node {
     def attempt(proto, host, port, source):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         s = socket.socket(family, socket.SOCK_STREAM if proto == "TCP" else socket.SOCK_DGRAM)
-        s.settimeout(2)
+        s.settimeout(4)
         try:
             address, _, number = source.rpartition("@") if "@" in source else ("", "", source)
             s.bind((address, int(number)))

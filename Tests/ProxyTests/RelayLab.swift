@@ -49,13 +49,13 @@ final class RelayLab {
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     async def talk(host, port, size, gate):
         # Greeting, size bytes there and back, half-closed before the answer is read to its end.
-        try: reader, writer = await asyncio.wait_for(asyncio.open_connection(host, port), 20)
+        try: reader, writer = await asyncio.wait_for(asyncio.open_connection(host, port), 60)
         except ConnectionRefusedError: return "refused"
         except ConnectionResetError: return "reset"
         except (TimeoutError, asyncio.TimeoutError): return "silent"
         except OSError as e: return f"error {e}"
         try:
-            name = (await asyncio.wait_for(reader.readline(), 20)).decode().strip() or "closed"
+            name = (await asyncio.wait_for(reader.readline(), 60)).decode().strip() or "closed"
             await gate()
             sent = os.urandom(size)
             async def send():
@@ -71,7 +71,7 @@ final class RelayLab {
             nonlocal here
             here += 1
             if here == count: everybody.set()
-            try: await asyncio.wait_for(everybody.wait(), 5 if count > 1 else 0.01)
+            try: await asyncio.wait_for(everybody.wait(), 20 if count > 1 else 0.01)
             except (TimeoutError, asyncio.TimeoutError): pass
         return await asyncio.gather(*[talk(host, port, size, gate) for _ in range(count)])
     def datagrams(host, port, sockets, rounds):

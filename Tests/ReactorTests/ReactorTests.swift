@@ -14,22 +14,22 @@ func local(_ descriptor: borrowing Descriptor) throws -> SocketEndpoint {
   return endpoint
 }
 
-/// Polls until `condition` holds; false after ten seconds.
+/// Polls until `condition` holds; false after half a minute.
 func eventually(_ condition: () -> Bool) -> Bool {
-  for _ in 0..<10_000 {
+  for _ in 0..<30_000 {
     if condition() { return true }
     usleep(1000)
   }
   return false
 }
 
-/// A blocking client socket with a five-second limit on each call.
+/// A blocking client socket with a limit of twenty seconds on each call.
 final class Client {
   let raw: Int32
   let isConnected: Bool
   init(_ endpoint: SocketEndpoint, _ type: __socket_type = SOCK_STREAM) {
     raw = socket(endpoint.address.family == .v4 ? AF_INET : AF_INET6, Int32(type.rawValue), 0)
-    var limit = timeval(tv_sec: 5, tv_usec: 0)
+    var limit = timeval(tv_sec: 20, tv_usec: 0)
     setsockopt(raw, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
     let raw = raw
     isConnected = SocketAddress(endpoint).withSockaddr { connect(raw, $0, $1) } == 0
@@ -210,14 +210,14 @@ final class Echo: ReadinessHandler {
     let finishing = Client(endpoint)
     finishing.send("a")
     #expect(finishing.receive() == "a")
-    thread.reactor.stop(draining: .seconds(5))
+    thread.reactor.stop(draining: .seconds(120))
     #expect(eventually { !Client(endpoint).isConnected })
     finishing.send("still served")
     #expect(finishing.receive() == "still served")
     shutdown(finishing.raw, Int32(SHUT_WR))
     let start = Reactor.monotonicNanoseconds()
     thread.join()
-    #expect(Reactor.monotonicNanoseconds() - start < 4_000_000_000)
+    #expect(Reactor.monotonicNanoseconds() - start < 60_000_000_000)
   }
 
   @Test func `datagrams are answered from the address they were sent to`() throws {

@@ -293,7 +293,7 @@ public struct ConnectivityPlan: Sendable {
   private static func reaches(_ urls: String, _ expected: String, host: String? = nil) -> String {
     let header = host.map { "--header 'Host: \($0)' " } ?? ""
     return """
-      ok=; for i in $(seq 15); do for url in \(urls); do
+      ok=; end=$(($(date +%s) + 30)); while [ $(date +%s) -lt $end ]; do for url in \(urls); do
         if timeout 3 wget -q \(header)-O /tmp/out $url 2>/tmp/err && grep -q '\(expected)' /tmp/out; then ok=1; break 2; fi
       done; sleep 1; done
       [ "$ok" ] || { echo "no answer of \(expected) from \(urls): $(cat /tmp/err)"; exit 1; }

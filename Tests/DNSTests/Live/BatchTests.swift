@@ -28,7 +28,7 @@ import Testing
     var space = [UInt8](repeating: 0, count: 4096)
     while replies.count < count {
       var entry = pollfd(fd: descriptor.raw, events: Int16(POLLIN), revents: 0)
-      guard poll(&entry, 1, 5000) == 1 else { break }
+      guard poll(&entry, 1, 20_000) == 1 else { break }
       let length = recv(descriptor.raw, &space, space.count, 0)
       guard length >= 2 else { break }
       let id = UInt16(space[0]) << 8 | UInt16(space[1])

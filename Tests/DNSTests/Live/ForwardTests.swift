@@ -141,7 +141,7 @@ private final class Watcher: Sendable {
       let names = (0..<6).map { "silent\($0).interwebs.test A" }
       // dig with `&` asks all at once; each ends in SERVFAIL, most of them without waiting.
       let out = run(
-        names.map { "dig @127.0.0.1 -p \(port) +time=4 +tries=1 \($0) &" }.joined(separator: " ")
+        names.map { "dig @127.0.0.1 -p \(port) +time=15 +tries=1 \($0) &" }.joined(separator: " ")
           + " dig @127.0.0.1 -p \(port) web.demo.svc.cluster.local +short; wait")
       #expect(out.components("status: SERVFAIL") == 6, "\(out)")
       #expect(out.contains("10.43.0.20"))

@@ -15,8 +15,14 @@ func withServer<Result>(
   metrics: Metrics = Metrics(),
   _ body: (DNSServer, UInt16) throws -> Result
 ) throws -> Result {
-  let server = DNSServer(settings: settings, zone: zone, metrics: metrics)
-  try server.start(listen: [SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 0)])
+  let any = SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 0)
+  var server = DNSServer(settings: settings, zone: zone, metrics: metrics)
+  // A port that is free for TCP is not always free for UDP: then another one.
+  for _ in 0..<4 {
+    if (try? server.start(listen: [any])) != nil { break }
+    server = DNSServer(settings: settings, zone: zone, metrics: metrics)
+  }
+  if server.endpoints.isEmpty { try server.start(listen: [any]) }
   defer { server.stop() }
   return try body(server, server.endpoints[0].port)
 }
@@ -36,7 +42,7 @@ func run(_ command: String) -> String {
 }
 
 func dig(_ port: UInt16, _ arguments: String) -> String {
-  run("dig @127.0.0.1 -p \(port) +time=4 +tries=1 \(arguments) 2>&1")
+  run("dig @127.0.0.1 -p \(port) +time=15 +tries=1 \(arguments) 2>&1")
 }
 
 /// An upstream server for tests: answers from a table over UDP and TCP.

@@ -23,7 +23,7 @@ struct CommandFailed: Error, CustomStringConvertible {
 /// Runs a program to its end, at most `seconds`; then it is killed. Output goes through files, so that a child which
 /// inherits them cannot keep us waiting. Spawned directly: Foundation's `Process` notices an end a second late.
 @discardableResult
-func run(_ arguments: [String], seconds: Double = 20, environment: [String: String] = [:]) -> Output {
+func run(_ arguments: [String], seconds: Double = 60, environment: [String: String] = [:]) -> Output {
   var output = Output(
     command: arguments.joined(separator: " "), status: -1, standardOutput: "", standardError: "")
   let base = "/tmp/weft-run-\(getpid())-\(UInt64.random(in: 0...UInt64.max))"

@@ -3,7 +3,7 @@
 //   # a remark
 //   == a section
 //   $ COMMAND             run by bash; must end with status 0
-//   ~ COMMAND             asked again until it prints what it must, for half a minute at most
+//   ~ COMMAND             asked again until it prints what it must, for two minutes at most
 //   $1.37 COMMAND         with this version alone
 //     text                a line of the output, after those above it, contains this; … stands for anything
 //     ! text              no line contains this

@@ -17,7 +17,7 @@ extension TestNode {
   }
 
   /// Runs one of the image's own programs in a container: its files, its network, its resolver.
-  func inContainer(_ pod: String, namespace: String = "demo", _ arguments: String..., seconds: Double = 20)
+  func inContainer(_ pod: String, namespace: String = "demo", _ arguments: String..., seconds: Double = 60)
     -> Output
   {
     guard let process = containerProcess(pod, namespace: namespace) else {
@@ -31,7 +31,7 @@ extension TestNode {
   }
 
   /// Runs a program of this machine in a pod's network.
-  func inPodNetwork(_ pod: String, namespace: String = "demo", _ arguments: [String], seconds: Double = 20)
+  func inPodNetwork(_ pod: String, namespace: String = "demo", _ arguments: [String], seconds: Double = 60)
     -> Output
   {
     guard let process = containerProcess(pod, namespace: namespace) else {

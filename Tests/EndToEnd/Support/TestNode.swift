@@ -70,7 +70,7 @@ final class TestNode {
   }
 
   /// Sends a signal to `weft up` and waits for its end. Nil when it did not end in time (it is then killed).
-  func stop(_ signal: Int32 = SIGINT, seconds: Double = 30) -> Int32? {
+  func stop(_ signal: Int32 = SIGINT, seconds: Double = 60) -> Int32? {
     guard let process = weft else { return nil }
     noteNamespaces()
     weft = nil
@@ -89,35 +89,35 @@ final class TestNode {
   var kubeconfig: String { "\(dataFolder)/admin.kubeconfig" }
 
   /// Runs a program in the node's network.
-  @discardableResult func exec(_ arguments: String..., seconds: Double = 20) -> Output {
+  @discardableResult func exec(_ arguments: String..., seconds: Double = 60) -> Output {
     exec(arguments, seconds: seconds)
   }
-  @discardableResult func exec(_ arguments: [String], seconds: Double = 20) -> Output {
+  @discardableResult func exec(_ arguments: [String], seconds: Double = 60) -> Output {
     run(
       ["nsenter", "--net=/run/netns/\(name)", "--"] + arguments, seconds: seconds,
       environment: ["KUBECONFIG": kubeconfig])
   }
 
   /// Runs a program in the outside host's network.
-  @discardableResult func execOutside(_ arguments: String..., seconds: Double = 20) -> Output {
+  @discardableResult func execOutside(_ arguments: String..., seconds: Double = 60) -> Output {
     run(["nsenter", "--net=/run/netns/\(outside)", "--"] + arguments, seconds: seconds)
   }
 
-  @discardableResult func kubectl(_ arguments: String..., seconds: Double = 30) -> Output {
+  @discardableResult func kubectl(_ arguments: String..., seconds: Double = 100) -> Output {
     kubectl(arguments, seconds: seconds)
   }
-  @discardableResult func kubectl(_ arguments: [String], seconds: Double = 30) -> Output {
+  @discardableResult func kubectl(_ arguments: [String], seconds: Double = 100) -> Output {
     exec(
       [Project.kubectl, "--kubeconfig", kubeconfig, "--cache-dir", "\(dataFolder)-cache"] + arguments,
       seconds: seconds)
   }
 
-  @discardableResult func weft(_ arguments: String..., seconds: Double = 20) -> Output {
+  @discardableResult func weft(_ arguments: String..., seconds: Double = 60) -> Output {
     exec([Project.weft] + arguments, seconds: seconds)
   }
 
   /// Runs a program in the network namespace of a pod, with the pod's resolver configuration.
-  func inPod(_ pod: String, namespace: String = "demo", _ arguments: String..., seconds: Double = 20)
+  func inPod(_ pod: String, namespace: String = "demo", _ arguments: String..., seconds: Double = 60)
     -> Output
   {
     let address = kubectl("get", "pod", pod, "-n", namespace, "-o", "jsonpath={.status.podIP}").trimmed
@@ -197,7 +197,7 @@ final class TestNode {
 
   /// Stops and removes everything, whatever state it is in.
   func remove() {
-    if weft != nil { _ = stop(SIGINT, seconds: 30) }
+    if weft != nil { _ = stop(SIGINT, seconds: 60) }
     if FileManager.default.fileExists(atPath: dataFolder) {
       run(
         [

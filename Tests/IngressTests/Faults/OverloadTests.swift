@@ -97,6 +97,9 @@ import Testing
     let backend = try Backend("b")
     var limits = IngressLimits()
     limits.clientsMax = 50
+    // A client that has its last answer and stays is let go soon.
+    limits.lingerMilliseconds = 100
+    limits.tickMilliseconds = 50
     let ingress = try TestIngress(everything(to: [backend.endpoint]), limits: limits)
     defer {
       ingress.stop()
