@@ -211,7 +211,7 @@ let modules: [Module] = [
       "ClusterObjects", "ClusterClient", "ClusterView", "Ingress", "Patterns", "Addresses", "Diagnostics",
     ],
     packages: ["Logging"],
-    testsOn: ["ClusterServer", "DataPlane", "SoakLab", "NamespaceLab", "Reactor", "CLinux"]),
+    testsOn: ["ClusterServer", "DataPlane", "FuzzLab", "SoakLab", "NamespaceLab", "Reactor", "CLinux"]),
 
   Module(name: "Manual", path: "Sources/Manual", on: ["ClusterObjects"]),
 
@@ -272,8 +272,10 @@ let modules: [Module] = [
     packages: ["NIOCore", "NIOPosix", "NIOSSL"], tests: false, exclude: ["run.sh"]),
   Module(
     name: "IngressBenchmark", path: "Benchmarks/Ingress/Server", kind: .executable,
-    on: ["Ingress", "Reactor", "Addresses", "Diagnostics", "ClusterObjects", "ClusterView", "GatewayAPI"],
-    tests: false),
+    on: ["Ingress", "Reactor", "Addresses", "Diagnostics"], tests: false),
+  Module(
+    name: "IngressRoutesBenchmark", path: "Benchmarks/Ingress/Routes", kind: .executable,
+    on: ["Ingress", "Addresses", "ClusterObjects", "ClusterView", "GatewayAPI"], tests: false),
   Module(
     name: "weft-cni", path: "Sources/weft-cni", kind: .executable, on: ["CNI", "KernelNetlink"], tests: false,
     exclude: ["functions.txt"]),

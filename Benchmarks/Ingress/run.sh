@@ -3,9 +3,13 @@
 # run.sh [ROUNDS [SECONDS]]
 set -uo pipefail
 cd "$(dirname "$0")/../.."
-WEFT_ONLY=IngressBenchmark swift build -c release --static-swift-stdlib --product IngressBenchmark >&2 || exit 2
+export WEFT_ONLY=IngressBenchmark,IngressRoutesBenchmark
+for product in IngressBenchmark IngressRoutesBenchmark; do
+  swift build -c release --static-swift-stdlib --product "$product" >&2 || exit 2
+done
+unset WEFT_ONLY
 failed=0
-.build/release/IngressBenchmark routes || failed=1
+.build/release/IngressRoutesBenchmark || failed=1
 Benchmarks/Ingress/edits.sh || failed=1
 Benchmarks/Ingress/run.py .build/release/IngressBenchmark "${1:-3}" "${2:-3}" || failed=1
 exit $failed

@@ -98,6 +98,9 @@ extension GatewayPlanner {
   private static let ancestorsMax = 16
 
   mutating func planPolicies() {
+    if policies.verdicts.isEmpty { return }
+    gatewaysOfServices = [:]
+    for state in routes { noteServices(state) }
     for verdict in policies.verdicts.values {
       let policy = verdict.policy
       var gateways: Set<ObjectKey> = []
@@ -120,6 +123,16 @@ extension GatewayPlanner {
       result.policies[policy.key] = gateways.sorted().prefix(Self.ancestorsMax).map {
         GatewayPlan.AncestorStatus(gateway: $0, conditions: conditions)
       }
+    }
+  }
+
+  /// Policies are told of the Gateways through which their Services are reached, whether they are usable or not.
+  private mutating func noteServices(_ state: RouteState) {
+    let gateways = Set(state.listeners.map { listeners[$0].gateway })
+    guard !gateways.isEmpty else { return }
+    for backend in state.route.rules.flatMap(\.backends) where backend.reference.kind == "Service" {
+      gatewaysOfServices[backend.reference.key(in: state.route.key.namespace), default: []]
+        .formUnion(gateways)
     }
   }
 }

@@ -8,10 +8,10 @@ import Ingress
 extension ClusterView {
   /// The endpoints of a Service's port by its number.
   func reach(
-    _ service: ObjectKey, number: UInt16, _ transport: TransportProtocol, near node: String?
+    _ service: ObjectKey, number: UInt16, _ transport: TransportProtocol, near place: NodePlace?
   ) -> (targets: [SocketEndpoint], traits: [EndpointTraits]) {
     services[service]?.ports.first { $0.port == number && $0.transport == transport }
-      .map { reach(service, port: $0, near: node) } ?? ([], [])
+      .map { reach(service, port: $0, near: place) } ?? ([], [])
   }
 }
 

@@ -38,13 +38,22 @@ public struct AuthorityBundle: Sendable, Hashable {
 }
 
 /// The Secrets and ConfigMaps that exist and may be read, of those that `planGatewayReferences` names.
-public struct GatewayInput: Sendable {
+public struct GatewayInput: Sendable, Equatable {
   public var secrets: [ObjectKey: TLSSecret]
   public var authorities: [ObjectKey: AuthorityBundle]
 
   public init(secrets: [ObjectKey: TLSSecret] = [:], authorities: [ObjectKey: AuthorityBundle] = [:]) {
     self.secrets = secrets
     self.authorities = authorities
+  }
+
+  /// Secrets are compared by what they hold, and what is wrong with them.
+  public static func == (a: GatewayInput, b: GatewayInput) -> Bool {
+    a.authorities == b.authorities && a.secrets.count == b.secrets.count
+      && a.secrets.allSatisfy { key, secret in
+        guard let other = b.secrets[key] else { return false }
+        return secret.certificate == other.certificate && secret.problem == other.problem
+      }
   }
 }
 
@@ -98,4 +107,11 @@ public func planGatewayReferences(view: ClusterView, settings: GatewaySettings) 
     }
   }
   return references
+}
+
+extension TLSSecret {
+  /// Nil: it can be served.
+  fileprivate var problem: String? {
+    if case .failure(let reason) = loaded { "\(reason)" } else { nil }
+  }
 }

@@ -28,6 +28,10 @@ public actor GatewayKeeper {
   private let changes: AsyncStream<Void>
   private var loop: Task<Void, Never>?
   private var view: ClusterView?
+  private var planning = GatewayPlanning()
+  private let events: ClusterClient.EventRecorder
+  /// What is wrong and was said.
+  private var told: Set<RouteServiceProblem> = []
   private var followed: [InformerScope: InformerRegistration] = [:]
   /// Objects that have not been looked for yet.
   private var pending: Set<InformerScope> = []
@@ -40,6 +44,10 @@ public actor GatewayKeeper {
   ).child()
   private let plans = Metrics.shared.counter(
     "weft_gateway_plans_total", "Times that Gateways were planned."
+  ).child()
+  private let wholePlans = Metrics.shared.counter(
+    "weft_gateway_whole_plans_total",
+    "Times that Gateways were planned from nothing: not routes alone had changed."
   ).child()
 
   /// - Parameters:
@@ -57,6 +65,7 @@ public actor GatewayKeeper {
     named = SharedInformers(api: informers.api)
     self.settings = settings
     self.onPlan = onPlan
+    events = ClusterClient.EventRecorder(api: api, component: Self.account)
     (changes, bell) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
   }
 
@@ -86,6 +95,7 @@ public actor GatewayKeeper {
     bell.finish()
     loop?.cancel()
     await loop?.value
+    await events.stop()
     followed = [:]
     await named.stop()
   }
@@ -152,8 +162,9 @@ public actor GatewayKeeper {
     guard let view, pending.isEmpty else { return }
     let references = planGatewayReferences(view: view, settings: settings)
     let input = input(references)
-    var plan = planGateways(view: view, settings: settings, input: input)
+    var plan = planning.plan(view: view, settings: settings, input: input)
     plans.increment()
+    wholePlans.increment(by: UInt64(planning.takeWholePlans()))
     let serving = await onPlan(plan, input)
     if !serving.isWhole {
       // Served is what can be; what cannot is told.
@@ -163,6 +174,7 @@ public actor GatewayKeeper {
       plan = planGateways(view: view, settings: told, input: input)
     }
     let isWritten = settings.writesStatuses ? await write(plan) : true
+    tell(plan.serviceProblems(view: view))
     if isWritten, serving.isWhole {
       pauseSeconds = Self.retry.lowerBound
     } else {
@@ -174,6 +186,19 @@ public actor GatewayKeeper {
         bell.yield()
       }
     }
+  }
+
+  /// Each problem once, as an event of its route; again when it went and came back.
+  private func tell(_ problems: [RouteServiceProblem]) {
+    for problem in problems where !told.contains(problem) {
+      log.warning("\(problem.message)", metadata: ["route": "\(problem.route)"])
+      let (kind, key) = (problem.route.kind, problem.route.key)
+      guard settings.writesStatuses, var object = informers.informer(kind.resource)[key] else { continue }
+      object["apiVersion"] = JSON("\(GatewayObjects.group)/\(kind.resource.version)")
+      object["kind"] = JSON(kind.rawValue)
+      events.record(object, "Warning", RouteProblem.Topic.annotation.rawValue, problem.message)
+    }
+    told = Set(problems)
   }
 
   /// False when something is to be tried again.

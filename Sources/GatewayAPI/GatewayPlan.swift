@@ -91,6 +91,8 @@ public struct GatewayPlan: Sendable, Hashable {
     public var tls: BackendTLS?
     public var weight: Int
     public var filters: [GatewayRoute.Filter]
+    /// Of its share of the requests.
+    public var mirrors: [Mirror] = []
   }
 
   public struct Mirror: Sendable, Hashable {
@@ -188,7 +190,7 @@ public struct GatewayServing: Sendable, Hashable {
 }
 
 /// What a data plane can do, and who it works for.
-public struct GatewaySettings: Sendable {
+public struct GatewaySettings: Sendable, Hashable {
   public var controllerName = gatewayControllerName
   /// Ports that it listens on, and what is spoken there; nil: it takes any.
   public var ports: [UInt16: Set<GatewayPlan.ListenerProtocol>]?

@@ -17,9 +17,15 @@ extension GatewayPlanner {
     var mirrors: [Int: [GatewayPlan.Mirror]] = [:]
     /// Places of the listeners that have it.
     var listeners: Set<Int> = []
+    /// Parents, by their place, that do not have it, and why.
+    var refusals: [Int: Finding] = [:]
+
+    /// No rule of it can be served.
+    var isEmpty: Bool { !route.rules.isEmpty && dropped.count == route.rules.count }
   }
 
-  mutating func planRoute(_ route: GatewayRoute) -> RouteState {
+  /// - Parameter former: the route before its rules changed: it is attached where it was.
+  mutating func planRoute(_ route: GatewayRoute, in former: RouteState? = nil) -> RouteState {
     var state = RouteState(route: route)
     result.routes[route.name] = []
     let owners = route.parents.map { owner(of: $0, route) }
@@ -27,10 +33,16 @@ extension GatewayPlanner {
     guard owners.contains(where: { $0 != nil }) else { return state }
     for (index, rule) in route.rules.enumerated() { state.dropped[index] = problem(of: rule) }
     let unresolved = resolve(&state)
+    if let former {
+      (state.listeners, state.refusals) = (former.listeners, former.refusals)
+    } else {
+      for (place, (parent, owner)) in zip(route.parents, owners).enumerated() {
+        if let owner { state.refusals[place] = attach(&state, to: parent, of: owner) }
+      }
+    }
     var statuses: [GatewayPlan.ParentStatus] = []
-    for (parent, owner) in zip(route.parents, owners) {
-      guard let owner else { continue }
-      let refusal = attach(&state, to: parent, of: owner)
+    for (place, (parent, owner)) in zip(route.parents, owners).enumerated() where owner != nil {
+      let refusal = state.refusals[place]
       statuses.append(
         GatewayPlan.ParentStatus(
           parent: parent.tree, conditions: conditions(state, refusal, unresolved)))
@@ -110,15 +122,14 @@ extension GatewayPlanner {
         "no listener of \(owner.kind) \(owner.key) is for \(route.hostnames.joined(separator: ", "))")
     }
     var rival: Finding?
-    for (index, shared) in names {
+    // In order: of several conflicts always the same is told.
+    for (index, shared) in names.sorted(by: { $0.key < $1.key }) {
       guard let finding = self.rival(of: route, at: index, shared) else { continue }
       rival = rival ?? finding
       names[index] = nil
     }
     if names.isEmpty, let rival { return rival }
-    if !route.rules.isEmpty, state.dropped.count == route.rules.count,
-      let first = state.dropped.min(by: { $0.key < $1.key })?.value
-    {
+    if state.isEmpty, let first = state.dropped.min(by: { $0.key < $1.key })?.value {
       return first
     }
     for (index, shared) in names {
@@ -194,9 +205,6 @@ extension GatewayPlanner {
     if let finding = problem(of: rule.filters, rule) { return finding }
     for backend in rule.backends {
       if let finding = problem(of: backend.filters, rule) { return finding }
-      if backend.filters.contains(where: { if case .mirror = $0 { true } else { false } }) {
-        return Finding("UnsupportedValue", "RequestMirror is not served as a filter of one backend")
-      }
     }
     return nil
   }
@@ -267,13 +275,12 @@ extension GatewayPlanner {
     var findings: [Finding] = []
     let route = state.route
     for (index, rule) in route.rules.enumerated() {
-      state.backends[index] = rule.backends.map { resolve($0, route, &findings) }
-      state.mirrors[index] = rule.filters.compactMap { filter in
-        guard case .mirror(let mirror) = filter else { return nil }
-        return GatewayPlan.Mirror(
-          backend: resolve(mirror.backend, route, &findings), numerator: mirror.numerator,
-          denominator: mirror.denominator)
+      state.backends[index] = rule.backends.map { backend in
+        var found = resolve(backend, route, &findings)
+        found.mirrors = mirrors(of: backend.filters, route, &findings)
+        return found
       }
+      state.mirrors[index] = mirrors(of: rule.filters, route, &findings)
     }
     guard let first = findings.first else { return nil }
     var messages: [String] = []
@@ -281,6 +288,19 @@ extension GatewayPlanner {
       messages.append(finding.message)
     }
     return Finding(first.reason, messages.joined(separator: "; "))
+  }
+
+  private func mirrors(
+    of filters: [GatewayRoute.Filter], _ route: GatewayRoute, _ findings: inout [Finding]
+  ) -> [GatewayPlan.Mirror] {
+    var found: [GatewayPlan.Mirror] = []
+    for case .mirror(let mirror) in filters {
+      found.append(
+        GatewayPlan.Mirror(
+          backend: resolve(mirror.backend, route, &findings), numerator: mirror.numerator,
+          denominator: mirror.denominator))
+    }
+    return found
   }
 
   private func resolve(

@@ -4,29 +4,12 @@ import ClusterObjects
 import ClusterView
 
 extension GatewayPlanner {
-  /// What a rule's place is decided by, the first that differs; larger goes first. Sixteen bits each: longer paths than that are
-  /// none, more fields neither.
-  private struct Rank: Comparable {
-    private var upper: UInt64
-    private var lower: UInt64
-    /// - Parameter form: of the path or the call; `length` and `further` of what it says.
-    init(form: Int, length: Int, further: Int, _ match: GatewayRoute.Match) {
-      upper = Self.joined(form, length, further, match.method == nil ? 0 : 1)
-      lower = Self.joined(match.headers.count, match.query.count, 0, 0)
-    }
-    private static func joined(_ a: Int, _ b: Int, _ c: Int, _ d: Int) -> UInt64 {
-      func part(_ value: Int) -> UInt64 { UInt64(UInt16(clamping: value)) }
-      return part(a) << 48 | part(b) << 32 | part(c) << 16 | part(d)
-    }
-    static func < (a: Rank, b: Rank) -> Bool { (a.upper, a.lower) < (b.upper, b.lower) }
-  }
-
-  private static func rank(_ match: GatewayRoute.Match, _ kind: GatewayRoute.Kind) -> Rank {
+  static func rank(_ match: GatewayRoute.Match, _ kind: GatewayRoute.Kind) -> RuleRank {
     if kind == .grpc {
-      guard let call = match.call else { return Rank(form: 1, length: 0, further: 0, match) }
+      guard let call = match.call else { return RuleRank(form: 1, length: 0, further: 0, match) }
       let isExact = call.comparison == .exact && !call.service.isEmpty && !call.method.isEmpty
       let form = isExact ? 3 : call.comparison == .regex ? 2 : 1
-      return Rank(form: form, length: call.service.utf8.count, further: call.method.utf8.count, match)
+      return RuleRank(form: form, length: call.service.utf8.count, further: call.method.utf8.count, match)
     }
     let path = match.path ?? GatewayRoute.Path(.prefix, "/")
     let form =
@@ -37,55 +20,59 @@ extension GatewayPlanner {
       }
     var length = path.value.utf8.count
     if path.comparison == .prefix, path.value.utf8.last == UInt8(ascii: "/") { length -= 1 }
-    return Rank(form: form, length: length, further: 0, match)
+    return RuleRank(form: form, length: length, further: 0, match)
   }
 
-  /// - Parameter routes: the oldest first.
-  mutating func planRules(_ routes: [RouteState]) {
+  /// The rules of every listener, from all routes.
+  mutating func planRules() {
     var places: [Int: [Int]] = [:]
     for (place, state) in routes.enumerated() {
       for listener in state.listeners { places[listener, default: []].append(place) }
-      noteServices(state)
     }
-    let certificates = backendCertificates
-    let bound = Dictionary(
-      uniqueKeysWithValues: Set(listeners.map(\.gateway)).map { ($0, boundAddresses(of: $0)) }
-    ).compactMapValues(\.self)
-    for (index, listener) in listeners.enumerated() where listener.isUsable {
-      guard refusedGateways[listener.gateway] == nil, let spoken = listener.protocol,
-        let addresses = bound[listener.gateway]
+    let shown = backendCertificates
+    ruled = listeners.indices.map { index in
+      isServed(listeners[index]) ? ordered(index, places[index] ?? [], shown) : nil
+    }
+    planServed()
+  }
+
+  private func isServed(_ listener: ListenerState) -> Bool {
+    listener.isUsable && refusedGateways[listener.gateway] == nil
+      && boundAddresses(of: listener.gateway) != nil
+  }
+
+  /// - Parameter places: of its routes, the oldest first.
+  func ordered(_ index: Int, _ places: [Int], _ shown: [ObjectKey: ObjectKey]) -> RuledListener {
+    let listener = listeners[index]
+    let isOfRequests = listener.protocol == .http || listener.protocol == .https
+    var hosts: [String: RuledHost] = [:]
+    for place in places {
+      let state = routes[place]
+      let rules = rules(of: state, shown: shown[listener.gateway])
+      for name in listener.attached[state.route.name] ?? [] {
+        // Of connections nothing but the name is known: the oldest route has them.
+        if !isOfRequests, hosts[name] != nil { continue }
+        hosts[name, default: RuledHost(name)].append(rules)
+      }
+    }
+    for name in hosts.keys { hosts[name]?.sort() }
+    return RuledListener(hosts: hosts.values.sorted { RuledHost.isMoreSpecific($0.name, $1.name) })
+  }
+
+  /// Listeners for the data plane, of the rules that they have now.
+  mutating func planServed() {
+    result.listeners = []
+    for (listener, ruled) in zip(listeners, ruled) {
+      guard let ruled, let spoken = listener.protocol, let addresses = boundAddresses(of: listener.gateway)
       else { continue }
-      var hosts: [String: [(rank: Rank, rule: GatewayPlan.Rule)]] = [:]
-      for place in places[index] ?? [] {
-        let state = routes[place]
-        let rules = rules(of: state, shown: certificates[listener.gateway])
-        for name in listener.attached[state.route.name] ?? [] {
-          // Of connections nothing but the name is known: the oldest route has them.
-          if spoken != .http, spoken != .https, hosts[name] != nil { continue }
-          hosts[name, default: []] += rules
-        }
-      }
-      let ordered = hosts.map { name, rules in
-        // Of equal ones the older route's is first, then the one written first. Numbers are sorted: rules are large.
-        let order = rules.indices.map { (rank: rules[$0].rank, index: $0) }.sorted {
-          ($1.rank, $0.index) < ($0.rank, $1.index)
-        }
-        return GatewayPlan.Host(name: name, rules: order.map { rules[$0.index].rule })
-      }
       result.listeners.append(
         GatewayPlan.Listener(
           gateway: listener.gateway,
           listenerSet: listener.owner.kind == "ListenerSet" ? listener.owner.key : nil,
           name: listener.spec.name, port: listener.spec.port, protocol: spoken,
           hostname: listener.spec.hostname, tls: tls(of: listener),
-          hosts: ordered.sorted { Self.isMoreSpecific($0.name, $1.name) }, addresses: addresses))
+          hosts: ruled.hosts.map { GatewayPlan.Host(name: $0.name, rules: $0.rules) }, addresses: addresses))
     }
-  }
-
-  /// Exact names before wildcards, of wildcards the longer, every name last.
-  private static func isMoreSpecific(_ a: String, _ b: String) -> Bool {
-    func form(_ name: String) -> Int { name.isEmpty ? 2 : name.hasPrefix("*.") ? 1 : 0 }
-    return (form(a), -a.utf8.count, a) < (form(b), -b.utf8.count, b)
   }
 
   private func tls(of listener: ListenerState) -> GatewayPlan.TLS? {
@@ -96,7 +83,7 @@ extension GatewayPlanner {
   }
 
   /// What Gateways show to backends, where it can be had.
-  private var backendCertificates: [ObjectKey: ObjectKey] {
+  var backendCertificates: [ObjectKey: ObjectKey] {
     objects.gateways.values.reduce(into: [:]) { found, gateway in
       let namespace = gateway.key.namespace
       guard let reference = gateway.backendCertificate else { return }
@@ -108,28 +95,28 @@ extension GatewayPlanner {
   }
 
   /// - Parameter certificate: what backends by TLS are shown.
-  private func rules(of state: RouteState, shown certificate: ObjectKey?) -> [(
-    rank: Rank, rule: GatewayPlan.Rule
-  )] {
+  func rules(of state: RouteState, shown certificate: ObjectKey?) -> [RankedRule] {
     func shown(_ backend: GatewayPlan.Backend) -> GatewayPlan.Backend {
       var backend = backend
       backend.tls?.certificate = certificate
+      if !backend.mirrors.isEmpty { backend.mirrors = backend.mirrors.map(shown) }
       return backend
     }
-    var rules: [(rank: Rank, rule: GatewayPlan.Rule)] = []
+    func shown(_ mirror: GatewayPlan.Mirror) -> GatewayPlan.Mirror {
+      GatewayPlan.Mirror(
+        backend: shown(mirror.backend), numerator: mirror.numerator, denominator: mirror.denominator)
+    }
+    var rules: [RankedRule] = []
     for (index, rule) in state.route.rules.enumerated() where state.dropped[index] == nil {
       let filters = rule.filters.filter { if case .mirror = $0 { false } else { true } }
       for match in rule.matches.isEmpty ? [GatewayRoute.Match()] : rule.matches {
         rules.append(
-          (
-            Self.rank(match, state.route.kind),
-            GatewayPlan.Rule(
+          RankedRule(
+            rank: Self.rank(match, state.route.kind),
+            rule: GatewayPlan.Rule(
               route: state.route.name, index: index, name: rule.name, match: match, filters: filters,
               backends: (state.backends[index] ?? []).map(shown),
-              mirrors: (state.mirrors[index] ?? []).map {
-                GatewayPlan.Mirror(
-                  backend: shown($0.backend), numerator: $0.numerator, denominator: $0.denominator)
-              },
+              mirrors: (state.mirrors[index] ?? []).map(shown),
               requestMilliseconds: rule.requestMilliseconds.flatMap { $0 == 0 ? nil : $0 },
               backendMilliseconds: rule.backendMilliseconds.flatMap { $0 == 0 ? nil : $0 },
               retry: rule.retry)
@@ -137,15 +124,5 @@ extension GatewayPlanner {
       }
     }
     return rules
-  }
-
-  /// Policies are told of the Gateways through which their Services are reached, whether they are usable or not.
-  private mutating func noteServices(_ state: RouteState) {
-    let gateways = Set(state.listeners.map { listeners[$0].gateway })
-    guard !gateways.isEmpty else { return }
-    for backend in state.route.rules.flatMap(\.backends) where backend.reference.kind == "Service" {
-      gatewaysOfServices[backend.reference.key(in: state.route.key.namespace), default: []]
-        .formUnion(gateways)
-    }
   }
 }

@@ -81,7 +81,7 @@ struct GatewayPlanner {
     var isUsable: Bool { isAccepted && !(needsCertificate && certificates.isEmpty) }
   }
 
-  let view: ClusterView
+  var view: ClusterView
   let settings: GatewaySettings
   let input: GatewayInput
   var objects: GatewayObjects { view.gateway }
@@ -95,8 +95,12 @@ struct GatewayPlanner {
   /// Gateways that are not accepted for what they say beside listeners.
   var refusedGateways: [ObjectKey: Finding] = [:]
   var policies = BackendPolicies()
-  /// Gateways through which a Service is reached.
+  /// Gateways through which a Service is reached; only known where there are policies.
   var gatewaysOfServices: [ObjectKey: Set<ObjectKey>] = [:]
+  /// The oldest first.
+  var routes: [RouteState] = []
+  /// By the place in `listeners`; nil: it is not served.
+  var ruled: [RuledListener?] = []
 
   init(view: ClusterView, settings: GatewaySettings, input: GatewayInput) {
     self.view = view
@@ -107,19 +111,30 @@ struct GatewayPlanner {
 
   mutating func plan() -> GatewayPlan {
     planClasses()
-    let gateways = objects.gateways.values.filter { result.classes[$0.className] != nil }
-      .sorted { ($0.creationTimestamp, $0.key) < ($1.creationTimestamp, $1.key) }
     for gateway in gateways { planListeners(of: gateway) }
     findForeignConflicts()
     policies = BackendPolicies(view: view, input: input)
-    var routes: [RouteState] = []
     for route in objects.routes.values.sorted(by: { Self.isOlder($0, $1) }) {
       routes.append(planRoute(route))
     }
-    planRules(routes)
-    for gateway in gateways { planStatus(of: gateway) }
-    planPolicies()
+    planRules()
+    planStatuses()
     return result
+  }
+
+  /// Those of classes of ours, the oldest first.
+  private var gateways: [Gateway] {
+    objects.gateways.values.filter { result.classes[$0.className] != nil }
+      .sorted { ($0.creationTimestamp, $0.key) < ($1.creationTimestamp, $1.key) }
+  }
+
+  /// Conditions of all but routes, from what is known of routes now.
+  mutating func planStatuses() {
+    result.gateways = [:]
+    result.listenerSets = [:]
+    for gateway in gateways { planStatus(of: gateway) }
+    result.policies = [:]
+    planPolicies()
   }
 
   static func isOlder(_ a: GatewayRoute, _ b: GatewayRoute) -> Bool {

@@ -13,17 +13,26 @@ extension GatewayPlan {
   /// The table of Ingresses with this plan's listeners before it. On a port that has listeners of Gateways a request meets them by its
   /// name, and Ingresses only on ports of theirs where no listener is for the name.
   ///
-  /// Cost: every rule once for each of its names, and endpoints once for each backend.
+  /// Cost: every rule once for each of its names, and endpoints once for each backend that the memory has not got.
   /// - Parameters:
   ///   - input: authorities and certificates for backends by TLS.
   ///   - ingress: a table with one listener for every port.
   ///   - shared: ports that Ingresses are served on.
-  ///   - node: where the data plane stands.
+  ///   - place: where the data plane stands.
   public func routeTable(
     view: ClusterView, input: GatewayInput, beside ingress: RouteTable = RouteTable(),
-    shared: Set<UInt16> = [], near node: String? = nil
+    shared: Set<UInt16> = [], near place: NodePlace? = nil
   ) -> RouteTable {
-    var filler = RouteFiller(view: view, input: input, ingress: ingress, node: node)
+    var memory = GatewayRouteMemory()
+    return routeTable(
+      view: view, input: input, beside: ingress, shared: shared, near: place, memory: &memory)
+  }
+
+  /// The same table, with what the one before was made of.
+  public func routeTable(
+    view: ClusterView, input: GatewayInput, beside ingress: RouteTable, shared: Set<UInt16>,
+    near place: NodePlace?, memory: inout GatewayRouteMemory
+  ) -> RouteTable {
     var ports: [UInt16: [String: [String: HostRules]]] = [:]
     for listener in servedListeners {
       // Gateways share the machine's ports: listeners of one name are one.
@@ -35,20 +44,41 @@ extension GatewayPlan {
       for host in listener.hosts { hosts[host.name, default: HostRules(asked: asked)].add(host.rules) }
       ports[listener.port, default: [:]][listener.hostname ?? ""] = hosts
     }
+    // In the order in which hosts are filled: backends are numbered as they are met.
+    let sorted = ports.sorted { $0.key < $1.key }.map { port, names in
+      (
+        port: port,
+        names: names.sorted { $0.key < $1.key }.map { name, hosts in
+          (name: name, hosts: hosts.sorted { $0.key < $1.key })
+        }
+      )
+    }
+    memory.begin(view, input, place)
+    for port in sorted {
+      for name in port.names {
+        for host in name.hosts { for rule in host.value.rules { memory.note(rule) } }
+      }
+    }
+    var filler = RouteFiller(ingress: ingress)
+    memory.finish(view, input, place, &filler.backends)
+    filler.memory = memory
     let everywhere = ingress.listeners.first
     var listeners = everywhere.map { [$0] } ?? []
-    for (port, names) in ports.sorted(by: { $0.key < $1.key }) {
+    for (port, names) in sorted {
       let rest = shared.contains(port) ? everywhere : nil
-      for (name, hosts) in names.sorted(by: { $0.key < $1.key }) {
-        var all = hosts.sorted { $0.key < $1.key }.map { filler.host($0.key, $0.value) }
-        if name.isEmpty { all += (rest?.hosts ?? []).filter { hosts[$0.name] == nil } }
+      for (name, hosts) in names {
+        var all = hosts.map { filler.host($0.key, $0.value) }
+        if name.isEmpty {
+          let own = Set(hosts.map(\.key))
+          all += (rest?.hosts ?? []).filter { !own.contains($0.name) }
+        }
         listeners.append(
           RouteListener(
             port: port, hostname: name, hosts: all, hostsOverlap: true,
             defaultBackend: name.isEmpty ? rest?.defaultBackend : nil,
             defaultAction: name.isEmpty ? rest?.defaultAction ?? -1 : -1))
       }
-      if names[""] == nil, var rest {
+      if names.first?.name != "", var rest {
         rest.port = port
         listeners.append(rest)
       }
@@ -80,7 +110,8 @@ private struct HostRules {
   private(set) var hasBareMethods = false
 
   mutating func add(_ new: [GatewayPlan.Rule]) {
-    rules += new
+    // Those of one listener are not copied.
+    if rules.isEmpty { rules = new } else { rules += new }
     hasBareMethods =
       hasBareMethods
       || new.contains { $0.match.call.map { $0.service.isEmpty && !$0.method.isEmpty } ?? false }
@@ -88,24 +119,14 @@ private struct HostRules {
 }
 
 private struct RouteFiller {
-  private struct BackendKey: Hashable {
-    var service: ObjectKey
-    var port: UInt16
-    var route: GatewayRoute.Name
-    var policy: BackendPolicy
-  }
-  private let view: ClusterView
-  private let input: GatewayInput
-  private(set) var backends: [RouteBackend]
+  var memory = GatewayRouteMemory()
+  var backends: [RouteBackend]
   private(set) var actions: [RouteAction]
-  private let node: String?
-  private var known: [BackendKey: Int] = [:]
   private var knownActions: [RouteAction: Int] = [:]
+  /// Of the rules noted.
+  private var next = 0
 
-  init(view: ClusterView, input: GatewayInput, ingress: RouteTable, node: String?) {
-    self.node = node
-    self.view = view
-    self.input = input
+  init(ingress: RouteTable) {
     backends = ingress.backends
     actions = ingress.actions
   }
@@ -124,8 +145,8 @@ private struct RouteFiller {
   private mutating func path(
     _ rule: GatewayPlan.Rule, callsAreTried: Bool, asked: RouteClientCertificate?
   ) -> RoutePath? {
+    let (backend, action) = target(asked)
     guard let conditions = Self.conditions(rule.match) else { return nil }
-    let (backend, action) = target(rule, asked)
     func plain(_ path: String, _ kind: RoutePathKind) -> RoutePath {
       RoutePath(path: path, kind: kind, backend: backend, action: action, conditions: conditions)
     }
@@ -164,6 +185,7 @@ private struct RouteFiller {
   }
 
   private static func conditions(_ match: GatewayRoute.Match) -> RouteConditions? {
+    if match.method == nil, match.headers.isEmpty, match.query.isEmpty { return RouteConditions() }
     func fields(_ values: [GatewayRoute.Value]) -> [FieldMatch]? {
       var fields: [FieldMatch] = []
       for value in values {
@@ -182,36 +204,20 @@ private struct RouteFiller {
 
   // MARK: Where requests go
 
-  private mutating func target(
-    _ rule: GatewayPlan.Rule, _ asked: RouteClientCertificate?
-  ) -> (backend: Int, action: Int) {
-    guard var action = routeAction(rule.filters) else { return (nobody(rule), closed) }
-    action.clientCertificate = asked
-    if action.redirect != nil { return (nobody(rule), index(action)) }
-    var targets: [RouteTarget] = []
-    for backend in rule.backends {
-      let place = self.place(backend, rule)
-      let own = routeAction(backend.filters)
-      targets.append(
-        RouteTarget(
-          backend: own == nil ? -1 : place, weight: UInt32(backend.weight),
-          action: own.map { $0.isEmpty ? -1 : index($0) } ?? -1))
+  /// Of the rule that is next, of those that were noted.
+  private mutating func target(_ asked: RouteClientCertificate?) -> (backend: Int, action: Int) {
+    defer { next += 1 }
+    let target = memory.target(next)
+    let base = memory.base(next)
+    if target.action.isEmpty, asked == nil { return (base + target.backend, -1) }
+    var action = target.action
+    if target.isOpen { action.clientCertificate = asked }
+    for index in action.targets.indices {
+      if action.targets[index].backend >= 0 { action.targets[index].backend += base }
+      let own = action.targets[index].action
+      if own >= 0 { action.targets[index].action = self.index(memory.action(next, own)) }
     }
-    guard targets.contains(where: { $0.weight > 0 }) else { return (nobody(rule), closed) }
-    if targets.count == 1, targets[0].backend >= 0, targets[0].action < 0 {
-      return (targets[0].backend, index(action))
-    }
-    action.targets = targets
-    return (targets.first { $0.backend >= 0 }?.backend ?? nobody(rule), index(action))
-  }
-
-  /// Answered with 500.
-  private var closed: Int {
-    mutating get {
-      var action = RouteAction()
-      action.targets = [RouteTarget(backend: -1)]
-      return index(action)
-    }
+    return (base + target.backend, index(action))
   }
 
   private mutating func index(_ action: RouteAction) -> Int {
@@ -220,54 +226,5 @@ private struct RouteFiller {
     actions.append(action)
     knownActions[action] = actions.count - 1
     return actions.count - 1
-  }
-
-  /// For rules that need none.
-  private mutating func nobody(_ rule: GatewayPlan.Rule) -> Int {
-    let none = ObjectKey(rule.route.key.namespace, "")
-    return index(BackendKey(service: none, port: 0, route: rule.route, policy: BackendPolicy()))
-  }
-
-  /// -1: nobody.
-  private mutating func place(_ backend: GatewayPlan.Backend, _ rule: GatewayPlan.Rule) -> Int {
-    guard case .service(let service, let port) = backend.target, var policy = policy(backend, rule.route.kind)
-    else { return -1 }
-    policy.timeouts.request = UInt32(clamping: rule.requestMilliseconds ?? 0)
-    policy.timeouts.backendRequest = UInt32(clamping: rule.backendMilliseconds ?? 0)
-    if let retry = rule.retry {
-      // The first try is none of the attempts; without a number there is one more.
-      policy.retry = RetryPolicy(
-        tries: UInt8(clamping: 1 + max(1, min(254, retry.attempts ?? 1))), statuses: retry.codes,
-        backoff: UInt32(clamping: retry.backoffMilliseconds ?? 0))
-    }
-    for mirror in rule.mirrors {
-      guard case .service(let service, let port) = mirror.backend.target,
-        let own = self.policy(mirror.backend, rule.route.kind)
-      else { continue }
-      let place = index(BackendKey(service: service, port: port, route: rule.route, policy: own))
-      policy.mirrors.append(
-        BackendMirror(
-          backend: place, numerator: UInt32(clamping: mirror.numerator),
-          denominator: UInt32(clamping: mirror.denominator)))
-    }
-    return index(BackendKey(service: service, port: port, route: rule.route, policy: policy))
-  }
-
-  private mutating func index(_ key: BackendKey) -> Int {
-    if let found = known[key] { return found }
-    let (targets, traits) =
-      key.port == 0 ? ([], []) : view.reach(key.service, number: key.port, .tcp, near: node)
-    var backend = RouteBackend(
-      namespace: key.route.key.namespace, ingress: key.route.key.name, service: key.service.name,
-      servicePort: key.port == 0 ? "" : "\(key.port)", endpoints: targets)
-    backend.policy = key.policy
-    backend.policy.endpoints = traits
-    backends.append(backend)
-    known[key] = backends.count - 1
-    return backends.count - 1
-  }
-
-  private func policy(_ backend: GatewayPlan.Backend, _ kind: GatewayRoute.Kind) -> BackendPolicy? {
-    backend.policy(kind, view: view, input: input)
   }
 }

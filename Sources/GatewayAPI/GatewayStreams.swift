@@ -11,12 +11,12 @@ extension GatewayPlan {
   /// - Parameters:
   ///   - input: authorities and certificates for backends by TLS.
   ///   - ingress: hosts with `ssl-passthrough`, and ports of Services.
-  ///   - node: where the data plane stands.
+  ///   - place: where the data plane stands.
   public func streamTable(
     view: ClusterView, input: GatewayInput, beside ingress: StreamTable = StreamTable(),
-    near node: String? = nil
+    near place: NodePlace? = nil
   ) -> StreamTable {
-    var filler = StreamFiller(view: view, input: input, ingress: ingress, node: node)
+    var filler = StreamFiller(view: view, input: input, ingress: ingress, place: place)
     for listener in servedStreams {
       switch listener.protocol {
       case .tls: filler.addNames(listener)
@@ -76,13 +76,13 @@ private struct StreamFiller {
   private let view: ClusterView
   private let input: GatewayInput
   private let ingress: StreamTable
-  private let node: String?
+  private let place: NodePlace?
   private var backends: [RouteBackend]
   private var known: [BackendKey: Int] = [:]
   private var listeners: [Place: Listener] = [:]
 
-  init(view: ClusterView, input: GatewayInput, ingress: StreamTable, node: String?) {
-    self.node = node
+  init(view: ClusterView, input: GatewayInput, ingress: StreamTable, place: NodePlace?) {
+    self.place = place
     self.view = view
     self.input = input
     self.ingress = ingress
@@ -163,7 +163,7 @@ private struct StreamFiller {
     let key = BackendKey(route: route, service: service, port: port, policy: policy)
     if let found = known[key] { return found }
     let (targets, traits) = view.reach(
-      service, number: port, route.kind == .udp ? .udp : .tcp, near: node)
+      service, number: port, route.kind == .udp ? .udp : .tcp, near: self.place)
     var made = RouteBackend(
       namespace: route.key.namespace, ingress: route.key.name, service: service.name, servicePort: "\(port)",
       endpoints: targets)

@@ -313,6 +313,62 @@ import Testing
     return (attributes?[.systemFileNumber] as? NSNumber)?.uint64Value
   }
 
+  @Test(.timeLimit(.minutes(3)))
+  func `behind HAProxy the client is who HAProxy says, and who sends no PROXY protocol is refused`() throws {
+    let node = try TestNode()
+    defer { node.remove() }
+    let folder = try Self.folder(node)
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let server = try Self.backend(node, folder)
+    defer { kill(server.processIdentifier, SIGKILL) }
+    try Self.objects(node, class: "weft").write(
+      toFile: folder + "/manifests/objects.yaml", atomically: true, encoding: .utf8)
+    let fronts = [("send-proxy", 8088), ("send-proxy-v2", 8089)].map { word, port in
+      """
+      listen front-\(port)
+        bind 127.0.0.1:\(port)
+        server weft 127.0.0.1:8080 \(word)
+      """
+    }
+    try """
+    defaults
+      mode tcp
+      timeout connect 5s
+      timeout client 20s
+      timeout server 20s
+    \(fronts.joined(separator: "\n"))
+
+    """.write(toFile: folder + "/haproxy.cfg", atomically: true, encoding: .utf8)
+    let log = folder + "/access.log"
+    let ingress = try node.background([
+      Project.weft, "ingress", "--manifests", folder + "/manifests", "--http", "127.0.0.1:8080", "--https",
+      "none", "--metrics", "none", "--access-log", log, "--use-proxy-protocol",
+    ])
+    defer { kill(ingress.processIdentifier, SIGKILL) }
+    let haproxy = try node.background(["haproxy", "-db", "-f", folder + "/haproxy.cfg"])
+    defer { kill(haproxy.processIdentifier, SIGKILL) }
+    func ask(_ port: Int, from client: String, _ more: String...) -> Output {
+      node.exec(
+        ["curl", "-s", "-m", "5", "--interface", client, "-H", "Host: shop.test"] + more
+          + ["http://127.0.0.1:\(port)/page"])
+    }
+    for (port, client) in [(8088, "127.0.0.77"), (8089, "127.0.0.78")] {
+      let answer = eventually(within: 30) {
+        ask(port, from: client).standardOutput == "from the backend"
+      }
+      try #require(answer != nil, "\(ask(port, from: client))")
+      let line = eventually(within: 20) {
+        (try? String(contentsOfFile: log, encoding: .utf8))?.split(separator: "\n").contains {
+          $0.hasPrefix(client + " ") && $0.contains("GET /page HTTP/1.1\" 200")
+        } == true
+      }
+      #expect(line != nil, "\((try? String(contentsOfFile: log, encoding: .utf8)) ?? "no log")")
+    }
+    // curl speaks it too, for itself; without it nothing is answered.
+    #expect(ask(8080, from: "127.0.0.79", "--haproxy-protocol").standardOutput == "from the backend")
+    #expect(ask(8080, from: "127.0.0.79").status != 0)
+  }
+
   private static let template = """
     apiVersion: v1
     kind: Service

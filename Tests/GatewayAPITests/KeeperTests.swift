@@ -217,4 +217,30 @@ import Testing
       }
     }
   }
+
+  @Test func `a Service's annotation without effect is an event of the routes that lead there`() async throws
+  {
+    try await withKeeper { _, api in
+      try await create(api, base)
+      try await create(api, gateway("gw", "name: http, port: 80, protocol: HTTP"))
+      try await create(api, route("a", to: "{name: gw}"))
+      try await create(api, route("b", to: "{name: gw}", backend: "{name: two, port: 8080}"))
+      try await api.modify(.services, ObjectKey("infra", "one")) { live in
+        var service = live
+        service.set("often", at: "metadata", "annotations", "weft.dev/max-failures")
+        return service
+      }
+      let deadline = ContinuousClock.now + .seconds(60)
+      var told: [JSON] = []
+      while told.isEmpty, ContinuousClock.now < deadline {
+        told = try await api.list(.events, namespace: "infra", options: ListOptions()).items
+        try await Task.sleep(for: .milliseconds(20))
+      }
+      try #require(told.count == 1)
+      #expect(told[0].at("involvedObject", "kind")?.string == "HTTPRoute")
+      #expect(told[0].at("involvedObject", "name")?.string == "a")
+      #expect(told[0]["type"]?.string == "Warning" && told[0]["reason"]?.string == "UnsupportedAnnotation")
+      #expect(told[0]["message"]?.string?.contains("weft.dev/max-failures") == true)
+    }
+  }
 }

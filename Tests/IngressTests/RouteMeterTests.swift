@@ -4,6 +4,7 @@
 import Addresses
 import Diagnostics
 import Glibc
+import Patterns
 import Reactor
 import Synchronization
 import Testing
@@ -100,6 +101,47 @@ import Testing
     new.path = "/new"
     meters.meter(new).note(RequestMeasures())
     #expect(metrics.text().contains(#"path="/new""#))
+  }
+
+  @Test func `who a canary served is counted by its name, as dashboards for ingress-nginx ask for it`() throws
+  {
+    let (main, new) = (try Backend("main"), try Backend("new"))
+    var canary = RouteBackend(
+      namespace: "demo", ingress: "web", service: "new", servicePort: "80", endpoints: [new.endpoint])
+    canary.isCanary = true
+    // What `canary-by-header-pattern` is planned as.
+    let wanted = RouteConditions(fields: [FieldMatch("x-version", .pattern(try BytePattern("^v[0-9]+$")))])
+    let ingress = try TestIngress(
+      RouteTable(
+        backends: [
+          RouteBackend(
+            namespace: "demo", ingress: "web", service: "web", servicePort: "80", endpoints: [main.endpoint]),
+          canary,
+        ],
+        hosts: [
+          RouteHost(
+            name: "",
+            paths: [
+              RoutePath(path: "/", kind: .prefix, backend: 1, conditions: wanted),
+              RoutePath(path: "/", kind: .prefix, backend: 0),
+            ])
+        ]))
+    defer {
+      ingress.stop()
+      main.kill()
+      new.kill()
+    }
+    let client = Client(ingress.endpoint)
+    for (version, answer) in [("v2", "new"), ("v17", "new"), ("two", "main")] {
+      client.send("GET / HTTP/1.1\r\nHost: a\r\nX-Version: \(version)\r\n\r\n")
+      #expect(text(client.response()?.body) == answer)
+    }
+    func counted(_ service: String, _ canary: String) -> String {
+      "nginx_ingress_controller_requests{ingress=\"web\",namespace=\"demo\",service=\"\(service)\",host=\"\",path=\"/\","
+        + "method=\"GET\",status=\"200\",canary=\"\(canary)\"}"
+    }
+    #expect(eventually { ingress.metrics.text().contains(counted("new", "demo-new-80") + " 2\n") })
+    #expect(eventually { ingress.metrics.text().contains(counted("web", "") + " 1\n") })
   }
 
   @Test func `a request through the relay is measured, each time on its own`() throws {

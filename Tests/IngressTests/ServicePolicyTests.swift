@@ -109,7 +109,8 @@ import Testing
       ])
     }
     func backend(_ node: String?) -> RouteBackend {
-      planRoutesExplained(view: ClusterView(objects: objects), near: node).table.backends[0]
+      let view = ClusterView(objects: objects)
+      return planRoutesExplained(view: view, near: node.map { view.place(of: $0) }).table.backends[0]
     }
     let near = backend("n1")
     #expect(near.endpoints.count == 3)
@@ -117,5 +118,10 @@ import Testing
     // Nobody is meant for the other zone, and without a node there is none: all are alike.
     #expect(backend("n2").policy.endpoints.isEmpty && backend(nil).policy.endpoints.isEmpty)
     #expect(backend("n2").endpoints.count == 3)
+    // A zone is enough, where the view has no such node.
+    let told = planRoutesExplained(
+      view: ClusterView(objects: objects), near: NodePlace(name: "elsewhere", zone: "a")
+    ).table.backends[0]
+    #expect(told.policy.endpoints.map(\.isDistant) == [false, true, false])
   }
 }

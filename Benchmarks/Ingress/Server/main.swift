@@ -19,13 +19,10 @@ func say(_ text: String) {
 }
 
 let arguments = CommandLine.arguments
-if arguments.dropFirst() == ["routes"] {
-  exit(RouteBenchmark.run() ? 0 : 1)
-}
 guard arguments.count >= 3, let listen = SocketEndpoint(arguments[1]),
   let target = SocketEndpoint(arguments[2])
 else {
-  say("usage: IngressBenchmark LISTEN ENDPOINT [WORKERS [TLS_LISTEN CHAIN KEY]], or: IngressBenchmark routes")
+  say("usage: IngressBenchmark LISTEN ENDPOINT [WORKERS [TLS_LISTEN CHAIN KEY]]")
   exit(2)
 }
 do {

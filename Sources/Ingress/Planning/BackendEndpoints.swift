@@ -17,13 +17,14 @@ extension ClusterView {
 
   /// The same with what is particular about each: those that are not meant for a node's zone (`trafficDistribution`) are distant. No
   /// traits where all are alike.
-  /// - Parameter node: where the data plane stands; nil: anywhere.
+  /// - Parameter place: where the data plane stands; nil: anywhere.
   public func reach(
-    _ service: ObjectKey, port: Service.Port, near node: String?
+    _ service: ObjectKey, port: Service.Port, near place: NodePlace?
   ) -> (targets: [SocketEndpoint], traits: [EndpointTraits]) {
     let all = targets(of: service, port: port)
-    guard let node, let family = all.first?.address.family else { return (all, []) }
-    let near = Set(endpoints(of: service, port: port, family: family, on: node).cluster.map(\.target))
+    guard let place, let family = all.first?.address.family else { return (all, []) }
+    let near = Set(
+      (endpointSlices[service] ?? [:]).choice(of: port, family: family, at: place).cluster.map(\.target))
     var traits: [EndpointTraits] = []
     var isMixed = false
     for target in all {

@@ -51,17 +51,17 @@ public func planRoutes(
 ///   - credentials: the Secrets that exist, of those that `planCredentialReferences` names.
 ///   - headers: data of the ConfigMaps that exist, of those that `planHeaderReferences` names.
 ///   - passthroughPort: the port of HTTPS, when `ssl-passthrough` is honoured there.
-///   - node: where the data plane stands: endpoints that are meant for its zone go before others.
+///   - place: where the data plane stands: endpoints that are meant for its zone go before others.
 public func planRoutesExplained(
   view: ClusterView, controller: String = ingressControllerName, servesUnclassed: Bool = false,
   tls: TLSInput? = nil, credentials: [ObjectKey: CredentialSecret] = [:],
-  headers: [ObjectKey: [String: String]] = [:], passthroughPort: UInt16? = nil, near node: String? = nil
+  headers: [ObjectKey: [String: String]] = [:], passthroughPort: UInt16? = nil, near place: NodePlace? = nil
 ) -> RoutePlan {
   var planner = RoutePlanner(view: view, controller: controller, servesUnclassed: servesUnclassed, input: tls)
   planner.passthrough = PassthroughPlan(port: passthroughPort)
   planner.credentials = credentials
   planner.headers = headers
-  planner.node = node
+  planner.place = place
   return planner.plan()
 }
 
@@ -113,7 +113,7 @@ struct RoutePlanner {
   /// Hosts whose clients show certificates, by the Ingress that asked first.
   var certified: [String: Certified] = [:]
   var passthrough = PassthroughPlan(port: nil)
-  var node: String?
+  var place: NodePlace?
   var actions: [RouteAction] = []
   var actionIndex: [RouteAction: Int] = [:]
 
@@ -296,7 +296,7 @@ struct RoutePlanner {
           ingress: ingress, reason: "service \(backend.service) has no TCP port \(Self.text(backend.port))"))
       return ([], [])
     }
-    return view.reach(backend.service, port: port, near: node)
+    return view.reach(backend.service, port: port, near: place)
   }
 
   private static func text(_ port: Ingress.PortReference) -> String {

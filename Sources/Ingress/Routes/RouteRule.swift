@@ -126,12 +126,25 @@ public struct RoutePath: Sendable, Hashable {
   /// they were given in. Gateway API's order of matches, and Ingress's where there is nothing but paths.
   /// - Parameter keepsPatterns: patterns stay in the order they were given in.
   static func sorted(_ paths: [RoutePath], keepsPatterns: Bool) -> [RoutePath] {
+    // Numbers decide nearly always: what the bytes behind the beginning that all have in common say.
+    let common = Self.common(paths)
+    let keys = paths.map { path -> (UInt64, UInt64) in
+      let isInPlace = keepsPatterns && path.kind == .pattern
+      let length = UInt64(UInt32.max - UInt32(clamping: isInPlace ? 0 : path.path.count))
+      var bytes: UInt64 = 0
+      if path.kind != .pattern {
+        for offset in 0..<8 {
+          let at = common + offset
+          bytes = bytes << 8 | (at < path.path.count ? UInt64(path.path[at]) : 0)
+        }
+      }
+      return (UInt64(path.kind.rawValue) << 32 | length, bytes)
+    }
     let ranks = paths.map { $0.conditions?.rank ?? (0, 0, 0, 0) }
     let order = paths.indices.sorted { a, b in
+      if keys[a] != keys[b] { return keys[a] < keys[b] }
       let (first, second) = (paths[a], paths[b])
-      if first.kind != second.kind { return first.kind.rawValue < second.kind.rawValue }
       if keepsPatterns, first.kind == .pattern { return a < b }
-      if first.path.count != second.path.count { return first.path.count > second.path.count }
       // Rules of one path lie together: they are found as one. Patterns keep the order they were given in.
       if first.kind != .pattern, first.path != second.path {
         return first.path.lexicographicallyPrecedes(second.path)
@@ -140,6 +153,15 @@ public struct RoutePath: Sendable, Hashable {
       return a < b
     }
     return order.map { paths[$0] }
+  }
+
+  /// Bytes that all paths begin with.
+  private static func common(_ paths: [RoutePath]) -> Int {
+    guard let first = paths.first?.path else { return 0 }
+    return paths.reduce(first.count) { common, path in
+      path.kind == .pattern
+        ? common : zip(first.prefix(common), path.path).prefix { $0 == $1 }.count
+    }
   }
 }
 

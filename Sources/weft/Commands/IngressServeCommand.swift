@@ -46,6 +46,11 @@ struct IngressServeCommand: AsyncParsableCommand {
       "Whether Ingresses' statuses are taken back when this ends.", valueName: "true|false"))
   var updateStatusOnShutdown = true
   @Option(
+    help:
+      "The zone that this machine stands in (trafficDistribution). Default: that of the Node of its name, where it may be read."
+  )
+  var zone: String?
+  @Option(
     help: ArgumentHelp(
       "Whether Gateways of classes with `spec.controllerName: \(gatewayControllerName)` are served. Default: where --publish-… gives all that run the same address, or manifests are read.",
       valueName: "true|false"))
@@ -100,9 +105,13 @@ struct IngressServeCommand: AsyncParsableCommand {
     _ source: IngressStatusSource?, _ gateways: GatewaySettings?, _ signal: Task<StopSignal, Never>
   ) async throws {
     let informers = SharedInformers(api: api)
+    for resource in Self.resources { _ = informers.informer(settings.scope.informerScope(resource)) }
+    try await Self.firstLists(informers)
+    var placed = settings
+    placed.zone = await nodeZone(api)
     let follower = ViewFollower()
     let keeper = IngressKeeper(
-      process, informers: informers, settings: settings, nodeName: NodeAddress.hostName)
+      process, informers: informers, settings: placed, nodeName: NodeAddress.hostName)
     let status = source.map {
       IngressStatusKeeper(api: api, informers: informers, scope: settings.scope, source: $0)
     }
@@ -111,8 +120,6 @@ struct IngressServeCommand: AsyncParsableCommand {
         await keeper.take(plan, input)
       }
     }
-    for resource in Self.resources { _ = informers.informer(settings.scope.informerScope(resource)) }
-    try await Self.firstLists(informers)
     if gatewayKeeper != nil { await follower.followGateways(informers, with: [.namespaces]) }
     try await follower.start(
       informers, resources: Self.resources, scope: { settings.scope.informerScope($0) })
@@ -153,6 +160,14 @@ struct IngressServeCommand: AsyncParsableCommand {
     guard case .addresses(let all)? = source else { return nil }
     let found = all.compactMap { if case .ip(let text) = $0 { text } else { nil } }
     return found.isEmpty ? nil : found
+  }
+
+  /// Where this machine stands. A Node keeps its zone for as long as it lives, so it is asked for once; who may not, or is none of
+  /// the cluster, knows nothing of zones.
+  private func nodeZone(_ api: any ClusterAPI) async -> String? {
+    if let zone { return zone.isEmpty ? nil : zone }
+    let node = try? await api.get(.nodes, namespace: "", name: NodeAddress.hostName)
+    return node?.labels["topology.kubernetes.io/zone"]
   }
 
   // MARK: - Flags

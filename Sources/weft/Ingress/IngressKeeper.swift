@@ -48,6 +48,8 @@ actor IngressKeeper {
   private static let waitMax: Duration = .seconds(5)
   /// What Gateways are to have, as it was planned last.
   private var gateways: (plan: GatewayPlan, input: GatewayInput)?
+  /// What the table before was made of.
+  private var gatewayRoutes = GatewayRouteMemory()
   /// What the data plane was sent last; nil before the first time.
   private var sent: IngressProcess.Sent?
   private var told: Set<RouteProblem> = []
@@ -179,10 +181,11 @@ actor IngressKeeper {
     let input = TLSInput(
       secrets: secrets, defaultSecret: settings.defaultSecret,
       strictTransportSecurity: settings.strictTransportSecurity)
+    let place = NodePlace(name: nodeName, zone: settings.zone ?? view.place(of: nodeName).zone)
     let plan = planRoutesExplained(
       view: view, controller: settings.scope.controller, servesUnclassed: settings.scope.servesUnclassed,
       tls: process.servesHTTPS ? input : nil, credentials: credentials, headers: headers,
-      passthroughPort: settings.passesThrough ? process.securePort : nil, near: nodeName)
+      passthroughPort: settings.passesThrough ? process.securePort : nil, near: place)
     var (table, tls, streams) = (plan.table, plan.tls, plan.streams)
     var listeners: Set<IngressListener> = []
     if !settings.portServices.isEmpty {
@@ -203,10 +206,10 @@ actor IngressKeeper {
     if let gateways, !gateways.plan.servedSockets.isEmpty {
       let shared = process.ports
       table = gateways.plan.routeTable(
-        view: view, input: gateways.input, beside: table, shared: shared, near: nodeName)
+        view: view, input: gateways.input, beside: table, shared: shared, near: place, memory: &gatewayRoutes)
       tls = gateways.plan.certificateTable(input: gateways.input, beside: tls, shared: shared)
       streams = gateways.plan.streamTable(
-        view: view, input: gateways.input, beside: streams, near: nodeName)
+        view: view, input: gateways.input, beside: streams, near: place)
       for (socket, serves) in gateways.plan.servedSockets
       where socket.transport == .udp || !shared.contains(socket.port) {
         let addresses = gateways.plan.addresses(of: socket)

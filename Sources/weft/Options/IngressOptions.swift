@@ -21,6 +21,8 @@ struct IngressSettings: Sendable {
   var portServices: [TransportProtocol: ObjectKey] = [:]
   /// Whose Ingresses are served.
   var scope = IngressScope()
+  /// Where the data plane stands; nil: where its Node says.
+  var zone: String?
 }
 
 struct IngressOptions: ParsableArguments {

@@ -193,6 +193,29 @@ import Testing
     #expect(copies("two", "/never") == 0)
   }
 
+  @Test func `HTTPRouteRequestMirror as the filter of one backend: copies of its share alone`() throws {
+    let traffic = try Traffic(ports: 1)
+    defer { traffic.stop() }
+    let mirror = "{type: RequestMirror, requestMirror: {backendRef: {name: two, port: 8080}}}"
+    try traffic.serve(
+      gateway("gw", "name: http, port: \(traffic.ports[0]), protocol: HTTP"),
+      route(
+        "a", to: "{name: gw}",
+        rules: """
+          [{matches: [{path: {value: /with}}], backendRefs: [{name: one, port: 8080, filters: [\(mirror)]}]},
+          {matches: [{path: {value: /beside}}],
+           backendRefs: [{name: one, port: 8080}, {name: one, port: 8080, weight: 0, filters: [\(mirror)]}]}]
+          """))
+    func copies(_ path: String) -> Int {
+      traffic.backends["two"]?.heads.withLock { $0.filter { $0.hasPrefix("GET \(path) ") }.count } ?? 0
+    }
+    for _ in 0..<20 { #expect(traffic.ask("/beside").backend == "one") }
+    for _ in 0..<20 { #expect(traffic.ask("/with").backend == "one") }
+    for _ in 0..<10_000 where copies("/with") < 20 { usleep(1000) }
+    #expect(copies("/with") == 20)
+    #expect(copies("/beside") == 0)
+  }
+
   @Test func `HTTPRouteTimeoutRequest, HTTPRouteTimeoutBackendRequest: 504`() throws {
     try with(
       """

@@ -19,6 +19,8 @@ public struct GatewayRoute: Sendable, Hashable {
       self.key = key
     }
     public static func < (a: Name, b: Name) -> Bool { (a.kind, a.key) < (b.kind, b.key) }
+    /// Routes of two kinds seldom have one name: the kind need not be hashed.
+    public func hash(into hasher: inout Hasher) { hasher.combine(key) }
     public var description: String { "\(kind.rawValue) \(key)" }
   }
 

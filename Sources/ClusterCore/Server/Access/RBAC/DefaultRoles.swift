@@ -263,6 +263,7 @@ enum DefaultRoles {
       patch,update gateway.networking.k8s.io backendtlspolicies/status,gatewayclasses/status,gateways/status
       patch,update gateway.networking.k8s.io grpcroutes/status,httproutes/status,listenersets/status
       patch,update gateway.networking.k8s.io tcproutes/status,tlsroutes/status,udproutes/status
+      note core,events.k8s.io events
     role system:weft:ingress-controller
       get networking.k8s.io ingresses
       patch,update networking.k8s.io ingresses/status
