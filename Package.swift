@@ -179,8 +179,8 @@ let modules: [Module] = [
     testsOn: ["StoreLab", "SoakLab"]),
   Module(
     name: "DNS", path: "Sources/DNS",
-    on: ["ClusterView", "Reactor", "Addresses", "Diagnostics", "Patterns", "CLinux"],
-    packages: ["Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOHTTP2", "NIOSSL"], testsOn: ["SoakLab"]),
+    on: ["ClusterObjects", "ClusterView", "Reactor", "Addresses", "Diagnostics", "Patterns", "CLinux", "CZlib"],
+    packages: ["Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOHTTP2", "NIOSSL"], testsOn: ["FuzzLab", "SoakLab"]),
   Module(
     name: "Ingress", path: "Sources/Ingress",
     on: [

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 suites=(CrashTests DiskTests FlipTests RegisterTests ManyWatchersTests ThreeMembersTests KeepingTests ServerKillTests
   HostileBytesTests ProxyKillTests ChurnTests ManyFlowsTests HostileNameTests IncrementalTests FirstPacketTests
   MatrixTests PageAndStatusTests Crashes CNIFaults OracleTests NameChangesTests LeaderElectionTests LeaderKillTests
-  ConvergenceTests DNSTests.ConnectionTests DNSTests.damaged IngressTests.ServiceTests ReloadTests OverloadTests IdleTests
+  ConvergenceTests DNSTests.ConnectionTests SnapshotTests UpstreamFaultTests DNSTests.damaged IngressTests.ServiceTests ReloadTests OverloadTests IdleTests
   HostileObjectTests CertificateCrowdTests scripts/podman.sh)
 if [ -n "${WEFT_SOAK_ONLY:-}" ]; then IFS=, read -r -a suites <<<"$WEFT_SOAK_ONLY"; fi
 if [ $# -gt 0 ]; then suites=("$@"); fi

@@ -170,12 +170,16 @@ public final class Reactor: @unchecked Sendable {
 
   // MARK: - Channels
 
-  /// Registers a non-blocking descriptor for edge-triggered readiness in both directions.
-  /// - Parameter exclusive: for a listener that several reactors share: the kernel wakes one of them.
+  /// Registers a non-blocking descriptor for edge-triggered readiness, in both directions unless told otherwise.
+  /// - Parameters:
+  ///   - exclusive: for a listener that several reactors share: the kernel wakes one of them.
+  ///   - readsOnly: nobody waits until it can be written again. A datagram socket becomes writable anew whenever somebody has read
+  ///     what it sent, so that each answer would wake the loop a second time.
   /// - Throws: `SocketError` with `EMFILE` when `channelsMax` channels are open; the descriptor is closed
   ///   then.
   public func register(
-    _ descriptor: consuming Descriptor, handler: any ReadinessHandler, exclusive: Bool = false
+    _ descriptor: consuming Descriptor, handler: any ReadinessHandler, exclusive: Bool = false,
+    readsOnly: Bool = false
   ) throws(SocketError) -> Channel {
     assertCurrent()
     let index: UInt32
@@ -190,9 +194,12 @@ public final class Reactor: @unchecked Sendable {
     }
     let token = UInt64(slots[Int(index)].generation) << 32 | UInt64(index)
     var event = epoll_event()
-    event.events =
-      EPOLLIN.rawValue | EPOLLET.rawValue
-      | (exclusive ? EPOLLEXCLUSIVE.rawValue : EPOLLOUT.rawValue | EPOLLRDHUP.rawValue)
+    event.events = EPOLLIN.rawValue | EPOLLET.rawValue
+    if exclusive {
+      event.events |= EPOLLEXCLUSIVE.rawValue
+    } else if !readsOnly {
+      event.events |= EPOLLOUT.rawValue | EPOLLRDHUP.rawValue
+    }
     event.data.u64 = token
     guard epoll_ctl(epoll.raw, EPOLL_CTL_ADD, descriptor.raw, &event) == 0 else {
       let code = errno

@@ -84,7 +84,7 @@ public final class UDPSocket: ReadinessHandler {
       outgoing[index].payload = memory + batch * receiveBytes + index * replyBytes
       outgoing[index].capacity = UInt32(replyBytes)
     }
-    channel = try reactor.register(descriptor, handler: self)
+    channel = try reactor.register(descriptor, handler: self, readsOnly: true)
   }
 
   deinit {

@@ -145,6 +145,7 @@ private func external(_ name: String, _ target: String) -> String {
 private let underscored = external("port", "_http._tcp.web.demo.svc.cluster.local")
 private let rulesOfServer = rules.filter { !$0.name.hasPrefix("port.") }
 
+/// `bind` gives the zone's name server an address: BIND takes no zone without one.
 private let corefile = """
   .:5300 {
     errors
@@ -156,6 +157,7 @@ private let corefile = """
     transfer cluster.local {
       to *
     }
+    bind 127.0.0.1
     reload 2s
   }
 
@@ -227,7 +229,7 @@ extension TestNode {
 
 @Suite(.serialized) struct ClusterDNSTests {
   @Test(.timeLimit(.minutes(5)))
-  func `the rules hold on manifests, and Knot says the same of the zone it is handed`() throws {
+  func `the rules hold on manifests, and other servers say the same of the zone they are handed`() throws {
     let node = try TestNode()
     defer { node.remove() }
     let manifests = "\(node.dataFolder)/manifests"
@@ -242,25 +244,20 @@ extension TestNode {
     let lines = zone.split(separator: "\n").filter { !$0.hasPrefix(";") }
     try #require(lines.count > 20, "\(zone)")
     _ = try node.write("zone", lines.dropLast().joined(separator: "\n") + "\n")
-    let settings = try node.write(
-      "knot.conf",
-      """
-      server:
-          listen: 127.0.0.1@5301
-          rundir: \(node.dataFolder)
-      database:
-          storage: \(node.dataFolder)
-      zone:
-        - domain: cluster.local
-          file: \(node.dataFolder)/zone
-          zonefile-sync: -1
-          journal-content: none
-
-      """)
-    let knot = try node.background(["/usr/sbin/knotd", "-c", settings])
-    defer { knot.terminate() }
-    try #require(node.answers(5301, "+short", "web.demo.svc.cluster.local", says: "10.43.7.20"))
-    for transport in ["+notcp", "+tcp"] { node.check(5301, rules.filter(\.isPlain), transport) }
+    for server in OtherNameServer.allCases {
+      let settings = try node.write("\(server).conf", server.settings(node.dataFolder))
+      // All its processes go with the first, which is theirs to wait for, whatever signals they were born with blocked.
+      let other = try node.background(
+        ["unshare", "--pid", "--fork", "--kill-child", "--"] + server.command + [settings])
+      defer { if other.isRunning { kill(other.processIdentifier, SIGKILL) } }
+      try #require(
+        node.answers(5301, "+short", "web.demo.svc.cluster.local", says: "10.43.7.20"), "\(server)")
+      for transport in ["+notcp", "+tcp"] {
+        node.check(5301, rules.filter { $0.isPlain && server.hasReason(for: $0.name) }, transport)
+      }
+      kill(other.processIdentifier, SIGKILL)
+      #expect(eventually(within: 30) { !other.isRunning } != nil, "\(server)")
+    }
 
     // A changed Corefile is taken over, one that cannot be read changes nothing.
     let more = corefile.replacing("errors", with: "hosts {\n    192.0.2.80 extra.test\n  }")
@@ -285,7 +282,9 @@ extension TestNode {
     #expect(applied.status == 0, "\(applied)")
     let own = corefile.replacing("pods insecure", with: "pods insecure\n    kubeconfig \(node.kubeconfig)")
     let path = try node.write("Corefile", own)
-    let arguments = [Project.weft, "dns", "--corefile", path, "--metrics", "127.0.0.1:9153"]
+    let names = "\(node.dataFolder)/dns/last.names"
+    let plain = [Project.weft, "dns", "--corefile", path, "--metrics", "127.0.0.1:9153", "--snapshot"]
+    let arguments = plain + [names]
     let dns = try node.background(arguments)
     defer { dns.terminate() }
     try #require(node.answers(5300, "+short", "web.demo.svc.cluster.local", says: "10.43.7.20"))
@@ -312,13 +311,60 @@ extension TestNode {
     #expect(eventually(within: 60) { current().hasSuffix(" 0") } != nil, "\(current())")
     node.check(5300, rulesOfServer, "+notcp")
 
-    // A server that starts meanwhile knows nothing, and says that rather than deny.
-    dns.terminate()
-    #expect(eventually(within: 60) { !dns.isRunning } != nil)
-    let late = try node.background(arguments)
+    // A server that starts meanwhile and knows nothing says that rather than deny.
+    func end(_ process: Process) {
+      process.terminate()
+      #expect(eventually(within: 60) { !process.isRunning } != nil)
+    }
+    end(dns)
+    let late = try node.background(plain + ["none"])
     defer { late.terminate() }
     #expect(node.answers(5300, "web.demo.svc.cluster.local", says: "status: SERVFAIL"))
     #expect(node.answers(5300, "absent.demo.svc.cluster.local", says: "status: SERVFAIL"))
+    end(late)
+
+    // One that ended before has left what it knew: until its start has waited long enough SERVFAIL, then the names of before.
+    let again = try node.background(arguments)
+    defer { again.terminate() }
+    try #require(
+      node.answers(5300, "+short", "web.demo.svc.cluster.local", within: 60, says: "10.43.7.20"))
+    func snapshotInForce() -> String {
+      node.exec("curl", "-s", "-m", "5", "http://127.0.0.1:9153/metrics").lines.first {
+        $0.hasPrefix("weft_dns_snapshot_in_force")
+      } ?? ""
+    }
+    #expect(snapshotInForce().hasSuffix(" 1"), "\(snapshotInForce())")
+    #expect(eventually(within: 30) { current().hasSuffix(" 0") } != nil, "\(current())")
+    node.check(5300, rulesOfServer, "+notcp")
+    // What has to be read anew is not denied.
+    #expect(node.answers(5300, "far.demo.svc.clusterset.local", says: "status: SERVFAIL"))
+
+    // The API server comes back with another cluster in it: names are its own at once.
+    let back = try node.background(
+      [Project.weft, "server", "--listen", "127.0.0.1:6443", "--data-dir", node.dataFolder])
+    defer { back.terminate() }
+    let changed = eventually(within: 60) {
+      node.kubectl("delete", "service", "early", "-n", "demo", "--wait=false").status == 0
+    }
+    #expect(changed != nil)
+    #expect(node.answers(5300, "early.demo.svc.cluster.local", within: 60, says: "status: NXDOMAIN"))
+    #expect(eventually(within: 30) { snapshotInForce().hasSuffix(" 0") } != nil, "\(snapshotInForce())")
+    end(back)
+    end(again)
+
+    // A file that is damaged is as good as none.
+    let cut = node.exec("truncate", "-s", "-9", names)
+    #expect(cut.status == 0, "\(cut)")
+    let written = "\(node.dataFolder)/damaged.log"
+    let blind = try node.background([
+      "/bin/sh", "-c", "exec \(arguments.joined(separator: " ")) >\(written) 2>&1",
+    ])
+    defer { blind.terminate() }
+    let said = eventually(within: 30) {
+      ((try? String(contentsOfFile: written, encoding: .utf8)) ?? "").contains("DNS0031")
+    }
+    #expect(said != nil)
+    #expect(node.answers(5300, "web.demo.svc.cluster.local", says: "status: SERVFAIL"))
   }
 
   /// `ndots:5` makes a resolver ask for `www.extra.test.demo.svc.cluster.local` first: that one question is answered.

@@ -102,7 +102,8 @@ import Testing
     #expect(pending != nil, "\(node.kubectl("get", "all"))")
 
     let dns = try node.background([
-      Project.weft, "dns", "--kubeconfig", node.kubeconfig, "--listen", "127.0.0.1:5300",
+      Project.weft, "dns", "--kubeconfig", node.kubeconfig, "--listen", "127.0.0.1:5300", "--snapshot",
+      "none",
     ])
     defer { dns.terminate() }
     let answered = eventually(within: 60) {

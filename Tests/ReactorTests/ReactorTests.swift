@@ -1,6 +1,7 @@
 // The loop under test: a real thread, real sockets on loopback. Waiting is polling with a bound.
 
 import Addresses
+import Diagnostics
 import Glibc
 import Synchronization
 import Testing
@@ -239,6 +240,33 @@ final class Echo: ReadinessHandler {
       for index in 0..<100 { client.send("query\(index)") }
       for index in 0..<100 { #expect(client.receive() == "QUERY\(index)") }
     }
+    thread.stop()
+  }
+
+  /// Who reads an answer makes the socket writable again: nobody waits for that, and nobody is woken for it.
+  @Test func `a datagram and its answer wake the loop once`() throws {
+    final class Same: DatagramHandler {
+      func received(_ datagram: Datagram, reply: UnsafeMutableRawBufferPointer, on socket: UDPSocket) -> Int {
+        reply.copyMemory(from: datagram.payload)
+        return datagram.payload.count
+      }
+    }
+    let opened = try Sockets.bindUDP(SocketEndpoint(loopback, 0))
+    let endpoint = try local(opened)
+    let raw = opened.release()
+    let thread = try ReactorThread(name: "once") { reactor in
+      _ = try? UDPSocket(Descriptor(owning: raw), reactor: reactor, handler: Same())
+    }
+    let client = Client(endpoint, SOCK_DGRAM)
+    client.send("first")
+    #expect(client.receive() == "first")
+    let before = thread.reactor.metrics.iterations.current
+    for number in 0..<200 {
+      client.send("query\(number)")
+      #expect(client.receive() == "query\(number)")
+    }
+    let iterations = thread.reactor.metrics.iterations.current - before
+    #expect(iterations <= 201, "\(iterations)")
     thread.stop()
   }
 

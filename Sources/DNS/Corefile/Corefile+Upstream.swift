@@ -93,7 +93,7 @@ extension CorefileReader {
       guard arguments == ["empty_service"] else { throw fail(option, "empty_service is all there is") }
       settings.ignoresEmptyServices = true
     case "zonal": settings.isZonal = true
-    case "startup_timeout": _ = try duration(option, 0...3600)
+    case "startup_timeout": corefile.startupSeconds = try duration(option, 0...3600)
     case "endpoint":
       guard arguments.count == 1 else { throw fail(option, "the URL of one API server is needed") }
       corefile.access.server = arguments[0]

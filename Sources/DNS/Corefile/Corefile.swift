@@ -26,6 +26,9 @@ public struct Corefile: Sendable {
     public var isEmpty: Bool { kubeconfig == nil && server == nil && tls.isEmpty }
   }
 
+  /// Seconds that the API server is waited for before names known from an earlier run are served.
+  public var startupSeconds = Self.startupSecondsDefault
+  public static let startupSecondsDefault = 5.0
   /// The cluster's zone; nil without a `kubernetes` plugin.
   public var zone: ZoneSettings?
   /// Settings whose `blocks` are the file's server blocks.

@@ -133,14 +133,20 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
       if stream {
         channel = try worker.reactor.register(try Sockets.connectTCP(endpoint), handler: self)
       } else {
-        channel = try worker.reactor.register(try Sockets.connectUDPFromRandomPort(endpoint), handler: self)
+        channel = try worker.reactor.register(
+          try Sockets.connectUDPFromRandomPort(endpoint), handler: self, readsOnly: true)
         if case .failed = query.withUnsafeBytes({ channel.send($0) }) { return next() }
       }
     } catch {
       return next()
     }
-    timer = worker.reactor.setTimer(
-      after: UInt64(target.route.timeoutMilliseconds) * 1_000_000, handler: self)
+    timer = worker.reactor.setTimer(after: patience, handler: self)
+  }
+
+  /// How long this server is waited for: no longer than is left of the time for all of them.
+  private var patience: UInt64 {
+    let spent = min(worker.reactor.now &- min(start, worker.reactor.now), Self.totalNanoseconds)
+    return min(UInt64(target.route.timeoutMilliseconds) * 1_000_000, Self.totalNanoseconds - spent)
   }
 
   /// Over TLS, on the server's own connection; the answer comes back to this thread.
@@ -154,7 +160,7 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
     server.ask(query) { answer in
       reactor.submit { _ in back.exchange.received(answer, attempt) }
     }
-    timer = reactor.setTimer(after: UInt64(target.route.timeoutMilliseconds) * 1_000_000, handler: self)
+    timer = reactor.setTimer(after: patience, handler: self)
   }
 
   /// Carries an exchange to the TLS loop, which does not touch it, and back.
@@ -208,7 +214,7 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
   }
 
   private var mayGoOn: Bool {
-    attempts < Self.attemptsMax && worker.reactor.now &- start < Self.totalNanoseconds
+    attempts < Self.attemptsMax && worker.reactor.now < start &+ Self.totalNanoseconds
       && !worker.reactor.isDraining && !isProbe
   }
 

@@ -151,7 +151,9 @@ final class HealthCheck: ReadinessHandler, TimerHandler {
     channel.close()
     let id = UInt16.random(in: 0...UInt16.max)
     let query = Message(query: route.healthCheckName, .ns, id: id).encoded
-    if let opened = try? reactor.register(Sockets.connectUDP(route.upstreams[index]), handler: self) {
+    if let opened = try? reactor.register(
+      Sockets.connectUDP(route.upstreams[index]), handler: self, readsOnly: true)
+    {
       channel = opened
       _ = query.withUnsafeBytes { channel.send($0) }
     }

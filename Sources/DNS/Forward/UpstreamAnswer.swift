@@ -25,13 +25,17 @@ final class UpstreamAnswer: Sendable {
     self.counts = counts
   }
 
-  /// Walks every record of a reply. Throws for whatever does not hold together; nothing of it is then used.
+  /// Walks every record of a reply. Throws for whatever does not hold together, endless aliases among it; nothing of it is then used.
+  /// Records that nobody asked for are left out.
   static func read(_ packet: [UInt8], _ settings: ForwardCacheSettings) throws(WireError) -> UpstreamAnswer {
     let walk = try Walk(packet.span.bytes)
+    // Rare: something else than the question's own records. Writing the message anew takes them out without breaking pointers.
+    if !walk.isPlain, let scoped = try AnswerScope.scoped(packet.span.bytes) {
+      return try read(scoped.encoded, settings)
+    }
     if !walk.isOPTLast {
-      // Rare: OPT stands before other records. Writing the message anew takes it out without breaking pointers.
-      let whole = try Message(packet.span.bytes)
-      var plain = whole
+      // Rare: OPT stands before other records.
+      var plain = try Message(packet.span.bytes)
       plain.edns = nil
       return try read(plain.encoded, settings)
     }
@@ -74,6 +78,8 @@ final class UpstreamAnswer: Sendable {
     var soaTTL: UInt32?
     var optStart: Int?
     var isOPTLast = true
+    /// Every answer stands at the name that was asked and is no alias, and nothing stands beside but its zone's SOA or NS.
+    var isPlain = true
 
     init(_ message: RawSpan) throws(WireError) {
       var reader = WireReader(message)
@@ -83,14 +89,14 @@ final class UpstreamAnswer: Sendable {
       answers = try reader.uint16()
       authorities = try reader.uint16()
       additional = try reader.uint16()
-      try reader.skipName()
+      let asked = try reader.name()
       try reader.skip(4)
       questionEnd = reader.offset
       var extended: UInt16 = 0
       let total = Int(answers) + Int(authorities) + Int(additional)
       for index in 0..<total {
         let start = reader.offset
-        _ = try reader.name()
+        let owner = try reader.name()
         let type = RecordType(rawValue: try reader.uint16())
         try reader.skip(2)
         let ttlAt = reader.offset
@@ -104,6 +110,11 @@ final class UpstreamAnswer: Sendable {
           isOPTLast = index == total - 1
           extended = UInt16(truncatingIfNeeded: ttl >> 24)
           continue
+        }
+        if index < Int(answers) {
+          if owner != asked || type == .cname { isPlain = false }
+        } else if index >= Int(answers) + Int(authorities) || !asked.isWithin(owner) {
+          isPlain = false
         }
         ttlOffsets.append(UInt16(truncatingIfNeeded: ttlAt))
         // RFC 2181 section 8: a TTL with the top bit set counts as zero.

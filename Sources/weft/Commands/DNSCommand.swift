@@ -39,6 +39,11 @@ struct DNSServeCommand: AsyncParsableCommand {
   @Option(
     help: "Where metrics are served; `none` for nowhere. Default: the Corefile's `prometheus`, else none.")
   var metrics: String?
+  @Option(
+    help: ArgumentHelp(
+      "Where the last known names are kept for a start while the API server is away; `none` for nowhere. Default: a file of the cluster's in \(LastNames.folder).",
+      valueName: "file"))
+  var snapshot: String?
 
   func run() async throws {
     logging.apply()
@@ -54,12 +59,20 @@ struct DNSServeCommand: AsyncParsableCommand {
     let signal = Task.detached { await StopSignal.wait() }
     // Most of the program that the start called is not called again: reading the cluster begins without it.
     weft_text_release()
-    let feed = try await NameFeed.follow(cluster, plan.access, wants: plan.wants)
+    let feed = try NameFeed.begin(cluster, plan.access, wants: plan.wants)
+    let keeper = ZoneKeeper(dns, settings: plan.zone, source: feed, namespaces: namespaces)
+    let lastNames = LastNames.choose(snapshot, cluster: feed.cluster)
+    var ready: StatusPages?
+    defer { ready?.stop() }
+    if try await !isRead(feed, within: plan.startupSeconds, orServing: lastNames, keeper) {
+      ready = try StatusPages(metrics: nil, healthz: plan.ready)
+      guard try await Self.isRead(feed, before: signal) else { return await keeper.stop() }
+    }
+    lastNames?.served(nil)
     // Nor is what read it, while names are planned.
     weft_text_release()
-    let keeper = ZoneKeeper(dns, settings: plan.zone, source: feed, namespaces: namespaces)
     await keeper.swap()
-    let ready = try StatusPages(metrics: nil, healthz: plan.ready)
+    if ready == nil { ready = try StatusPages(metrics: nil, healthz: plan.ready) }
     weft_heap_trim()
     weft_text_release()
     Logger(label: "dns").info(
@@ -70,11 +83,13 @@ struct DNSServeCommand: AsyncParsableCommand {
       ])
     if cluster.manifests != nil { Self.complain(of: feed) }
     let loop = Task.detached { await keeper.run() }
+    let writing = Task.detached { await lastNames?.run { await keeper.feed } }
     let reload = Task.detached { await self.reload(plan, keeper) }
     _ = await signal.value
     reload.cancel()
     await reload.value
-    ready.stop()
+    ready?.stop()
+    ready = nil
     if plan.lameduckSeconds > 0 {
       Logger(label: "dns").info(
         "answering for a while longer", metadata: ["seconds": "\(plan.lameduckSeconds)"])
@@ -82,7 +97,46 @@ struct DNSServeCommand: AsyncParsableCommand {
     }
     loop.cancel()
     await loop.value
+    writing.cancel()
+    await writing.value
+    if let lastNames, let feed = await keeper.feed { lastNames.write(feed) }
     await keeper.stop()
+  }
+
+  /// Whether the cluster has been read. False: it has not, and names of an earlier run are served.
+  /// - Throws: `API0103` when it has not, and there is no earlier run.
+  private func isRead(
+    _ feed: NameFeed, within seconds: Double, orServing lastNames: LastNames?, _ keeper: ZoneKeeper
+  ) async throws -> Bool {
+    let patience = 30.0
+    guard let lastNames else {
+      try await feed.waitForSync(timeout: .seconds(max(seconds, patience)))
+      return true
+    }
+    do {
+      try await feed.waitForSync(timeout: .seconds(seconds))
+      return true
+    } catch {
+      guard let snapshot = lastNames.read(for: feed) else {
+        try await feed.waitForSync(timeout: .seconds(max(0, patience - seconds)))
+        return true
+      }
+      await keeper.serve(snapshot)
+      lastNames.served(snapshot)
+      return false
+    }
+  }
+
+  /// Waits until the cluster has been read; false when the signal came first.
+  private static func isRead(_ feed: NameFeed, before signal: Task<StopSignal, Never>) async throws -> Bool {
+    let reading = Task { try await feed.waitForSync() }
+    let watch = Task {
+      _ = await signal.value
+      reading.cancel()
+    }
+    defer { watch.cancel() }
+    do { try await reading.value } catch is CancellationError { return false }
+    return true
   }
 
   /// Looks at a Corefile and says what came of it.

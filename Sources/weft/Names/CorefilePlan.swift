@@ -17,6 +17,7 @@ struct DNSPlan: Sendable {
   var ready: SocketEndpoint?
   var lameduckSeconds = 0.0
   var access = Corefile.Access()
+  var startupSeconds = Corefile.startupSecondsDefault
   var reloadSeconds: Double?
   var warnings: [String] = []
   /// Text of the file and of all it names: what is compared to see a change.
@@ -60,6 +61,7 @@ enum CorefilePlan {
     plan.ready = try corefile.readyAddress.map { text throws(WeftError) in try page(text, path) }
     plan.lameduckSeconds = corefile.lameduckSeconds
     plan.access = corefile.access
+    plan.startupSeconds = corefile.startupSeconds
     plan.reloadSeconds = corefile.reloadSeconds
     plan.warnings = corefile.warnings.map { "\(path): \($0)" }
     plan.source = text + seen.text

@@ -19,35 +19,63 @@ final class NameFeed: ZoneSource {
     var streams: [ObjectStream] = []
     var manifests: ManifestStream?
     var imports: Task<Void, Never>?
+    /// What has to be listed before anything may be denied.
+    var needed: [ObjectStream] = []
+    /// Steps taken in.
+    var steps: UInt64 = 0
   }
   private let state: Mutex<State>
   private let bell: AsyncStream<Void>.Continuation
   let changes: AsyncStream<Void>
   let wants: NameBook.Wants
+  /// The API server's URL; empty for a folder.
+  let cluster: String
 
-  private init(_ wants: NameBook.Wants) {
+  private init(_ wants: NameBook.Wants, cluster: String = "") {
     self.wants = wants
+    self.cluster = cluster
     state = Mutex(State(book: NameBook(wants: wants)))
     (changes, bell) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
     bell.yield()
   }
 
-  /// Begins to follow, and returns when everything has been read once, ServiceImports excepted: a cluster may not have them.
+  /// Begins to follow. A folder has been read when this returns; for an API server see `waitForSync`.
   /// - Parameter access: what a Corefile says of the API server. It counts where the command line says nothing.
-  /// - Throws: `API0103` with what is missing after `timeout`; what keeps a folder or a kubeconfig from being read.
-  static func follow(
-    _ cluster: ClusterOptions, _ access: Corefile.Access, wants: NameBook.Wants,
-    timeout: Duration = .seconds(30)
-  ) async throws -> NameFeed {
-    let feed = NameFeed(wants)
+  /// - Throws: what keeps a folder or a kubeconfig from being read.
+  static func begin(
+    _ cluster: ClusterOptions, _ access: Corefile.Access, wants: NameBook.Wants
+  ) throws -> NameFeed {
     if let folder = cluster.manifests {
+      let feed = NameFeed(wants)
       try feed.follow(folder: folder)
-    } else if cluster.server.kubeconfig == nil, cluster.server.context == nil, !access.isEmpty {
-      try await feed.follow(api: try RemoteClient(kubeconfig: access.configuration(cluster)), timeout)
-    } else {
-      try await feed.follow(api: try await cluster.api(), timeout)
+      return feed
     }
+    let isOfCorefile = cluster.server.kubeconfig == nil && cluster.server.context == nil && !access.isEmpty
+    let configuration = isOfCorefile ? try access.configuration(cluster) : try cluster.configuration()
+    let feed = NameFeed(wants, cluster: configuration.server)
+    feed.follow(api: try RemoteClient(kubeconfig: configuration))
     return feed
+  }
+
+  /// Begins to follow, and returns when everything has been read once.
+  /// - Throws: as `begin` and `waitForSync` do.
+  static func follow(
+    _ cluster: ClusterOptions, _ access: Corefile.Access, wants: NameBook.Wants
+  ) async throws -> NameFeed {
+    let feed = try begin(cluster, access, wants: wants)
+    try await feed.waitForSync(timeout: .seconds(30))
+    return feed
+  }
+
+  /// Returns when everything has been read once, ServiceImports excepted: a cluster may not have them.
+  /// - Throws: `API0103` with what is missing after `timeout`; `CancellationError` when cancelled.
+  func waitForSync(timeout: Duration) async throws {
+    try await ObjectStream.waitForSync(state.withLock { $0.needed }, timeout: timeout)
+  }
+
+  /// The same, however long it takes.
+  func waitForSync() async throws {
+    for stream in state.withLock({ $0.needed }) { try await stream.waitForSync() }
   }
 
   private func follow(folder: String) throws(WeftError) {
@@ -65,8 +93,7 @@ final class NameFeed: ZoneSource {
     }
   }
 
-  private func follow(api: any ClusterAPI, _ timeout: Duration) async throws {
-    var needed: [ObjectStream] = []
+  private func follow(api: any ClusterAPI) {
     for resource in state.withLock({ $0.book.resources }) {
       let kind = ViewKind.of(resource)
       let stream = ObjectStream.follow(
@@ -80,10 +107,13 @@ final class NameFeed: ZoneSource {
         self?.take(kind, step)
         self?.bell.yield()
       }
-      state.withLock { $0.streams.append(stream) }
-      if resource == .serviceImports { followImports(stream) } else { needed.append(stream) }
+      let isNeeded = resource != .serviceImports
+      state.withLock {
+        $0.streams.append(stream)
+        if isNeeded { $0.needed.append(stream) }
+      }
+      if !isNeeded { followImports(stream) }
     }
-    try await ObjectStream.waitForSync(needed, timeout: timeout)
   }
 
   private func followImports(_ stream: ObjectStream) {
@@ -97,6 +127,7 @@ final class NameFeed: ZoneSource {
 
   private func take(_ kind: String, _ step: ObjectStep) {
     state.withLock { state in
+      state.steps += 1
       switch step {
       case .object(let key, let tree): state.book.apply(kind, key, tree)
       case .gone(let key): state.book.remove(kind, key)
@@ -106,7 +137,10 @@ final class NameFeed: ZoneSource {
   }
 
   private func take(_ kind: String, _ key: ObjectKey, plain object: TapeValue) -> Bool {
-    state.withLock { $0.book.apply(kind, key, plain: object) }
+    state.withLock {
+      $0.steps += 1
+      return $0.book.apply(kind, key, plain: object)
+    }
   }
 
   // MARK: - ZoneSource
@@ -131,6 +165,9 @@ final class NameFeed: ZoneSource {
   }
 
   // MARK: - What there is
+
+  /// All that is known, and how many steps led there. A copy shares what it is made of until one of both changes.
+  var known: (book: NameBook, steps: UInt64) { state.withLock { ($0.book, $0.steps) } }
 
   var serviceCount: Int { state.withLock { $0.book.serviceCount } }
   var withoutAddress: [ObjectKey] { state.withLock { $0.book.withoutAddress } }

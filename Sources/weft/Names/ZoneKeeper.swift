@@ -58,6 +58,15 @@ actor ZoneKeeper {
     }
   }
 
+  /// Serves what was known at another time, until the first `swap`. Which pod has an address is not taken from it: an address
+  /// may be another's by now.
+  func serve(_ snapshot: NameSnapshot) {
+    var past = ZonePlanner(
+      settings: planner.settings, firstSerial: UInt32(truncatingIfNeeded: snapshot.written))
+    snapshot.book.everything { past.stage($0) }
+    dns.swapZone(past.plan(ViewChanges()))
+  }
+
   /// Plans what changed and puts it in force.
   func swap() {
     let clock = ContinuousClock()
@@ -113,6 +122,9 @@ actor ZoneKeeper {
     }
     old.stop(draining: .seconds(2))
   }
+
+  /// What is followed, where it is a book of names.
+  var feed: NameFeed? { source as? NameFeed }
 
   /// Stops following and then the server in force.
   func stop() async {

@@ -11,7 +11,7 @@ import Testing
 @testable import DNS
 
 /// A blocking connection that waits at most 15 seconds for anything.
-private final class RawClient {
+final class RawClient {
   private let descriptor: Int32
 
   init(_ port: UInt16) throws {
@@ -65,7 +65,7 @@ private final class RawClient {
   }
 }
 
-private func framed(_ name: String, _ id: UInt16) -> [UInt8] {
+func framed(_ name: String, _ id: UInt16) -> [UInt8] {
   let message = Message(query: DomainName(name) ?? .root, .a, id: id).encoded
   return [UInt8(message.count >> 8), UInt8(message.count & 255)] + message
 }

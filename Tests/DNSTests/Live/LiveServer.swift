@@ -126,9 +126,15 @@ final class TinyUpstream: DatagramHandler, @unchecked Sendable {
   final class Stream: ReadinessHandler {
     private var channel = Channel()
     private var input: [UInt8] = []
+    private let answer: (Message) -> Message?
 
-    static func begin(_ descriptor: consuming Descriptor, _ reactor: Reactor) {
-      let stream = Stream()
+    private init(_ answer: @escaping (Message) -> Message?) { self.answer = answer }
+
+    static func begin(
+      _ descriptor: consuming Descriptor, _ reactor: Reactor,
+      answer: @escaping (Message) -> Message? = { TinyUpstream.answer($0, isTCP: true) }
+    ) {
+      let stream = Stream(answer)
       if let channel = try? reactor.register(descriptor, handler: stream) { stream.channel = channel }
     }
 
@@ -143,7 +149,7 @@ final class TinyUpstream: DatagramHandler, @unchecked Sendable {
         guard input.count > 2, input.count >= 2 + Int(input[0]) << 8 + Int(input[1]) else { continue }
         let query = input.withUnsafeBytes { try? Message(UnsafeRawBufferPointer(rebasing: $0[2...]).bytes) }
         input = []
-        guard let query, let answer = TinyUpstream.answer(query, isTCP: true)?.encoded else { continue }
+        guard let query, let answer = answer(query)?.encoded else { continue }
         let framed = [UInt8(answer.count >> 8), UInt8(answer.count & 255)] + answer
         _ = framed.withUnsafeBytes { channel.send($0) }
       }
