@@ -40,8 +40,8 @@ check: lint debug
 
 # One after the other: many time something or start real programs, and on two cores neighbours would decide the outcome.
 # The API server's suites run twice, objects in SQLite and objects in a real etcd; those about what happens before an object is stored
-# (who may, webhooks, other servers, streams, forms of requests) once.
-BEFORE_STORE = Aggregation|Webhook|TokenTests|StreamsTests|OpenAPI|RequestForm|AccessTests|AuthenticationTests|EscalationTests|HostileBytes|RequestOptions
+# (who may, webhooks, other servers, streams, forms of requests), and of two servers, which share an etcd anyway, once.
+BEFORE_STORE = Aggregation|Webhook|TokenTests|StreamsTests|OpenAPI|RequestForm|AccessTests|AuthenticationTests|EscalationTests|HostileBytes|RequestOptions|WireTests|SlowClient|PageTests|FrameSplice|Compression|JWTTests|RuleTests|TwoServersTests
 
 unit: tools debug
 	scripts/test.sh --skip-build --no-parallel --skip EndToEnd --skip TidyTests

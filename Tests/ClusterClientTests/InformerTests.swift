@@ -17,9 +17,9 @@ func pod(_ name: String, namespace: String = "demo", labels: [String: String] = 
   ]
 }
 
-/// Polls until `body` is true, at most ten seconds.
+/// Polls until `body` is true, at most a minute.
 func eventually(_ body: () -> Bool) async -> Bool {
-  let deadline = ContinuousClock.now + .seconds(10)
+  let deadline = ContinuousClock.now + .seconds(60)
   while ContinuousClock.now < deadline {
     if body() { return true }
     try? await Task.sleep(for: .milliseconds(2))

@@ -32,7 +32,7 @@ struct SeededRandom: RandomNumberGenerator {
 
 /// Polls until `body` is true, at most so long.
 func eventually(
-  within limit: Duration = .seconds(20), every pause: Duration = .milliseconds(2), _ body: () -> Bool
+  within limit: Duration = .seconds(60), every pause: Duration = .milliseconds(2), _ body: () -> Bool
 ) async -> Bool {
   let deadline = ContinuousClock.now + limit
   while ContinuousClock.now < deadline {

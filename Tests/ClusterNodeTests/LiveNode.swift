@@ -135,7 +135,7 @@ final class FakeCluster: PodSource, PodStatusSink, PodObjects, Sendable {
 
 /// Asks again until it is true, at most so long.
 func eventually(
-  _ timeout: Duration = .seconds(20), _ condition: () async throws -> Bool
+  _ timeout: Duration = .seconds(60), _ condition: () async throws -> Bool
 ) async rethrows -> Bool {
   let deadline = ContinuousClock.now + timeout
   while ContinuousClock.now < deadline {

@@ -132,11 +132,14 @@ import Testing
     #expect(
       await get(server, "/round", secure: secure)
         == .failure("Get \"\(address)/round\": stopped after 10 redirects"))
+    let start = ContinuousClock.now
     #expect(
       await get(server, "/silent", secure: secure, milliseconds: 1500)
         == .failure(
           "Get \"\(address)/silent\": context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
         ))
+    // Without the five seconds in which TLS awaits a goodbye.
+    #expect(ContinuousClock.now - start < .milliseconds(6400))
   }
 
   @Test func `a port on which nobody listens refuses in everybody's words`() async throws {

@@ -3,6 +3,7 @@
 
 import ClusterClient
 import ClusterObjects
+import SoakLab
 import Testing
 
 @testable import ClusterServer
@@ -92,7 +93,7 @@ private func asked(
   // MARK: The index and the naive evaluation
 
   @Test func `the index answers what looking at every rule answers`() {
-    let seed = UInt64.random(in: 1...UInt64.max)
+    let seed = Soak.seed
     var world = World(seed: seed)
     var index = RoleIndex()
     var questions = 0
@@ -137,7 +138,7 @@ private func asked(
     bind(0)
     let few = time()
     for number in 1..<1_000 { bind(number) }
-    let many = time()
+    let many = min(time(), time(), time())
     // Proportional work would take hundreds of times as long; neighbours on the machine do not.
     #expect(many < few * 50, "\(few) with one binding, \(many) with a thousand")
   }
@@ -145,7 +146,7 @@ private func asked(
   // MARK: Foreign trees
 
   @Test func `whatever a role, a binding, a pod or a review looks like, reading it does not trap`() throws {
-    let seed = UInt64.random(in: 1...UInt64.max)
+    let seed = Soak.seed
     var random = RuleNumbers(state: seed)
     let corpus = try [
       #"{"kind":"ClusterRole","metadata":{"name":"a","labels":{"x":"y"}},"rules":[{"verbs":["*"],"apiGroups":[""],"resources":["pods/log"],"resourceNames":["n"]},{"verbs":["get"],"nonResourceURLs":["/a*"]}],"aggregationRule":{"clusterRoleSelectors":[{"matchLabels":{"x":"y"},"matchExpressions":[{"key":"k","operator":"In","values":["v"]}]}]}}"#,

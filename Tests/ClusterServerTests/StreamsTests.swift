@@ -111,7 +111,7 @@ private func body(_ call: HTTPCall) async throws -> (text: String, isWhole: Bool
 
 /// Waits for something to hold, ten seconds at most.
 private func eventually(_ condition: () -> Bool) async throws -> Bool {
-  for _ in 0..<1000 {
+  for _ in 0..<6000 {
     if condition() { return true }
     try await Task.sleep(for: .milliseconds(10))
   }

@@ -18,7 +18,7 @@ import Testing
   private static let seconds: (lease: Int, renew: Int, retry: String) =
     Soak.isLong ? (15, 10, "2s") : (4, 3, "500ms")
   /// What may be lost between a leader's death and when this test has seen another lead.
-  private static let slack = Duration.seconds(Soak.isLong ? 3 : 25)
+  private static let slack = Duration.seconds(Soak.isLong ? 3 : 50)
 
   private final class Pair: Sendable {
     let servers: [KilledServer]

@@ -120,7 +120,7 @@ import Testing
     let address = pair.value("service", "web", ".spec.clusterIP")
     let answered = eventually(within: 60) {
       run([
-        "ip", "netns", "exec", pair.namespace(0), "curl", "-sS", "-m", "5", "http://\(address)/",
+        "ip", "netns", "exec", pair.namespace(0), "curl", "-sS", "-m", "10", "http://\(address)/",
       ]).standardOutput.contains("pod: web")
     }
     try #require(answered != nil, "\(bridgeAddresses(pair))\n\(pair.logs)")

@@ -349,7 +349,7 @@ import Testing
     defer { ingress.stop() }
     let client = Client(ingress.endpoint)
     #expect(client.get()?.status == 504)
-    policy.timeouts = BackendTimeouts(request: 20_000, backendRequest: 200)
+    policy.timeouts = BackendTimeouts(request: 20_000, backendRequest: 1000)
     policy.retry = RetryPolicy(tries: 3)
     ingress.install(everything(to: [backend.endpoint], by: policy))
     ingress.settle()

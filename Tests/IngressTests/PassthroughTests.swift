@@ -347,7 +347,8 @@ private func name(_ bytes: [UInt8]) -> String {
       usleep(200)
     }
     #expect(eventually { lab.value(refused) == 1 })
-    #expect(sent >= ConnectionGate.looksMax)
+    // One look may be at nothing: that a connection can be written to is told before its first byte, or with it.
+    #expect(sent >= ConnectionGate.looksMax - 1)
     #expect(eventually { lab.value("weft_ingress_client_connections ") == 0 })
   }
 

@@ -188,8 +188,8 @@ import Testing
     let refusing = try Backend("gone")
     refusing.kill()
     var limits = IngressLimits()
-    limits.readMilliseconds = 150
-    limits.headMilliseconds = 150
+    limits.readMilliseconds = 1500
+    limits.headMilliseconds = 1500
     limits.tickMilliseconds = 20
     limits.bodyBytesMax = 1000
     let backends = [backend.endpoint, refusing.endpoint, nil].map { endpoint in
@@ -281,7 +281,7 @@ import Testing
     let busy = Client(ingress.endpoint)
     busy.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na")
     #expect(eventually { backend.served.load(ordering: .relaxed) == 1 })
-    ingress.thread.reactor.stop(draining: .seconds(5))
+    ingress.thread.reactor.stop(draining: .seconds(60))
     ingress.settle()
     busy.send("bc")
     let response = busy.response()

@@ -160,7 +160,7 @@ import Testing
       for filler in fillers { close(filler) }
     }
     var policy = BackendPolicy()
-    policy.timeouts.connect = 300
+    policy.timeouts.connect = 1000
     try lab.installPlain([silent.endpoint, server.endpoint], policy)
     for _ in 0..<2 { #expect(text(Client(lab.ports[0]).read(1)) == "b") }
   }

@@ -15,7 +15,7 @@ private func withForwarding<Result>(
   defer { upstream.stop() }
   var settings = DNSServerSettings()
   let servers = ports(upstream.port).map { SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), $0) }
-  settings.routes = [ForwardRoute(upstreams: servers, policy: .sequential, timeoutMilliseconds: 300)]
+  settings.routes = [ForwardRoute(upstreams: servers, policy: .sequential, timeoutMilliseconds: 4000)]
   change(&settings)
   return try withServer(settings, metrics: metrics) { _, port in try body(port, upstream) }
 }
@@ -127,7 +127,7 @@ private final class Watcher: Sendable {
   }
 
   @Test func `silence ends in SERVFAIL, and so does having nobody to ask`() throws {
-    try withForwarding { port, _ in
+    try withForwarding({ $0.routes[0].timeoutMilliseconds = 300 }) { port, _ in
       #expect(dig(port, "silent.interwebs.test A").contains("status: SERVFAIL"))
     }
     try withForwarding(ports: { _ in [] }) { port, _ in
@@ -137,7 +137,12 @@ private final class Watcher: Sendable {
 
   @Test func `more queries than may wait get SERVFAIL at once and our own names still answer`() throws {
     let metrics = Metrics()
-    try withForwarding({ $0.forwardsMax = 2 }, metrics: metrics) { port, _ in
+    try withForwarding(
+      {
+        $0.forwardsMax = 2
+        $0.routes[0].timeoutMilliseconds = 1000
+      }, metrics: metrics
+    ) { port, _ in
       let names = (0..<6).map { "silent\($0).interwebs.test A" }
       // dig with `&` asks all at once; each ends in SERVFAIL, most of them without waiting.
       let out = run(

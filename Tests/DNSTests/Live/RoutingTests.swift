@@ -21,7 +21,7 @@ private func withTwo<Result>(
   settings.cache.denialsMax = 0
   var route = ForwardRoute(
     upstreams: [first, second].map { SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), $0.port) },
-    timeoutMilliseconds: 200)
+    timeoutMilliseconds: 4000)
   change(&route)
   settings.routes = [route]
   return try withServer(settings) { _, port in try body(port, first, second) }
@@ -72,6 +72,7 @@ private func ask(_ port: UInt16, _ count: Int) {
       $0.policy = .sequential
       $0.failuresMax = 1
       $0.healthCheckMilliseconds = 50
+      $0.timeoutMilliseconds = 1000
     } _: { port, first, second in
       ask(port, 2)
       first.isSilent.store(true, ordering: .relaxed)

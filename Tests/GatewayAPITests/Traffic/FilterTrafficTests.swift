@@ -244,7 +244,7 @@ import Testing
         + [
           rule("/three", "codes: [500], attempts: 3"),
           rule("/two", "codes: [500, 502, 503, 504], attempts: 2"),
-          rule("/broken", "attempts: 3"), rule("/late", "attempts: 2", "timeouts: {backendRequest: 400ms}, "),
+          rule("/broken", "attempts: 3"), rule("/late", "attempts: 2", "timeouts: {backendRequest: 1s}, "),
           rule(
             "/whole", "codes: [500], attempts: 5, backoff: 10ms",
             "timeouts: {backendRequest: 2s, request: 2s}, "),
@@ -255,7 +255,7 @@ import Testing
         ("/three?500,0,2", 200), ("/three?500,0,4", 500), ("/three?503,0,2", 503), ("/two?500,0,1", 200),
         ("/two?500,0,3", 500), ("/two?502,0,1", 200), ("/two?502,0,3", 502), ("/two?503,0,1", 200),
         ("/two?503,0,3", 503), ("/two?504,0,1", 200), ("/two?504,0,3", 504), ("/broken?0,0,2", 200),
-        ("/broken?0,0,4", 502), ("/late?200,1500,2", 200), ("/late?200,1500,3", 504),
+        ("/broken?0,0,4", 502), ("/late?200,4000,2", 200), ("/late?200,4000,3", 504),
         ("/whole?500,0,4", 200), ("/whole?500,900,5", 504),
       ] {
         #expect(traffic.ask(path).status == status, "\(path)")

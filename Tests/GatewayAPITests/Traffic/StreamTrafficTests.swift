@@ -30,7 +30,7 @@ extension PythonServer {
 }
 
 /// One datagram of a new socket and its answer; empty without one.
-private func askDatagram(_ port: UInt16, _ text: String, waitsMilliseconds: Int = 10_000) -> String {
+private func askDatagram(_ port: UInt16, _ text: String, waitsMilliseconds: Int = 20_000) -> String {
   let raw = socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
   defer { close(raw) }
   _ = SocketAddress(SocketEndpoint(IPAddress("127.0.0.1")!, port)).withSockaddr { connect(raw, $0, $1) }

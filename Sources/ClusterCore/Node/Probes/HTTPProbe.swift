@@ -194,6 +194,8 @@ enum HTTPProbing {
     if probe.isSecure {
       var settings = TLSConfiguration.makeClientConfiguration()
       if !isVerified { settings.certificateVerification = .none }
+      // A server that hangs does not say goodbye either, and the answer's time is over.
+      settings.shutdownTimeout = .zero
       guard let context = try? NIOSSLContext(configuration: settings) else {
         if case .socket(let descriptor) = place { close(descriptor) }
         return .failure(Problem(text: "no TLS context could be made"))
