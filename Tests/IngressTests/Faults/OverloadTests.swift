@@ -43,7 +43,7 @@ import Testing
         return "over"
       }
     }
-    for runner in runners { #expect(runner.wait() == "over") }
+    for runner in runners { #expect(runner.wait(Int(milliseconds / 1000)) == "over") }
     return counts.withLock { $0 }
   }
 
@@ -97,6 +97,7 @@ import Testing
     let backend = try Backend("b")
     var limits = IngressLimits()
     limits.clientsMax = 50
+    limits.lingerMilliseconds = 100
     let ingress = try TestIngress(everything(to: [backend.endpoint]), limits: limits)
     defer {
       ingress.stop()
