@@ -193,6 +193,36 @@ import Testing
     #expect(client.answer(5)?.status == 504)
   }
 
+  /// curl sends on after an answer that is no error: without a window it waited until its own time was over.
+  @Test func `a body that goes on after its answer is taken to its end, and thrown away`() throws {
+    var limits = IngressLimits()
+    limits.tickMilliseconds = 10_000
+    limits.lingerMilliseconds = 60_000
+    let ingress = try TestIngress(RouteTable(), limits: limits)
+    defer { ingress.stop() }
+    let client = FrameClient(ingress)
+    client.get(1, getFields.map { $0.0 == ":method" ? (":method", "POST") : $0 }, ends: false)
+    #expect(client.answer(1)?.status == 404)
+    // Four times what a stream may send ahead.
+    var (room, left) = (65_535, 262_140)
+    while left > 0 {
+      let count = min(room, left, 16_000)
+      if count > 0 {
+        client.send(Frame(kind: 0, stream: 1, payload: [UInt8](repeating: 7, count: count)))
+        (room, left) = (room - count, left - count)
+        continue
+      }
+      let update = try #require(client.next(8, stream: 1))
+      room += update.payload.reduce(0) { $0 << 8 | Int($1) }
+    }
+    client.send(Frame(kind: 0, flags: 1, stream: 1))
+    client.get(3)
+    while let frame = client.read() {
+      #expect(frame.kind != 3, "\(frame)")
+      if frame.stream == 3, frame.flags & 1 == 1 { break }
+    }
+  }
+
   /// The endpoint's time may be hours; a client that stops in the middle of its body has its own, for each of its streams.
   @Test func `a body that stops ends its own stream after the client's time, and others go on`() throws {
     var limits = IngressLimits()

@@ -140,7 +140,7 @@ final class HTTP2Stream: Exchange {
     state = .closed
     held = PooledBuffer()
     session.noteGoodEnd()
-    if !hasEnded { session.letRestCome(id) }
+    if !hasEnded { session.letRestCome(id, credit: HTTP2Session.streamWindow - receiveRoom) }
     session.remove(self)
   }
 
