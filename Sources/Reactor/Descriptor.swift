@@ -17,6 +17,16 @@ public struct Descriptor: ~Copyable, Sendable {
 
   public var isOpen: Bool { raw >= 0 }
 
+  /// Raises the process's soft limit of descriptors to the hard one: 1,024, the usual soft one, is for select(2), and a connection that is
+  /// passed on takes two, while bytes wait four.
+  public static func raiseLimit() {
+    var limit = rlimit()
+    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < limit.rlim_max
+    else { return }
+    limit.rlim_cur = limit.rlim_max
+    _ = setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+  }
+
   public mutating func close() {
     if raw >= 0 { _ = Glibc.close(raw) }
     raw = -1

@@ -57,15 +57,6 @@ import Testing
     node.exec("curl", "-s", "-m", "5", "-H", "Host: \(host)", "http://127.0.0.1:8080/page")
   }
 
-  /// The processes that `parent` has started: any of its threads may have.
-  private func dataPlanes(_ parent: Int32) -> [Int32] {
-    let threads = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(parent)/task")) ?? []
-    return threads.flatMap { thread in
-      let text = try? String(contentsOfFile: "/proc/\(parent)/task/\(thread)/children", encoding: .utf8)
-      return (text ?? "").split(separator: " ").compactMap { Int32($0) }
-    }
-  }
-
   @Test(.timeLimit(.minutes(3)))
   func
     `manifests are served by a process without rights, whose log is rotated and whose program is replaced`()
@@ -93,7 +84,7 @@ import Testing
       eventually(within: 60) { page(node).standardOutput == "from the backend" } != nil, "\(page(node))")
 
     // Nothing to steal: no environment, no arguments but its own, no file but the log, no right.
-    let first = try #require(dataPlanes(parent).first)
+    let first = try #require(children(of: parent).first)
     #expect(FileManager.default.contents(atPath: "/proc/\(first)/environ")?.isEmpty == true)
     let words = FileManager.default.contents(atPath: "/proc/\(first)/cmdline").map {
       String(decoding: $0, as: UTF8.self)
@@ -141,14 +132,14 @@ import Testing
       #expect(!isRunning(program))
       kill(parent, SIGUSR2)
       let next = eventually(within: 60) {
-        isRunning(program) && dataPlanes(parent).contains { !known.contains($0) }
+        isRunning(program) && children(of: parent).contains { !known.contains($0) }
           && metrics().contains("replacements_total \(round + 1)")
       }
-      #expect(next != nil, "\(dataPlanes(parent)) \(known) \(metrics().prefix(300))")
-      known.formUnion(dataPlanes(parent))
+      #expect(next != nil, "\(children(of: parent)) \(known) \(metrics().prefix(300))")
+      known.formUnion(children(of: parent))
     }
     // One that does not start, or knows nothing of this command line, takes nothing over.
-    let before = dataPlanes(parent)
+    let before = children(of: parent)
     for script in ["#!/bin/sh\nexit 1\n", "no program"] {
       try FileManager.default.removeItem(atPath: program)
       try script.write(toFile: program, atomically: true, encoding: .utf8)
@@ -158,17 +149,17 @@ import Testing
       #expect(page(node).standardOutput == "from the backend")
     }
     #expect(
-      eventually(within: 60) { Set(dataPlanes(parent)).isSubset(of: before) } != nil,
-      "\(dataPlanes(parent)) \(before)")
+      eventually(within: 60) { Set(children(of: parent)).isSubset(of: before) } != nil,
+      "\(children(of: parent)) \(before)")
     try FileManager.default.removeItem(atPath: program)
     try FileManager.default.copyItem(atPath: Project.weft, toPath: program)
     let (count, failed) = try client.stop()
     #expect(count > 20 && failed == 0, "\(count) \(failed)")
     // Those that were replaced have nobody left.
-    #expect(eventually(within: 60) { dataPlanes(parent).count == 1 } != nil, "\(dataPlanes(parent))")
+    #expect(eventually(within: 60) { children(of: parent).count == 1 } != nil, "\(children(of: parent))")
 
     // One that dies is started anew on the same port.
-    if let last = dataPlanes(parent).first { kill(last, SIGKILL) }
+    if let last = children(of: parent).first { kill(last, SIGKILL) }
     // The connection waits until the next one serves, and is not refused.
     #expect(page(node).standardOutput == "from the backend")
     kill(parent, SIGTERM)

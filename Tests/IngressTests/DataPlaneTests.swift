@@ -39,7 +39,9 @@ final class Runner: Sendable {
     return runner
   }
 
-  func wait() -> String? {
+  /// - Parameter seconds: that the body may take besides what a wait for anything lasts.
+  func wait(_ seconds: Int = 0) -> String? {
+    for _ in 0..<seconds * 10 where !isDone.isRaised { usleep(100_000) }
     _ = eventually { isDone.isRaised }
     return outcome.withLock { $0 }
   }

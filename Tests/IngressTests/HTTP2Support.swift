@@ -84,7 +84,7 @@ final class FrameClient {
       guard frame.stream == stream else { continue }
       switch frame.kind {
       case 0: body += frame.payload
-      case 1: status = statusOf(frame.payload)
+      case 1: status = Self.status(frame.payload)
       case 3: return nil
       default: continue
       }
@@ -94,7 +94,7 @@ final class FrameClient {
   }
 
   /// We write the status first, by index or as three digits.
-  private func statusOf(_ block: [UInt8]) -> Int {
+  static func status(_ block: [UInt8]) -> Int {
     let known: [UInt8: Int] = [0x88: 200, 0x89: 204, 0x8a: 206, 0x8b: 304, 0x8c: 400, 0x8d: 404, 0x8e: 500]
     if let first = block.first, let status = known[first] { return status }
     return block.count > 4 ? block[2..<5].reduce(0) { $0 * 10 + Int($1) - 48 } : 0

@@ -193,6 +193,78 @@ import Testing
     #expect(client.answer(5)?.status == 504)
   }
 
+  /// curl sends on after an answer that is no error: without a window it waited until its own time was over.
+  @Test func `a body that goes on after its answer is taken to its end, and thrown away`() throws {
+    var limits = IngressLimits()
+    limits.tickMilliseconds = 10_000
+    limits.lingerMilliseconds = 60_000
+    let ingress = try TestIngress(RouteTable(), limits: limits)
+    defer { ingress.stop() }
+    let client = FrameClient(ingress)
+    client.get(1, getFields.map { $0.0 == ":method" ? (":method", "POST") : $0 }, ends: false)
+    #expect(client.answer(1)?.status == 404)
+    // Four times what a stream may send ahead.
+    var (room, left) = (65_535, 262_140)
+    while left > 0 {
+      let count = min(room, left, 16_000)
+      if count > 0 {
+        client.send(Frame(kind: 0, stream: 1, payload: [UInt8](repeating: 7, count: count)))
+        (room, left) = (room - count, left - count)
+        continue
+      }
+      let update = try #require(client.next(8, stream: 1))
+      room += update.payload.reduce(0) { $0 << 8 | Int($1) }
+    }
+    client.send(Frame(kind: 0, flags: 1, stream: 1))
+    client.get(3)
+    while let frame = client.read() {
+      #expect(frame.kind != 3, "\(frame)")
+      if frame.stream == 3, frame.flags & 1 == 1 { break }
+    }
+  }
+
+  /// The endpoint's time may be hours; a client that stops in the middle of its body has its own, for each of its streams.
+  @Test func `a body that stops ends its own stream after the client's time, and others go on`() throws {
+    var limits = IngressLimits()
+    limits.clientMilliseconds = 500
+    limits.readMilliseconds = 600_000
+    limits.tickMilliseconds = 50
+    let lab = try Lab(limits: limits)
+    defer { lab.stop() }
+    let client = FrameClient(lab.ingress)
+    let post = getFields.map { $0.0 == ":method" ? (":method", "POST") : $0 }
+    let start = Reactor.monotonicNanoseconds()
+    // Without a byte of it, and after some of it.
+    client.get(1, post, ends: false)
+    client.get(3, post, ends: false)
+    client.send(Frame(kind: 0, stream: 3, payload: Array("some".utf8)))
+    // In a call of gRPC both sides speak when they like.
+    client.get(5, post + [("content-type", "application/grpc"), ("te", "trailers")], ends: false)
+    var statuses: [UInt32: Int] = [:]
+    while statuses.count < 2, let frame = client.read() {
+      if frame.kind == 1 { statuses[frame.stream] = FrameClient.status(frame.payload) }
+    }
+    #expect(statuses == [1: 408, 3: 408])
+    #expect(Reactor.monotonicNanoseconds() - start >= 490_000_000)
+    // One that has said all waits for as long as the endpoint may take.
+    client.get(7, getFields.map { $0.0 == ":path" ? (":path", "/never") : $0 })
+    client.get(9, post, ends: false)
+    client.send(Frame(kind: 0, flags: 1, stream: 9, payload: Array("all of it".utf8)))
+    let whole = text(client.answer(9)?.body)
+    #expect(whole.hasPrefix("9 "), "\(whole)")
+    let never = post.map { $0.0 == ":path" ? (":path", "/never") : $0 }
+    client.get(11, never, ends: false)
+    client.send(Frame(kind: 0, flags: 1, stream: 11))
+    client.send(Frame(kind: 0, flags: 1, stream: 5, payload: Array("late".utf8)))
+    let late = text(client.answer(5)?.body)
+    #expect(late.hasPrefix("4 "), "\(late)")
+    usleep(700_000)
+    client.send(Frame(kind: 6, stream: 0, payload: [1, 2, 3, 4, 5, 6, 7, 8]))
+    while let frame = client.read(), frame.kind != 6 {
+      #expect(frame.stream != 7 && frame.stream != 11, "\(frame)")
+    }
+  }
+
   /// A client in the middle of sending takes the end of its stream for a failure of its own: half of curl's requests were lost so.
   @Test func `an answer before the body reaches its client, and the rest is awaited for a tick`() throws {
     var limits = IngressLimits()

@@ -71,7 +71,8 @@ private func routes(_ edit: Int, _ endpoints: [SocketEndpoint]) -> RouteTable {
     let backend = try Backend("b")
     let port = try SharedPort()
     let table = everything(to: [backend.endpoint])
-    var plane = try port.start(table)
+    // The first one keeps its sockets until the end.
+    var plane = try port.start(table, leave: .seconds(7200))
     let sockets = try OpenSockets(port.endpoint, count: 20)
     // Half on new connections, half on ones that are kept.
     let new = try PacedLoad(

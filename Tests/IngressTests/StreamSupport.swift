@@ -2,6 +2,7 @@
 // ports for streams.
 
 import Addresses
+import CLinux
 import Diagnostics
 import Foundation
 import Glibc

@@ -1,6 +1,7 @@
 // TCP and UDP passed on, with real sockets: what goes in comes out, in both directions, and nothing is held for those who say nothing.
 
 import Addresses
+import CLinux
 import Foundation
 import Glibc
 import Reactor

@@ -97,9 +97,7 @@ final class AccessLog: @unchecked Sendable {
   private let buffers = Mutex<[AccessLogBuffer]>([])
   private let isStopping = Atomic<Bool>(false)
   private let wantsReopen = Atomic<Bool>(false)
-  private let dropped: Counter
-  private let failed: Counter
-  private let reopened: Counter
+  private let metrics: AccessLogMetrics
   /// Of the writer's thread alone once it runs.
   private var file: Int32
   private var thread = pthread_t()
@@ -112,15 +110,7 @@ final class AccessLog: @unchecked Sendable {
   ) throws(WeftError) {
     format = configuration.format
     path = configuration.path
-    dropped = metrics.counter(
-      "weft_ingress_access_log_dropped_total", "Lines that found the access log's buffer full."
-    ).child()
-    failed = metrics.counter(
-      "weft_ingress_access_log_failures_total", "Writes and openings of the access log that failed."
-    ).child()
-    reopened = metrics.counter(
-      "weft_ingress_access_log_reopened_total", "Times the access log was opened anew."
-    ).child()
+    self.metrics = AccessLogMetrics(metrics)
     file = Self.open(configuration.path)
     guard file >= 0 else {
       throw WeftError(
@@ -152,7 +142,7 @@ final class AccessLog: @unchecked Sendable {
 
   /// A buffer for one more worker.
   func share() -> AccessLogBuffer {
-    let buffer = AccessLogBuffer(wakeUp: wakeUp, dropped: dropped)
+    let buffer = AccessLogBuffer(wakeUp: wakeUp, dropped: metrics.dropped)
     buffers.withLock { $0.append(buffer) }
     return buffer
   }
@@ -207,14 +197,14 @@ final class AccessLog: @unchecked Sendable {
     guard path != "-" else { return }
     let next = Self.open(path)
     guard next >= 0 else {
-      failed.increment()
+      metrics.failed.increment()
       Logger(label: "ingress").error(
         "access log cannot be opened anew", metadata: ["file": "\(path)", "errno": "\(errno)"])
       return
     }
     close(file)
     file = next
-    reopened.increment()
+    metrics.reopened.increment()
   }
 
   private func write(_ bytes: UnsafeRawBufferPointer) {
@@ -222,7 +212,7 @@ final class AccessLog: @unchecked Sendable {
     while at < bytes.count {
       let count = Glibc.write(file, bytes.baseAddress.map { $0 + at }, bytes.count - at)
       if count < 0, errno == EINTR { continue }
-      guard count > 0 else { return failed.increment() }
+      guard count > 0 else { return metrics.failed.increment() }
       at += count
     }
   }

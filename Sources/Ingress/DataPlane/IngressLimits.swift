@@ -10,7 +10,9 @@ public struct IngressLimits: Sendable {
   public var idlePerEndpointMax = 128
   /// Endpoints tried for one request.
   public var triesMax = 3
-  /// Buffers of 144 KiB for bytes that a slow reader has not taken; without one the connection is closed.
+  /// Requests that are kept until their endpoint has them, each in a buffer of 20 KiB; one more is answered 503.
+  public var requestBuffersMax = 65_536
+  /// Buffers of 160 KiB for bytes that a slow reader has not taken; without one the connection is closed.
   public var bulkBuffersMax = 4096
   /// Connections of TCP and TLS that are passed on at once; one more is reset.
   public var streamsMax = 16_384
@@ -54,4 +56,8 @@ public struct IngressLimits: Sendable {
   /// Reads of one connection in one go before others get their turn.
   public var readsPerTurnMax = 16
   public init() {}
+
+  /// Bytes of the buffers. A rewritten head is at most a head and the fields we add.
+  static let requestBufferBytes = HeadReader.headBytesMax + (4 << 10)
+  var bulkBufferBytes: Int { readBytesMax + (32 << 10) }
 }

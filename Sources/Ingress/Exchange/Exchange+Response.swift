@@ -76,10 +76,15 @@ extension Exchange {
         }
         if retriesStatuses, isRetried(code, connection) { return }
         if action != nil, tellsError(code) { return }
+        // Nothing of it is with the client yet: a body that is broken as far as it has come is a 502, not half an answer.
+        var body = BodyScanner(worker.reader.facts.framing)
+        _ = try body.take(rest)
         return try passHead(head, UnsafeMutableRawBufferPointer(mutating: rest), connection)
       }
       try passBody(UnsafeMutableRawBufferPointer(mutating: rest), connection)
     } catch {
+      // What nobody can read is as bad as no answer.
+      if status == 0, watchesOutcome { noteOutcome(connection.pool, isFailure: true) }
       fail(502)
     }
   }

@@ -134,6 +134,13 @@ class Exchange: TimerHandler {
     responseBody = BodyScanner(reader.facts.framing)
   }
 
+  /// The head that was read does not go on after all, for it has become too long: the answer is still to be given.
+  final func unsent() -> HTTPRefusal {
+    status = 0
+    responseBody = BodyScanner(.none)
+    return HTTPRefusal(502)
+  }
+
   /// What a try has shown of an endpoint.
   func noteOutcome(_ pool: UpstreamPool, isFailure: Bool) {
     snapshot.backends[match.backend].noteOutcome(

@@ -20,7 +20,7 @@ extension ClientConnection {
       head, to: &out, extra: tls == nil ? [] : snapshot.strictTransportSecurity(match),
       connection: keepsAlive ? (minor == 0 ? "Connection: keep-alive\r\n" : "") : "Connection: close\r\n",
       keepsChunks: facts.framing == .chunked && !unwrapsChunks, of: action == nil ? nil : self)
-    if out.isFull { throw HTTPRefusal(502) }
+    guard !out.isFull else { throw unsent() }
     responseHeadBytes = out.count
     try writeBody(rest, head: out.bytes, connection)
   }

@@ -18,8 +18,15 @@ final class HTTP2Session: HTTP2Peer {
   private var hasPreface = false
   /// When the connection takes no more streams, after it was said that it will; 0: that was not said.
   private var endsAt: UInt64 = 0
-  /// Streams that were answered before their body was in, and until when it is awaited.
-  private var unread: [UInt32: UInt64] = [:]
+  /// What is still to come of a stream that was answered before its body was in.
+  private struct Rest {
+    /// It is not awaited any longer: nothing has come for a tick; and in any case.
+    var deadline: UInt64
+    var end: UInt64
+    /// Bytes that came and that the client may not send again yet.
+    var credit: Int
+  }
+  private var unread: [UInt32: Rest] = [:]
   /// Of more the stream is reset with the answer.
   static let unreadMax = 32
 
@@ -108,7 +115,7 @@ final class HTTP2Session: HTTP2Peer {
     guard let stream = streams[id] else {
       giveBack(frameBytes)
       if unread[id] == nil { return try noteChatter() }
-      if ends { _ = restHasCome(id) }
+      if ends { _ = restHasCome(id) } else { takeRest(frameBytes, id) }
       return
     }
     guard !stream.hasEnded else {
@@ -167,7 +174,7 @@ final class HTTP2Session: HTTP2Peer {
     let now = worker.reactor.now
     if endsAt > 0, now >= endsAt { drain() }
     for stream in Array(streams.values) where now >= stream.deadline { stream.timedOut() }
-    for (id, deadline) in unread where now >= deadline {
+    for (id, rest) in unread where now >= rest.deadline {
       unread[id] = nil
       reset(id, .none)
     }
@@ -185,9 +192,27 @@ final class HTTP2Session: HTTP2Peer {
 
   /// A stream is answered, and its body is not wanted. It may be on its way: clients that are in the middle of sending (curl) take the
   /// end of their stream for a failure and lose the answer, so the stream is reset (RFC 9113 section 8.1) when nothing has come for a tick.
-  func letRestCome(_ id: UInt32) {
+  /// What comes is thrown away, and its window opens again: curl waits for that when the answer was no error. As with HTTP/1.1, for
+  /// `lingerMilliseconds` at most.
+  /// - Parameter credit: bytes that came and that the client may not send again yet.
+  func letRestCome(_ id: UInt32, credit: Int) {
     guard unread.count < Self.unreadMax else { return reset(id, .none) }
-    unread[id] = worker.reactor.now &+ worker.limits.tickMilliseconds &* 1_000_000
+    let (tick, linger) = (worker.limits.tickMilliseconds, worker.limits.lingerMilliseconds)
+    let end = worker.reactor.now &+ max(tick, linger) &* 1_000_000
+    unread[id] = Rest(deadline: end, end: end, credit: credit)
+    takeRest(0, id)
+  }
+
+  private func takeRest(_ bytes: Int, _ id: UInt32) {
+    guard var rest = unread[id] else { return }
+    rest.credit += bytes
+    rest.deadline = min(rest.end, worker.reactor.now &+ worker.limits.tickMilliseconds &* 1_000_000)
+    let credit = rest.credit
+    if credit >= Self.streamWindow / 4 { rest.credit = 0 }
+    unread[id] = rest
+    guard credit > rest.credit else { return }
+    frame(.windowUpdate, stream: id) { $0.write(bigEndian: UInt32(credit)) }
+    askFlush()
   }
 
   /// True when the rest of an answered stream was awaited; it is not any more.

@@ -21,13 +21,20 @@ public struct RouteBackend: Sendable, Hashable {
   /// How requests reach them.
   public var policy = BackendPolicy()
 
+  /// Bytes of a label: the longest name that an object may have. What is longer is cut, so that nobody's page of metrics is one name.
+  static let labelBytesMax = 253
+
   public init(
     namespace: String, ingress: String, service: String, servicePort: String, endpoints: [SocketEndpoint]
   ) {
-    self.namespace = namespace
-    self.ingress = ingress
-    self.service = service
-    self.servicePort = servicePort
+    func label(_ text: String) -> String {
+      text.utf8.count <= Self.labelBytesMax
+        ? text : String(decoding: text.utf8.prefix(Self.labelBytesMax), as: UTF8.self)
+    }
+    self.namespace = label(namespace)
+    self.ingress = label(ingress)
+    self.service = label(service)
+    self.servicePort = label(servicePort)
     self.endpoints = endpoints
   }
 }

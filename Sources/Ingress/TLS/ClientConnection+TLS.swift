@@ -31,24 +31,10 @@ extension ClientConnection {
 
   /// One read of what the client says. Keeps account of whether another read may give something.
   func readClient(into space: UnsafeMutableRawBufferPointer) -> Transfer {
-    guard let tls else {
-      let transfer = channel.receive(into: space)
-      switch transfer {
-      // A short read has emptied the socket, unless its end is still to be read.
-      case .bytes(let count): if count < space.count, !isFinished { isReadable = false }
-      case .wouldBlock: isReadable = false
-      case .end, .failed: break
-      }
-      return transfer
-    }
-    let transfer = tls.receive(into: space)
-    switch transfer {
-    case .bytes: isReadable = tls.hasMore
-    case .wouldBlock: isReadable = false
-    case .end, .failed: break
-    }
+    let transfer = channel.receive(
+      into: space, through: tls, isReadable: &isReadable, isFinished: isFinished)
     // What the protocol itself answers, such as a change of keys.
-    if !tls.output.isEmpty { sendBytes(tls.output) }
+    if let tls, !tls.output.isEmpty { sendBytes(tls.output) }
     return transfer
   }
 

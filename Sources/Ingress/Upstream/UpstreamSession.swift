@@ -141,6 +141,10 @@ final class UpstreamSession: HTTP2Peer, ReadinessHandler {
     isStanding = true
     pool.connecting -= 1
     staging = worker.bulk.take()
+    guard staging.isAllocated else {
+      abort()
+      return false
+    }
     let preface = HTTP2Session.preface
     _ = staging.append(UnsafeRawBufferPointer(start: preface.utf8Start, count: preface.utf8CodeUnitCount))
     frame(.settings, stream: 0) { out in

@@ -97,24 +97,10 @@ struct UpstreamSocket: ~Copyable {
 
   /// One read. Keeps account of whether another may give something.
   mutating func receive(into space: UnsafeMutableRawBufferPointer, _ worker: IngressWorker) -> Transfer {
-    guard let tls else {
-      let transfer = channel.receive(into: space)
-      switch transfer {
-      // A short read has emptied the socket, unless its end is still to be read.
-      case .bytes(let count): if count < space.count, !isFinished { isReadable = false }
-      case .wouldBlock: isReadable = false
-      case .end, .failed: break
-      }
-      return transfer
-    }
-    let transfer = tls.receive(into: space)
-    switch transfer {
-    case .bytes: isReadable = tls.hasMore
-    case .wouldBlock: isReadable = false
-    case .end, .failed: break
-    }
+    let transfer = channel.receive(
+      into: space, through: tls, isReadable: &isReadable, isFinished: isFinished)
     // What the protocol itself answers, such as a change of keys.
-    if !tls.output.isEmpty, !take(tls.output, worker) { return .failed(EPIPE) }
+    if let tls, !tls.output.isEmpty, !take(tls.output, worker) { return .failed(EPIPE) }
     return transfer
   }
 

@@ -70,7 +70,7 @@ public actor UserspaceProxy {
         lacks.append(Self.lacksTransparency(error))
       }
     }
-    Self.raiseDescriptorLimit()
+    Descriptor.raiseLimit()
     let counted = UserspaceMetrics(metrics)
     self.metrics = counted
     common = ProxyMetrics(metrics)
@@ -172,15 +172,6 @@ public actor UserspaceProxy {
   public static func removeAddresses() -> Bool {
     guard var addresses = try? LocalAddresses(), var routes = try? TransparentRoutes() else { return false }
     return (try? addresses.apply([])) != nil && (try? routes.apply([])) != nil
-  }
-
-  /// A connection takes two descriptors and while bytes wait two more; the soft limit of 1,024 is for select(2).
-  static func raiseDescriptorLimit() {
-    var limit = rlimit()
-    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0, limit.rlim_cur < limit.rlim_max
-    else { return }
-    limit.rlim_cur = limit.rlim_max
-    _ = setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
   }
 
   // MARK: - Rights

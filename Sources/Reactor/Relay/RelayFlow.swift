@@ -95,25 +95,9 @@ public struct RelayFlow: ~Copyable {
   public mutating func move(from source: RelayEnd, to sink: RelayEnd, _ gear: RelayGear) -> Bool {
     for _ in 0..<Self.piecesPerTurnMax {
       if isFinished { return true }
-      if pipe == nil {
-        guard source.mayRead else { return true }
-        pipe = gear.pipes.take()
-      }
-      guard var held = pipe.take() else {
-        // Slow readers hold all pipes: what they do must not stop others.
-        switch copy(source, sink, gear) {
-        case .again: continue
-        case .waits: return true
-        case .finished:
-          isFinished = true
-          return true
-        case .broken: return false
-        }
-      }
-      let outcome = held.count > 0 ? push(&held, sink, gear) : pull(&held, source, sink, gear)
-      if held.count > 0, outcome != .broken { pipe = consume held } else { gear.pipes.giveBack(held) }
-      switch outcome {
-      case .again: break
+      guard pipe != nil || source.mayRead else { return true }
+      switch step(from: source, to: sink, gear) {
+      case .again: continue
       case .waits: return true
       case .finished:
         isFinished = true
@@ -131,33 +115,31 @@ public struct RelayFlow: ~Copyable {
     if let held = pipe.take() { pipes.giveBack(held) }
   }
 
+  /// One piece, through a pipe while there is one.
+  private mutating func step(from source: RelayEnd, to sink: RelayEnd, _ gear: RelayGear) -> Step {
+    if pipe == nil { pipe = gear.pipes.take() }
+    // Slow readers hold all pipes: what they do must not stop others.
+    guard var held = pipe.take() else { return copy(source, sink, gear) }
+    let outcome = held.count > 0 ? push(&held, sink, gear) : pull(&held, source, sink, gear)
+    if held.count > 0, outcome != .broken { pipe = consume held } else { gear.pipes.giveBack(held) }
+    return outcome
+  }
+
   private mutating func pull(
     _ held: inout Pipe, _ source: RelayEnd, _ sink: RelayEnd, _ gear: RelayGear
   ) -> Step {
-    switch held.fill(from: source.channel) {
-    case .bytes: return push(&held, sink, gear)
-    case .wouldBlock:
-      source.mayRead = false
-      return .waits
-    case .end:
-      sink.channel.finishSending()
-      return .finished
-    case .failed: return .broken
-    }
+    let filled = held.fill(from: source.channel)
+    guard case .bytes = filled else { return Self.nothingRead(filled, from: source, for: sink) }
+    return push(&held, sink, gear)
   }
 
   private mutating func push(_ held: inout Pipe, _ sink: RelayEnd, _ gear: RelayGear) -> Step {
     guard sink.mayWrite else { return .waits }
-    switch held.drain(to: sink.channel) {
-    case .bytes(let count):
-      gear.spliced.increment(by: UInt64(count))
-      moved += UInt64(count)
-      return .again
-    case .wouldBlock:
-      sink.mayWrite = false
-      return .waits
-    case .end, .failed: return .broken
-    }
+    let drained = held.drain(to: sink.channel)
+    guard case .bytes(let count) = drained else { return Self.nothingTaken(drained, by: sink) }
+    gear.spliced.increment(by: UInt64(count))
+    moved += UInt64(count)
+    return .again
   }
 
   /// Without a pipe: no more is taken from the source than the sink took.
@@ -165,20 +147,19 @@ public struct RelayFlow: ~Copyable {
     guard sink.mayWrite else { return .waits }
     gear.copied.increment()
     let scratch = gear.reactor.scratch
-    switch source.channel.peek(into: scratch) {
-    case .bytes(let count):
-      switch sink.channel.send(UnsafeRawBufferPointer(rebasing: scratch[..<count])) {
-      case .bytes(let sent):
-        guard source.channel.discard(sent) else { return .broken }
-        moved += UInt64(sent)
-        if sent == count { return .again }
-        sink.mayWrite = false
-        return .waits
-      case .wouldBlock:
-        sink.mayWrite = false
-        return .waits
-      case .end, .failed: return .broken
-      }
+    let peeked = source.channel.peek(into: scratch)
+    guard case .bytes(let count) = peeked else { return Self.nothingRead(peeked, from: source, for: sink) }
+    let taken = sink.channel.send(UnsafeRawBufferPointer(rebasing: scratch[..<count]))
+    guard case .bytes(let sent) = taken else { return Self.nothingTaken(taken, by: sink) }
+    guard source.channel.discard(sent) else { return .broken }
+    moved += UInt64(sent)
+    return sent == count ? .again : Self.nothingTaken(.wouldBlock, by: sink)
+  }
+
+  /// What follows from a read that gave no bytes.
+  private static func nothingRead(_ transfer: Transfer, from source: RelayEnd, for sink: RelayEnd) -> Step {
+    switch transfer {
+    case .bytes: return .again
     case .wouldBlock:
       source.mayRead = false
       return .waits
@@ -186,6 +167,17 @@ public struct RelayFlow: ~Copyable {
       sink.channel.finishSending()
       return .finished
     case .failed: return .broken
+    }
+  }
+
+  /// What follows from a write that took no bytes.
+  private static func nothingTaken(_ transfer: Transfer, by sink: RelayEnd) -> Step {
+    switch transfer {
+    case .bytes: return .again
+    case .wouldBlock:
+      sink.mayWrite = false
+      return .waits
+    case .end, .failed: return .broken
     }
   }
 }

@@ -95,3 +95,12 @@ func eventually(_ condition: () async throws -> Bool) async throws -> Bool {
   }
   return try await condition()
 }
+
+/// The processes that `parent` has started: any of its threads may have.
+func children(of parent: Int32) -> [Int32] {
+  let threads = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/\(parent)/task")) ?? []
+  return threads.flatMap { thread in
+    let text = try? String(contentsOfFile: "/proc/\(parent)/task/\(thread)/children", encoding: .utf8)
+    return (text ?? "").split(separator: " ").compactMap { Int32($0) }
+  }
+}

@@ -86,6 +86,84 @@ private func readHead(_ client: Client) -> Bool {
     #expect(client.response()?.status == 502)
   }
 
+  /// All of it in one piece: when it is looked at, nothing is with the client.
+  @Test(arguments: [
+    "Transfer-Encoding: chunked\r\n\r\nno size\r\n", "Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n-1\r\n",
+    "Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nContent-Length: 9\r\n\r\n",
+    "Transfer-Encoding: chunked\r\n\r\n2\r\nokay\r\n0\r\n\r\n",
+  ])
+  func
+    `a head with a broken body behind it is 502, over HTTP 1 and 2, and the connection of the client stays`(
+      rest: String
+    ) throws
+  {
+    let (server, ingress) = try lab { client in
+      repeat { client.send("HTTP/1.1 200 OK\r\n\(rest)") } while readHead(client)
+    }
+    defer {
+      ingress.stop()
+      server.stop()
+    }
+    let client = Client(ingress.endpoint)
+    for _ in 0..<2 {
+      let answer = client.get()
+      #expect(
+        answer?.status == 502 && answer?.head.contains("Connection: close") == false, "\(answer as Any)")
+    }
+    let frames = FrameClient(ingress)
+    for stream in [1, 3] as [UInt32] {
+      frames.get(stream)
+      #expect(frames.answer(stream)?.status == 502)
+    }
+    // What such an endpoint says is believed once only.
+    #expect(server.accepted.load(ordering: .relaxed) == 4)
+  }
+
+  @Test func `an endpoint whose answers nobody can read is left out as one that fails`() throws {
+    let (server, ingress) = try lab { client in
+      client.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nno size\r\n")
+    }
+    ingress.stop()
+    let good = try Backend("good")
+    var policy = BackendPolicy()
+    policy.balancing = .roundRobin
+    policy.health.failures = 2
+    policy.health.ejection = 600_000
+    let careful = try TestIngress(everything(to: [server.endpoint, good.endpoint], by: policy))
+    defer {
+      careful.stop()
+      server.stop()
+      good.kill()
+    }
+    let statuses = (0..<20).map { _ in Client(careful.endpoint).get()?.status ?? 0 }
+    #expect(statuses.count { $0 == 502 } == 2 && statuses.count { $0 == 200 } == 18, "\(statuses)")
+  }
+
+  @Test func `a head that has become too long is 502, and not a connection that ends`() throws {
+    let backend = try Backend("b")
+    var table = everything(to: [backend.endpoint])
+    let fields = try (0..<10).map {
+      try #require(HeaderField("X-Long-\($0)", String(repeating: "x", count: HeaderField.valueBytesMax)))
+    }
+    var action = RouteAction()
+    action.response = HeaderEdit(set: fields)
+    table = RouteTable(
+      backends: table.backends, actions: [action],
+      hosts: [
+        RouteHost(name: "", paths: [RoutePath(path: Array("/".utf8), kind: .prefix, backend: 0, action: 0)])
+      ])
+    let ingress = try TestIngress(table, limits: Self.limits)
+    defer {
+      ingress.stop()
+      backend.kill()
+    }
+    let client = Client(ingress.endpoint)
+    for _ in 0..<2 { #expect(client.get()?.status == 502) }
+    let frames = FrameClient(ingress)
+    frames.get(1)
+    #expect(frames.answer(1)?.status == 502)
+  }
+
   @Test func `an answer before the request's end reaches the client, and both connections end`() throws {
     let (server, ingress) = try lab { client in
       client.send("HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno")

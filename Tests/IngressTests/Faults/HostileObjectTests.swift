@@ -73,8 +73,16 @@ import Testing
       // Those that share a host with a good one share what its annotations say of the host; they come without any.
       let plan = planRoutesExplained(view: nginxView(Self.good + bad.map(Self.plainOnSharedHosts)))
       #expect(outcome(plan.table) == wanted, "round \(round): \(bad)")
-      #expect(try RouteTable(encoded: plan.table.encoded()) == plan.table)
+      #expect(try RouteTable(encoded: plan.table.encoded()) == plan.table, "round \(round)")
     }
+  }
+
+  @Test func `a name as long as a book reaches the data plane as the same label, cut`() throws {
+    let bad = nginxIngress("bad", host: "bad.test", service: String(repeating: "ä", count: 40_000))
+    let table = planRoutesExplained(view: nginxView(Self.good + [bad])).table
+    let label = try #require(table.backends.first { $0.ingress == "bad" }).service
+    #expect(label.utf8.count <= RouteBackend.labelBytesMax + 2 && label.hasPrefix("ää"))
+    #expect(try RouteTable(encoded: table.encoded()) == table)
   }
 
   private static func plainOnSharedHosts(_ tree: JSON) -> JSON {

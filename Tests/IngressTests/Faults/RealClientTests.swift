@@ -32,29 +32,65 @@ import Testing
     #expect(backend.served.load(ordering: .relaxed) > 100)
   }
 
-  @Test(arguments: ["websocket-client", "aiohttp", "autobahn"])
-  func `a WebSocket library speaks with a server of another through the ingress`(library: String) throws {
-    let folder = NSTemporaryDirectory() + "/weft-ws-\(UInt64.random(in: 0 ..< .max))"
-    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    defer { try? FileManager.default.removeItem(atPath: folder) }
-    let endpoint = try local(Sockets.listenTCP(SocketEndpoint(loopback, 0)))
-    let server = Process()
-    server.executableURL = URL(fileURLWithPath: Self.python)
-    server.arguments = ["-c", Self.server, "\(endpoint.port)"]
-    server.standardError = FileHandle.nullDevice
-    try server.run()
-    defer {
+  /// A server in Python that echoes WebSockets, and an ingress in front of it.
+  private final class WebSocketLab {
+    let endpoint: SocketEndpoint
+    let ingress: TestIngress
+    let authority: Authority
+    private let server = Process()
+
+    init(compresses: Bool) throws {
+      endpoint = try local(Sockets.listenTCP(SocketEndpoint(loopback, 0)))
+      server.executableURL = URL(fileURLWithPath: RealClientTests.python)
+      server.arguments = ["-c", RealClientTests.server, "\(endpoint.port)", compresses ? "deflate" : "plain"]
+      server.standardError = FileHandle.nullDevice
+      try server.run()
+      authority = try Authority()
+      let tls = TLSTable(certificates: [try authority.issue("localhost")], defaultCertificate: 0)
+      ingress = try TestIngress(everything(to: [endpoint]), tls: tls)
+      let endpoint = endpoint
+      try #require(eventually { Client(endpoint).get("/up")?.status == 200 })
+    }
+
+    deinit {
+      ingress.stop()
+      guard server.isRunning else { return }
       kill(server.processIdentifier, SIGKILL)
       server.waitUntilExit()
     }
-    try #require(eventually { Client(endpoint).get("/up")?.status == 200 })
-    let authority = try Authority()
-    let tls = TLSTable(certificates: [try authority.issue("localhost")], defaultCertificate: 0)
-    let ingress = try TestIngress(everything(to: [endpoint]), tls: tls)
-    defer { ingress.stop() }
-    for url in ["ws://127.0.0.1:\(ingress.endpoint.port)/ws", "wss://localhost:\(ingress.secure.port)/ws"] {
-      let output = run([Self.python, "-c", Self.clients[library] ?? "", url, authority.root])
+
+    var direct: String { "ws://127.0.0.1:\(endpoint.port)/ws" }
+    var plain: String { "ws://127.0.0.1:\(ingress.endpoint.port)/ws" }
+    var secure: String { "wss://localhost:\(ingress.secure.port)/ws" }
+
+    func speak(_ script: String, _ url: String, _ more: String...) -> ToolOutput {
+      run([RealClientTests.python, "-c", script, url, authority.root] + more)
+    }
+  }
+
+  @Test(arguments: ["websocket-client", "aiohttp", "autobahn"])
+  func `a WebSocket library speaks with a server of another through the ingress`(library: String) throws {
+    let lab = try WebSocketLab(compresses: false)
+    for url in [lab.plain, lab.secure] {
+      let output = lab.speak(Self.clients[library] ?? "", url)
       #expect(output.status == 0 && output.text == Self.expected, "\(url) \(output)")
+    }
+  }
+
+  /// Text, binary of sizes around those of the frame's length fields, pieces, pings between pieces, codes of both sides' ends, with
+  /// permessage-deflate (RFC 7692) and without: what the client sees is compared line by line.
+  @Test(arguments: ["deflate", "plain"])
+  func `autobahn sees through the ingress what it sees without it`(compression: String) throws {
+    let lab = try WebSocketLab(compresses: compression == "deflate")
+    let wanted = lab.speak(Self.longTalk, lab.direct, compression)
+    #expect(
+      wanted.status == 0 && !wanted.text.contains("False 0") && !wanted.text.contains("failed"), "\(wanted)")
+    let agreed = compression == "deflate" ? "['PerMessageDeflate']" : "[]"
+    #expect(wanted.text.split(separator: "\n").count { $0 == "agreed \(agreed)" } == 3, "\(wanted)")
+    #expect(wanted.text.split(separator: "\n").count { $0.hasPrefix("closed True") } == 3, "\(wanted)")
+    for url in [lab.plain, lab.secure] {
+      let output = lab.speak(Self.longTalk, url, compression)
+      #expect(output.status == 0 && output.text == wanted.text, "\(url) \(output)")
     }
   }
 
@@ -72,11 +108,11 @@ import Testing
     import sys
     from aiohttp import web, WSMsgType
     async def echo(request):
-        socket = web.WebSocketResponse(max_msg_size=1 << 24, compress=False)
+        socket = web.WebSocketResponse(max_msg_size=1 << 24, compress=sys.argv[2] == "deflate")
         await socket.prepare(request)
         async for message in socket:
             if message.type == WSMsgType.TEXT:
-                if message.data == "close": await socket.close(code=4001, message=b"as asked")
+                if message.data.startswith("close"): await socket.close(code=int(message.data[5:] or 4001), message=b"as asked")
                 else: await socket.send_str(message.data)
             elif message.type == WSMsgType.BINARY: await socket.send_bytes(message.data)
         return socket
@@ -86,6 +122,77 @@ import Testing
     app.router.add_get("/up", up)
     web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), print=None, access_log=None)
     """
+
+  private static let longTalk = #"""
+    import asyncio, hashlib, random, ssl, sys
+    from autobahn.asyncio.websocket import WebSocketClientFactory, WebSocketClientProtocol
+    from autobahn.websocket.compress import PerMessageDeflateOffer, PerMessageDeflateResponse, PerMessageDeflateResponseAccept
+    from urllib.parse import urlsplit
+    numbers = random.Random(1)
+    def digest(b): return hashlib.sha256(b).hexdigest()[:12]
+    class Client(WebSocketClientProtocol):
+        def onConnect(self, response):
+            self.queue, self.pongs = asyncio.Queue(), asyncio.Queue()
+            print("agreed", [type(e).__name__ for e in [self._perMessageCompress] if e])
+        def onOpen(self): self.task = asyncio.ensure_future(self.talk())
+        def onMessage(self, payload, isBinary): self.queue.put_nowait((payload, isBinary))
+        def onPong(self, payload): self.pongs.put_nowait(payload)
+        def onClose(self, clean, code, reason):
+            print("closed", clean, code, reason)
+            over.set_result(None)
+        async def echoed(self, name, payload, binary):
+            got, kind = await self.queue.get()
+            print(name, len(got), kind, got == payload, digest(got))
+        async def talk(self):
+            try:
+                for name, payload in [("empty", b""), ("text", "größe ☃ \U0001f600".encode()), ("alike", b"a" * 300000)]:
+                    self.sendMessage(payload, isBinary=False)
+                    await self.echoed(name, payload, False)
+                for size in [0, 1, 125, 126, 127, 65535, 65536, 1000000]:
+                    payload = numbers.randbytes(size)
+                    self.sendMessage(payload, isBinary=True)
+                    await self.echoed("binary", payload, True)
+                # In pieces of many sizes, of one byte too, with a ping between two of them.
+                for size in [1, 7, 1000]:
+                    payload = numbers.randbytes(5000)
+                    self.sendMessage(payload, isBinary=True, fragmentSize=size)
+                    await self.echoed("pieces %d" % size, payload, True)
+                self.beginMessage(isBinary=False)
+                self.sendMessageFrame(b"be")
+                self.sendPing(b"between")
+                self.sendMessageFrame(b"tween")
+                self.endMessage()
+                print("pong", await self.pongs.get())
+                await self.echoed("around a ping", b"between", False)
+                for size in [0, 1, 125]:
+                    payload = numbers.randbytes(size)
+                    self.sendPing(payload)
+                    print("pong", size, await self.pongs.get() == payload)
+                for i in range(500): self.sendMessage(b"%d" % i)
+                print("many", sum([(await self.queue.get())[0] == b"%d" % i for i in range(500)]))
+                if asked.startswith("server"): self.sendMessage(b"close" + asked[6:].encode())
+                else: self.sendClose(int(asked), "enough")
+            except Exception as error:
+                print("failed", repr(error))
+                self.dropConnection()
+    async def main():
+        global over, asked
+        deflates = sys.argv[3] == "deflate"
+        for asked in ["1000", "4999", "server4001"]:
+            loop = asyncio.get_running_loop()
+            over = loop.create_future()
+            factory = WebSocketClientFactory(sys.argv[1])
+            factory.protocol = Client
+            if deflates:
+                factory.setProtocolOptions(
+                    perMessageCompressionOffers=[PerMessageDeflateOffer()],
+                    perMessageCompressionAccept=lambda r: PerMessageDeflateResponseAccept(r) if isinstance(r, PerMessageDeflateResponse) else None)
+            parts = urlsplit(sys.argv[1])
+            tls = ssl.create_default_context(cafile=sys.argv[2]) if parts.scheme == "wss" else None
+            await loop.create_connection(factory, parts.hostname, parts.port, ssl=tls)
+            await asyncio.wait_for(over, 60)
+    asyncio.run(main())
+    """#
 
   private static let clients = [
     "websocket-client": """
