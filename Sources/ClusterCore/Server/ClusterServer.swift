@@ -231,16 +231,19 @@ public final class ClusterServer: Sendable {
       try await endpoints.reconcile()
       try await core.reconcileDefaultRoles()
       let shown = settings.host == "0.0.0.0" || settings.host == "::" ? "127.0.0.1" : settings.host
-      let address = "https://\(shown.contains(":") ? "[\(shown)]" : shown):\(listener.port)"
+      let address = ClusterInfo.address(host: shown, port: listener.port)
       let kubeconfigPath = settings.dataFolder + "/admin.kubeconfig"
       try Kubeconfig(server: address, authority: authority.pem, client: certificates.current.admin).write(
         to: kubeconfigPath)
       await remotes.prepare(clientAuthority: authority.pem)
+      let info = ClusterInfo(core: core, host: settings.advertiseAddress, port: listener.port)
+      await info.publish(authority: authority.pem)
       isReady.set()
       remotes.start()
       let upkeep = CertificateUpkeep(
         certificates: certificates, authentication: authentication, settings: settings.authentication,
-        listener: listener, nodes: nodes, remotes: remotes, address: address, kubeconfigPath: kubeconfigPath)
+        listener: listener, nodes: nodes, remotes: remotes, info: info, address: address,
+        kubeconfigPath: kubeconfigPath)
       let chores = Task {
         await Self.doChores(store, caches, settings.historySeconds, upkeep) {
           try await core.createBuiltins(
