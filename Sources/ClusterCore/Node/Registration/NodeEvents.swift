@@ -20,8 +20,9 @@ func thresholdEvent(_ name: String, _ crossed: CrossedThreshold) -> PodEvent {
     "Attempting to reclaim \(crossed.threshold.signal.resource)")
 }
 
-/// What turned between the status that the API had and the one that was written.
-func planNodeEvents(_ name: String, old: JSON, new: JSON) -> [PodEvent] {
+/// What turned between the status that the API had and the one that was written. Of what it is short and not the node tells at each start
+/// anew, as kubelet does; of being ready only when it turns.
+func planNodeEvents(_ name: String, old: JSON, new: JSON, isFirst: Bool) -> [PodEvent] {
   var events: [PodEvent] = []
   let boot = new.at("nodeInfo", "bootID")?.string ?? ""
   if let before = old.at("nodeInfo", "bootID")?.string, !before.isEmpty, !boot.isEmpty, before != boot {
@@ -29,7 +30,10 @@ func planNodeEvents(_ name: String, old: JSON, new: JSON) -> [PodEvent] {
       nodeEvent(name, isWarning: true, "Rebooted", "Node \(name) has been rebooted, boot id: \(boot)"))
   }
   for (type, whenTrue, whenFalse) in conditionReasons {
-    guard let now = status(type, new), now != status(type, old) else { continue }
+    guard let now = status(type, new) else { continue }
+    let before = status(type, old)
+    let isTold = type == "Ready" ? before != nil && before != now : isFirst || before != now
+    guard isTold else { continue }
     let reason = now == "True" ? whenTrue : whenFalse
     events.append(nodeEvent(name, isWarning: false, reason, "Node \(name) status is now: \(reason)"))
   }

@@ -277,9 +277,11 @@ actor NodeRegistrar {
       .nodes, namespace: "", name: settings.nodeName, patch: .merge(["status": status]),
       subresource: "status",
       options: WriteOptions(fieldManager: "weft-node"))
+    for event in planNodeEvents(settings.nodeName, old: old, new: status, isFirst: lastWritten.isNull) {
+      record(event)
+    }
     lastWritten = essence
     lastWrite = .now
-    for event in planNodeEvents(settings.nodeName, old: old, new: status) { record(event) }
   }
 }
 
