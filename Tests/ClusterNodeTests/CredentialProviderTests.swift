@@ -374,6 +374,18 @@ private let registry = """
       }, "\(cluster.status(unknown.uid).prettyText)")
     let imageID = cluster.status(known.uid)["containerStatuses"]?[0]?["imageID"]?.string ?? ""
     #expect(imageID.contains("@sha256:"), "\(imageID)")
+    let words = cluster.events.filter { $0.involved.uid == known.uid && $0.reason == "Pulled" }.map(\.message)
+    #expect(
+      words.first?.firstMatch(
+        of:
+          /^Successfully pulled image "127.0.0.1:5017\/team\/app:1" in \d[\d.ms]* \(\d[\d.ms]* including waiting\)\. Image size: \d+ bytes\.$/
+      ) != nil, "\(words)")
+    // What one pod's secrets could not get, another's may, though the first is told to wait.
+    let cured = pod("cured", "others/app:1", secret: "good")
+    cluster.apply(cured)
+    #expect(
+      await eventually(patience) { cluster.status(cured.uid)["phase"]?.string == "Running" },
+      "\(cluster.status(cured.uid).prettyText)")
     // One answer is for the whole registry; two images may have been asked for at once.
     func asked() -> Int { Files.readText(folder + "/asked")?.split(separator: "\n").count ?? 0 }
     let count = asked()

@@ -80,6 +80,26 @@ private func pod(_ name: String, request: String? = nil, priority: Int = 0, extr
     #expect(due(119, 400) == 0 && due(120, 400) == 1)
   }
 
+  @Test func `a clock that is set evicts nobody early and holds no condition`() {
+    var settings = EvictionSettings()
+    settings.hard = []
+    settings.soft = [EvictionThreshold(.memoryAvailable, .quantity(Int64(100 * mebi)), graceSeconds: 90)]
+    var memory = EvictionMemory()
+    func look(steady: Int64, wall: Int64, memory available: UInt64) -> (pressed: Bool, due: Int) {
+      var usage = reading(at: wall, memory: available * mebi)
+      usage.steadyAt = steady * second
+      let found = memory.step(usage, settings)
+      return (found.pressures == [.memory], found.due.count)
+    }
+    #expect(look(steady: 0, wall: 0, memory: 52) == (true, 0))
+    // An hour ahead: ten seconds have passed.
+    #expect(look(steady: 10, wall: 3610, memory: 52) == (true, 0))
+    #expect(look(steady: 90, wall: 3690, memory: 52) == (true, 1))
+    // Two hours back.
+    #expect(look(steady: 100, wall: -3500, memory: 4096) == (true, 0))
+    #expect(look(steady: 391, wall: -3209, memory: 4096) == (false, 0))
+  }
+
   @Test func `every signal is read, and an unknown file system is no shortage`() throws {
     var usage = reading(disk: 5)
     usage.imageDisk = FilesystemUsage()

@@ -144,6 +144,27 @@ private func settings(_ text: String) throws -> NodeSettings {
     #expect(status.at("capacity", "example.com/x") == "2" && status.at("allocatable", "example.com/x") == "1")
   }
 
+  @Test(
+    arguments: [
+      ("", 1), ("serializeImagePulls: true", 1), ("serializeImagePulls: false", nil),
+      ("maxParallelImagePulls: 4", 4), ("serializeImagePulls: false\nmaxParallelImagePulls: 3", 3),
+      ("serializeImagePulls: false\nmaxParallelImagePulls: 1", 1),
+      ("serializeImagePulls: true\nmaxParallelImagePulls: 1", 1),
+    ] as [(String, Int?)])
+  func `images come one by one unless the file says otherwise`(text: String, count: Int?) throws {
+    let settings = try settings(text)
+    #expect(settings.imagePullsMax == count)
+    let shown = planConfigz(settings)
+    #expect(shown["serializeImagePulls"] == JSON(count == 1))
+    #expect(shown["maxParallelImagePulls"]?.int == count)
+  }
+
+  @Test func `a Lease is renewed four times in its length`() throws {
+    #expect(try settings("").leaseInterval == .seconds(10) && settings("").leaseSeconds == 40)
+    let short = try settings("nodeLeaseDurationSeconds: 6")
+    #expect(short.leaseSeconds == 6 && short.leaseInterval == .milliseconds(1500))
+  }
+
   @Test func `groups by priority are read`() throws {
     let settings = try settings(
       "shutdownGracePeriodByPodPriority:\n- {priority: 1000, shutdownGracePeriodSeconds: 5}\n"
@@ -166,6 +187,12 @@ private func settings(_ text: String) throws -> NodeSettings {
     ("clusterDNS: 10.0.0.1", "clusterDNS must be a list of strings"),
     ("imageGCHighThresholdPercent: 50\nimageGCLowThresholdPercent: 60", "must be less than"),
     ("podLogsDir: /srv/log", "must be an absolute path that ends with /pods"),
+    ("maxParallelImagePulls: 0", "maxParallelImagePulls must be a number greater than 0"),
+    (
+      "serializeImagePulls: true\nmaxParallelImagePulls: 2",
+      "maxParallelImagePulls cannot be larger than 1 unless serializeImagePulls is false"
+    ),
+    ("nodeLeaseDurationSeconds: soon", "nodeLeaseDurationSeconds must be a number"),
   ])
   func `a value that cannot be is refused by its field`(text: String, words: String) throws {
     let error = #expect(throws: WeftError.self) { try read(head + text) }

@@ -91,8 +91,8 @@ import Testing
   private func registrar(_ api: MemoryClusterAPI, _ blocks: [String], _ told: Told) throws -> NodeRegistrar {
     NodeRegistrar(
       api, settings(blocks), try CRIClient(socketPath: "/nowhere.sock", metrics: Metrics()),
-      certificateDigest: nil
-    ) { found in told.blocks.withLock { $0.append(found) } }
+      certificateDigest: nil,
+      onOtherBlocks: { found in told.blocks.withLock { $0.append(found) } })
   }
 
   private func makeNode(_ api: MemoryClusterAPI, _ name: String, _ block: String?) async throws {

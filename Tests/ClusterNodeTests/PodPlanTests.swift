@@ -120,6 +120,29 @@ private func status(_ spec: PodSpec, _ observed: ObservedPod, waiting: [String: 
     #expect(plan(web, crashed, now: 12_000_000_000).actions == [.start(container: "a", attempt: 2)])
   }
 
+  @Test func `a clock that is set makes no container wait longer, or shorter`() {
+    let web = spec(["a"])
+    for dated: Int64 in [3600, -3600] {
+      // Seen to end at the steady clock's second, whatever the runtime dates it.
+      let end = (4000 + dated) * 1_000_000_000
+      let crashed = observed(instance("a", 1, exit: 1, started: end - 1, finished: end))
+      var inputs = PodPlanInputs(spec: web, observed: crashed, now: 5_000_000_000)
+      inputs.endedAt = ["a-1": 2_000_000_000]
+      #expect(planPod(inputs).actions == [] && planPod(inputs).wakeAt == 12_000_000_000)
+      inputs.now = 12_000_000_000
+      #expect(planPod(inputs).actions == [.start(container: "a", attempt: 2)])
+    }
+  }
+
+  @Test(arguments: [
+    (100, 160, 1000, 940), (160, 160, 1000, 1000), (3760, 160, 1000, 1000), (0, 160, 1000, 0),
+  ])
+  func `what others date is as long ago as it was, and never to come`(
+    wall: Int64, wallNow: Int64, steadyNow: Int64, moment: Int64
+  ) {
+    #expect(steadyMoment(of: wall, wallNow: wallNow, steadyNow: steadyNow) == moment)
+  }
+
   @Test func `a run of more than ten minutes wipes the memory of crashes`() {
     let long = observed(instance("a", 9, exit: 1, started: 1, finished: cleanRunNanoseconds + 2))
     #expect(

@@ -114,7 +114,8 @@ public actor NodeAgent {
       try await containerd.start()
       let cri = try CRIClient(socketPath: settings.containerd.socketPath, metrics: metrics)
       self.cri = cri
-      let images = ImageStore(cri, settings.containerd)
+      let images = ImageStore(
+        cri, settings.containerd, atOnceMax: settings.imagePullsMax, metrics: metrics)
       self.images = images
       let made = try await images.ensureOwnImages(busyboxPath: settings.busyboxPath)
       if !made.isEmpty { log.info("images made", metadata: ["images": "\(made.joined(separator: ","))"]) }
@@ -155,7 +156,7 @@ public actor NodeAgent {
       if let api {
         let registrar = NodeRegistrar(
           api, settings, cri, certificateDigest: digest, pressures: pressures, devices: devices,
-          onOtherBlocks: onOtherBlocks)
+          record: record, onOtherBlocks: onOtherBlocks)
         self.registrar = registrar
         await registrar.start()
         shownDigest = digest ?? ""
@@ -182,7 +183,9 @@ public actor NodeAgent {
     let images = ImageCollector(cri, settings)
     let logs = LogKeeper(cri, settings)
     let evictions = EvictionManager(
-      settings.eviction, stats: stats, pods: manager, images: images, pressures: pressures, metrics: metrics)
+      settings.eviction, stats: stats, pods: manager, images: images, pressures: pressures,
+      metrics: metrics, onShortage: { [record, name = settings.nodeName] in record(thresholdEvent(name, $0)) }
+    )
     keepers = [
       Task { await images.run() }, Task { await logs.run() }, Task { await evictions.run() },
     ]
@@ -262,12 +265,9 @@ public actor NodeAgent {
       "kubelet_graceful_shutdown_start_time_seconds",
       "When the last graceful shutdown began, in seconds since 1970."
     ).child().set(Double(Timestamp.now().seconds))
-    let node: JSON = [
-      "kind": "Node", "metadata": ["name": JSON(settings.nodeName), "uid": JSON(settings.nodeName)],
-    ]
     record(
       PodEvent(
-        involved: node, isWarning: false, reason: "Shutdown",
+        involved: nodeReference(settings.nodeName), isWarning: false, reason: "Shutdown",
         message: "Shutdown manager detected shutdown event", fieldPath: ""))
     await registrar?.goDown("node is shutting down")
     let left = await manager.shutDown(shutdown)

@@ -30,6 +30,8 @@ public struct NodeSettings: Sendable {
   public var podPIDsMax: Int?
   /// Pods starting at once; a start is mostly the runtime's work.
   public var startsMax = 8
+  /// Images that are pulled at once; nil for as many as there are.
+  public var imagePullsMax: Int? = 1
   /// Where the API server reaches the agent for logs, exec, attach and port-forward.
   public var kubeletPort = 10250
   /// Where `/healthz` is answered without asking who it is, on the node's loopback; 0 for nowhere.
@@ -72,6 +74,9 @@ public struct NodeSettings: Sendable {
   /// First and longest wait before a crashed container starts again.
   public var crashBackoffSeconds: (initial: Int, max: Int) = (10, 300)
   public var relistInterval: Duration = .seconds(10)
+  /// How long a Lease says that it is good for.
+  public var leaseSeconds = 40
+  /// How often it is renewed, and the node's status looked at.
   public var leaseInterval: Duration = .seconds(10)
   /// How often the CNI plugin is told to collect garbage and asked for its status.
   public var networkUpkeepInterval: Duration = .seconds(180)

@@ -105,6 +105,7 @@ extension ControllerSettings {
     secretToken = { namespace, account, uid, secret in
       try server.secretToken(namespace: namespace, account: account, uid: uid, secret: secret)
     }
+    bootstrapSignature = { DetachedSignature.make($0, keyID: $1, secret: $2) }
     certificateSigner = CertificateSigner(
       inspect: { request in
         let content = try CertificateAuthority.inspect(request: request)

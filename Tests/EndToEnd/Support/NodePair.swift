@@ -55,13 +55,14 @@ final class NodePair {
 
   deinit { remove() }
 
-  func startServer() throws {
+  /// - Parameter more: options of `weft server`.
+  func startServer(_ more: [String] = []) throws {
     server = try start(
       switchName,
       [
         "server", "--data-dir", folder("s"), "--listen", "192.0.2.10:6443", "--advertise", "192.0.2.10",
         "--cluster-cidr", Self.clusterBlocks, "--service-cluster-ip-range", Self.serviceBlocks,
-      ], log: "s")
+      ] + more, log: "s")
   }
 
   /// - Parameters:
@@ -105,9 +106,22 @@ final class NodePair {
     return stop(nodes[node], signal)
   }
 
+  /// A signal after which the node goes on: SIGSTOP, SIGCONT.
+  func signalNode(_ node: Int, _ signal: Int32) {
+    if let process = nodes[node], process.isRunning { kill(process.processIdentifier, signal) }
+  }
+
+  /// As by the kernel, in the middle of whatever it does. Its pods and its containerd stay.
+  func killNode(_ node: Int) {
+    signalNode(node, SIGKILL)
+    nodes[node]?.waitUntilExit()
+  }
+
   private func stop(_ process: Process?, _ signal: Int32) -> Bool {
     guard let process, process.isRunning else { return true }
     kill(process.processIdentifier, signal)
+    // One that was stopped hears of it then.
+    kill(process.processIdentifier, SIGCONT)
     if eventually(within: 60, { !process.isRunning }) != nil { return true }
     kill(process.processIdentifier, SIGKILL)
     process.waitUntilExit()

@@ -17,6 +17,8 @@ public struct ControllerSettings: Sendable {
   public var secretToken: SecretTokenMaker?
   /// Approves and signs requests for certificates; without it nobody does.
   public var certificateSigner: CertificateSigner?
+  /// Signs ConfigMap kube-public/cluster-info with bootstrap tokens; without it nobody does.
+  public var bootstrapSignature: BootstrapSignature?
   public var workersPerController = 4
   /// A node whose Lease was not renewed for this long is not ready.
   public var nodeMonitorGracePeriod: Duration = .seconds(40)
@@ -160,6 +162,9 @@ public func startControllers(
   if let signer = settings.certificateSigner {
     more.append(certificateController(acting(as: "certificate-controller"), signer: signer))
   }
+  if let signature = settings.bootstrapSignature {
+    more.append(bootstrapSigner(acting(as: "bootstrap-signer"), signature: signature))
+  }
   func acting(as name: String) -> ControllerContext { context.acting(with: account?(name) ?? api) }
   if settings.hasClusterNetworkPolicies {
     more.append(clusterNetworkPolicyController(acting(as: "cluster-network-policy-controller")))
@@ -194,6 +199,8 @@ public func startControllers(
       nodeLifecycleController(acting(as: "node-controller")),
       taintEvictionController(acting(as: "node-controller")),
       podGarbageCollector(acting(as: "pod-garbage-collector")),
+      objectTTLController(acting(as: "ttl-controller")),
+      tokenCleaner(acting(as: "token-cleaner")),
       serviceRangeController(acting(as: "service-cidrs-controller")),
       loadBalancerController(acting(as: "service-controller")),
     ] + volumeBinder(acting(as: "persistent-volume-binder"))

@@ -57,6 +57,14 @@ extension JSON {
   }
 }
 
+extension ObjectChange {
+  /// A Lease that says again what it said: of thousands of nodes hundreds come each second.
+  fileprivate var isHeartbeat: Bool {
+    guard let old, let new else { return false }
+    return old.ownerReferences == new.ownerReferences && !new.isTerminating
+  }
+}
+
 private final class GarbageCollector: Sendable {
   private struct Followed {
     var tracked: TrackedResource
@@ -72,11 +80,14 @@ private final class GarbageCollector: Sendable {
     self.queue = queue
   }
 
-  /// Begins to follow a kind. Events and Leases come and go by themselves.
+  /// Begins to follow a kind. Events come and go by themselves, and so do Leases but those of nodes, which are followed already.
   func follow(_ tracked: TrackedResource) {
     let resource = tracked.resource
-    guard resource != .events, resource != .leases, followed.withLock({ $0[resource] == nil }) else { return }
-    let informer = context.informers.informer(resource)
+    guard resource != .events, followed.withLock({ $0[resource] == nil }) else { return }
+    let informer =
+      resource == .leases
+      ? context.informers.informer(resource, namespace: "kube-node-lease")
+      : context.informers.informer(resource)
     followed.withLock { $0[resource] = Followed(tracked: tracked, informer: informer) }
     // Told after it is known: the handler looks itself up.
     let registration = informer.onChange { [weak self] changes in self?.note(changes, of: resource) }
@@ -90,6 +101,7 @@ private final class GarbageCollector: Sendable {
 
   private func note(_ changes: [ObjectChange], of resource: GroupVersionResource) {
     for change in changes {
+      if resource == .leases, change.isHeartbeat { continue }
       if change.isDeletion {
         // Whatever named it as its owner may be garbage now.
         for dependent in dependents(of: change.object.uid) { queue.add(dependent) }

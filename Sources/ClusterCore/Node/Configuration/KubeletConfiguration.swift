@@ -89,7 +89,13 @@ private struct ConfigurationReader {
       if let count = number("podPidsLimit", 1...4_194_304) { settings.podPIDsMax = count }
     }
     if let names = texts("allowedUnsafeSysctls") { settings.allowedUnsafeSysctls = names }
+    // Renewed four times before it is over, as kubelet does.
+    if let seconds = number("nodeLeaseDurationSeconds", 1...86_400) {
+      settings.leaseSeconds = seconds
+      settings.leaseInterval = .seconds(seconds) / 4
+    }
     applyImages(&settings)
+    applyPulls(&settings)
     applyLogs(&settings)
     applyEviction(&settings.eviction)
     applyShutdown(&settings)
@@ -123,6 +129,24 @@ private struct ConfigurationReader {
       return
     }
     settings.imageGCPercent = (high: high, low: low)
+  }
+
+  /// One pull at a time, unless the file says otherwise; more than one says it by itself.
+  private mutating func applyPulls(_ settings: inout NodeSettings) {
+    let isSerial = tree["serializeImagePulls"]?.bool
+    guard let said = tree["maxParallelImagePulls"], !said.isNull else {
+      if let isSerial { settings.imagePullsMax = isSerial ? 1 : nil }
+      return
+    }
+    guard let count = said.int, count > 0 else {
+      problems.append("maxParallelImagePulls must be a number greater than 0")
+      return
+    }
+    if isSerial == true, count > 1 {
+      problems.append("maxParallelImagePulls cannot be larger than 1 unless serializeImagePulls is false")
+      return
+    }
+    settings.imagePullsMax = count
   }
 
   private mutating func applyLogs(_ settings: inout NodeSettings) {

@@ -18,7 +18,8 @@ enum KubeletConfigurationFields {
     "allowedUnsafeSysctls", "shutdownGracePeriod", "shutdownGracePeriodCriticalPods",
     "shutdownGracePeriodByPodPriority", "crashLoopBackOff", "registerWithTaints", "systemReserved",
     "kubeReserved",
-    "rotateCertificates", "serverTLSBootstrap", "authentication", "authorization",
+    "rotateCertificates", "serverTLSBootstrap", "authentication", "authorization", "serializeImagePulls",
+    "maxParallelImagePulls", "nodeLeaseDurationSeconds",
   ]
 
   /// Known, and not what this node does by itself, with the values that ask for nothing else. What is empty, zero or false
@@ -32,7 +33,7 @@ enum KubeletConfigurationFields {
     "preloadedImagesVerificationAllowlist": [], "eventRecordQPS": [50], "eventBurst": [100],
     "enableDebuggingHandlers": [true], "enableContentionProfiling": [], "healthzBindAddress": ["127.0.0.1"],
     "oomScoreAdj": [-999], "nodeStatusUpdateFrequency": ["10s"], "nodeStatusReportFrequency": ["5m", "5m0s"],
-    "nodeLeaseDurationSeconds": [40], "imageMinimumGCAge": ["2m", "2m0s"], "imageMaximumGCAge": [],
+    "imageMinimumGCAge": ["2m", "2m0s"], "imageMaximumGCAge": [],
     "kubeletCgroups": [], "systemCgroups": [], "cgroupRoot": ["/"], "cgroupsPerQOS": [true],
     "cgroupDriver": ["cgroupfs"], "cpuManagerPolicy": ["none", "None"], "singleProcessOOMKill": [],
     "cpuManagerPolicyOptions": [], "cpuManagerReconcilePeriod": ["10s"],
@@ -44,8 +45,7 @@ enum KubeletConfigurationFields {
     "podCIDR": [], "runOnce": [], "cpuCFSQuota": [true], "cpuCFSQuotaPeriod": ["100ms"],
     "nodeStatusMaxImages": [50], "maxOpenFiles": [1_000_000],
     "contentType": ["application/vnd.kubernetes.protobuf", "application/json"], "kubeAPIQPS": [50],
-    "kubeAPIBurst": [100], "serializeImagePulls": [], "maxParallelImagePulls": [],
-    "evictionMinimumReclaim": [],
+    "kubeAPIBurst": [100], "evictionMinimumReclaim": [],
     "podsPerCore": [], "enableControllerAttachDetach": [true], "protectKernelDefaults": [],
     "makeIPTablesUtilChains": [true], "iptablesMasqueradeBit": [14], "iptablesDropBit": [15],
     "featureGates": [],
@@ -76,7 +76,6 @@ enum KubeletConfigurationFields {
     "tlsPrivateKeyFile":
       "the node makes its own certificate, or asks the cluster for one with serverTLSBootstrap",
     "failSwapOn": "swap is neither asked for nor refused",
-    "serializeImagePulls": "images are pulled side by side",
   ]
 
   /// Whether a value asks for nothing: what a field that was left out means.

@@ -22,14 +22,16 @@ actor EvictionManager {
   private let pressures: NodePressures
   private let evicted: MetricFamily<Counter>
   private let log = Logger(label: "node")
+  private let onShortage: @Sendable (CrossedThreshold) -> Void
   private var memory = EvictionMemory()
   /// A pod sent away for the node's sake needs time to be gone before the next is chosen.
   private var pauseUntil: Int64 = 0
 
   init(
     _ settings: EvictionSettings, stats: StatsKeeper, pods: PodManager, images: ImageCollector,
-    pressures: NodePressures, metrics: Metrics
+    pressures: NodePressures, metrics: Metrics, onShortage: @escaping @Sendable (CrossedThreshold) -> Void
   ) {
+    self.onShortage = onShortage
     self.settings = settings
     self.stats = stats
     self.pods = pods
@@ -62,11 +64,13 @@ actor EvictionManager {
         "signal": "\(worst.threshold.signal.rawValue)", "available": "\(worst.available)",
         "limit": "\(worst.limit)",
       ])
+    onShortage(worst)
     if worst.threshold.signal.pressure == .disk, await images.removeUnused() > 0 { return }
-    guard usage.at >= pauseUntil, let eviction = planEviction(worst, pods: specs, usage, settings) else {
+    guard usage.steadyAt >= pauseUntil, let eviction = planEviction(worst, pods: specs, usage, settings)
+    else {
       return
     }
-    pauseUntil = usage.at + Int64(eviction.graceSeconds + 5) * 1_000_000_000
+    pauseUntil = usage.steadyAt + Int64(eviction.graceSeconds + 5) * 1_000_000_000
     await evict(eviction, signal: worst.threshold.signal.rawValue)
   }
 

@@ -22,7 +22,7 @@ struct CrossedThreshold: Sendable, Hashable {
 
 /// What is remembered from one look to the next.
 struct EvictionMemory: Sendable {
-  /// Since when a threshold is crossed, in nanoseconds since 1970.
+  /// Since when a threshold is crossed, by the steady clock.
   private var since: [EvictionThreshold: Int64] = [:]
   private var seen: [NodePressure: Int64] = [:]
 
@@ -30,7 +30,7 @@ struct EvictionMemory: Sendable {
   mutating func step(
     _ usage: NodeUsage, _ settings: EvictionSettings
   ) -> (pressures: Set<NodePressure>, due: [CrossedThreshold]) {
-    let now = usage.at
+    let now = usage.steadyAt
     var due: [CrossedThreshold] = []
     for threshold in settings.hard + settings.soft {
       guard let crossed = crossedThreshold(threshold, usage) else {

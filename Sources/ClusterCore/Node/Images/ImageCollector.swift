@@ -66,20 +66,20 @@ actor ImageCollector {
     await remove(
       planImageCollection(
         images, disk: UsageFiles.filesystem(settings.containerd.rootDirectory),
-        high: settings.imageGCPercent.high, low: settings.imageGCPercent.low, now: wallNanoseconds()))
+        high: settings.imageGCPercent.high, low: settings.imageGCPercent.low, now: steadyNanoseconds()))
   }
 
   /// All that nobody uses, because the disk is under pressure. Returns how many went.
   func removeUnused() async -> Int {
     guard let images = await observe() else { return 0 }
-    return await remove(removable(images, wallNanoseconds()))
+    return await remove(removable(images, steadyNanoseconds()))
   }
 
   private func observe() async -> [StoredImage]? {
     guard let listed = try? await cri.listImages(), let containers = try? await cri.listContainers() else {
       return nil
     }
-    let now = wallNanoseconds()
+    let now = steadyNanoseconds()
     let used = Set(containers.flatMap { [$0.imageRef, $0.image.image] })
     let own: Set<String> = [DemoImage.pauseReference, DemoImage.demoReference]
     let images = listed.map { image in

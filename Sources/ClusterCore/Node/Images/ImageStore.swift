@@ -4,19 +4,25 @@ import Diagnostics
 import GRPCCore
 import Logging
 
-/// The images of one node. Pulls of one reference are shared by those who wait for it.
+/// The images of one node. Pulls of one reference are shared by those who wait for it with the same logins.
 actor ImageStore {
   private let cri: CRIClient
   private let settings: ContainerdSettings
   private let log = Logger(label: "node")
-  private var pulls: [PullKey: Task<String, any Error>] = [:]
-  private var failures: [String: (delay: Duration, until: ContinuousClock.Instant, message: String)] = [:]
-  /// References whose failures are remembered.
+  private let pulls: ImagePulls<PullKey>
+  private let metrics: PullMetrics
+  private var failures: [FailureKey: (delay: Duration, until: ContinuousClock.Instant, message: String)] = [:]
+  /// Failures that are remembered; past it all are forgotten, and everybody tries again at once.
   private static let failuresMax = 1024
 
-  init(_ cri: CRIClient, _ settings: ContainerdSettings) {
+  /// - Parameter atOnceMax: pulls at the same time; nil for as many as there are.
+  init(
+    _ cri: CRIClient, _ settings: ContainerdSettings, atOnceMax: Int? = 1, metrics: Metrics = .shared
+  ) {
     self.cri = cri
     self.settings = settings
+    pulls = ImagePulls(atOnceMax: atOnceMax, metrics: metrics)
+    self.metrics = PullMetrics(metrics)
   }
 
   /// Why a container cannot have its image, in upstream's words.
@@ -29,7 +35,7 @@ actor ImageStore {
   struct Ready {
     var imageID: String
     /// Nil when it was here already.
-    var pullDuration: Duration?
+    var pull: (duration: Duration, includingWaiting: Duration)?
     /// As the runtime knows it; nil when it could not be asked.
     var image: CRI.Image?
   }
@@ -54,7 +60,9 @@ actor ImageStore {
         reason: "ErrImageNeverPull",
         message: "Container image \"\(reference)\" is not present with pull policy of Never")
     }
-    if let failure = failures[reference], ContinuousClock.now < failure.until {
+    // Of this pod: what another one's secrets could not get, this one's may.
+    let own = FailureKey(podUID: sandbox.metadata.uid, reference: reference)
+    if let failure = failures[own], ContinuousClock.now < failure.until {
       throw Refusal(
         reason: "ImagePullBackOff",
         message: "Back-off pulling image \"\(reference)\": ErrImagePull: \(failure.message)",
@@ -63,16 +71,18 @@ actor ImageStore {
     let start = ContinuousClock.now
     do {
       await onPull()
-      let id = try await pull(reference, await logins(), sandbox)
-      failures[reference] = nil
+      let pulled = try await pull(reference, await logins(), sandbox)
+      let time = ContinuousClock.now - start
+      failures[own] = nil
       let image = try? await cri.image(reference)
-      return Ready(imageID: id, pullDuration: ContinuousClock.now - start, image: image)
+      metrics.observe(time, bytes: image?.size)
+      return Ready(imageID: pulled.id, pull: (pulled.duration, time), image: image)
     } catch {
-      if error is CancellationError { throw error }
-      let delay = min((failures[reference]?.delay ?? .seconds(5)) * 2, .seconds(300))
+      if error is CancellationError || Task.isCancelled { throw error }
+      let delay = min((failures[own]?.delay ?? .seconds(5)) * 2, .seconds(300))
       if failures.count >= Self.failuresMax { failures.removeAll() }
       let message = runtimeMessage(error)
-      failures[reference] = (delay, .now + delay, message)
+      failures[own] = (delay, .now + delay, message)
       throw Refusal(
         reason: "ErrImagePull", message: message, retryAt: .now + delay)
     }
@@ -80,25 +90,25 @@ actor ImageStore {
 
   private func pull(
     _ reference: String, _ logins: [RegistryLogin], _ sandbox: CRI.SandboxConfig
-  ) async throws -> String {
+  ) async throws -> ImagePulls<PullKey>.Done {
     // Shared only by those who say the same of themselves: another's login gives nobody an image.
-    let key = PullKey(reference: reference, logins: logins)
-    if let running = pulls[key] { return try await running.value }
-    let task = Task { () async throws -> String in
+    try await pulls.pull(PullKey(reference: reference, logins: logins)) { [cri] in
       // Each login in turn; without any, as nobody.
       for login in logins.dropLast() {
         if let id = try? await cri.pullImage(reference, login: login, sandbox: sandbox) { return id }
+        try Task.checkCancellation()
       }
       return try await cri.pullImage(reference, login: logins.last, sandbox: sandbox)
     }
-    pulls[key] = task
-    defer { pulls[key] = nil }
-    return try await task.value
   }
 
   private struct PullKey: Hashable {
     var reference: String
     var logins: [RegistryLogin]
+  }
+  private struct FailureKey: Hashable {
+    var podUID: String
+    var reference: String
   }
 
   /// Loads an OCI or Docker archive by containerd's own `ctr`. Returns the references it brought.

@@ -71,7 +71,9 @@ func planConfigz(_ settings: NodeSettings) -> JSON {
     "evictionSoft": JSON(
       Dictionary(
         settings.eviction.soft.map { ($0.signal.rawValue, $0.value.description) }, uniquingKeysWith: { $1 })),
-    "nodeLeaseDurationSeconds": 40, "serializeImagePulls": false,
+    "nodeLeaseDurationSeconds": JSON(settings.leaseSeconds),
+    "serializeImagePulls": JSON(settings.imagePullsMax == 1),
+    "maxParallelImagePulls": settings.imagePullsMax.map { JSON($0) } ?? .null,
     "streamingConnectionIdleTimeout": JSON(
       "\(settings.streamingConnectionIdleTimeout.components.seconds)s"),
   ]

@@ -58,6 +58,26 @@ struct NodeMetrics: Sendable {
   }
 }
 
+/// Nanoseconds of a clock that nobody sets: the time of day when the agent began, and what has passed since. How long something has
+/// lasted or has to wait is measured by it; a clock that is set an hour back makes nothing wait an hour.
+func steadyNanoseconds() -> Int64 { SteadyTime.begin.wall + SteadyTime.passed }
+
+private enum SteadyTime {
+  static let begin = (wall: wallNanoseconds(), instant: ContinuousClock.now)
+  static var passed: Int64 {
+    let (seconds, attoseconds) = (ContinuousClock.now - begin.instant).components
+    return seconds * 1_000_000_000 + attoseconds / 1_000_000_000
+  }
+}
+
+/// The steady moment of something that another program dated by the time of day, and that is over now. What lies in the future by that
+/// is taken for now.
+func steadyMoment(of wall: Int64, wallNow: Int64 = wallNanoseconds(), steadyNow: Int64 = steadyNanoseconds())
+  -> Int64
+{
+  wall <= 0 ? 0 : steadyNow - max(wallNow - wall, 0)
+}
+
 /// Nanoseconds since 1970.
 func wallNanoseconds() -> Int64 {
   let (seconds, nanoseconds) = Timestamp.now()

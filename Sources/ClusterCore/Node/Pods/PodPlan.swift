@@ -42,7 +42,7 @@ enum PodAction: Sendable, Hashable {
 struct PodPlan: Sendable, Hashable {
   var actions: [PodAction] = []
   var waiting: [String: Waiting] = [:]
-  /// Nanoseconds since 1970 when waiting is over.
+  /// When waiting is over, by the clock of `PodPlanInputs.now`.
   var wakeAt: Int64?
   /// No container runs or will run again.
   var isFinished = false
@@ -59,14 +59,17 @@ let cleanRunNanoseconds: Int64 = 600 * 1_000_000_000
 struct PodPlanInputs {
   var spec: PodSpec
   var observed: ObservedPod
+  /// Nanoseconds of the steady clock.
   var now: Int64
+  /// When containers ended, by the same clock; what is not in it is taken as the runtime dates it.
+  var endedAt: [String: Int64] = [:]
   /// Containers a liveness or startup probe gave up on, with what to say.
   var unhealthy: [String: String] = [:]
   /// Sidecars without a startup probe, or with one that succeeded.
   var isStarted: (String) -> Bool = { _ in true }
   /// Restart counts at which a container last ran well.
   var forgiven: [String: Int] = [:]
-  /// Earliest next try for containers that could not start, in nanoseconds since 1970.
+  /// Earliest next try for containers that could not start, by the same clock.
   var notBefore: [String: Int64] = [:]
   var backoff: (initial: Int, max: Int) = (10, 300)
   /// The sandbox is from before this agent, and its address from a block that the node no longer has.
@@ -142,7 +145,7 @@ func planPod(_ inputs: PodPlanInputs) -> PodPlan {
       let restarts = isClean ? 0 : attempt - (inputs.forgiven[container.name] ?? 0)
       let seconds = restartDelaySeconds(
         restarts: restarts, initial: inputs.backoff.initial, max: inputs.backoff.max)
-      let moment = latest.finishedAt + Int64(seconds) * 1_000_000_000
+      let moment = (inputs.endedAt[latest.id] ?? latest.finishedAt) + Int64(seconds) * 1_000_000_000
       if moment > inputs.now {
         plan.waiting[container.name] = Waiting(
           reason: "CrashLoopBackOff",

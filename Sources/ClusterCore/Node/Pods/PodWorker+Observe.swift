@@ -35,6 +35,7 @@ extension PodWorker {
       guard let status else { continue }
       if status.state == .containerExited, exited[status.id] == nil {
         exited[status.id] = status
+        endedAt[status.id] = steadyMoment(of: status.finishedAt)
         if let path = status.annotations[RuntimeLabels.terminationMessagePath],
           let text = Files.readText(path, bytesMax: 4096), !text.isEmpty
         {

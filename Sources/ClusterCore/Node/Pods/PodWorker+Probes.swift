@@ -57,7 +57,8 @@ extension PodWorker {
 
   private func follow(_ spec: ProbeSpec, _ container: ContainerSpec, _ id: String, startedAt: Int64) async {
     var count = ProbeCount()
-    let ready = startedAt + Int64(spec.initialDelay) * 1_000_000_000 - wallNanoseconds()
+    let ready =
+      steadyMoment(of: startedAt) + Int64(spec.initialDelay) * 1_000_000_000 - steadyNanoseconds()
     if ready > 0 { try? await Task.sleep(for: .nanoseconds(ready)) }
     var tries = 0
     while !Task.isCancelled {

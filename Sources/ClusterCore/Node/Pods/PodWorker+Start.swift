@@ -29,7 +29,9 @@ extension PodWorker {
           id, signal: spec.container(name)?.stopSignal, graceSeconds: grace)
       }
     case .start(let name, let attempt):
-      guard let container = spec.container(name), let sandbox = observed.sandbox else { return }
+      guard let container = spec.container(name), let sandbox = observed.sandbox,
+        try await hasImage(container, spec, sandbox)
+      else { return }
       try await context.starts.pass { try await start(container, spec, attempt, sandbox, observed) }
     }
   }
@@ -70,10 +72,11 @@ extension PodWorker {
 
   // MARK: - Containers
 
-  private func start(
-    _ container: ContainerSpec, _ spec: PodSpec, _ attempt: UInt32, _ sandbox: CRI.Sandbox,
-    _ observed: ObservedPod
-  ) async throws {
+  /// Whether the container's image is here and may be run. Pulled before the container takes its place among those that start: an
+  /// image that is long in coming keeps nobody else's container.
+  private func hasImage(
+    _ container: ContainerSpec, _ spec: PodSpec, _ sandbox: CRI.Sandbox
+  ) async throws -> Bool {
     let name = container.name
     let sandboxConfig = try sandboxConfig(spec, sandbox.metadata.attempt)
     do {
@@ -83,11 +86,11 @@ extension PodWorker {
         onPull: {
           await self.event(false, "Pulling", "Pulling image \"\(container.image)\"", container: name)
         })
-      if let duration = image.pullDuration {
-        let text = planDuration(duration)
+      if let pull = image.pull {
         event(
           false, "Pulled",
-          "Successfully pulled image \"\(container.image)\" in \(text) (\(text) including waiting). "
+          "Successfully pulled image \"\(container.image)\" in \(planDuration(pull.duration)) "
+            + "(\(planDuration(pull.includingWaiting)) including waiting). "
             + "Image size: \(image.image?.size ?? 0) bytes.", container: name)
       } else {
         event(
@@ -96,8 +99,10 @@ extension PodWorker {
       }
       if let refusal = planNonRootRefusal(container, spec, image.image) {
         event(true, "Failed", "Error: \(refusal)", container: name)
-        return refuse(name, Waiting(reason: "CreateContainerConfigError", message: refusal), after: 10)
+        refuse(name, Waiting(reason: "CreateContainerConfigError", message: refusal), after: 10)
+        return false
       }
+      return true
     } catch let refusal as ImageStore.Refusal {
       let words: (isWarning: Bool, reason: String, message: String) =
         switch refusal.reason {
@@ -109,8 +114,16 @@ extension PodWorker {
       event(words.isWarning, words.reason, words.message, container: name)
       event(true, "Failed", "Error: \(refusal.reason)", container: name)
       refuse(name, Waiting(reason: refusal.reason, message: refusal.message), after: refusal.nextLookSeconds)
-      return
+      return false
     }
+  }
+
+  private func start(
+    _ container: ContainerSpec, _ spec: PodSpec, _ attempt: UInt32, _ sandbox: CRI.Sandbox,
+    _ observed: ObservedPod
+  ) async throws {
+    let name = container.name
+    let sandboxConfig = try sandboxConfig(spec, sandbox.metadata.attempt)
     let config: CRI.ContainerConfig
     do {
       config = try await containerConfig(container, spec, attempt, observed)
@@ -171,7 +184,7 @@ extension PodWorker {
   /// The container waits, visibly, and is tried again later.
   private func refuse(_ name: String, _ reason: Waiting, after seconds: Int) {
     waiting[name] = reason
-    notBefore[name] = wallNanoseconds() + Int64(seconds) * 1_000_000_000
+    notBefore[name] = steadyNanoseconds() + Int64(seconds) * 1_000_000_000
   }
 
   private func afterStart(_ container: ContainerSpec, _ id: String, _ spec: PodSpec) async {
@@ -217,6 +230,7 @@ extension PodWorker {
       try await ignoringNotFound { try await context.cri.removeContainer(instance.id) }
       if !instance.logPath.isEmpty { LogKeeper.removeLogs(instance.logPath) }
       exited[instance.id] = nil
+      endedAt[instance.id] = nil
       messages[instance.id] = nil
     }
   }

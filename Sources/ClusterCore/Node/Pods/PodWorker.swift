@@ -40,6 +40,8 @@ actor PodWorker {
   var probes: [String: ProbeVerdict] = [:]
   var probeTasks: [String: [Task<Void, Never>]] = [:]
   var exited: [String: CRI.ContainerStatus] = [:]
+  /// When, by the steady clock: noted when it is first seen, so that no clock that is set later makes it another.
+  var endedAt: [String: Int64] = [:]
   var messages: [String: String] = [:]
   var sandboxAddresses: [String: [String]] = [:]
   /// The sandbox that this worker made last.
@@ -163,7 +165,7 @@ actor PodWorker {
         context.log.warning(
           "pod not in its desired state, trying again",
           metadata: ["pod": "\(key)", "error": "\(runtimeMessage(error))"])
-        sleep(until: wallNanoseconds() + Int64(min(failures * failures, 30)) * 500_000_000)
+        sleep(until: steadyNanoseconds() + Int64(min(failures * failures, 30)) * 500_000_000)
       }
       if isDone { break }
     }
@@ -175,9 +177,9 @@ actor PodWorker {
     await reporter?.value
   }
 
-  /// Wakes the loop at a moment in nanoseconds since 1970.
+  /// Wakes the loop at a moment of the steady clock.
   private func sleep(until moment: Int64) {
-    let delay = max(moment - wallNanoseconds(), 0)
+    let delay = max(moment - steadyNanoseconds(), 0)
     timer?.cancel()
     timer = Task { [weak self] in
       try? await Task.sleep(for: .nanoseconds(delay))
@@ -234,7 +236,8 @@ actor PodWorker {
   }
 
   private func planInputs(_ spec: PodSpec, _ observed: ObservedPod) -> PodPlanInputs {
-    var inputs = PodPlanInputs(spec: spec, observed: observed, now: wallNanoseconds())
+    var inputs = PodPlanInputs(spec: spec, observed: observed, now: steadyNanoseconds())
+    inputs.endedAt = endedAt
     inputs.unhealthy = unhealthy
     inputs.forgiven = forgiven
     inputs.notBefore = notBefore
@@ -255,7 +258,7 @@ actor PodWorker {
       expectedExits[id] = alive.contains(id) && asks < Self.exitAsksMax ? asks + 1 : nil
     }
     guard !expectedExits.isEmpty else { return plan.wakeAt }
-    return min(plan.wakeAt ?? .max, wallNanoseconds() + 10_000_000)
+    return min(plan.wakeAt ?? .max, steadyNanoseconds() + 10_000_000)
   }
 
   private func noteRunning(_ spec: PodSpec, _ observed: ObservedPod) {

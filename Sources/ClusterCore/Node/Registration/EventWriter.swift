@@ -37,7 +37,7 @@ public final class EventWriter: Sendable {
       if let old = series[key] {
         let patch: JSON = ["count": JSON(old.count + 1), "lastTimestamp": JSON(now)]
         let done = try? await api.patch(
-          .events, namespace: event.involved.namespace, name: old.name, patch: .merge(patch),
+          .events, namespace: event.namespace, name: old.name, patch: .merge(patch),
           subresource: nil,
           options: WriteOptions())
         if done != nil {
@@ -56,9 +56,13 @@ public final class EventWriter: Sendable {
   }
 }
 
+extension PodEvent {
+  /// Where it is told: of a node, which has no namespace, in `default`.
+  fileprivate var namespace: String { involved.namespace.isEmpty ? "default" : involved.namespace }
+}
+
 /// The Event object of the core group, as kubelet writes it.
 func planEvent(_ event: PodEvent, name: String, nodeName: String, now: String) -> JSON {
-  let namespace = event.involved.namespace.isEmpty ? "default" : event.involved.namespace
   var involved: JSON = [
     "kind": JSON(event.involved.kind.isEmpty ? "Pod" : event.involved.kind), "apiVersion": "v1",
     "name": JSON(event.involved.name), "uid": JSON(event.involved.uid),
@@ -69,7 +73,8 @@ func planEvent(_ event: PodEvent, name: String, nodeName: String, now: String) -
   }
   if !event.fieldPath.isEmpty { involved["fieldPath"] = JSON(event.fieldPath) }
   return [
-    "apiVersion": "v1", "kind": "Event", "metadata": ["name": JSON(name), "namespace": JSON(namespace)],
+    "apiVersion": "v1", "kind": "Event",
+    "metadata": ["name": JSON(name), "namespace": JSON(event.namespace)],
     "involvedObject": involved, "reason": JSON(event.reason), "message": JSON(event.message),
     "type": JSON(event.isWarning ? "Warning" : "Normal"), "count": 1, "firstTimestamp": JSON(now),
     "lastTimestamp": JSON(now), "source": ["component": "kubelet", "host": JSON(nodeName)],

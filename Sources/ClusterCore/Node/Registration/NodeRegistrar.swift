@@ -28,6 +28,12 @@ actor NodeRegistrar {
   private var farewell: String?
   /// Called once, when the Node object has other pod CIDRs than the node was set up with.
   private let onOtherBlocks: @Sendable ([IPPrefix]) -> Void
+  private let clock: NodeClock
+  private let record: EventRecorder
+  /// Nil until the first time.
+  private var renewed: ContinuousClock.Instant?
+  /// Of the Node object, whose Lease it is.
+  private var nodeUID = ""
   private var blocks = BlockState.own
   private enum BlockState: Hashable {
     case own
@@ -38,10 +44,13 @@ actor NodeRegistrar {
 
   init(
     _ api: any ClusterAPI, _ settings: NodeSettings, _ cri: CRIClient?, certificateDigest: String?,
-    pressures: NodePressures = NodePressures(), devices: DeviceManager? = nil,
+    pressures: NodePressures = NodePressures(), devices: DeviceManager? = nil, clock: NodeClock = .system,
+    record: @escaping EventRecorder = { _ in },
     onOtherBlocks: @escaping @Sendable ([IPPrefix]) -> Void = { _ in }
   ) {
     self.api = api
+    self.clock = clock
+    self.record = record
     self.onOtherBlocks = onOtherBlocks
     self.devices = devices
     self.pressures = pressures
@@ -55,7 +64,10 @@ actor NodeRegistrar {
     "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady "
     + "message:Network plugin returns error: the node has no pod CIDR yet"
 
-  func start() { task = Task { await self.run() } }
+  func start() {
+    record(nodeStartEvent(settings.nodeName))
+    task = Task { await self.run() }
+  }
 
   /// Stops renewing. With `leaving` the node says that it is not ready, so that nothing is sent to it.
   func stop(leaving: Bool) async {
@@ -86,25 +98,33 @@ actor NodeRegistrar {
     var failures = 0
     while !Task.isCancelled {
       do {
+        // A node that is known goes on living, whatever becomes of its labels or its runtime.
+        if renewed != nil { try await renewLease(ifDue: true) }
         try await register()
-        try await renewLease()
+        try await renewLease(ifDue: true)
         try await writeStatus(failure: await runtimeFailure(), force: false)
         failures = 0
-        // Until the network is ready, readiness is worth asking for more often.
-        try? await Task.sleep(for: wasReady ? settings.leaseInterval : .milliseconds(250))
+        // Until the network is ready, readiness is worth asking for more often; the Lease is renewed in its own time.
+        await clock.sleep(wasReady ? max(leaseLeft, .milliseconds(250)) : .milliseconds(250))
       } catch {
         if Task.isCancelled { return }
         failures += 1
         log.warning(
           "node not written, trying again", metadata: ["node": "\(settings.nodeName)", "error": "\(error)"])
-        try? await Task.sleep(for: .milliseconds(min(100 << min(failures, 7), 10_000)))
+        await clock.sleep(.milliseconds(min(100 << min(failures, 7), 10_000)))
       }
     }
+  }
+
+  /// Until the Lease is due again.
+  private var leaseLeft: Duration {
+    renewed.map { settings.leaseInterval - (clock.now() - $0) } ?? .zero
   }
 
   /// - Returns: the Node object, as far as it is known after this.
   @discardableResult func register() async throws -> JSON {
     let node = try await registered()
+    nodeUID = node.uid
     // Without a runtime it has not begun to use any.
     if cri != nil { try watchBlocks(node) }
     return node
@@ -179,29 +199,41 @@ actor NodeRegistrar {
       options: WriteOptions(fieldManager: "weft-node"))
   }
 
-  func renewLease() async throws {
-    let now = Timestamp.nowMicroText()
-    let patch: JSON = ["spec": ["renewTime": JSON(now), "holderIdentity": JSON(settings.nodeName)]]
+  /// Says that the node lives. With `ifDue` only when the last time is `leaseInterval` ago.
+  func renewLease(ifDue: Bool = false) async throws {
+    if ifDue, leaseLeft > .zero { return }
+    let spec: JSON = [
+      "holderIdentity": JSON(settings.nodeName), "leaseDurationSeconds": JSON(settings.leaseSeconds),
+      "renewTime": JSON(clock.microText()),
+    ]
     do {
       _ = try await api.patch(
-        .leases, namespace: "kube-node-lease", name: settings.nodeName, patch: .merge(patch),
+        .leases, namespace: "kube-node-lease", name: settings.nodeName, patch: .merge(["spec": spec]),
         subresource: nil,
         options: WriteOptions(fieldManager: "weft-node"))
     } catch let error as APIStatusError where error.isNotFound {
-      let lease: JSON = [
+      var lease: JSON = [
         "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-        "metadata": ["name": JSON(settings.nodeName), "namespace": "kube-node-lease"],
-        "spec": [
-          "holderIdentity": JSON(settings.nodeName), "leaseDurationSeconds": 40, "renewTime": JSON(now),
-        ],
+        "metadata": ["name": JSON(settings.nodeName), "namespace": "kube-node-lease"], "spec": spec,
       ]
+      // It goes with its node.
+      if !nodeUID.isEmpty {
+        lease.set(
+          [
+            [
+              "apiVersion": "v1", "kind": "Node", "name": JSON(settings.nodeName), "uid": JSON(nodeUID),
+            ]
+          ], at: "metadata", "ownerReferences")
+      }
       do {
         _ = try await api.create(.leases, lease, options: WriteOptions(fieldManager: "weft-node"))
       } catch let error as APIStatusError where error.isNotFound {
         // The namespace of leases appears with the control plane's first moments.
         log.debug("no namespace for leases yet")
+        return
       }
     }
+    renewed = clock.now()
   }
 
   /// Why pods cannot run here now; nil when they can.
@@ -245,6 +277,9 @@ actor NodeRegistrar {
       .nodes, namespace: "", name: settings.nodeName, patch: .merge(["status": status]),
       subresource: "status",
       options: WriteOptions(fieldManager: "weft-node"))
+    for event in planNodeEvents(settings.nodeName, old: old, new: status, isFirst: lastWritten.isNull) {
+      record(event)
+    }
     lastWritten = essence
     lastWrite = .now
   }

@@ -28,8 +28,8 @@ actor StatsKeeper {
 
   /// At most a second old.
   func usage() async -> NodeUsage {
-    let now = wallNanoseconds()
-    if let last, now - last.at < Self.ageMaxNanoseconds, now >= last.at { return last }
+    let now = steadyNanoseconds()
+    if let last, now - last.steadyAt < Self.ageMaxNanoseconds { return last }
     let fresh = await observe(now)
     last = fresh
     return fresh
@@ -37,7 +37,10 @@ actor StatsKeeper {
 
   private func observe(_ now: Int64) async -> NodeUsage {
     let settings = settings
-    var node = NodeUsage(at: now)
+    let wall = wallNanoseconds()
+    var node = NodeUsage(at: wall, steadyAt: now)
+    /// What the kernel or the runtime dates by the time of day.
+    func steady(_ moment: Int64) -> Int64 { steadyMoment(of: moment, wallNow: wall, steadyNow: now) }
     let machine = observeMachine(dataDirectory: settings.dataDirectory, runtimeVersion: "")
     let stat = Files.readText("/proc/stat") ?? ""
     node.bootedAt = parseBootTime(stat) * 1_000_000_000
@@ -45,7 +48,7 @@ actor StatsKeeper {
     if let spent = parseProcessorTime(stat, ticksPerSecond: UInt64(max(sysconf(Int32(_SC_CLK_TCK)), 1))) {
       node.cpu = CPUUsage(
         coreNanoseconds: spent,
-        nanoCores: rates.rate("/", at: now, coreNanoseconds: spent, startedAt: node.bootedAt))
+        nanoCores: rates.rate("/", at: now, coreNanoseconds: spent, startedAt: steady(node.bootedAt)))
     }
     let used = UInt64(clamping: machine.memoryBytes - machine.memoryAvailableBytes)
     node.memory = MemoryUsage(usage: used, workingSet: used)
@@ -61,7 +64,7 @@ actor StatsKeeper {
     let load = (Files.readText("/proc/loadavg") ?? "").split(separator: " ")
     if load.count > 3 { node.processes = load[3].split(separator: "/").last.flatMap { UInt64($0) } ?? 0 }
     node.system["pods"] = rated(
-      UsageFiles.group(settings.cgroupRoot), settings.cgroupRoot, now, node.bootedAt, &keys)
+      UsageFiles.group(settings.cgroupRoot), settings.cgroupRoot, now, steady(node.bootedAt), &keys)
 
     let sandboxes = (try? await cri.listSandboxes()) ?? []
     let containers = (try? await cri.listContainers()) ?? []
@@ -73,7 +76,7 @@ actor StatsKeeper {
         namespace: sandbox.metadata.namespace, name: sandbox.metadata.name, uid: uid, sandbox: sandbox.id,
         startedAt: sandbox.createdAt)
       guard let group = Self.group(of: uid, settings) else { continue }
-      pod.group = rated(UsageFiles.group(group), group, now, sandbox.createdAt, &keys)
+      pod.group = rated(UsageFiles.group(group), group, now, steady(sandbox.createdAt), &keys)
       if let process = UsageFiles.process(in: group + "/" + sandbox.id) {
         pod.interfaces = UsageFiles.interfaces(ofProcess: process)
       }
@@ -89,7 +92,7 @@ actor StatsKeeper {
         pod.containers.append(
           ContainerUsage(
             name: name, id: container.id, image: container.image.image, startedAt: container.createdAt,
-            group: rated(UsageFiles.group(path), path, now, container.createdAt, &keys),
+            group: rated(UsageFiles.group(path), path, now, steady(container.createdAt), &keys),
             rootfs: layers[container.id], logs: await disk(logs + "/" + name, now, &places)))
       }
       pod.containers.sort { $0.name < $1.name }

@@ -94,6 +94,8 @@ struct PodUsage: Sendable {
 struct NodeUsage: Sendable {
   /// Nanoseconds since 1970.
   var at: Int64
+  /// The same moment by a clock that nobody sets: what lasts is measured by it.
+  var steadyAt: Int64
   var bootedAt: Int64 = 0
   var cpu: CPUUsage?
   var memory = MemoryUsage()
@@ -106,6 +108,11 @@ struct NodeUsage: Sendable {
   /// `kubelet`, `runtime` and `pods`, as far as they are known.
   var system: [String: CgroupUsage] = [:]
   var pods: [PodUsage] = []
+
+  init(at: Int64, steadyAt: Int64? = nil) {
+    self.at = at
+    self.steadyAt = steadyAt ?? at
+  }
 }
 
 /// Rates from counters: the newest reading against one at least `windowNanoseconds` older.

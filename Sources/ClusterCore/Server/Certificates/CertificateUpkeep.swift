@@ -89,13 +89,14 @@ struct CertificateUpkeep: Sendable {
   let listener: HTTPListener
   let nodes: NodeConnections
   let remotes: RemoteAPIs
+  let info: ClusterInfo
   let address: String
   let kubeconfigPath: String
   let log = Logger(label: "apiserver")
 
   init(
     certificates: ServerCertificates, authentication: Authentication, settings: AuthenticationSettings,
-    listener: HTTPListener, nodes: NodeConnections, remotes: RemoteAPIs, address: String,
+    listener: HTTPListener, nodes: NodeConnections, remotes: RemoteAPIs, info: ClusterInfo, address: String,
     kubeconfigPath: String
   ) {
     self.certificates = certificates
@@ -104,6 +105,7 @@ struct CertificateUpkeep: Sendable {
     self.listener = listener
     self.nodes = nodes
     self.remotes = remotes
+    self.info = info
     self.address = address
     self.kubeconfigPath = kubeconfigPath
   }
@@ -122,6 +124,7 @@ struct CertificateUpkeep: Sendable {
     try Kubeconfig(server: address, authority: current.authority.pem, client: current.admin).write(
       to: kubeconfigPath)
     await remotes.publish(clientAuthority: current.authority.pem)
+    await info.publish(authority: current.authority.pem)
     log.notice("certificates were replaced", metadata: ["address": "\(address)"])
   }
 }

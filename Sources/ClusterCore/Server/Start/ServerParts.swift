@@ -84,15 +84,17 @@ struct ServerParts: Sendable {
     try await restore()
     try await core.reconcileDefaultRoles()
     let shown = settings.host == "0.0.0.0" || settings.host == "::" ? "127.0.0.1" : settings.host
-    let address = "https://\(shown.contains(":") ? "[\(shown)]" : shown):\(port)"
+    let address = ClusterInfo.address(host: shown, port: port)
     let kubeconfigPath = settings.dataFolder + "/admin.kubeconfig"
     let authority = certificates.authority.pem
     try Kubeconfig(server: address, authority: authority, client: certificates.current.admin).write(
       to: kubeconfigPath)
+    let info = ClusterInfo(core: core, host: settings.advertiseAddress, port: port)
+    await info.publish(authority: authority)
     await door.becomeReady(authority: authority)
     let upkeep = CertificateUpkeep(
       certificates: certificates, authentication: objects.authentication, settings: settings.authentication,
-      listener: door.listener, nodes: door.nodes, remotes: door.remotes, address: address,
+      listener: door.listener, nodes: door.nodes, remotes: door.remotes, info: info, address: address,
       kubeconfigPath: kubeconfigPath)
     let chores = ServerChores(
       store: store.store, caches: objects.caches, upkeep: upkeep, historySeconds: settings.historySeconds)

@@ -244,6 +244,9 @@ extension DefaultRoles {
       read core configmaps
       update core configmaps cluster-info
       note core,events.k8s.io events
+    role system:weft:cluster-info in=kube-public
+      get core configmaps cluster-info
+    bind system:weft:cluster-info in=kube-public user:system:anonymous
     bind system::extension-apiserver-authentication-reader in=kube-system \
     extension-apiserver-authentication-reader user:system:kube-controller-manager user:system:kube-scheduler
     bind system::leader-locking-kube-controller-manager in=kube-system \
