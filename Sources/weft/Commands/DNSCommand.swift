@@ -48,17 +48,37 @@ struct DNSServeCommand: AsyncParsableCommand {
     let namespaces = PodNamespaces()
     let dns = DNSServer(
       settings: plan.server, zone: .unready(plan.zone), namespaceOf: namespaces.namespace(of:))
-    try dns.start(listen: plan.listen, encrypted: plan.encrypted)
+    // Whoever gives the start a time would rather wait than have SERVFAIL.
+    let startup = plan.startupSeconds ?? 0
+    if startup == 0 { try dns.start(listen: plan.listen, encrypted: plan.encrypted) }
     let pages = try StatusPages(metrics: plan.metrics, healthz: plan.health)
     defer { pages.stop() }
     let signal = Task.detached { await StopSignal.wait() }
     // Most of the program that the start called is not called again: reading the cluster begins without it.
     weft_text_release()
-    let feed = try await NameFeed.follow(cluster, plan.access, wants: plan.wants)
+    let late = Task {
+      guard startup > 0, (try? await Task.sleep(for: .seconds(startup))) != nil else { return startup == 0 }
+      Logger(label: "dns").warning(
+        "the cluster has not been read in time; its names are SERVFAIL until it is",
+        metadata: ["startup_timeout": "\(startup)s"])
+      try dns.start(listen: plan.listen, encrypted: plan.encrypted)
+      return true
+    }
+    let feed: NameFeed
+    do {
+      feed = try await NameFeed.follow(
+        cluster, plan.access, wants: plan.wants, timeout: .seconds(max(30, startup + 30)))
+    } catch {
+      late.cancel()
+      throw error
+    }
+    late.cancel()
+    let isServing = try await late.value
     // Nor is what read it, while names are planned.
     weft_text_release()
     let keeper = ZoneKeeper(dns, settings: plan.zone, source: feed, namespaces: namespaces)
     await keeper.swap()
+    if !isServing { try dns.start(listen: plan.listen, encrypted: plan.encrypted) }
     let ready = try StatusPages(metrics: nil, healthz: plan.ready)
     weft_heap_trim()
     weft_text_release()
@@ -71,6 +91,8 @@ struct DNSServeCommand: AsyncParsableCommand {
     if cluster.manifests != nil { Self.complain(of: feed) }
     let loop = Task.detached { await keeper.run() }
     let reload = Task.detached { await self.reload(plan, keeper) }
+    let check = Task.detached { if let health = plan.health { await SelfCheck.run(health) } }
+    defer { check.cancel() }
     _ = await signal.value
     reload.cancel()
     await reload.value
@@ -102,7 +124,7 @@ struct DNSServeCommand: AsyncParsableCommand {
 
   /// `reload`: looks at the Corefile from time to time. A file that cannot be read changes nothing.
   private func reload(_ first: DNSPlan, _ keeper: ZoneKeeper) async {
-    guard let corefile, let seconds = first.reloadSeconds else { return }
+    guard let corefile, first.reloadSeconds != nil || first.fileReloadSeconds != nil else { return }
     let log = Logger(label: "dns")
     let failures = Metrics.shared.counter(
       "coredns_reload_failed_total", "Changed configurations that could not be taken."
@@ -110,10 +132,26 @@ struct DNSServeCommand: AsyncParsableCommand {
     var source = first.source
     var wants = first.wants
     var access = first.access
-    // Servers that look together would also stop together: each waits a time of its own.
-    while (try? await Task.sleep(for: .seconds(seconds + .random(in: 0...seconds / 2)))) != nil {
+    var current = first
+    var signature = first.signature
+    var dueAt = 0.0
+    let clock = ContinuousClock()
+    let began = clock.now
+    while true {
+      // Servers that look together would also stop together: each waits a time of its own.
+      let seconds = min(current.fileReloadSeconds ?? .infinity, current.reloadSeconds ?? .infinity)
+      guard seconds.isFinite,
+        (try? await Task.sleep(for: .seconds(seconds + .random(in: 0...seconds / 2)))) != nil
+      else { return }
+      // Without `reload`, and before its time, the Corefile stays as it was and only the files that it names are looked at.
+      let now = (clock.now - began) / .seconds(1)
+      let isDue = current.reloadSeconds.map { _ in now >= dueAt } ?? false
+      if isDue, let seconds = current.reloadSeconds { dueAt = now + seconds - 0.001 }
+      let looks = current.signature
+      if !isDue, looks == signature { continue }
+      signature = looks
       do {
-        let read = try CorefilePlan.read(corefile)
+        let read = try CorefilePlan.read(corefile, text: isDue ? nil : current.text)
         guard read.source != source else { continue }
         source = read.source
         let plan = try plan(read)
@@ -121,7 +159,7 @@ struct DNSServeCommand: AsyncParsableCommand {
         let isSame = plan.wants == wants && plan.access == access
         let feed = isSame ? nil : try await NameFeed.follow(cluster, plan.access, wants: plan.wants)
         try await keeper.replace(plan, source: feed)
-        (wants, access) = (plan.wants, plan.access)
+        (wants, access, current, signature) = (plan.wants, plan.access, plan, plan.signature)
         weft_heap_trim()
         for warning in plan.warnings { log.warning("\(warning)") }
         log.info("configuration reloaded", metadata: ["file": "\(corefile)"])

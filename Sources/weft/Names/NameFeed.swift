@@ -42,10 +42,12 @@ final class NameFeed: ZoneSource {
     let feed = NameFeed(wants)
     if let folder = cluster.manifests {
       try feed.follow(folder: folder)
-    } else if cluster.server.kubeconfig == nil, cluster.server.context == nil, !access.isEmpty {
-      try await feed.follow(api: try RemoteClient(kubeconfig: access.configuration(cluster)), timeout)
     } else {
-      try await feed.follow(api: try await cluster.api(), timeout)
+      let isOwn = cluster.server.kubeconfig == nil && cluster.server.context == nil && !access.isEmpty
+      let api = try RemoteClient(
+        kubeconfig: isOwn ? access.configuration(cluster) : cluster.configuration(), limits: access.limits,
+        metricPrefix: "coredns_kubernetes_")
+      try await feed.follow(api: api, timeout)
     }
     return feed
   }
@@ -137,6 +139,11 @@ final class NameFeed: ZoneSource {
 }
 
 extension Corefile.Access {
+  /// `apiserver_qps` and its like.
+  fileprivate var limits: RequestLimits {
+    RequestLimits(perSecond: requestsPerSecond, burst: requestBurst, inFlightMax: requestsInFlightMax)
+  }
+
   /// The server and the credentials, those of `cluster` where this says nothing.
   fileprivate func configuration(_ cluster: ClusterOptions) throws(WeftError) -> Kubeconfig {
     var result: Kubeconfig
