@@ -83,6 +83,9 @@ enum CorefilePlan {
     plan.ready = try corefile.readyAddress.map { text throws(WeftError) in try page(text, path) }
     plan.lameduckSeconds = corefile.lameduckSeconds
     plan.access = corefile.access
+    func inFolder(_ name: String) -> String { name.hasPrefix("/") ? name : folder + name }
+    plan.access.tls = corefile.access.tls.map(inFolder)
+    plan.access.kubeconfig = corefile.access.kubeconfig.map(inFolder)
     plan.reloadSeconds = corefile.reloadSeconds
     plan.warnings = corefile.warnings.map { "\(path): \($0)" }
     plan.fileReloadSeconds = corefile.fileReloadSeconds
