@@ -66,17 +66,23 @@ public enum Sockets {
 
   /// A UDP socket connected from a random port of 16384 to 65535 without those of node ports: more of them than the kernel draws
   /// from, for questions whose answers may be forged (RFC 5452 section 9.2). From a port of the kernel's when none is free.
-  public static func connectUDPFromRandomPort(_ endpoint: SocketEndpoint) throws(SocketError) -> Descriptor {
-    let any: IPAddress =
-      endpoint.address.family == .v4 ? .v4(IPv4Address(bits: 0)) : .v6(IPv6Address(bits: 0))
+  /// - Parameter source: an address of the machine to send from; nil for the one that the kernel chooses.
+  public static func connectUDPFromRandomPort(_ endpoint: SocketEndpoint, as source: IPAddress? = nil)
+    throws(SocketError) -> Descriptor
+  {
+    let any =
+      source ?? (endpoint.address.family == .v4 ? .v4(IPv4Address(bits: 0)) : .v6(IPv6Address(bits: 0)))
     let descriptor = try open(endpoint, SOCK_DGRAM)
-    for _ in 0..<8 {
+    var isBound = false
+    for _ in 0..<8 where !isBound {
       // 46,384 ports; 30000 to 32767 belong to Services.
       let drawn = UInt16.random(in: 0..<46_384)
       let port = drawn < 13_616 ? 16_384 + drawn : 19_152 + drawn
       let raw = descriptor.raw
-      if SocketAddress(SocketEndpoint(any, port)).withSockaddr({ Glibc.bind(raw, $0, $1) }) == 0 { break }
+      isBound = SocketAddress(SocketEndpoint(any, port)).withSockaddr { Glibc.bind(raw, $0, $1) } == 0
     }
+    // An address that is not the machine's must not be passed over in silence.
+    if !isBound, let source { try bind(descriptor, SocketEndpoint(source, 0)) }
     let raw = descriptor.raw
     guard SocketAddress(endpoint).withSockaddr({ Glibc.connect(raw, $0, $1) }) == 0 else {
       throw SocketError("connect", errno, endpoint: "\(endpoint)")
@@ -87,11 +93,13 @@ public enum Sockets {
   /// Begins a TCP connection. Writable readiness tells the outcome: ask `Channel.socketError()` then.
   /// - Parameter source: connects as this address, which need not be the machine's (IP_TRANSPARENT); answers to it must be
   ///   routed back here.
-  public static func connectTCP(_ endpoint: SocketEndpoint, from source: SocketEndpoint? = nil)
-    throws(SocketError) -> Descriptor
-  {
+  /// - Parameter address: an address of the machine to connect from; nil for the one that the kernel chooses.
+  public static func connectTCP(
+    _ endpoint: SocketEndpoint, from source: SocketEndpoint? = nil, as address: IPAddress? = nil
+  ) throws(SocketError) -> Descriptor {
     let descriptor = try open(endpoint, SOCK_STREAM)
     setNoDelay(descriptor)
+    if let address { try bind(descriptor, SocketEndpoint(address, 0)) }
     if let source {
       try set(descriptor, SOL_SOCKET, SO_REUSEADDR, 1)
       try bindTransparently(descriptor, source)

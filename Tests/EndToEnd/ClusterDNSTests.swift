@@ -164,7 +164,7 @@ private let corefile = """
   """
 
 extension TestNode {
-  fileprivate func dig(_ port: Int, _ arguments: [String]) -> Output {
+  func dig(_ port: Int, _ arguments: [String]) -> Output {
     exec(["dig", "@127.0.0.1", "-p", "\(port)", "+time=5", "+tries=2"] + arguments, seconds: 60)
   }
 
@@ -210,7 +210,7 @@ extension TestNode {
     #expect(out.lines.count == rules.count, "\(out)")
   }
 
-  fileprivate func answers(
+  func answers(
     _ port: Int, _ arguments: String..., within seconds: Double = 30, says text: String
   )
     -> Bool

@@ -25,19 +25,8 @@ extension CorefileReader {
     case "log": try readLog(directive)
     case "any": block.isAnyRefused = true
     case "minimal": block.isMinimal = true
-    case "loadbalance":
-      if let first, first != "round_robin" {
-        warn(directive, "loadbalance \(first)", "addresses are turned round instead")
-      }
-      block.isRotating = true
-    case "errors":
-      block.isLoggingErrors = true
-      for option in directive.block {
-        guard ["consolidate", "stacktrace"].contains(option.name) else {
-          throw fail(option, "errors has no option of this name")
-        }
-        warn(option, "errors \(option.name)", "failures are one line a second at most, with their number")
-      }
+    case "loadbalance": try readBalance(directive)
+    case "errors": try readErrors(directive)
     case "nsid":
       block.nsid = Array(
         (directive.arguments.isEmpty ? "weft" : directive.arguments.joined(separator: " ")).utf8.prefix(128))
@@ -46,11 +35,7 @@ extension CorefileReader {
         throw fail(directive, "a size from 512 to 4096 is needed")
       }
       block.udpBytesMax = bytes
-    case "bind":
-      for text in directive.arguments {
-        guard let address = IPAddress(text) else { throw fail(directive, "\(text) is not an address") }
-        block.bind.append(address)
-      }
+    case "bind": try readBind(directive)
     case "prometheus": corefile.metricsAddress = first ?? "localhost:9153"
     case "ready": corefile.readyAddress = first ?? ":8181"
     case "health":
@@ -89,7 +74,7 @@ extension CorefileReader {
     throws(WeftError) -> N
   {
     guard option.words.count > index, let number = N(option.words[index]), range.contains(number) else {
-      throw fail(option, "a number from \(range.lowerBound) to \(range.upperBound) is needed")
+      throw fail(option, "a number from \(range.lowerBound) to \(range.upperBound) is needed", at: index)
     }
     return number
   }
@@ -99,7 +84,7 @@ extension CorefileReader {
   {
     guard option.words.count > index, let seconds = Self.seconds(option.words[index]), range.contains(seconds)
     else {
-      throw fail(option, "a duration from \(range.lowerBound)s to \(range.upperBound)s is needed")
+      throw fail(option, "a duration from \(range.lowerBound)s to \(range.upperBound)s is needed", at: index)
     }
     return seconds
   }

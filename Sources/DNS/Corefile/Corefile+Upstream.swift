@@ -22,6 +22,9 @@ extension CorefileReader {
       pods: .disabled, compatibility: .coreDNS)
     settings.multiclusterZones = sets
     for option in directive.block { try read(option, &settings) }
+    if settings.isZonal, settings.isWithoutEndpoints {
+      throw fail(directive, "zonal names are made of endpoints, which noendpoints leaves out")
+    }
     block.isServingCluster = true
     if let other = corefile.zone {
       settings.external = other.external
@@ -108,8 +111,13 @@ extension CorefileReader {
       }
       corefile.access.kubeconfig = path(first)
       corefile.access.context = arguments.dropFirst().first
-    case "apiserver_qps", "apiserver_burst", "apiserver_max_inflight":
-      warn(option, "kubernetes \(option.name)", "three lists are asked for at once, and nothing after them")
+    case "apiserver_qps":
+      guard arguments.count == 1, let rate = Double(arguments[0]), rate > 0, rate <= 1_000_000 else {
+        throw fail(option, "a number above 0 is needed", at: 1)
+      }
+      corefile.access.requestsPerSecond = rate
+    case "apiserver_burst": corefile.access.requestBurst = try number(option, 1...1_000_000)
+    case "apiserver_max_inflight": corefile.access.requestsInFlightMax = try number(option, 1...1_000_000)
     case "multicluster": break
     default: throw fail(option, "kubernetes has no option of this name")
     }
@@ -133,10 +141,13 @@ extension CorefileReader {
     }
     var upstreams: [SocketEndpoint] = []
     var encrypted: Set<SocketEndpoint> = []
-    for text in directive.arguments.dropFirst() {
+    var names: [SocketEndpoint: String] = [:]
+    for word in directive.arguments.dropFirst() {
+      let (text, name) = Self.withoutName(word)
       let servers = try servers(text, directive)
       upstreams += servers
       if text.hasPrefix("tls://") { encrypted.formUnion(servers) }
+      if let name { for server in servers { names[server] = name } }
     }
     guard !upstreams.isEmpty else { throw fail(directive, "an upstream server is missing") }
     guard upstreams.count <= Corefile.forwardUpstreamsMax else {
@@ -144,12 +155,28 @@ extension CorefileReader {
     }
     var route = ForwardRoute(zone: zones[0], upstreams: upstreams)
     route.encryptedUpstreams = encrypted
+    route.tls.serverNames = names
+    route.order = block.routes.count
     for option in directive.block { try read(option, &route) }
+    if route.tls.serverName != nil, !names.isEmpty {
+      throw fail(directive, "tls_servername and names behind % exclude each other")
+    }
+    if let source = route.source, upstreams.contains(where: { $0.address.family != source.family }) {
+      throw fail(directive, "source_address is of another family than a server")
+    }
     for zone in zones {
       var own = route
       own.zone = zone
       block.routes.append(own)
     }
+  }
+
+  /// `tls://9.9.9.9%dns.quad9.net:853` without the name that the certificate is to have.
+  private static func withoutName(_ word: String) -> (text: String, name: String?) {
+    guard word.hasPrefix("tls://"), let percent = word.lastIndex(of: "%") else { return (word, nil) }
+    let rest = word[word.index(after: percent)...]
+    let name = rest.prefix { $0 != ":" }
+    return (String(word[..<percent] + rest.dropFirst(name.count)), name.isEmpty ? nil : String(name))
   }
 
   private func servers(_ text: String, _ directive: CorefileDirective) throws(WeftError) -> [SocketEndpoint] {
@@ -177,7 +204,11 @@ extension CorefileReader {
     case "except":
       guard !option.arguments.isEmpty else { throw fail(option, "a zone is needed") }
       route.except += try zones(option.arguments, option)
-    case "force_tcp": route.isTCPForced = true
+    case "force_tcp":
+      try nothing(option)
+      route.isTCPForced = true
+    // Questions always go over UDP first, those of TCP clients too.
+    case "prefer_udp": try nothing(option)
     case "max_concurrent":
       block.forwardsMax = try number(option, 0...1_000_000)
       if block.forwardsMax == 0 { block.forwardsMax = 1_000_000 }
@@ -186,14 +217,38 @@ extension CorefileReader {
       route.failuresMax = count == 0 ? .max : count
     case "health_check":
       route.healthCheckMilliseconds = Int(try duration(option, 0...3600) * 1000)
-      if let at = option.words.firstIndex(of: "domain"), option.words.count > at + 1 {
-        guard let name = DomainName(option.words[at + 1]) else {
-          throw fail(option, "\(option.words[at + 1]) is not a name")
+      var rest = option.arguments.dropFirst()
+      while let word = rest.popFirst() {
+        switch word {
+        case "no_rec": route.isHealthCheckRecursive = false
+        case "domain":
+          guard let text = rest.popFirst(), let name = DomainName(text) else {
+            throw fail(option, "domain needs a name")
+          }
+          route.healthCheckName = name
+        default: throw fail(option, "\(word) is neither no_rec nor domain")
         }
-        route.healthCheckName = name
       }
     case "read_timeout": route.timeoutMilliseconds = Int(try duration(option, 0.001...60) * 1000)
-    case "prefer_udp", "expire", "max_age": break
+    case "expire": route.tls.idleSeconds = try duration(option, 0...86400)
+    case "max_age":
+      let seconds = try duration(option, 0...86400 * 365)
+      route.tls.ageSecondsMax = seconds > 0 ? seconds : nil
+    // One connection a server is kept at most, which any number allows.
+    case "max_idle_conns": _ = try number(option, 0...1_000_000)
+    case "max_connect_attempts": route.attemptsMax = try number(option, 0...1_000_000)
+    case "failfast_all_unhealthy_upstreams":
+      try nothing(option)
+      route.failsFast = true
+    case "next": route.nextCodes.formUnion(try codes(option))
+    case "next_on_nodata":
+      try nothing(option)
+      route.goesOnWithoutData = true
+    case "source_address":
+      guard option.words.count == 2, let address = IPAddress(option.words[1]) else {
+        throw fail(option, "an address of this machine is needed", at: 1)
+      }
+      route.source = address
     case "private_address":
       // Not of CoreDNS; named as Unbound names it.
       for word in option.arguments {
@@ -206,21 +261,26 @@ extension CorefileReader {
       route.tls.serverName = name
     case "tls": try readUpstreamTLS(option, &route)
     case "failover":
-      guard !option.arguments.isEmpty else {
-        throw fail(option, "a response code such as SERVFAIL is needed")
-      }
-      for word in option.arguments {
-        guard let code = ResponseCode(name: word) else {
-          throw fail(option, "\(word) is not a response code")
-        }
-        guard code != .noError else { throw fail(option, "an answer is what is asked for") }
-        route.failoverCodes.insert(code)
-      }
-    case "failfast_all_unhealthy_upstreams", "next", "max_idle_conns", "max_connect_attempts",
-      "doh_method":
-      warn(option, "forward \(option.name)", "this option has no effect here")
+      let codes = try codes(option)
+      guard !codes.contains(.noError) else { throw fail(option, "NOERROR is what is asked for") }
+      route.failoverCodes.formUnion(codes)
+    case "doh_method": throw fail(option, "upstream servers are asked over plain DNS or TLS only, not HTTPS")
+    case "resolver":
+      throw fail(option, "upstream servers are named by address, so there is nothing to resolve")
     default: throw fail(option, "forward has no option of this name")
     }
+  }
+
+  private func codes(_ option: CorefileDirective) throws(WeftError) -> Set<ResponseCode> {
+    guard !option.arguments.isEmpty else {
+      throw fail(option, "a response code such as SERVFAIL is needed")
+    }
+    var codes: Set<ResponseCode> = []
+    for word in option.arguments {
+      guard let code = ResponseCode(name: word) else { throw fail(option, "\(word) is not a response code") }
+      codes.insert(code)
+    }
+    return codes
   }
 
   /// `tls`, `tls AUTHORITY`, `tls CERTIFICATE KEY` or `tls CERTIFICATE KEY AUTHORITY`.
@@ -245,10 +305,12 @@ extension CorefileReader {
     if let first = directive.arguments.first, let seconds = UInt32(first) {
       cache.positiveSecondsMax = seconds
       cache.negativeSecondsMax = min(seconds, 1800)
-      if directive.arguments.count > 1 { try onlyOwn(directive.arguments.dropFirst(), directive) }
+      if directive.arguments.count > 1 { cache.zones = try zones(directive.arguments.dropFirst(), directive) }
     } else if !directive.arguments.isEmpty {
-      try onlyOwn(directive.arguments, directive)
+      cache.zones = try zones(directive.arguments, directive)
     }
+    // Of a block's own zone all names are kept, without looking at each.
+    if block.keys.allSatisfy({ key in cache.zones.contains { key.zone.isWithin($0) } }) { cache.zones = [] }
     for option in directive.block {
       switch option.name {
       case "success":
@@ -278,12 +340,12 @@ extension CorefileReader {
         }
       case "serve_stale":
         cache.staleSeconds = option.words.count > 1 ? UInt32(try duration(option, 0...86400 * 30)) : 3600
-        if option.words.count > 2 {
-          guard ["immediate", "verify"].contains(option.words[2]) else {
-            throw fail(option, "immediate or verify is needed")
-          }
-          cache.isStaleVerified = option.words[2] == "verify"
+        try readStale(option, &cache)
+      case "serve_stale_policy":
+        guard option.arguments == ["prefer_positive"] else {
+          throw fail(option, "prefer_positive is all there is", at: 1)
         }
+        cache.prefersPositive = true
       case "servfail": cache.failureSeconds = UInt32(try duration(option, 0...300))
       case "disable":
         let zones = try zones(option.arguments.dropFirst(), option)
@@ -292,21 +354,38 @@ extension CorefileReader {
         case "denial": cache.disabledNegative += zones
         default: throw fail(option, "success or denial is needed")
         }
-      case "keepttl": warn(option, "cache keepttl", "the time an answer has left is always told")
+      case "keepttl":
+        try nothing(option)
+        cache.keepsTTL = true
       default: throw fail(option, "cache has no option of this name")
       }
     }
     block.cache = cache
   }
 
-  /// `cache` may name zones; what lies outside is not cached, which here would be another block.
-  private mutating func onlyOwn(_ words: some Sequence<String>, _ directive: CorefileDirective)
-    throws(WeftError)
-  {
-    let named = try zones(words, directive)
-    for key in block.keys where !named.contains(where: { key.zone.isWithin($0) }) {
-      warn(directive, "cache", "all forwarded names of the block are kept, not only those of the zones named")
+  /// `serve_stale [DURATION] [immediate [TTL [RECHECK]] | verify [TIMEOUT [TTL [RECHECK]]]]`.
+  private func readStale(_ option: CorefileDirective, _ cache: inout ForwardCacheSettings) throws(WeftError) {
+    guard option.words.count > 2 else { return }
+    guard ["immediate", "verify"].contains(option.words[2]) else {
+      throw fail(option, "immediate or verify is needed", at: 2)
     }
+    cache.isStaleVerified = option.words[2] == "verify"
+    var at = 3
+    if cache.isStaleVerified, option.words.count > at {
+      cache.staleVerifyMilliseconds = Int(try duration(option, 0...60, at: at) * 1000)
+      at += 1
+    }
+    if option.words.count > at {
+      let seconds = try duration(option, 0...86400, at: at)
+      guard seconds == seconds.rounded() else { throw fail(option, "a TTL has whole seconds", at: at) }
+      cache.staleTTL = UInt32(seconds)
+      at += 1
+    }
+    if option.words.count > at {
+      cache.staleRecheckSeconds = UInt32(try duration(option, 0...300, at: at).rounded(.up))
+      at += 1
+    }
+    if option.words.count > at { throw fail(option, "\(option.words[at]) is one word too many", at: at) }
   }
 }
 

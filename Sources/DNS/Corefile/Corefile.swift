@@ -22,13 +22,15 @@ public struct Corefile: Sendable {
     public var server: String?
     /// Client certificate, its key and the server's authority, or nothing.
     public var tls: [String] = []
+    /// Requests a second, how many at once after a pause, and how many at the same time; 0 for no bound.
+    public var requestsPerSecond = 0.0
+    public var requestBurst = 0
+    public var requestsInFlightMax = 0
     public init() {}
+    /// Whether a server is named.
     public var isEmpty: Bool { kubeconfig == nil && server == nil && tls.isEmpty }
   }
 
-  /// Seconds that the API server is waited for before names known from an earlier run are served.
-  public var startupSeconds = Self.startupSecondsDefault
-  public static let startupSecondsDefault = 5.0
   /// The cluster's zone; nil without a `kubernetes` plugin.
   public var zone: ZoneSettings?
   /// Settings whose `blocks` are the file's server blocks.
@@ -42,6 +44,12 @@ public struct Corefile: Sendable {
   public var access = Access()
   /// Seconds between two looks at the file; nil when it is read once.
   public var reloadSeconds: Double?
+  /// Seconds between two looks at files of `hosts`, `file` and weights; nil when there are none to look at.
+  public var fileReloadSeconds: Double?
+  /// How long a start waits for the cluster before it opens its ports; nil: it opens them at once.
+  public var startupSeconds: Double?
+  /// Where nothing is said, how long the API server is waited for before names known from an earlier run are served.
+  public static let startupSecondsDefault = 5.0
   public var isLoopChecked = false
   public var warnings: [Warning] = []
 
@@ -87,16 +95,18 @@ public struct Corefile: Sendable {
   /// - Parameters:
   ///   - files: the text of a file by its path as it is written in the Corefile: what `import`, `hosts`, `file` and
   ///     `forward` name. Nil when there is none.
+  ///   - interfaces: the addresses of a network interface, for `bind`; nil when there is none of the name.
   /// - Throws: `DNS0010` with file and line for text that cannot be read, for unknown plugins, and for values out of range.
   public static func read(
     _ text: String, file: String = "Corefile", environment: [String: String] = [:],
-    files: @escaping (String) -> String? = { _ in nil }
+    files: @escaping (String) -> String? = { _ in nil },
+    interfaces: @escaping (String) -> [IPAddress]? = { _ in nil }
   ) throws(WeftError) -> Corefile {
     var syntax = CorefileSyntax(environment: environment, files: files)
     let lines = try syntax.read(text, file: file)
     var corefile = Corefile()
     for line in lines {
-      var reader = CorefileReader(files: files, corefile: corefile)
+      var reader = CorefileReader(files: files, interfaces: interfaces, corefile: corefile)
       try reader.readBlock(line)
       corefile = reader.corefile
     }
@@ -122,6 +132,7 @@ public struct Corefile: Sendable {
 /// Reads one server block.
 struct CorefileReader {
   let files: (String) -> String?
+  let interfaces: (String) -> [IPAddress]?
   var corefile: Corefile
   var block = ServerBlock(keys: [])
   /// `k8s_external`, which may stand before `kubernetes`.
@@ -129,8 +140,16 @@ struct CorefileReader {
   /// Folder that relative paths begin at (`root`).
   var root = ""
 
-  func fail(_ directive: CorefileDirective, _ cause: String) -> WeftError {
-    corefileError(directive.file, directive.line, "\(directive.name): \(cause)")
+  /// - Parameter index: the word that is wrong; nil for the one that the cause begins with.
+  func fail(_ directive: CorefileDirective, _ cause: String, at index: Int? = nil) -> WeftError {
+    corefileError(
+      directive.file, directive.line, "\(directive.name): \(cause)",
+      excerpt: directive.excerpt(index ?? directive.index(of: cause)))
+  }
+
+  /// For options that take no words.
+  func nothing(_ option: CorefileDirective) throws(WeftError) {
+    if option.words.count > 1 { throw fail(option, "\(option.words[1]) is one word too many") }
   }
 
   mutating func warn(_ directive: CorefileDirective, _ subject: String, _ text: String) {

@@ -14,9 +14,31 @@ struct CorefileDirective: Sendable {
   var file: String
   var line: Int
   var words: [String]
+  /// The line as it is written, and where in it each word begins; -1 for words of other lines.
+  var text: Substring = ""
+  var columns: [Int] = []
   var block: [CorefileDirective] = []
   var name: String { words[0] }
   var arguments: ArraySlice<String> { words.dropFirst() }
+
+  /// The word that a sentence begins with, else the first: what is wrong is pointed at.
+  func index(of cause: String) -> Int {
+    words.indices.dropFirst().last {
+      cause.hasPrefix(words[$0]) && [" ", ":"].contains(cause.dropFirst(words[$0].count).first)
+    } ?? 0
+  }
+
+  /// The line with a mark under one of its words.
+  func excerpt(_ index: Int) -> String {
+    guard index < columns.count, columns[index] >= 0, text.utf8.count <= Self.excerptBytesMax else {
+      return ""
+    }
+    let before = text.prefix(columns[index]).map { $0 == "\t" ? "\t" : " " }.joined()
+    return "\n  \(text)\n  \(before)^"
+  }
+
+  /// Longer lines are not shown.
+  private static let excerptBytesMax = 400
 }
 
 /// Reads text into lines of words. `#` begins a comment; quotes keep blanks together; `{$NAME}` and `{%NAME%}` are
@@ -26,6 +48,7 @@ struct CorefileSyntax {
     var file: String
     var text: String
     var line: Int
+    var column: Int
     var isQuoted: Bool
     var endsLine = false
   }
@@ -38,6 +61,8 @@ struct CorefileSyntax {
   private let files: (String) -> String?
   private var snippets: [String: [CorefileDirective]] = [:]
   private var tokens: [Token] = []
+  /// The lines of the file that is read.
+  private var texts: [Substring] = []
   private var at = 0
   private var importDepth = 0
   private var directives = 0
@@ -49,10 +74,11 @@ struct CorefileSyntax {
 
   /// The server blocks of a text, imports put in and snippets taken out.
   mutating func read(_ text: String, file: String) throws(WeftError) -> [CorefileDirective] {
-    let outer = (tokens, at)
+    let outer = (tokens, texts, at)
     tokens = try tokenized(text, file)
+    texts = text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
     at = 0
-    defer { (tokens, at) = outer }
+    defer { (tokens, texts, at) = outer }
     let lines = try lines(depth: 0)
     guard at == tokens.count else {
       throw corefileError(file, tokens[at].line, "closing brace without an opening one")
@@ -70,7 +96,9 @@ struct CorefileSyntax {
     }
     var result: [CorefileDirective] = []
     while at < tokens.count, !isBrace("}", tokens[at]) {
-      var directive = CorefileDirective(file: tokens[at].file, line: tokens[at].line, words: [])
+      let line = tokens[at].line
+      var directive = CorefileDirective(file: tokens[at].file, line: line, words: [])
+      if texts.indices.contains(line - 1) { directive.text = texts[line - 1] }
       while at < tokens.count {
         let token = tokens[at]
         if isBrace("}", token) { break }
@@ -87,6 +115,7 @@ struct CorefileSyntax {
           break
         }
         directive.words.append(token.text)
+        directive.columns.append(token.line == line ? token.column : -1)
         // Keys of a server block may go on after a comma.
         if token.endsLine, !(depth == 0 && token.text.hasSuffix(",")) { break }
       }
@@ -160,6 +189,8 @@ struct CorefileSyntax {
   private func tokenized(_ text: String, _ file: String) throws(WeftError) -> [Token] {
     var tokens: [Token] = []
     var line = 1
+    var column = -1
+    var wordColumn = 0
     var word = ""
     var isQuoted = false
     var hasWord = false
@@ -169,14 +200,17 @@ struct CorefileSyntax {
     var quoteLine = 1
     func flush() {
       if hasWord {
-        tokens.append(Token(file: file, text: expanded(word), line: quoteLine, isQuoted: isQuoted))
+        tokens.append(
+          Token(file: file, text: expanded(word), line: quoteLine, column: wordColumn, isQuoted: isQuoted))
       }
       word = ""
       hasWord = false
       isQuoted = false
     }
     for character in text {
+      column += 1
       if character.isNewline {
+        column = -1
         if inQuotes {
           word.append(character)
         } else {
@@ -203,7 +237,7 @@ struct CorefileSyntax {
         }
         continue
       }
-      if !hasWord { quoteLine = line }
+      if !hasWord { (quoteLine, wordColumn) = (line, column) }
       if character == "\"", !hasWord {
         inQuotes = true
         isQuoted = true
@@ -225,8 +259,9 @@ struct CorefileSyntax {
   }
 }
 
-func corefileError(_ file: String, _ line: Int, _ cause: String) -> WeftError {
+/// - Parameter excerpt: the line and a mark below it, on lines of their own.
+func corefileError(_ file: String, _ line: Int, _ cause: String, excerpt: String = "") -> WeftError {
   WeftError(
     "DNS0010", object: "\(file):\(line)", cause: cause,
-    next: "correct the line, then look again: weft dns --check \(file)")
+    next: "correct the line, then look again: weft dns --check \(file)\(excerpt)")
 }

@@ -16,6 +16,11 @@ public struct UpstreamTLS: Sendable, Hashable {
   /// What we show them, when they ask.
   public var certificate: String?
   public var key: String?
+  /// Names for single servers, which go before `serverName`.
+  public var serverNames: [SocketEndpoint: String] = [:]
+  /// Seconds that a connection is kept without a question, and at most; nil for no bound.
+  public var idleSeconds = 10.0
+  public var ageSecondsMax: Double?
   public init() {}
 
   func context() throws(WeftError) -> NIOSSLContext {
@@ -45,7 +50,6 @@ public struct UpstreamTLS: Sendable, Hashable {
 final class TLSUpstream: Sendable {
   /// Questions that wait for one server; more fail at once.
   static let pendingMax = 1000
-  static let idleSeconds: Int64 = 10
 
   typealias Answered = @Sendable ([UInt8]?) -> Void
 
@@ -60,9 +64,24 @@ final class TLSUpstream: Sendable {
   private let context: NIOSSLContext
   private let loop: any EventLoop
   private let link: NIOLoopBoundBox<Link>
+  private let idle: TimeAmount
+  private let age: TimeAmount?
+  private let source: IPAddress?
+  private let hits: Counter
+  private let misses: Counter
 
-  init(_ endpoint: SocketEndpoint, _ serverName: String?, _ context: NIOSSLContext, _ loop: any EventLoop) {
+  init(
+    _ endpoint: SocketEndpoint, _ route: ForwardRoute, _ context: NIOSSLContext, _ loop: any EventLoop,
+    _ metrics: ForwardMetrics
+  ) {
     self.endpoint = endpoint
+    let serverName = route.tls.serverNames[endpoint] ?? route.tls.serverName
+    // A connection that is not kept at all could carry no question.
+    idle = .nanoseconds(Int64(max(0.001, route.tls.idleSeconds) * 1e9))
+    age = route.tls.ageSecondsMax.map { .nanoseconds(Int64(max(0.001, $0) * 1e9)) }
+    source = route.source
+    hits = metrics.connectionHits.child("forward", "\(endpoint)", "tcp-tls")
+    misses = metrics.connectionMisses.child("forward", "\(endpoint)", "tcp-tls")
     // An address is not sent as a name: it is compared with those in the certificate.
     self.serverName = serverName.flatMap { IPAddress($0) == nil ? $0 : nil }
     self.context = context
@@ -71,11 +90,13 @@ final class TLSUpstream: Sendable {
   }
 
   /// The servers of a route that are asked over TLS, nil for others.
-  static func all(_ route: ForwardRoute, _ loop: any EventLoop) throws(WeftError) -> [TLSUpstream?] {
+  static func all(_ route: ForwardRoute, _ loop: any EventLoop, _ metrics: ForwardMetrics) throws(WeftError)
+    -> [TLSUpstream?]
+  {
     guard !route.encryptedUpstreams.isEmpty else { return route.upstreams.map { _ in nil } }
     let context = try route.tls.context()
     return route.upstreams.map {
-      route.encryptedUpstreams.contains($0) ? TLSUpstream($0, route.tls.serverName, context, loop) : nil
+      route.encryptedUpstreams.contains($0) ? TLSUpstream($0, route, context, loop, metrics) : nil
     }
   }
 
@@ -86,12 +107,16 @@ final class TLSUpstream: Sendable {
 
   private func send(_ query: [UInt8], _ answered: @escaping Answered) {
     switch link.value {
-    case .open(let stream): stream.send(query, answered)
+    case .open(let stream):
+      hits.increment()
+      stream.send(query, answered)
     case .connecting(var waiting):
+      hits.increment()
       guard waiting.count < Self.pendingMax else { return answered(nil) }
       waiting.append((query, answered))
       link.value = .connecting(waiting)
     case .none:
+      misses.increment()
       link.value = .connecting([(query, answered)])
       connect()
     }
@@ -100,14 +125,20 @@ final class TLSUpstream: Sendable {
   private func connect() {
     let context = context
     let serverName = serverName
-    let connected = ClientBootstrap(group: loop)
+    let idle = idle
+    var bootstrap = ClientBootstrap(group: loop)
+    if let source, let local = try? NIOCore.SocketAddress(ipAddress: "\(source)", port: 0) {
+      bootstrap = bootstrap.bind(to: local)
+    }
+    let connected =
+      bootstrap
       .connectTimeout(.seconds(2))
       .channelOption(.socketOption(.tcp_nodelay), value: 1)
       .channelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
           try channel.pipeline.syncOperations.addHandlers(
             try NIOSSLClientHandler(context: context, serverHostname: serverName),
-            IdleStateHandler(allTimeout: .seconds(Self.idleSeconds)), UpstreamStream(self))
+            IdleStateHandler(allTimeout: idle), UpstreamStream(self))
         }
       }
       .connect(host: "\(endpoint.address)", port: Int(endpoint.port))
@@ -117,7 +148,13 @@ final class TLSUpstream: Sendable {
   fileprivate func opened(_ stream: UpstreamStream) {
     guard case .connecting(let waiting) = link.value else { return }
     link.value = .open(stream)
+    if let age { stream.retire(after: age) }
     for (query, answered) in waiting { stream.send(query, answered) }
+  }
+
+  /// The connection takes no more questions, or has ended, perhaps beside its successor; the next question opens another.
+  fileprivate func retired(_ stream: UpstreamStream) {
+    if case .open(let current) = link.value, current === stream { link.value = .none }
   }
 
   fileprivate func ended() {
@@ -143,6 +180,7 @@ private final class UpstreamStream: ChannelInboundHandler {
   private var context: ChannelHandlerContext?
   private var pending: [UInt16: Waiting] = [:]
   private var input = ByteBuffer()
+  private var isRetired = false
 
   init(_ owner: TLSUpstream) { self.owner = owner }
 
@@ -150,7 +188,11 @@ private final class UpstreamStream: ChannelInboundHandler {
   func handlerRemoved(context: ChannelHandlerContext) { self.context = nil }
 
   func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
-    if event is IdleStateHandler.IdleStateEvent { return context.close(promise: nil) }
+    if event is IdleStateHandler.IdleStateEvent {
+      // A question that waits is not idleness, however short the time that a connection is kept.
+      if pending.isEmpty { context.close(promise: nil) }
+      return
+    }
     context.fireUserInboundEventTriggered(event)
   }
 
@@ -177,7 +219,23 @@ private final class UpstreamStream: ChannelInboundHandler {
     let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
     context.eventLoop.scheduleTask(in: .nanoseconds(Int64(ForwardExchange.totalNanoseconds))) {
       bound.value.pending[id] = nil
+      bound.value.closeWhenDone()
     }
+  }
+
+  /// Ends the connection after a while, when what was asked over it has been answered.
+  func retire(after age: TimeAmount) {
+    guard let context else { return }
+    let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
+    context.eventLoop.scheduleTask(in: age) {
+      bound.value.owner.retired(bound.value)
+      bound.value.isRetired = true
+      bound.value.closeWhenDone()
+    }
+  }
+
+  private func closeWhenDone() {
+    if isRetired, pending.isEmpty { context?.close(promise: nil) }
   }
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
@@ -195,10 +253,11 @@ private final class UpstreamStream: ChannelInboundHandler {
       waiting.answered(answer)
     }
     input.discardReadBytes()
+    closeWhenDone()
   }
 
   func channelInactive(context: ChannelHandlerContext) {
-    owner.ended()
+    owner.retired(self)
     let left = pending
     pending = [:]
     for waiting in left.values { waiting.answered(nil) }

@@ -28,7 +28,7 @@ struct ForwardCache {
 
   static let ways = 4
   /// Milliseconds until a refresh that brought nothing is tried again.
-  static let refreshPause: UInt64 = 2000
+  static let defaultRefreshPause: UInt64 = 2000
   let settings: ForwardCacheSettings
   private var places: [Place]
   private let positiveSets: Int
@@ -71,17 +71,36 @@ struct ForwardCache {
           places[index].isDNSSECWanted == head.isDNSSECWanted,
           Self.matches(answer, packet, head.nameLength, head.type)
         else { continue }
-        let age = UInt32(truncatingIfNeeded: (now &- places[index].keptAt) / 1000)
+        let age = settings.keepsTTL ? 0 : UInt32(truncatingIfNeeded: (now &- places[index].keptAt) / 1000)
         if places[index].endsAt > now {
           return Hit(answer: answer, age: age, isStale: false, mustRefresh: isWorthRefreshing(index, now))
         }
         guard settings.staleSeconds > 0, now &- places[index].endsAt < UInt64(settings.staleSeconds) * 1000,
-          isLastResort || !settings.isStaleVerified, answer.code != .serverFailure
+          isLastResort || !settings.isStaleVerified || hasFailedLately(index, now),
+          answer.code != .serverFailure
         else { continue }
         return Hit(answer: answer, age: age, isStale: true, mustRefresh: noteRefresh(index, now))
       }
     }
     return nil
+  }
+
+  /// Whether asking for this again has failed so lately that it is not asked for now.
+  private func hasFailedLately(_ index: Int, _ now: UInt64) -> Bool {
+    settings.staleRecheckSeconds > 0 && places[index].refreshedAt > 0
+      && now &- places[index].refreshedAt < UInt64(settings.staleRecheckSeconds) * 1000
+  }
+
+  /// Nobody upstream answered a question that there is a stale answer to.
+  mutating func noteFailure(_ packet: RawSpan, _ head: borrowing QueryHead, now: UInt64) {
+    guard settings.staleRecheckSeconds > 0, !places.isEmpty else { return }
+    let hash = hash(packet, head)
+    for isNegative in [false, true] {
+      guard let first = first(hash, isNegative: isNegative) else { continue }
+      for index in first..<first + Self.ways where places[index].hash == hash {
+        places[index].refreshedAt = max(1, now)
+      }
+    }
   }
 
   private mutating func isWorthRefreshing(_ index: Int, _ now: UInt64) -> Bool {
@@ -100,9 +119,9 @@ struct ForwardCache {
   }
 
   private mutating func noteRefresh(_ index: Int, _ now: UInt64) -> Bool {
-    guard places[index].refreshedAt == 0 || now &- places[index].refreshedAt > Self.refreshPause else {
-      return false
-    }
+    let recheck = UInt64(settings.staleRecheckSeconds) * 1000
+    let pause = recheck > 0 ? recheck : Self.defaultRefreshPause
+    guard places[index].refreshedAt == 0 || now &- places[index].refreshedAt > pause else { return false }
     places[index].refreshedAt = max(1, now)
     return true
   }
@@ -116,8 +135,27 @@ struct ForwardCache {
     }
   }
 
+  /// Whether an answer is in its time, or not too long past it.
+  private func mayBeGiven(_ index: Int, _ now: UInt64) -> Bool {
+    guard let answer = places[index].answer, answer.code != .serverFailure else { return false }
+    return now < places[index].endsAt + UInt64(settings.staleSeconds) * 1000
+  }
+
+  /// Whether what the cache has goes before an answer that has just come: before a failure any, with `prefer_positive` one with
+  /// records before a denial.
+  mutating func goesBefore(
+    _ answer: UpstreamAnswer, _ packet: RawSpan, _ head: borrowing QueryHead, now: UInt64
+  ) -> Bool {
+    guard settings.staleSeconds > 0,
+      answer.code == .serverFailure || answer.isNegative && settings.prefersPositive,
+      let hit = find(packet, head, now: now, isLastResort: true)
+    else { return false }
+    return answer.code == .serverFailure || !hit.answer.isNegative
+  }
+
   mutating func keep(_ answer: UpstreamAnswer, _ packet: RawSpan, _ head: borrowing QueryHead, now: UInt64) {
     guard !places.isEmpty, answer.ttl > 0, head.flags & Header.checkingDisabled == 0 else { return }
+    if !settings.zones.isEmpty, !head.isWithin(any: settings.zones, packet) { return }
     for zone in answer.isNegative ? settings.disabledNegative : settings.disabledPositive
     where head.isWithin(zone, packet) { return }
     let hash = hash(packet, head)
@@ -135,11 +173,14 @@ struct ForwardCache {
       if isNegative != answer.isNegative {
         // A name that has come or gone must not be answered from the other half.
         if let own {
+          if answer.isNegative, settings.prefersPositive, mayBeGiven(own, now) { continue }
           places[own] = Place()
           count -= 1
         }
         continue
       }
+      // A failure does not drive an answer out that may be given in its stead.
+      if let own, answer.code == .serverFailure, settings.staleSeconds > 0, mayBeGiven(own, now) { return }
       let chosen = own ?? (first..<first + Self.ways).min { places[$0].endsAt < places[$1].endsAt } ?? first
       if own != nil { uses = places[chosen].uses }
       if places[chosen].answer == nil {

@@ -11,7 +11,8 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
     var path: ClientPath
     var bytesMax: Int
     var cookie: ServerCookie?
-    var nsid: [UInt8]?
+    /// Further options of the reply, as they stand on the wire.
+    var options: [UInt8]?
   }
 
   /// An ExternalName's alias: the records written so far, and the client's own question.
@@ -32,6 +33,20 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
     case cacheOnly
     /// Nobody waits: whether it comes back to us is the question.
     case probe
+
+    var isAwaited: Bool {
+      switch self {
+      case .client, .alias, .chain: true
+      case .cacheOnly, .probe: false
+      }
+    }
+    /// Whether a stale answer does for whoever waits.
+    var isOfClients: Bool {
+      switch self {
+      case .client, .chain: true
+      case .alias, .cacheOnly, .probe: false
+      }
+    }
   }
 
   /// Others who asked the same meanwhile: one question upstream serves them all, which also leaves a forger one chance
@@ -43,26 +58,45 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
     var waiting: Waiting
   }
 
-  /// Servers asked for one query at most, and milliseconds for all of them together.
+  /// Options that a question takes along, and whether its answer is for other clients too.
+  struct Extras {
+    var options: [UInt8] = []
+    var isPersonal = false
+    static let none = Extras()
+  }
+
+  /// Why a server gave no answer, in the words that Go's network library has for it: people's patterns look for them.
+  enum Failure: String {
+    case timeout = "i/o timeout"
+    case refused = "connection refused"
+    case broken = "connection broken or answer damaged"
+  }
+
+  /// Servers asked for one query at most, unless the route says otherwise, and nanoseconds for all of them together.
   static let attemptsMax = 3
   static let totalNanoseconds: UInt64 = 5_000_000_000
 
-  private let worker: DNSWorker
-  private let block: SiteBlock
-  private let target: ForwardTarget
+  let worker: DNSWorker
+  let block: SiteBlock
+  var target: ForwardTarget
   /// Header and question as the client sent them; for an alias, the question for its target.
-  private let question: [UInt8]
-  private let head: QueryHead
-  private let start: UInt64
-  private let goal: Goal
+  let question: [UInt8]
+  let head: QueryHead
+  let start: UInt64
+  let goal: Goal
   private let key: [UInt8]
+  private let extras: Extras
   private var followers: [Follower] = []
   private var channel = Channel()
   private var timer = TimerToken.none
-  private var upstream = 0
-  private var attempts = 0
+  var upstream = 0
+  var attempts = 0
+  var failure = Failure.timeout
+  /// Clients have a stale answer already; the exchange goes on for the cache.
+  private var isAnswered = false
+  private var verifyTimer = TimerToken.none
   private var askedAt: UInt64 = 0
-  private var isStream = false
+  var isStream = false
   /// The attempt whose answer over TLS is waited for.
   private var encryptedAttempt: Int?
   private var query: [UInt8] = []
@@ -73,8 +107,9 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
 
   private init(
     _ worker: DNSWorker, _ block: SiteBlock, _ target: ForwardTarget, question: [UInt8], head: QueryHead,
-    start: UInt64, goal: Goal, key: [UInt8]
+    start: UInt64, goal: Goal, key: [UInt8], extras: Extras
   ) {
+    self.extras = extras
     self.worker = worker
     self.block = block
     self.target = target
@@ -92,17 +127,23 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
 
   static func begin(
     _ worker: DNSWorker, _ block: SiteBlock, _ target: ForwardTarget, question: [UInt8], head: QueryHead,
-    start: UInt64, goal: Goal
+    start: UInt64, goal: Goal, extras: Extras = .none
   ) {
     block.waiting += 1
     var key = question[Header.byteCount..<head.questionEnd].map(foldedByte)
     key.append((head.isDNSSECWanted ? 1 : 0) | (head.flags & Header.checkingDisabled != 0 ? 2 : 0))
     if case .client(let waiting) = goal, let running = block.inFlight[key] {
+      if running.isAnswered {
+        // Who came before got the stale answer, and so does this one.
+        block.waiting -= 1
+        return running.reply(nil, 0, question, head, start, waiting)
+      }
       running.followers.append(Follower(question: question, head: head, start: start, waiting: waiting))
       return
     }
     let exchange = ForwardExchange(
-      worker, block, target, question: question, head: head, start: start, goal: goal, key: key)
+      worker, block, target, question: question, head: head, start: start, goal: goal, key: key,
+      extras: extras)
     // A target's answer may be known already from an earlier alias or a plain query.
     if case .alias = goal, let hit = block.cache.find(question.span.bytes, head, now: start / 1_000_000),
       !hit.isStale
@@ -111,9 +152,13 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
       return exchange.finish(hit.answer, age: hit.age)
     }
     guard let (index, isHealthy) = target.first(now: worker.reactor.now) else { return exchange.finish(nil) }
-    if !isHealthy { worker.metrics.healthcheckBroken.increment() }
-    if !exchange.isProbe { block.inFlight[key] = exchange }
+    if !isHealthy {
+      worker.metrics.forward.healthcheckBroken.increment()
+      if target.route.failsFast, !exchange.isProbe { return exchange.finish(nil) }
+    }
+    if !exchange.isProbe, !extras.isPersonal { block.inFlight[key] = exchange }
     exchange.upstream = index
+    exchange.setVerifyTimer()
     exchange.ask(stream: target.route.isTCPForced)
   }
 
@@ -126,19 +171,23 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
     askedAt = worker.reactor.now
     isStream = stream
     let endpoint = target.route.upstreams[upstream]
-    worker.metrics.forwardRequests.child("\(endpoint)").increment()
+    let numbers = target.numbers(upstream, worker.metrics)
+    numbers.requests.increment()
     if let server = target.encrypted(upstream) { return ask(server) }
+    (stream ? numbers.streams : numbers.datagrams).increment()
     writeQuery()
     do throws(SocketError) {
       if stream {
-        channel = try worker.reactor.register(try Sockets.connectTCP(endpoint), handler: self)
+        channel = try worker.reactor.register(
+          try Sockets.connectTCP(endpoint, as: target.route.source), handler: self)
       } else {
         channel = try worker.reactor.register(
-          try Sockets.connectUDPFromRandomPort(endpoint), handler: self, readsOnly: true)
-        if case .failed = query.withUnsafeBytes({ channel.send($0) }) { return next() }
+          try Sockets.connectUDPFromRandomPort(endpoint, as: target.route.source), handler: self,
+          readsOnly: true)
+        if case .failed = query.withUnsafeBytes({ channel.send($0) }) { return next(.refused) }
       }
     } catch {
-      return next()
+      return next(.broken)
     }
     timer = worker.reactor.setTimer(after: patience, handler: self)
   }
@@ -168,7 +217,7 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
 
   private func received(_ answer: [UInt8]?, _ attempt: Int) {
     guard encryptedAttempt == attempt else { return }
-    guard let answer else { return next() }
+    guard let answer else { return next(.broken) }
     take(answer)
   }
 
@@ -189,14 +238,18 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
     writer.append([0, 0, 41])
     writer.uint16(UInt16(DNSLimits.defaultUDPBytesMax))
     writer.append([0, 0, head.isDNSSECWanted ? 0x80 : 0, 0])
+    let options = extras.options
     if paddingBlock > 0 {
-      let octets = (paddingBlock - (writer.bytes.count + 6) % paddingBlock) % paddingBlock
-      writer.uint16(UInt16(4 + octets))
+      let octets =
+        (paddingBlock - (writer.bytes.count + options.count + 6) % paddingBlock) % paddingBlock
+      writer.uint16(UInt16(4 + octets + options.count))
+      writer.append(options)
       writer.uint16(EDNSOption.padding)
       writer.uint16(UInt16(octets))
       writer.append(Array(repeating: 0, count: octets))
     } else {
-      writer.uint16(0)
+      writer.uint16(UInt16(options.count))
+      writer.append(options)
     }
     query = writer.bytes
     if isStream { query = [UInt8(query.count >> 8), UInt8(query.count & 255)] + query }
@@ -205,7 +258,8 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
   }
 
   /// The server failed: ask the next one, or give up.
-  private func next() {
+  private func next(_ why: Failure) {
+    failure = why
     target.note(upstream, failed: true, now: worker.reactor.now, reactor: worker.reactor, worker.metrics)
     channel.close()
     encryptedAttempt = nil
@@ -214,7 +268,8 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
   }
 
   private var mayGoOn: Bool {
-    attempts < Self.attemptsMax && worker.reactor.now < start &+ Self.totalNanoseconds
+    let bound = target.route.attemptsMax ?? Self.attemptsMax
+    return (bound == 0 || attempts < bound) && worker.reactor.now < start &+ Self.totalNanoseconds
       && !worker.reactor.isDraining && !isProbe
   }
 
@@ -224,11 +279,31 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
     ask(stream: target.route.isTCPForced)
   }
 
+  // MARK: - Stale answers
+
+  /// `verify` with a limit: clients wait so long for an answer while the cache has an old one.
+  private func setVerifyTimer() {
+    let settings = block.cache.settings
+    guard settings.isStaleVerified, settings.staleVerifyMilliseconds > 0, goal.isOfClients,
+      staleAnswer != nil
+    else { return }
+    verifyTimer = worker.reactor.setTimer(
+      after: UInt64(settings.staleVerifyMilliseconds) * 1_000_000, tag: 1, handler: self)
+  }
+
+  private func answerStale() {
+    guard !isAnswered, channel.isOpen || encryptedAttempt != nil else { return }
+    isAnswered = true
+    block.waiting -= followers.count
+    answerClients(nil, age: 0)
+  }
+
   func timerEnded(tag: Int) {
+    if tag == 1 { return answerStale() }
     if held != nil { return release() }
     guard channel.isOpen || encryptedAttempt != nil else { return }
     worker.tally.count(.timeout)
-    next()
+    next(.timeout)
   }
 
   func cancel() {
@@ -253,19 +328,19 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
       case .bytes(let count): take(Array(space[..<count]))
       case .wouldBlock: return
       case .end: continue
-      case .failed: return next()
+      case .failed: return next(.refused)
       }
     }
   }
 
   private func readyStream(_ readiness: Readiness) {
-    if readiness.contains(.error) || channel.socketError() != 0 { return next() }
+    if readiness.contains(.error) || channel.socketError() != 0 { return next(.refused) }
     while written < query.count {
       let transfer = query.withUnsafeBytes { channel.send(UnsafeRawBufferPointer(rebasing: $0[written...])) }
       switch transfer {
       case .bytes(let count): written += count
       case .wouldBlock: return
-      case .end, .failed: return next()
+      case .end, .failed: return next(.broken)
       }
     }
     let space = UnsafeMutableRawBufferPointer(rebasing: worker.reactor.scratch[..<(16 << 10)])
@@ -277,7 +352,7 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
         let length = Int(input[0]) << 8 | Int(input[1])
         if input.count >= 2 + length { return take(Array(input[2..<2 + length])) }
       case .wouldBlock: return
-      case .end, .failed: return next()
+      case .end, .failed: return next(.broken)
       }
     }
   }
@@ -290,13 +365,13 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
     let questionCount = head.questionEnd - Header.byteCount
     guard packet.count >= head.questionEnd, packet[0] == query[sent], packet[1] == query[sent + 1],
       packet[2] & 0x80 != 0
-    else { return isOnly ? next() : () }
+    else { return isOnly ? next(.broken) : () }
     let asked = query[(sent + Header.byteCount)..<(sent + Header.byteCount + questionCount)]
     let echoed = packet[Header.byteCount..<Header.byteCount + questionCount]
     let isEchoed =
       target.route.isCaseRandomized
       ? echoed.elementsEqual(asked) : zip(echoed, asked).allSatisfy { foldedByte($0) == foldedByte($1) }
-    guard isEchoed else { return isOnly ? next() : () }
+    guard isEchoed else { return isOnly ? next(.broken) : () }
     if packet[2] & 0x02 != 0, !isOnly {
       attempts -= 1
       return ask(stream: true)
@@ -304,19 +379,48 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
     let allowed = AddressFilter.filtered(packet, target.route.deniedAddresses)
     if allowed != nil { worker.tally.count(.addressDenied) }
     guard let answer = try? UpstreamAnswer.read(allowed ?? packet, block.cache.settings) else {
-      return next()
+      return next(.broken)
     }
     target.note(upstream, failed: false, now: worker.reactor.now, reactor: worker.reactor, worker.metrics)
-    let endpoint = "\(target.route.upstreams[upstream])"
-    worker.metrics.forwardResponses.child(endpoint, "\(answer.code)").increment()
-    worker.metrics.forwardDuration.child(endpoint).observe(Double(worker.reactor.now &- askedAt) * 1e-9)
+    target.numbers(upstream, worker.metrics).noteReply(
+      answer.code, seconds: Double(worker.reactor.now &- askedAt) * 1e-9)
     if target.route.failoverCodes.contains(answer.code), attempts < target.route.upstreams.count, mayGoOn {
       return askNext()
     }
-    let now = worker.reactor.now / 1_000_000
-    question.withUnsafeBytes { block.cache.keep(answer, $0.bytes, head, now: now) }
-    worker.noteCacheEntries()
+    if let following = following(answer) { return goOn(following) }
+    if !extras.isPersonal {
+      let now = worker.reactor.now / 1_000_000
+      let isOutdone = question.withUnsafeBytes {
+        block.cache.goesBefore(answer, $0.bytes, head, now: now)
+      }
+      if goal.isOfClients, isOutdone { return finish(nil) }
+      question.withUnsafeBytes { block.cache.keep(answer, $0.bytes, head, now: now) }
+      worker.noteCacheEntries()
+    }
     if !isHeld(answer) { finish(answer) }
+  }
+
+  /// `next`: the route to ask instead of taking this answer.
+  private func following(_ answer: UpstreamAnswer) -> ForwardTarget? {
+    let route = target.route
+    let isWithoutData = answer.code == .noError && answer.counts.answers == 0
+    guard !isProbe, route.nextCodes.contains(answer.code) || route.goesOnWithoutData && isWithoutData,
+      worker.reactor.now &- start < Self.totalNanoseconds, !worker.reactor.isDraining
+    else { return nil }
+    return question.withUnsafeBytes { target.following(block.routes, $0.bytes, head) }
+  }
+
+  private func goOn(_ other: ForwardTarget) {
+    target = other
+    attempts = 0
+    encryptedAttempt = nil
+    guard let (index, isHealthy) = other.first(now: worker.reactor.now) else { return finish(nil) }
+    if !isHealthy {
+      worker.metrics.forward.healthcheckBroken.increment()
+      if other.route.failsFast { return finish(nil) }
+    }
+    upstream = index
+    ask(stream: other.route.isTCPForced)
   }
 
   /// Whether the answer waits for rules that let its addresses be reached.
@@ -352,7 +456,13 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
     channel.close()
     encryptedAttempt = nil
     worker.reactor.cancelTimer(timer)
+    worker.reactor.cancelTimer(verifyTimer)
     leave()
+    if answer == nil { noteFailure() }
+    if !isAnswered { answerClients(answer, age: age) }
+  }
+
+  private func answerClients(_ answer: UpstreamAnswer?, age: UInt32) {
     switch goal {
     case .probe, .cacheOnly: break
     case .chain(let then): then(answer)
@@ -365,71 +475,6 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
     followers = []
   }
 
-  private func reply(
-    _ answer: UpstreamAnswer?, _ age: UInt32, _ question: [UInt8], _ head: QueryHead, _ start: UInt64,
-    _ waiting: Waiting
-  ) {
-    var reply = Reply(worker.space)
-    reply.cookie = waiting.cookie
-    reply.nsid = waiting.nsid
-    if waiting.path.handOver != nil { reply.paddingBlock = 468 }
-    question.withUnsafeBytes { reply.begin($0.bytes, head, bytesMax: waiting.bytesMax) }
-    let now = worker.reactor.now / 1_000_000
-    if let answer {
-      answer.write(head, age: age, &reply)
-    } else if let hit = block.cache.find(question.span.bytes, head, now: now, isLastResort: true) {
-      worker.tally.count(.cacheStale)
-      hit.answer.write(head, age: hit.age, staleTTL: 0, &reply)
-      reply.extendedError = hit.answer.code == .nameError ? .staleDenial : .staleAnswer
-    } else {
-      reply.flags |= Header.recursionAvailable | ResponseCode.serverFailure.rawValue
-      reply.extendedError = target.route.upstreams.isEmpty ? .noReachableAuthority : .networkError
-      if block.block.isLoggingErrors {
-        worker.logger.failure(head.question(question.span.bytes), target.route)
-      }
-    }
-    let count = reply.finish(head, udpBytesMax: block.block.udpBytesMax)
-    let took = Reactor.monotonicNanoseconds() &- start
-    worker.tally.response(reply.code, isOurs: false, nanoseconds: took)
-    worker.tally.sizes(head.packetLength, count, isOurs: false, isTCP: waiting.path.socket == nil)
-    if block.block.isObserved {
-      worker.log(
-        reply, count, block, waiting.path.peer, isTCP: waiting.path.socket == nil, took, head,
-        question.span.bytes)
-    }
-    worker.send(count, waiting.path)
-  }
-
-  private func replyAlias(_ alias: Alias, _ answer: UpstreamAnswer?) {
-    var reply = Reply(worker.space)
-    reply.cookie = alias.waiting.cookie
-    reply.nsid = alias.waiting.nsid
-    if alias.waiting.path.handOver != nil { reply.paddingBlock = 468 }
-    alias.question.withUnsafeBytes { reply.begin($0.bytes, alias.head, bytesMax: alias.waiting.bytesMax) }
-    // The alias holds whatever its target is: NXDOMAIN of the target is no NXDOMAIN of the Service.
-    reply.flags |= Header.authoritative | Header.recursionAvailable
-    writeAlias(alias, answer, &reply)
-    let count = reply.finish(alias.head, udpBytesMax: block.block.udpBytesMax)
-    worker.tally.response(reply.code, isOurs: true, nanoseconds: Reactor.monotonicNanoseconds() &- start)
-    worker.tally.sizes(
-      alias.head.packetLength, count, isOurs: true, isTCP: alias.waiting.path.socket == nil)
-    worker.send(count, alias.waiting.path)
-  }
-
-  private func writeAlias(_ alias: Alias, _ answer: UpstreamAnswer?, _ reply: inout Reply) {
-    var whole = Message()
-    whole.question = Message.read(alias.question)?.question
-    whole.answer = alias.records
-    if let answer, let message = Message.read(answer.bytes) { whole.answer += message.answer }
-    let bytes = whole.encoded
-    let body = bytes.dropFirst(alias.head.questionEnd)
-    guard body.count <= reply.room else {
-      reply.flags |= Header.truncated
-      return
-    }
-    body.withUnsafeBytes { if let from = $0.baseAddress { reply.append(from, $0.count) } }
-    reply.answers = UInt16(truncatingIfNeeded: whole.answer.count)
-  }
 }
 
 extension ForwardExchange {
@@ -439,11 +484,5 @@ extension ForwardExchange {
     var head = QueryHead()
     guard head.read(query.span.bytes) == .query else { return }
     begin(worker, block, target, question: query, head: head, start: worker.reactor.now, goal: .probe)
-  }
-}
-
-extension Message {
-  fileprivate static func read(_ bytes: [UInt8]) -> Message? {
-    bytes.withUnsafeBytes { try? Message($0.bytes) }
   }
 }

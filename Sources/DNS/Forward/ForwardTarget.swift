@@ -27,6 +27,7 @@ final class ForwardTarget {
   private let encrypted: [TLSUpstream?]
   private let labelCount: Int
   private let exceptions: [(wire: [UInt8], labels: Int)]
+  private var numbers: [ForwardNumbers?]
   private var failures: [Int]
   private var failedAt: [UInt64]
   private var checks: [HealthCheck?]
@@ -40,6 +41,7 @@ final class ForwardTarget {
     self.probe = probe
     labelCount = route.zone.labels.count
     exceptions = route.except.map { ($0.lowercased.wire, $0.labels.count) }
+    numbers = route.upstreams.map { _ in nil }
     failures = route.upstreams.map { _ in 0 }
     failedAt = route.upstreams.map { _ in 0 }
     checks = route.upstreams.map { _ in nil }
@@ -47,6 +49,14 @@ final class ForwardTarget {
 
   /// The way to a server over TLS; nil when it is asked in the clear.
   func encrypted(_ index: Int) -> TLSUpstream? { index < encrypted.count ? encrypted[index] : nil }
+
+  /// What is counted of a server.
+  func numbers(_ index: Int, _ metrics: DNSMetrics) -> ForwardNumbers {
+    if let known = numbers[index] { return known }
+    let made = ForwardNumbers(route.upstreams[index], metrics.forward)
+    numbers[index] = made
+    return made
+  }
 
   var isLooping: Bool { probe.seen.load(ordering: .relaxed) > 0 }
   func noteLoop() { probe.seen.add(1, ordering: .relaxed) }
@@ -63,13 +73,32 @@ final class ForwardTarget {
   static func find(_ routes: [ForwardTarget], _ packet: RawSpan, _ head: borrowing QueryHead)
     -> ForwardTarget?
   {
-    for route in routes where isWithin(packet, head, route.route.zone.wire, route.labelCount) {
+    for route in routes where route.covers(packet, head) {
       for exception in route.exceptions where isWithin(packet, head, exception.wire, exception.labels) {
         return nil
       }
       return route
     }
     return nil
+  }
+
+  private func covers(_ packet: RawSpan, _ head: borrowing QueryHead) -> Bool {
+    Self.isWithin(packet, head, route.zone.wire, labelCount)
+  }
+
+  /// The route that stands after this one in its block, of those for the name; nil when this is the last or the next excepts the name.
+  func following(_ routes: [ForwardTarget], _ packet: RawSpan, _ head: borrowing QueryHead) -> ForwardTarget?
+  {
+    var next: ForwardTarget?
+    for other in routes where other.route.order > route.order {
+      guard other.covers(packet, head) else { continue }
+      if next.map({ other.route.order < $0.route.order }) ?? true { next = other }
+    }
+    guard let next else { return nil }
+    for exception in next.exceptions where Self.isWithin(packet, head, exception.wire, exception.labels) {
+      return nil
+    }
+    return next
   }
 
   private static func isWithin(_ packet: RawSpan, _ head: borrowing QueryHead, _ zone: [UInt8], _ labels: Int)
@@ -111,7 +140,7 @@ final class ForwardTarget {
     guard route.healthCheckMilliseconds > 0, checks[index] == nil, encrypted(index) == nil,
       !reactor.isDraining
     else { return }
-    let unanswered = metrics.healthcheckFailures.child("\(route.upstreams[index])")
+    let unanswered = numbers(index, metrics).unanswered
     checks[index] = HealthCheck(route, index, reactor, unanswered) { [weak self] in
       self?.failures[index] = 0
       self?.checks[index] = nil
@@ -124,13 +153,13 @@ final class HealthCheck: ReadinessHandler, TimerHandler {
   private let route: ForwardRoute
   private let index: Int
   private let reactor: Reactor
-  private let unanswered: Counter
+  private let unanswered: (old: Counter, new: Counter)
   private let isBack: () -> Void
   private var channel = Channel()
   private var timer = TimerToken.none
 
   init(
-    _ route: ForwardRoute, _ index: Int, _ reactor: Reactor, _ unanswered: Counter,
+    _ route: ForwardRoute, _ index: Int, _ reactor: Reactor, _ unanswered: (old: Counter, new: Counter),
     isBack: @escaping () -> Void
   ) {
     self.unanswered = unanswered
@@ -147,13 +176,19 @@ final class HealthCheck: ReadinessHandler, TimerHandler {
 
   func timerEnded(tag: Int) {
     guard !reactor.isDraining else { return }
-    if channel.isOpen { unanswered.increment() }
+    if channel.isOpen {
+      unanswered.old.increment()
+      unanswered.new.increment()
+    }
     channel.close()
     let id = UInt16.random(in: 0...UInt16.max)
-    let query = Message(query: route.healthCheckName, .ns, id: id).encoded
-    if let opened = try? reactor.register(
-      Sockets.connectUDP(route.upstreams[index]), handler: self, readsOnly: true)
-    {
+    var message = Message(query: route.healthCheckName, .ns, id: id)
+    if !route.isHealthCheckRecursive { message.flags &= ~Header.recursionDesired }
+    let query = message.encoded
+    let opened = try? reactor.register(
+      Sockets.connectUDPFromRandomPort(route.upstreams[index], as: route.source), handler: self,
+      readsOnly: true)
+    if let opened {
       channel = opened
       _ = query.withUnsafeBytes { channel.send($0) }
     }

@@ -28,7 +28,8 @@ public struct AccessRule: Sendable, Hashable {
 }
 
 extension [AccessRule] {
-  func action(_ question: Message.Question, _ client: IPAddress) -> AccessRule.Action {
-    first { $0.fits(question, client) }?.action ?? .allow
+  /// The rule that decides; nil when none fits, which allows the question.
+  func deciding(_ question: Message.Question, _ client: IPAddress) -> Int? {
+    firstIndex { $0.fits(question, client) }
   }
 }

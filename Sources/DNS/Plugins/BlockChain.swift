@@ -2,26 +2,42 @@
 // servers are the worker's. The cluster's names rarely come here: `passesCluster` sends them to the fast path.
 
 import Addresses
+import Diagnostics
 
 /// A server block made ready for one thread.
 struct BlockChain {
   let block: ServerBlock
   /// The namespace of the pod with an address, for `autopath @kubernetes`.
   let namespaceOf: (@Sendable (IPAddress) -> String?)?
+  private let counters: BlockCounters?
   private let hostHashes: Set<UInt64>
+  private let weightHashes: Set<UInt64>
   private let seed = UInt64.random(in: .min ... .max)
 
   /// Aliases followed for one question.
   static let aliasesMax = 8
 
-  init(_ block: ServerBlock, namespaceOf: (@Sendable (IPAddress) -> String?)? = nil) {
+  init(
+    _ block: ServerBlock, namespaceOf: (@Sendable (IPAddress) -> String?)? = nil,
+    counters: BlockCounters? = nil
+  ) {
     self.block = block
     self.namespaceOf = namespaceOf
+    self.counters = counters
     let seed = seed
-    hostHashes = Set(
-      (block.hosts?.allNames ?? []).map { name in
-        name.lowercased.wire.withUnsafeBytes { $0.bytes.foldedHash(at: 0, count: $0.count, seed: seed) }
-      })
+    func hashes(_ names: [DomainName]) -> Set<UInt64> {
+      Set(
+        names.map { name in
+          name.lowercased.wire.withUnsafeBytes { $0.bytes.foldedHash(at: 0, count: $0.count, seed: seed) }
+        })
+    }
+    hostHashes = hashes(block.hosts?.allNames ?? [])
+    weightHashes = hashes(block.balance?.weights.map { Array($0.keys) } ?? [])
+  }
+
+  /// A query was answered past the chain, which `acl` allowed.
+  func noteAllowed() {
+    if !block.accessRules.isEmpty { counters?.allowed?.increment() }
   }
 
   // MARK: - The fast path's question
@@ -55,6 +71,11 @@ struct BlockChain {
       if let wanted = rule.type, wanted != type { continue }
       if head.isWithin(any: rule.zones, packet) { return false }
     }
+    if let balance = block.balance, type == .a || type == .aaaa {
+      if !balance.preferred.isEmpty { return false }
+      let hash = packet.foldedHash(at: Header.byteCount, count: head.nameLength, seed: seed)
+      if weightHashes.contains(hash) { return false }
+    }
     if let hosts = block.hosts {
       let hash = packet.foldedHash(at: Header.byteCount, count: head.nameLength, seed: seed)
       if hostHashes.contains(hash) { return false }
@@ -68,8 +89,10 @@ struct BlockChain {
     let match: RewriteRule.NameMatch
     switch rule.field {
     case .type(let from, _): return from == head.type
-    case .rrClass: return false
-    case .name(let name, _, _), .ttl(let name, _, _), .cname(let name, _), .code(let name, _, _): match = name
+    case .rrClass(let from, _): return from == Header.internet
+    // Which alias an answer has is not known before it is there.
+    case .cname, .option: return true
+    case .name(let name, _, _), .ttl(let name, _, _), .code(let name, _, _): match = name
     }
     switch match {
     case .exact(let name):
@@ -97,25 +120,59 @@ struct BlockChain {
   // MARK: - The whole chain
 
   /// The answer to a question, from the outermost plugin inwards.
-  func answer(_ question: Message.Question, _ client: Client, _ zone: Zone, rotation: UInt32) -> Step {
-    switch block.accessRules.action(question, client.endpoint.address) {
-    case .allow: break
-    case .block: return .reply(.reply(question, .refused, isAuthoritative: false))
-    case .filter: return .reply(.reply(question, isAuthoritative: false))
-    case .drop: return .drop
-    }
+  /// - Parameter options: the client's, where rules change options.
+  /// - Returns: beside it what goes upstream with the question, and back with the reply.
+  func answer(
+    _ question: Message.Question, _ client: Client, _ zone: Zone, rotation: UInt32,
+    options: [EDNSValue] = []
+  ) -> (step: Step, options: QueryOptions) {
+    if let refusal = denied(question, client) { return (refusal, QueryOptions()) }
     if block.isAnyRefused, question.type == .any {
       var reply = Message.reply(question)
       let text = [3] + Array("ANY".utf8) + [8] + Array("obsolete".utf8)
       reply.answer = [ResourceRecord(owner: question.name, ttl: 8482, data: .other(.hinfo, text))]
-      return .reply(reply)
+      return (.reply(reply), QueryOptions())
     }
-    let rewriting = Rewriting(question, block.rewrites)
+    let rewriting = Rewriting(question, block.rewrites, client, options)
     let asked = rewriting.question
+    // Nobody here knows names of other classes.
+    guard asked.rrClass == Header.internet else {
+      return (.reply(.reply(question, .refused, isAuthoritative: false)), QueryOptions())
+    }
     let step = searched(asked, client, zone).map { reply in
+      guard let (turned, target) = rewriting.turned(reply) else { return .reply(reply) }
+      let asked = Message.Question(name: target, type: asked.type)
+      return resolve(asked, client, zone, depth: 0).map { more in
+        guard more.code == .noError || more.code == .nameError else { return .reply(reply) }
+        var turned = turned
+        turned.set(more.code)
+        turned.answer += more.answer
+        turned.authority = more.authority
+        return .reply(turned)
+      }
+    }.map { reply in
       .reply(finished(rewriting.isEmpty ? reply : rewriting.undone(reply), rotation))
     }
-    return step
+    return (step, rewriting.options)
+  }
+
+  /// What `acl` says to a question that it does not allow.
+  private func denied(_ question: Message.Question, _ client: Client) -> Step? {
+    guard !block.accessRules.isEmpty else { return nil }
+    let index = block.accessRules.deciding(question, client.endpoint.address)
+    guard let index, block.accessRules[index].action != .allow else {
+      counters?.allowed?.increment()
+      return nil
+    }
+    counters?.noteDenied(index, question.name)
+    var reply = Message.reply(question, isAuthoritative: false)
+    switch block.accessRules[index].action {
+    case .allow: return nil
+    case .block: reply.set(.refused)
+    case .filter: reply.extendedError = ExtendedErrorNote(code: ExtendedError.filtered.rawValue, text: "")
+    case .drop: return .drop
+    }
+    return .reply(reply)
   }
 
   private func finished(_ reply: Message, _ rotation: UInt32) -> Message {
@@ -124,13 +181,17 @@ struct BlockChain {
       reply.authority = []
       reply.additional = []
     }
-    if block.isRotating { reply.answer = Self.rotated(reply.answer, rotation) }
+    if let balance = block.balance {
+      reply.answer = balance.ordered(reply.answer, rotation)
+    } else if block.isRotating {
+      reply.answer = Self.rotated(reply.answer, rotation)
+    }
     return reply
   }
 
   /// Turns the addresses round and leaves aliases where they are.
   static func rotated(_ records: [ResourceRecord], _ rotation: UInt32) -> [ResourceRecord] {
-    guard let first = records.firstIndex(where: { $0.data.type == .a || $0.data.type == .aaaa }) else {
+    guard let first = records.firstIndex(where: { [.a, .aaaa, .mx].contains($0.data.type) }) else {
       return records
     }
     let tail = records[first...]
@@ -163,6 +224,7 @@ struct BlockChain {
       // that ask for both would take it for absent.
       if reply.code == .noError {
         guard name != question.name else { return .reply(reply) }
+        counters?.autopath?.increment()
         var reply = reply
         let ttl = (reply.answer + reply.authority).map(\.ttl).min() ?? 0
         reply.question = question
@@ -175,36 +237,47 @@ struct BlockChain {
 
   /// `dns64` around the rest.
   private func translated(_ question: Message.Question, _ client: Client, _ zone: Zone, depth: Int) -> Step {
-    let step = resolve(question, zone, depth: depth)
+    let step = resolve(question, client, zone, depth: depth)
     guard let dns64 = block.dns64, question.type == .aaaa,
       dns64.allowsIPv4 || client.endpoint.address.family == .v6
     else { return step }
     return step.map { reply in
       guard dns64.needsTranslation(reply) else { return .reply(reply) }
       let four = Message.Question(name: question.name, type: .a)
-      return resolve(four, zone, depth: depth).map { four in
+      return resolve(four, client, zone, depth: depth).map { four in
         guard four.code == .noError, four.answer.contains(where: { $0.data.type == .a }) else {
           return .reply(reply)
         }
+        counters?.translated?.increment()
         return .reply(dns64.translated(four, question))
       }
     }
   }
 
   /// The plugins that know names: template, hosts, kubernetes, file, forward.
-  private func resolve(_ question: Message.Question, _ zone: Zone, depth: Int) -> Step {
-    for rule in block.templates {
-      if let reply = rule.answer(question) { return followed(reply, question, zone, depth) }
+  private func resolve(_ question: Message.Question, _ client: Client, _ zone: Zone, depth: Int) -> Step {
+    for (index, rule) in block.templates.enumerated() {
+      guard let within = rule.zone(question) else { continue }
+      let outcome = rule.answer(question, client, zone: within) {
+        counters?.noteMatch(index, within, question.type)
+      }
+      switch outcome {
+      case .passed: continue
+      case .answered(let reply): return followed(reply, question, client, zone, depth)
+      case .failed(let reply, let section, let template, let isRecord):
+        counters?.noteFailure(within, question.type, section, template, isRecord: isRecord)
+        return .reply(reply)
+      }
     }
     if let hosts = block.hosts, let reply = hosts.answer(question) { return .reply(reply) }
     if block.isServingCluster, let (reply, target) = zone.message(question) {
       guard let target, depth < Self.aliasesMax else { return .reply(reply) }
-      return continued(reply, target, question, zone, depth)
+      return continued(reply, target, question, client, zone, depth)
     }
     let file = block.files.filter { question.name.isWithin($0.zone) }.max {
       $0.zone.wire.count < $1.zone.wire.count
     }
-    if let reply = file?.answer(question) { return followed(reply, question, zone, depth) }
+    if let reply = file?.answer(question) { return followed(reply, question, client, zone, depth) }
     guard block.routes.contains(where: { question.name.isWithin($0.zone) }) else {
       return .reply(.reply(question, .refused, isAuthoritative: false))
     }
@@ -215,17 +288,20 @@ struct BlockChain {
   }
 
   /// Looks for what an alias at the end of a reply points to.
-  private func followed(_ reply: Message, _ question: Message.Question, _ zone: Zone, _ depth: Int) -> Step {
+  private func followed(
+    _ reply: Message, _ question: Message.Question, _ client: Client, _ zone: Zone, _ depth: Int
+  ) -> Step {
     guard depth < Self.aliasesMax, reply.code == .noError, question.type != .cname, question.type != .any,
       case .cname(let target)? = reply.answer.last?.data
     else { return .reply(reply) }
-    return continued(reply, target, question, zone, depth)
+    return continued(reply, target, question, client, zone, depth)
   }
 
   private func continued(
-    _ reply: Message, _ target: DomainName, _ question: Message.Question, _ zone: Zone, _ depth: Int
+    _ reply: Message, _ target: DomainName, _ question: Message.Question, _ client: Client, _ zone: Zone,
+    _ depth: Int
   ) -> Step {
-    resolve(Message.Question(name: target, type: question.type), zone, depth: depth + 1).map { more in
+    resolve(Message.Question(name: target, type: question.type), client, zone, depth: depth + 1).map { more in
       var reply = reply
       if more.code == .noError { reply.answer += more.answer.filter { !reply.answer.contains($0) } }
       return .reply(reply)

@@ -14,6 +14,8 @@ public struct HostsTable: Sendable, Hashable {
   public var hasReverse = true
   /// Zones whose unknown names are asked further on.
   public var fallthroughZones: [DomainName] = []
+  /// Types that hosts has no records of are asked further on too, in the zones of `fallthrough`.
+  public var passesUnsupported = false
   /// The file the entries come from, to be read again when it changes; empty without one.
   public var path = ""
 
@@ -53,6 +55,11 @@ public struct HostsTable: Sendable, Hashable {
       reply.set(.nameError)
       return reply
     }
+    if passesUnsupported, question.type != .a, question.type != .aaaa,
+      fallthroughZones.contains(where: { question.name.isWithin($0) })
+    {
+      return nil
+    }
     for address in found {
       let data = addressRecord(address)
       if data.type == question.type {
@@ -61,6 +68,9 @@ public struct HostsTable: Sendable, Hashable {
     }
     return reply
   }
+
+  /// Addresses of names, and names of addresses.
+  var entryCount: Int { (addresses.values.map(\.count) + names.values.map(\.count)).reduce(0, +) }
 
   func knows(_ name: DomainName) -> Bool {
     addresses[name] != nil || names[name] != nil || zones.contains { $0 != .root && name.isWithin($0) }

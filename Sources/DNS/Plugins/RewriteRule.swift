@@ -13,8 +13,10 @@ public struct RewriteRule: Sendable {
   }
   /// How names in the answer are changed back.
   enum AnswerRule: Sendable {
-    /// The rewritten name becomes the client's again, and names that end as it does likewise.
+    /// The rewritten name becomes the client's again, and names below it likewise.
     case auto
+    /// Names with this end get the other: `answer auto` of a suffix.
+    case suffix(String, String)
     case name(BytePattern, String)
     case value(BytePattern, String)
   }
@@ -23,8 +25,10 @@ public struct RewriteRule: Sendable {
     case rrClass(UInt16, UInt16)
     case name(NameMatch, to: String, [AnswerRule])
     case ttl(NameMatch, from: UInt32, to: UInt32)
-    case cname(NameMatch, to: DomainName)
+    /// The target of an alias in the answer.
+    case cname(NameMatch, to: String)
     case code(NameMatch, from: ResponseCode?, to: ResponseCode)
+    case option(OptionRule)
   }
 
   var field: Field
@@ -79,104 +83,4 @@ func filled(_ text: String, _ subject: [UInt8], _ groups: [Range<Int>?]) -> Stri
     result = result.replacing("{\(index)}", with: part)
   }
   return result
-}
-
-/// What was done to a question, so that it can be undone to the reply.
-struct Rewriting {
-  var question: Message.Question
-  private let original: Message.Question
-  private var answers: [(from: DomainName, to: DomainName, rules: [RewriteRule.AnswerRule])] = []
-  private var ttls: [(from: UInt32, to: UInt32)] = []
-  private var codes: [(from: ResponseCode?, to: ResponseCode)] = []
-  private(set) var alias: (from: DomainName, to: DomainName)?
-  /// No rule fitted.
-  private(set) var isEmpty = true
-
-  init(_ question: Message.Question, _ rules: [RewriteRule]) {
-    original = question
-    self.question = question
-    for rule in rules where apply(rule) && !rule.isContinued { break }
-  }
-
-  private mutating func apply(_ rule: RewriteRule) -> Bool {
-    switch rule.field {
-    case .type(let from, let to):
-      guard question.type == from else { return false }
-      question.type = to
-    case .rrClass(let from, let to):
-      guard question.rrClass == from else { return false }
-      question.rrClass = to
-    case .name(let match, let to, let rules):
-      guard let text = match.replaced(question.name, to), let name = DomainName(text) else { return false }
-      answers.append((name, question.name, rules))
-      question.name = name
-    case .ttl(let match, let from, let to):
-      guard match.matches(question.name) else { return false }
-      ttls.append((from, to))
-    case .cname(let match, let to):
-      guard match.matches(question.name), question.name != to else { return false }
-      alias = (question.name, to)
-      question.name = to
-    case .code(let match, let from, let to):
-      guard match.matches(question.name) else { return false }
-      codes.append((from, to))
-    }
-    isEmpty = false
-    return true
-  }
-
-  /// The reply as the client is to see it.
-  func undone(_ reply: Message) -> Message {
-    var reply = reply
-    reply.question = original
-    if let alias {
-      let ttl = reply.answer.map(\.ttl).min() ?? 5
-      let record = ResourceRecord(owner: alias.from, ttl: ttl, data: .cname(alias.to))
-      reply.answer.insert(record, at: 0)
-    }
-    for (from, to, rules) in answers.reversed() {
-      for path in [\Message.answer, \Message.authority, \Message.additional] {
-        reply[keyPath: path] = reply[keyPath: path].map { record in
-          var record = record
-          if record.owner == from { record.owner = to }
-          for rule in rules { Self.change(&record, rule, from, to) }
-          return record
-        }
-      }
-    }
-    for (from, to) in ttls {
-      reply.answer = reply.answer.map { record in
-        var record = record
-        record.ttl = min(max(record.ttl, from), to)
-        return record
-      }
-    }
-    for (from, to) in codes where from == nil || from == reply.code { reply.set(to) }
-    return reply
-  }
-
-  private static func change(
-    _ record: inout ResourceRecord, _ rule: RewriteRule.AnswerRule, _ from: DomainName, _ to: DomainName
-  ) {
-    func renamed(_ name: DomainName) -> DomainName {
-      switch rule {
-      case .auto: return name == from ? to : name
-      case .name(let pattern, let text), .value(let pattern, let text):
-        let bytes = Array(name.description.utf8)
-        guard let groups = pattern.match(bytes) else { return name }
-        return DomainName(filled(text, bytes, groups)) ?? name
-      }
-    }
-    if case .value = rule {} else { record.owner = renamed(record.owner) }
-    if case .name = rule { return }
-    switch record.data {
-    case .cname(let name): record.data = .cname(renamed(name))
-    case .srv(let priority, let weight, let port, let name):
-      record.data = .srv(priority: priority, weight: weight, port: port, renamed(name))
-    case .mx(let preference, let name): record.data = .mx(preference: preference, renamed(name))
-    case .ns(let name): record.data = .ns(renamed(name))
-    case .ptr(let name): record.data = .ptr(renamed(name))
-    default: break
-    }
-  }
 }

@@ -47,16 +47,32 @@ public struct ServerBlock: Sendable {
   public var isMinimal = false
   public var dns64: DNS64?
   public var isRotating = false
+  /// Nil unless addresses have weights or preferred networks.
+  public var balance: Balance?
   public var nsid: [UInt8]?
   public var udpBytesMax = DNSLimits.defaultUDPBytesMax
   public var transfers: [TransferRule] = []
   public var logs: [LogRule] = []
   public var isLoggingErrors = false
+  /// `consolidate` lines of `errors`.
+  public var consolidated: [Consolidation.Rule] = []
   public var dnstap: DnstapSettings?
   /// What ports of `tls://` and `https://` show; nil without `tls`.
   public var credentials: TLSCredentials?
 
   public init(keys: [Key] = [Key()]) { self.keys = keys }
+
+  /// Whether rules change options of queries.
+  var isRewritingOptions: Bool {
+    rewrites.contains { if case .option = $0.field { true } else { false } }
+  }
+
+  /// Whether a rule makes questions of another class than IN ones of IN.
+  func isTaken(rrClass: UInt16) -> Bool {
+    rewrites.contains { rule in
+      if case .rrClass(rrClass, Header.internet) = rule.field { true } else { false }
+    }
+  }
 
   /// Whether something is written down of each query.
   var isObserved: Bool { !logs.isEmpty || dnstap != nil }
@@ -65,7 +81,7 @@ public struct ServerBlock: Sendable {
   var isPlain: Bool {
     accessRules.isEmpty && rewrites.isEmpty && autopath == nil && templates.isEmpty && hosts == nil
       && files.isEmpty
-      && dns64 == nil && !isMinimal && !isAnyRefused
+      && dns64 == nil && !isMinimal && !isAnyRefused && balance == nil
   }
 }
 
@@ -123,5 +139,10 @@ extension Message {
 
   mutating func set(_ code: ResponseCode) {
     flags = flags & ~Header.codeMask | code.rawValue & Header.codeMask
+    let high = UInt8(truncatingIfNeeded: code.rawValue >> 4)
+    guard high != edns?.extendedCode ?? 0 else { return }
+    var edns = edns ?? EDNS()
+    edns.extendedCode = high
+    self.edns = edns
   }
 }

@@ -9,14 +9,11 @@ final class DNSMetrics: Sendable {
   private let metrics: Metrics
   private let tallies: [Tally]
   private let seen: Mutex<[[UInt64]]>
-  private let server: String
+  let server: String
   private let zone: String
   let programming: MetricFamily<Histogram>
-  let forwardRequests: MetricFamily<Counter>
-  let forwardResponses: MetricFamily<Counter>
-  let forwardDuration: MetricFamily<Histogram>
-  let healthcheckBroken: Counter
-  let healthcheckFailures: MetricFamily<Counter>
+  let forward: ForwardMetrics
+  let plugins: PluginMetrics
 
   init(_ metrics: Metrics, tallies: [Tally], server: String, zone: DomainName) {
     self.metrics = metrics
@@ -28,19 +25,10 @@ final class DNSMetrics: Sendable {
       "coredns_kubernetes_dns_programming_duration_seconds",
       "Seconds from a change of endpoints to the zone that has it.", labels: ["service_kind"],
       bounds: (0..<20).map { 0.001 * Double(1 << $0) })
-    forwardRequests = metrics.counter(
-      "coredns_forward_requests_total", "Queries sent upstream.", labels: ["to"])
-    forwardResponses = metrics.counter(
-      "coredns_forward_responses_total", "Replies of upstream servers.", labels: ["to", "rcode"])
-    forwardDuration = metrics.histogram(
-      "coredns_forward_request_duration_seconds", "Seconds an upstream server took.", labels: ["to"],
-      bounds: Tally.bounds)
-    healthcheckBroken = metrics.counter(
-      "coredns_forward_healthcheck_broken_total", "Queries sent although every upstream server was failing."
-    ).child()
-    healthcheckFailures = metrics.counter(
-      "coredns_forward_healthcheck_failures_total",
-      "Questions to a failing upstream server whether it is back that it did not answer.", labels: ["to"])
+    forward = ForwardMetrics(metrics)
+    plugins = PluginMetrics(metrics)
+    _ = metrics.counter(
+      "coredns_reload_failed_total", "Changed configurations that could not be taken.")
     metrics.counter("coredns_panics_total", "Always 0: there is no panic to recover from.").child().increment(
       by: 0)
     metrics.onCollect { [weak self] in self?.collect() }
@@ -52,6 +40,15 @@ final class DNSMetrics: Sendable {
       "coredns_plugin_enabled", "1 for each plugin of a server block.",
       labels: ["server", "zone", "view", "name"])
     for plugin in block.plugins { enabled.child(server, "\(zone)", block.view?.name ?? "", plugin).set(1) }
+    guard let hosts = block.hosts else { return }
+    metrics.gauge(
+      "coredns_hosts_entries", "Addresses of names and names of addresses that hosts has.",
+      labels: ["hostsfile"]
+    ).child(hosts.path).set(Double(hosts.entryCount))
+    metrics.gauge(
+      "coredns_hosts_reload_timestamp_seconds",
+      "When the entries of hosts were read last, seconds since 1970."
+    ).child().set(Double(Timestamp.now().seconds))
   }
 
   private func collect() {
@@ -76,6 +73,13 @@ final class DNSMetrics: Sendable {
         server, rest & 4 == 0 ? "." : zone, "", rest & 2 == 0 ? "udp" : "tcp", rest & 1 == 0 ? "1" : "2",
         names[kind]
       ).increment(by: added[Tally.Part.requests + index])
+    }
+    let wanted = metrics.counter(
+      "coredns_dns_do_requests_total", "Queries that ask for DNSSEC records.",
+      labels: ["server", "zone", "view"])
+    for (place, name) in [(Tally.Other.dnssecWanted, zone), (.dnssecWantedForwarded, ".")] {
+      let count = added[Tally.Part.others + place.rawValue]
+      if count > 0 { wanted.child(server, name, "").increment(by: count) }
     }
     let responses = metrics.counter(
       "coredns_dns_responses_total", "Replies by response code.",

@@ -21,6 +21,7 @@ public final class DNSServer: Sendable {
   private let namespaceOf: (@Sendable (IPAddress) -> String?)?
   private let secret = CookieSecret()
   private let logger: Logger
+  private let queryLogger: QueryLogger
   private struct State {
     var threads: [ReactorThread] = []
     var numbers: DNSMetrics?
@@ -34,10 +35,19 @@ public final class DNSServer: Sendable {
 
   /// - Parameter namespaceOf: the namespace of the pod with an address, for `autopath @kubernetes`; called on the server's
   ///   threads, for each query such a block takes.
-  public init(
+  public convenience init(
     settings: DNSServerSettings, zone: Zone, metrics: Metrics = .shared,
     namespaceOf: (@Sendable (IPAddress) -> String?)? = nil
   ) {
+    self.init(
+      settings: settings, zone: zone, metrics: metrics, namespaceOf: namespaceOf, queryLogger: QueryLogger())
+  }
+
+  init(
+    settings: DNSServerSettings, zone: Zone, metrics: Metrics,
+    namespaceOf: (@Sendable (IPAddress) -> String?)? = nil, queryLogger: QueryLogger
+  ) {
+    self.queryLogger = queryLogger
     self.settings = settings
     self.namespaceOf = namespaceOf
     holder = ZoneHolder(zone)
@@ -122,7 +132,7 @@ public final class DNSServer: Sendable {
           plans.append(
             try SitePlan(
               block: block, zone: zone, ports: block.keys, loop: group?.next(), dnstap: tap,
-              namespaceOf: namespaceOf))
+              namespaceOf: namespaceOf, numbers: numbers))
         }
       }
     } catch {
@@ -140,7 +150,7 @@ public final class DNSServer: Sendable {
     }
     let planned = plans
     let secret = secret
-    let queryLogger = QueryLogger()
+    let queryLogger = queryLogger
     var threads: [ReactorThread] = []
     let seats = (0..<count).map { _ in WorkerSeat() }
     for index in 0..<count {
@@ -272,6 +282,7 @@ public final class DNSServer: Sendable {
     for listener in encrypted { listener.close() }
     for thread in threads { thread.stop(draining: draining) }
     for tap in taps { tap.stop() }
+    queryLogger.flush()
     // After the threads: they hand their last answers to its loop.
     try? group?.syncShutdownGracefully()
   }

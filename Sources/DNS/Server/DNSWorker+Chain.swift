@@ -13,6 +13,20 @@ struct ChainQuery {
   var waiting: ForwardExchange.Waiting
   var block: SiteBlock
   var isKnownClient: Bool
+  /// What rules made of its options.
+  var options = QueryOptions()
+}
+
+extension ChainQuery {
+  fileprivate var extras: ForwardExchange.Extras {
+    ForwardExchange.Extras(options: options.asked.encoded, isPersonal: options.isPersonal)
+  }
+
+  /// Options of the reply besides those that every reply has.
+  fileprivate func replyOptions(_ cause: ExtendedErrorNote?) -> [UInt8]? {
+    let values = options.replied + (cause.map { [$0.option] } ?? [])
+    return values.isEmpty ? waiting.options : (waiting.options ?? []) + values.encoded
+  }
 }
 
 extension DNSWorker {
@@ -35,10 +49,16 @@ extension DNSWorker {
       else { return run(then(nil), query, space: space) }
       head.isDNSSECWanted = query.head.isDNSSECWanted
       head.flags |= query.head.flags & Header.checkingDisabled
-      if let hit = query.block.cache.find(asked.span.bytes, head, now: query.start / 1_000_000), !hit.isStale
-      {
+      let isPersonal = query.options.isPersonal
+      if !isPersonal, let hit = query.block.cache.find(asked.span.bytes, head, now: query.start / 1_000_000) {
         tally.count(hit.answer.isNegative ? .cacheDenialHit : .cacheHit)
-        return run(then(hit.answer.message(age: hit.age)), query, space: space)
+        if hit.mustRefresh, query.block.waiting < query.block.forwardsMax, !route.isLooping {
+          tally.count(.cachePrefetch)
+          ForwardExchange.begin(
+            self, query.block, route, question: asked, head: head, start: query.start, goal: .cacheOnly,
+            extras: query.extras)
+        }
+        return run(then(message(hit, query.block)), query, space: space)
       }
       tally.count(.cacheMiss)
       if route.isOwnProbe(asked.span.bytes, head) { route.noteLoop() }
@@ -48,24 +68,55 @@ extension DNSWorker {
       }
       let goal = ForwardExchange.Goal.chain { [self] answer in
         // Whatever the step after it says, it is said later: into the space for late replies.
-        let count = run(then(answer?.message(age: 0)), query, space: self.space)
+        var message = answer?.message(age: 0)
+        if answer == nil, !isPersonal {
+          let now = reactor.now / 1_000_000
+          message = query.block.cache.find(asked.span.bytes, head, now: now, isLastResort: true).flatMap {
+            self.message($0, query.block)
+          }
+        }
+        let count = run(then(message), query, space: self.space)
         if count > 0 { send(count, query.waiting.path) }
       }
       ForwardExchange.begin(
-        self, query.block, route, question: asked, head: head, start: query.start, goal: goal)
+        self, query.block, route, question: asked, head: head, start: query.start, goal: goal,
+        extras: query.extras)
       return 0
     }
+  }
+
+  /// A kept answer as a value, with the TTL that stale ones have.
+  private func message(_ hit: ForwardCache.Hit, _ block: SiteBlock) -> Message? {
+    guard var message = hit.answer.message(age: hit.isStale ? 0 : hit.age), hit.isStale else {
+      return hit.answer.message(age: hit.age)
+    }
+    tally.count(.cacheStale)
+    for path in [\Message.answer, \Message.authority, \Message.additional] {
+      for index in message[keyPath: path].indices {
+        message[keyPath: path][index].ttl = block.cache.settings.staleTTL
+      }
+    }
+    let cause: ExtendedError = hit.answer.code == .nameError ? .staleDenial : .staleAnswer
+    message.extendedError = ExtendedErrorNote(code: cause.rawValue, text: "")
+    return message
   }
 
   private func write(_ message: Message, _ query: ChainQuery, _ space: UnsafeMutableRawBufferPointer) -> Int {
     var reply = Reply(space)
     reply.cookie = query.waiting.cookie
-    reply.nsid = query.waiting.nsid
+    reply.options = query.replyOptions(message.extendedError)
     if query.waiting.path.handOver != nil { reply.paddingBlock = 468 }
     query.question.withUnsafeBytes { reply.begin($0.bytes, query.head, bytesMax: query.waiting.bytesMax) }
     reply.flags |= message.flags & (Header.authoritative | Header.codeMask)
+    let code = message.code
+    if code.rawValue > Header.codeMask, query.head.hasEDNS {
+      reply.extendedCode = UInt8(truncatingIfNeeded: code.rawValue >> 4)
+    } else if code.rawValue > Header.codeMask {
+      // Without EDNS there is no place for the number; its low bits mean something else.
+      reply.flags = reply.flags & ~Header.codeMask | ResponseCode.serverFailure.rawValue
+    }
     if !query.block.routes.isEmpty { reply.flags |= Header.recursionAvailable }
-    if message.code == .refused { reply.extendedError = .blocked }
+    if message.code == .refused, message.extendedError == nil { reply.extendedError = .blocked }
     var whole = message
     whole.edns = nil
     whole.question = query.head.question(query.question.span.bytes)
@@ -78,14 +129,16 @@ extension DNSWorker {
       reply.additional = whole.additional
       if whole.isCut { reply.flags |= Header.truncated }
     }
+    if query.head.isDNSSECWanted {
+      tally.count(message.isAuthoritative ? .dnssecWanted : .dnssecWantedForwarded)
+    }
     let isOurs = message.flags & Header.authoritative != 0
     tally.request(
       query.head.type, isOurs: isOurs, isTCP: query.client.isTCP,
       isSix: query.client.endpoint.address.family == .v6)
-    let code = reply.code
     let count = reply.finish(query.head, udpBytesMax: query.block.block.udpBytesMax)
     let took = Reactor.monotonicNanoseconds() &- query.start
-    tally.response(code, isOurs: isOurs, nanoseconds: took)
+    tally.response(reply.code, isOurs: isOurs, nanoseconds: took)
     tally.sizes(query.head.packetLength, count, isOurs: isOurs, isTCP: query.client.isTCP)
     if query.block.block.isObserved {
       log(

@@ -140,7 +140,7 @@ final class DNSWorker {
       verdict == .query || verdict == .transfer
       ? site.block(packet, head, peer.endpoint.map { Client(endpoint: $0, local: site.local, isTCP: isTCP) })
       : nil
-    if head.wantsNSID { reply.nsid = block?.block.nsid }
+    if head.wantsNSID { reply.options = block?.nsidOption }
     let udpBytesMax = block?.block.udpBytesMax ?? settings.udpBytesMax
     let bytesMax = isTCP ? DNSLimits.messageBytesMax : min(head.udpBytesMax, udpBytesMax)
     reply.begin(packet, head, bytesMax: bytesMax)
@@ -149,6 +149,14 @@ final class DNSWorker {
       if verdict == .transfer, !isTCP, let block, answerTransfer(packet, block, zone, peer, &reply) {
         return finish(&reply, start, block, isOurs: true, isTCP: isTCP, peer, isKnownClient)
       }
+      if verdict == .refused, head.questionEnd > 0,
+        let other = site.block(
+          packet, head, peer.endpoint.map { Client(endpoint: $0, local: site.local, isTCP: isTCP) }),
+        other.block.isTaken(rrClass: packet.uint16(at: head.questionEnd &- 2))
+      {
+        return serveChain(
+          packet, reply, other, zone, bytesMax, start, isTCP: isTCP, peer, isKnownClient, site.local, path)
+      }
       refuse(verdict, &reply)
       return finish(&reply, start, nil, isOurs: false, isTCP: isTCP, peer, isKnownClient)
     }
@@ -156,7 +164,8 @@ final class DNSWorker {
     if !block.routes.isEmpty { reply.flags |= Header.recursionAvailable }
     reply.isMinimal = block.block.isMinimal
     guard block.isPlain || block.chain.passesCluster(packet, head, peer.endpoint?.address) else {
-      return serveChain(packet, reply, block, zone, bytesMax, start, isTCP: isTCP, peer, isKnownClient, path)
+      return serveChain(
+        packet, reply, block, zone, bytesMax, start, isTCP: isTCP, peer, isKnownClient, site.local, path)
     }
     if block.block.isServingCluster {
       switch zone.answer(packet, head, &reply, rotation: block.block.isRotating ? rotation : 0) {
@@ -164,8 +173,9 @@ final class DNSWorker {
         if block.block.autopath != nil, reply.answers == 0, zone.isReady {
           reply.restart(head)
           return serveChain(
-            packet, reply, block, zone, bytesMax, start, isTCP: isTCP, peer, isKnownClient, path)
+            packet, reply, block, zone, bytesMax, start, isTCP: isTCP, peer, isKnownClient, site.local, path)
         }
+        if !block.isPlain { block.chain.noteAllowed() }
         return finish(&reply, start, block, isOurs: true, isTCP: isTCP, peer, isKnownClient)
       case .elsewhere: break
       case .alias(let at, let count):
@@ -177,7 +187,8 @@ final class DNSWorker {
       }
     }
     guard block.isPlain else {
-      return serveChain(packet, reply, block, zone, bytesMax, start, isTCP: isTCP, peer, isKnownClient, path)
+      return serveChain(
+        packet, reply, block, zone, bytesMax, start, isTCP: isTCP, peer, isKnownClient, site.local, path)
     }
     guard let route = ForwardTarget.find(block.routes, packet, head) else {
       reply.flags |= ResponseCode.refused.rawValue
@@ -186,7 +197,8 @@ final class DNSWorker {
     }
     if let hit = block.cache.find(packet, head, now: start / 1_000_000), !mustAsk(packet) {
       tally.count(hit.answer.isNegative ? .cacheDenialHit : .cacheHit)
-      hit.answer.write(head, age: hit.age, staleTTL: hit.isStale ? 0 : nil, &reply)
+      hit.answer.write(
+        head, age: hit.age, staleTTL: hit.isStale ? block.cache.settings.staleTTL : nil, &reply)
       if hit.isStale {
         reply.extendedError = hit.answer.code == .nameError ? .staleDenial : .staleAnswer
         tally.count(.cacheStale)
@@ -207,8 +219,9 @@ final class DNSWorker {
       return finish(&reply, start, block, isOurs: false, isTCP: isTCP, peer, isKnownClient)
     }
     tally.request(head.type, isOurs: false, isTCP: isTCP, isSix: isSix)
+    if head.isDNSSECWanted { tally.count(.dnssecWantedForwarded) }
     let goal = ForwardExchange.Goal.client(
-      ForwardExchange.Waiting(path: path(), bytesMax: bytesMax, cookie: reply.cookie, nsid: reply.nsid))
+      ForwardExchange.Waiting(path: path(), bytesMax: bytesMax, cookie: reply.cookie, options: reply.options))
     ForwardExchange.begin(
       self, block, route, question: copyQuestion(packet), head: head, start: start, goal: goal)
     return 0
@@ -224,17 +237,25 @@ final class DNSWorker {
   private func serveChain(
     _ packet: RawSpan, _ reply: Reply, _ block: SiteBlock, _ zone: Zone, _ bytesMax: Int, _ start: UInt64,
     isTCP: Bool,
-    _ peer: SocketAddress, _ isKnownClient: Bool, _ path: () -> ClientPath
+    _ peer: SocketAddress, _ isKnownClient: Bool, _ local: SocketEndpoint?, _ path: () -> ClientPath
   ) -> Int {
     guard let endpoint = peer.endpoint, let question = head.question(packet) else { return Self.dropped }
-    let client = Client(endpoint: endpoint, local: nil, isTCP: isTCP)
+    let path = path()
+    // A datagram says which address it came to; the port is the socket's.
+    let here = path.local?.endpoint.map { SocketEndpoint($0.address, local?.port ?? $0.port) } ?? local
+    let client = Client(endpoint: endpoint, local: here, isTCP: isTCP)
     let waiting = ForwardExchange.Waiting(
-      path: path(), bytesMax: bytesMax, cookie: reply.cookie, nsid: reply.nsid)
-    let query = ChainQuery(
+      path: path, bytesMax: bytesMax, cookie: reply.cookie, options: reply.options)
+    var query = ChainQuery(
       question: copyQuestion(packet), head: head, client: client, start: start, waiting: waiting,
       block: block,
       isKnownClient: isKnownClient)
-    return run(block.chain.answer(question, client, zone, rotation: rotation), query, space: reply.space)
+    let options =
+      block.isRewritingOptions ? [EDNSValue](query: packet, questionEnd: head.questionEnd) : []
+    let (step, rewritten) = block.chain.answer(
+      question, client, zone, rotation: rotation, options: options)
+    query.options = rewritten
+    return run(step, query, space: reply.space)
   }
 
   func copyQuestion(_ packet: RawSpan) -> [UInt8] {
@@ -261,10 +282,11 @@ final class DNSWorker {
         UnsafeRawBufferPointer(start: reply.base, count: reply.count).bytes, answers: reply.answers))?.answer
     let bytesMax = isTCP ? DNSLimits.messageBytesMax : min(head.udpBytesMax, block.block.udpBytesMax)
     let waiting = ForwardExchange.Waiting(
-      path: path(), bytesMax: bytesMax, cookie: reply.cookie, nsid: reply.nsid)
+      path: path(), bytesMax: bytesMax, cookie: reply.cookie, options: reply.options)
     let alias = ForwardExchange.Alias(
       question: copyQuestion(packet), head: head, records: soFar ?? [], waiting: waiting)
     tally.request(head.type, isOurs: true, isTCP: isTCP, isSix: false)
+    if head.isDNSSECWanted { tally.count(.dnssecWanted) }
     ForwardExchange.begin(
       self, block, route, question: query, head: target, start: start, goal: .alias(alias))
     return 0
@@ -303,6 +325,7 @@ final class DNSWorker {
     _ isKnownClient: Bool
   ) -> Int {
     tally.request(head.type, isOurs: isOurs, isTCP: isTCP, isSix: peer.length > 16)
+    if head.isDNSSECWanted { tally.count(isOurs ? .dnssecWanted : .dnssecWantedForwarded) }
     let code = reply.code
     if limiter.isOn, !isKnownClient, !mayLeave(&reply, peer) { return Self.dropped }
     let count = reply.finish(head, udpBytesMax: block?.block.udpBytesMax ?? settings.udpBytesMax)

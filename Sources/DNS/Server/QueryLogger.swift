@@ -9,17 +9,43 @@ import Synchronization
 
 /// Writes lines. `log` is the operator's choice and has no limit; failures are at most one line a second, with a count.
 final class QueryLogger: Sendable {
-  private let queries = Logger(label: "dns.query")
-  private let failures = Logger(label: "dns.errors")
+  private let queries: Logger
+  private let failures: Logger
+  private let consolidation = Consolidation()
   private struct Held {
     var second: UInt64 = .max
     var count = 0
   }
   private let held = Mutex(Held())
 
+  init(
+    queries: Logger = Logger(label: "dns.query"), failures: Logger = Logger(label: "dns.errors")
+  ) {
+    self.queries = queries
+    self.failures = failures
+  }
+
   func query(_ line: String) { queries.info("\(line)") }
 
-  func failure(_ question: Message.Question?, _ route: ForwardRoute) {
+  /// Nobody upstream answered a question.
+  /// - Parameters:
+  ///   - cause: what became of the last attempt; patterns of `consolidate` are held against it.
+  ///   - reactor: the calling thread's: it says when a period is over.
+  func failure(
+    _ question: Message.Question?, _ route: ForwardRoute, _ cause: String, _ rules: [Consolidation.Rule],
+    _ reactor: Reactor
+  ) {
+    let verdict = consolidation.take(cause, rules) { rule in
+      reactor.setTimer(after: .seconds(rule.seconds)) { [self] in summarize(rule) }
+    }
+    switch verdict {
+    case .counted: return
+    case .said(let level):
+      let asked = question.map { "\($0.name) \($0.type)" } ?? ""
+      failures.log(level: level, "2 \(asked): \(cause)")
+      return
+    case .passed: break
+    }
     let second = Reactor.monotonicNanoseconds() / 1_000_000_000
     let passedOver: Int? = held.withLock { held in
       guard held.second != second else {
@@ -34,9 +60,16 @@ final class QueryLogger: Sendable {
       "no upstream server answered",
       metadata: [
         "name": "\(question?.name.description ?? "")", "type": "\(question?.type.description ?? "")",
-        "upstreams": "\(route.upstreams)", "more": "\(passedOver)",
+        "cause": "\(cause)", "upstreams": "\(route.upstreams)", "more": "\(passedOver)",
       ])
   }
+
+  private func summarize(_ rule: Consolidation.Rule) {
+    if let line = consolidation.ended(rule) { failures.log(level: rule.level, "\(line)") }
+  }
+
+  /// Says what is still to be said.
+  func flush() { for rule in consolidation.open { summarize(rule) } }
 }
 
 extension DNSWorker {

@@ -62,10 +62,23 @@ public struct ForwardRoute: Sendable, Hashable {
   public var failuresMax: Int
   /// Replies with one of these codes are not taken while there is another server to ask.
   public var failoverCodes: Set<ResponseCode> = []
+  /// Replies with one of these codes are not taken while there is another route for the name, which is asked instead.
+  public var nextCodes: Set<ResponseCode> = []
+  /// The same for replies without records.
+  public var goesOnWithoutData = false
+  /// Where the route stands among those of its block; of routes of one zone the first is asked first.
+  public var order = 0
+  /// Servers asked for one query at most; nil for three, 0 for no bound but time.
+  public var attemptsMax: Int?
+  /// While every server is failing queries get SERVFAIL at once.
+  public var failsFast = false
+  /// Asks as this address.
+  public var source: IPAddress?
   /// Milliseconds between questions to a failing server whether it is back; 0 asks none, and it is tried again after a second.
   public var healthCheckMilliseconds = 500
-  /// The name those questions are about.
+  /// The name those questions are about, and whether they ask for recursion.
   public var healthCheckName = DomainName.root
+  public var isHealthCheckRecursive = true
   /// Mixes capitals into the question and wants them back: harder to forge, but some servers do not keep them.
   public var isCaseRandomized: Bool
   /// Addresses that names asked here may not have: such records are left out of answers, so that a name of the outside world
@@ -103,6 +116,8 @@ public struct ForwardCacheSettings: Sendable, Hashable {
   public var positiveSecondsMin: UInt32 = 0
   public var negativeSecondsMax: UInt32 = 1800
   public var negativeSecondsMin: UInt32 = 0
+  /// Answers carry their whole time however long they have been kept.
+  public var keepsTTL = false
   /// Seconds that SERVFAIL of an upstream server is kept.
   public var failureSeconds: UInt32 = 0
   /// Larger messages are not kept.
@@ -113,10 +128,20 @@ public struct ForwardCacheSettings: Sendable, Hashable {
   public var prefetchSeconds: UInt32 = 60
   /// Percent of its time that must be left at most.
   public var prefetchPercent: UInt32 = 10
-  /// Seconds an answer is still given after its time, with TTL 0 (RFC 8767); 0 for never.
+  /// Seconds an answer is still given after its time (RFC 8767); 0 for never.
   public var staleSeconds: UInt32 = 0
+  /// The TTL of such an answer.
+  public var staleTTL: UInt32 = 0
   /// Ask upstream before a stale answer is given, not after.
   public var isStaleVerified = false
+  /// How long that may take before the stale answer is given all the same; 0 for as long as upstream servers may take.
+  public var staleVerifyMilliseconds = 0
+  /// Seconds until a failed attempt to ask again is followed by another; until then the stale answer is given at once.
+  public var staleRecheckSeconds: UInt32 = 0
+  /// An answer with records goes before a later denial, also past its time.
+  public var prefersPositive = false
+  /// Names outside these are not kept; empty means all are.
+  public var zones: [DomainName] = []
   /// Zones whose names are not kept.
   public var disabledPositive: [DomainName] = []
   public var disabledNegative: [DomainName] = []

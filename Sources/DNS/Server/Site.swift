@@ -19,19 +19,24 @@ final class SiteBlock {
   /// By question: those who ask the same wait together.
   var inFlight: [[UInt8]: ForwardExchange] = [:]
   let isPlain: Bool
+  let isRewritingOptions: Bool
+  /// Who we are, as an option on the wire; nil when that is not told.
+  let nsidOption: [UInt8]?
 
   init(
     _ block: ServerBlock, zone: DomainName, routes: [ForwardTarget], threads: Int, dnstap: DnstapSender?,
-    namespaceOf: (@Sendable (IPAddress) -> String?)?
+    namespaceOf: (@Sendable (IPAddress) -> String?)?, numbers: DNSMetrics
   ) {
     self.block = block
     self.zone = zone
     self.routes = routes
     self.dnstap = dnstap
-    chain = BlockChain(block, namespaceOf: namespaceOf)
+    chain = BlockChain(block, namespaceOf: namespaceOf, counters: BlockCounters(block, numbers))
     cache = ForwardCache(block.cache ?? .off, threads: threads)
     forwardsMax = max(1, block.forwardsMax / max(1, threads))
     isPlain = block.isPlain
+    isRewritingOptions = block.isRewritingOptions
+    nsidOption = block.nsid.map { [EDNSValue(code: EDNSOption.nsid, octets: $0)].encoded }
   }
 }
 
@@ -47,21 +52,26 @@ struct SitePlan: Sendable {
   /// For each route its servers over TLS.
   let encrypted: [[TLSUpstream?]]
   let dnstap: DnstapSender?
+  private let numbers: DNSMetrics
 
   init(
     block: ServerBlock, zone: DomainName, ports: [ServerBlock.Key], loop: (any EventLoop)?,
     dnstap: DnstapSender?,
-    namespaceOf: (@Sendable (IPAddress) -> String?)?
+    namespaceOf: (@Sendable (IPAddress) -> String?)?, numbers: DNSMetrics
   ) throws(WeftError) {
+    self.numbers = numbers
     self.block = block
     self.zone = zone
     self.ports = ports.filter { $0.zone == zone }
     self.namespaceOf = namespaceOf
-    routes = block.routes.sorted { $0.zone.wire.count > $1.zone.wire.count }
+    routes = block.routes.sorted {
+      ($0.zone.wire.count, -$0.order) > ($1.zone.wire.count, -$1.order)
+    }
     probes = routes.map { ForwardTarget.Probe($0.zone) }
     var encrypted: [[TLSUpstream?]] = []
     for route in routes {
-      encrypted.append(try loop.map { loop throws(WeftError) in try TLSUpstream.all(route, loop) } ?? [])
+      encrypted.append(
+        try loop.map { loop throws(WeftError) in try TLSUpstream.all(route, loop, numbers.forward) } ?? [])
     }
     self.encrypted = encrypted
     self.dnstap = dnstap
@@ -72,7 +82,7 @@ struct SitePlan: Sendable {
       block, zone: zone,
       routes: routes.indices.map {
         ForwardTarget(routes[$0], probe: probes[$0], encrypted: encrypted[$0])
-      }, threads: threads, dnstap: dnstap, namespaceOf: namespaceOf)
+      }, threads: threads, dnstap: dnstap, namespaceOf: namespaceOf, numbers: numbers)
   }
 
   /// The blocks for a socket: those of its port and address. A port that no block names was given by hand, and gets the
@@ -147,6 +157,7 @@ extension QueryHead {
   func question(_ packet: RawSpan) -> Message.Question? {
     guard questionEnd > 0, nameLength > 0 else { return nil }
     let wire = (0..<nameLength).map { packet.byte(at: Header.byteCount + $0) }
-    return Message.Question(name: DomainName(uncheckedWire: wire), type: type, rrClass: isChaos ? 3 : 1)
+    return Message.Question(
+      name: DomainName(uncheckedWire: wire), type: type, rrClass: packet.uint16(at: questionEnd &- 2))
   }
 }

@@ -32,7 +32,8 @@ final class Tally: @unchecked Sendable {
   enum Other: Int, CaseIterable {
     case dropped, cacheHit, cacheDenialHit, cacheMiss, cacheEntries, forwardReject, connectionReject,
       connections,
-      timeout, cacheStale, cachePrefetch, limited, addressDenied, cacheEviction
+      timeout, cacheStale, cachePrefetch, limited, addressDenied, cacheEviction,
+      dnssecWanted, dnssecWantedForwarded
   }
 
   static let bounds = (0..<16).map { 0.00025 * Double(1 << $0) }

@@ -9,6 +9,8 @@ public struct Message: Hashable, Sendable {
   public var authority: [ResourceRecord] = []
   public var additional: [ResourceRecord] = []
   public var edns: EDNS?
+  /// Why it is no better answer; told to clients with EDNS. Not read from the wire.
+  public var extendedError: ExtendedErrorNote?
 
   public struct Question: Hashable, Sendable {
     public var name: DomainName

@@ -144,6 +144,7 @@ struct QueryHead {
 /// Codes of EDNS options (IANA).
 enum EDNSOption {
   static let nsid: UInt16 = 3
+  static let subnet: UInt16 = 8
   static let cookie: UInt16 = 10
   static let padding: UInt16 = 12
   static let extendedError: UInt16 = 15

@@ -18,8 +18,9 @@ struct Reply {
   var isMinimal = false
   /// The cookie to send: the client's half and ours. Only when the client sent one.
   var cookie: ServerCookie?
-  /// Who we are, when the client asked. The array is the server's: nothing is copied.
-  var nsid: [UInt8]?
+  /// Further options as they stand on the wire: who we are, when the client asked, and what rules add. The array is the server's
+  /// or the query's: nothing is copied.
+  var options: [UInt8]?
   /// Fills up to a multiple of this many octets, on encrypted transports (RFC 7830, RFC 8467).
   var paddingBlock = 0
 
@@ -35,7 +36,7 @@ struct Reply {
   /// Octets that OPT takes at the end.
   @inline(__always)
   private var optionBytes: Int {
-    Self.optBytes &+ (cookie == nil ? 0 : ServerCookie.optionBytes) &+ (nsid.map { 4 &+ $0.count } ?? 0)
+    Self.optBytes &+ (cookie == nil ? 0 : ServerCookie.optionBytes) &+ (options?.count ?? 0)
   }
 
   /// Copies the header's identity and the question, spelled as the client spelled it.
@@ -148,11 +149,7 @@ struct Reply {
       uint32(UInt32(truncatingIfNeeded: cookie.server.1 >> 32))
       uint32(UInt32(truncatingIfNeeded: cookie.server.1))
     }
-    if let nsid {
-      uint16(EDNSOption.nsid)
-      uint16(UInt16(truncatingIfNeeded: nsid.count))
-      nsid.withUnsafeBytes { if let from = $0.baseAddress { append(from, $0.count) } }
-    }
+    if let options { options.withUnsafeBytes { if let from = $0.baseAddress { append(from, $0.count) } } }
     if let extendedError, limit &- count >= 6 {
       uint16(EDNSOption.extendedError)
       uint16(2)
@@ -178,6 +175,7 @@ enum ExtendedError: UInt16 {
   case staleDenial = 19
   case notReady = 14
   case blocked = 15
+  case filtered = 17
   case prohibited = 18
   case notAuthoritative = 20
   case noReachableAuthority = 22

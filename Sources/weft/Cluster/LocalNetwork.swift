@@ -190,6 +190,11 @@ final class LocalNetwork: Sendable {
       plan = try CorefilePlan.read(path)
       let log = Logger(label: "dns")
       for warning in plan.warnings { log.warning("\(warning)") }
+      if plan.access != Corefile.Access() || plan.startupSeconds != nil {
+        log.warning(
+          "endpoint, tls, kubeconfig, apiserver_… and startup_timeout count for `weft dns` alone: a node has its own view",
+          metadata: ["file": "\(path)"])
+      }
       for index in plan.encrypted.indices { plan.encrypted[index].endpoint.address = settings.dnsAddress }
       plan.encrypted = Array(Set(plan.encrypted)).sorted { $0.endpoint < $1.endpoint }
     } else {

@@ -53,7 +53,14 @@ struct DNSServeCommand: AsyncParsableCommand {
     let namespaces = PodNamespaces()
     let dns = DNSServer(
       settings: plan.server, zone: .unready(plan.zone), namespaceOf: namespaces.namespace(of:))
-    try dns.start(listen: plan.listen, encrypted: plan.encrypted)
+    var isOpen = false
+    func open() throws {
+      if isOpen { return }
+      isOpen = true
+      try dns.start(listen: plan.listen, encrypted: plan.encrypted)
+    }
+    // Whoever gives the start a time would rather wait than have SERVFAIL.
+    if plan.startupSeconds ?? 0 == 0 { try open() }
     let pages = try StatusPages(metrics: plan.metrics, healthz: plan.health)
     defer { pages.stop() }
     let signal = Task.detached { await StopSignal.wait() }
@@ -64,7 +71,7 @@ struct DNSServeCommand: AsyncParsableCommand {
     let lastNames = LastNames.choose(snapshot, cluster: feed.cluster)
     var ready: StatusPages?
     defer { ready?.stop() }
-    if try await !isRead(feed, within: plan.startupSeconds, orServing: lastNames, keeper) {
+    if try await !isRead(feed, within: plan.startupSeconds, orServing: lastNames, keeper, open) {
       ready = try StatusPages(metrics: nil, healthz: plan.ready)
       guard try await Self.isRead(feed, before: signal) else { return await keeper.stop() }
     }
@@ -72,6 +79,7 @@ struct DNSServeCommand: AsyncParsableCommand {
     // Nor is what read it, while names are planned.
     weft_text_release()
     await keeper.swap()
+    try open()
     if ready == nil { ready = try StatusPages(metrics: nil, healthz: plan.ready) }
     weft_heap_trim()
     weft_text_release()
@@ -85,6 +93,8 @@ struct DNSServeCommand: AsyncParsableCommand {
     let loop = Task.detached { await keeper.run() }
     let writing = Task.detached { await lastNames?.run { await keeper.feed } }
     let reload = Task.detached { await self.reload(plan, keeper) }
+    let check = Task.detached { if let health = plan.health { await SelfCheck.run(health) } }
+    defer { check.cancel() }
     _ = await signal.value
     reload.cancel()
     await reload.value
@@ -104,27 +114,26 @@ struct DNSServeCommand: AsyncParsableCommand {
   }
 
   /// Whether the cluster has been read. False: it has not, and names of an earlier run are served.
-  /// - Throws: `API0103` when it has not, and there is no earlier run.
+  /// - Parameter seconds: `startup_timeout`. When it is over ports are opened, whatever there is to answer.
+  /// - Throws: `API0103` when it has not been read for a while longer, and there is no earlier run.
   private func isRead(
-    _ feed: NameFeed, within seconds: Double, orServing lastNames: LastNames?, _ keeper: ZoneKeeper
+    _ feed: NameFeed, within seconds: Double?, orServing lastNames: LastNames?, _ keeper: ZoneKeeper,
+    _ open: () throws -> Void
   ) async throws -> Bool {
-    let patience = 30.0
-    guard let lastNames else {
-      try await feed.waitForSync(timeout: .seconds(max(seconds, patience)))
-      return true
-    }
-    do {
-      try await feed.waitForSync(timeout: .seconds(seconds))
-      return true
-    } catch {
-      guard let snapshot = lastNames.read(for: feed) else {
-        try await feed.waitForSync(timeout: .seconds(max(0, patience - seconds)))
-        return true
-      }
+    let patience = seconds ?? Corefile.startupSecondsDefault
+    if (try? await feed.waitForSync(timeout: .seconds(patience))) != nil { return true }
+    if let snapshot = lastNames?.read(for: feed) {
       await keeper.serve(snapshot)
-      lastNames.served(snapshot)
+      lastNames?.served(snapshot)
+      try open()
       return false
     }
+    Logger(label: "dns").warning(
+      "the cluster has not been read in time; its names are SERVFAIL until it is",
+      metadata: ["startup_timeout": "\(patience)s"])
+    try open()
+    try await feed.waitForSync(timeout: .seconds(25))
+    return true
   }
 
   /// Waits until the cluster has been read; false when the signal came first.
@@ -156,7 +165,7 @@ struct DNSServeCommand: AsyncParsableCommand {
 
   /// `reload`: looks at the Corefile from time to time. A file that cannot be read changes nothing.
   private func reload(_ first: DNSPlan, _ keeper: ZoneKeeper) async {
-    guard let corefile, let seconds = first.reloadSeconds else { return }
+    guard let corefile, first.reloadSeconds != nil || first.fileReloadSeconds != nil else { return }
     let log = Logger(label: "dns")
     let failures = Metrics.shared.counter(
       "coredns_reload_failed_total", "Changed configurations that could not be taken."
@@ -164,10 +173,26 @@ struct DNSServeCommand: AsyncParsableCommand {
     var source = first.source
     var wants = first.wants
     var access = first.access
-    // Servers that look together would also stop together: each waits a time of its own.
-    while (try? await Task.sleep(for: .seconds(seconds + .random(in: 0...seconds / 2)))) != nil {
+    var current = first
+    var signature = first.signature
+    var dueAt = 0.0
+    let clock = ContinuousClock()
+    let began = clock.now
+    while true {
+      // Servers that look together would also stop together: each waits a time of its own.
+      let seconds = min(current.fileReloadSeconds ?? .infinity, current.reloadSeconds ?? .infinity)
+      guard seconds.isFinite,
+        (try? await Task.sleep(for: .seconds(seconds + .random(in: 0...seconds / 2)))) != nil
+      else { return }
+      // Without `reload`, and before its time, the Corefile stays as it was and only the files that it names are looked at.
+      let now = (clock.now - began) / .seconds(1)
+      let isDue = current.reloadSeconds.map { _ in now >= dueAt } ?? false
+      if isDue, let seconds = current.reloadSeconds { dueAt = now + seconds - 0.001 }
+      let looks = current.signature
+      if !isDue, looks == signature { continue }
+      signature = looks
       do {
-        let read = try CorefilePlan.read(corefile)
+        let read = try CorefilePlan.read(corefile, text: isDue ? nil : current.text)
         guard read.source != source else { continue }
         source = read.source
         let plan = try plan(read)
@@ -175,7 +200,7 @@ struct DNSServeCommand: AsyncParsableCommand {
         let isSame = plan.wants == wants && plan.access == access
         let feed = isSame ? nil : try await NameFeed.follow(cluster, plan.access, wants: plan.wants)
         try await keeper.replace(plan, source: feed)
-        (wants, access) = (plan.wants, plan.access)
+        (wants, access, current, signature) = (plan.wants, plan.access, plan, plan.signature)
         weft_heap_trim()
         for warning in plan.warnings { log.warning("\(warning)") }
         log.info("configuration reloaded", metadata: ["file": "\(corefile)"])

@@ -4,6 +4,7 @@ import Addresses
 import DNS
 import Diagnostics
 import Glibc
+import KernelNetlink
 
 /// What `weft dns` serves, and where.
 struct DNSPlan: Sendable {
@@ -17,25 +18,46 @@ struct DNSPlan: Sendable {
   var ready: SocketEndpoint?
   var lameduckSeconds = 0.0
   var access = Corefile.Access()
-  var startupSeconds = Corefile.startupSecondsDefault
   var reloadSeconds: Double?
+  /// Between looks at the files that the Corefile names, for which `reload` is not needed.
+  var fileReloadSeconds: Double?
+  /// `startup_timeout`: how long the start waits for the cluster before it serves.
+  var startupSeconds: Double?
   var warnings: [String] = []
   /// Text of the file and of all it names: what is compared to see a change.
   var source = ""
+  /// The Corefile alone, and the files that it names.
+  var text = ""
+  var files: [String] = []
+
+  /// How the files look from outside: it changes when one of them does. Costs a look at each.
+  var signature: String {
+    files.map { path in
+      var info = Glibc.stat()
+      guard stat(path, &info) == 0 else { return "-" }
+      return "\(info.st_ino) \(info.st_size) \(info.st_mtim.tv_sec).\(info.st_mtim.tv_nsec)"
+    }.joined(separator: "\n")
+  }
 }
 
 enum CorefilePlan {
   /// Reads a Corefile. Relative paths begin at its folder.
   /// - Throws: `CLI0030` when it cannot be opened, `DNS0010` with file and line when it cannot be read, `CLI0031` when it
   ///   serves no cluster.
-  static func read(_ path: String) throws(WeftError) -> DNSPlan {
-    let text = try TextFile.read(path, code: "CLI0030")
+  /// - Parameter known: the Corefile's text, when only the files that it names are to be read again.
+  static func read(_ path: String, text known: String? = nil) throws(WeftError) -> DNSPlan {
+    let text: String
+    if let known { text = known } else { text = try TextFile.read(path, code: "CLI0030") }
     let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? ""
     let seen = SeenFiles()
     let corefile = try Corefile.read(text, file: path, environment: environment()) { name in
-      let content = Self.file(name.hasPrefix("/") ? name : folder + name)
+      let path = name.hasPrefix("/") ? name : folder + name
+      let content = Self.file(path)
       seen.text += content ?? ""
+      seen.paths.append(path)
       return content
+    } interfaces: {
+      Self.addresses($0)
     }
     guard let zone = corefile.zone else {
       throw WeftError(
@@ -61,14 +83,36 @@ enum CorefilePlan {
     plan.ready = try corefile.readyAddress.map { text throws(WeftError) in try page(text, path) }
     plan.lameduckSeconds = corefile.lameduckSeconds
     plan.access = corefile.access
-    plan.startupSeconds = corefile.startupSeconds
+    func inFolder(_ name: String) -> String { name.hasPrefix("/") ? name : folder + name }
+    plan.access.tls = corefile.access.tls.map(inFolder)
+    plan.access.kubeconfig = corefile.access.kubeconfig.map(inFolder)
     plan.reloadSeconds = corefile.reloadSeconds
     plan.warnings = corefile.warnings.map { "\(path): \($0)" }
+    plan.fileReloadSeconds = corefile.fileReloadSeconds
+    plan.startupSeconds = corefile.startupSeconds
     plan.source = text + seen.text
+    plan.text = text
+    plan.files = seen.paths
     return plan
   }
 
-  private final class SeenFiles { var text = "" }
+  private final class SeenFiles {
+    var text = ""
+    var paths: [String] = []
+  }
+
+  /// The addresses of an interface; nil when there is none of the name. Link-local ones of IPv6 are left out: they are nobody's
+  /// without the name of a link.
+  private static func addresses(_ name: String) -> [IPAddress]? {
+    guard var session = try? RouteSession(), let links = try? session.links(),
+      let index = links.first(where: { $0.name == name })?.index
+    else { return nil }
+    let found = (try? session.addresses(of: index)) ?? []
+    return found.map(\.value.address).filter { address in
+      if case .v6(let six) = address { return !six.isLinkLocal }
+      return true
+    }
+  }
 
   /// A file, or all that a pattern with `*` names, one after the other; nil when there is none.
   private static func file(_ path: String) -> String? {

@@ -53,7 +53,9 @@ final class NameFeed: ZoneSource {
     let isOfCorefile = cluster.server.kubeconfig == nil && cluster.server.context == nil && !access.isEmpty
     let configuration = isOfCorefile ? try access.configuration(cluster) : try cluster.configuration()
     let feed = NameFeed(wants, cluster: configuration.server)
-    feed.follow(api: try RemoteClient(kubeconfig: configuration))
+    feed.follow(
+      api: try RemoteClient(
+        kubeconfig: configuration, limits: access.limits, metricPrefix: "coredns_kubernetes_"))
     return feed
   }
 
@@ -174,6 +176,11 @@ final class NameFeed: ZoneSource {
 }
 
 extension Corefile.Access {
+  /// `apiserver_qps` and its like.
+  fileprivate var limits: RequestLimits {
+    RequestLimits(perSecond: requestsPerSecond, burst: requestBurst, inFlightMax: requestsInFlightMax)
+  }
+
   /// The server and the credentials, those of `cluster` where this says nothing.
   fileprivate func configuration(_ cluster: ClusterOptions) throws(WeftError) -> Kubeconfig {
     var result: Kubeconfig

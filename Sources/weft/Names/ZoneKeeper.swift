@@ -38,6 +38,10 @@ actor ZoneKeeper {
     planner = ZonePlanner(
       settings: settings, firstSerial: UInt32(truncatingIfNeeded: Timestamp.now().seconds))
     if !settings.multiclusterZones.isEmpty { source.followImports() }
+    Metrics.shared.gauge(
+      "coredns_build_info", "1 with the version of this program.",
+      labels: ["version", "revision", "goversion"]
+    ).child(Weft.version, "", "").set(1)
     let isCurrent = Metrics.shared.gauge(
       "weft_dns_cluster_current",
       "1 while the zone follows the API server; 0 while it answers from what was known last."

@@ -51,6 +51,19 @@ final class TinyUpstream: DatagramHandler, @unchecked Sendable {
   private let thread: ReactorThread
   private let received = Counter()
   var queries: UInt64 { received.current }
+  private let seen = Mutex<(packet: [UInt8], peer: SocketEndpoint?)>(([], nil))
+  /// The octets of the last question over UDP, and who asked.
+  var last: (packet: [UInt8], peer: SocketEndpoint?) { seen.withLock { $0 } }
+  var lastOptions: [EDNSValue] {
+    let packet = last.packet
+    var head = QueryHead()
+    guard head.read(packet.span.bytes) == .query else { return [] }
+    return [EDNSValue](query: packet.span.bytes, questionEnd: head.questionEnd)
+  }
+  /// Replies have no records and this code while it is not 0.
+  let code = Atomic<UInt16>(0)
+  /// The TTL of answers.
+  let ttl = Atomic<UInt32>(60)
   /// Questions are counted and not answered while this is true.
   let isSilent = Atomic<Bool>(false)
   /// Questions are answered with SERVFAIL over UDP while this is true.
@@ -108,6 +121,9 @@ final class TinyUpstream: DatagramHandler, @unchecked Sendable {
 
   func received(_ datagram: Datagram, reply: UnsafeMutableRawBufferPointer, on socket: UDPSocket) -> Int {
     received.increment()
+    let packet = Array(datagram.payload)
+    let peer = datagram.peer.endpoint
+    seen.withLock { $0 = (packet, peer) }
     if isSilent.load(ordering: .relaxed) { return 0 }
     guard let query = try? Message(datagram.payload.bytes), var answer = Self.answer(query, isTCP: false)
     else {
@@ -117,6 +133,12 @@ final class TinyUpstream: DatagramHandler, @unchecked Sendable {
       (answer.answer, answer.authority) = ([], [])
       answer.set(.serverFailure)
     }
+    let code = code.load(ordering: .relaxed)
+    if code != 0 {
+      (answer.answer, answer.authority) = ([], [])
+      answer.set(ResponseCode(rawValue: code))
+    }
+    for index in answer.answer.indices { answer.answer[index].ttl = ttl.load(ordering: .relaxed) }
     reply.copyBytes(from: answer.encoded)
     return answer.encoded.count
   }

@@ -175,7 +175,7 @@ private func ask(_ port: UInt16, _ count: Int) {
   }
 }
 
-private func eventually(_ holds: () -> Bool) -> Bool {
+func eventually(_ holds: () -> Bool) -> Bool {
   let clock = ContinuousClock()
   let end = clock.now + .seconds(30)
   while clock.now < end {

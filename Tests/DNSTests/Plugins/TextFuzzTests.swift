@@ -41,14 +41,43 @@ private let corefile = """
   }
   .:53 10.0.0.0/8 {
     import base
+    bind lo eth0 {
+      except ::1
+    }
+    loadbalance weighted weights {
+      reload 10s
+      prefer 10.0.0.0/8 fd00::/8
+    }
+    errors {
+      stacktrace
+      consolidate 5m ".* i/o timeout$" warning show_first
+    }
+    rewrite continue edns0 local set 0xffee 0x61626364 revert
+    rewrite continue edns0 local append 65518 {client_ip}
+    rewrite continue edns0 subnet replace 24 56
+    rewrite edns0 nsid unset
+    rewrite cname suffix .a.test .b.test
+    rewrite continue rcode exact a.test 2 BADCOOKIE
+    cache 20 a.test {
+      serve_stale 1h verify 100ms 30s 30s
+      serve_stale_policy prefer_positive
+      keepttl
+    }
     kubernetes cluster.local in-addr.arpa {
       pods verified
       ttl 30
+      startup_timeout 3s
+      apiserver_qps 2.5
+      apiserver_burst 4
+      apiserver_max_inflight 3
     }
     rewrite name regex (.*)\\.corp {1}.svc answer auto
     template IN A x.test {
       match "^(?P<a>.*)$"
-      answer "{{ .Name }} 60 IN A 10.0.0.1"
+      answer "{{ .Name }} 60 IN A 10.0.0.{{ parseInt .Group.a 16 8 }}" "{{ .Name }} 60 IN A 10.0.0.2"
+      additional "{{ .Zone }} 60 IN TXT {{ .Remote }}"
+      ederror 17 "why"
+      fallthrough
     }
     acl {
       block type ANY net 10.0.0.0/8
@@ -59,9 +88,23 @@ private let corefile = """
     forward . 192.0.2.1 {
       policy sequential
       max_fails 3
+      next NXDOMAIN
+      next_on_nodata
+      failover SERVFAIL
+      max_connect_attempts 4
+      health_check 1s no_rec domain a.test
+      expire 10s
+      max_age 1m
+      max_idle_conns 2
+      source_address 192.0.2.7
+      failfast_all_unhealthy_upstreams
     }
+    forward . tls://192.0.2.1%dns.test
     hosts {
       192.0.2.1 a b
+      reload 5s
+      fallthrough
+      fallthrough_unsupported
     }
   }
   """
@@ -77,6 +120,22 @@ private let zoneFile = """
   x TYPE65 \\# 3 000100
   m MX 10 mail
   """
+
+private let weights = """
+  # a name, then addresses
+  www.acme.test
+  192.0.2.1 200
+  fd00::1 1
+
+  db.acme.test.
+  192.0.2.2 7
+  """
+
+private func read(_ text: String, weights file: String = weights) throws(WeftError) -> Corefile {
+  try Corefile.read(text, environment: ["X": "y"], files: { $0 == "weights" ? file : nil }) {
+    $0 == "lo" || $0 == "eth0" ? ["::1", "192.0.2.7"].compactMap { IPAddress($0) } : nil
+  }
+}
 
 private func damaged(_ text: String, _ random: inout SeededRandom) -> String {
   var bytes = Array(text.utf8)
@@ -97,11 +156,11 @@ private func damaged(_ text: String, _ random: inout SeededRandom) -> String {
 
 @Test(arguments: 1...8) func `damaged Corefiles are read or refused with a line`(_ seed: Int) {
   var random = SeededRandom(state: UInt64(seed))
-  #expect(throws: Never.self) { try Corefile.read(corefile) }
+  #expect(throws: Never.self) { try read(corefile) }
   for _ in 0..<Soak.rounds(60, long: 20_000) {
     let text = damaged(corefile, &random)
     do throws(WeftError) {
-      _ = try Corefile.read(text, environment: ["X": "y"])
+      _ = try read(text, weights: damaged(weights, &random))
     } catch {
       #expect(error.code == "DNS0010" && error.object.hasPrefix("Corefile:"), "seed \(seed): \(error)")
     }
@@ -134,6 +193,12 @@ private func damaged(_ text: String, _ random: inout SeededRandom) -> String {
     }
     _ = try? ViewParser.parse(
       damaged("incidr(client_ip(), '10.0.0.0/8') && (type() in ['A'] || !do())", &random))
-    _ = try? TemplateText(damaged("{{ .Name }} 60 IN A {{ index .Match 1 }}", &random), groups: ["a"])
+    let template = try? TemplateText(
+      damaged("{{ .Name }} 60 IN A {{ index .Match 1 }} {{- parseInt .Group.a 16 8 -}} x", &random),
+      groups: ["a"])
+    _ = template?.filled(["Name": "a.test.", "Match 1": "1", "Group.a": "ff"])
+    if let weights = try? Balance.weights(damaged(weights, &random)) {
+      #expect(weights.values.allSatisfy { !$0.values.contains(0) })
+    }
   }
 }

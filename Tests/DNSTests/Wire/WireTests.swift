@@ -55,6 +55,17 @@ private var sample: Message {
 }
 
 /// 6,000 messages in each run, and in `make soak` two million, ten kinds of damage and every length among them (T-D3).
+/// With an OPT record of two options.
+private func withOptions(_ query: Message) -> [UInt8] {
+  let options = [
+    EDNSValue(code: 0xffee, octets: [1, 2, 3]), EDNSValue(code: 8, octets: [0, 1, 24, 0, 10, 0, 0]),
+  ]
+  .encoded
+  var bytes = query.encoded + [0, 0, 41, 4, 208, 0, 0, 0, 0, 0, UInt8(options.count)] + options
+  bytes[11] = 1
+  return bytes
+}
+
 @Test(.timeLimit(.minutes(20))) func `damaged messages never trap, cut at each octet and changed at random`()
 {
   let zone = Fixture.zone
@@ -67,7 +78,10 @@ private var sample: Message {
     _ = AddressFilter.filtered(bytes, AddressFilter.privateAddresses)
     bytes.withUnsafeBytes { packet in
       var head = QueryHead()
+      _ = [EDNSValue](query: packet.bytes, questionEnd: min(packet.count, Header.byteCount))
       guard head.read(packet.bytes) == .query else { return }
+      let options = [EDNSValue](query: packet.bytes, questionEnd: head.questionEnd)
+      #expect(options.encoded.count <= packet.count)
       var reply = Reply(space)
       reply.begin(packet.bytes, head, bytesMax: Int.random(in: 512...4096, using: &random))
       _ = zone.answer(packet.bytes, head, &reply, rotation: random.next() > 1 << 63 ? 1 : 0)
@@ -78,6 +92,7 @@ private var sample: Message {
   let corpus: [[UInt8]] = [
     sample.encoded, Message(query: name("_http._tcp.db.demo.svc.cluster.local"), .srv, id: 1).encoded,
     Message(query: name("inside.demo.svc.cluster.local"), .a, id: 1).encoded,
+    withOptions(Message(query: name("web.demo.svc.cluster.local"), .a, id: 1)),
     Message(query: name("10-42-0-7.demo.pod.cluster.local"), .a, id: 1).encoded,
     Message(query: name("9.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.2.4.0.0.0.0.d.f.ip6.arpa"), .ptr, id: 1)
       .encoded,

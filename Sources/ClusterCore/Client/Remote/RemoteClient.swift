@@ -15,11 +15,24 @@ public final class RemoteClient: ClusterAPI {
   private let userAgent: String
   private let requests: MetricFamily<Counter>
   private let durations: MetricFamily<Histogram>
+  private let waits: MetricFamily<Histogram>?
+  private let gate: RequestGate?
 
   /// Opens no connection yet.
-  public init(kubeconfig: Kubeconfig, userAgent: String = "weft", metrics: Metrics = .shared)
-    throws(WeftError)
-  {
+  /// - Parameters:
+  ///   - limits: how fast requests leave, and how many at once; watches count until their answer begins.
+  ///   - metricPrefix: what the names of its metrics begin with.
+  public init(
+    kubeconfig: Kubeconfig, userAgent: String = "weft", metrics: Metrics = .shared,
+    limits: RequestLimits = RequestLimits(), metricPrefix: String = ""
+  ) throws(WeftError) {
+    let isLimited = limits != RequestLimits()
+    gate = isLimited ? RequestGate(limits) : nil
+    waits =
+      isLimited || !metricPrefix.isEmpty
+      ? metrics.histogram(
+        metricPrefix + "rest_client_rate_limiter_duration_seconds",
+        "Time that a request waited here for its turn.", labels: ["verb", "host"], bounds: Self.bounds) : nil
     transport = try HTTPTransport(kubeconfig)
     self.userAgent = userAgent
     tokenFile = kubeconfig.tokenFile.map { TokenFile(path: $0, token: kubeconfig.token ?? "") }
@@ -31,9 +44,22 @@ public final class RemoteClient: ClusterAPI {
       fixedAuthorization = nil
     }
     requests = metrics.counter(
-      "rest_client_requests_total", "Requests to the API server.", labels: ["code", "method", "host"])
+      metricPrefix + "rest_client_requests_total", "Requests to the API server.",
+      labels: ["code", "method", "host"])
     durations = metrics.histogram(
-      "rest_client_request_duration_seconds", "Time to a whole answer.", labels: ["verb", "host"])
+      metricPrefix + "rest_client_request_duration_seconds",
+      "Time to a whole answer; of lists and watches that are read piece by piece, to its head.",
+      labels: ["verb", "host"], bounds: metricPrefix.isEmpty ? Histogram.defaultBounds : Self.bounds)
+  }
+
+  /// Prometheus's own.
+  private static let bounds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+
+  /// Waits for this request's turn.
+  private func enter(_ verb: String) async throws {
+    guard gate != nil || waits != nil else { return }
+    let wait = try await gate?.enter() ?? .zero
+    waits?.child(verb, transport.server).observe(wait)
   }
 
   /// From now on new connections show this client certificate (PEM), without a request lost. Errors: `CLI0105` it cannot be used.
@@ -90,8 +116,15 @@ public final class RemoteClient: ClusterAPI {
   func openLines(_ path: String, query: [(String, String)], verb: String = "GET") async throws -> WatchHandle
   {
     let head = request(.GET, path, query: query, body: nil, contentType: nil)
-    let (status, watch) = try await transport.stream(head)
+    try await enter(verb)
+    let began = ContinuousClock.now
+    let (status, watch): (Int, WatchHandle)
+    do {
+      defer { gate?.leave() }
+      (status, watch) = try await transport.stream(head)
+    }
     requests.child("\(status)", verb, transport.server).increment()
+    durations.child(verb, transport.server).observe(ContinuousClock.now - began)
     if status == 401 { tokenFile?.expire() }
     guard status == 200 else {
       var body: [UInt8] = []
@@ -171,6 +204,8 @@ public final class RemoteClient: ClusterAPI {
     contentType: String = "application/json"
   ) async throws -> JSON {
     let bytes = body?.bytes
+    try await enter(method.rawValue)
+    defer { gate?.leave() }
     let began = ContinuousClock.now
     let answer = try await transport.send(
       request(method, path, query: query, body: bytes, contentType: body == nil ? nil : contentType),
