@@ -143,15 +143,19 @@ private struct Wishes {
   }
 }
 
-/// Lines that one has and the other has not.
+/// Lines that one has and the other has not, and what either still has to do.
 private func difference(_ one: MemoryClusterAPI, _ other: MemoryClusterAPI) -> String {
   let difference = outcome(one).difference(from: outcome(other))
-  return difference.map { change in
+  let lines = difference.map { change in
     switch change {
     case .insert(_, let line, _): "+ \(line)"
     case .remove(_, let line, _): "- \(line)"
     }
-  }.sorted().joined(separator: "\n")
+  }
+  let open = [("+", one), ("-", other)].compactMap { sign, api in
+    unsettled(api).map { "\(sign) not settled: \($0)" }
+  }
+  return (lines.sorted() + open).joined(separator: "\n")
 }
 
 private func areAlike(_ one: MemoryClusterAPI, _ other: MemoryClusterAPI) -> Bool {

@@ -192,6 +192,9 @@ import Testing
       await work.value
       let promise = Duration.seconds(Self.seconds.lease) + .seconds(2)
       #expect(taken.allSatisfy { $0 <= promise + Self.slack }, "\(taken), of which \(parts)")
+      // By what leaders say themselves: this test's own look at them costs up to seconds on a busy machine.
+      let held = parts.map { $0.acquired - $0.fault }
+      #expect(!Soak.isLong || held.allSatisfy { $0 <= Double(Self.seconds.lease) + 2 }, "\(parts)")
       try await converge(pair, leader)
       try await judge(pair, etcd, takeovers: taken.count)
       Soak.report(
