@@ -95,23 +95,33 @@ func outcome(_ api: MemoryClusterAPI) -> [String] {
 private func image(_ pod: JSON) -> String { pod.spec["containers"]?[0]?["image"]?.string ?? "" }
 
 /// Whether everything that was wished is there and said: without looking at another cluster.
-func isSettled(_ api: MemoryClusterAPI) -> Bool {
+func isSettled(_ api: MemoryClusterAPI) -> Bool { unsettled(api) == nil }
+
+/// The first thing that is not as it was wished, or not said so.
+func unsettled(_ api: MemoryClusterAPI) -> String? {
   var counts: [String: Int] = [:]
   for pod in api.objects(.pods) {
     if let app = pod.labels["app"] { counts["\(pod.namespace)/\(app)", default: 0] += 1 }
   }
-  func has(_ object: JSON, _ fields: String...) -> Bool {
+  func lacks(_ object: JSON, _ fields: String...) -> String? {
     let wished = object.spec["replicas"]?.int ?? 1
-    guard counts["\(object.namespace)/\(object.name)", default: 0] == wished else { return false }
-    return fields.allSatisfy { (object.status[$0]?.int ?? 0) == wished }
+    let count = counts["\(object.namespace)/\(object.name)", default: 0]
+    if count == wished, fields.allSatisfy({ (object.status[$0]?.int ?? 0) == wished }) { return nil }
+    return "\(object.kind) \(object.key) has \(count) pods of \(wished) and says \(object.status)"
   }
   for object in api.objects(.deployments) {
-    guard object.status["observedGeneration"]?.integer == object.generation else { return false }
-    guard has(object, "availableReplicas", "updatedReplicas", "replicas") else { return false }
+    guard object.status["observedGeneration"]?.integer == object.generation else {
+      return "Deployment \(object.key) was not looked at since generation \(object.generation)"
+    }
+    if let text = lacks(object, "availableReplicas", "updatedReplicas", "replicas") { return text }
   }
   for object in api.objects(.statefulSets) {
-    guard has(object, "readyReplicas", "updatedReplicas", "replicas") else { return false }
+    if let text = lacks(object, "readyReplicas", "updatedReplicas", "replicas") { return text }
   }
-  return api.objects(.jobs).allSatisfy { $0.isConditionTrue("Complete") }
-    && api.objects(.namespaces).allSatisfy { !$0.isTerminating }
+  if let job = api.objects(.jobs).first(where: { !$0.isConditionTrue("Complete") }) {
+    return "Job \(job.key) says \(job.status)"
+  }
+  return api.objects(.namespaces).first(where: \.isTerminating).map {
+    "Namespace \($0.name) says \($0.status)"
+  }
 }

@@ -63,16 +63,23 @@ import Testing
       return Int(await metric(number, "weft_leader_refused_writes_total{name=\"\(name)\"}") ?? 0)
     }
 
-    /// Waits until `number` leads, and notes under which name.
+    /// Waits until `number` leads, and notes under which name. Asked over one connection, and for its metrics only once the lease
+    /// is no longer the other's: looking must not take the machine from who is looked at.
     func waitForLead(of number: Int) async throws -> Bool {
-      try await eventually {
-        guard await leads(number), let client = try? servers[number].client(),
+      let client = try servers[number].client()
+      return try await eventually {
+        guard
           let lease = try? await client.get(
             .leases, namespace: LeaderKillTests.lease.namespace, name: LeaderKillTests.lease.name),
-          let holder = lease.spec["holderIdentity"]?.string, !holder.isEmpty
+          let holder = lease.spec["holderIdentity"]?.string, !holder.isEmpty,
+          owner(of: holder) ?? number == number
         else { return false }
         // Read once more: the name is that of who leads now.
-        guard await leads(number) else { return false }
+        guard await leads(number),
+          let again = try? await client.get(
+            .leases, namespace: LeaderKillTests.lease.namespace, name: LeaderKillTests.lease.name),
+          again.spec["holderIdentity"]?.string == holder
+        else { return false }
         names.withLock { $0[holder] = number }
         acquired.withLock { $0 = LeaderKillTests.time(lease, "acquireTime") }
         return true
@@ -155,6 +162,10 @@ import Testing
       let pair = try Pair(folder: folder, store: "etcd:\(etcd.endpoint)")
       defer { for server in pair.servers { server.kill() } }
       for server in pair.servers { try await server.start() }
+      // From the beginning: servers forget what is old after a while.
+      let store = try await etcd.open(prefix: "/registry", root: "/registry")
+      let history = try await store.watch(prefix: "/registry/", after: 0, queueMax: 1_000_000)
+      defer { history.cancel() }
       #expect(try await eventually { await pair.leader() != nil })
       var leader = try #require(await pair.leader())
       #expect(try await pair.waitForLead(of: leader))
@@ -192,8 +203,12 @@ import Testing
       await work.value
       let promise = Duration.seconds(Self.seconds.lease) + .seconds(2)
       #expect(taken.allSatisfy { $0 <= promise + Self.slack }, "\(taken), of which \(parts)")
+      // By what leaders say themselves: this test's own look at them costs up to seconds on a busy machine.
+      let held = parts.map { $0.acquired - $0.fault }
+      #expect(!Soak.isLong || held.allSatisfy { $0 <= Double(Self.seconds.lease) + 2 }, "\(parts)")
       try await converge(pair, leader)
-      try await judge(pair, etcd, takeovers: taken.count)
+      try await judge(pair, history, until: try await store.latestRevision(), takeovers: taken.count)
+      await store.shutdown()
       Soak.report(
         "two servers: \(taken.count) takeovers after \(taken) (renewed+held+seen: \(parts)), \(refused) late writes refused"
       )
@@ -227,19 +242,15 @@ import Testing
   }
 
   /// The store's history, in its order.
-  private func judge(_ pair: Pair, _ etcd: EtcdServer, takeovers: Int) async throws {
-    let store = try await etcd.open(prefix: "/registry", root: "/registry")
-    let head = try await store.latestRevision()
+  private func judge(_ pair: Pair, _ history: StoreWatch, until head: Int64, takeovers: Int) async throws {
     let authorities = [try authority(pair, 0), try authority(pair, 1)]
     #expect(authorities[0] != authorities[1])
-    let watch = try await store.watch(prefix: "/registry/", after: 0, queueMax: 1_000_000)
-    defer { watch.cancel() }
     var holder: String?
     // Names of leaders that this test did not see lead, such as one for a moment on a slow machine: each is of one server too.
     var others: [String: Int] = [:]
     var (changes, writes) = (0, [0, 0])
     var late: [String] = []
-    reading: while let events = try await watch.next() {
+    reading: while let events = try await history.next() {
       for event in events {
         if event.revision >= head { break reading }
         if event.kind == .delete { continue }
@@ -266,6 +277,5 @@ import Testing
       "\(changes) changes of the lease, \(writes) writes")
     #expect(late.isEmpty, "\(late)")
     Soak.report("two servers: \(writes) writes told by whom, \(changes) names in the lease")
-    await store.shutdown()
   }
 }

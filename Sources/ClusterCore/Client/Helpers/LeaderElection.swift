@@ -85,22 +85,21 @@ public struct LeaderElection: Sendable {
   /// look up to a `retryPeriod` later, and a lease that is given back is taken at once. Without a watch the looks alone do it.
   private func stand(_ leadership: Leadership) async throws -> View {
     let (news, wake) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
-    return try await withThrowingTaskGroup(of: Void.self) { group in
-      group.addTask { await follow { wake.yield() } }
-      defer { group.cancelAll() }
-      var view = View()
-      var arrivals = news.makeAsyncIterator()
-      while true {
-        let pause = await step(&view, leadership)
-        if leadership.isHeld { return view }
-        let alarm = Task {
-          try await Task.sleep(for: pause)
-          wake.yield()
-        }
-        await arrivals.next()
-        alarm.cancel()
-        try Task.checkCancellation()
+    // Not awaited: a watch that does not come back must not keep who leads from leading.
+    let follower = Task { await follow { wake.yield() } }
+    defer { follower.cancel() }
+    var view = View()
+    var arrivals = news.makeAsyncIterator()
+    while true {
+      let pause = await step(&view, leadership)
+      if leadership.isHeld { return view }
+      let alarm = Task {
+        try await Task.sleep(for: pause)
+        wake.yield()
       }
+      defer { alarm.cancel() }
+      _ = await arrivals.next()
+      try Task.checkCancellation()
     }
   }
 
