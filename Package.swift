@@ -179,8 +179,11 @@ let modules: [Module] = [
     testsOn: ["StoreLab", "SoakLab"]),
   Module(
     name: "DNS", path: "Sources/DNS",
-    on: ["ClusterObjects", "ClusterView", "Reactor", "Addresses", "Diagnostics", "Patterns", "CLinux", "CZlib"],
-    packages: ["Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOHTTP2", "NIOSSL"], testsOn: ["FuzzLab", "SoakLab"]),
+    on: [
+      "ClusterObjects", "ClusterView", "Reactor", "Addresses", "Diagnostics", "Patterns", "CLinux", "CZlib",
+    ],
+    packages: ["Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOHTTP2", "NIOSSL"],
+    testsOn: ["FuzzLab", "SoakLab"]),
   Module(
     name: "Ingress", path: "Sources/Ingress",
     on: [
