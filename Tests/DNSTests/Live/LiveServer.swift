@@ -45,6 +45,30 @@ func dig(_ port: UInt16, _ arguments: String) -> String {
   run("dig @127.0.0.1 -p \(port) +time=15 +tries=1 \(arguments) 2>&1")
 }
 
+/// A port of the loopback address over UDP and TCP, for a thread that will serve it.
+struct UpstreamSockets {
+  let port: UInt16
+  private let datagrams: Int32
+  private let listener: Int32
+
+  init() throws {
+    let listening = try Sockets.listenTCP(SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 0))
+    let bound = Sockets.localEndpoint(listening)
+    let endpoint = try #require(bound)
+    port = endpoint.port
+    datagrams = try Sockets.bindUDP(endpoint).release()
+    listener = listening.release()
+  }
+
+  /// Once, on the thread of the reactor, which takes the sockets over.
+  func serve(
+    _ reactor: Reactor, _ handler: any DatagramHandler, _ accept: @escaping (consuming Descriptor) -> Void
+  ) {
+    _ = try? UDPSocket(Descriptor(owning: datagrams), reactor: reactor, handler: handler)
+    _ = try? Listener(Descriptor(owning: listener), reactor: reactor) { descriptor, _ in accept(descriptor) }
+  }
+}
+
 /// An upstream server for tests: answers from a table over UDP and TCP.
 final class TinyUpstream: DatagramHandler, @unchecked Sendable {
   let port: UInt16
@@ -104,18 +128,11 @@ final class TinyUpstream: DatagramHandler, @unchecked Sendable {
   }
 
   init() throws {
+    let sockets = try UpstreamSockets()
+    port = sockets.port
     thread = try ReactorThread(name: "upstream")
-    let listener = try Sockets.listenTCP(SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 0))
-    let bound = Sockets.localEndpoint(listener)
-    let endpoint = try #require(bound)
-    port = endpoint.port
-    let datagrams = try Sockets.bindUDP(endpoint).release()
-    let raw = listener.release()
     thread.reactor.submit { [self] reactor in
-      _ = try? UDPSocket(Descriptor(owning: datagrams), reactor: reactor, handler: self)
-      _ = try? Listener(Descriptor(owning: raw), reactor: reactor) { descriptor, _ in
-        Stream.begin(descriptor, reactor)
-      }
+      sockets.serve(reactor, self) { Stream.begin($0, reactor) }
     }
   }
 

@@ -20,16 +20,11 @@ private final class ResettingUpstream: DatagramHandler, @unchecked Sendable {
 
   init(atOnce: Bool) throws {
     isAtOnce = atOnce
+    let sockets = try UpstreamSockets()
+    port = sockets.port
     thread = try ReactorThread(name: "resetting")
-    let listener = try Sockets.listenTCP(SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 0))
-    let bound = Sockets.localEndpoint(listener)
-    let endpoint = try #require(bound)
-    port = endpoint.port
-    let datagrams = try Sockets.bindUDP(endpoint).release()
-    let raw = listener.release()
     thread.reactor.submit { [self] reactor in
-      _ = try? UDPSocket(Descriptor(owning: datagrams), reactor: reactor, handler: self)
-      _ = try? Listener(Descriptor(owning: raw), reactor: reactor) { [self] descriptor, _ in
+      sockets.serve(reactor, self) { [self] descriptor in
         connections.increment()
         Connection.begin(descriptor, reactor, atOnce: isAtOnce)
       }
@@ -77,18 +72,11 @@ private final class LyingUpstream: DatagramHandler, @unchecked Sendable {
 
   init(_ answer: @escaping @Sendable (Message) -> Message) throws {
     self.answer = answer
+    let sockets = try UpstreamSockets()
+    port = sockets.port
     thread = try ReactorThread(name: "lying")
-    let listener = try Sockets.listenTCP(SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 0))
-    let bound = Sockets.localEndpoint(listener)
-    let endpoint = try #require(bound)
-    port = endpoint.port
-    let datagrams = try Sockets.bindUDP(endpoint).release()
-    let raw = listener.release()
     thread.reactor.submit { [self] reactor in
-      _ = try? UDPSocket(Descriptor(owning: datagrams), reactor: reactor, handler: self)
-      _ = try? Listener(Descriptor(owning: raw), reactor: reactor) { descriptor, _ in
-        TinyUpstream.Stream.begin(descriptor, reactor, answer: answer)
-      }
+      sockets.serve(reactor, self) { TinyUpstream.Stream.begin($0, reactor, answer: answer) }
     }
   }
 
