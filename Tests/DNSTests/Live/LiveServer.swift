@@ -99,12 +99,17 @@ final class TinyUpstream: DatagramHandler, @unchecked Sendable {
 
   init() throws {
     thread = try ReactorThread(name: "upstream")
-    let listener = try Sockets.listenTCP(SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 0))
-    let bound = Sockets.localEndpoint(listener)
-    let endpoint = try #require(bound)
-    port = endpoint.port
-    let datagrams = try Sockets.bindUDP(endpoint).release()
-    let raw = listener.release()
+    // A free port of TCP may be one that a question of UDP goes out from.
+    var found: (endpoint: SocketEndpoint, listener: Int32, datagrams: Int32)?
+    for _ in 0..<20 where found == nil {
+      let listener = try Sockets.listenTCP(SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 0))
+      let bound = Sockets.localEndpoint(listener)
+      guard let bound, let datagrams = try? Sockets.bindUDP(bound).release() else { continue }
+      found = (bound, listener.release(), datagrams)
+    }
+    let sockets = try #require(found)
+    port = sockets.endpoint.port
+    let (raw, datagrams) = (sockets.listener, sockets.datagrams)
     thread.reactor.submit { [self] reactor in
       _ = try? UDPSocket(Descriptor(owning: datagrams), reactor: reactor, handler: self)
       _ = try? Listener(Descriptor(owning: raw), reactor: reactor) { descriptor, _ in
