@@ -152,7 +152,7 @@ private func readHead(_ client: Client) -> Bool {
       hosts: [
         RouteHost(name: "", paths: [RoutePath(path: Array("/".utf8), kind: .prefix, backend: 0, action: 0)])
       ])
-    let ingress = try TestIngress(table, limits: Self.limits)
+    let ingress = try TestIngress(table, limits: Self.limits())
     defer {
       ingress.stop()
       backend.kill()
