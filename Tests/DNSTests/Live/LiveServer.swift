@@ -52,12 +52,16 @@ struct UpstreamSockets {
   private let listener: Int32
 
   init() throws {
-    let listening = try Sockets.listenTCP(SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 0))
-    let bound = Sockets.localEndpoint(listening)
-    let endpoint = try #require(bound)
-    port = endpoint.port
-    datagrams = try Sockets.bindUDP(endpoint).release()
-    listener = listening.release()
+    // A free port of TCP may be one that a question of UDP goes out from.
+    var found: (endpoint: SocketEndpoint, listener: Int32, datagrams: Int32)?
+    for _ in 0..<20 where found == nil {
+      let listener = try Sockets.listenTCP(SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 0))
+      let bound = Sockets.localEndpoint(listener)
+      guard let bound, let datagrams = try? Sockets.bindUDP(bound).release() else { continue }
+      found = (bound, listener.release(), datagrams)
+    }
+    let sockets = try #require(found)
+    (port, datagrams, listener) = (sockets.endpoint.port, sockets.datagrams, sockets.listener)
   }
 
   /// Once, on the thread of the reactor, which takes the sockets over.
