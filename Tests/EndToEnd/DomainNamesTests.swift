@@ -67,8 +67,7 @@ import Testing
     for page in Self.pages {
       node.execOutside("ip", "addr", "add", "\(page)/24", "dev", "eth0")
       running.append(
-        try outside(
-          node, ["python3", "-m", "http.server", "80", "--bind", page, "--directory", "/usr/share/doc/apt"]))
+        try outside(node, Project.files("/usr/share/doc/apt", at: page, "80")))
     }
     let knot = try nameServer(node, www: Self.pages[0])
     running.append(knot)

@@ -16,16 +16,7 @@ import Testing
     for (name, port) in [("one", "9001"), ("two", "9002")] {
       try FileManager.default.createDirectory(atPath: "\(folder)/\(name)", withIntermediateDirectories: true)
       try "from \(name)".write(toFile: "\(folder)/\(name)/page", atomically: true, encoding: .utf8)
-      let server = Process()
-      server.executableURL = URL(filePath: "/usr/bin/nsenter")
-      server.arguments = [
-        "--net=/run/netns/\(node.name)", "--", "python3", "-m", "http.server", port, "--bind", node.address,
-        "--directory", "\(folder)/\(name)",
-      ]
-      server.standardOutput = FileHandle.nullDevice
-      server.standardError = FileHandle.nullDevice
-      try server.run()
-      servers.append(server)
+      servers.append(try node.background(Project.files("\(folder)/\(name)", at: node.address, port)))
     }
     func apply(_ manifests: String) throws {
       let path = "\(folder)/objects.yaml"

@@ -12,9 +12,7 @@ import Testing
   }
 
   private static func backend(_ node: TestNode, _ folder: String) throws -> Process {
-    try node.background([
-      "python3", "-m", "http.server", "9000", "--bind", node.address, "--directory", folder,
-    ])
+    try node.background(Project.files(folder, at: node.address, "9000"))
   }
 
   private static func objects(_ node: TestNode, class name: String) -> String {

@@ -14,15 +14,7 @@ import Testing
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(atPath: folder) }
     try "from the backend".write(toFile: folder + "/page", atomically: true, encoding: .utf8)
-    let backend = Process()
-    backend.executableURL = URL(filePath: "/usr/bin/nsenter")
-    backend.arguments = [
-      "--net=/run/netns/\(node.name)", "--", "python3", "-m", "http.server", "9000", "--bind", node.address,
-      "--directory", folder,
-    ]
-    backend.standardOutput = FileHandle.nullDevice
-    backend.standardError = FileHandle.nullDevice
-    try backend.run()
+    let backend = try node.background(Project.files(folder, at: node.address, "9000"))
     defer { kill(backend.processIdentifier, SIGKILL) }
 
     try #require(eventually(within: 60) { node.kubectl("get", "namespace", "default").status == 0 } != nil)

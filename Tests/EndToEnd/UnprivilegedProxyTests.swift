@@ -57,9 +57,7 @@ import Testing
     // What an administrator may do beforehand.
     node.exec("ip", "route", "add", "local", "10.43.0.11", "dev", "lo")
     node.exec("sysctl", "-qw", "net.ipv4.ip_unprivileged_port_start=1024")
-    let server = try node.background([
-      "python3", "-m", "http.server", "8080", "--bind", node.address, "--directory", folder,
-    ])
+    let server = try node.background(Project.files(folder, at: node.address, "8080"))
     // Children of a test's thread inherit its blocked signals; this one nothing blocks.
     defer { kill(server.processIdentifier, SIGKILL) }
     let command =

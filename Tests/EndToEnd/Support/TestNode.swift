@@ -10,6 +10,11 @@ enum Project {
   }
   static var weft: String { "\(binaries)/weft" }
   static var kubectl: String { root.appending(path: ".tools/bin/kubectl").path() }
+
+  /// The command that serves a folder over HTTP.
+  static func files(_ folder: String, at address: String, _ port: String) -> [String] {
+    ["python3", root.appending(path: "Tests/EndToEnd/Clients/files.py").path(), address, port, folder]
+  }
 }
 
 /// A machine made of a network namespace. Everything it makes carries its name and is removed with it.
