@@ -154,7 +154,7 @@ final class TestServer: Sendable {
     let server = try await TestServer.start(api)
     let client = try client(server)
     let made = try await client.create(.pods, pod("a"), options: WriteOptions(fieldManager: "me"))
-    #expect(made.resourceVersion == "1")
+    #expect(made.resourceVersion == "2")
     #expect(try await client.get(.pods, namespace: "demo", name: "a").uid == made.uid)
     let list = try await client.list(.pods, namespace: "", options: ListOptions())
     #expect(list.items.map(\.name) == ["a"])

@@ -23,7 +23,8 @@ struct MemoryState {
     var new: JSON?
   }
 
-  var revision = 0
+  /// Not 0 before the first write, as no server's is: a watch from "0" tells of what there is in any order, and not of each step.
+  var revision = 1
   var objects: [GroupVersionResource: [ObjectKey: JSON]] = [:]
   var history: [Entry] = []
   var watchers: [Int: Watcher] = [:]
