@@ -130,10 +130,7 @@ struct ServedPlugin {
     task = Task { try? await server.serve() }
   }
 
-  func stop() async {
-    task.cancel()
-    await task.value
-  }
+  func stop() async { await server.end(task) }
 }
 
 /// What a plugin does first.

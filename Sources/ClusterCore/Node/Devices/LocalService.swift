@@ -38,10 +38,22 @@ final class LocalService: Sendable {
   }
 
   func stop() async {
-    server.beginGracefulShutdown()
-    serving.cancel()
-    await serving.value
+    await server.end(serving)
     unlink(path)
+  }
+}
+
+extension GRPCServer {
+  /// Ends a server: no new calls, a moment for those under way, then whatever is left. Dropped at once it would take the process
+  /// along when a call comes in at that moment (the library asserts that each is finished).
+  func end(_ serving: Task<Void, Never>) async {
+    beginGracefulShutdown()
+    let limit = Task {
+      try await Task.sleep(for: .milliseconds(200))
+      serving.cancel()
+    }
+    await serving.value
+    limit.cancel()
   }
 }
 
