@@ -8,7 +8,7 @@ suites=(CrashTests DiskTests FlipTests RegisterTests ManyWatchersTests ThreeMemb
   MatrixTests PageAndStatusTests Crashes CNIFaults OracleTests NameChangesTests LeaderElectionTests LeaderKillTests
   ConvergenceTests DNSTests.ConnectionTests SnapshotTests UpstreamFaultTests DNSTests.damaged IngressTests.ServiceTests ReloadTests
   OverloadTests IdleTests HostileObjectTests CertificateCrowdTests DemoTests CustomResourceTests IngressMemoryTests
-  scripts/podman.sh)
+  scripts/fuzz.sh scripts/podman.sh)
 if [ -n "${WEFT_SOAK_ONLY:-}" ]; then IFS=, read -r -a suites <<<"$WEFT_SOAK_ONLY"; fi
 if [ $# -gt 0 ]; then suites=("$@"); fi
 # A browser is 300 MB: only who asks for its suite gets it.

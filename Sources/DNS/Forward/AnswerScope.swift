@@ -38,12 +38,12 @@ struct AnswerScope {
     guard let asked = message.question?.name else { throw .badRecord(at: 4) }
     let scope = try AnswerScope(message, asked)
     let count = message.answer.count + message.authority.count + message.additional.count
-    let all = message.answer
-    message.answer.removeAll { !scope.answers($0, all) }
-    let zones = message.authority.filter { scope.isAbove($0.owner) }.map(\.owner)
+    let renamed = Set(message.answer.filter { $0.data.type == .dname }.map(\.owner))
+    message.answer.removeAll { !scope.answers($0, renamed) }
+    let zones = Set(message.authority.map(\.owner).filter { scope.isAbove($0) })
     message.authority.removeAll { record in
       !(scope.isAbove(record.owner)
-        || Self.proofs.contains(record.data.type) && zones.contains { record.owner.isWithin($0) })
+        || Self.proofs.contains(record.data.type) && Self.isWithin(record.owner, zones))
     }
     let mentioned = scope.names.union((message.answer + message.authority).compactMap(Self.target))
     message.additional.removeAll { !mentioned.contains($0.owner) }
@@ -51,11 +51,20 @@ struct AnswerScope {
   }
 
   /// A record at a name of the chain, or one that renames a tree with such a name in it, with its signature.
-  private func answers(_ record: ResourceRecord, _ all: [ResourceRecord]) -> Bool {
+  private func answers(_ record: ResourceRecord, _ renamed: Set<DomainName>) -> Bool {
     if names.contains(record.owner) { return true }
     guard record.data.type == .dname || Self.proofs.contains(record.data.type) else { return false }
-    return isAbove(record.owner)
-      && all.contains { $0.owner == record.owner && $0.data.type == .dname }
+    return isAbove(record.owner) && renamed.contains(record.owner)
+  }
+
+  /// Whether a name stands in one of the zones. One look a label, however many zones there are.
+  private static func isWithin(_ name: DomainName, _ zones: Set<DomainName>) -> Bool {
+    var above: DomainName? = name
+    while let zone = above {
+      if zones.contains(zone) { return true }
+      above = zone.parent
+    }
+    return false
   }
 
   /// Whether a zone of this name would hold a name of the chain.

@@ -105,7 +105,8 @@ final class UpstreamAnswer: Sendable {
         let dataAt = reader.offset
         try reader.skip(length)
         if type == .opt {
-          guard optStart == nil else { throw .badRecord(at: start) }
+          // One, and among the additional records (RFC 6891 section 6.1.1).
+          guard optStart == nil, index >= Int(answers) + Int(authorities) else { throw .badRecord(at: start) }
           optStart = start
           isOPTLast = index == total - 1
           extended = UInt16(truncatingIfNeeded: ttl >> 24)

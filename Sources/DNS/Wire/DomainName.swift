@@ -107,13 +107,10 @@ public struct DomainName: Sendable, Hashable {
 
   /// True for the name itself and everything below it.
   public func isWithin(_ zone: DomainName) -> Bool {
-    var name: DomainName? = self
-    while let current = name {
-      if current == zone { return true }
-      if current.wire.count < zone.wire.count { return false }
-      name = current.parent
-    }
-    return false
+    var at = 0
+    while wire.count - at > zone.wire.count { at += 1 + Int(wire[at]) }
+    return wire.count - at == zone.wire.count
+      && zip(wire[at...], zone.wire).allSatisfy { $0 == $1 || foldedByte($0) == foldedByte($1) }
   }
 
   public var lowercased: DomainName {

@@ -42,6 +42,19 @@ private var sample: Message {
   }
 }
 
+@Test func `OPT anywhere but among the additional records is refused, in an upstream's answer too`() {
+  let opt: [UInt8] = [0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]
+  for count in [7, 9] {
+    var bytes = Message(query: name("a.test"), .a, id: 1).encoded + opt
+    bytes[2] |= 0x80
+    bytes[count] = 1
+    #expect(throws: WireError.self) { try UpstreamAnswer.read(bytes, ForwardCacheSettings()) }
+    bytes[count] = 0
+    bytes[11] = 1
+    #expect(throws: Never.self) { try UpstreamAnswer.read(bytes, ForwardCacheSettings()) }
+  }
+}
+
 @Test func `a name is at most 255 octets even through pointers`() {
   let label = [UInt8](repeating: 97, count: 63)
   #expect(DomainName(labels: [label, label, label, label]) == nil)
@@ -136,4 +149,16 @@ private func withOptions(_ query: Message) -> [UInt8] {
     let word = UInt64(byte) * 0x0101_0101_0101_0101
     #expect(foldedWord(word) == UInt64(foldedByte(byte)) * 0x0101_0101_0101_0101)
   }
+}
+
+@Test func `a name is within itself and what is above it, by whole labels`() {
+  let asked = name("Web.demo.svc.cluster.local")
+  for zone in ["web.demo.svc.cluster.local", "svc.CLUSTER.local", "local", "."] {
+    #expect(asked.isWithin(name(zone)), "\(zone)")
+  }
+  // Of the same octets as an end of the name, but not from label to label: \003svc\007cluster inside of one label.
+  for zone in ["vc.cluster.local", "a.web.demo.svc.cluster.local", "demo", "locao", "\\007cluster.local"] {
+    #expect(!asked.isWithin(name(zone)), "\(zone)")
+  }
+  #expect(name(".").isWithin(.root) && !name(".").isWithin(name("local")))
 }
