@@ -161,6 +161,9 @@ final class Traffic {
     throw TrafficFailed(text: "not in force: \(isOver.text.withLock { $0 } ?? "")")
   }
 
+  /// Whether the data plane has the `index`th port, as far as it was told.
+  func isOpen(_ index: Int) -> Bool { open.contains { $0.endpoint.port == ports[index] } }
+
   /// A connection to the `index`th port.
   func connect(_ index: Int = 0, at address: String = "127.0.0.1") -> BlockingStream {
     let raw = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
