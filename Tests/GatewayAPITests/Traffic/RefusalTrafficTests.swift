@@ -244,4 +244,42 @@ import Testing
     #expect(ask("a.org").output.hasPrefix("sealed") && ask("b.org").output.hasPrefix("one\n"))
     #expect(ask("c.org").status == 35 && traffic.backend(2) == "one")
   }
+
+  @Test
+  func
+    `TLSRouteListenerTerminateNotSupported, TLSRouteListenerMixedTerminationNotSupported: what a data plane cannot do is not open`()
+    throws
+  {
+    let authority = try TestAuthority()
+    let leaf = try authority.issue("DNS:a.org", "DNS:b.org")
+    let traffic = try Traffic(ports: 2)
+    defer { traffic.stop() }
+    traffic.lab.input.secrets[ObjectKey("infra", "cert")] = try authority.secret(leaf)
+    let ports = traffic.ports
+    func listeners(_ port: UInt16) -> [String] {
+      [
+        "name: pass, port: \(ports[0]), protocol: TLS, hostname: a.org, tls: {mode: Passthrough}",
+        "name: open, port: \(port), protocol: TLS, hostname: b.org, tls: {mode: Terminate, certificateRefs: [{name: cert}]}",
+      ]
+    }
+    func isServed(_ index: Int) -> Bool {
+      traffic.curl("b.org", on: index, authority: authority.root).output.hasPrefix("one\n")
+    }
+    let (mixed, apart) = (listeners(ports[0]), listeners(ports[1]))
+    try traffic.serve(
+      gateway("gw", mixed[0], mixed[1]), route("r", kind: "TLSRoute", to: "{name: gw}", hosts: "a.org, b.org")
+    )
+    #expect(isServed(0))
+    traffic.lab.settings.allowsMixedTLS = false
+    var plan = try traffic.serve()
+    #expect(
+      try plan.gateway("gw").listeners.allSatisfy { $0.conditions["Accepted"] == "False ProtocolConflict" })
+    #expect((0..<2).map { traffic.isOpen($0) } == [false, false])
+    try traffic.serve(gateway("gw", apart[0], apart[1]))
+    #expect(isServed(1) && traffic.isOpen(0))
+    traffic.lab.settings.opensTLS = false
+    plan = try traffic.serve()
+    #expect(try plan.listener("open", of: "gw").conditions["Accepted"] == "False UnsupportedValue")
+    #expect((0..<2).map { traffic.isOpen($0) } == [true, false])
+  }
 }
