@@ -1,4 +1,4 @@
-// Certificates of a plan's listeners that end TLS, by port and name, beside those of Ingresses.
+// Certificates of a plan's listeners that end TLS, by port, address and name, beside those of Ingresses.
 
 import ClusterObjects
 import Ingress
@@ -14,14 +14,9 @@ extension GatewayPlan {
   ) -> TLSTable {
     var book = CertificateBook(
       input: input, certificates: ingress.certificates, authorities: ingress.authorities)
-    var ports: [UInt16: [Listener]] = [:]
-    for listener in servedListeners + servedStreams
-    where listener.protocol == .https || listener.protocol == .tls {
-      ports[listener.port, default: []].append(listener)
-    }
-    let tables = ports.sorted { $0.key < $1.key }.map { port, listeners in
-      book.port(port, listeners, shares: shared.contains(port))
-    }
+    // Those of HTTPS first: of two with the same name the first counts.
+    let sealed = listeners.filter { $0.protocol == .https } + listeners.filter { $0.protocol == .tls }
+    let tables = sealed.places.map { book.port($0, shares: shared.contains($0.reach.port)) }
     return TLSTable(
       certificates: book.certificates, names: ingress.names, defaultCertificate: ingress.defaultCertificate,
       ports: tables, authorities: book.authorities, asks: ingress.asks)
@@ -53,8 +48,9 @@ private struct CertificateBook {
     self.authorities = authorities
   }
 
-  /// - Parameter listeners: of one port; of two with the same name the first counts.
-  mutating func port(_ port: UInt16, _ listeners: [GatewayPlan.Listener], shares: Bool) -> TLSPort {
+  /// Of two listeners with the same name the first counts.
+  mutating func port(_ here: GatewayPlace, shares: Bool) -> TLSPort {
+    let listeners = here.listeners
     var names: [String: Int] = [:]
     for listener in listeners {
       let name = listener.hostname ?? ""
@@ -72,7 +68,8 @@ private struct CertificateBook {
     }
     let fallback = names.removeValue(forKey: "")
     return TLSPort(
-      port, names: names.sorted { $0.key < $1.key }.map { TLSName($0.key, .certificate($0.value)) },
+      here.reach.port, addresses: here.reach.addresses,
+      names: names.sorted { $0.key < $1.key }.map { TLSName($0.key, .certificate($0.value)) },
       defaultCertificate: fallback, shares: shares, asks: asks(listeners))
   }
 

@@ -163,16 +163,6 @@ public struct GatewayPlan: Sendable, Hashable {
 /// The `spec.controllerName` of GatewayClasses of ours.
 public let gatewayControllerName = "weft.dev/gateway"
 
-/// A port of one transport: what one socket has.
-public struct GatewaySocket: Sendable, Hashable {
-  public var transport: TransportProtocol
-  public var port: UInt16
-  public init(_ transport: TransportProtocol = .tcp, _ port: UInt16) {
-    self.transport = transport
-    self.port = port
-  }
-}
-
 /// What became of a plan at the data plane.
 public struct GatewayServing: Sendable, Hashable {
   /// Sockets that cannot be listened on, and why.
@@ -194,7 +184,7 @@ public struct GatewaySettings: Sendable, Hashable {
   public var controllerName = gatewayControllerName
   /// Ports that it listens on, and what is spoken there; nil: it takes any.
   public var ports: [UInt16: Set<GatewayPlan.ListenerProtocol>]?
-  /// Sockets that are somebody's already, and what may be spoken there all the same; empty: nothing.
+  /// Sockets that are somebody's already at every address, and what may be spoken there all the same; empty: nothing.
   public var taken: [GatewaySocket: Set<GatewayPlan.ListenerProtocol>] = [:]
   /// Sockets that it could not get, and why.
   public var refused: [GatewaySocket: String] = [:]
@@ -216,4 +206,6 @@ public struct GatewaySettings: Sendable, Hashable {
 extension GatewayPlan.ListenerProtocol {
   /// What it is carried by.
   public var transport: TransportProtocol { self == .udp ? .udp : .tcp }
+  /// It is served as routes of HTTP.
+  var isOfRequests: Bool { self == .http || self == .https }
 }

@@ -59,10 +59,11 @@ extension GatewayPlanner {
           state.rejection = Finding(
             "PortUnavailable", "\(spec.protocolName) is not served on port \(spec.port) here")
         }
-        let socket = GatewaySocket(spoken.transport, spec.port)
-        if let users = settings.taken[socket], !users.contains(spoken) {
+        let sockets = GatewaySocket.sockets(
+          spoken.transport, spec.port, at: boundAddresses(of: gateway.key) ?? [])
+        if let users = settings.taken[GatewaySocket(spoken.transport, spec.port)], !users.contains(spoken) {
           state.rejection = Finding("PortUnavailable", Self.text(users, on: spec.port))
-        } else if let reason = settings.refused[socket] {
+        } else if let reason = sockets.compactMap({ settings.refused[$0] }).first {
           state.rejection = Finding(
             "PortUnavailable", "port \(spec.port) cannot be listened on here: \(reason)")
         }
@@ -180,9 +181,9 @@ extension GatewayPlanner {
   // MARK: Conflicts
 
   /// What can be told apart on one port.
-  private enum Family { case plain, sealed, stream, datagram }
+  enum Family { case plain, sealed, stream, datagram }
 
-  private static func family(_ spoken: GatewayPlan.ListenerProtocol) -> Family {
+  static func family(_ spoken: GatewayPlan.ListenerProtocol) -> Family {
     switch spoken {
     case .http: .plain
     case .https, .tls: .sealed
@@ -226,40 +227,6 @@ extension GatewayPlanner {
         }
       }
       byPort[listeners[index].spec.port] = earlier + [index]
-    }
-  }
-
-  /// Gateways share this machine's ports: a port speaks what the oldest of them has it speak, and a name's clients show what the oldest
-  /// has them show. TCP and UDP carry no names, so such a port is one Gateway's alone.
-  mutating func findForeignConflicts() {
-    struct Name: Hashable {
-      var socket: GatewaySocket
-      var hostname: String?
-    }
-    var owners: [GatewaySocket: (family: Family, gateway: ObjectKey)] = [:]
-    var asked: [Name: (clients: GatewayPlan.ClientValidation?, gateway: ObjectKey)] = [:]
-    for index in listeners.indices where listeners[index].isAccepted {
-      let listener = listeners[index]
-      guard let spoken = listener.protocol else { continue }
-      let (socket, family) = (GatewaySocket(spoken.transport, listener.spec.port), Self.family(spoken))
-      if let owner = owners[socket], owner.gateway != listener.gateway,
-        owner.family != family || family == .stream || family == .datagram
-      {
-        listeners[index].rejection = Finding(
-          "PortUnavailable", "port \(socket.port) is gateway \(owner.gateway)'s, for another protocol")
-        continue
-      }
-      owners[socket] = owners[socket] ?? (family, listener.gateway)
-      guard family == .sealed else { continue }
-      let name = Name(socket: socket, hostname: listener.spec.hostname)
-      if let first = asked[name], first.gateway != listener.gateway, first.clients != listener.clients {
-        listeners[index].rejection = Finding(
-          "PortUnavailable",
-          "gateway \(first.gateway) asks clients of \(name.hostname ?? "every name") at port \(socket.port) for other certificates"
-        )
-        continue
-      }
-      asked[name] = asked[name] ?? (listener.clients, listener.gateway)
     }
   }
 }

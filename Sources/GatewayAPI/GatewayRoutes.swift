@@ -1,6 +1,6 @@
 // Listeners of a plan as the ingress's route table has them: HTTP and HTTPS. What the table cannot say is closed, not left out.
 //
-//   port -> listeners by name, those of several Gateways together -> hosts -> rules
+//   port, address -> listeners by name, those of several Gateways together -> hosts -> rules
 //        -> Ingresses, on the ports that they are served on, for names that no listener has
 
 import Addresses
@@ -10,8 +10,8 @@ import Ingress
 import Patterns
 
 extension GatewayPlan {
-  /// The table of Ingresses with this plan's listeners before it. On a port that has listeners of Gateways a request meets them by its
-  /// name, and Ingresses only on ports of theirs where no listener is for the name.
+  /// The table of Ingresses with this plan's listeners before it. On a port that has listeners of Gateways a request meets those of its
+  /// address by its name, and Ingresses only on ports of theirs where no listener is for the name.
   ///
   /// Cost: every rule once for each of its names, and endpoints once for each backend that the memory has not got.
   /// - Parameters:
@@ -33,29 +33,20 @@ extension GatewayPlan {
     view: ClusterView, input: GatewayInput, beside ingress: RouteTable, shared: Set<UInt16>,
     near place: NodePlace?, memory: inout GatewayRouteMemory
   ) -> RouteTable {
-    var ports: [UInt16: [String: [String: HostRules]]] = [:]
-    for listener in servedListeners {
-      // Gateways share the machine's ports: listeners of one name are one.
-      var hosts = ports[listener.port]?[listener.hostname ?? ""] ?? [:]
-      // What the handshake asked for is looked at for each request too: a connection for another listener's name has shown nothing.
-      let asked = listener.authority(input).map {
-        RouteClientCertificate(authority: $0.id, need: $0.isRequired ? .required : .nothing)
-      }
-      for host in listener.hosts { hosts[host.name, default: HostRules(asked: asked)].add(host.rules) }
-      ports[listener.port, default: [:]][listener.hostname ?? ""] = hosts
-    }
+    let ports = Set(listeners.filter { $0.protocol.isOfRequests }.map(\.port))
+    let here = listeners.filter { $0.protocol.transport == .tcp && ports.contains($0.port) }.places
     // In the order in which hosts are filled: backends are numbered as they are met.
-    let sorted = ports.sorted { $0.key < $1.key }.map { port, names in
+    let sorted = here.map { here in
       (
-        port: port,
-        names: names.sorted { $0.key < $1.key }.map { name, hosts in
+        reach: here.reach,
+        names: Self.hosts(of: here.listeners, input).sorted { $0.key < $1.key }.map { name, hosts in
           (name: name, hosts: hosts.sorted { $0.key < $1.key })
         }
       )
     }
     memory.begin(view, input, place)
-    for port in sorted {
-      for name in port.names {
+    for (_, names) in sorted {
+      for name in names {
         for host in name.hosts { for rule in host.value.rules { memory.note(rule) } }
       }
     }
@@ -64,8 +55,8 @@ extension GatewayPlan {
     filler.memory = memory
     let everywhere = ingress.listeners.first
     var listeners = everywhere.map { [$0] } ?? []
-    for (port, names) in sorted {
-      let rest = shared.contains(port) ? everywhere : nil
+    for (reach, names) in sorted {
+      let rest = shared.contains(reach.port) ? everywhere : nil
       for (name, hosts) in names {
         var all = hosts.map { filler.host($0.key, $0.value) }
         if name.isEmpty {
@@ -74,13 +65,17 @@ extension GatewayPlan {
         }
         listeners.append(
           RouteListener(
-            port: port, hostname: name, hosts: all, hostsOverlap: true,
+            port: reach.port, addresses: reach.addresses, hostname: name, hosts: all, hostsOverlap: true,
             defaultBackend: name.isEmpty ? rest?.defaultBackend : nil,
             defaultAction: name.isEmpty ? rest?.defaultAction ?? -1 : -1))
       }
       if names.first?.name != "", var rest {
-        rest.port = port
+        (rest.port, rest.addresses) = (reach.port, reach.addresses)
         listeners.append(rest)
+      } else if names.isEmpty {
+        // Names that are passed on unopened, beside requests at other addresses: those are not for here.
+        listeners.append(
+          RouteListener(port: reach.port, addresses: reach.addresses, hosts: [], hostsOverlap: true))
       }
     }
     return RouteTable(
@@ -88,16 +83,20 @@ extension GatewayPlan {
       strictTransportSecurity: ingress.strictTransportSecurity)
   }
 
-  /// Listeners that are served as routes of HTTP.
-  var servedListeners: [Listener] { listeners.filter { $0.protocol == .http || $0.protocol == .https } }
-
-  /// Ports that these listeners need open, and what is served there.
-  public var servedPorts: [UInt16: IngressListener.Service] {
-    var ports: [UInt16: IngressListener.Service] = [:]
-    for listener in servedListeners where ports[listener.port] == nil {
-      ports[listener.port] = listener.protocol == .https ? .https : .http
+  /// By name of listener and of host. Gateways share the machine's ports: listeners of one name are one.
+  private static func hosts(of listeners: [Listener], _ input: GatewayInput) -> [String: [String: HostRules]]
+  {
+    var names: [String: [String: HostRules]] = [:]
+    for listener in listeners where listener.protocol.isOfRequests {
+      var hosts = names[listener.hostname ?? ""] ?? [:]
+      // What the handshake asked for is looked at for each request too: a connection for another listener's name has shown nothing.
+      let asked = listener.authority(input).map {
+        RouteClientCertificate(authority: $0.id, need: $0.isRequired ? .required : .nothing)
+      }
+      for host in listener.hosts { hosts[host.name, default: HostRules(asked: asked)].add(host.rules) }
+      names[listener.hostname ?? ""] = hosts
     }
-    return ports
+    return names
   }
 }
 

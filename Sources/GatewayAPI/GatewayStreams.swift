@@ -7,60 +7,49 @@ import Ingress
 
 extension GatewayPlan {
   /// The table of Ingresses with this plan's listeners before it. Gateways share the machine's ports: of two that are for one port and
-  /// name the first has it. On a port with listeners for HTTPS too the more specific name decides.
+  /// name the first has it, unless they ask for different addresses. On a port with listeners for HTTPS too the more specific name decides.
   /// - Parameters:
   ///   - input: authorities and certificates for backends by TLS.
   ///   - ingress: hosts with `ssl-passthrough`, and ports of Services.
+  ///   - shared: ports that Ingresses are served on.
   ///   - place: where the data plane stands.
   public func streamTable(
     view: ClusterView, input: GatewayInput, beside ingress: StreamTable = StreamTable(),
-    near place: NodePlace? = nil
+    shared: Set<UInt16> = [], near place: NodePlace? = nil
   ) -> StreamTable {
     var filler = StreamFiller(view: view, input: input, ingress: ingress, place: place)
-    for listener in servedStreams {
-      switch listener.protocol {
-      case .tls: filler.addNames(listener)
-      case .tcp: filler.addOnly(listener, .tcp)
-      case .udp: filler.addOnly(listener, .udp)
-      case .http, .https: break
+    for here in listeners.filter({ $0.protocol == .udp }).places {
+      for listener in here.listeners { filler.addOnly(listener, at: here.reach, .udp) }
+    }
+    let ports = Set(listeners.filter { [.tls, .tcp].contains($0.protocol) }.map(\.port))
+    // Of ports with one socket for all addresses: HTTPS is opened somewhere; names are asked for where nobody asks for an address.
+    let general = listeners.filter(\.addresses.isEmpty)
+    let mixed = Set(listeners.filter { $0.protocol == .https }.map(\.port)).intersection(general.map(\.port))
+    let named = Set(general.filter { $0.protocol == .tls }.map(\.port))
+    for here in listeners.filter({ $0.protocol.transport == .tcp && ports.contains($0.port) }).places {
+      let isNamed = here.listeners.contains { $0.protocol == .tls }
+      for listener in here.listeners {
+        switch listener.protocol {
+        case .tls: filler.addNames(listener, at: here.reach)
+        case .tcp: filler.addOnly(listener, at: here.reach, .tcp)
+        case .http, .https, .udp: break
+        }
+      }
+      let opened = here.listeners.filter { $0.protocol == .https }
+      // Names of other addresses are none of this one's.
+      if !isNamed, !opened.isEmpty, named.contains(here.reach.port) { filler.reserve("", at: here.reach) }
+      for listener in opened where isNamed { filler.reserve(listener.hostname ?? "", at: here.reach) }
+      if opened.isEmpty, mixed.contains(here.reach.port), !shared.contains(here.reach.port) {
+        filler.close(here.reach)
       }
     }
-    for listener in servedListeners where listener.protocol == .https {
-      filler.reserve(listener.port, listener.hostname ?? "")
-    }
     return filler.table
-  }
-
-  /// Listeners that are served as streams.
-  var servedStreams: [Listener] { listeners.filter { [.tls, .tcp, .udp].contains($0.protocol) } }
-
-  /// Where a socket is to be listened on: the addresses that its Gateways ask for (`spec.addresses`); empty: on all there are, as soon as
-  /// one of them asks for none.
-  public func addresses(of socket: GatewaySocket) -> Set<IPAddress> {
-    var found: Set<IPAddress> = []
-    for listener in listeners
-    where listener.port == socket.port && listener.protocol.transport == socket.transport {
-      if listener.addresses.isEmpty { return [] }
-      found.formUnion(listener.addresses)
-    }
-    return found
-  }
-
-  /// Sockets that these listeners need, and what is served there. Names by TLS share a port with HTTPS.
-  public var servedSockets: [GatewaySocket: IngressListener.Service] {
-    var sockets: [GatewaySocket: IngressListener.Service] = [:]
-    for (port, serves) in servedPorts { sockets[GatewaySocket(.tcp, port)] = serves }
-    for listener in servedStreams {
-      let socket = GatewaySocket(listener.protocol.transport, listener.port)
-      sockets[socket] = sockets[socket] ?? .streams
-    }
-    return sockets
   }
 }
 
 private struct StreamFiller {
   private struct Place: Hashable {
-    var port: UInt16
+    var reach: ListenerReach
     var isUDP: Bool
   }
   private struct Listener {
@@ -92,29 +81,36 @@ private struct StreamFiller {
   var table: StreamTable {
     var all = listeners
     for listener in ingress.listeners {
-      let place = Place(port: listener.port, isUDP: listener.kind == .udp)
-      var merged = all[place] ?? Listener(kind: listener.kind, rules: [])
-      guard merged.kind == listener.kind else { continue }
-      merged.rules += listener.rules.filter { rule in !merged.rules.contains { $0.name == rule.name } }
-      all[place] = merged
+      let isUDP = listener.kind == .udp
+      // Every address has those of Ingresses, also where a Gateway asks for it.
+      let reaches = listeners.keys.filter { $0.reach.port == listener.port && $0.isUDP == isUDP }.map(\.reach)
+      for reach in Set(reaches).union([ListenerReach(listener.port)]) {
+        let place = Place(reach: reach, isUDP: isUDP)
+        var merged = all[place] ?? Listener(kind: listener.kind, rules: [])
+        guard merged.kind == listener.kind else { continue }
+        merged.rules += listener.rules.filter { rule in !merged.rules.contains { $0.name == rule.name } }
+        all[place] = merged
+      }
     }
     return StreamTable(
       backends: backends,
-      listeners: all.sorted { ($0.key.port, $0.value.kind) < ($1.key.port, $1.value.kind) }.map {
+      listeners: all.sorted { ($0.key.reach, $0.value.kind) < ($1.key.reach, $1.value.kind) }.map {
         place, listener in
-        StreamListener(port: place.port, kind: listener.kind, rules: listener.rules)
+        StreamListener(
+          port: place.reach.port, addresses: place.reach.addresses, kind: listener.kind, rules: listener.rules
+        )
       })
   }
 
   // MARK: Listeners
 
-  mutating func addOnly(_ listener: GatewayPlan.Listener, _ kind: StreamKind) {
+  mutating func addOnly(_ listener: GatewayPlan.Listener, at reach: ListenerReach, _ kind: StreamKind) {
     let rule = StreamRule(targets: targets(listener.hosts.first?.rules.first, opening: .passthrough))
-    add(rule, to: Place(port: listener.port, isUDP: kind == .udp), kind)
+    add(rule, to: Place(reach: reach, isUDP: kind == .udp), kind)
   }
 
-  mutating func addNames(_ listener: GatewayPlan.Listener) {
-    let place = Place(port: listener.port, isUDP: false)
+  mutating func addNames(_ listener: GatewayPlan.Listener, at reach: ListenerReach) {
+    let place = Place(reach: reach, isUDP: false)
     var opening = StreamOpening.passthrough
     if case .terminate? = listener.tls { opening = .terminate }
     for host in listener.hosts {
@@ -128,10 +124,13 @@ private struct StreamFiller {
   }
 
   /// A name is an HTTPS listener's, where others of its port are not.
-  mutating func reserve(_ port: UInt16, _ name: String) {
-    let place = Place(port: port, isUDP: false)
-    guard listeners[place]?.kind == .tls else { return }
-    add(StreamRule(name: name, opening: .http), to: place, .tls)
+  mutating func reserve(_ name: String, at reach: ListenerReach) {
+    add(StreamRule(name: name, opening: .http), to: Place(reach: reach, isUDP: false), .tls)
+  }
+
+  /// Names that nobody has are not left to HTTPS listeners of other addresses.
+  mutating func close(_ reach: ListenerReach) {
+    add(StreamRule(), to: Place(reach: reach, isUDP: false), .tls)
   }
 
   private mutating func add(_ rule: StreamRule, to place: Place, _ kind: StreamKind) {

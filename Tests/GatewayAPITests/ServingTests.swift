@@ -28,7 +28,7 @@ private let http = "name: http, port: 80, protocol: HTTP"
     #expect(try plan.listener("right", of: "gw").isWell)
     let said = try plan.listener("busy", of: "gw").conditions.map(\.message).joined()
     #expect(said.contains("Address already in use"))
-    #expect(plan.servedPorts == [80: .http])
+    #expect(plan.servedSockets == [socket(80): .http])
     #expect(try plan.gateway("gw").conditions["Programmed"] == "True Programmed", "the others are served")
   }
 
@@ -109,7 +109,7 @@ private let http = "name: http, port: 80, protocol: HTTP"
     let plan = lab.plan()
     #expect(try plan.listener("https", of: "gw").isWell && plan.listener("b", of: "open").isWell)
     #expect(try plan.listener("a", of: "late").conditions["Accepted"] == "False PortUnavailable")
-    #expect(plan.servedPorts == [80: .http, 443: .https])
+    #expect(plan.servedSockets == [socket(80): .http, socket(443): .https])
     let table = plan.certificateTable(input: lab.input)
     #expect(table.authorities.count == 1 && table.authorities[0].isRequired)
     #expect(table.ports.map(\.asks) == [[TLSAsk("a.org", 0), TLSAsk("b.org", TLSAsk.nobody)]])
@@ -138,13 +138,127 @@ private let http = "name: http, port: 80, protocol: HTTP"
     lab.settings.addresses = ["192.0.2.1", "192.0.2.2"]
     let plan = lab.plan()
     let (first, second) = (IPAddress("192.0.2.1")!, IPAddress("192.0.2.2")!)
-    #expect(plan.addresses(of: GatewaySocket(.tcp, 80)) == [first, second])
-    #expect(plan.addresses(of: GatewaySocket(.tcp, 81)) == [first])
-    #expect(Set(plan.servedSockets.keys.map(\.port)) == [80, 81])
+    let sockets = [
+      GatewaySocket(.tcp, 80, at: first), GatewaySocket(.tcp, 80, at: second),
+      GatewaySocket(.tcp, 81, at: first),
+    ]
+    #expect(Set(plan.servedSockets.keys) == Set(sockets))
+    #expect(opened(plan) == ["192.0.2.1:80", "192.0.2.1:81", "192.0.2.2:80"])
     #expect(try plan.gateway("none").conditions["Programmed"] == "False AddressNotUsable")
     #expect(try plan.gateway("none").addresses.isEmpty)
-    // One that asks for no address is everywhere, and the others of its port with it.
+    // One that asks for no address is everywhere: with the others of its port, on one socket where that is all addresses'.
     try lab.add(gateway("any", "name: http, port: 80, protocol: HTTP, hostname: c.org"))
-    #expect(lab.plan().addresses(of: GatewaySocket(.tcp, 80)).isEmpty)
+    #expect(opened(lab.plan()) == ["0.0.0.0:80", "192.0.2.1:81"])
+    #expect(
+      opened(lab.plan(), at: "192.0.2.1") == ["192.0.2.1:80", "192.0.2.1:81", "192.0.2.2:80"])
+    // Ports of Ingresses stay where they are; an address that they are not at has a socket of its own.
+    let ingress = SocketEndpoint(first, 80)
+    #expect(opened(lab.plan(), beside: [ingress]) == ["192.0.2.1:81", "192.0.2.2:80"])
+  }
+
+  private func opened(
+    _ plan: GatewayPlan, at everywhere: String = "0.0.0.0", beside open: [SocketEndpoint] = []
+  ) -> [String] {
+    plan.sockets(at: IPAddress(everywhere)!, beside: open).keys.map(\.endpoint.description).sorted()
+  }
+
+  private func at(_ address: String) -> String {
+    "  addresses: [{type: IPAddress, value: \(address)}]\n"
+  }
+
+  @Test func `listeners of different addresses do not conflict, whatever they speak`() throws {
+    let secret = ObjectKey("infra", "cert")
+    let https = "name: a, port: 9000, protocol: HTTPS, tls: {certificateRefs: [{name: cert}]}"
+    var lab = try Lab(
+      gateway("one", more: at("192.0.2.1"), "name: a, port: 9000, protocol: TCP"),
+      gateway("two", more: at("192.0.2.2"), "name: a, port: 9000, protocol: TCP"),
+      gateway("three", more: at("192.0.2.3"), https),
+      gateway("four", more: at("192.0.2.4"), "name: a, port: 9000, protocol: HTTP"),
+      gateway("late", more: at("192.0.2.1"), "name: a, port: 9000, protocol: TCP"),
+      gateway("other", more: at("192.0.2.2"), "name: a, port: 9000, protocol: HTTP"),
+      gateway("any", "name: a, port: 9000, protocol: TCP", "name: b, port: 9001, protocol: TCP"),
+      gateway("wrong", more: at("192.0.2.1"), "name: b, port: 9001, protocol: HTTP"),
+      gateway("right", more: at("192.0.2.1"), "name: b, port: 9001, protocol: TCP"))
+    lab.settings.addresses = (1...4).map { "192.0.2.\($0)" }
+    lab.input.secrets[secret] = TestCertificate.secret
+    let plan = lab.plan()
+    for name in ["one", "two", "three", "four"] {
+      #expect(try plan.listener("a", of: name).isWell, "\(name)")
+    }
+    for (name, listener) in [("late", "a"), ("other", "a"), ("any", "a"), ("wrong", "b")] {
+      let conditions = try plan.listener(listener, of: name).conditions
+      #expect(conditions["Accepted"] == "False PortUnavailable", "\(name)")
+      #expect(conditions["Conflicted"] == "False NoConflicts")
+    }
+    #expect(try plan.listener("b", of: "any").isWell && plan.listener("b", of: "right").isWell)
+    #expect(
+      opened(plan) == [
+        "0.0.0.0:9001", "192.0.2.1:9000", "192.0.2.2:9000", "192.0.2.3:9000", "192.0.2.4:9000",
+      ])
+    #expect(
+      plan.sockets(at: IPAddress("0.0.0.0")!).keys.first { $0.endpoint.address == IPAddress("192.0.2.3") }?
+        .serves == .https)
+    // What keeps one address from being listened on is told to those who ask for it.
+    lab.settings.refused = [GatewaySocket(.tcp, 9000, at: IPAddress("192.0.2.2")): "Address already in use"]
+    let refused = lab.plan()
+    #expect(try refused.listener("a", of: "two").conditions["Accepted"] == "False PortUnavailable")
+    #expect(try refused.listener("a", of: "one").isWell && refused.listener("a", of: "four").isWell)
+  }
+
+  @Test func `each address of a port has its listeners in every table, and no other's`() throws {
+    var lab = try Lab(
+      gateway(
+        "one", more: at("192.0.2.1"), http, "name: t, port: 443, protocol: TLS, tls: {mode: Passthrough}"),
+      gateway(
+        "two",
+        more: "  addresses: [{type: IPAddress, value: 192.0.2.2}, {type: IPAddress, value: 192.0.2.3}]\n",
+        http, "name: s, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: cert}]}"),
+      gateway("any", http, "name: s, port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: cert}]}"),
+      route(
+        "one", to: "{name: one}",
+        rules: "[{matches: [{path: {value: /one}}], backendRefs: [{name: one, port: 8080}]}]"),
+      route(
+        "two", to: "{name: two}",
+        rules: "[{matches: [{path: {value: /two}}], backendRefs: [{name: two, port: 8080}]}]"),
+      route(
+        "any", to: "{name: any}",
+        rules: "[{matches: [{path: {value: /any}}], backendRefs: [{name: two, port: 8080}]}]"),
+      route("t", kind: "TLSRoute", to: "{name: one}", hosts: "t.org"))
+    lab.settings.addresses = (1...4).map { "192.0.2.\($0)" }
+    lab.input.secrets[ObjectKey("infra", "cert")] = TestCertificate.secret
+    let plan = lab.plan()
+    for name in ["one", "two", "any"] { #expect(try plan.gateway(name).listeners.areWell, "\(name)") }
+    let ingress = RouteTable(
+      backends: [
+        RouteBackend(namespace: "web", ingress: "i", service: "i", servicePort: "80", endpoints: [])
+      ],
+      hosts: [RouteHost(name: "a.org", paths: [RoutePath(path: "/ingress", isExact: false, backend: 0)])])
+    let routes = plan.routeTable(view: lab.view, input: lab.input, beside: ingress, shared: [80])
+    let paths = ["/one", "/two", "/any", "/ingress"]
+    func served(_ address: String, _ port: UInt16) -> [String] {
+      paths.filter {
+        routes.match(host: "a.org", path: $0, port: port, address: IPAddress(address)) != nil
+      }
+    }
+    #expect(served("192.0.2.1", 80) == ["/one", "/ingress"], "names that no listener has stay Ingresses'")
+    #expect(
+      served("192.0.2.2", 80) == ["/two", "/ingress"] && served("192.0.2.3", 80) == ["/two", "/ingress"])
+    #expect(served("192.0.2.4", 80) == ["/any", "/ingress"])
+    #expect(served("192.0.2.1", 443).isEmpty, "no requests there, and none of another address's")
+    #expect(served("192.0.2.2", 443) == ["/two"] && served("192.0.2.4", 443) == ["/any"])
+    #expect(
+      routes.listeners.filter { $0.port == 80 }.map(\.addresses.count) == [1, 2, 0], "two addresses, one copy"
+    )
+    #expect(try RouteTable(encoded: routes.encoded()) == routes)
+
+    let streams = plan.streamTable(view: lab.view, input: lab.input)
+    let lines = streams.listeners.map { listener in
+      "\(listener.addresses.map(\.description)) \(listener.rules.map { "\($0.name) \($0.opening) \($0.targets.count)" })"
+    }
+    // Without a catch-all the names that nobody has would be for the HTTPS listeners of the same socket.
+    #expect(lines == ["[\"192.0.2.1\"] [\"t.org passthrough 1\", \" passthrough 0\"]"], "\(lines)")
+    let certificates = plan.certificateTable(input: lab.input)
+    #expect(certificates.ports.map(\.addresses.count) == [1, 2, 0])
+    #expect(certificates.ports.map { $0.defaultCertificate != nil } == [false, true, true])
   }
 }

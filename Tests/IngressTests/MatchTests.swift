@@ -174,6 +174,58 @@ private func reference(_ paths: [RoutePath], _ request: String) -> Int? {
     #expect(served("x.example.com", 9090) == nil)
   }
 
+  @Test func `an address of a port has its own listeners and no other's`() throws {
+    func listener(_ port: UInt16, _ addresses: [String], _ hostname: String, _ backend: Int) -> RouteListener
+    {
+      RouteListener(
+        port: port, addresses: addresses.compactMap { IPAddress($0) }, hostname: hostname,
+        hosts: [RouteHost(name: hostname, paths: [RoutePath(path: "/", isExact: false, backend: backend)])],
+        hostsOverlap: true)
+    }
+    let listeners = [
+      listener(80, [], "", 0), listener(80, ["192.0.2.1", "2001:db8::1"], "a.org", 1),
+      listener(80, ["192.0.2.1", "2001:db8::1"], "b.org", 2), listener(80, ["192.0.2.2"], "", 3),
+      listener(0, [], "", 4), listener(81, ["192.0.2.1"], "", 5),
+    ]
+    let table = RouteTable(backends: (0..<6).map { backend("\($0)") }, actions: [], listeners: listeners)
+    #expect(table.namesAddresses && !RouteTable(hosts: []).namesAddresses)
+    #expect(try RouteTable(encoded: table.encoded()) == table)
+    func served(_ host: String, _ address: String?, _ port: UInt16 = 80) -> Int? {
+      table.match(host: host, path: "/", port: port, address: address.flatMap { IPAddress($0) })?.backend
+    }
+    #expect(served("a.org", "192.0.2.1") == 1 && served("b.org", "2001:db8::1") == 2)
+    #expect(served("c.org", "192.0.2.1") == nil, "not even those of no address")
+    #expect(served("a.org", "192.0.2.2") == 3 && served("a.org", "192.0.2.9") == 0)
+    #expect(served("a.org", nil) == 0)
+    #expect(served("a.org", "192.0.2.1", 81) == 5 && served("a.org", "192.0.2.2", 81) == 4)
+    func names(_ address: String, _ port: UInt16 = 80) -> Bool {
+      table.hasNames(at: ListenerPlace(port, IPAddress(address)))
+    }
+    #expect(names("192.0.2.1") && !names("192.0.2.2") && !names("192.0.2.9") && !names("192.0.2.1", 82))
+  }
+
+  /// Which of them a connection would be for could not be said.
+  @Test(arguments: [
+    ([["192.0.2.1"], ["192.0.2.1", "192.0.2.2"]], false), ([["192.0.2.2", "192.0.2.1"]], false),
+    ([["192.0.2.1", "192.0.2.1"]], false), ([["192.0.2.1"], ["192.0.2.1"]], false), ([[], []], false),
+    ([["192.0.2.1"], ["192.0.2.2"], []], true),
+  ])
+  func `addresses of a port that are neither the same nor distinct are refused`(
+    addresses: [[String]], isGood: Bool
+  ) throws {
+    let all = addresses.map { $0.compactMap { IPAddress($0) } }
+    var routes = FrameWriter(RouteTable.magic)
+    routes.list([RouteBackend]()) { $0.write(to: &$1) }
+    routes.list([RouteAction]()) { $0.write(&$1) }
+    routes.list(all) { RouteListener(port: 80, addresses: $0, hosts: []).write(&$1) }
+    routes.text([])
+    let frame = routes.bytes
+    #expect(((try? RouteTable(encoded: frame)) != nil) == isGood)
+    var ledger = PlaceLedger()
+    let listeners = all.map { StreamListener(port: 80, addresses: $0, kind: .tcp, rules: []) }
+    #expect(listeners.allSatisfy { ledger.problem(of: $0, isAlone: true) == nil } == isGood)
+  }
+
   /// Precedence goes by host first, but among the rules that match: a less specific host is asked when a more specific one has
   /// no rule for the request. For Ingress the most specific host decides alone.
   @Test func `hosts overlap for Gateway API and not for Ingress`() {
@@ -221,14 +273,14 @@ private func reference(_ paths: [RoutePath], _ request: String) -> Int? {
     #expect(many.match(host: "h", path: "/tenant-10000/service/v1") == nil)
     let head = Array("GET /tenant-9/service/v1 HTTP/1.1\r\nHost: h\r\n\r\n".utf8)
     let reader = HeadReader()
-    let space = MatchSpace()
+    let (space, place) = (MatchSpace(), ListenerPlace(80))
     func time(_ table: RouteTable) -> Duration {
       head.withUnsafeBytes { head in
         _ = try? reader.readRequest(head)
         let request = RouteRequest(head, reader)
         return (0..<5).map { _ in
           ContinuousClock().measure {
-            for _ in 0..<2000 { _ = table.match(request, port: 80, space) }
+            for _ in 0..<2000 { _ = table.match(request, at: place, space) }
           }
         }.min() ?? .zero
       }
@@ -285,6 +337,9 @@ private func reference(_ paths: [RoutePath], _ request: String) -> Int? {
             hosts: [RouteHost(name: "x.example", paths: paths, isSecured: true, keepsPatterns: true)],
             hostsOverlap: true, defaultBackend: 1, defaultAction: 1),
           RouteListener(hosts: [RouteHost(name: "", paths: [])]),
+          RouteListener(
+            port: 80, addresses: [IPAddress("192.0.2.1"), IPAddress("2001:db8::1")].compactMap(\.self),
+            hosts: [RouteHost(name: "", paths: [])]),
         ], strictTransportSecurity: Array("max-age=1".utf8))
     }
   }

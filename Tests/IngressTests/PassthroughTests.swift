@@ -105,6 +105,7 @@ private func name(_ bytes: [UInt8]) -> String {
           ]),
         StreamListener(port: 53, kind: .udp, rules: [StreamRule(targets: [StreamTarget(backend: 1)])]),
         StreamListener(port: 53, kind: .tcp, acceptsProxy: true, rules: []),
+        StreamListener(port: 53, addresses: [loopback], kind: .tcp, rules: []),
       ])
   }
 

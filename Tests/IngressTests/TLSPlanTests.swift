@@ -1,5 +1,6 @@
 // Whose certificate a name gets, and what a broken one harms: planning alone, with real certificates.
 
+import Addresses
 import ClusterObjects
 import ClusterView
 import FuzzLab
@@ -218,6 +219,7 @@ import Testing
       ports: [
         TLSPort(443, names: [TLSName("c", .fallback)], defaultCertificate: 0, shares: true),
         TLSPort(8443, names: [TLSName("*.d", .certificate(0))]),
+        TLSPort(8443, addresses: [IPAddress("192.0.2.1")!], names: [TLSName("e", .certificate(0))]),
       ])
     let frames = [TLSTable.frame(id: 7, certificate), table.frame(ids: [7])]
     var receiver = TLSReceiver()
@@ -235,7 +237,7 @@ import Testing
         var copy = receiver
         do {
           let loaded = try copy.take(bytes)
-          _ = Array("a.test".utf8).withUnsafeBytes { loaded?.certificate(for: $0, port: 443) }
+          _ = Array("a.test".utf8).withUnsafeBytes { loaded?.certificate(for: $0, at: ListenerPlace(443)) }
         } catch { refused += 1 }
       }
       #expect(refused > 10)
@@ -256,11 +258,13 @@ import Testing
           443, names: [TLSName("a.test", .certificate(1)), TLSName("*.deep.test", .certificate(1))],
           shares: true),
         TLSPort(8443, names: [TLSName("a.test", .certificate(2))], defaultCertificate: 1),
+        TLSPort(8443, addresses: [IPAddress("192.0.2.1")!], names: [TLSName("a.test", .certificate(0))]),
       ])
     let loaded = try loaded(table)
-    func found(_ name: String, _ port: UInt16) throws -> Int? {
+    func found(_ name: String, _ port: UInt16, at address: String = "192.0.2.9") throws -> Int? {
+      let place = ListenerPlace(port, IPAddress(address))
       let certificate = try #require(
-        Array(name.utf8).withUnsafeBytes { loaded.certificate(for: $0, port: port) })
+        Array(name.utf8).withUnsafeBytes { loaded.certificate(for: $0, at: place) })
       return ["one.test", "two.test", "three.test"].firstIndex { certificate.isFor(host: $0) }
     }
     #expect(try found("a.test", 443) == 1)
@@ -270,5 +274,10 @@ import Testing
     #expect(try found("a.test", 8443) == 2)
     #expect(try found("shared.test", 8443) == 1, "this port shares nothing")
     #expect(try found("a.test", 80) == 0, "a port without names of its own")
+    #expect(try found("a.test", 8443, at: "192.0.2.1") == 0, "an address with names of its own")
+    let place = ListenerPlace(8443, IPAddress("192.0.2.1"))
+    #expect(loaded.distinct(place) == place)
+    #expect(loaded.distinct(ListenerPlace(443, IPAddress("192.0.2.1"))) == ListenerPlace(443))
+    #expect(loaded.distinct(ListenerPlace(8443, IPAddress("192.0.2.9"))) == ListenerPlace(8443))
   }
 }

@@ -237,6 +237,43 @@ private func webExplainer() -> Explainer {
 
 @Test(arguments: [
   (
+    "http://192.0.2.1/v1",
+    "Gateway demo/inner: listener http (port 80 at 192.0.2.1), HTTPRoute demo/inner rule 0 (every path)"
+  ),
+  (
+    "http://192.0.2.9/v1",
+    "Gateway demo/open: listener http (port 80), HTTPRoute demo/open rule 0 (every path)"
+  ),
+])
+func `a request to an address goes by the listeners that are for it`(url: String, rule: String) throws {
+  let inner: [JSON] = ["inner", "open"].flatMap { (name: String) -> [JSON] in
+    var spec: JSON = [
+      "gatewayClassName": "weft", "listeners": [["name": "http", "port": 80, "protocol": "HTTP"]],
+    ]
+    if name == "inner" { spec["addresses"] = [["type": "IPAddress", "value": "192.0.2.1"]] }
+    return [
+      [
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+        "metadata": ["name": JSON(name), "namespace": "demo"], "spec": spec,
+      ],
+      [
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+        "metadata": ["name": JSON(name), "namespace": "demo"],
+        "spec": [
+          "parentRefs": [["name": JSON(name)]], "rules": [["backendRefs": [["name": "web", "port": 80]]]],
+        ],
+      ],
+    ]
+  }
+  let view = ClusterView(objects: webObjects + inner)
+  let explanation = try Explainer(view: view, nodeName: "n1", observed: nil) { _ in .doesNotExist }
+    .explain(from: "192.0.2.77", to: url)
+  let texts = explanation.steps.map(\.text)
+  #expect(texts.contains(rule), "\(texts)")
+}
+
+@Test(arguments: [
+  (
     "http://shop.test/cart/7",
     "Ingress demo/shop: rule shop.test /cart (Prefix) leads to Service demo/web port http"
   ),

@@ -63,7 +63,7 @@ enum RouteBenchmark {
     _ = planHeaderReferences(view: view)
     let table = planRoutesExplained(view: view).table
     let gateways = memory.gateways.plan(view: view, settings: GatewaySettings(addresses: ["192.0.2.1"]))
-    if gateways.servedPorts.isEmpty { return table }
+    if gateways.servedSockets.isEmpty { return table }
     return gateways.routeTable(
       view: view, input: GatewayInput(), beside: table, shared: [80], near: nil, memory: &memory.routes)
   }

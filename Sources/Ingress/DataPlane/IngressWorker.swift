@@ -61,13 +61,17 @@ public final class IngressWorker: TimerHandler {
   private(set) lazy var streams = StreamWorker(self, metricsOfProcess)
   private let metricsOfProcess: Metrics
   private var listeners: [Listener] = []
-  /// Listeners that came later and may go.
-  private var opened: [IngressListener: Listener] = [:]
+  /// Listeners that came later and may go, with the numbers of their doors.
+  private var opened: [IngressListener: (listener: Listener, door: Int)] = [:]
+  /// Doors that were made.
+  private var doorCount = 0
+  /// Whether a table in force tells addresses of a port apart.
+  private var namesAddresses = false
   private var openedDatagrams: [IngressListener: DatagramPort] = [:]
-  /// By port, made with its listener for HTTPS.
-  private var security: [UInt16: TLSContext] = [:]
-  /// By port, made with the first stream whose TLS ends here.
-  private var streamSecurity: [UInt16: TLSContext] = [:]
+  /// By port, made with its listener for HTTPS; by address with the first connection, where certificates differ by it.
+  private var security: [ListenerPlace: TLSContext] = [:]
+  /// Likewise, made with the first stream whose TLS ends here.
+  private var streamSecurity: [ListenerPlace: TLSContext] = [:]
   private let ticketKeys: TicketKeys
   private var tlsTable: LoadedTLS
   /// Bytes that one sealed record is put together in.
@@ -124,7 +128,7 @@ public final class IngressWorker: TimerHandler {
     proxy: ProxyAcceptance? = nil
   ) throws(SocketError) {
     listeners.append(
-      try makeListener(descriptor, shared: shared, isSecure ? .https : .http, proxy: proxy))
+      try makeListener(descriptor, shared: shared, isSecure ? .https : .http, proxy: proxy).listener)
   }
 
   /// Serves the connections of a listening socket by the table of streams.
@@ -134,7 +138,7 @@ public final class IngressWorker: TimerHandler {
   public func listenStreams(
     _ descriptor: consuming Descriptor, shared: Bool = false, proxy: ProxyAcceptance = ProxyAcceptance()
   ) throws(SocketError) {
-    listeners.append(try makeListener(descriptor, shared: shared, .streams, proxy: proxy))
+    listeners.append(try makeListener(descriptor, shared: shared, .streams, proxy: proxy).listener)
   }
 
   /// Serves the datagrams of a bound socket (`Sockets.bindUDP`) by the table of streams.
@@ -162,25 +166,28 @@ public final class IngressWorker: TimerHandler {
   /// Accepts no more from it; what its clients have asked for is answered, and then they go. Streams go on until they end.
   public func close(_ listener: IngressListener) {
     if let port = openedDatagrams.removeValue(forKey: listener) { return streams.stop(port) }
-    opened.removeValue(forKey: listener)?.close()
+    guard let (own, door) = opened.removeValue(forKey: listener) else { return }
+    own.close()
+    reactor.drain { ($0 as? any ListenerGuest)?.doorNumber == door }
     let port = listener.endpoint.port
-    reactor.drain { ($0 as? any ListenerGuest)?.port == port }
     if !opened.keys.contains(where: { $0.endpoint.port == port && $0.serves != .http }) {
-      security[port] = nil
-      streamSecurity[port] = nil
+      security = security.filter { $0.key.port != port }
+      streamSecurity = streamSecurity.filter { $0.key.port != port }
     }
   }
 
   private func makeListener(
     _ descriptor: consuming Descriptor, shared: Bool, _ service: ListenerDoor.Service, proxy: ProxyAcceptance?
-  ) throws(SocketError) -> Listener {
-    let port = Sockets.localEndpoint(descriptor)?.port ?? 80
-    if service == .https { _ = try secure(port) }
-    let door = ListenerDoor(port: port, service: service, proxy: proxy)
+  ) throws(SocketError) -> (listener: Listener, door: Int) {
+    let place = ListenerPlace(Sockets.localEndpoint(descriptor)?.port ?? 80)
+    if service == .https { _ = try secure(place) }
+    doorCount += 1
+    let door = ListenerDoor(number: doorCount, place: place, service: service, proxy: proxy)
     let listener = try Listener(descriptor, reactor: reactor, shared: shared) { [self] descriptor, peer in
       var door = door
+      if namesAddresses { door.place.address = Sockets.localEndpoint(descriptor)?.address }
       if door.service == .streams,
-        streams.snapshot.connections(to: door.port)?.listener.acceptsProxy != true
+        streams.snapshot.connections(to: door.place)?.listener.acceptsProxy != true
       {
         door.proxy = nil
       }
@@ -192,33 +199,35 @@ public final class IngressWorker: TimerHandler {
       }
     }
     if clientCount >= limits.clientsMax { listener.pause() }
-    return listener
+    return (listener, door.number)
   }
 
   private func forEachListener(_ body: (Listener) -> Void) {
     for listener in listeners { body(listener) }
-    for listener in opened.values { body(listener) }
+    for (listener, _) in opened.values { body(listener) }
   }
 
   /// For connections of TLS that end here and are not HTTP: no protocol is agreed on.
-  func secureStreams(_ port: UInt16) throws(SocketError) -> TLSContext {
-    if let found = streamSecurity[port] { return found }
-    let made = try makeSecurity(port, offersHTTP2: false)
-    streamSecurity[port] = made
+  func secureStreams(_ place: ListenerPlace) throws(SocketError) -> TLSContext {
+    let place = tlsTable.distinct(place)
+    if let found = streamSecurity[place] { return found }
+    let made = try makeSecurity(place, offersHTTP2: false)
+    streamSecurity[place] = made
     return made
   }
 
-  func secure(_ port: UInt16) throws(SocketError) -> TLSContext {
-    if securePort == nil { securePort = port }
-    if let found = security[port] { return found }
-    let made = try makeSecurity(port, offersHTTP2: true)
-    security[port] = made
+  func secure(_ place: ListenerPlace) throws(SocketError) -> TLSContext {
+    if securePort == nil { securePort = place.port }
+    let place = tlsTable.distinct(place)
+    if let found = security[place] { return found }
+    let made = try makeSecurity(place, offersHTTP2: true)
+    security[place] = made
     return made
   }
 
-  private func makeSecurity(_ port: UInt16, offersHTTP2: Bool) throws(SocketError) -> TLSContext {
+  private func makeSecurity(_ place: ListenerPlace, offersHTTP2: Bool) throws(SocketError) -> TLSContext {
     let made = TLSContext(
-      table: tlsTable, port: port, keys: ticketKeys, offersHTTP2: offersHTTP2,
+      table: tlsTable, place: place, keys: ticketKeys, offersHTTP2: offersHTTP2,
       outputBytesMax: limits.readBytesMax + (64 << 10))
     guard let made else { throw SocketError("SSL_CTX_new", ENOMEM) }
     return made
@@ -230,8 +239,12 @@ public final class IngressWorker: TimerHandler {
   /// Puts other certificates in force: for handshakes that begin from now on, and for those that are under way.
   func install(_ tls: LoadedTLS) {
     tlsTable = tls
+    // Connections hold theirs; of an address that is named no more nobody asks again.
+    security = security.filter { tls.distinct($0.key) == $0.key }
+    streamSecurity = streamSecurity.filter { tls.distinct($0.key) == $0.key }
     for context in security.values { context.table = tls }
     for context in streamSecurity.values { context.table = tls }
+    lookForAddresses()
     metrics.certificateSwaps.increment()
   }
 
@@ -240,13 +253,22 @@ public final class IngressWorker: TimerHandler {
   public func install(_ table: RouteTable) {
     let (backends, gone) = pools.replace(table.backends, self)
     snapshot = RouteSnapshot(table, backends)
+    lookForAddresses()
     for pool in gone { pool.retire() }
     metrics.routes.keep(only: table.backends)
     metrics.swaps.increment()
   }
 
   /// Puts other streams in force, likewise: connections that run keep their endpoint, datagrams whose endpoint left find another.
-  public func install(_ table: StreamTable) { streams.install(table) }
+  public func install(_ table: StreamTable) {
+    streams.install(table)
+    lookForAddresses()
+  }
+
+  private func lookForAddresses() {
+    namesAddresses =
+      snapshot.table.namesAddresses || tlsTable.namesAddresses || streams.snapshot.namesAddresses
+  }
 
   public func timerEnded(tag: Int) {
     for context in security.values { context.renewKeys(now: reactor.now) }

@@ -39,8 +39,11 @@ final class ClientConnection: Exchange, ReadinessHandler, ListenerGuest {
   var isFinished = false
   var isInReadHead = false
   let fixedLines: [UInt8]
+  let doorNumber: Int
   /// Of the listening socket.
   let port: UInt16
+  /// This machine's, that the client came to; nil: nobody has asked for it yet.
+  private var address: IPAddress?
   let source: SocketEndpoint
   /// As the PROXY protocol gave it; nil: the socket's own.
   private let destination: SocketEndpoint?
@@ -67,17 +70,20 @@ final class ClientConnection: Exchange, ReadinessHandler, ListenerGuest {
   var unwrapsChunks = false
 
   private init(
-    worker: IngressWorker, peer: SocketEndpoint, destination: SocketEndpoint?, port: UInt16, isSecure: Bool
+    worker: IngressWorker, peer: SocketEndpoint, destination: SocketEndpoint?, door: ListenerDoor,
+    isSecure: Bool
   ) {
-    self.port = port
+    doorNumber = door.number
+    port = door.place.port
+    address = door.place.address
     source = peer
     self.destination = destination
-    let address = "\(peer.address)"
-    clientText = address
+    let client = "\(peer.address)"
+    clientText = client
     let scheme = isSecure ? "https" : "http"
     fixedLines = Array(
       """
-      X-Real-IP: \(address)\r\nX-Forwarded-For: \(address)\r\nX-Forwarded-Port: \(port)\r
+      X-Real-IP: \(client)\r\nX-Forwarded-For: \(client)\r\nX-Forwarded-Port: \(door.place.port)\r
       X-Forwarded-Proto: \(scheme)\r\nX-Forwarded-Scheme: \(scheme)\r\nX-Scheme: \(scheme)\r\n
       """.utf8)
     super.init(worker: worker)
@@ -89,11 +95,10 @@ final class ClientConnection: Exchange, ReadinessHandler, ListenerGuest {
   ///   - security: the worker's, on a listener for HTTPS.
   static func open(
     _ descriptor: consuming Descriptor, peer: SocketEndpoint, destination: SocketEndpoint? = nil,
-    port: UInt16,
-    worker: IngressWorker, security: TLSContext? = nil
+    door: ListenerDoor, worker: IngressWorker, security: TLSContext? = nil
   ) throws(SocketError) {
     let client = ClientConnection(
-      worker: worker, peer: peer, destination: destination, port: port, isSecure: security != nil)
+      worker: worker, peer: peer, destination: destination, door: door, isSecure: security != nil)
     let raw = descriptor.raw
     client.channel = try worker.reactor.register(descriptor, handler: client)
     if let security {
@@ -142,6 +147,13 @@ final class ClientConnection: Exchange, ReadinessHandler, ListenerGuest {
   /// ends its sending looks the same; nginx takes it so too.
   private func endIfAlone() {
     if state == .exchange, isFinished, requestBody.isDone { abort() }
+  }
+
+  /// Where it came to, as a table tells places apart. The socket is asked for its address once, and only for a table that names some.
+  func place(in table: RouteTable) -> ListenerPlace {
+    guard table.namesAddresses else { return ListenerPlace(port) }
+    if address == nil { address = channel.withDescriptor { Sockets.localEndpoint($0)?.address } }
+    return ListenerPlace(port, address)
   }
 
   /// What filters know of the client.
@@ -328,7 +340,8 @@ final class ClientConnection: Exchange, ReadinessHandler, ListenerGuest {
         return try refuseGently(421, end: end, message) + skipped
       }
       guard
-        let match = snapshot.table.match(RouteRequest(head, reader), port: port, worker.matchSpace)
+        let match = snapshot.table.match(
+          RouteRequest(head, reader), at: place(in: snapshot.table), worker.matchSpace)
       else {
         worker.metrics.refusedRequests.child("404").increment()
         return try refuseGently(404, end: end, message) + skipped

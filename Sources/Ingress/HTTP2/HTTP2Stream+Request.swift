@@ -25,7 +25,7 @@ extension HTTP2Stream {
       if session.client.isMisdirected(RouteRequest(head, reader)) { throw HTTPRefusal(421) }
       guard
         let found = snapshot.table.match(
-          RouteRequest(head, reader), port: session.client.port, worker.matchSpace)
+          RouteRequest(head, reader), at: session.client.place(in: snapshot.table), worker.matchSpace)
       else { throw HTTPRefusal(404) }
       match = found
       isCounted = false

@@ -51,9 +51,7 @@ public struct IngressListener: Sendable, Hashable, Comparable, CustomStringConve
     var out = FrameWriter(magic)
     out.integer(transport.number)
     out.integer(serves.rawValue)
-    let address = endpoint.address.bytes
-    out.integer(UInt8(address.count))
-    out.raw(address)
+    out.address(endpoint.address)
     out.integer(endpoint.port)
     return out.bytes
   }
@@ -69,23 +67,13 @@ public struct IngressListener: Sendable, Hashable, Comparable, CustomStringConve
     }
     self.transport = transport
     self.serves = serves
-    endpoint = try reader.endpoint()
+    endpoint = SocketEndpoint(try reader.address(), try reader.integer(UInt16.self))
     guard reader.offset == bytes.count else { throw reader.failure("bytes behind the end") }
-  }
-}
-
-extension FrameReader {
-  /// An address with its length before it, and a port.
-  fileprivate mutating func endpoint() throws(RouteTableUnreadable) -> SocketEndpoint {
-    let address = IPAddress(bytes: try bytes(Int(try integer(UInt8.self))))
-    let port = try integer(UInt16.self)
-    guard let address else { throw failure("address of a wrong length") }
-    return SocketEndpoint(address, port)
   }
 }
 
 /// A connection that a listener accepted: it leaves when the listener is closed.
 protocol ListenerGuest: AnyObject {
-  /// Of the listening socket.
-  var port: UInt16 { get }
+  /// The number of its `ListenerDoor`.
+  var doorNumber: Int { get }
 }

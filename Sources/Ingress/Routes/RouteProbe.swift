@@ -16,8 +16,8 @@ public final class RouteProbe {
   @discardableResult public func match(_ count: Int) -> Bool {
     head.withUnsafeBytes { head in
       guard (try? reader.readRequest(head)) != nil else { return false }
-      let request = RouteRequest(head, reader)
-      for _ in 0..<count where table.match(request, port: 80, space) == nil { return false }
+      let (request, place) = (RouteRequest(head, reader), ListenerPlace(80))
+      for _ in 0..<count where table.match(request, at: place, space) == nil { return false }
       return true
     }
   }

@@ -1,6 +1,6 @@
 // Rules, hosts and listeners as bytes, for the route table's frame.
 //
-//   listener: port u16, name, overlap u8, default backend + 1, default action + 1 (u32 each), hosts
+//   listener: port u16, addresses (length u8 and bytes each), name, overlap u8, default backend + 1, default action + 1 (u32 each), hosts
 //   host:     name, secured u8, keeps patterns u8, rules
 //   rule:     flags u8 (kind 0-2, 4 redirects, 8 conditions), backend u32, action + 1 u32, path (u16 length + bytes)
 //             [pattern, folds case u8] [method, fields, query, cookies]
@@ -101,6 +101,7 @@ extension RoutePath {
 extension RouteListener {
   func write(_ out: inout FrameWriter) {
     out.integer(port)
+    out.addresses(addresses)
     out.text(hostname.utf8)
     out.truth(hostsOverlap)
     out.index(defaultBackend ?? -1)
@@ -115,6 +116,7 @@ extension RouteListener {
 
   init(_ reader: inout FrameReader, backends: Int, actions: Int) throws(RouteTableUnreadable) {
     let port = try reader.integer(UInt16.self)
+    let addresses = try reader.addresses()
     let hostname = try reader.text()
     let overlaps = try reader.truth()
     let defaultBackend = try reader.index(below: backends)
@@ -131,7 +133,7 @@ extension RouteListener {
       return RouteHost(name: name, paths: paths, isSecured: isSecured, keepsPatterns: keepsPatterns)
     }
     self.init(
-      port: port, hostname: hostname, hosts: hosts, hostsOverlap: overlaps,
+      port: port, addresses: addresses, hostname: hostname, hosts: hosts, hostsOverlap: overlaps,
       defaultBackend: defaultBackend < 0 ? nil : defaultBackend, defaultAction: defaultAction)
   }
 }

@@ -1,5 +1,6 @@
 // One rule of a host: what a request has to be like, and where it goes then.
 
+import Addresses
 import Patterns
 
 /// How a rule's path is compared. Bytes of the request's path are compared as they are: nothing is decoded.
@@ -185,11 +186,14 @@ public struct RouteHost: Sendable, Hashable {
 }
 
 /// Where requests of some connections are looked up: those that came to a port, for a name. Ingress has one that takes all.
-public struct RouteListener: Sendable, Hashable {
+public struct RouteListener: PlacedListener, Sendable, Hashable {
   /// Port of the listening socket; 0: every port.
   public var port: UInt16
+  /// Addresses of this machine that it is for; empty: all that no other listener of the port names. Sorted; of two listeners of a port they
+  /// are the same or have none in common.
+  public var addresses: [IPAddress]
   /// Host names that it is for: empty for all; `*.` in front for any number of labels (Gateway API). Of several listeners of
-  /// one port the most specific takes a request, and no other (listener isolation).
+  /// one port and address the most specific takes a request, and no other (listener isolation).
   public var hostname: String
   /// Distinct names.
   public var hosts: [RouteHost]
@@ -201,10 +205,11 @@ public struct RouteListener: Sendable, Hashable {
   public var defaultAction: Int
 
   public init(
-    port: UInt16 = 0, hostname: String = "", hosts: [RouteHost], hostsOverlap: Bool = false,
-    defaultBackend: Int? = nil, defaultAction: Int = -1
+    port: UInt16 = 0, addresses: [IPAddress] = [], hostname: String = "", hosts: [RouteHost],
+    hostsOverlap: Bool = false, defaultBackend: Int? = nil, defaultAction: Int = -1
   ) {
     self.port = port
+    self.addresses = addresses
     self.hostname = hostname
     self.hosts = hosts
     self.hostsOverlap = hostsOverlap

@@ -1,7 +1,7 @@
 // A route table as bytes, for the socket pair between the process that knows the cluster and the one that
 // meets strangers. Little-endian; the reader checks every length and index and never traps.
 //
-//   "WRT5" | backends | actions | listeners | Strict-Transport-Security (u16 length + bytes)
+//   "WRT6" | backends | actions | listeners | Strict-Transport-Security (u16 length + bytes)
 //   backend: namespace ingress service port (u16 length + UTF-8 each) | canary u8 | u16 count |
 //            address length u8, address, port u16 each | policy (BackendPolicy+Codec)
 //   action:   RouteAction+Codec | listener: RouteRule+Codec
@@ -11,7 +11,7 @@ import Addresses
 extension RouteTable {
   /// Longest encoded table that is accepted; about 500,000 paths.
   public static let encodedBytesMax = 64 << 20
-  static let magic: [UInt8] = Array("WRT5".utf8)
+  static let magic: [UInt8] = Array("WRT6".utf8)
 
   public func encoded() -> [UInt8] {
     var out = FrameWriter(Self.magic)
@@ -37,11 +37,14 @@ extension RouteTable {
       actions.append(try RouteAction(&reader, backends: backendCount, actions: actionCount))
     }
     var places: Set<Place> = []
-    let listeners = try reader.list(each: 17) { (reader) throws(RouteTableUnreadable) in
+    var ledger = PlaceLedger()
+    let listeners = try reader.list(each: 21) { (reader) throws(RouteTableUnreadable) in
       let listener = try RouteListener(&reader, backends: backendCount, actions: actionCount)
-      guard places.insert(Place(port: listener.port, hostname: listener.hostname)).inserted else {
+      let place = Place(reach: listener.reach, hostname: listener.hostname)
+      guard places.insert(place).inserted else {
         throw reader.failure("listener \(listener.hostname):\(listener.port) twice")
       }
+      if let problem = ledger.problem(of: listener, isAlone: false) { throw reader.failure(problem) }
       return listener
     }
     let strictTransportSecurity = Array(try reader.bytes(Int(try reader.integer(UInt16.self))))
@@ -55,7 +58,7 @@ extension RouteTable {
   }
 
   private struct Place: Hashable {
-    var port: UInt16
+    var reach: ListenerReach
     var hostname: String
   }
 }
@@ -66,9 +69,7 @@ extension RouteBackend {
     out.truth(isCanary)
     out.integer(UInt16(clamping: endpoints.count))
     for endpoint in endpoints.prefix(Int(UInt16.max)) {
-      let address = endpoint.address.bytes
-      out.integer(UInt8(address.count))
-      out.raw(address)
+      out.address(endpoint.address)
       out.integer(endpoint.port)
     }
     policy.write(to: &out)
@@ -81,9 +82,7 @@ extension RouteBackend {
       servicePort: try reader.text(), endpoints: [])
     isCanary = try reader.truth()
     for _ in 0..<(try reader.integer(UInt16.self)) {
-      guard let address = IPAddress(bytes: try reader.bytes(Int(try reader.integer(UInt8.self)))) else {
-        throw reader.failure("address of a wrong length")
-      }
+      let address = try reader.address()
       endpoints.append(SocketEndpoint(address, try reader.integer(UInt16.self)))
     }
     policy = try BackendPolicy(from: &reader, backends: backends, endpoints: endpoints.count)

@@ -1,6 +1,6 @@
 // Which backend takes a request: an immutable value, matched over bytes without allocation, swapped whole.
 //
-//   port  -> its listeners, the one with the most specific name
+//   port  -> its listeners, those of the address before those of no address; of them the one with the most specific name
 //   host  -> exact name, else `*.` + everything behind the first label, else the rules without a host
 //   path  -> Exact, else a pattern, else the longest prefix; of one path the rule that asks for most and gets it
 //   else  -> the default backend, else 404
@@ -52,6 +52,8 @@ public struct RouteTable: Sendable {
   private var index: RouteIndex
   private var slots: [ListenerSlot]
   private var ports: [PortSlot]
+  /// Whether it matters which address a connection came to.
+  let namesAddresses: Bool
 
   /// A listener as matching needs it.
   private struct ListenerSlot: Sendable {
@@ -62,9 +64,10 @@ public struct RouteTable: Sendable {
     var defaultBackend: Int
     var defaultAction: Int
   }
-  /// The listeners of a port, by their names.
-  private struct PortSlot: Sendable {
+  /// The listeners of a port and its addresses, by their names.
+  private struct PortSlot: PlacedListener, Sendable {
     var port: UInt16
+    var addresses: [IPAddress]
     var names: HostIndex
     /// In the order of `names`.
     var listeners: [Int]
@@ -97,7 +100,7 @@ public struct RouteTable: Sendable {
   }
 
   /// - Precondition: every index lies in `backends` or `actions`; host names of a listener are distinct, and so are the
-  ///   host names of listeners of one port.
+  ///   host names of listeners of one port and address.
   public init(
     backends: [RouteBackend], actions: [RouteAction], listeners: [RouteListener],
     strictTransportSecurity: [UInt8] = []
@@ -118,10 +121,12 @@ public struct RouteTable: Sendable {
           defaultAction: listener.defaultAction))
       first += listener.hosts.count
     }
-    ports = Set(listeners.map(\.port)).sorted().map { port in
-      let own = listeners.indices.filter { listeners[$0].port == port }
-      return PortSlot(
-        port: port, names: HostIndex(own.map { listeners[$0].hostname }, isDeep: true), listeners: own,
+    namesAddresses = listeners.nameAddresses
+    ports = Dictionary(grouping: listeners.indices) { listeners[$0].reach }.sorted { $0.key < $1.key }.map {
+      reach, own in
+      PortSlot(
+        port: reach.port, addresses: reach.addresses,
+        names: HostIndex(own.map { listeners[$0].hostname }, isDeep: true), listeners: own,
         only: own.count == 1 && listeners[own[0]].hostname.isEmpty ? own[0] : nil)
     }
     precondition(isSound(self))
@@ -132,9 +137,8 @@ public struct RouteTable: Sendable {
 
   /// The backend for a request. Constant in the number of hosts and rules; linear in the path's length, in the rules that have
   /// the same path and in a host's regular expressions. No allocation.
-  /// - Parameter port: of the listening socket.
-  func match(_ request: RouteRequest, port: UInt16, _ space: MatchSpace) -> Match? {
-    guard let listener = listener(port, request.host) else { return nil }
+  func match(_ request: RouteRequest, at place: ListenerPlace, _ space: MatchSpace) -> Match? {
+    guard let listener = listener(place, request.host) else { return nil }
     let slot = slots[listener]
     var found: Match?
     slot.names.forEach(host: request.host) { at in
@@ -159,24 +163,35 @@ public struct RouteTable: Sendable {
   /// Whether a host is another listener's than the one that a connection was made for: what may be said over it is not what
   /// was agreed on (421, RFC 9110 section 15.5.20). A host that is nobody's is not.
   /// - Parameter name: that the client asked for (SNI).
-  func isMisdirected(port: UInt16, name: UnsafeRawBufferPointer, host: UnsafeRawBufferPointer) -> Bool {
-    guard let wanted = listener(port, host) else { return false }
-    return listener(port, name) != wanted
+  func isMisdirected(
+    at place: ListenerPlace, name: UnsafeRawBufferPointer, host: UnsafeRawBufferPointer
+  ) -> Bool {
+    guard let wanted = listener(place, host) else { return false }
+    return listener(place, name) != wanted
   }
 
-  /// Whether a port's listeners differ by name.
-  func hasNames(port: UInt16) -> Bool { ports.contains { $0.port == port && $0.only == nil } }
+  /// Whether the listeners there differ by name.
+  func hasNames(at place: ListenerPlace) -> Bool {
+    let found = slot(place)
+    return found >= 0 && ports[found].port == place.port && ports[found].only == nil
+  }
 
-  /// The most specific listener of a port for a host; without one for this port, those for every port.
-  private func listener(_ port: UInt16, _ host: UnsafeRawBufferPointer) -> Int? {
+  /// Listeners of a port and address; without some for it, those of the port that name no address; without such, those for every port.
+  /// -1: none.
+  private func slot(_ place: ListenerPlace) -> Int {
     var found = -1
     for index in ports.indices {
-      if ports[index].port == port {
-        found = index
-        break
+      if ports[index].port == place.port, ports[index].addresses.isEmpty || ports[index].covers(place) {
+        return index
       }
       if ports[index].port == 0 { found = index }
     }
+    return found
+  }
+
+  /// The most specific listener there for a host.
+  private func listener(_ place: ListenerPlace, _ host: UnsafeRawBufferPointer) -> Int? {
+    let found = slot(place)
     guard found >= 0 else { return nil }
     if let only = ports[found].only { return only }
     return ports[found].names.find(host: host).map { ports[found].listeners[$0] }
@@ -184,14 +199,15 @@ public struct RouteTable: Sendable {
 
   /// Text for tests and people: a request with these fields, read as one from a client is. Nil also when it cannot be read.
   public func match(
-    host: String, path: String, method: String = "GET", fields: [(String, String)] = [], port: UInt16 = 0
+    host: String, path: String, method: String = "GET", fields: [(String, String)] = [], port: UInt16 = 0,
+    address: IPAddress? = nil
   ) -> Match? {
     let lines = fields.map { "\($0.0): \($0.1)\r\n" }.joined()
     let head = Array("\(method) \(path) HTTP/1.1\r\nHost: \(host)\r\n\(lines)\r\n".utf8)
     let reader = HeadReader()
     return head.withUnsafeBytes { head in
       guard (try? reader.readRequest(head)) != nil else { return nil }
-      return match(RouteRequest(head, reader), port: port, MatchSpace())
+      return match(RouteRequest(head, reader), at: ListenerPlace(port, address), MatchSpace())
     }
   }
 }
@@ -209,6 +225,7 @@ extension RouteTable: Hashable {
 
 /// Whether every number in a table names something.
 private func isSound(_ table: RouteTable) -> Bool {
+  var ledger = PlaceLedger()
   func isBackend(_ index: Int) -> Bool { table.backends.indices.contains(index) }
   func isAction(_ index: Int) -> Bool { index == -1 || table.actions.indices.contains(index) }
   return table.hosts.allSatisfy { host in
@@ -223,4 +240,5 @@ private func isSound(_ table: RouteTable) -> Bool {
       action.targets.allSatisfy { ($0.backend == -1 || isBackend($0.backend)) && isAction($0.action) }
         && (action.authorization.map { isBackend($0.backend) } ?? true)
     }
+    && table.listeners.allSatisfy { ledger.problem(of: $0, isAlone: false) == nil }
 }

@@ -6,12 +6,15 @@ import CLinux
 import Diagnostics
 import Reactor
 
-/// What a port of the worker's is for.
+/// What a listening socket of the worker's is for, and one connection to it.
 struct ListenerDoor {
   enum Service {
     case http, https, streams
   }
-  var port: UInt16
+  /// Never used again.
+  var number: Int
+  /// Of a connection: with its address, when tables tell addresses apart.
+  var place: ListenerPlace
   var service: Service
   /// Nil: connections begin with the client's own bytes.
   var proxy: ProxyAcceptance?
@@ -24,7 +27,7 @@ final class ConnectionGate: ReadinessHandler, TimerHandler, ListenerGuest {
 
   private let worker: IngressWorker
   private let door: ListenerDoor
-  var port: UInt16 { door.port }
+  var doorNumber: Int { door.number }
   private let peer: SocketEndpoint
   private var client: StreamClient
   private var channel = Channel()
@@ -55,7 +58,7 @@ final class ConnectionGate: ReadinessHandler, TimerHandler, ListenerGuest {
   }
 
   private static func asksForName(_ door: ListenerDoor, _ worker: IngressWorker) -> Bool {
-    door.service != .http && worker.streams.snapshot.connections(to: door.port)?.listener.kind == .tls
+    door.service != .http && worker.streams.snapshot.connections(to: door.place)?.listener.kind == .tls
   }
 
   // MARK: - Events
@@ -102,7 +105,7 @@ final class ConnectionGate: ReadinessHandler, TimerHandler, ListenerGuest {
   private func readHello(_ isFinished: Bool) {
     guard stage == .hello, let bytes = peek(ClientHello.bytesMax) else { return }
     // Streams that came since are asked for names too; if they left there is nothing to choose from.
-    guard let listener = worker.streams.snapshot.connections(to: door.port) else { return leave() }
+    guard let listener = worker.streams.snapshot.connections(to: door.place) else { return leave() }
     switch ClientHello(joining: bytes) {
     case .unfinished: if isFinished || looks >= Self.looksMax { refuse(.clientHello) }
     case .malformed:
@@ -118,7 +121,7 @@ final class ConnectionGate: ReadinessHandler, TimerHandler, ListenerGuest {
         return refuse(.noRoute)
       }
       let descriptor = end()
-      worker.streams.pass(descriptor, client, rule, port: door.port)
+      worker.streams.pass(descriptor, client, rule, at: door.place)
     }
   }
 
@@ -144,9 +147,9 @@ final class ConnectionGate: ReadinessHandler, TimerHandler, ListenerGuest {
     switch door.service {
     case .http, .https:
       try ClientConnection.open(
-        descriptor, peer: client.source, destination: client.destination, port: door.port, worker: worker,
-        security: door.service == .https ? worker.secure(door.port) : nil)
-    case .streams: worker.streams.pass(descriptor, client, port: door.port)
+        descriptor, peer: client.source, destination: client.destination, door: door, worker: worker,
+        security: door.service == .https ? worker.secure(door.place) : nil)
+    case .streams: worker.streams.pass(descriptor, client, at: door.place)
     }
   }
 

@@ -34,6 +34,11 @@ final class DatagramPort: DatagramHandler, UDPFlowFrontend {
 
   func ended(_ flow: UDPFlow) {}
 
+  /// - Parameter local: that a client sends to; nil when the kernel does not say.
+  func place(_ local: SocketAddress?) -> ListenerPlace {
+    ListenerPlace(port, streams.snapshot.namesAddresses ? local?.endpoint?.address : nil)
+  }
+
   func received(_ datagram: Datagram, reply: UnsafeMutableRawBufferPointer, on socket: UDPSocket) -> Int {
     let sessions = streams.sessions
     let key = UDPFlowKey(datagram.peer, datagram.local, frontend: number)
@@ -42,7 +47,7 @@ final class DatagramPort: DatagramHandler, UDPFlowFrontend {
       return 0
     }
     guard let peer = datagram.peer.endpoint,
-      let backend = streams.snapshot.datagrams(to: port)?.only?.next(),
+      let backend = streams.snapshot.datagrams(to: place(datagram.local))?.only?.next(),
       let pool = backend.choose(for: peer.address, now: streams.worker.reactor.now, avoiding: nil),
       let session = sessions.begin(
         key, peer: datagram.peer, local: datagram.local, frontend: self, target: pool.endpoint,

@@ -44,11 +44,10 @@ final class SealedStream: StreamConnection {
   private var far = Side()
   private var origin: ProxyAddresses?
 
-  /// - Parameter port: where the client came to speak TLS with us; nil: it does not.
+  /// - Parameter place: where the client came to speak TLS with us; nil: it does not.
   static func open(
     _ descriptor: consuming Descriptor, _ client: StreamClient, _ backend: BackendRuntime,
-    opensOn port: UInt16?,
-    _ streams: StreamWorker
+    opensAt place: ListenerPlace?, _ streams: StreamWorker
   ) {
     let stream = SealedStream(client, backend, streams)
     let destination = Sockets.localEndpoint(descriptor)
@@ -59,8 +58,8 @@ final class SealedStream: StreamConnection {
       stream.near.socket.channel = try streams.worker.reactor.register(descriptor, handler: stream.near)
       stream.near.socket.allowsHalfClose = true
       stream.near.owner = stream
-      guard let port else { return stream.reachEndpoint() }
-      stream.near.socket.tls = TLSConnection(try streams.worker.secureStreams(port), descriptor: raw)
+      guard let place else { return stream.reachEndpoint() }
+      stream.near.socket.tls = TLSConnection(try streams.worker.secureStreams(place), descriptor: raw)
       if stream.near.socket.tls == nil { throw SocketError("SSL_new", ENOMEM) }
       stream.phase = .opening
     } catch { stream.end("reset", resets: true) }

@@ -81,18 +81,31 @@ final class StreamListenerRuntime {
 }
 
 final class StreamSnapshot {
-  private let ports: [UInt32: StreamListenerRuntime]
+  /// Without an address: for those of the port that no other listener names.
+  private var connections: [ListenerPlace: StreamListenerRuntime] = [:]
+  private var datagrams: [ListenerPlace: StreamListenerRuntime] = [:]
+  /// Whether it matters which address a connection or a datagram came to.
+  let namesAddresses: Bool
 
   init(_ table: StreamTable = StreamTable(), _ backends: [BackendRuntime] = []) {
-    var ports: [UInt32: StreamListenerRuntime] = [:]
+    namesAddresses = table.listeners.nameAddresses
     for listener in table.listeners {
-      ports[Self.place(listener.port, listener.kind == .udp)] = StreamListenerRuntime(listener, backends)
+      let made = StreamListenerRuntime(listener, backends)
+      let addresses = listener.addresses.isEmpty ? [nil] : listener.addresses.map(Optional.some)
+      for address in addresses {
+        let place = ListenerPlace(listener.port, address)
+        if listener.kind == .udp { datagrams[place] = made } else { connections[place] = made }
+      }
     }
-    self.ports = ports
   }
 
-  private static func place(_ port: UInt16, _ isUDP: Bool) -> UInt32 { UInt32(port) << 1 | (isUDP ? 1 : 0) }
+  func connections(to place: ListenerPlace) -> StreamListenerRuntime? { find(place, connections) }
+  func datagrams(to place: ListenerPlace) -> StreamListenerRuntime? { find(place, datagrams) }
 
-  func connections(to port: UInt16) -> StreamListenerRuntime? { ports[Self.place(port, false)] }
-  func datagrams(to port: UInt16) -> StreamListenerRuntime? { ports[Self.place(port, true)] }
+  private func find(
+    _ place: ListenerPlace, _ listeners: [ListenerPlace: StreamListenerRuntime]
+  ) -> StreamListenerRuntime? {
+    if namesAddresses, place.address != nil, let found = listeners[place] { return found }
+    return listeners[ListenerPlace(place.port)]
+  }
 }

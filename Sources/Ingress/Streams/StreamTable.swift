@@ -1,6 +1,6 @@
 // Where connections and datagrams go that are not HTTP: an immutable value, swapped whole, sent to the data plane in a frame of its own.
 //
-//   port, kind -> a listener -> its rule: the only one, or the one for the name that a client asks for (SNI) -> a target by weight
+//   port, address, kind -> a listener -> its rule: the only one, or the one for the name that a client asks for (SNI) -> a target by weight
 //   -> an endpoint of its backend
 
 import Addresses
@@ -61,16 +61,22 @@ public struct StreamRule: Sendable, Hashable {
 }
 
 /// A port that is not, or not only, HTTP's.
-public struct StreamListener: Sendable, Hashable {
+public struct StreamListener: PlacedListener, Sendable, Hashable {
   public var port: UInt16
+  /// Addresses of this machine that it is for; empty: all that no other of the port and its transport names. Sorted.
+  public var addresses: [IPAddress]
   public var kind: StreamKind
   /// Connections begin with a header of the PROXY protocol.
   public var acceptsProxy: Bool
   /// Distinct names; one without a name at most for `tcp` and `udp`.
   public var rules: [StreamRule]
 
-  public init(port: UInt16, kind: StreamKind, acceptsProxy: Bool = false, rules: [StreamRule]) {
+  public init(
+    port: UInt16, addresses: [IPAddress] = [], kind: StreamKind, acceptsProxy: Bool = false,
+    rules: [StreamRule]
+  ) {
     self.port = port
+    self.addresses = addresses
     self.kind = kind
     self.acceptsProxy = acceptsProxy
     self.rules = rules
@@ -83,8 +89,8 @@ public struct StreamTable: Sendable, Hashable {
   public private(set) var backends: [RouteBackend]
   public private(set) var listeners: [StreamListener]
 
-  /// - Precondition: every index lies in `backends`; a port has one listener for datagrams and one for connections; names of a
-  ///   listener are distinct.
+  /// - Precondition: every index lies in `backends`; an address of a port has one listener for datagrams and one for connections;
+  ///   names of a listener are distinct.
   public init(backends: [RouteBackend] = [], listeners: [StreamListener] = []) {
     self.backends = backends
     self.listeners = listeners
@@ -95,10 +101,12 @@ public struct StreamTable: Sendable, Hashable {
 
   /// What a table must not have.
   fileprivate var problem: String? {
-    var places: Set<UInt32> = []
+    var (connections, datagrams) = (PlaceLedger(), PlaceLedger())
     for listener in listeners {
-      let place = UInt32(listener.port) << 1 | (listener.kind == .udp ? 1 : 0)
-      if !places.insert(place).inserted { return "port \(listener.port) twice" }
+      let problem =
+        listener.kind == .udp
+        ? datagrams.problem(of: listener, isAlone: true) : connections.problem(of: listener, isAlone: true)
+      if let problem { return problem }
       var names: Set<String> = []
       for rule in listener.rules {
         if !names.insert(rule.name).inserted { return "name \(rule.name) twice" }
@@ -116,12 +124,12 @@ public struct StreamTable: Sendable, Hashable {
 
 // MARK: - Bytes
 
-// "WST1" | backends (RouteTable+Codec) | listeners
-// listener: port u16 | kind u8 | PROXY u8 | rules: name (u16 length + UTF-8) one label u8 opening u8
+// "WST2" | backends (RouteTable+Codec) | listeners
+// listener: port u16 | addresses (ListenerPlace) | kind u8 | PROXY u8 | rules: name (u16 length + UTF-8) one label u8 opening u8
 //           | targets: backend u32 (plus one), weight u32
 
 extension StreamTable {
-  static let magic: [UInt8] = Array("WST1".utf8)
+  static let magic: [UInt8] = Array("WST2".utf8)
   /// Listeners of a table.
   static let listenersMax = 4096
 
@@ -131,6 +139,7 @@ extension StreamTable {
     out.list(backends) { $0.write(to: &$1) }
     out.list(listeners) { listener, out in
       out.integer(listener.port)
+      out.addresses(listener.addresses)
       out.integer(listener.kind.rawValue)
       out.truth(listener.acceptsProxy)
       out.list(listener.rules) { rule, out in
@@ -154,7 +163,7 @@ extension StreamTable {
     let backendCount = try reader.count()
     var backends: [RouteBackend] = []
     for _ in 0..<backendCount { backends.append(try RouteBackend(from: &reader, backends: backendCount)) }
-    let listeners = try reader.list(each: 8) { (reader) throws(RouteTableUnreadable) in
+    let listeners = try reader.list(each: 12) { (reader) throws(RouteTableUnreadable) in
       try StreamListener(from: &reader)
     }
     guard listeners.count <= Self.listenersMax else { throw reader.failure("too many listeners") }
@@ -168,6 +177,7 @@ extension StreamTable {
 extension StreamListener {
   fileprivate init(from reader: inout FrameReader) throws(RouteTableUnreadable) {
     let port = try reader.integer(UInt16.self)
+    let addresses = try reader.addresses()
     guard let kind = StreamKind(rawValue: try reader.integer(UInt8.self)) else {
       throw reader.failure("no kind that is known")
     }
@@ -184,6 +194,6 @@ extension StreamListener {
       }
       return StreamRule(name: name, coversOneLabel: coversOneLabel, opening: opening, targets: targets)
     }
-    self.init(port: port, kind: kind, acceptsProxy: acceptsProxy, rules: rules)
+    self.init(port: port, addresses: addresses, kind: kind, acceptsProxy: acceptsProxy, rules: rules)
   }
 }

@@ -45,7 +45,7 @@ final class StreamWorker {
     // Datagrams to an endpoint that is gone would vanish; a client of TCP finds out by itself.
     sessions.removeAll { session in
       guard let port = session.frontend as? DatagramPort else { return true }
-      return snapshot.datagrams(to: port.port)?.only?.serves(session.target) != true
+      return snapshot.datagrams(to: port.place(session.local))?.only?.serves(session.target) != true
     }
     metrics.swaps.increment()
   }
@@ -66,20 +66,21 @@ final class StreamWorker {
   }
 
   /// Passes a connection to a port without names on.
-  func pass(_ descriptor: consuming Descriptor, _ client: StreamClient, port: UInt16) {
-    guard let rule = snapshot.connections(to: port)?.only else { return refuse(descriptor, .noRoute) }
-    pass(descriptor, client, rule, port: port)
+  func pass(_ descriptor: consuming Descriptor, _ client: StreamClient, at place: ListenerPlace) {
+    guard let rule = snapshot.connections(to: place)?.only else { return refuse(descriptor, .noRoute) }
+    pass(descriptor, client, rule, at: place)
   }
 
   func pass(
-    _ descriptor: consuming Descriptor, _ client: StreamClient, _ rule: StreamRuleRuntime, port: UInt16
+    _ descriptor: consuming Descriptor, _ client: StreamClient, _ rule: StreamRuleRuntime,
+    at place: ListenerPlace
   ) {
     guard count < worker.limits.streamsMax else { return refuse(descriptor, .full) }
     guard let backend = rule.next(), !backend.pools.isEmpty else { return refuse(descriptor, .noEndpoint) }
     Sockets.keepAlive(descriptor, seconds: Int32(clamping: worker.limits.streamIdleMilliseconds / 2000 + 1))
     if rule.rule.opening == .terminate || backend.policy.tls != nil {
       SealedStream.open(
-        descriptor, client, backend, opensOn: rule.rule.opening == .terminate ? port : nil, self)
+        descriptor, client, backend, opensAt: rule.rule.opening == .terminate ? place : nil, self)
     } else {
       SplicedStream.open(descriptor, client, backend, self)
     }

@@ -40,8 +40,10 @@ extension ClientConnection {
 
   /// Whether a request came over a connection that was made for another listener's name.
   func isMisdirected(_ request: RouteRequest) -> Bool {
+    guard let tls else { return false }
     let table = worker.snapshot.table
-    guard let tls, table.hasNames(port: port) else { return false }
-    return tls.withServerName { table.isMisdirected(port: port, name: $0, host: request.host) } ?? false
+    let place = place(in: table)
+    guard table.hasNames(at: place) else { return false }
+    return tls.withServerName { table.isMisdirected(at: place, name: $0, host: request.host) } ?? false
   }
 }

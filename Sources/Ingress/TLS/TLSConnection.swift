@@ -36,15 +36,15 @@ final class TLSContext {
   var table: LoadedTLS
   private let keys: TicketKeys?
   private var generation = -1
-  /// Of the listening socket.
-  private let port: UInt16
+  /// Where its connections came to.
+  private let place: ListenerPlace
 
   /// - Parameters:
-  ///   - port: of the listening socket.
+  ///   - place: where its connections came to, as `table` tells places apart.
   ///   - outputBytesMax: bounds what one call has to say, sealed.
-  init?(table: LoadedTLS, port: UInt16, keys: TicketKeys, offersHTTP2: Bool, outputBytesMax: Int) {
+  init?(table: LoadedTLS, place: ListenerPlace, keys: TicketKeys, offersHTTP2: Bool, outputBytesMax: Int) {
     self.table = table
-    self.port = port
+    self.place = place
     self.keys = keys
     // The context ends before its owner does, so that the pointer is never used behind it.
     let holder = Holder()
@@ -54,7 +54,7 @@ final class TLSContext {
           guard let owner else { return nil }
           let holder = Unmanaged<Holder>.fromOpaque(owner).takeUnretainedValue()
           let bytes = UnsafeRawBufferPointer(start: name, count: name.map { strlen($0) } ?? 0)
-          return holder.context.flatMap { $0.table.certificate(for: bytes, port: $0.port) }?.pointer
+          return holder.context.flatMap { $0.table.certificate(for: bytes, at: $0.place) }?.pointer
         }, Unmanaged.passUnretained(holder).toOpaque(), outputBytesMax)
     else { return nil }
     self.pointer = pointer
@@ -65,7 +65,7 @@ final class TLSContext {
       guard let owner else { return nil }
       let holder = Unmanaged<Holder>.fromOpaque(owner).takeUnretainedValue()
       let bytes = UnsafeRawBufferPointer(start: name, count: name.map { strlen($0) } ?? 0)
-      return holder.context.flatMap { $0.table.authority(for: bytes, port: $0.port) }?.pointer
+      return holder.context.flatMap { $0.table.authority(for: bytes, at: $0.place) }?.pointer
     }
     renewKeys(now: 0)
   }
@@ -73,7 +73,7 @@ final class TLSContext {
   /// For connections to endpoints. Nil when something in `settings` cannot be read.
   init?(client settings: UpstreamTLS, outputBytesMax: Int) {
     table = LoadedTLS(certificates: [], names: [], fallback: nil)
-    port = 0
+    place = ListenerPlace(0)
     keys = nil
     holder = Holder()
     let made = settings.authorities.withUnsafeBytes { authorities in

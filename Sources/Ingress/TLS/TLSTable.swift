@@ -2,14 +2,15 @@
 // the data plane in frames of its own: a certificate travels once, however often names and routes change.
 //
 //   "WTC1" | id u32 | chain (u32 length + bytes) | key (u32 length + bytes)
-//   "WTT3" | u32 count of certificates, id u32 each | names | default action u32 |
-//            u32 count of ports: port u16, shares u8, default action u32, names,
+//   "WTT4" | u32 count of certificates, id u32 each | names | default action u32 |
+//            u32 count of ports: port u16, addresses (ListenerPlace), shares u8, default action u32, names,
 //                                u32 count of names that ask: name, authority u32 (index + 1, 0 nobody) each
 //            | u32 count of authorities: id u64, depth u8, required u8, PEM, revoked (u32 length + bytes) each
 //            | u32 count of names whose clients are asked: name, authority u32 each
 //   names: u32 count, name (u16 length + UTF-8), action u32 each
 //   action: 0 the default certificate, else index of certificate + 1
 
+import Addresses
 import COpenSSL
 
 /// What is done with a connection that asks for a name. Passing it on unopened will be one more case.
@@ -31,8 +32,10 @@ public struct TLSName: Sendable, Hashable {
 }
 
 /// What the listeners of one port serve, before the names of every port (Gateway API).
-public struct TLSPort: Sendable, Hashable {
+public struct TLSPort: PlacedListener, Sendable, Hashable {
   public var port: UInt16
+  /// Addresses of this machine that it is for; empty: all that no other of the port names. Sorted.
+  public var addresses: [IPAddress]
   /// Distinct; `*.` in front stands for any number of labels.
   public var names: [TLSName]
   /// Of a whole table.
@@ -47,10 +50,11 @@ public struct TLSPort: Sendable, Hashable {
   public var asks: [TLSAsk]
 
   public init(
-    _ port: UInt16, names: [TLSName], defaultCertificate: Int? = nil, shares: Bool = false,
-    asks: [TLSAsk] = []
+    _ port: UInt16, addresses: [IPAddress] = [], names: [TLSName], defaultCertificate: Int? = nil,
+    shares: Bool = false, asks: [TLSAsk] = []
   ) {
     self.port = port
+    self.addresses = addresses
     self.names = names
     self.defaultCertificate = defaultCertificate
     self.shares = shares
@@ -65,7 +69,7 @@ public struct TLSTable: Sendable, Hashable {
   public private(set) var names: [TLSName]
   /// For names that nobody claims, and for clients that ask for none. Nil: one that the data plane signs itself.
   public private(set) var defaultCertificate: Int?
-  /// Ports that have names of their own.
+  /// Ports, and addresses of ports, that have names of their own.
   public private(set) var ports: [TLSPort]
   /// Who has to have signed certificates of clients.
   public private(set) var authorities: [TLSAuthority]
@@ -88,6 +92,8 @@ public struct TLSTable: Sendable, Hashable {
     self.names = names
     self.defaultCertificate = defaultCertificate
     self.ports = ports
+    var ledger = PlaceLedger()
+    precondition(ports.allSatisfy { ledger.problem(of: $0, isAlone: true) == nil })
     let defaults = [defaultCertificate] + ports.map(\.defaultCertificate)
     precondition(defaults.allSatisfy { $0.map(certificates.indices.contains) ?? true })
     precondition(
@@ -97,7 +103,7 @@ public struct TLSTable: Sendable, Hashable {
   }
 
   static let certificateMagic: [UInt8] = Array("WTC1".utf8)
-  static let tableMagic: [UInt8] = Array("WTT3".utf8)
+  static let tableMagic: [UInt8] = Array("WTT4".utf8)
 
   static func frame(id: UInt32, _ certificate: TLSCertificate) -> [UInt8] {
     var out = FrameWriter(certificateMagic)
@@ -116,6 +122,7 @@ public struct TLSTable: Sendable, Hashable {
     out.index(defaultCertificate ?? -1)
     out.list(ports) { port, out in
       out.integer(port.port)
+      out.addresses(port.addresses)
       out.truth(port.shares)
       out.index(port.defaultCertificate ?? -1)
       Self.write(port.names, &out)
@@ -147,11 +154,15 @@ final class LoadedTLS: Sendable {
   private let fallback: LoadedCertificate?
   private let authorities: LoadedAuthorities
 
+  /// Those with addresses first.
   private let ports: [Port]
+  /// Whether it matters which address a connection came to.
+  let namesAddresses: Bool
 
   /// Names of one port.
-  struct Port: Sendable {
+  struct Port: PlacedListener, Sendable {
     var port: UInt16
+    var addresses: [IPAddress]
     var index: HostIndex
     var actions: [TLSAction]
     var fallback: LoadedCertificate?
@@ -179,9 +190,10 @@ final class LoadedTLS: Sendable {
     self.fallback = fallback
     index = HostIndex(names.map(\.name))
     actions = names.map(\.action)
-    self.ports = ports.map { port in
+    namesAddresses = ports.nameAddresses
+    self.ports = ports.addressedFirst.map { port in
       Port(
-        port: port.port, index: HostIndex(port.names.map(\.name), isDeep: true),
+        port: port.port, addresses: port.addresses, index: HostIndex(port.names.map(\.name), isDeep: true),
         actions: port.names.map(\.action), fallback: port.defaultCertificate.flatMap { certificates[$0] },
         shares: port.shares, asked: HostIndex(port.asks.map(\.name), isDeep: true),
         authorities: port.asks.map(\.authority))
@@ -190,9 +202,10 @@ final class LoadedTLS: Sendable {
 
   /// Nil when not even a default could be made, and for a name whose clients are asked by an authority that cannot be read: nobody can
   /// be checked, so nobody is let in.
-  /// - Parameter port: of the listening socket.
-  func certificate(for name: UnsafeRawBufferPointer, port: UInt16 = 0) -> LoadedCertificate? {
-    guard let own = ports.first(where: { $0.port == port }) else {
+  func certificate(
+    for name: UnsafeRawBufferPointer, at place: ListenerPlace = ListenerPlace(0)
+  ) -> LoadedCertificate? {
+    guard let own = port(place) else {
       return index.find(host: name).flatMap { certificate(actions[$0]) } ?? fallback
     }
     if let asked = own.authority(for: name), authorities[asked] == nil { return nil }
@@ -203,15 +216,24 @@ final class LoadedTLS: Sendable {
     return own.fallback ?? fallback
   }
 
+  private func port(_ place: ListenerPlace) -> Port? { ports.first { $0.isFor(place) } }
+
+  /// The place as this table tells places apart: without an address that it does not name.
+  func distinct(_ place: ListenerPlace) -> ListenerPlace {
+    let isNamed = namesAddresses && port(place)?.addresses.isEmpty == false
+    return isNamed ? place : ListenerPlace(place.port)
+  }
+
   private func certificate(_ action: TLSAction) -> LoadedCertificate? {
     guard case .certificate(let at) = action else { return nil }
     return certificates[at]
   }
 
   /// Who has to have signed the certificates of clients that ask for this name; nil when they are not asked.
-  /// - Parameter port: of the listening socket.
-  func authority(for name: UnsafeRawBufferPointer, port: UInt16 = 0) -> LoadedAuthority? {
-    guard let own = ports.first(where: { $0.port == port }) else { return authorities.find(name) }
+  func authority(
+    for name: UnsafeRawBufferPointer, at place: ListenerPlace = ListenerPlace(0)
+  ) -> LoadedAuthority? {
+    guard let own = port(place) else { return authorities.find(name) }
     if let asked = own.authority(for: name) { return authorities[asked] }
     return own.shares ? authorities.find(name) : nil
   }
@@ -247,16 +269,18 @@ struct TLSReceiver {
     }
     let names = try self.names(&reader, certificates.count)
     let last = try reader.index(below: certificates.count)
-    var seen: Set<UInt16> = []
-    let ports = try reader.list(each: 15) { (reader) throws(RouteTableUnreadable) in
+    var ledger = PlaceLedger()
+    let ports = try reader.list(each: 19) { (reader) throws(RouteTableUnreadable) in
       let port = try reader.integer(UInt16.self)
-      guard seen.insert(port).inserted else { throw reader.failure("port \(port) twice") }
+      let addresses = try reader.addresses()
       let shares = try reader.truth()
       let last = try reader.index(below: certificates.count)
       let names = try self.names(&reader, certificates.count)
-      return TLSPort(
-        port, names: names, defaultCertificate: last < 0 ? nil : last, shares: shares,
+      let made = TLSPort(
+        port, addresses: addresses, names: names, defaultCertificate: last < 0 ? nil : last, shares: shares,
         asks: try asks(&reader))
+      if let problem = ledger.problem(of: made, isAlone: true) { throw reader.failure(problem) }
+      return made
     }
     let authorities = try LoadedAuthorities(&reader)
     guard ports.flatMap(\.asks).allSatisfy({ $0.authority < authorities.count }) else {

@@ -133,8 +133,12 @@ extension Walk {
     -> (GatewayPlan.Listener, GatewayPlan.Rule, passed: [GatewayPlan.Rule])?
   {
     let wanted: GatewayPlan.ListenerProtocol = web.isTLS ? .https : .http
-    let fitting = plan.listeners.filter {
+    var fitting = plan.listeners.filter {
       $0.port == web.port && $0.protocol == wanted && Self.takes($0.hostname ?? "", web.host)
+    }
+    if let address = IPAddress(web.host) {
+      let own = plan.listeners.contains { $0.port == web.port && $0.addresses.contains(address) }
+      fitting.removeAll { own ? !$0.addresses.contains(address) : !$0.addresses.isEmpty }
     }
     // The longest name is the most specific.
     let listeners = fitting.sorted { ($0.hostname ?? "").count > ($1.hostname ?? "").count }
@@ -176,9 +180,11 @@ extension Walk {
   private mutating func toGateway(
     _ web: WebTarget, _ listener: GatewayPlan.Listener, _ rule: GatewayPlan.Rule, _ passed: [GatewayPlan.Rule]
   ) {
+    let addresses = listener.addresses.sorted().map(\.description).joined(separator: ", ")
+    let place = addresses.isEmpty ? "" : " at \(addresses)"
     add(
       "gateway", .fine,
-      "Gateway \(listener.gateway): listener \(listener.name) (port \(listener.port)), "
+      "Gateway \(listener.gateway): listener \(listener.name) (port \(listener.port)\(place)), "
         + "\(rule.route) rule \(rule.index)\(rule.name.isEmpty ? "" : " \"\(rule.name)\"") (\(rule.match.path.map { "\($0.comparison.rawValue) \($0.value)" } ?? "every path"))",
       objects: ["Gateway \(listener.gateway)", "\(rule.route)"])
     if web.isTLS {

@@ -80,7 +80,8 @@ public final class UDPFlow: ReadinessHandler {
   fileprivate unowned let table: UDPFlowTable
   fileprivate let key: UDPFlowKey
   private let peer: SocketAddress
-  private let local: SocketAddress?
+  /// The address that the client sends to.
+  public let local: SocketAddress?
   public let frontend: any UDPFlowFrontend
   public let target: SocketEndpoint
   /// For its frontend: it stands in counts that have to be taken back when it ends.

@@ -119,8 +119,9 @@ actor IngressKeeper {
     while sent == nil, ContinuousClock.now < deadline { try? await Task.sleep(for: .milliseconds(10)) }
     guard let sent else { return GatewayServing(isInForce: false) }
     var serving = GatewayServing(isInForce: await process.isInForce(sent))
+    let sockets = sockets(of: plan)
     for (listener, reason) in sent.refused {
-      serving.refused[GatewaySocket(listener.transport, listener.endpoint.port)] = reason
+      for socket in sockets[listener] ?? [] { serving.refused[socket] = reason }
     }
     return serving
   }
@@ -209,21 +210,18 @@ actor IngressKeeper {
         view: view, input: gateways.input, beside: table, shared: shared, near: place, memory: &gatewayRoutes)
       tls = gateways.plan.certificateTable(input: gateways.input, beside: tls, shared: shared)
       streams = gateways.plan.streamTable(
-        view: view, input: gateways.input, beside: streams, near: place)
-      for (socket, serves) in gateways.plan.servedSockets
-      where socket.transport == .udp || !shared.contains(socket.port) {
-        let addresses = gateways.plan.addresses(of: socket)
-        for address in addresses.isEmpty ? [process.address] : addresses {
-          listeners.insert(
-            IngressListener(
-              SocketEndpoint(address, socket.port), transport: socket.transport, serves: serves))
-        }
-      }
+        view: view, input: gateways.input, beside: streams, shared: shared, near: place)
+      listeners.formUnion(sockets(of: gateways.plan).keys)
     }
     sent = process.send(table, tls, streams, listeners)
     tell(plan.problems.filter { pending.isEmpty || $0.topic == .route })
     certificates = plan.certificates
     lookAtDates()
+  }
+
+  /// What Gateways need open beside the ports of Ingresses, and for whom.
+  private func sockets(of plan: GatewayPlan) -> [IngressListener: [GatewaySocket]] {
+    plan.sockets(at: process.address, beside: process.endpoints)
   }
 
   /// Each problem once, as an event of its Ingress; again when it went and came back.

@@ -164,7 +164,9 @@ final class IngressProcess: Sendable {
       state.table = table
       // A child that just died gets everything when it is replaced. What closes goes first, so that nobody meets other routes there;
       // certificates before the routes that redirect to them; what opens goes last, when its routes are there.
+      let before = Set(state.sockets.keys)
       let kept = Self.letGo(&state, except: listeners)
+      let freed = before.subtracting(state.sockets.keys)
       for child in state.fed {
         // Nothing is sent twice.
         _ = try? child.feeder.send(tls)
@@ -173,7 +175,11 @@ final class IngressProcess: Sendable {
       }
       for listener in listeners.sorted() where state.sockets[listener] == nil {
         do throws(SocketError) {
-          let socket = if let old = kept[listener.place] { old } else { try Self.listen(listener) }
+          let isFreed = freed.contains {
+            $0.transport == listener.transport && $0.endpoint.port == listener.endpoint.port
+          }
+          let socket =
+            if let old = kept[listener.place] { old } else { try Self.listen(listener, isFreed: isFreed) }
           state.sockets[listener] = socket
           for child in state.fed { _ = try? child.feeder.open(listener, descriptor: socket) }
         } catch {
@@ -198,6 +204,20 @@ final class IngressProcess: Sendable {
       if places.contains(listener.place) { kept[listener.place] = socket } else { Glibc.close(socket) }
     }
     return kept
+  }
+
+  /// Tries, a millisecond apart, for a port that a child has been told to close.
+  private static let listenTriesMax = 200
+
+  /// A socket for all addresses and one for a single address are not open together: where one comes for the other, it waits for the child
+  /// to let go.
+  private static func listen(_ listener: IngressListener, isFreed: Bool) throws(SocketError) -> Int32 {
+    for _ in 0..<(isFreed ? Self.listenTriesMax : 0) {
+      do throws(SocketError) { return try listen(listener) } catch  where error.errno == EADDRINUSE {
+        usleep(1000)
+      }
+    }
+    return try listen(listener)
   }
 
   /// Alone on its port: what another program has is not shared with it.

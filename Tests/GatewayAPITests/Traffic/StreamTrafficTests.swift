@@ -12,7 +12,7 @@ import Testing
 
 extension PythonServer {
   /// Datagrams are answered with a name and what came; a server for each name.
-  fileprivate static let datagrams = """
+  static let datagrams = """
     import socket, sys, threading
     def serve(s, name):
         while True:
@@ -30,10 +30,12 @@ extension PythonServer {
 }
 
 /// One datagram of a new socket and its answer; empty without one.
-private func askDatagram(_ port: UInt16, _ text: String, waitsMilliseconds: Int = 20_000) -> String {
+func askDatagram(
+  _ port: UInt16, _ text: String, at address: String = "127.0.0.1", waitsMilliseconds: Int = 20_000
+) -> String {
   let raw = socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
   defer { close(raw) }
-  _ = SocketAddress(SocketEndpoint(IPAddress("127.0.0.1")!, port)).withSockaddr { connect(raw, $0, $1) }
+  _ = SocketAddress(SocketEndpoint(IPAddress(address)!, port)).withSockaddr { connect(raw, $0, $1) }
   _ = send(raw, Array(text.utf8), text.utf8.count, 0)
   var poller = pollfd(fd: raw, events: Int16(POLLIN), revents: 0)
   guard poll(&poller, 1, Int32(waitsMilliseconds)) == 1 else { return "" }
@@ -42,12 +44,10 @@ private func askDatagram(_ port: UInt16, _ text: String, waitsMilliseconds: Int 
   return String(decoding: space[..<max(0, count)], as: UTF8.self)
 }
 
-@Suite(.serialized) struct StreamTrafficTests {
-  private func tcp(_ name: String, _ port: UInt16) -> String { "name: \(name), port: \(port), protocol: TCP" }
-
+extension Traffic {
   /// Who answers a connection; empty: it ends without an answer. The backend sees what was sent and nothing else.
-  private func backend(_ traffic: Traffic, _ index: Int = 0) -> String {
-    let stream = traffic.connect(index)
+  func backend(_ index: Int = 0, at address: String = "127.0.0.1") -> String {
+    let stream = connect(index, at: address)
     stream.send("GET / HTTP/1.1\r\n\r\n")
     guard stream.head() != nil else { return "" }
     let body = String(decoding: stream.read(3), as: UTF8.self)
@@ -57,10 +57,10 @@ private func askDatagram(_ port: UInt16, _ text: String, waitsMilliseconds: Int 
   }
 
   /// The UDP ports of the Services `one` and `far`, with a server behind each.
-  private func serveDatagrams(_ traffic: Traffic) throws -> PythonServer {
+  func serveDatagrams() throws -> PythonServer {
     let server = try PythonServer(PythonServer.datagrams, "one", "far")
     for (service, namespace, port) in [("one", "infra", server.ports[0]), ("far", "web", server.ports[1])] {
-      try traffic.add(
+      try add(
         """
         apiVersion: discovery.k8s.io/v1
         kind: EndpointSlice
@@ -72,6 +72,10 @@ private func askDatagram(_ port: UInt16, _ text: String, waitsMilliseconds: Int 
     }
     return server
   }
+}
+
+@Suite(.serialized) struct StreamTrafficTests {
+  private func tcp(_ name: String, _ port: UInt16) -> String { "name: \(name), port: \(port), protocol: TCP" }
 
   @Test
   func
@@ -87,9 +91,9 @@ private func askDatagram(_ port: UInt16, _ text: String, waitsMilliseconds: Int 
       route("b", kind: "TCPRoute", to: "{name: gw, port: \(ports[1])}", backend: "{name: two, port: 8080}"),
       route("younger", kind: "TCPRoute", to: "{name: gw, sectionName: a}", backend: "{name: two, port: 8080}")
     )
-    #expect(backend(traffic) == "one")
-    #expect(backend(traffic, 1) == "two")
-    #expect(backend(traffic, 2).isEmpty, "a listener without a route is reset")
+    #expect(traffic.backend() == "one")
+    #expect(traffic.backend(1) == "two")
+    #expect(traffic.backend(2).isEmpty, "a listener without a route is reset")
     // Another endpoint, and another route, without another connection's end.
     let stream = traffic.connect(0)
     stream.send("GET /first HTTP/1.1\r\n\r\n")
@@ -97,7 +101,7 @@ private func askDatagram(_ port: UInt16, _ text: String, waitsMilliseconds: Int 
     _ = stream.read("one\nGET /first HTTP/1.1\r\n\r\n".utf8.count)
     try traffic.point("one", to: traffic.backends["far"]?.port ?? 0)
     try traffic.serve()
-    #expect(backend(traffic) == "far")
+    #expect(traffic.backend() == "far")
     stream.send("GET /second HTTP/1.1\r\n\r\n")
     #expect(stream.head()?.contains("X-Backend: one") == true)
   }
@@ -113,7 +117,7 @@ private func askDatagram(_ port: UInt16, _ text: String, waitsMilliseconds: Int 
           "{name: one, port: 8080, weight: 7}, {name: two, port: 8080, weight: 2}, {name: gone, port: 1, weight: 1}"
       ))
     for index in [0, 1] {
-      let names = (0..<20).map { _ in backend(traffic, index) }
+      let names = (0..<20).map { _ in traffic.backend(index) }
       #expect(names.filter { $0 == "one" }.count == 14 && names.filter { $0 == "two" }.count == 4)
       #expect(
         names.filter { $0.isEmpty }.count == 2, "TCPRouteInvalidBackendRefNonexistent: its share is reset")
@@ -127,9 +131,9 @@ private func askDatagram(_ port: UInt16, _ text: String, waitsMilliseconds: Int 
     try traffic.serve(
       gateway("gw", tcp("a", traffic.ports[0])),
       route("t", kind: "TCPRoute", to: "{name: gw}", backend: "{name: far, namespace: web, port: 8080}"))
-    #expect(backend(traffic).isEmpty)
+    #expect(traffic.backend().isEmpty)
     try traffic.serve(grant(in: "web", from: "TCPRoute", to: "{group: '', kind: Service}"))
-    #expect(backend(traffic) == "far")
+    #expect(traffic.backend() == "far")
   }
 
   @Test
@@ -138,7 +142,7 @@ private func askDatagram(_ port: UInt16, _ text: String, waitsMilliseconds: Int 
     throws
   {
     let traffic = try Traffic()
-    let server = try serveDatagrams(traffic)
+    let server = try traffic.serveDatagrams()
     defer {
       traffic.stop()
       server.stop()
@@ -168,7 +172,7 @@ private func askDatagram(_ port: UInt16, _ text: String, waitsMilliseconds: Int 
     throws
   {
     let traffic = try Traffic()
-    let server = try serveDatagrams(traffic)
+    let server = try traffic.serveDatagrams()
     defer {
       traffic.stop()
       server.stop()
@@ -182,7 +186,7 @@ private func askDatagram(_ port: UInt16, _ text: String, waitsMilliseconds: Int 
 
   @Test func `UDPRouteWeightedRouting: weights are kept among clients`() throws {
     let traffic = try Traffic()
-    let server = try serveDatagrams(traffic)
+    let server = try traffic.serveDatagrams()
     defer {
       traffic.stop()
       server.stop()

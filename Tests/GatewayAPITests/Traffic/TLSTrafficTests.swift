@@ -1,6 +1,7 @@
 // TLS on both sides: Gateway API's conformance tests of HTTPS listeners, their Secrets, and BackendTLSPolicies, by curl and real
 // servers.
 
+import Addresses
 import ClusterObjects
 import ClusterView
 import GatewayAPI
@@ -39,7 +40,9 @@ import Testing
       let answer = traffic.curl(host, on: 0, authority: authority.root)
       #expect(answer.status == 0 && answer.output.hasPrefix("one\n"), "\(host): \(answer)")
     }
-    #expect(plan.servedPorts == [ports[0]: .https], "without its certificate a port is not open")
+    #expect(
+      plan.servedSockets == [GatewaySocket(.tcp, ports[0]): .https],
+      "without its certificate a port is not open")
     #expect(traffic.curl("x.b.org", on: 0, authority: authority.root, "--http2").output.hasPrefix("one\n"))
     let missing = traffic.curl("y.b.org", on: 0, authority: authority.root, "-o /dev/null -w '%{http_code}'")
     #expect(missing.output == "404", "\(missing)")

@@ -50,34 +50,26 @@ final class Traffic {
   /// The same for UDP: two.
   let datagramPorts: [UInt16]
   var datagramPort: UInt16 { datagramPorts[0] }
-  private var sockets: [UInt16: Int32] = [:]
-  private var datagramSockets: [UInt16: Int32] = [:]
+  /// Where sockets are; the first is for listeners of no address.
+  private let addresses: [IPAddress]
+  private var sockets: [IngressListener.Place: Int32] = [:]
   private var open: Set<IngressListener> = []
   private let feeder: IngressFeeder
   private let isOver = Over()
 
   private final class Over: Sendable { let text = Mutex<String?>(nil) }
 
-  init(ports count: Int = 3) throws {
+  /// - Parameter addresses: of this machine, each with all the ports.
+  init(ports count: Int = 3, at addresses: String...) throws {
+    self.addresses = addresses.isEmpty ? [IPAddress("127.0.0.1")!] : addresses.compactMap { IPAddress($0) }
     var backends: [String: EchoBackend] = [:]
     for name in ["one", "two", "far"] { backends[name] = try EchoBackend(name) }
     self.backends = backends
-    var ports: [UInt16] = []
-    for _ in 0..<count {
-      let socket = try Sockets.listenTCP(SocketEndpoint(IPAddress("127.0.0.1")!, 0), reusePort: false)
-      let port = Sockets.localEndpoint(socket)?.port ?? 0
-      ports.append(port)
-      sockets[port] = socket.release()
-    }
-    self.ports = ports
-    var datagramPorts: [UInt16] = []
-    for _ in 0..<2 {
-      let datagrams = try Sockets.bindUDP(SocketEndpoint(IPAddress("127.0.0.1")!, 0), reusePort: false)
-      let port = Sockets.localEndpoint(datagrams)?.port ?? 0
-      datagramPorts.append(port)
-      datagramSockets[port] = datagrams.release()
-    }
-    self.datagramPorts = datagramPorts
+    var bound: [IngressListener.Place: Int32] = [:]
+    let all = self.addresses
+    ports = try (0..<count).map { _ in try Self.bind(.tcp, all, &bound) }
+    datagramPorts = try (0..<2).map { _ in try Self.bind(.udp, all, &bound) }
+    sockets = bound
     lab = try Lab()
     let (feeder, child) = try IngressFeeder.pair()
     self.feeder = feeder
@@ -93,6 +85,33 @@ final class Traffic {
       } catch { isOver.text.withLock { $0 = "\(error)" } }
     }.start()
     for (name, backend) in backends { try point(name, to: backend.port) }
+  }
+
+  /// A port that is free at all addresses, and its sockets.
+  private static func bind(
+    _ transport: TransportProtocol, _ addresses: [IPAddress], _ bound: inout [IngressListener.Place: Int32]
+  ) throws -> UInt16 {
+    func open(_ address: IPAddress, _ port: UInt16) throws -> Descriptor {
+      let endpoint = SocketEndpoint(address, port)
+      return transport == .udp
+        ? try Sockets.bindUDP(endpoint, reusePort: false) : try Sockets.listenTCP(endpoint, reusePort: false)
+    }
+    for _ in 0..<1000 {
+      let first = try open(addresses[0], 0)
+      let port = Sockets.localEndpoint(first)?.port ?? 0
+      var made: [IPAddress: Int32] = [addresses[0]: first.release()]
+      for address in addresses.dropFirst() { made[address] = (try? open(address, port))?.release() }
+      if made.count == addresses.count {
+        for (address, raw) in made {
+          let listener = IngressListener(
+            SocketEndpoint(address, port), transport: transport, serves: .streams)
+          bound[listener.place] = raw
+        }
+        return port
+      }
+      for raw in made.values { close(raw) }
+    }
+    throw TrafficFailed(text: "no port is free at \(addresses)")
   }
 
   /// Gives a Service another endpoint.
@@ -112,7 +131,7 @@ final class Traffic {
     feeder.close()
     for _ in 0..<20_000 where isOver.text.withLock({ $0 }) == nil { usleep(1000) }
     #expect(isOver.text.withLock { $0 } == "ended")
-    for socket in sockets.values.map(\.self) + datagramSockets.values { close(socket) }
+    for socket in sockets.values { close(socket) }
     for backend in backends.values { backend.stop() }
   }
 
@@ -122,17 +141,13 @@ final class Traffic {
   @discardableResult func serve(_ manifests: String...) throws -> GatewayPlan {
     for text in manifests { try add(text) }
     let plan = lab.plan()
-    let wanted = Set(
-      plan.servedSockets.map { socket, serves in
-        IngressListener(
-          SocketEndpoint(IPAddress("127.0.0.1")!, socket.port), transport: socket.transport, serves: serves)
-      })
+    let wanted = Set(plan.sockets(at: addresses[0]).keys)
     for gone in open.subtracting(wanted) { try feeder.close(gone) }
     try feeder.send(plan.certificateTable(input: lab.input))
     try feeder.send(plan.streamTable(view: lab.view, input: lab.input))
     try feeder.send(plan.routeTable(view: lab.view, input: lab.input))
     for new in wanted.subtracting(open) {
-      guard let socket = (new.transport == .udp ? datagramSockets : sockets)[new.endpoint.port] else {
+      guard let socket = sockets[new.place] else {
         throw TrafficFailed(text: "\(new) is no port of this test")
       }
       try feeder.open(new, descriptor: socket)
@@ -146,10 +161,13 @@ final class Traffic {
     throw TrafficFailed(text: "not in force: \(isOver.text.withLock { $0 } ?? "")")
   }
 
+  /// Whether the data plane has the `index`th port, as far as it was told.
+  func isOpen(_ index: Int) -> Bool { open.contains { $0.endpoint.port == ports[index] } }
+
   /// A connection to the `index`th port.
-  func connect(_ index: Int = 0) -> BlockingStream {
+  func connect(_ index: Int = 0, at address: String = "127.0.0.1") -> BlockingStream {
     let raw = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    _ = SocketAddress(SocketEndpoint(IPAddress("127.0.0.1")!, ports[index])).withSockaddr {
+    _ = SocketAddress(SocketEndpoint(IPAddress(address)!, ports[index])).withSockaddr {
       Glibc.connect(raw, $0, $1)
     }
     return BlockingStream(raw)
@@ -158,9 +176,9 @@ final class Traffic {
   /// One request on a connection of its own.
   func ask(
     _ path: String = "/", host: String = "a.org", method: String = "GET", _ fields: [(String, String)] = [],
-    on index: Int = 0
+    on index: Int = 0, at address: String = "127.0.0.1"
   ) -> Answer {
-    let stream = connect(index)
+    let stream = connect(index, at: address)
     let lines = fields.map { "\($0.0): \($0.1)\r\n" }.joined()
     stream.send("\(method) \(path) HTTP/1.1\r\nHost: \(host)\r\nConnection: close\r\n\(lines)\r\n")
     guard let head = stream.head() else { return Answer() }
@@ -178,11 +196,12 @@ final class Traffic {
   }
 
   /// `curl` with a name for the connection, which may be another than the request's.
-  func curl(_ name: String, on index: Int, authority: String, _ more: String = "", path: String = "/") -> (
-    status: Int32, output: String
-  ) {
+  func curl(
+    _ name: String, on index: Int, authority: String, _ more: String = "", path: String = "/",
+    at address: String = "127.0.0.1"
+  ) -> (status: Int32, output: String) {
     run(
-      "curl -sS -m 20 --cacert \(authority) --resolve \(name):\(ports[index]):127.0.0.1 \(more) https://\(name):\(ports[index])\(path) 2>&1"
+      "curl -sS -m 20 --cacert \(authority) --resolve \(name):\(ports[index]):\(address) \(more) https://\(name):\(ports[index])\(path) 2>&1"
     )
   }
 }
