@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # scripts/soak.sh [SUITE|SCRIPT.sh...]: the long form of the fault tests, one suite after the other, and a verdict. Progress is on
-# standard error in lines that begin with "soak:". WEFT_SOAK_SEED repeats a run, WEFT_SOAK_ONLY=A,B picks suites.
+# standard error in lines that begin with "soak:". WEFT_SOAK_SEED repeats a run, WEFT_SOAK_ONLY=A,B picks suites, WEFT_SOAK_CONNECTIONS
+# has IngressReplacedTests make another number of connections.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 suites=(CrashTests DiskTests FlipTests RegisterTests ManyWatchersTests ThreeMembersTests KeepingTests ServerKillTests
@@ -8,7 +9,7 @@ suites=(CrashTests DiskTests FlipTests RegisterTests ManyWatchersTests ThreeMemb
   MatrixTests PageAndStatusTests Crashes CNIFaults OracleTests NameChangesTests LeaderElectionTests LeaderKillTests
   ConvergenceTests DNSTests.ConnectionTests SnapshotTests UpstreamFaultTests DNSTests.damaged IngressTests.ServiceTests ReloadTests
   OverloadTests IdleTests HostileObjectTests CertificateCrowdTests DemoTests CustomResourceTests IngressMemoryTests
-  scripts/fuzz.sh scripts/podman.sh)
+  IngressReplacedTests scripts/fuzz.sh scripts/podman.sh)
 if [ -n "${WEFT_SOAK_ONLY:-}" ]; then IFS=, read -r -a suites <<<"$WEFT_SOAK_ONLY"; fi
 if [ $# -gt 0 ]; then suites=("$@"); fi
 # A browser is 300 MB: only who asks for its suite gets it.

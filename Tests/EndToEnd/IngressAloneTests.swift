@@ -15,7 +15,7 @@ import Testing
     try node.background(Project.files(folder, at: node.address, "9000"))
   }
 
-  private static func objects(_ node: TestNode, class name: String) -> String {
+  static func objects(_ node: TestNode, class name: String) -> String {
     template.replacing("ADDRESS", with: node.address).replacing("CLASS", with: name)
   }
 
@@ -268,7 +268,7 @@ import Testing
       rules: [{backendRefs: [{name: shop, port: 80}]}]
     """
 
-  private static let gateways = """
+  static let gateways = """
     ---
     apiVersion: gateway.networking.k8s.io/v1
     kind: GatewayClass

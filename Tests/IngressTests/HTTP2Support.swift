@@ -53,10 +53,12 @@ final class FrameClient {
     self.init(ingress.endpoint, settings: settings)
   }
 
-  init(_ endpoint: SocketEndpoint, settings: [UInt8] = []) {
+  /// - Parameter header: of the PROXY protocol, before everything else.
+  init(_ endpoint: SocketEndpoint, settings: [UInt8] = [], header: [UInt8] = []) {
     client = Client(endpoint)
     client.send(
-      Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8) + Frame(kind: 4, stream: 0, payload: settings).bytes)
+      header + Array("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".utf8)
+        + Frame(kind: 4, stream: 0, payload: settings).bytes)
   }
 
   func send(_ frames: Frame...) { client.send(frames.flatMap(\.bytes)) }

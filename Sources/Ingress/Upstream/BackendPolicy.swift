@@ -230,7 +230,7 @@ public struct BackendPolicy: Sendable, Hashable {
   /// Milliseconds in which a new endpoint's share grows to its whole; 0: at once.
   public var slowStart: UInt32 = 0
   public var mirrors: [BackendMirror] = []
-  /// Connections begin with this header of the PROXY protocol and carry one client's requests; nil: without.
+  /// Connections begin with this header of the PROXY protocol and carry one client's requests, of HTTP/1.1 one; nil: without.
   public var proxy: ProxyVersion?
   /// One for each of the backend's endpoints, in their order; empty: all alike.
   public var endpoints: [EndpointTraits] = []

@@ -31,9 +31,7 @@ final class UpstreamPool {
   private let security: TLSContext?
   var idle: [UpstreamConnection] = []
   /// Of HTTP/2.
-  var sessions: [UpstreamSession] = []
-  /// Sessions to one endpoint; a request that none of them takes is answered 503.
-  static let sessionsMax = 16
+  var sessions = SessionSet()
   /// Requests that are at the endpoint now.
   var active = 0
   /// Open connections, and those of them that do not stand yet.
@@ -98,6 +96,34 @@ final class UpstreamPool {
     return socket
   }
 
+  /// A session of HTTP/2 that takes another request of this origin, else a new one.
+  /// - Parameter origin: who alone may use it, for endpoints that ask by the PROXY protocol.
+  /// - Throws: EBUSY when there are as many as may be.
+  func session(for origin: ProxyAddresses?, _ worker: IngressWorker) throws(SocketError) -> UpstreamSession {
+    if let found = sessions.of(origin).first(where: \.hasRoom) {
+      worker.metrics.upstreamReuses.increment()
+      return found
+    }
+    if origin != nil {
+      // Where there is no place for another client's, one that nobody uses makes way.
+      let isFull = settings.circuit.connections > 0 && connections >= settings.circuit.connections
+      if isFull || sessions.ownedCount >= worker.limits.clientsMax { sessions.longestIdle?.finish() }
+    }
+    guard sessions.of(origin).count < SessionSet.perOriginMax,
+      origin == nil || sessions.ownedCount < worker.limits.clientsMax
+    else {
+      worker.metrics.overflows.increment()
+      throw SocketError("connect", EBUSY)
+    }
+    return try UpstreamSession.open(self, for: origin, worker)
+  }
+
+  /// A session's last request has ended. Of those that only one client may use as many are kept as of connections.
+  func noteIdle(_ session: UpstreamSession, _ worker: IngressWorker) {
+    sessions.noteIdle(session)
+    if sessions.idleCount > worker.limits.idlePerEndpointMax { sessions.longestIdle?.finish() }
+  }
+
   func isOut(now: UInt64) -> Bool {
     failedUntil > now || outlier.isOut(now: now) || check?.isUnhealthy == true
   }
@@ -109,7 +135,7 @@ final class UpstreamPool {
     let closing = idle
     idle = []
     for connection in closing { connection.close() }
-    for session in sessions { session.finish() }
+    for session in sessions.all { session.finish() }
   }
 
   /// Closes what nobody has used since `keep` nanoseconds before now.
@@ -119,6 +145,6 @@ final class UpstreamPool {
     idle.removeFirst(closing.count)
     for connection in closing { connection.close() }
     guard !sessions.isEmpty else { return }
-    for session in sessions { session.tick(now: now, keep: keep) }
+    for session in sessions.all { session.tick(now: now, keep: keep) }
   }
 }

@@ -1,4 +1,5 @@
-// One connection of HTTP/2 to an endpoint, shared by the requests that are at it. By prior knowledge, or agreed on by TLS.
+// One connection of HTTP/2 to an endpoint, shared by the requests that are at it: of all clients, or of one where a header of the PROXY
+// protocol names the client. By prior knowledge, or agreed on by TLS.
 
 import Diagnostics
 import Glibc
@@ -12,6 +13,8 @@ final class UpstreamSession: HTTP2Peer, ReadinessHandler {
 
   private var socket = UpstreamSocket()
   private let pool: UpstreamPool
+  /// Whose requests alone it carries, as its header of the PROXY protocol says; nil: everybody's.
+  let origin: ProxyAddresses?
   /// Streams whose head was sent, by their number; and those that wait for the connection or their turn.
   private var streams: [UInt32: UpstreamStream] = [:]
   private var waiting: [UpstreamStream] = []
@@ -24,17 +27,20 @@ final class UpstreamSession: HTTP2Peer, ReadinessHandler {
   private var output = PooledBuffer()
   private var idleSince: UInt64 = 0
 
-  private init(_ pool: UpstreamPool, _ worker: IngressWorker) {
+  private init(_ pool: UpstreamPool, _ origin: ProxyAddresses?, _ worker: IngressWorker) {
     self.pool = pool
+    self.origin = origin
     super.init(worker: worker, input: worker.http2.upstreamInput)
   }
 
-  static func open(_ pool: UpstreamPool, _ worker: IngressWorker) throws(SocketError) -> UpstreamSession {
-    let session = UpstreamSession(pool, worker)
-    session.socket = try pool.connect(handler: session, worker)
+  static func open(
+    _ pool: UpstreamPool, for origin: ProxyAddresses?, _ worker: IngressWorker
+  ) throws(SocketError) -> UpstreamSession {
+    let session = UpstreamSession(pool, origin, worker)
+    session.socket = try pool.connect(for: origin, handler: session, worker)
     pool.connections += 1
     pool.connecting += 1
-    pool.sessions.append(session)
+    pool.sessions.add(session)
     return session
   }
 
@@ -50,7 +56,10 @@ final class UpstreamSession: HTTP2Peer, ReadinessHandler {
     return isOutputTaken ? stagingLeft - (8 << 10) : 0
   }
 
-  func add(_ stream: UpstreamStream) { waiting.append(stream) }
+  func add(_ stream: UpstreamStream) {
+    if streams.isEmpty, waiting.isEmpty { pool.sessions.noteBusy(self) }
+    waiting.append(stream)
+  }
 
   /// Gives a stream its number, with which its head has to be sent at once.
   func number(_ stream: UpstreamStream) -> UInt32 {
@@ -65,8 +74,10 @@ final class UpstreamSession: HTTP2Peer, ReadinessHandler {
   func remove(_ stream: UpstreamStream) {
     if streams.removeValue(forKey: stream.id) == nil { waiting.removeAll { $0 === stream } }
     if !waiting.isEmpty, mayBegin { callAgain([]) }
-    guard streams.isEmpty, waiting.isEmpty else { return }
+    guard streams.isEmpty, waiting.isEmpty, !isClosed else { return }
     idleSince = worker.reactor.now
+    pool.noteIdle(self, worker)
+    guard !isClosed else { return }
     if isEnding || worker.reactor.isDraining { callAgain([]) }
   }
 
@@ -280,7 +291,7 @@ final class UpstreamSession: HTTP2Peer, ReadinessHandler {
     isClosed = true
     pool.connections -= 1
     if !isStanding { pool.connecting -= 1 }
-    pool.sessions.removeAll { $0 === self }
+    pool.sessions.remove(self)
     socket.close()
     output = PooledBuffer()
     staging = PooledBuffer()

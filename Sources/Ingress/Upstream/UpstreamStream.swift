@@ -51,17 +51,7 @@ final class UpstreamStream: UpstreamConnection {
   static func open(
     _ pool: UpstreamPool, for client: Exchange, worker: IngressWorker
   ) throws(SocketError) -> UpstreamConnection {
-    let session: UpstreamSession
-    if let found = pool.sessions.first(where: \.hasRoom) {
-      session = found
-      worker.metrics.upstreamReuses.increment()
-    } else {
-      guard pool.sessions.count < UpstreamPool.sessionsMax else {
-        worker.metrics.overflows.increment()
-        throw SocketError("connect", EBUSY)
-      }
-      session = try UpstreamSession.open(pool, worker)
-    }
+    let session = try pool.session(for: pool.settings.proxy == nil ? nil : client.addresses, worker)
     let stream = UpstreamStream(session, pool: pool, worker: worker)
     stream.isReused = session.isStanding
     stream.isConnected = session.isStanding

@@ -21,9 +21,10 @@ final class CountingServer {
   /// - Parameters:
   ///   - command: what is run, with `PORT` and `FOLDER` in its words.
   ///   - files: of its folder, likewise.
+  ///   - serves: whether it answers.
   init(
     _ name: String, _ command: [String], files: [String: String] = [:], environment: [String: String] = [:],
-    mark: String = ""
+    mark: String = "", serves: (SocketEndpoint) -> Bool = { Client($0).get("/0")?.status == 200 }
   ) throws {
     self.name = name
     self.mark = mark
@@ -46,7 +47,7 @@ final class CountingServer {
     process.standardOutput = output
     process.standardError = FileHandle(forWritingAtPath: "/dev/null")
     try process.run()
-    let isUp = eventually { !process.isRunning || Client(endpoint).get("/0")?.status == 200 }
+    let isUp = eventually { !process.isRunning || serves(endpoint) }
     guard isUp, process.isRunning else {
       stop()
       throw ToolFailed(text: "\(name) does not serve")
@@ -78,16 +79,40 @@ extension CountingServer {
     URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
     .deletingLastPathComponent().deletingLastPathComponent().path + "/.tools/clients/bin/"
 
+  /// nginx or haproxy, of HTTP/2 without TLS and behind a header of the PROXY protocol: the answer says who it is from.
+  static func proxied(_ name: String) throws -> CountingServer {
+    func serves(_ endpoint: SocketEndpoint) -> Bool {
+      let client = FrameClient(endpoint, header: ProxyHeader.bytes(.v2, nil))
+      client.get(1)
+      return client.answer(1)?.status == 200
+    }
+    return name == "nginx"
+      ? try CountingServer(
+        name, nginxCommand,
+        files: [
+          "nginx.conf": Self.nginx.replacing("PORT;", with: "PORT http2 proxy_protocol;")
+            .replacing("\"ok\"", with: "\"$proxy_protocol_addr $proxy_protocol_port\"")
+        ], serves: serves)
+      : try CountingServer(
+        name, haproxyCommand,
+        files: [
+          "conf": Self.haproxy.replacing("PORT", with: "PORT accept-proxy proto h2")
+            .replacing("string ok", with: #"lf-string "%[src] %[src_port]""#)
+        ], serves: serves)
+  }
+
+  private static let nginxCommand = [
+    "/usr/sbin/nginx", "-p", "FOLDER", "-c", "FOLDER/nginx.conf", "-e", "/dev/null",
+  ]
+  private static let haproxyCommand = ["/usr/sbin/haproxy", "-db", "-f", "FOLDER/conf"]
+
   /// One of nginx, haproxy, go (Traefik), llhttp (Node's parser, by aiohttp), aiohttp (its own), python (the standard library's).
   static func named(_ name: String) throws -> CountingServer {
     switch name {
     case "nginx":
-      try CountingServer(
-        name, ["/usr/sbin/nginx", "-p", "FOLDER", "-c", "FOLDER/nginx.conf", "-e", "/dev/null"],
-        files: ["nginx.conf": Self.nginx])
+      try CountingServer(name, nginxCommand, files: ["nginx.conf": Self.nginx])
     case "haproxy":
-      try CountingServer(
-        name, ["/usr/sbin/haproxy", "-db", "-f", "FOLDER/conf"], files: ["conf": Self.haproxy])
+      try CountingServer(name, haproxyCommand, files: ["conf": Self.haproxy])
     case "go":
       try CountingServer(
         name,
