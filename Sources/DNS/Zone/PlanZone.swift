@@ -36,7 +36,9 @@ public struct ZonePlanner: Sendable {
   var apexes: [ZoneGroup] = []
   var namespaces: [String: PlannedNamespace] = [:]
   var imports: [ObjectKey: PlannedImport] = [:]
+  /// Of the current zone, and of what has been taken in: what has been read once stays known.
   private var areImportsRead = false
+  private var haveImportsCome = false
   var pods: [ObjectKey: [PodEntry]] = [:]
   var podUses: [PodEntry: Int] = [:]
   private var names = NameIndex()
@@ -105,7 +107,7 @@ public struct ZonePlanner: Sendable {
   /// The zone after `changes`, and after all that was staged. Costs what they hold.
   public mutating func plan(_ changes: ViewChanges) -> Zone {
     stage(changes)
-    return finish(changes.areImportsRead)
+    return finish()
   }
 
   /// Takes a part of the changes in; the next `plan` puts them in force together with its own. So nobody has to hold all that a
@@ -117,6 +119,7 @@ public struct ZonePlanner: Sendable {
     }
     var step = staged ?? Step()
     staged = nil
+    if changes.areImportsRead { haveImportsCome = true }
     if fixed.isEmpty {
       fixed = planFixedNames(settings).map { $0.build(seed: seed) }
       step.added += fixed
@@ -144,11 +147,11 @@ public struct ZonePlanner: Sendable {
   /// Blocks that the first plan gathers before it puts them into the tries.
   private static let stagedMax = 4096
 
-  private mutating func finish(_ areRead: Bool) -> Zone {
+  private mutating func finish() -> Zone {
     var step = staged ?? Step()
     staged = nil
-    let isCurrent = areImportsRead == areRead || settings.multiclusterZones.isEmpty
-    areImportsRead = areRead
+    let isCurrent = areImportsRead == haveImportsCome || settings.multiclusterZones.isEmpty
+    areImportsRead = haveImportsCome
     if step.isEmpty, isCurrent, let current { return current }
     serial &+= 1
     step.retired += apexes
