@@ -97,7 +97,7 @@ final class TinyUpstream: DatagramHandler, @unchecked Sendable {
   /// Questions are answered with SERVFAIL over UDP while this is true.
   let isFailing = Atomic<Bool>(false)
 
-  /// `interwebs.test` with an address at `ext`, an alias at `www`, nothing at `missing`, silence at `silent`, a cut reply at `big`.
+  /// `interwebs.test` with an address at `ext`, an alias at `www` and at `uneven`, where the address stands 20 seconds, nothing at `missing`, silence at `silent`, a cut reply at `big`.
   static func answer(_ query: Message, isTCP: Bool) -> Message? {
     guard let question = query.question, !question.name.description.hasPrefix("silent") else { return nil }
     var reply = query
@@ -110,7 +110,7 @@ final class TinyUpstream: DatagramHandler, @unchecked Sendable {
     }
     switch label {
     case "ext": if question.type == .a { add(question.name, .a(IPv4Address(1, 2, 3, 4))) }
-    case "www":
+    case "www", "uneven":
       add(question.name, .cname(ext))
       if question.type == .a { add(ext, .a(IPv4Address(1, 2, 3, 4))) }
     case "big":
@@ -159,7 +159,12 @@ final class TinyUpstream: DatagramHandler, @unchecked Sendable {
       (answer.answer, answer.authority) = ([], [])
       answer.set(ResponseCode(rawValue: code))
     }
-    for index in answer.answer.indices { answer.answer[index].ttl = ttl.load(ordering: .relaxed) }
+    for index in answer.answer.indices {
+      answer.answer[index].ttl = ttl.load(ordering: .relaxed)
+      if answer.question?.name.description.hasPrefix("uneven") == true, index > 0 {
+        answer.answer[index].ttl = 20
+      }
+    }
     reply.copyBytes(from: answer.encoded)
     return answer.encoded.count
   }

@@ -36,9 +36,14 @@ extension Metrics {
   }
 }
 
+/// Seconds of each record of a section, which the arguments name.
+func ttls(_ port: UInt16, _ arguments: String) -> [Int] {
+  dig(port, "+noall \(arguments)").split(separator: "\n").compactMap {
+    $0.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap { Int($0) }
+  }
+}
+
 /// Seconds of the first record of an answer.
 func firstTTL(_ port: UInt16, _ name: String) -> Int? {
-  dig(port, "\(name) +noall +answer").split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap {
-    Int($0)
-  }
+  ttls(port, "+answer \(name)").first
 }
