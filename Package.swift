@@ -152,6 +152,7 @@ let modules: [Module] = [
     tests: false),
   Module(name: "FuzzLab", path: "Tests/FuzzLab", tests: false),
   Module(name: "SoakLab", path: "Tests/SoakLab", tests: false),
+  Module(name: "NameServerLab", path: "Tests/NameServerLab", tests: false),
   Module(name: "NamespaceLab", path: "Tests/NamespaceLab", on: ["CLinux"], tests: false),
   Module(
     name: "ProxyFaults", path: "Tests/ProxyFaults", kind: .executable,
@@ -183,7 +184,7 @@ let modules: [Module] = [
       "ClusterObjects", "ClusterView", "Reactor", "Addresses", "Diagnostics", "Patterns", "CLinux", "CZlib",
     ],
     packages: ["Logging", "NIOCore", "NIOPosix", "NIOHTTP1", "NIOHTTP2", "NIOSSL"],
-    testsOn: ["FuzzLab", "SoakLab"]),
+    testsOn: ["FuzzLab", "SoakLab", "NameServerLab"]),
   Module(
     name: "Ingress", path: "Sources/Ingress",
     on: [
@@ -386,7 +387,7 @@ if wanted == nil || wanted!.contains("EndToEnd") {
       name: "EndToEnd",
       dependencies: [
         "ClusterObjects", "ClusterClient", "ClusterStore", "ClusterStoreEtcd", "Diagnostics", "SoakLab",
-        "StoreLab",
+        "StoreLab", "NameServerLab",
         "KernelSockets", "Addresses", "KernelNetlink", "CLinux",
       ],
       path: "Tests/EndToEnd", exclude: ["Clients", "Kubectl", "Page", "Rows"],

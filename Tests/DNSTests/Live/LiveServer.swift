@@ -15,16 +15,22 @@ func withServer<Result>(
   metrics: Metrics = Metrics(),
   _ body: (DNSServer, UInt16) throws -> Result
 ) throws -> Result {
-  let any = SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 0)
-  var server = DNSServer(settings: settings, zone: zone, metrics: metrics)
-  // A port that is free for TCP is not always free for UDP: then another one.
-  for _ in 0..<4 {
-    if (try? server.start(listen: [any])) != nil { break }
-    server = DNSServer(settings: settings, zone: zone, metrics: metrics)
-  }
-  if server.endpoints.isEmpty { try server.start(listen: [any]) }
+  let server = try started { DNSServer(settings: settings, zone: zone, metrics: metrics) }
   defer { server.stop() }
   return try body(server, server.endpoints[0].port)
+}
+
+/// A server on a free port of the loopback address. One that is free for TCP is not always free for UDP, from which thousands of
+/// questions may be on their way elsewhere: then another one.
+func started(_ make: () -> DNSServer) throws -> DNSServer {
+  let any = SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 0)
+  for _ in 0..<20 {
+    let server = make()
+    if (try? server.start(listen: [any])) != nil { return server }
+  }
+  let server = make()
+  try server.start(listen: [any])
+  return server
 }
 
 /// The standard output of a command, and its exit code.
