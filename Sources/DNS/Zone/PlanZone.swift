@@ -33,6 +33,9 @@ public struct ZonePlanner: Sendable {
   let seed = UInt64.random(in: .min ... .max)
   var planned: [ObjectKey: PlannedService] = [:]
   var fixed: [ZoneGroup] = []
+  /// Services that lead to us, with their addresses, and what zones say for it.
+  var leading: [ObjectKey: [IPAddress]] = [:]
+  private var nameServers: NameServers
   var apexes: [ZoneGroup] = []
   var namespaces: [String: PlannedNamespace] = [:]
   var imports: [ObjectKey: PlannedImport] = [:]
@@ -90,6 +93,7 @@ public struct ZonePlanner: Sendable {
   /// The serial of the SOA grows by one with each zone that differs; start it from the clock to grow across restarts.
   public init(settings: ZoneSettings, firstSerial: UInt32 = 1) {
     self.settings = settings
+    nameServers = NameServers([:], settings)
     serial = firstSerial &- 1
   }
 
@@ -121,7 +125,7 @@ public struct ZonePlanner: Sendable {
     staged = nil
     if changes.areImportsRead { haveImportsCome = true }
     if fixed.isEmpty {
-      fixed = planFixedNames(settings).map { $0.build(seed: seed) }
+      fixed = planFixedNames(settings, nameServers).map { $0.build(seed: seed) }
       step.added += fixed
     }
     for (name, namespace) in changes.namespaces { take(name, namespace, &step) }
@@ -152,10 +156,17 @@ public struct ZonePlanner: Sendable {
     staged = nil
     let isCurrent = areImportsRead == haveImportsCome || settings.multiclusterZones.isEmpty
     areImportsRead = haveImportsCome
+    let servers = NameServers(leading, settings)
+    if servers != nameServers {
+      nameServers = servers
+      step.retired += fixed
+      fixed = planFixedNames(settings, servers).map { $0.build(seed: seed) }
+      step.added += fixed
+    }
     if step.isEmpty, isCurrent, let current { return current }
     serial &+= 1
     step.retired += apexes
-    apexes = planApexes(settings, serial: serial).map { $0.build(seed: seed) }
+    apexes = planApexes(settings, nameServers, serial: serial).map { $0.build(seed: seed) }
     step.added += apexes
     let zone = apply(step)
     current = zone

@@ -207,7 +207,8 @@ struct DNSServeCommand: AsyncParsableCommand {
     if read == nil, let upstreams = upstreams(besides: plan.listen) {
       plan.server.routes = [ForwardRoute(upstreams: upstreams)]
     }
-    plan.zone.nameServerAddresses = plan.listen.map(\.address).filter { !$0.isUnspecified }
+    plan.zone.nameServerPorts = Set(plan.listen.map(\.port))
+    plan.zone.nameServerAddresses = OwnAddresses.asked(at: plan.listen + plan.encrypted.map(\.endpoint))
     return plan
   }
 
@@ -219,15 +220,5 @@ struct DNSServeCommand: AsyncParsableCommand {
       }
     }
     return servers.isEmpty ? nil : servers
-  }
-}
-
-extension IPAddress {
-  /// 0.0.0.0 or [::]: every address of the machine.
-  fileprivate var isUnspecified: Bool {
-    switch self {
-    case .v4(let address): address.isUnspecified
-    case .v6(let address): address.isUnspecified
-    }
   }
 }
