@@ -282,6 +282,50 @@ private final class KeptLines: LogHandler, @unchecked Sendable {
     }
   }
 
+  @Test func `template works variables out, and answers where conditions hold`() throws {
+    let lines = """
+      template IN A dev.test {
+        match ^(?P<ip>[0-9]{1,3}(-[0-9]{1,3}){3})[.](?P<id>[a-z2-7]+)[.]dev[.]test[.]$
+        var ip replace(group('ip'), '-', '.')
+        var isOwn ip startsWith '192.168.' || group(3) == 'own'
+        expr "any(['10.0.0.0/8', '192.168.0.0/16'], incidr(ip, #))"
+        expr type() == 'A' and client_ip() == '127.0.0.1'
+        answer "{{ .Name }} 60 IN A {{ .Var.ip }}"
+        additional "{{ .Name }} 60 IN TXT {{ .Var.isOwn }}"
+        fallthrough
+      }
+      template IN A dev.test {
+        match ^other[.]
+        expr "all(['a', 'b'], # != 'c') && none(['a'], # == 'b')"
+        answer "{{ .Name }} 60 IN A 192.0.2.1"
+      }
+      """
+    try withLines(lines) { port, _, metrics in
+      let known = dig(port, "192-168-7-9.abc.dev.test A")
+      #expect(known.contains("A\t192.168.7.9") && known.contains("\"true\""), "\(known)")
+      #expect(dig(port, "10-1-2-3.abc.dev.test A").contains("\"false\""))
+      #expect(dig(port, "10-1-2-3.own.dev.test A").contains("\"true\""))
+      // Outside the networks, or no address at all: the next rule is asked, which has no name for it.
+      for name in ["192-0-2-7.abc.dev.test", "10-1-2-999.abc.dev.test"] {
+        #expect(dig(port, "\(name) A").contains("status: SERVFAIL"), "\(name)")
+      }
+      #expect(dig(port, "other.dev.test A +short") == "192.0.2.1\n")
+      let own = "server=\"dns://:\(port)\",zone=\"dev.test.\",view=\"\",class=\"IN\",type=\"A\""
+      #expect(metrics.series("coredns_template_matches_total{\(own)}") == 4)
+    }
+    for (option, why) in [
+      ("var type 'A'", "another meaning"), ("var ip", "a name and an expression"), ("var 9 'a'", "no name"),
+      ("expr later == 'A'", "later is not known"), ("expr group('absent') == 'A'", "no group"),
+      ("expr do()", "not known in templates"), ("expr incidr(name(), 'x')", "block of addresses"),
+      ("expr any(name(), true)", "needs a list"), ("expr replace('a')", "needs 3 arguments"),
+      ("expr \"# == 'a'\"", "out of place"),
+    ] {
+      let text = ".:53 {\n template IN A dev.test {\n  \(option)\n }\n}"
+      let error = #expect(throws: WeftError.self, "\(option)") { try Corefile.read(text) }
+      #expect(error?.cause.contains(why) == true && error?.object == "Corefile:3", "\(option): \(error)")
+    }
+  }
+
   @Test func `failures that look alike are one line when their time is over`() throws {
     let log = QueryLogger(failures: Logger(label: "consolidate") { KeptLines($0) })
     let lines = """
