@@ -24,6 +24,7 @@ struct DNSServeCommand: AsyncParsableCommand {
       """)
 
   @OptionGroup var cluster: ClusterOptions
+  @OptionGroup var names: NameOptions
   @OptionGroup var logging: LogOptions
   @Option(
     help:
@@ -207,6 +208,7 @@ struct DNSServeCommand: AsyncParsableCommand {
     if read == nil, let upstreams = upstreams(besides: plan.listen) {
       plan.server.routes = [ForwardRoute(upstreams: upstreams)]
     }
+    names.apply(to: &plan.zone)
     plan.zone.nameServerPorts = Set(plan.listen.map(\.port))
     plan.zone.nameServerAddresses = OwnAddresses.asked(at: plan.listen + plan.encrypted.map(\.endpoint))
     return plan
