@@ -18,22 +18,30 @@ for _ in $(seq 400); do
 done
 resident() { awk '/VmRSS/ {print int($2 / 1000)}' "/proc/$pid/status"; }
 before=$(resident)
+honest() { # SECONDS: a thousand queries a second for names of the cluster
+  timeout -k 2 $(($1 + 30)) taskset -c 1 dnsperf -s 127.0.0.1 -p 5400 -d "$work/hit" -l "$1" -c 1 -T 1 -Q 1000 -v >"$work/honest" 2>&1
+}
+p99() {
+  awk '/^> NOERROR/ {printf "%d\n", $NF * 1000000}' "$work/honest" | sort -n | awk '{all[NR] = $1} END {print all[int(NR * 0.99) + 1] + 0}'
+}
+# What the machine itself adds: more than a few hundred, and the figure under the flood says nothing of the server.
+honest 5
+alone=$(p99)
 timeout -k 2 $((seconds + 30)) taskset -c 1 dnsperf -s 127.0.0.1 -p 5400 -d "$work/flood" -n 1 -l "$seconds" -c 4 -T 1 -Q 16700 -q 500 >"$work/flood.out" 2>&1 &
 flood=$!
-timeout -k 2 $((seconds + 30)) taskset -c 1 dnsperf -s 127.0.0.1 -p 5400 -d "$work/hit" -l $((seconds - 2)) -c 1 -T 1 -Q 1000 -v >"$work/honest" 2>&1
+honest $((seconds - 2))
 wait "$flood" || true
 flood=
 made_up=$(awk '/Queries completed/ {print $3}' "$work/flood.out")
 lost=$(awk '/Queries lost/ {print $3}' "$work/honest")
-p99=$(awk '/^> NOERROR/ {printf "%d\n", $NF * 1000000}' "$work/honest" | sort -n |
-  awk '{all[NR] = $1} END {print all[int(NR * 0.99) + 1] + 0}')
+flooded=$(p99)
 grown=$(($(resident) - before))
 status=0
 row() { # TEXT VALUE BAR HOLDS
   [ "$4" = 1 ] && echo "holds  $1: $2 (bar $3)" || { echo "FAILED $1: $2 (bar $3)"; status=1; }
 }
-echo "$made_up made-up names in $seconds s"
-row "us, 99 of 100 honest queries" "$p99" 2000 $((p99 > 0 && p99 <= 2000))
+echo "$made_up made-up names in $seconds s; without them 99 of 100 honest queries took $alone us"
+row "us, 99 of 100 honest queries" "$flooded" 2000 $((flooded > 0 && flooded <= 2000))
 row "honest queries lost" "${lost:-all}" 0 $((${lost:-1} == 0))
 row "MB grown" "$grown" 64 $((grown <= 64))
 exit $status

@@ -14,10 +14,14 @@ public protocol DatagramHandler: AnyObject {
   /// What came together, perhaps one alone; `received` follows for each of them, in this order. A handler may have the processor fetch
   /// what it will read for all, where it would wait for each.
   func expects(_ batch: DatagramBatch)
+
+  /// The answers to what came together have left. Work that nobody of these waits for belongs here, not in `received`.
+  func answered()
 }
 
 extension DatagramHandler {
   public func expects(_ batch: DatagramBatch) {}
+  public func answered() {}
 }
 
 /// What one system call brought. Valid during the call that hands it out.
@@ -96,6 +100,10 @@ public final class UDPSocket: ReadinessHandler {
   public func close() { channel.close() }
   public func cancel() { close() }
 
+  /// Takes what waits now, before its turn comes: for a handler of other channels that keeps the loop busy for long. Not to be
+  /// called while this socket's own handler is being called.
+  public func look() { ready(.readable) }
+
   public func ready(_ readiness: Readiness) {
     guard !readiness.isDisjoint(with: [.readable, .error, .hangUp]) else { return }
     for _ in 0..<Self.batchesPerTurnMax {
@@ -107,6 +115,7 @@ public final class UDPSocket: ReadinessHandler {
         return
       }
       answer(received)
+      if received > 0 { handler.answered() }
       if received < batch { return }
     }
     channel.callAgain(.readable)

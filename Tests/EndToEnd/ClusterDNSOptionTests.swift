@@ -155,6 +155,28 @@ extension TestNode {
     #expect(node.answers(5300, "+short", "extra.test", says: "192.0.2.81"))
   }
 
+  @Test(.timeLimit(.minutes(2))) func `the specification alone is answered where that is asked for`() throws {
+    let node = try TestNode()
+    defer { node.remove() }
+    _ = try node.write("manifests/web.yaml", web)
+    let folder = "\(node.dataFolder)/manifests"
+    // SRV at a Service's own name is CoreDNS's.
+    for (choice, isThere) in [("coredns", true), ("none", false)] {
+      let dns = try node.background(
+        [Project.weft, "dns", "--manifests", folder, "--listen", "127.0.0.1:5300", "--compat", choice])
+      defer { dns.terminate() }
+      #expect(
+        node.answers(5300, "+short", "_http._tcp.web.demo.svc.cluster.local", "SRV", says: "0 100 80 web."))
+      let bare = node.dig(5300, ["web.demo.svc.cluster.local", "SRV"]).standardOutput
+      #expect(bare.contains("status: NOERROR") && bare.contains("0 100 80 web.") == isThere, "\(bare)")
+      let said = node.weft(
+        "dns", "query", "--manifests", folder, "web.demo.svc.cluster.local.", "SRV", "--compat", choice)
+      #expect(said.status == (isThere ? 0 : 1), "\(said)")
+      dns.terminate()
+      #expect(eventually(within: 60) { !dns.isRunning } != nil)
+    }
+  }
+
   @Test(.timeLimit(.minutes(1))) func `what cannot be done is shown with a mark under the word`() throws {
     let node = try TestNode()
     defer { node.remove() }

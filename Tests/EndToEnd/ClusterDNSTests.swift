@@ -1,231 +1,9 @@
-// Cluster DNS from outside, with dig and with a client of our own that shares no code with the server: one row a rule, asked of a server that reads manifests, of one that follows an API server, and
-// where the rule is plain DNS of Knot, which has the zone by a transfer.
+// Cluster DNS from outside: one question a rule, asked of a server that reads manifests, of one that follows an API server, and, where the
+// rule is plain DNS, of other people's servers, which have the zone from us.
+
 import Foundation
+import NameServerLab
 import Testing
-
-/// A question and what must come of it.
-private struct Rule {
-  var name: String
-  var type: String
-  /// The records' data, sorted; empty for none.
-  var data: [String]
-  var status = "NOERROR"
-  /// Follows from the zone's records alone.
-  var isPlain = true
-}
-
-private let rules: [Rule] = [
-  // Kubernetes DNS-Based Service Discovery 1.1.0, section by section.
-  Rule(name: "dns-version.cluster.local", type: "TXT", data: ["\"1.1.0\""]),
-  Rule(name: "web.demo.svc.cluster.local", type: "A", data: ["10.43.7.20"]),
-  Rule(name: "WEB.Demo.svc.Cluster.LOCAL", type: "A", data: ["10.43.7.20"]),
-  Rule(name: "web.demo.svc.cluster.local", type: "AAAA", data: []),
-  Rule(
-    name: "_http._tcp.web.demo.svc.cluster.local", type: "SRV", data: ["0 100 80 web.demo.svc.cluster.local."]
-  ),
-  Rule(
-    name: "_dns._udp.web.demo.svc.cluster.local", type: "SRV", data: ["0 100 53 web.demo.svc.cluster.local."]),
-  Rule(name: "_absent._tcp.web.demo.svc.cluster.local", type: "SRV", data: [], status: "NXDOMAIN"),
-  Rule(name: "20.7.43.10.in-addr.arpa", type: "PTR", data: ["web.demo.svc.cluster.local."], isPlain: false),
-  Rule(name: "db.demo.svc.cluster.local", type: "A", data: ["10.42.7.5", "10.42.7.6"]),
-  Rule(name: "db.demo.svc.cluster.local", type: "AAAA", data: ["fd00:42::5"]),
-  Rule(name: "db-0.db.demo.svc.cluster.local", type: "A", data: ["10.42.7.5"]),
-  Rule(name: "db-0.db.demo.svc.cluster.local", type: "AAAA", data: ["fd00:42::5"]),
-  Rule(name: "10-42-7-6.db.demo.svc.cluster.local", type: "A", data: ["10.42.7.6"]),
-  Rule(name: "10-42-7-7.db.demo.svc.cluster.local", type: "A", data: [], status: "NXDOMAIN"),
-  Rule(
-    name: "_pg._tcp.db.demo.svc.cluster.local", type: "SRV",
-    data: ["0 50 5432 10-42-7-6.db.demo.svc.cluster.local.", "0 50 5432 db-0.db.demo.svc.cluster.local."]),
-  Rule(
-    name: "5.7.42.10.in-addr.arpa", type: "PTR", data: ["db-0.db.demo.svc.cluster.local."], isPlain: false),
-  Rule(
-    name: "5.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.2.4.0.0.0.0.d.f.ip6.arpa", type: "PTR",
-    data: ["db-0.db.demo.svc.cluster.local."], isPlain: false),
-  Rule(name: "idle.demo.svc.cluster.local", type: "A", data: [], status: "NXDOMAIN"),
-  Rule(name: "early.demo.svc.cluster.local", type: "A", data: ["10.42.7.9"]),
-  Rule(name: "outside.demo.svc.cluster.local", type: "CNAME", data: ["www.interwebs.test."]),
-  Rule(
-    name: "inside.demo.svc.cluster.local", type: "A", data: ["10.43.7.20", "web.demo.svc.cluster.local."]),
-  Rule(name: "inside.demo.svc.cluster.local", type: "AAAA", data: ["web.demo.svc.cluster.local."]),
-  Rule(
-    name: "port.demo.svc.cluster.local", type: "SRV",
-    data: ["0 100 80 web.demo.svc.cluster.local.", "_http._tcp.web.demo.svc.cluster.local."]),
-  Rule(
-    name: "astray.demo.svc.cluster.local", type: "A", data: ["absent.demo.svc.cluster.local."],
-    status: "NXDOMAIN"),
-  // DNS itself: what exists and what does not.
-  Rule(name: "cluster.local", type: "NS", data: ["ns.dns.cluster.local."]),
-  Rule(name: "cluster.local", type: "A", data: []), Rule(name: "svc.cluster.local", type: "A", data: []),
-  Rule(name: "demo.svc.cluster.local", type: "A", data: []),
-  Rule(name: "_tcp.web.demo.svc.cluster.local", type: "A", data: []),
-  Rule(name: "dns-version.cluster.local", type: "A", data: []),
-  Rule(name: "web.demo.svc.cluster.local", type: "MX", data: []),
-  Rule(name: "web.demo.svc.cluster.local", type: "HTTPS", data: []),
-  Rule(name: "web.demo.svc.cluster.local", type: "TYPE1000", data: []),
-  Rule(name: "absent.demo.svc.cluster.local", type: "A", data: [], status: "NXDOMAIN"),
-  Rule(name: "web.absent.svc.cluster.local", type: "A", data: [], status: "NXDOMAIN"),
-  Rule(name: "x.web.demo.svc.cluster.local", type: "A", data: [], status: "NXDOMAIN"),
-  Rule(name: "*.demo.svc.cluster.local", type: "A", data: [], status: "NXDOMAIN"),
-  // What CoreDNS adds.
-  Rule(
-    name: "web.demo.svc.cluster.local", type: "SRV",
-    data: ["0 100 53 web.demo.svc.cluster.local.", "0 100 80 web.demo.svc.cluster.local."]),
-  Rule(name: "_http._tcp.web.demo.svc.cluster.local", type: "A", data: ["10.43.7.20"]),
-  Rule(
-    name: "http.tcp.web.demo.svc.cluster.local", type: "SRV", data: ["0 100 80 web.demo.svc.cluster.local."],
-    isPlain: false),
-  Rule(name: "10-1-2-3.demo.pod.cluster.local", type: "A", data: ["10.1.2.3"], isPlain: false),
-  Rule(name: "fd00--7.demo.pod.cluster.local", type: "AAAA", data: ["fd00::7"], isPlain: false),
-  Rule(name: "10-1-2-300.demo.pod.cluster.local", type: "A", data: [], status: "NXDOMAIN", isPlain: false),
-]
-
-private let cluster = """
-  apiVersion: v1
-  kind: Namespace
-  metadata: {name: demo}
-  ---
-  apiVersion: v1
-  kind: Service
-  metadata: {name: web, namespace: demo}
-  spec:
-    clusterIP: 10.43.7.20
-    ports: [{name: http, port: 80}, {name: dns, port: 53, protocol: UDP}]
-  ---
-  apiVersion: v1
-  kind: Service
-  metadata: {name: db, namespace: demo}
-  spec: {clusterIP: None, ports: [{name: pg, port: 5432}]}
-  ---
-  apiVersion: discovery.k8s.io/v1
-  kind: EndpointSlice
-  metadata: {name: db-4, namespace: demo, labels: {kubernetes.io/service-name: db}}
-  addressType: IPv4
-  ports: [{name: pg, port: 5432, protocol: TCP}]
-  endpoints:
-  - {addresses: [10.42.7.5], hostname: db-0, conditions: {ready: true}}
-  - {addresses: [10.42.7.6], conditions: {ready: true}}
-  - {addresses: [10.42.7.7], conditions: {ready: false}}
-  ---
-  apiVersion: discovery.k8s.io/v1
-  kind: EndpointSlice
-  metadata: {name: db-6, namespace: demo, labels: {kubernetes.io/service-name: db}}
-  addressType: IPv6
-  ports: [{name: pg, port: 5432, protocol: TCP}]
-  endpoints: [{addresses: ["fd00:42::5"], hostname: db-0, conditions: {ready: true}}]
-  ---
-  apiVersion: v1
-  kind: Service
-  metadata: {name: idle, namespace: demo}
-  spec: {clusterIP: None, ports: [{port: 80}]}
-  ---
-  apiVersion: v1
-  kind: Service
-  metadata: {name: early, namespace: demo}
-  spec: {clusterIP: None, publishNotReadyAddresses: true, ports: [{port: 80}]}
-  ---
-  apiVersion: discovery.k8s.io/v1
-  kind: EndpointSlice
-  metadata: {name: early-4, namespace: demo, labels: {kubernetes.io/service-name: early}}
-  addressType: IPv4
-  ports: [{port: 80, protocol: TCP}]
-  endpoints: [{addresses: [10.42.7.9], conditions: {ready: false}}]
-
-  """
-  + [
-    ("outside", "www.interwebs.test"), ("inside", "web.demo.svc.cluster.local"),
-    ("astray", "absent.demo.svc.cluster.local"),
-  ].map(external).joined()
-
-private func external(_ name: String, _ target: String) -> String {
-  "---\napiVersion: v1\nkind: Service\nmetadata: {name: \(name), namespace: demo}\n"
-    + "spec: {type: ExternalName, externalName: \(target)}\n"
-}
-
-/// An API server takes no such name; whoever reads manifests may meet one.
-private let underscored = external("port", "_http._tcp.web.demo.svc.cluster.local")
-private let rulesOfServer = rules.filter { !$0.name.hasPrefix("port.") }
-
-/// `bind` gives the zone's name server an address: BIND takes no zone without one.
-private let corefile = """
-  .:5300 {
-    errors
-    kubernetes cluster.local clusterset.local in-addr.arpa ip6.arpa {
-      pods insecure
-      ttl 30
-      multicluster clusterset.local
-    }
-    transfer cluster.local {
-      to *
-    }
-    bind 127.0.0.1
-    reload 2s
-  }
-
-  """
-
-extension TestNode {
-  func dig(_ port: Int, _ arguments: [String]) -> Output {
-    exec(["dig", "@127.0.0.1", "-p", "\(port)", "+time=5", "+tries=2"] + arguments, seconds: 60)
-  }
-
-  /// Asks every rule of one server over one transport.
-  fileprivate func check(_ port: Int, _ rules: [Rule], _ transport: String) {
-    let questions = rules.flatMap { [$0.name, $0.type] }
-    let out = dig(port, [transport, "+noall", "+comments", "+answer", "+authority"] + questions)
-      .standardOutput
-    let replies = out.components(separatedBy: "->>HEADER<<-").dropFirst()
-    #expect(replies.count == rules.count, "\(out)")
-    for (rule, reply) in zip(rules, replies) {
-      var records: [String] = []
-      var section = ""
-      for line in reply.split(separator: "\n") {
-        if line.hasPrefix(";; ") { section = String(line) }
-        let words = line.split(whereSeparator: \.isWhitespace).map(String.init)
-        guard !line.hasPrefix(";"), words.count > 4, section.contains("ANSWER SECTION") else { continue }
-        records.append(words[4...].joined(separator: " "))
-      }
-      let place = "\(rule.name) \(rule.type) at port \(port) \(transport): \(reply)"
-      #expect(reply.contains("status: \(rule.status)"), "\(place)")
-      #expect(records.sorted() == rule.data, "\(place)")
-      let isDenied = rule.data.isEmpty || rule.status == "NXDOMAIN"
-      if isDenied { #expect(reply.contains("SOA"), "a denial says how long it holds: \(place)") }
-    }
-    checkRaw(port, rules, transport == "+tcp" ? "tcp" : "udp")
-  }
-
-  /// The same with a client that reads every octet of a reply itself.
-  private func checkRaw(_ port: Int, _ rules: [Rule], _ transport: String) {
-    let script = Project.root.appending(path: "Tests/EndToEnd/Clients/names.py").path()
-    let out = exec(
-      ["python3", script, "\(port)", transport] + rules.flatMap { [$0.name, $0.type] }, seconds: 120)
-    #expect(out.status == 0, "\(out)")
-    for (rule, line) in zip(rules, out.lines) {
-      let words = line.components(separatedBy: "\t")
-      let isDenied = rule.data.isEmpty || rule.status == "NXDOMAIN"
-      let place = "\(rule.name) \(rule.type) at port \(port) \(transport): \(line)"
-      #expect(words.count > 1 && words[0] == rule.status, "\(place)")
-      #expect(words.dropFirst(2).sorted() == rule.data, "\(place)")
-      if isDenied { #expect(words.count > 1 && words[1] == "SOA", "\(place)") }
-    }
-    #expect(out.lines.count == rules.count, "\(out)")
-  }
-
-  func answers(
-    _ port: Int, _ arguments: String..., within seconds: Double = 30, says text: String
-  )
-    -> Bool
-  {
-    eventually(within: seconds) { self.dig(port, arguments).standardOutput.contains(text) } != nil
-  }
-
-  func write(_ name: String, _ text: String) throws -> String {
-    let path = "\(dataFolder)/\(name)"
-    try FileManager.default.createDirectory(
-      atPath: URL(filePath: path).deletingLastPathComponent().path(), withIntermediateDirectories: true)
-    try text.write(toFile: path, atomically: true, encoding: .utf8)
-    return path
-  }
-}
 
 @Suite(.serialized) struct ClusterDNSTests {
   @Test(.timeLimit(.minutes(5)))
@@ -233,40 +11,51 @@ extension TestNode {
     let node = try TestNode()
     defer { node.remove() }
     let manifests = "\(node.dataFolder)/manifests"
-    _ = try node.write("manifests/cluster.yaml", cluster + underscored)
-    let path = try node.write("Corefile", corefile)
+    _ = try node.write("manifests/cluster.yaml", NamedCluster.manifests + NamedCluster.underscored)
+    let path = try node.write("Corefile", NamedCluster.corefile)
     let dns = try node.background([Project.weft, "dns", "--manifests", manifests, "--corefile", path])
     defer { dns.terminate() }
     try #require(node.answers(5300, "+short", "web.demo.svc.cluster.local", says: "10.43.7.20"))
-    for transport in ["+notcp", "+tcp"] { node.check(5300, rules, transport) }
+    for transport in ["+notcp", "+tcp"] { node.check(5300, NameRule.all, transport) }
 
     let zone = node.dig(5300, ["+noall", "+answer", "cluster.local", "AXFR"]).standardOutput
     let lines = zone.split(separator: "\n").filter { !$0.hasPrefix(";") }
     try #require(lines.count > 20, "\(zone)")
-    _ = try node.write("zone", lines.dropLast().joined(separator: "\n") + "\n")
-    for server in OtherNameServer.allCases {
-      let settings = try node.write("\(server).conf", server.settings(node.dataFolder))
+    // As a file, and by a transfer that they ask for: both are held against their rules.
+    let handed =
+      OtherNameServer.allCases.flatMap { [($0, .file("zone")), ($0, .transfer(5300))] }
+      as [(OtherNameServer, OtherNameServer.Source)]
+    for (index, (server, source)) in handed.enumerated() {
+      // What a program leaves, such as its number, must not be found by the next.
+      let folder = "\(server)-\(index)"
+      _ = try node.write("\(folder)/zone", lines.dropLast().joined(separator: "\n") + "\n")
+      let settings = try node.write(
+        "\(folder)/settings",
+        server.settings(
+          folder: "\(node.dataFolder)/\(folder)", port: 5301, zones: [.init("cluster.local", source)]))
       // All its processes go with the first, which is theirs to wait for, whatever signals they were born with blocked.
       let other = try node.background(
         ["unshare", "--pid", "--fork", "--kill-child", "--"] + server.command + [settings])
       defer { if other.isRunning { kill(other.processIdentifier, SIGKILL) } }
       try #require(
-        node.answers(5301, "+short", "web.demo.svc.cluster.local", says: "10.43.7.20"), "\(server)")
+        node.answers(5301, "+short", "web.demo.svc.cluster.local", says: "10.43.7.20"),
+        "\(server) \(source)")
       for transport in ["+notcp", "+tcp"] {
-        node.check(5301, rules.filter { $0.isPlain && server.hasReason(for: $0.name) }, transport)
+        node.check(
+          5301, NameRule.all.filter { $0.isPlain && (server.endsAliases || !$0.isBehindAlias) }, transport)
       }
       kill(other.processIdentifier, SIGKILL)
       #expect(eventually(within: 30) { !other.isRunning } != nil, "\(server)")
     }
 
     // A changed Corefile is taken over, one that cannot be read changes nothing.
-    let more = corefile.replacing("errors", with: "hosts {\n    192.0.2.80 extra.test\n  }")
+    let more = NamedCluster.corefile.replacing("errors", with: "hosts {\n    192.0.2.80 extra.test\n  }")
     _ = try node.write("Corefile", more)
     #expect(node.answers(5300, "+short", "extra.test", says: "192.0.2.80"))
     _ = try node.write("Corefile", more.replacing("192.0.2.80", with: "192.0.2.81") + "frobnicate {\n")
     _ = eventually(within: 4) { false }
     #expect(node.answers(5300, "+short", "extra.test", says: "192.0.2.80"))
-    node.check(5300, [rules[1]], "+notcp")
+    node.check(5300, [NameRule.all[1]], "+notcp")
   }
 
   @Test(.timeLimit(.minutes(5)))
@@ -278,9 +67,10 @@ extension TestNode {
     defer { server.terminate() }
     try #require(
       eventually(within: 60) { node.kubectl("get", "--raw", "/readyz").standardOutput == "ok" } != nil)
-    let applied = node.kubectl("apply", "-f", try node.write("cluster.yaml", cluster))
+    let applied = node.kubectl("apply", "-f", try node.write("cluster.yaml", NamedCluster.manifests))
     #expect(applied.status == 0, "\(applied)")
-    let own = corefile.replacing("pods insecure", with: "pods insecure\n    kubeconfig \(node.kubeconfig)")
+    let own = NamedCluster.corefile.replacing(
+      "pods insecure", with: "pods insecure\n    kubeconfig \(node.kubeconfig)")
     let path = try node.write("Corefile", own)
     let names = "\(node.dataFolder)/dns/last.names"
     let plain = [Project.weft, "dns", "--corefile", path, "--metrics", "127.0.0.1:9153", "--snapshot"]
@@ -288,13 +78,13 @@ extension TestNode {
     let dns = try node.background(arguments)
     defer { dns.terminate() }
     try #require(node.answers(5300, "+short", "web.demo.svc.cluster.local", says: "10.43.7.20"))
-    for transport in ["+notcp", "+tcp"] { node.check(5300, rulesOfServer, transport) }
+    for transport in ["+notcp", "+tcp"] { node.check(5300, NameRule.ofServer, transport) }
 
     // Names of the cluster set are not denied before there is a list of them.
     #expect(node.answers(5300, "far.demo.svc.clusterset.local", says: "status: SERVFAIL"))
-    let set = try node.write("set.yaml", clusterSet)
+    let set = try node.write("set.yaml", NamedCluster.setResource)
     #expect(node.kubectl("apply", "-f", set).status == 0)
-    let far = try node.write("far.yaml", farService)
+    let far = try node.write("far.yaml", NamedCluster.farService)
     let imported = eventually(within: 60) { node.kubectl("apply", "-f", far).status == 0 }
     #expect(imported != nil)
     #expect(node.answers(5300, "+short", "far.demo.svc.clusterset.local", within: 90, says: "10.43.200.7"))
@@ -309,7 +99,7 @@ extension TestNode {
     server.terminate()
     #expect(eventually(within: 60) { !server.isRunning } != nil)
     #expect(eventually(within: 60) { current().hasSuffix(" 0") } != nil, "\(current())")
-    node.check(5300, rulesOfServer, "+notcp")
+    node.check(5300, NameRule.ofServer, "+notcp")
 
     // A server that starts meanwhile and knows nothing says that rather than deny.
     func end(_ process: Process) {
@@ -335,9 +125,9 @@ extension TestNode {
     }
     #expect(snapshotInForce().hasSuffix(" 1"), "\(snapshotInForce())")
     #expect(eventually(within: 30) { current().hasSuffix(" 0") } != nil, "\(current())")
-    node.check(5300, rulesOfServer, "+notcp")
-    // What has to be read anew is not denied.
-    #expect(node.answers(5300, "far.demo.svc.clusterset.local", says: "status: SERVFAIL"))
+    node.check(5300, NameRule.ofServer, "+notcp")
+    // Names of the cluster set were known too.
+    #expect(node.answers(5300, "+short", "far.demo.svc.clusterset.local", says: "10.43.200.7"))
 
     // The API server comes back with another cluster in it: names are its own at once.
     let back = try node.background(
@@ -372,18 +162,18 @@ extension TestNode {
   func `a pod's search path costs one question, and its node watches no pods for it`() throws {
     let node = try TestNode()
     defer { node.remove() }
-    let path = try node.write(
-      "Corefile",
-      """
+    let corefile = """
       .:53 {
         kubernetes cluster.local in-addr.arpa ip6.arpa
         autopath @kubernetes
         hosts {
           192.0.2.80 www.extra.test
         }
+        reload 2s
       }
 
-      """)
+      """
+    let path = try node.write("Corefile", corefile)
     try node.start(["--demo", "--http", "none", "--corefile", path])
     let running = eventually(within: 120) {
       node.kubectl("get", "pod", "client", "-n", "demo", "-o", "jsonpath={.status.phase}").trimmed
@@ -403,6 +193,27 @@ extension TestNode {
     // The host's processes are in no namespace.
     let host = node.exec("dig", "+time=5", "@10.43.0.10", "www.extra.test.demo.svc.cluster.local")
     #expect(host.standardOutput.contains("status: NXDOMAIN"), "\(host)")
+
+    // A changed Corefile is taken over, one that cannot be read is counted and changes nothing.
+    func isSeen(_ name: String, says text: String) -> Bool {
+      eventually(within: 60) {
+        node.exec("dig", "+time=5", "@10.43.0.10", name).standardOutput.contains(text)
+      } != nil
+    }
+    _ = try node.write("Corefile", corefile.replacing("192.0.2.80", with: "192.0.2.81"))
+    #expect(isSeen("www.extra.test", says: "\tA\t192.0.2.81"))
+    _ = try node.write("Corefile", corefile + "frobnicate {\n")
+    let counted = eventually(within: 60) {
+      node.exec("curl", "-s", "-m", "5", "http://127.0.0.1:10249/metrics").lines.contains {
+        $0.hasPrefix("coredns_reload_failed_total ") && !$0.hasSuffix(" 0")
+      }
+    }
+    #expect(counted != nil)
+    #expect(isSeen("www.extra.test", says: "\tA\t192.0.2.81"))
+    // The server that took over follows the cluster, and knows whose pod asks.
+    #expect(node.kubectl("create", "service", "clusterip", "late", "-n", "demo", "--tcp=80").status == 0)
+    #expect(isSeen("late.demo.svc.cluster.local", says: "status: NOERROR"))
+    #expect(dig("www.extra.test.demo.svc.cluster.local").standardOutput.contains("\tA\t192.0.2.81"))
     #expect(node.stop(SIGINT) == 0, "\(node.log.suffix(3000))")
   }
 
@@ -435,7 +246,7 @@ extension TestNode {
       spec: {hostNetwork: true}
 
       """
-    _ = try node.write("manifests/cluster.yaml", cluster + pod)
+    _ = try node.write("manifests/cluster.yaml", NamedCluster.manifests + pod)
     let path = try node.write(
       "Corefile",
       """
@@ -521,37 +332,12 @@ extension TestNode {
   @Test(.timeLimit(.minutes(1))) func `a Corefile is looked at before it is used`() throws {
     let node = try TestNode()
     defer { node.remove() }
-    let good = node.weft("dns", "--check", try node.write("Corefile", corefile))
+    let good = node.weft("dns", "--check", try node.write("Corefile", NamedCluster.corefile))
     #expect(good.status == 0 && good.standardOutput.contains("zone cluster.local"), "\(good)")
-    let bad = try node.write("Wrong", corefile.replacing("errors", with: "errors\n  frobnicate all"))
+    let bad = try node.write(
+      "Wrong", NamedCluster.corefile.replacing("errors", with: "errors\n  frobnicate all"))
     let wrong = node.weft("dns", "--check", bad)
     #expect(wrong.status == 1, "\(wrong)")
     #expect(wrong.standardError.contains("DNS0010 \(bad):3: frobnicate: there is no plugin"), "\(wrong)")
   }
 }
-
-private let clusterSet = """
-  apiVersion: apiextensions.k8s.io/v1
-  kind: CustomResourceDefinition
-  metadata:
-    name: serviceimports.multicluster.x-k8s.io
-    annotations: {api-approved.kubernetes.io: "https://github.com/kubernetes/enhancements/pull/1748"}
-  spec:
-    group: multicluster.x-k8s.io
-    scope: Namespaced
-    names: {plural: serviceimports, singular: serviceimport, kind: ServiceImport}
-    versions:
-    - name: v1alpha1
-      served: true
-      storage: true
-      schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
-
-  """
-
-private let farService = """
-  apiVersion: multicluster.x-k8s.io/v1alpha1
-  kind: ServiceImport
-  metadata: {name: far, namespace: demo}
-  spec: {type: ClusterSetIP, ips: [10.43.200.7], ports: [{name: http, port: 80, protocol: TCP}]}
-
-  """

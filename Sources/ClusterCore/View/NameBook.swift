@@ -151,6 +151,9 @@ public struct NameBook: Sendable {
     for key in known + broken where !keys.contains(key) { remove(kind, key) }
   }
 
+  /// Whether ServiceImports are known: until then an absent one may only not have been read.
+  public var areImportsRead: Bool { others.areImportsRead }
+
   /// Says that the first list of ServiceImports is in.
   public mutating func markImportsRead() { others.markImportsRead() }
 

@@ -98,15 +98,19 @@ extension CorefileReader {
     let groups = rule.patterns.dropFirst().reduce(Set(rule.patterns[0].names.keys)) {
       $0.intersection($1.names.keys)
     }
+    // Records may use variables that stand behind them.
+    for option in directive.block where ["var", "expr"].contains(option.name) {
+      try readExpression(option, groups, &rule)
+    }
     for option in directive.block {
       switch option.name {
-      case "match": break
+      case "match", "var", "expr": break
       case "answer", "additional", "authority":
         guard !option.arguments.isEmpty else { throw fail(option, "a record is needed") }
         // Each word in quotes is a record; without quotes the line is one.
         let isQuoted = option.arguments.contains { $0.contains(" ") }
         for text in isQuoted ? Array(option.arguments) : [option.arguments.joined(separator: " ")] {
-          let text = try template(text, groups, option)
+          let text = try template(text, groups, Set(rule.variables.map(\.name)), option)
           if option.name == "answer" { rule.answers.append(text) }
           if option.name == "additional" { rule.additional.append(text) }
           if option.name == "authority" { rule.authority.append(text) }
@@ -129,19 +133,42 @@ extension CorefileReader {
         rule.extendedError = ExtendedErrorNote(code: try number(option, 0...UInt16.max), text: reason)
       // Aliases are always followed, as this asks for.
       case "upstream": break
-      case "var", "expr":
-        throw fail(option, "expressions are not understood here; a pattern of match may do instead")
       default: throw fail(option, "there is no option of this name")
       }
     }
     block.templates.append(rule)
   }
 
-  private func template(_ text: String, _ groups: Set<String>, _ option: CorefileDirective) throws(WeftError)
-    -> TemplateText
-  {
+  /// `var NAME EXPRESSION` and `expr EXPRESSION`.
+  private func readExpression(
+    _ option: CorefileDirective, _ groups: Set<String>, _ rule: inout TemplateRule
+  ) throws(WeftError) {
+    let isVariable = option.name == "var"
+    let words = isVariable ? option.arguments.dropFirst() : option.arguments
+    guard !words.isEmpty else {
+      throw fail(option, isVariable ? "a name and an expression are needed" : "an expression is needed")
+    }
+    let text = words.joined(separator: " ")
+    let known = ViewParser.Template(groups: groups, variables: Set(rule.variables.map(\.name)))
+    let expression: ViewExpression
     do throws(BytePatternError) {
-      let template = try TemplateText(text, groups: groups)
+      expression = try ViewParser.parse(text, template: known)
+    } catch {
+      throw fail(option, "\(text): \(error)")
+    }
+    guard isVariable else { return rule.conditions.append(expression) }
+    let name = option.words[1]
+    guard ViewParser.isFree(name), !known.variables.contains(name) else {
+      throw fail(option, "\(name) is no name for a variable, or has another meaning", at: 1)
+    }
+    rule.variables.append(TemplateRule.Variable(name: name, expression: expression))
+  }
+
+  private func template(
+    _ text: String, _ groups: Set<String>, _ variables: Set<String>, _ option: CorefileDirective
+  ) throws(WeftError) -> TemplateText {
+    do throws(BytePatternError) {
+      let template = try TemplateText(text, groups: groups, variables: variables)
       return template
     } catch {
       throw fail(option, "\(error)")

@@ -108,10 +108,11 @@ struct ForwardCache {
     if now &- places[index].usedAt >= UInt64(settings.prefetchSeconds) * 1000 { places[index].uses = 0 }
     places[index].usedAt = now
     places[index].uses &+= 1
-    let left = places[index].endsAt - now
-    let whole = places[index].endsAt - places[index].keptAt
+    // In whole seconds, as clients see it: of a short time the last second counts, however few percent it is.
+    let whole = (places[index].endsAt - places[index].keptAt) / 1000
+    let left = whole - min(whole, (now - min(now, places[index].keptAt)) / 1000)
     guard places[index].uses >= settings.prefetchQueries,
-      left * 100 <= whole * UInt64(settings.prefetchPercent)
+      left <= (whole * UInt64(settings.prefetchPercent) + 99) / 100
     else {
       return false
     }
@@ -141,6 +142,29 @@ struct ForwardCache {
     return now < places[index].endsAt + UInt64(settings.staleSeconds) * 1000
   }
 
+  /// Where a question's answer lies in the set that begins at `first`.
+  private func place(_ hash: UInt64, _ first: Int, _ packet: RawSpan, _ head: borrowing QueryHead) -> Int? {
+    for index in first..<first + Self.ways where places[index].hash == hash {
+      guard places[index].isDNSSECWanted == head.isDNSSECWanted, let old = places[index].answer,
+        old.questionEnd == head.questionEnd, Self.matches(old, packet, head.nameLength, head.type)
+      else { continue }
+      return index
+    }
+    return nil
+  }
+
+  private func holdsUsable(_ hash: UInt64, _ packet: RawSpan, _ head: borrowing QueryHead, _ now: UInt64)
+    -> Bool
+  {
+    for isNegative in [false, true] {
+      guard let first = first(hash, isNegative: isNegative), let own = place(hash, first, packet, head) else {
+        continue
+      }
+      if mayBeGiven(own, now) { return true }
+    }
+    return false
+  }
+
   /// Whether what the cache has goes before an answer that has just come: before a failure any, with `prefer_positive` one with
   /// records before a denial.
   mutating func goesBefore(
@@ -159,17 +183,12 @@ struct ForwardCache {
     for zone in answer.isNegative ? settings.disabledNegative : settings.disabledPositive
     where head.isWithin(zone, packet) { return }
     let hash = hash(packet, head)
+    // A failure does not drive out what may be given in its stead, whether that is stale or was asked for early.
+    if answer.code == .serverFailure, holdsUsable(hash, packet, head, now) { return }
     var uses: UInt32 = 0
     for isNegative in [answer.isNegative, !answer.isNegative] {
       guard let first = first(hash, isNegative: isNegative) else { continue }
-      var own: Int?
-      for index in first..<first + Self.ways where places[index].hash == hash {
-        guard places[index].isDNSSECWanted == head.isDNSSECWanted, let old = places[index].answer,
-          old.questionEnd == head.questionEnd,
-          Self.matches(old, packet, head.nameLength, head.type)
-        else { continue }
-        own = index
-      }
+      let own = place(hash, first, packet, head)
       if isNegative != answer.isNegative {
         // A name that has come or gone must not be answered from the other half.
         if let own {
@@ -179,8 +198,6 @@ struct ForwardCache {
         }
         continue
       }
-      // A failure does not drive an answer out that may be given in its stead.
-      if let own, answer.code == .serverFailure, settings.staleSeconds > 0, mayBeGiven(own, now) { return }
       let chosen = own ?? (first..<first + Self.ways).min { places[$0].endsAt < places[$1].endsAt } ?? first
       if own != nil { uses = places[chosen].uses }
       if places[chosen].answer == nil {

@@ -159,10 +159,13 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
     if !exchange.isProbe, !extras.isPersonal { block.inFlight[key] = exchange }
     exchange.upstream = index
     exchange.setVerifyTimer()
-    exchange.ask(stream: target.route.isTCPForced)
+    worker.ask(exchange)
   }
 
   // MARK: - Asking
+
+  /// Asks the first server.
+  func begin() { ask(stream: target.route.isTCPForced) }
 
   private func ask(stream: Bool) {
     channel.close()
@@ -322,6 +325,7 @@ final class ForwardExchange: ReadinessHandler, TimerHandler {
   func ready(_ readiness: Readiness) {
     if isStream { return readyStream(readiness) }
     guard !readiness.isDisjoint(with: [.readable, .error, .hangUp]) else { return }
+    defer { worker.noteTurn() }
     let space = UnsafeMutableRawBufferPointer(rebasing: worker.reactor.scratch[..<DNSLimits.messageBytesMax])
     while channel.isOpen {
       switch channel.receive(into: space) {

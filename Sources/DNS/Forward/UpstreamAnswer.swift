@@ -49,6 +49,15 @@ final class UpstreamAnswer: Sendable {
     for index in Header.byteCount..<nameEnd { kept[index] = foldedByte(kept[index]) }
     let code = walk.code
     let isNegative = code == .nameError || (code == .noError && walk.answers == 0)
+    if code == .noError || code == .nameError, settings.entriesMax > 0,
+      settings.zones.isEmpty || settings.zones.contains(where: { walk.asked.isWithin($0) })
+    {
+      cap(
+        &kept, walk,
+        isNegative
+          ? min(walk.ttlMin, walk.soaTTL ?? .max, settings.negativeSecondsMax)
+          : min(walk.ttlMin, settings.positiveSecondsMax))
+    }
     var ttl: UInt32 = 0
     if kept.count <= settings.messageBytesMax, code == .serverFailure {
       ttl = settings.failureSeconds
@@ -66,8 +75,19 @@ final class UpstreamAnswer: Sendable {
       counts: (walk.answers, walk.authorities, additional))
   }
 
+  /// Every record of an answer that goes through a cache says how long the answer as a whole may be kept, and the first client is
+  /// told what later ones are: as CoreDNS has it, but never more than the server said (RFC 2181 section 8).
+  private static func cap(_ octets: inout [UInt8], _ walk: Walk, _ seconds: UInt32) {
+    for offset in walk.ttlOffsets {
+      for index in 0..<4 {
+        octets[Int(offset) + index] = UInt8(truncatingIfNeeded: seconds >> UInt32(24 - 8 * index))
+      }
+    }
+  }
+
   /// What one pass over a message finds.
   private struct Walk {
+    let asked: DomainName
     var questionEnd = 0
     var code = ResponseCode.noError
     var answers: UInt16 = 0
@@ -89,7 +109,7 @@ final class UpstreamAnswer: Sendable {
       answers = try reader.uint16()
       authorities = try reader.uint16()
       additional = try reader.uint16()
-      let asked = try reader.name()
+      asked = try reader.name()
       try reader.skip(4)
       questionEnd = reader.offset
       var extended: UInt16 = 0

@@ -9,6 +9,9 @@ public struct TemplateRule: Sendable {
   var type: RecordType?
   var zones: [DomainName]
   var patterns: [BytePattern] = []
+  /// `var`, each with what stands before it known, and `expr`: what must hold too.
+  var variables: [Variable] = []
+  var conditions: [ViewExpression] = []
   var answers: [TemplateText] = []
   var additional: [TemplateText] = []
   var authority: [TemplateText] = []
@@ -16,6 +19,11 @@ public struct TemplateRule: Sendable {
   /// `ederror`.
   var extendedError: ExtendedErrorNote?
   var fallthroughZones: [DomainName] = []
+
+  struct Variable: Sendable {
+    var name: String
+    var expression: ViewExpression
+  }
 
   /// What became of a question that the rule is for.
   enum Outcome {
@@ -46,12 +54,7 @@ public struct TemplateRule: Sendable {
         break
       }
     }
-    guard let match else {
-      if fallthroughZones.contains(where: { question.name.isWithin($0) }) { return .passed }
-      // CoreDNS answers a name no pattern knows with SERVFAIL unless it falls through.
-      return .answered(.reply(question, .serverFailure))
-    }
-    noteMatch()
+    guard let match else { return unknown(question) }
     var values = [
       "Name": name, "Zone": "\(zone)", "Type": "\(question.type)", "Class": "IN",
       "Remote": "\(client.endpoint.address)", "Question.Name": "\(question.name)",
@@ -61,6 +64,8 @@ public struct TemplateRule: Sendable {
       values["Match \(index)"] = range.map { String(decoding: text[$0], as: UTF8.self) } ?? ""
     }
     for (name, index) in match.pattern.names { values["Group.\(name)"] = values["Match \(index)"] }
+    guard holds(question, client, &values) else { return unknown(question) }
+    noteMatch()
     var reply = Message.reply(question, code)
     reply.extendedError = extendedError
     for (section, texts, path) in [
@@ -78,5 +83,35 @@ public struct TemplateRule: Sendable {
       }
     }
     return .answered(reply)
+  }
+
+  /// A name that no pattern knows, or of which a condition does not hold. CoreDNS answers with SERVFAIL unless it falls through.
+  private func unknown(_ question: Message.Question) -> Outcome {
+    if fallthroughZones.contains(where: { question.name.isWithin($0) }) { return .passed }
+    return .answered(.reply(question, .serverFailure))
+  }
+
+  /// Works the variables out, into `values` too, and whether every condition holds.
+  private func holds(_ question: Message.Question, _ client: Client, _ values: inout [String: String]) -> Bool
+  {
+    if variables.isEmpty, conditions.isEmpty { return true }
+    var known: [String: ViewExpression.Value] = [:]
+    func value(_ expression: ViewExpression) -> ViewExpression.Value {
+      let values = values
+      let whole = expression.knowing { leaf in
+        switch leaf {
+        case .group(let name): .text(values["Group.\(name)"] ?? values["Match \(name)"] ?? "")
+        case .variable(let name): known[name]
+        default: nil
+        }
+      }
+      return whole.value(question, client, QueryHead())
+    }
+    for variable in variables {
+      let result = value(variable.expression)
+      known[variable.name] = result
+      values["Var.\(variable.name)"] = "\(result)"
+    }
+    return conditions.allSatisfy { value($0) == .truth(true) }
   }
 }

@@ -20,7 +20,7 @@ struct TemplateText: Sendable, Hashable {
   private var parts: [Part] = []
 
   /// - Throws: the expression that is not known.
-  init(_ text: String, groups: Set<String>) throws(BytePatternError) {
+  init(_ text: String, groups: Set<String>, variables: Set<String> = []) throws(BytePatternError) {
     source = text
     var rest = text[...]
     while let open = rest.firstRange(of: "{{") {
@@ -40,30 +40,38 @@ struct TemplateText: Sendable, Hashable {
         rest = rest.drop(while: \.isWhitespace)
       }
       let words = inside.split(whereSeparator: \.isWhitespace).map(String.init)
-      parts.append(Part(text: String(before), place: try Self.place(words, groups)))
+      parts.append(
+        Part(text: String(before), place: try Self.place(words, Names(groups: groups, variables: variables))))
     }
     parts.append(Part(text: String(rest), place: nil))
   }
 
-  private static func place(_ words: [String], _ groups: Set<String>) throws(BytePatternError) -> Place {
+  private struct Names {
+    var groups: Set<String>
+    var variables: Set<String>
+  }
+
+  private static func place(_ words: [String], _ names: Names) throws(BytePatternError) -> Place {
     if words.count == 4, words[0] == "parseInt", let base = Int(words[2]), let bits = Int(words[3]),
       (2...36).contains(base), (1...64).contains(bits)
     {
       let operand: Operand =
         words[1].hasPrefix("\"")
-        ? .text(words[1].filter { $0 != "\"" }) : .value(try key([words[1]], groups))
+        ? .text(words[1].filter { $0 != "\"" }) : .value(try key([words[1]], names))
       return .number(digits: operand, base: base, bits: bits)
     }
-    return .value(try key(words, groups))
+    return .value(try key(words, names))
   }
 
-  private static func key(_ words: [String], _ groups: Set<String>) throws(BytePatternError) -> String {
+  private static func key(_ words: [String], _ names: Names) throws(BytePatternError) -> String {
     if words.count == 1 {
       switch words[0] {
       case ".Name", ".Zone", ".Type", ".Class", ".Remote", ".Question.Name", ".Question.Qtype",
         ".Question.Qclass":
         return String(words[0].dropFirst())
-      case let word where word.hasPrefix(".Group.") && groups.contains(String(word.dropFirst(7))):
+      case let word where word.hasPrefix(".Group.") && names.groups.contains(String(word.dropFirst(7))):
+        return String(word.dropFirst())
+      case let word where word.hasPrefix(".Var.") && names.variables.contains(String(word.dropFirst(5))):
         return String(word.dropFirst())
       default: break
       }
@@ -71,7 +79,7 @@ struct TemplateText: Sendable, Hashable {
     if words.count == 3, words[0] == "index", words[1] == ".Match" || words[1] == ".Group" {
       let name = words[2].filter { $0 != "\"" }
       if let index = Int(name), index >= 0 { return "Match \(index)" }
-      if words[1] == ".Group", groups.contains(name) { return "Group.\(name)" }
+      if words[1] == ".Group", names.groups.contains(name) { return "Group.\(name)" }
     }
     throw BytePatternError(description: "{{ \(words.joined(separator: " ")) }} is not known")
   }

@@ -1,4 +1,4 @@
-// `view`: which queries a server block takes, by an expression over the query.
+// `view`: which queries a server block takes, by an expression over the query. Templates have expressions too.
 
 import Addresses
 import Patterns
@@ -16,16 +16,34 @@ public struct ViewRule: Sendable {
 
 /// An expression: `incidr(client_ip(), '10.0.0.0/8') && type() in ['A', 'AAAA']`.
 indirect enum ViewExpression: Sendable {
-  enum Value: Hashable, Sendable {
+  enum Value: Hashable, Sendable, CustomStringConvertible {
     case truth(Bool)
     case text(String)
     case number(Int)
+
+    var description: String {
+      switch self {
+      case .truth(let value): "\(value)"
+      case .text(let value): value
+      case .number(let value): "\(value)"
+      }
+    }
   }
 
   case constant(Value)
   case list([ViewExpression])
   case call(String)
   case inNetwork(ViewExpression, IPPrefix)
+  /// A block of addresses that is worked out too.
+  case inNetworkOf(ViewExpression, ViewExpression)
+  /// What is known of a match alone: a group of the pattern, a variable, the item of a list (`#`).
+  case group(String)
+  case variable(String)
+  case item
+  /// A text with each occurrence of another one replaced.
+  case replace(ViewExpression, ViewExpression, ViewExpression)
+  /// `any`, `all` or `none` of a list.
+  case each(String, [ViewExpression], ViewExpression)
   case not(ViewExpression)
   case both(ViewExpression, ViewExpression)
   case either(ViewExpression, ViewExpression)
@@ -40,10 +58,60 @@ indirect enum ViewExpression: Sendable {
     "type",
   ]
 
+  /// What takes a client's address, name and transport, but not its message: what templates may ask for.
+  static let callsOfTemplates: Set<String> = [
+    "class", "client_ip", "name", "port", "proto", "server_ip", "server_port", "type",
+  ]
+
+  /// The expression with the value of what is known by now in its place.
+  func knowing(_ known: (ViewExpression) -> Value?) -> ViewExpression {
+    func inner(_ expression: ViewExpression) -> ViewExpression { expression.knowing(known) }
+    switch self {
+    case .constant, .call: return self
+    case .group, .variable, .item: return known(self).map { .constant($0) } ?? self
+    case .list(let items): return .list(items.map(inner))
+    case .inNetwork(let what, let network): return .inNetwork(inner(what), network)
+    case .inNetworkOf(let what, let network): return .inNetworkOf(inner(what), inner(network))
+    case .not(let what): return .not(inner(what))
+    case .both(let a, let b): return .both(inner(a), inner(b))
+    case .either(let a, let b): return .either(inner(a), inner(b))
+    case .compare(let sign, let a, let b): return .compare(sign, inner(a), inner(b))
+    case .member(let what, let list): return .member(inner(what), list.map(inner))
+    case .matches(let what, let pattern): return .matches(inner(what), pattern)
+    case .replace(let text, let old, let new): return .replace(inner(text), inner(old), inner(new))
+    case .each(let word, let list, let holds): return .each(word, list.map(inner), inner(holds))
+    }
+  }
+
+  private static func isWithin(_ address: Value, _ network: Value) -> Bool {
+    guard case .text(let address) = address, case .text(let network) = network,
+      let address = IPAddress(address), let network = IPPrefix(network)
+    else { return false }
+    return network.contains(address)
+  }
+
   func value(_ question: Message.Question, _ client: Client, _ head: borrowing QueryHead) -> Value {
     switch self {
     case .constant(let value): return value
+    // Whoever has them puts their values in their place; nobody else can write them.
+    case .group, .variable, .item: return .text("")
     case .list: return .truth(false)
+    case .inNetworkOf(let what, let network):
+      return .truth(Self.isWithin(what.value(question, client, head), network.value(question, client, head)))
+    case .replace(let text, let old, let new):
+      guard case .text(let text) = text.value(question, client, head),
+        case .text(let old) = old.value(question, client, head), !old.isEmpty,
+        case .text(let new) = new.value(question, client, head)
+      else { return .text("") }
+      return .text(text.replacing(old, with: new))
+    case .each(let word, let list, let holds):
+      var count = 0
+      for item in list {
+        let value = item.value(question, client, head)
+        let one = holds.knowing { if case .item = $0 { value } else { nil } }
+        if one.value(question, client, head) == .truth(true) { count += 1 }
+      }
+      return .truth(word == "any" ? count > 0 : word == "all" ? count == list.count : count == 0)
     case .call(let name): return Self.called(name, question, client, head)
     case .inNetwork(let what, let network):
       guard case .text(let text) = what.value(question, client, head), let address = IPAddress(text) else {
@@ -101,151 +169,6 @@ indirect enum ViewExpression: Sendable {
     case ("endsWith", .text(let a), .text(let b)): a.hasSuffix(b)
     case ("contains", .text(let a), .text(let b)): a.contains(b)
     default: false
-    }
-  }
-}
-
-/// Reads expressions: `||`, `&&`, comparison, `!`, calls, lists; `and`, `or`, `not` as words.
-struct ViewParser {
-  private enum Token: Hashable {
-    case word(String), text(String), number(Int), sign(String)
-  }
-  private var tokens: [Token] = []
-  private var at = 0
-  private var depth = 0
-
-  static func parse(_ text: String) throws(BytePatternError) -> ViewExpression {
-    var parser = try ViewParser(text)
-    let expression = try parser.either()
-    guard parser.at == parser.tokens.count else {
-      throw BytePatternError(description: "the expression goes on after its end")
-    }
-    return expression
-  }
-
-  private init(_ text: String) throws(BytePatternError) {
-    let bytes = Array(text.utf8)
-    var at = 0
-    func string(_ range: Range<Int>) -> String { String(decoding: bytes[range], as: UTF8.self) }
-    while at < bytes.count {
-      let start = at
-      let byte = bytes[at]
-      at += 1
-      switch byte {
-      case 32, 9, 10, 13: continue
-      case UInt8(ascii: "'"), UInt8(ascii: "\""):
-        while at < bytes.count, bytes[at] != byte { at += 1 }
-        guard at < bytes.count else { throw BytePatternError(description: "a quote is not closed") }
-        tokens.append(.text(string(start + 1..<at)))
-        at += 1
-      case 48...57:
-        while at < bytes.count, (48...57).contains(bytes[at]) { at += 1 }
-        guard let number = Int(string(start..<at)) else {
-          throw BytePatternError(description: "a number is too large")
-        }
-        tokens.append(.number(number))
-      case 65...90, 97...122, 95:
-        while at < bytes.count,
-          bytes[at] == 95 || (48...57).contains(bytes[at]) || (97...122).contains(bytes[at] | 32)
-        {
-          at += 1
-        }
-        tokens.append(.word(string(start..<at)))
-      default:
-        if at < bytes.count, ["==", "!=", "<=", ">=", "&&", "||"].contains(string(start..<at + 1)) {
-          at += 1
-        }
-        tokens.append(.sign(string(start..<at)))
-      }
-    }
-  }
-
-  private mutating func take(_ token: Token) -> Bool {
-    guard at < tokens.count, tokens[at] == token else { return false }
-    at += 1
-    return true
-  }
-
-  private mutating func either() throws(BytePatternError) -> ViewExpression {
-    depth += 1
-    defer { depth -= 1 }
-    guard depth < 50 else { throw BytePatternError(description: "the expression is nested too deeply") }
-    var left = try both()
-    while take(.sign("||")) || take(.word("or")) { left = .either(left, try both()) }
-    return left
-  }
-
-  private mutating func both() throws(BytePatternError) -> ViewExpression {
-    var left = try comparison()
-    while take(.sign("&&")) || take(.word("and")) { left = .both(left, try comparison()) }
-    return left
-  }
-
-  private mutating func comparison() throws(BytePatternError) -> ViewExpression {
-    let left = try unary()
-    for sign in ["==", "!=", "<=", ">=", "<", ">"] where take(.sign(sign)) {
-      return .compare(sign, left, try unary())
-    }
-    for word in ["startsWith", "endsWith", "contains"] where take(.word(word)) {
-      return .compare(word, left, try unary())
-    }
-    let isNot = at + 1 < tokens.count && tokens[at] == .word("not") && tokens[at + 1] == .word("in")
-    if isNot { at += 1 }
-    if take(.word("in")) {
-      guard case .list(let items) = try unary() else {
-        throw BytePatternError(description: "`in` needs a list")
-      }
-      return isNot ? .not(.member(left, items)) : .member(left, items)
-    }
-    if take(.word("matches")) {
-      guard case .constant(.text(let text)) = try unary() else {
-        throw BytePatternError(description: "`matches` needs a text")
-      }
-      return .matches(left, try BytePattern(text))
-    }
-    return left
-  }
-
-  private mutating func unary() throws(BytePatternError) -> ViewExpression {
-    depth += 1
-    defer { depth -= 1 }
-    guard depth < 50 else { throw BytePatternError(description: "the expression is nested too deeply") }
-    if take(.sign("!")) || take(.word("not")) { return .not(try unary()) }
-    guard at < tokens.count else { throw BytePatternError(description: "the expression ends too early") }
-    let token = tokens[at]
-    at += 1
-    switch token {
-    case .text(let text): return .constant(.text(text))
-    case .number(let number): return .constant(.number(number))
-    case .sign("("):
-      let inner = try either()
-      guard take(.sign(")")) else { throw BytePatternError(description: "a parenthesis is not closed") }
-      return inner
-    case .sign("["):
-      var items: [ViewExpression] = []
-      while !take(.sign("]")) {
-        items.append(try unary())
-        guard take(.sign(",")) || (at < tokens.count && tokens[at] == .sign("]")) else {
-          throw BytePatternError(description: "a list is not closed")
-        }
-      }
-      return .list(items)
-    case .word("true"): return .constant(.truth(true))
-    case .word("false"): return .constant(.truth(false))
-    case .word("incidr"):
-      guard take(.sign("(")) else { throw BytePatternError(description: "incidr needs arguments") }
-      let what = try either()
-      guard take(.sign(",")), case .constant(.text(let text)) = try either(), let network = IPPrefix(text),
-        take(.sign(")"))
-      else { throw BytePatternError(description: "incidr needs an address and a block of addresses") }
-      return .inNetwork(what, network)
-    case .word(let name) where ViewExpression.calls.contains(name):
-      guard take(.sign("(")), take(.sign(")")) else {
-        throw BytePatternError(description: "\(name) is written \(name)()")
-      }
-      return .call(name)
-    case .word(let name): throw BytePatternError(description: "\(name) is not known")
-    case .sign(let sign): throw BytePatternError(description: "\(sign) is out of place")
     }
   }
 }

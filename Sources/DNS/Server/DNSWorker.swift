@@ -54,6 +54,13 @@ final class DNSWorker {
   /// Space for one TCP reply, and for replies that come later.
   let space: UnsafeMutableRawBufferPointer
   var connectionCount = 0
+  /// Datagram sockets, and whether one of them is being served; questions for upstream servers that wait until it has been.
+  var sockets: [ListeningSocket] = []
+  var isAnswering = false
+  var unasked: [ForwardExchange] = []
+  /// The wake-up of the reactor in which replies were last taken, and how many.
+  var turn: UInt64 = 0
+  var turnReplies = 0
   /// Every block of this thread.
   var blocks: [SiteBlock] = []
   private let secret: CookieSecret
@@ -81,11 +88,14 @@ final class DNSWorker {
 
   /// Datagrams that came together: their heads are read, and what the zone has for them is on its way from memory when `serve` asks.
   @inline(__always)
-  func expects(_ batch: DatagramBatch) { heads.read(batch, currentZone()) }
+  func expects(_ batch: DatagramBatch) {
+    isAnswering = true
+    heads.read(batch, currentZone())
+  }
 
   func open(datagrams descriptor: consuming Descriptor, _ site: Site) throws(SocketError) {
     // The reactor keeps the socket, and the socket its handler.
-    _ = try UDPSocket(descriptor, reactor: reactor, handler: site)
+    sockets.append(ListeningSocket(socket: try UDPSocket(descriptor, reactor: reactor, handler: site)))
   }
 
   func open(listener descriptor: consuming Descriptor, _ site: Site) throws(SocketError) {

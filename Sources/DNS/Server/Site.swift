@@ -137,6 +137,7 @@ final class Site: DatagramHandler {
   }
 
   func expects(_ batch: DatagramBatch) { worker.expects(batch) }
+  func answered() { worker.askUpstream() }
 
   func received(_ datagram: Datagram, reply: UnsafeMutableRawBufferPointer, on socket: UDPSocket) -> Int {
     // Ports of services that answer whatever they are sent: a forged query would start a loop (T-D4).

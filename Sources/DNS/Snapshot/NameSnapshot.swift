@@ -1,7 +1,7 @@
 // What was known of a cluster last, as text: read when the server starts while the API server is away.
 //
 //   weft-names 1
-//   {"cluster":"https://10.0.0.1:6443","written":"2026-11-22T20:00:00Z","wants":0}
+//   {"cluster":"https://10.0.0.1:6443","written":"2026-11-22T20:00:00Z","wants":0,"imports":false}
 //   {"kind":"Service",...}            one object a line, with what names are made of and nothing else
 //   end 31 9ae0daaf                   lines before this one, and the CRC-32 of them
 
@@ -30,21 +30,22 @@ public struct NameSnapshot: Sendable {
     self.book = book
   }
 
-  /// Hands its text on in pieces of about 64 KiB. Pods and their addresses are there when the book follows pods; ServiceImports never:
-  /// their names are SERVFAIL until they have been read. Cost: a tree and a line for each object.
+  /// Hands its text on in pieces of about 64 KiB. Pods and their addresses are there when the book follows pods, ServiceImports and
+  /// their slices when it follows those. Cost: a tree and a line for each object.
   public func write(_ body: ([UInt8]) throws(WeftError) -> Void) throws(WeftError) {
     var lines = SnapshotLines()
     lines.add(Array(Self.magic.utf8))
     let head: JSON = [
       "cluster": JSON(cluster), "written": JSON(Timestamp.text(seconds: written)),
-      "wants": .integer(Int64(book.wants.rawValue)),
+      "wants": .integer(Int64(book.wants.rawValue)), "imports": .bool(book.areImportsRead),
     ]
     lines.add(head.bytes)
     var problem: WeftError?
+    var imported: Set<ObjectKey> = []
     book.everything { changes in
       guard problem == nil else { return }
       do throws(WeftError) {
-        for object in changes.snapshotObjects {
+        for object in changes.snapshotObjects(&imported) {
           lines.add(object.bytes)
           if lines.buffer.count > 64 << 10 { try body(lines.take()) }
         }
@@ -103,13 +104,16 @@ public struct SnapshotError: Error, Hashable, Sendable, CustomStringConvertible 
 /// Reads a snapshot as its bytes come. What it has read counts when `end` has returned: not before is it known to be whole.
 public struct NameSnapshotReader: ~Copyable {
   private let wants: NameBook.Wants
+  /// Whether ServiceImports had been read when it was written: else there is no saying which there are.
+  private var hasImports = false
   private var sum = SnapshotSum()
   private var line: [UInt8] = []
   private var isAtEnd = false
   private var snapshot: NameSnapshot
   private var tape = JSONTape()
 
-  /// - Parameter wants: what the book must have been kept with, ServiceImports excepted.
+  /// - Parameter wants: what the book must have been kept with. Without ServiceImports, where they are wanted, their names are
+  ///   SERVFAIL until they have been read.
   public init(wants: NameBook.Wants) {
     self.wants = wants
     snapshot = NameSnapshot(cluster: "", written: 0, book: NameBook(wants: wants))
@@ -145,6 +149,8 @@ public struct NameSnapshotReader: ~Copyable {
   /// What was read. Throws when the text ended too early.
   public func end() throws(SnapshotError) -> NameSnapshot {
     guard isAtEnd, line.isEmpty else { throw SnapshotError(description: "it ends before its last line") }
+    var snapshot = snapshot
+    if hasImports, wants.contains(.imports) { snapshot.book.markImportsRead() }
     return snapshot
   }
 
@@ -181,6 +187,7 @@ public struct NameSnapshotReader: ~Copyable {
     }
     snapshot.cluster = cluster
     snapshot.written = written.seconds
+    hasImports = head["imports"]?.bool ?? false
   }
 
   private mutating func take(object bytes: UnsafeBufferPointer<UInt8>) throws(SnapshotError) {
@@ -197,6 +204,8 @@ public struct NameSnapshotReader: ~Copyable {
     guard let object = try? JSON(parsing: Array(bytes)), !object.kind.isEmpty, !object.name.isEmpty else {
       throw SnapshotError(description: "line \(sum.lines + 1) is no object")
     }
+    // Kept for a configuration that needs to know more.
+    if object.kind == "ServiceImport", !wants.contains(.imports) { return }
     book.apply(object.kind, object.key, object)
   }
 }

@@ -5,13 +5,20 @@ import ClusterObjects
 import ClusterView
 
 extension ViewChanges {
-  /// Namespaces, pods, Services and their slices, as manifests.
-  var snapshotObjects: [JSON] {
+  /// Namespaces, pods, ServiceImports, Services, and the slices of both, as manifests.
+  /// - Parameter imported: slices of ServiceImports that are written: one that belongs to a Service too is said once.
+  func snapshotObjects(_ imported: inout Set<ObjectKey>) -> [JSON] {
     var objects: [JSON] = namespaces.values.compactMap { $0?.snapshotObject }
     objects += pods.values.compactMap { $0?.snapshotObject }
+    for case let state? in imports.values {
+      objects.append(state.service.snapshotObject)
+      for (key, slice) in state.slices where imported.insert(key).inserted {
+        objects.append(slice.snapshotObject(of: state.service.key.name))
+      }
+    }
     for case let state? in services.values {
       objects.append(state.service.snapshotObject)
-      objects += state.slices.values.map(\.snapshotObject)
+      objects += state.slices.values.filter { !imported.contains($0.key) }.map { $0.snapshotObject() }
     }
     return objects
   }
@@ -57,14 +64,7 @@ extension Service {
     if !externalName.isEmpty { spec["externalName"] = JSON(externalName) }
     if !selector.isEmpty { spec["selector"] = texts(selector) }
     if publishNotReadyAddresses { spec["publishNotReadyAddresses"] = true }
-    if !ports.isEmpty {
-      spec["ports"] = .array(
-        ports.map { port in
-          var item: JSON = ["port": .integer(Int64(port.port)), "protocol": JSON(port.transport.rawValue)]
-          if !port.name.isEmpty { item["name"] = JSON(port.name) }
-          return item
-        })
-    }
+    if !ports.isEmpty { spec["ports"] = .array(ports.map(\.snapshotObject)) }
     tree["spec"] = spec
     if !loadBalancerIPs.isEmpty {
       let places: [JSON] = loadBalancerIPs.map { ["ip": JSON("\($0)")] }
@@ -74,10 +74,38 @@ extension Service {
   }
 }
 
-extension EndpointSlice {
+extension Service.Port {
   fileprivate var snapshotObject: JSON {
-    let owner = service.map { ["kubernetes.io/service-name": $0.name] } ?? [:]
-    var tree = object("EndpointSlice", key, labels: owner)
+    var item: JSON = ["port": .integer(Int64(port)), "protocol": JSON(transport.rawValue)]
+    if !name.isEmpty { item["name"] = JSON(name) }
+    return item
+  }
+}
+
+extension ServiceImport {
+  fileprivate var snapshotObject: JSON {
+    var tree = object("ServiceImport", key, labels: labels)
+    var spec: JSON = ["type": JSON(kind.rawValue)]
+    if !addresses.isEmpty { spec["ips"] = texts(addresses) }
+    if !ports.isEmpty { spec["ports"] = .array(ports.map(\.snapshotObject)) }
+    tree["spec"] = spec
+    return tree
+  }
+}
+
+extension ImportedSlice {
+  fileprivate func snapshotObject(of service: String) -> JSON {
+    var labels = ["multicluster.kubernetes.io/service-name": service]
+    labels["multicluster.kubernetes.io/source-cluster"] = cluster
+    return slice.snapshotObject(besides: labels)
+  }
+}
+
+extension EndpointSlice {
+  fileprivate func snapshotObject(besides more: [String: String] = [:]) -> JSON {
+    var labels = more
+    labels["kubernetes.io/service-name"] = service?.name
+    var tree = object("EndpointSlice", key, labels: labels)
     if let triggerTime {
       let time: JSON = ["endpoints.kubernetes.io/last-change-trigger-time": JSON(triggerTime)]
       tree.set(time, at: "metadata", "annotations")

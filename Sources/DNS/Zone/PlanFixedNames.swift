@@ -3,7 +3,7 @@
 import Addresses
 
 /// The apex of each zone we deny names of. Its SOA carries the serial, so it is planned with every zone.
-func planApexes(_ settings: ZoneSettings, serial: UInt32) -> [ZoneGroupBuilder] {
+func planApexes(_ settings: ZoneSettings, _ servers: NameServers, serial: UInt32) -> [ZoneGroupBuilder] {
   var groups: [ZoneGroupBuilder] = []
   let external = settings.external?.zones ?? []
   let sets = settings.multiclusterZones
@@ -20,21 +20,23 @@ func planApexes(_ settings: ZoneSettings, serial: UInt32) -> [ZoneGroupBuilder] 
       [],
       .soa(StartOfAuthority(primary: server, mailbox: mailbox, serial: serial, minimum: settings.negativeTTL))
     )
-    apex.add([], .ns(server), additional: settings.nameServerAddresses.map { (server, addressRecord($0)) })
+    for each in servers.servers(server, isCluster: home == settings.zone) {
+      apex.add([], .ns(each.name), additional: each.addresses.map { (each.name, addressRecord($0)) })
+    }
     groups.append(apex)
   }
   return groups
 }
 
 /// Names that never change: the version of the schema, the name server, and those between it and Services.
-func planFixedNames(_ settings: ZoneSettings) -> [ZoneGroupBuilder] {
+func planFixedNames(_ settings: ZoneSettings, _ servers: NameServers) -> [ZoneGroupBuilder] {
   var groups: [ZoneGroupBuilder] = []
   if var version = group(["dns-version"], settings) {
     version.add([], .txt([Array("1.1.0".utf8)]))
     groups.append(version)
   }
   if var names = group(["ns", "dns"], settings) {
-    for address in settings.nameServerAddresses { names.add([], addressRecord(address)) }
+    for address in servers.addresses { names.add([], addressRecord(address)) }
     groups.append(names)
   }
   for zone in settings.multiclusterZones {
@@ -51,7 +53,7 @@ func planFixedNames(_ settings: ZoneSettings) -> [ZoneGroupBuilder] {
   for zone in (settings.external?.zones ?? []) + settings.multiclusterZones {
     guard let dns = zone.child("dns"), let server = dns.child("ns") else { continue }
     var names = ZoneGroupBuilder(key: server, ttl: settings.ttl)
-    for address in settings.nameServerAddresses { names.add([], addressRecord(address)) }
+    for address in servers.addresses { names.add([], addressRecord(address)) }
     groups += [names, ZoneGroupBuilder(key: dns, ttl: settings.ttl)]
   }
   return groups + (["dns"] + kinds(settings)).compactMap { group([$0], settings) }

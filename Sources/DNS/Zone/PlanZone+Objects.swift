@@ -12,6 +12,7 @@ extension ZonePlanner {
       retire(old.groups, &step)
       if old.isServed { count(key.namespace, -1, &step) }
       planned[key] = nil
+      noteNameServer(key, nil)
       return
     }
     var new = PlannedService(isServed: isServed(state.service), groups: [])
@@ -19,6 +20,7 @@ extension ZonePlanner {
     new.trigger = note(state, since: old?.trigger)
     let plans = new.isServed ? plan(state) : []
     let blocks = plans.map { $0.names.build(seed: seed) }
+    noteNameServer(key, plans.isEmpty ? nil : state)
     // The same octets: nothing that can be asked has changed.
     if let old, old.isServed == new.isServed, old.groups.elementsEqual(blocks, by: { $0.holdsSame(as: $1) }) {
       new.groups = old.groups

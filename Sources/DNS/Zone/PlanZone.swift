@@ -33,10 +33,15 @@ public struct ZonePlanner: Sendable {
   let seed = UInt64.random(in: .min ... .max)
   var planned: [ObjectKey: PlannedService] = [:]
   var fixed: [ZoneGroup] = []
+  /// Services that lead to us, with their addresses, and what zones say for it.
+  var leading: [ObjectKey: [IPAddress]] = [:]
+  private var nameServers: NameServers
   var apexes: [ZoneGroup] = []
   var namespaces: [String: PlannedNamespace] = [:]
   var imports: [ObjectKey: PlannedImport] = [:]
+  /// Of the current zone, and of what has been taken in: what has been read once stays known.
   private var areImportsRead = false
+  private var haveImportsCome = false
   var pods: [ObjectKey: [PodEntry]] = [:]
   var podUses: [PodEntry: Int] = [:]
   private var names = NameIndex()
@@ -88,6 +93,7 @@ public struct ZonePlanner: Sendable {
   /// The serial of the SOA grows by one with each zone that differs; start it from the clock to grow across restarts.
   public init(settings: ZoneSettings, firstSerial: UInt32 = 1) {
     self.settings = settings
+    nameServers = NameServers([:], settings)
     serial = firstSerial &- 1
   }
 
@@ -105,7 +111,7 @@ public struct ZonePlanner: Sendable {
   /// The zone after `changes`, and after all that was staged. Costs what they hold.
   public mutating func plan(_ changes: ViewChanges) -> Zone {
     stage(changes)
-    return finish(changes.areImportsRead)
+    return finish()
   }
 
   /// Takes a part of the changes in; the next `plan` puts them in force together with its own. So nobody has to hold all that a
@@ -117,8 +123,9 @@ public struct ZonePlanner: Sendable {
     }
     var step = staged ?? Step()
     staged = nil
+    if changes.areImportsRead { haveImportsCome = true }
     if fixed.isEmpty {
-      fixed = planFixedNames(settings).map { $0.build(seed: seed) }
+      fixed = planFixedNames(settings, nameServers).map { $0.build(seed: seed) }
       step.added += fixed
     }
     for (name, namespace) in changes.namespaces { take(name, namespace, &step) }
@@ -144,15 +151,22 @@ public struct ZonePlanner: Sendable {
   /// Blocks that the first plan gathers before it puts them into the tries.
   private static let stagedMax = 4096
 
-  private mutating func finish(_ areRead: Bool) -> Zone {
+  private mutating func finish() -> Zone {
     var step = staged ?? Step()
     staged = nil
-    let isCurrent = areImportsRead == areRead || settings.multiclusterZones.isEmpty
-    areImportsRead = areRead
+    let isCurrent = areImportsRead == haveImportsCome || settings.multiclusterZones.isEmpty
+    areImportsRead = haveImportsCome
+    let servers = NameServers(leading, settings)
+    if servers != nameServers {
+      nameServers = servers
+      step.retired += fixed
+      fixed = planFixedNames(settings, servers).map { $0.build(seed: seed) }
+      step.added += fixed
+    }
     if step.isEmpty, isCurrent, let current { return current }
     serial &+= 1
     step.retired += apexes
-    apexes = planApexes(settings, serial: serial).map { $0.build(seed: seed) }
+    apexes = planApexes(settings, nameServers, serial: serial).map { $0.build(seed: seed) }
     step.added += apexes
     let zone = apply(step)
     current = zone

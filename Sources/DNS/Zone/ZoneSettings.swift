@@ -76,8 +76,11 @@ public struct ZoneSettings: Sendable, Hashable {
   /// Headless records are left out.
   public var isWithoutEndpoints: Bool
   public var compatibility: Compatibility
-  /// The addresses the zone's own name server, `ns.dns.<zone>`, has.
+  /// Addresses at which we are asked. The zone's own name server, `ns.dns.<zone>`, has them, unless they are endpoints of Services:
+  /// then it has the addresses of these.
   public var nameServerAddresses: [IPAddress]
+  /// Ports at which we are asked there: a Service that leads to another port of the same address is not ours.
+  public var nameServerPorts: Set<UInt16> = [53]
 
   public init(
     zone: DomainName = ZoneSettings.clusterLocal, reverseZones: [DomainName] = ZoneSettings.allReverse,

@@ -24,7 +24,7 @@ final class LocalNetwork: Sendable {
   private let follower: ViewFollower
   private let worker: RulesetWorker
   private let network: NodeNetwork
-  private let dns: DNSServer
+  private let names: ZoneKeeper
   private let ingress: IngressProcess?
   private let ingressKeeper: IngressKeeper?
   private let gatewayKeeper: GatewayKeeper?
@@ -65,20 +65,19 @@ final class LocalNetwork: Sendable {
   ) async throws {
     self.settings = settings
     self.ingress = ingress
-    var plan = try Self.dnsPlan(settings)
+    let plan = try LocalNames.read(settings)
     let worker = try Kernel.worker(policy: true)
     let follower = ViewFollower()
     let book = try AttachmentBook(path: settings.bookPath)
     let namespaces = PodNamespaces()
     for entry in book.entries.values { namespaces.add(entry) }
     self.namespaces = namespaces
-    let zone = plan.zone
     let answers = AnswerBook(follower)
-    plan.server.answerWatch = AnswerWatch(
-      isActive: { answers.isActive }, isMissing: { answers.isMissing($0) },
-      take: { answers.take($0, $1, seconds: $2, done: $3) })
-    let dns = DNSServer(settings: plan.server, zone: .unready(zone), namespaceOf: namespaces.namespace(of:))
-    try Self.listen(dns, settings.dnsAddress, plan.encrypted)
+    let dns = try LocalNames(
+      settings, plan, namespaces,
+      watch: AnswerWatch(
+        isActive: { answers.isActive }, isMissing: { answers.isMissing($0) },
+        take: { answers.take($0, $1, seconds: $2, done: $3) }))
     worker.submit(UntrackedDNS.planner, UntrackedDNS.plan(settings.dnsAddress))
     var configuration = ProxyConfiguration(
       nodeName: settings.nodeName, families: settings.clusterBlocks.map(\.family),
@@ -147,13 +146,15 @@ final class LocalNetwork: Sendable {
     self.paths = paths
     self.worker = worker
     self.follower = follower
-    self.dns = dns
     self.network = network
     self.announcer = announcer
     try await follower.followClusterPolicies(informers)
     if gatewayKeeper != nil { await follower.followGateways(informers) }
     try await follower.start(informers)
-    let keeper = ZoneKeeper(dns, settings: zone, source: SharedViewSource(follower, informers))
+    let keeper = ZoneKeeper(
+      dns.server, settings: dns.zone, source: SharedViewSource(follower, informers), namespaces: namespaces,
+      followsPods: false)
+    names = keeper
     await keeper.swap()
     // In force before the first pod can be asked for.
     try await network.synchronise()
@@ -166,12 +167,12 @@ final class LocalNetwork: Sendable {
     self.events = events
     let status = StatusSources(
       nodeName: settings.nodeName, informers: informers, follower: follower, network: network, worker: worker,
-      zone: { dns.zone }, flows: flows?.keeper, hasIngress: ingress != nil)
+      zone: { keeper.zone }, flows: flows?.keeper, hasIngress: ingress != nil)
     var handlers = NodeHandlers()
     handlers.addFlows(flows?.keeper, follower)
     handlers.addCapture(settings.nodeName, socket: settings.captureSocketPath)
-    handlers.addServices(KernelReading()) { dns.zone }
-    handlers.addExplain(settings.nodeName, follower) { dns.zone }
+    handlers.addServices(KernelReading()) { keeper.zone }
+    handlers.addExplain(settings.nodeName, follower) { keeper.zone }
     handlers.addStatus(status)
     handlers.addCheck(follower) { await status.read() }
     self.handlers = handlers
@@ -179,29 +180,8 @@ final class LocalNetwork: Sendable {
     loops = [
       Task.detached { await network.run() }, Task.detached { await paths.run() },
       Task.detached { await repairs.run(worker.repairs) },
-      Task.detached { await keeper.run() },
+      Task.detached { await keeper.run() }, Task.detached { await dns.reload(keeper) },
     ]
-  }
-
-  /// What this node's DNS serves: as the Corefile says, or the cluster's names and the machine's own name servers.
-  private static func dnsPlan(_ settings: LocalClusterSettings) throws(WeftError) -> DNSPlan {
-    var plan = DNSPlan()
-    if let path = settings.corefile {
-      plan = try CorefilePlan.read(path)
-      let log = Logger(label: "dns")
-      for warning in plan.warnings { log.warning("\(warning)") }
-      if plan.access != Corefile.Access() || plan.startupSeconds != nil {
-        log.warning(
-          "endpoint, tls, kubeconfig, apiserver_… and startup_timeout count for `weft dns` alone: a node has its own view",
-          metadata: ["file": "\(path)"])
-      }
-      for index in plan.encrypted.indices { plan.encrypted[index].endpoint.address = settings.dnsAddress }
-      plan.encrypted = Array(Set(plan.encrypted)).sorted { $0.endpoint < $1.endpoint }
-    } else {
-      plan.server.routes = Self.upstreams().map { [ForwardRoute(upstreams: $0)] } ?? []
-    }
-    plan.zone.nameServerAddresses = [settings.dnsAddress]
-    return plan
   }
 
   private static func links(
@@ -218,29 +198,6 @@ final class LocalNetwork: Sendable {
     _ settings: LocalClusterSettings, _ nodeAddresses: [IPAddress]
   ) throws(WeftError) -> UInt32? {
     try Uplink.observe(nodeAddresses).map { settings.network.podMTU($0) }
-  }
-
-  /// On the Service address and, when nobody else has it, on loopback.
-  private static func listen(
-    _ dns: DNSServer, _ address: IPAddress, _ encrypted: [EncryptedPort]
-  ) throws(WeftError) {
-    let service = SocketEndpoint(address, 53)
-    let loopback = SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 53)
-    do throws(WeftError) {
-      try dns.start(listen: [service, loopback], encrypted: encrypted)
-    } catch {
-      guard error.code == "DNS0001" else { throw error }
-      Logger(label: "dns").warning("not on loopback", metadata: ["reason": "\(error.cause)"])
-      try dns.start(listen: [service], encrypted: encrypted)
-    }
-  }
-
-  /// The machine's own name servers, for names that are not the cluster's. Never ourselves.
-  private static func upstreams() -> [SocketEndpoint]? {
-    let servers = nameServers(resolvConf: ResolverFile.text("/etc/resolv.conf")).filter {
-      !$0.address.isLoopback
-    }
-    return servers.isEmpty ? nil : servers
   }
 
   /// A report of the CNI plugin: answered when the pod's rules are in force.
@@ -284,7 +241,7 @@ final class LocalNetwork: Sendable {
     await ingressStatus?.stop()
     let handover = handsOver ? ingress?.handOver() : nil
     if !handsOver { ingress?.stop() }
-    dns.stop()
+    await names.stop()
     worker.stop(removingTables: !keepingRules)
     if !keepingRules {
       NodeNote.remove()

@@ -24,6 +24,7 @@ struct DNSServeCommand: AsyncParsableCommand {
       """)
 
   @OptionGroup var cluster: ClusterOptions
+  @OptionGroup var names: NameOptions
   @OptionGroup var logging: LogOptions
   @Option(
     help:
@@ -67,7 +68,8 @@ struct DNSServeCommand: AsyncParsableCommand {
     // Most of the program that the start called is not called again: reading the cluster begins without it.
     weft_text_release()
     let feed = try NameFeed.begin(cluster, plan.access, wants: plan.wants)
-    let keeper = ZoneKeeper(dns, settings: plan.zone, source: feed, namespaces: namespaces)
+    let keeper = ZoneKeeper(
+      dns, settings: plan.zone, source: feed, namespaces: namespaces, followsPods: true)
     let lastNames = LastNames.choose(snapshot, cluster: feed.cluster)
     var ready: StatusPages?
     defer { ready?.stop() }
@@ -163,51 +165,17 @@ struct DNSServeCommand: AsyncParsableCommand {
     }
   }
 
-  /// `reload`: looks at the Corefile from time to time. A file that cannot be read changes nothing.
+  /// Takes a changed Corefile over until the task is cancelled.
   private func reload(_ first: DNSPlan, _ keeper: ZoneKeeper) async {
-    guard let corefile, first.reloadSeconds != nil || first.fileReloadSeconds != nil else { return }
-    let log = Logger(label: "dns")
-    let failures = Metrics.shared.counter(
-      "coredns_reload_failed_total", "Changed configurations that could not be taken."
-    ).child()
-    var source = first.source
-    var wants = first.wants
-    var access = first.access
-    var current = first
-    var signature = first.signature
-    var dueAt = 0.0
-    let clock = ContinuousClock()
-    let began = clock.now
-    while true {
-      // Servers that look together would also stop together: each waits a time of its own.
-      let seconds = min(current.fileReloadSeconds ?? .infinity, current.reloadSeconds ?? .infinity)
-      guard seconds.isFinite,
-        (try? await Task.sleep(for: .seconds(seconds + .random(in: 0...seconds / 2)))) != nil
-      else { return }
-      // Without `reload`, and before its time, the Corefile stays as it was and only the files that it names are looked at.
-      let now = (clock.now - began) / .seconds(1)
-      let isDue = current.reloadSeconds.map { _ in now >= dueAt } ?? false
-      if isDue, let seconds = current.reloadSeconds { dueAt = now + seconds - 0.001 }
-      let looks = current.signature
-      if !isDue, looks == signature { continue }
-      signature = looks
-      do {
-        let read = try CorefilePlan.read(corefile, text: isDue ? nil : current.text)
-        guard read.source != source else { continue }
-        source = read.source
-        let plan = try plan(read)
-        // What the new configuration has to know of the cluster besides is read before it serves.
-        let isSame = plan.wants == wants && plan.access == access
-        let feed = isSame ? nil : try await NameFeed.follow(cluster, plan.access, wants: plan.wants)
-        try await keeper.replace(plan, source: feed)
-        (wants, access, current, signature) = (plan.wants, plan.access, plan, plan.signature)
-        weft_heap_trim()
-        for warning in plan.warnings { log.warning("\(warning)") }
-        log.info("configuration reloaded", metadata: ["file": "\(corefile)"])
-      } catch {
-        failures.increment()
-        log.error("configuration not reloaded", metadata: ["error": "\(error)"])
-      }
+    guard let corefile else { return }
+    await CorefileWatch.run(corefile, first) { read in
+      let plan = try plan(read)
+      // What the new configuration has to know of the cluster besides is read before it serves.
+      let known = await keeper.feed
+      let isKnown = plan.wants == known?.wants && plan.access == known?.access
+      let feed = isKnown ? nil : try await NameFeed.follow(cluster, plan.access, wants: plan.wants)
+      try await keeper.replace(plan, source: feed)
+      weft_heap_trim()
     }
   }
 
@@ -240,7 +208,9 @@ struct DNSServeCommand: AsyncParsableCommand {
     if read == nil, let upstreams = upstreams(besides: plan.listen) {
       plan.server.routes = [ForwardRoute(upstreams: upstreams)]
     }
-    plan.zone.nameServerAddresses = plan.listen.map(\.address).filter { !$0.isUnspecified }
+    names.apply(to: &plan.zone)
+    plan.zone.nameServerPorts = Set(plan.listen.map(\.port))
+    plan.zone.nameServerAddresses = OwnAddresses.asked(at: plan.listen + plan.encrypted.map(\.endpoint))
     return plan
   }
 
@@ -252,15 +222,5 @@ struct DNSServeCommand: AsyncParsableCommand {
       }
     }
     return servers.isEmpty ? nil : servers
-  }
-}
-
-extension IPAddress {
-  /// 0.0.0.0 or [::]: every address of the machine.
-  fileprivate var isUnspecified: Bool {
-    switch self {
-    case .v4(let address): address.isUnspecified
-    case .v6(let address): address.isUnspecified
-    }
   }
 }

@@ -20,6 +20,7 @@ struct DNSQueryCommand: AsyncParsableCommand {
   @Argument(help: "The type of records.") var type = "A"
   @Option(help: "The pod that asks: NAMESPACE/NAME, or NAME.") var from: String?
   @OptionGroup var cluster: ClusterOptions
+  @OptionGroup var names: NameOptions
   @OptionGroup var logging: LogOptions
   @Option(help: "A CoreDNS configuration that says how the zone is served.") var corefile: String?
 
@@ -30,8 +31,9 @@ struct DNSQueryCommand: AsyncParsableCommand {
         "CLI0004", object: "\(name) \(type)", cause: "is no name and type of record",
         next: "write it as web.demo A")
     }
-    let settings =
+    var settings =
       try corefile.map { path throws(WeftError) in try CorefilePlan.read(path).zone } ?? ZoneSettings()
+    names.apply(to: &settings)
     let api = try await cluster.api()
     var view = try await ClusterOptions.view(of: api)
     if !settings.multiclusterZones.isEmpty {

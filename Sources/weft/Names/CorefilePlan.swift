@@ -4,7 +4,6 @@ import Addresses
 import DNS
 import Diagnostics
 import Glibc
-import KernelNetlink
 
 /// What `weft dns` serves, and where.
 struct DNSPlan: Sendable {
@@ -57,7 +56,7 @@ enum CorefilePlan {
       seen.paths.append(path)
       return content
     } interfaces: {
-      Self.addresses($0)
+      OwnAddresses.of($0)
     }
     guard let zone = corefile.zone else {
       throw WeftError(
@@ -99,19 +98,6 @@ enum CorefilePlan {
   private final class SeenFiles {
     var text = ""
     var paths: [String] = []
-  }
-
-  /// The addresses of an interface; nil when there is none of the name. Link-local ones of IPv6 are left out: they are nobody's
-  /// without the name of a link.
-  private static func addresses(_ name: String) -> [IPAddress]? {
-    guard var session = try? RouteSession(), let links = try? session.links(),
-      let index = links.first(where: { $0.name == name })?.index
-    else { return nil }
-    let found = (try? session.addresses(of: index)) ?? []
-    return found.map(\.value.address).filter { address in
-      if case .v6(let six) = address { return !six.isLinkLocal }
-      return true
-    }
   }
 
   /// A file, or all that a pattern with `*` names, one after the other; nil when there is none.

@@ -28,11 +28,14 @@ final class NameFeed: ZoneSource {
   private let bell: AsyncStream<Void>.Continuation
   let changes: AsyncStream<Void>
   let wants: NameBook.Wants
+  /// What the Corefile said of the API server.
+  let access: Corefile.Access
   /// The API server's URL; empty for a folder.
   let cluster: String
 
-  private init(_ wants: NameBook.Wants, cluster: String = "") {
+  private init(_ wants: NameBook.Wants, _ access: Corefile.Access, cluster: String = "") {
     self.wants = wants
+    self.access = access
     self.cluster = cluster
     state = Mutex(State(book: NameBook(wants: wants)))
     (changes, bell) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
@@ -46,13 +49,13 @@ final class NameFeed: ZoneSource {
     _ cluster: ClusterOptions, _ access: Corefile.Access, wants: NameBook.Wants
   ) throws -> NameFeed {
     if let folder = cluster.manifests {
-      let feed = NameFeed(wants)
+      let feed = NameFeed(wants, access)
       try feed.follow(folder: folder)
       return feed
     }
     let isOfCorefile = cluster.server.kubeconfig == nil && cluster.server.context == nil && !access.isEmpty
     let configuration = isOfCorefile ? try access.configuration(cluster) : try cluster.configuration()
-    let feed = NameFeed(wants, cluster: configuration.server)
+    let feed = NameFeed(wants, access, cluster: configuration.server)
     feed.follow(
       api: try RemoteClient(
         kubeconfig: configuration, limits: access.limits, metricPrefix: "coredns_kubernetes_"))
@@ -121,7 +124,10 @@ final class NameFeed: ZoneSource {
   private func followImports(_ stream: ObjectStream) {
     let task = Task { [weak self] in
       guard (try? await stream.waitForSync()) != nil, let self else { return }
-      self.state.withLock { $0.book.markImportsRead() }
+      self.state.withLock {
+        $0.steps += 1
+        $0.book.markImportsRead()
+      }
       self.bell.yield()
     }
     state.withLock { $0.imports = task }

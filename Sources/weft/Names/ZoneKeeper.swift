@@ -9,14 +9,16 @@ import Synchronization
 /// Plans zones from one source's changes and puts them in force. Start it when the source has its first lists, so that no name is
 /// denied that merely has not been read.
 actor ZoneKeeper {
-  private var dns: DNSServer
+  /// The server in force.
+  private let server: Mutex<DNSServer>
   private var source: any ZoneSource
   /// Which of the sources this is, one after another.
   private var sourceNumber = 0
   /// Says in metrics whether the source is current.
   private let watched: Mutex<any ZoneSource>
-  /// For a server of `weft dns`, which hears of pods from the API alone.
-  private let namespaces: PodNamespaces?
+  private let namespaces: PodNamespaces
+  /// A server of `weft dns` hears of pods from the API alone.
+  private let followsPods: Bool
   private var planner: ZonePlanner
   private var hasZone = false
   private static let swapSeconds = Metrics.shared.histogram(
@@ -29,10 +31,12 @@ actor ZoneKeeper {
   ).child()
 
   init(
-    _ dns: DNSServer, settings: ZoneSettings, source: any ZoneSource, namespaces: PodNamespaces? = nil
+    _ dns: DNSServer, settings: ZoneSettings, source: any ZoneSource, namespaces: PodNamespaces,
+    followsPods: Bool
   ) {
-    self.dns = dns
+    server = Mutex(dns)
     self.namespaces = namespaces
+    self.followsPods = followsPods
     self.source = source
     watched = Mutex(source)
     planner = ZonePlanner(
@@ -51,6 +55,14 @@ actor ZoneKeeper {
       isCurrent.set(source.lastFailure == nil ? 1 : 0)
     }
   }
+
+  /// The zone in force. Any thread.
+  nonisolated var zone: Zone { dns.zone }
+
+  private nonisolated var dns: DNSServer { server.withLock { $0 } }
+
+  /// Who is told of pods that changed.
+  private var told: PodNamespaces? { followsPods ? namespaces : nil }
 
   /// The first zone at once, then one for each change, until the source stops or the task is cancelled.
   func run() async {
@@ -75,7 +87,7 @@ actor ZoneKeeper {
   func swap() {
     let clock = ContinuousClock()
     let start = clock.now
-    guard let zone = Self.plan(&planner, isNeeded: !hasZone, namespaces, from: source.take) else { return }
+    guard let zone = Self.plan(&planner, isNeeded: !hasZone, told, from: source.take) else { return }
     hasZone = true
     guard zone !== dns.zone else { return }
     dns.swapZone(zone, programmingSeconds: programmingSeconds())
@@ -108,13 +120,12 @@ actor ZoneKeeper {
       next = ZonePlanner(settings: plan.zone, firstSerial: planner.serial &+ 1)
       if other == nil { from.everything { next.stage($0) } }
     }
-    let zone = Self.plan(&next, isNeeded: true, namespaces, from: from.take)
-    let server = DNSServer(
-      settings: plan.server, zone: zone ?? .unready(plan.zone),
-      namespaceOf: namespaces.map { $0.namespace(of:) })
-    try server.start(listen: plan.listen, encrypted: plan.encrypted)
+    let zone = Self.plan(&next, isNeeded: true, told, from: from.take)
+    let new = DNSServer(
+      settings: plan.server, zone: zone ?? .unready(plan.zone), namespaceOf: namespaces.namespace(of:))
+    try new.start(listen: plan.listen, encrypted: plan.encrypted)
     let old = dns
-    dns = server
+    server.withLock { $0 = new }
     planner = next
     hasZone = true
     if let other {

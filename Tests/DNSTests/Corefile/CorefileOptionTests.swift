@@ -34,7 +34,7 @@ private func refusal(_ line: String) -> WeftError? {
   ("cache {\n    serve_stale 1h verify 1s 1500ms\n  }", "1500ms"),
   ("cache {\n    serve_stale_policy frob\n  }", "frob"), ("cache {\n    keepttl 3\n  }", "3"),
   ("errors {\n    consolidate 1m .* frob\n  }", "frob"), ("errors {\n    consolidate x .*\n  }", "x"),
-  ("template IN A a.test {\n    expr true\n  }", "expr"),
+  ("template IN A a.test {\n    expr frob == 1\n  }", "frob"),
   ("template IN A a.test {\n    ederror frob\n  }", "frob"),
   ("kubernetes cluster.local {\n    apiserver_qps 0\n  }", "0"),
   ("kubernetes cluster.local {\n    startup_timeout frob\n  }", "frob"),

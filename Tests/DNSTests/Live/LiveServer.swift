@@ -15,16 +15,22 @@ func withServer<Result>(
   metrics: Metrics = Metrics(),
   _ body: (DNSServer, UInt16) throws -> Result
 ) throws -> Result {
-  let any = SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 0)
-  var server = DNSServer(settings: settings, zone: zone, metrics: metrics)
-  // A port that is free for TCP is not always free for UDP: then another one.
-  for _ in 0..<4 {
-    if (try? server.start(listen: [any])) != nil { break }
-    server = DNSServer(settings: settings, zone: zone, metrics: metrics)
-  }
-  if server.endpoints.isEmpty { try server.start(listen: [any]) }
+  let server = try started { DNSServer(settings: settings, zone: zone, metrics: metrics) }
   defer { server.stop() }
   return try body(server, server.endpoints[0].port)
+}
+
+/// A server on a free port of the loopback address. One that is free for TCP is not always free for UDP, from which thousands of
+/// questions may be on their way elsewhere: then another one.
+func started(_ make: () -> DNSServer) throws -> DNSServer {
+  let any = SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 0)
+  for _ in 0..<20 {
+    let server = make()
+    if (try? server.start(listen: [any])) != nil { return server }
+  }
+  let server = make()
+  try server.start(listen: [any])
+  return server
 }
 
 /// The standard output of a command, and its exit code.
@@ -97,7 +103,7 @@ final class TinyUpstream: DatagramHandler, @unchecked Sendable {
   /// Questions are answered with SERVFAIL over UDP while this is true.
   let isFailing = Atomic<Bool>(false)
 
-  /// `interwebs.test` with an address at `ext`, an alias at `www`, nothing at `missing`, silence at `silent`, a cut reply at `big`.
+  /// `interwebs.test` with an address at `ext`, an alias at `www` and at `uneven`, where the address stands 20 seconds, nothing at `missing`, silence at `silent`, a cut reply at `big`.
   static func answer(_ query: Message, isTCP: Bool) -> Message? {
     guard let question = query.question, !question.name.description.hasPrefix("silent") else { return nil }
     var reply = query
@@ -110,7 +116,7 @@ final class TinyUpstream: DatagramHandler, @unchecked Sendable {
     }
     switch label {
     case "ext": if question.type == .a { add(question.name, .a(IPv4Address(1, 2, 3, 4))) }
-    case "www":
+    case "www", "uneven":
       add(question.name, .cname(ext))
       if question.type == .a { add(ext, .a(IPv4Address(1, 2, 3, 4))) }
     case "big":
@@ -159,7 +165,12 @@ final class TinyUpstream: DatagramHandler, @unchecked Sendable {
       (answer.answer, answer.authority) = ([], [])
       answer.set(ResponseCode(rawValue: code))
     }
-    for index in answer.answer.indices { answer.answer[index].ttl = ttl.load(ordering: .relaxed) }
+    for index in answer.answer.indices {
+      answer.answer[index].ttl = ttl.load(ordering: .relaxed)
+      if answer.question?.name.description.hasPrefix("uneven") == true, index > 0 {
+        answer.answer[index].ttl = 20
+      }
+    }
     reply.copyBytes(from: answer.encoded)
     return answer.encoded.count
   }

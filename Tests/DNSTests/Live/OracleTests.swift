@@ -4,6 +4,7 @@ import Addresses
 import ClusterObjects
 import ClusterView
 import Diagnostics
+import NameServerLab
 import SoakLab
 import Testing
 
@@ -79,8 +80,8 @@ private func query(_ names: [DomainName], _ zone: DomainName, _ random: inout Se
 }
 
 @Suite(.serialized, .timeLimit(.minutes(20))) struct OracleTests {
-  @Test(arguments: [OtherServer.Kind.knot, .bind, .unbound])
-  fileprivate func `others answer the zone we hand them as we do, whatever is asked`(_ kind: OtherServer.Kind)
+  @Test(arguments: [OtherNameServer.knot, .bind, .unbound])
+  fileprivate func `others answer the zone we hand them as we do, whatever is asked`(_ kind: OtherNameServer)
     throws
   {
     var random = SeededGenerator(seed: Soak.seed)

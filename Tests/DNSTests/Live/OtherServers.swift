@@ -1,8 +1,9 @@
-// Other people's servers, Knot, NSD, BIND and Unbound, with zones of the test: what they answer is what plain DNS says.
+// Other people's servers run with zones of the test, which they are handed as files or take from a server of ours.
 
 import Addresses
 import CLinux
 import Glibc
+import NameServerLab
 import Reactor
 import SoakLab
 import Testing
@@ -11,34 +12,32 @@ import Testing
 
 /// A server on a free port of the loopback address, with its files in a folder that goes with it.
 final class OtherServer {
-  enum Kind: String, CaseIterable { case knot, nsd, bind, unbound }
-
   private(set) var port: UInt16 = 0
   private let folder: String
   private var process: pid_t = 0
 
   /// Starts a server of these zones, texts by their names, and waits until it answers for all of them. Another program may take
   /// the port meanwhile: then it is tried with another. `scripts/setup-tests.sh` installs them.
-  init(_ kind: Kind, _ zones: [(name: DomainName, text: String)]) throws {
+  convenience init(_ kind: OtherNameServer, _ zones: [(name: DomainName, text: String)]) throws {
+    try self.init(
+      kind, zones.enumerated().map { ($0.element.name, .file("z\($0.offset).zone")) },
+      files: zones.enumerated().map { ("z\($0.offset).zone", $0.element.text) })
+  }
+
+  init(
+    _ kind: OtherNameServer, _ zones: [(name: DomainName, source: OtherNameServer.Source)],
+    files: [(name: String, text: String)] = []
+  ) throws {
     folder = try ScratchFolder.make("dns")
-    for (index, zone) in zones.enumerated() { try write("z\(index).zone", zone.text) }
+    for file in files { try write(file.name, file.text) }
     var isServing = false
     for _ in 0..<5 where !isServing {
       port = try Self.freePort()
-      switch kind {
-      case .knot:
-        try write("knot.conf", knot(zones.map(\.name)))
-        try start(["/usr/sbin/knotd", "-c", "\(folder)/knot.conf"])
-      case .nsd:
-        try write("nsd.conf", nsd(zones.map(\.name)))
-        try start(["/usr/sbin/nsd", "-d", "-c", "\(folder)/nsd.conf"])
-      case .bind:
-        try write("named.conf", bind(zones.map(\.name)))
-        try start(["/usr/sbin/named", "-g", "-n", "1", "-c", "\(folder)/named.conf"])
-      case .unbound:
-        try write("unbound.conf", unbound(zones.map(\.name)))
-        try start(["/usr/sbin/unbound", "-d", "-c", "\(folder)/unbound.conf"])
-      }
+      try write(
+        "settings",
+        kind.settings(
+          folder: folder, port: port, zones: zones.map { .init("\($0.name)", $0.source) }))
+      try start(kind.command + ["\(folder)/settings"])
       isServing = try isServed(zones.map(\.name))
       if !isServing { end() }
     }
@@ -74,102 +73,6 @@ final class OtherServer {
     var status: Int32 = 0
     waitpid(process, &status, 0)
     process = 0
-  }
-
-  private func knot(_ zones: [DomainName]) -> String {
-    """
-    server:
-        listen: 127.0.0.1@\(port)
-        rundir: \(folder)
-        udp-workers: 1
-        tcp-workers: 1
-        background-workers: 1
-    database:
-        storage: \(folder)
-    template:
-      - id: default
-        storage: \(folder)
-        zonefile-sync: -1
-        journal-content: none
-        semantic-checks: off
-    zone:
-
-    """
-      + zones.enumerated().map { "  - domain: \($0.element)\n    file: z\($0.offset).zone\n" }.joined()
-  }
-
-  private func nsd(_ zones: [DomainName]) -> String {
-    """
-    server:
-        ip-address: 127.0.0.1@\(port)
-        server-count: 1
-        username: ""
-        chroot: ""
-        zonesdir: "\(folder)"
-        database: ""
-        pidfile: "\(folder)/nsd.pid"
-        xfrdfile: "\(folder)/xfrd"
-        zonelistfile: "\(folder)/zonelist"
-    remote-control:
-        control-enable: no
-
-    """
-      + zones.enumerated().map {
-        "zone:\n    name: \"\($0.element)\"\n    zonefile: \"z\($0.offset).zone\"\n"
-      }.joined()
-  }
-
-  private func bind(_ zones: [DomainName]) -> String {
-    """
-    options {
-      directory "\(folder)";
-      listen-on port \(port) { 127.0.0.1; };
-      listen-on-v6 { none; };
-      pid-file "\(folder)/named.pid";
-      session-keyfile "\(folder)/session.key";
-      recursion no;
-      allow-query { any; };
-      dnssec-validation no;
-      zero-no-soa-ttl no;
-      notify no;
-    };
-    controls {};
-
-    """
-      + zones.enumerated().map {
-        "zone \"\($0.element)\" { type primary; file \"z\($0.offset).zone\"; check-names ignore; };\n"
-      }.joined()
-  }
-
-  /// Zones that it answers for itself. Where an alias ends it leaves to those who ask.
-  private func unbound(_ zones: [DomainName]) -> String {
-    """
-    server:
-        directory: "\(folder)"
-        chroot: ""
-        username: ""
-        pidfile: ""
-        use-syslog: no
-        interface: 127.0.0.1@\(port)
-        access-control: 127.0.0.0/8 allow
-        do-daemonize: no
-        num-threads: 1
-        module-config: "iterator"
-    remote-control:
-        control-enable: no
-
-    """
-      + zones.enumerated().map {
-        """
-        auth-zone:
-            name: "\($0.element)"
-            zonefile: "\(folder)/z\($0.offset).zone"
-            for-downstream: yes
-            for-upstream: no
-            fallback-enabled: no
-
-        """
-      }.joined()
   }
 
   private func write(_ name: String, _ text: String) throws {

@@ -2,6 +2,7 @@
 
 import Addresses
 import Diagnostics
+import NameServerLab
 import SoakLab
 import Testing
 

@@ -21,8 +21,8 @@ func withLines<Result>(
   corefile.server.threads = threads
   let zone = planZone(view: ClusterView(objects: Fixture.objects), settings: try #require(corefile.zone))
   let metrics = Metrics()
-  let server = DNSServer(settings: corefile.server, zone: zone, metrics: metrics, queryLogger: log)
-  try server.start(listen: [SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 0)])
+  let settings = corefile.server
+  let server = try started { DNSServer(settings: settings, zone: zone, metrics: metrics, queryLogger: log) }
   defer { server.stop() }
   return try body(server.endpoints[0].port, upstream, metrics)
 }
@@ -36,9 +36,14 @@ extension Metrics {
   }
 }
 
+/// Seconds of each record of a section, which the arguments name.
+func ttls(_ port: UInt16, _ arguments: String) -> [Int] {
+  dig(port, "+noall \(arguments)").split(separator: "\n").compactMap {
+    $0.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap { Int($0) }
+  }
+}
+
 /// Seconds of the first record of an answer.
 func firstTTL(_ port: UInt16, _ name: String) -> Int? {
-  dig(port, "\(name) +noall +answer").split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap {
-    Int($0)
-  }
+  ttls(port, "+answer \(name)").first
 }

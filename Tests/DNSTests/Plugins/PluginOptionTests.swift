@@ -99,6 +99,71 @@ private final class KeptLines: LogHandler, @unchecked Sendable {
     }
   }
 
+  /// Upstream says a minute. In plain blocks and in those where plugins have a say.
+  @Test(arguments: ["", "minimal"]) func `clients see no longer time than cache has, in the first answer too`(
+    _ other: String
+  ) throws {
+    try withLines("forward . UPSTREAM\ncache 30\n\(other)") { port, upstream, _ in
+      for name in ["ext.interwebs.test A", "www.interwebs.test A"] {
+        let first = ttls(port, "\(name) +answer")
+        #expect(!first.isEmpty && first.allSatisfy { $0 == 30 }, "\(name): \(first)")
+        let asked = upstream.queries
+        let second = ttls(port, "\(name) +answer")
+        #expect(second.count == first.count && second.allSatisfy { $0 <= 30 }, "\(name): \(second)")
+        #expect(upstream.queries == asked, "the second answer is the one that was kept")
+      }
+      #expect(ttls(port, "missing.interwebs.test A +authority") == [30], "denials too")
+      // The cache keeps an answer for five seconds at least; nobody is told more than the server said.
+      upstream.ttl.store(2, ordering: .relaxed)
+      #expect(firstTTL(port, "EXT.other.test A") == 2)
+    }
+    // The shortest time of an answer is that of all its records.
+    try withLines("forward . UPSTREAM\ncache\n\(other)") { port, upstream, _ in
+      upstream.ttl.store(86400, ordering: .relaxed)
+      #expect(ttls(port, "www.interwebs.test A +answer") == [3600, 3600])
+      #expect(ttls(port, "uneven.interwebs.test A +answer") == [20, 20])
+    }
+    // What no cache has a say in is as it came.
+    for lines in ["forward . UPSTREAM", "forward . UPSTREAM\ncache 30 elsewhere.test"] {
+      try withLines("\(lines)\n\(other)") { port, _, _ in
+        #expect(ttls(port, "www.interwebs.test A +answer") == [60, 60], "\(lines)")
+      }
+    }
+  }
+
+  @Test(arguments: ["", "minimal"])
+  func `prefetch fetches again what is asked for often, before its time is over`(_ other: String) throws {
+    // Of 30 seconds 27 are left after three: from then on who asks has it fetched.
+    let lines = "forward . UPSTREAM\ncache {\n success 100 30\n prefetch 3 1m 90%\n}\n\(other)"
+    try withLines(lines) { port, upstream, metrics in
+      func fetched() -> Double {
+        metrics.series("coredns_cache_prefetch_total{server=\"dns://:\(port)\"}") ?? 0
+      }
+      #expect(dig(port, "ext.interwebs.test A +short") == "1.2.3.4\n")
+      upstream.isFailing.store(true, ordering: .relaxed)
+      let asked = upstream.queries
+      var replies: [String] = []
+      func ask() { replies.append(dig(port, "ext.interwebs.test A +short")) }
+      let isFetched = eventually {
+        ask()
+        return fetched() >= 1
+      }
+      #expect(isFetched && replies.count >= 3)
+      // What is fetched is a failure here: who asks still has the answer that is kept.
+      #expect(eventually { upstream.queries > asked })
+      for _ in 0..<3 { ask() }
+      #expect(replies.allSatisfy { $0 == "1.2.3.4\n" }, "\(replies)")
+      // One that brings an answer puts it in place of the old one, with its whole time.
+      upstream.isFailing.store(false, ordering: .relaxed)
+      #expect(
+        eventually {
+          usleep(200_000)
+          return firstTTL(port, "ext.interwebs.test A") ?? 0 > 27
+        })
+      #expect(fetched() >= 2)
+    }
+  }
+
   @Test func `only names of the zones that cache names are kept`() throws {
     try withLines("forward . UPSTREAM\ncache 60 www.interwebs.test") { port, upstream, _ in
       for (name, isKept) in [("www", true), ("ext", false)] {
@@ -134,9 +199,9 @@ private final class KeptLines: LogHandler, @unchecked Sendable {
     try withLines(lines) { port, upstream, _ in
       #expect(dig(port, "ext.interwebs.test A +short") == "1.2.3.4\n")
       usleep(1_300_000)
-      // Whoever answers is heard.
+      // Whoever answers is heard, and kept for a second.
       let before = upstream.queries
-      #expect(firstTTL(port, "ext.interwebs.test A") == 60)
+      #expect(firstTTL(port, "ext.interwebs.test A") == 1)
       #expect(upstream.queries > before)
       usleep(1_300_000)
       upstream.isSilent.store(true, ordering: .relaxed)
@@ -214,6 +279,50 @@ private final class KeptLines: LogHandler, @unchecked Sendable {
     try withLines(broken) { port, _, metrics in
       #expect(dig(port, "a.hex.test A").contains("status: SERVFAIL"))
       #expect(metrics.text().contains("coredns_template_template_failures_total{"))
+    }
+  }
+
+  @Test func `template works variables out, and answers where conditions hold`() throws {
+    let lines = """
+      template IN A dev.test {
+        match ^(?P<ip>[0-9]{1,3}(-[0-9]{1,3}){3})[.](?P<id>[a-z2-7]+)[.]dev[.]test[.]$
+        var ip replace(group('ip'), '-', '.')
+        var isOwn ip startsWith '192.168.' || group(3) == 'own'
+        expr "any(['10.0.0.0/8', '192.168.0.0/16'], incidr(ip, #))"
+        expr type() == 'A' and client_ip() == '127.0.0.1'
+        answer "{{ .Name }} 60 IN A {{ .Var.ip }}"
+        additional "{{ .Name }} 60 IN TXT {{ .Var.isOwn }}"
+        fallthrough
+      }
+      template IN A dev.test {
+        match ^other[.]
+        expr "all(['a', 'b'], # != 'c') && none(['a'], # == 'b')"
+        answer "{{ .Name }} 60 IN A 192.0.2.1"
+      }
+      """
+    try withLines(lines) { port, _, metrics in
+      let known = dig(port, "192-168-7-9.abc.dev.test A")
+      #expect(known.contains("A\t192.168.7.9") && known.contains("\"true\""), "\(known)")
+      #expect(dig(port, "10-1-2-3.abc.dev.test A").contains("\"false\""))
+      #expect(dig(port, "10-1-2-3.own.dev.test A").contains("\"true\""))
+      // Outside the networks, or no address at all: the next rule is asked, which has no name for it.
+      for name in ["192-0-2-7.abc.dev.test", "10-1-2-999.abc.dev.test"] {
+        #expect(dig(port, "\(name) A").contains("status: SERVFAIL"), "\(name)")
+      }
+      #expect(dig(port, "other.dev.test A +short") == "192.0.2.1\n")
+      let own = "server=\"dns://:\(port)\",zone=\"dev.test.\",view=\"\",class=\"IN\",type=\"A\""
+      #expect(metrics.series("coredns_template_matches_total{\(own)}") == 4)
+    }
+    for (option, why) in [
+      ("var type 'A'", "another meaning"), ("var ip", "a name and an expression"), ("var 9 'a'", "no name"),
+      ("expr later == 'A'", "later is not known"), ("expr group('absent') == 'A'", "no group"),
+      ("expr do()", "not known in templates"), ("expr incidr(name(), 'x')", "block of addresses"),
+      ("expr any(name(), true)", "needs a list"), ("expr replace('a')", "needs 3 arguments"),
+      ("expr \"# == 'a'\"", "out of place"),
+    ] {
+      let text = ".:53 {\n template IN A dev.test {\n  \(option)\n }\n}"
+      let error = #expect(throws: WeftError.self, "\(option)") { try Corefile.read(text) }
+      #expect(error?.cause.contains(why) == true && error?.object == "Corefile:3", "\(option): \(error)")
     }
   }
 

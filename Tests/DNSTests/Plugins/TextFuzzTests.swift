@@ -74,6 +74,8 @@ private let corefile = """
     rewrite name regex (.*)\\.corp {1}.svc answer auto
     template IN A x.test {
       match "^(?P<a>.*)$"
+      var ip replace(group('a'), '-', '.')
+      expr "any(['10.0.0.0/8', ip], incidr(ip, #)) or group(1) != ''"
       answer "{{ .Name }} 60 IN A 10.0.0.{{ parseInt .Group.a 16 8 }}" "{{ .Name }} 60 IN A 10.0.0.2"
       additional "{{ .Zone }} 60 IN TXT {{ .Remote }}"
       ederror 17 "why"
@@ -193,6 +195,15 @@ private func damaged(_ text: String, _ random: inout SeededRandom) -> String {
     }
     _ = try? ViewParser.parse(
       damaged("incidr(client_ip(), '10.0.0.0/8') && (type() in ['A'] || !do())", &random))
+    let expression = try? ViewParser.parse(
+      damaged(
+        "any(['10.0.0.0/8', x], incidr(replace(group('a'), '-', x), #)) and !(all([x], # == name()))", &random
+      ),
+      template: ViewParser.Template(groups: ["a"], variables: ["x"]))
+    let question = Message.Question(name: DomainName("a.test") ?? .root, type: .a)
+    let client = Client(
+      endpoint: SocketEndpoint(.v4(IPv4Address(192, 0, 2, 7)), 53), local: nil, isTCP: false)
+    _ = expression?.knowing { _ in .text("10.0.0.0/8") }.value(question, client, QueryHead())
     let template = try? TemplateText(
       damaged("{{ .Name }} 60 IN A {{ index .Match 1 }} {{- parseInt .Group.a 16 8 -}} x", &random),
       groups: ["a"])

@@ -87,7 +87,7 @@ private func book(_ seed: Int) -> NameBook {
     let plain = try text(NameBook())
     #expect(throws: Never.self) { try read(plain, wants: []) }
     #expect(throws: SnapshotError.self) { try read(plain, wants: [.labels]) }
-    // Imports are read anew in any case: until then their names are SERVFAIL.
+    // Where imports had not been read their names are SERVFAIL.
     let imports = try read(plain, wants: [.imports])
     var settings = Fixture.settings
     settings.multiclusterZones = [try #require(DomainName("clusterset.local"))]
@@ -97,6 +97,45 @@ private func book(_ seed: Int) -> NameBook {
     #expect(planner.plan(ViewChanges()).lookup(far, .a).outcome == .serverFailure)
     let whole = try text(book(1))
     #expect(Contents(zone(try read(whole, wants: []).book)) != Contents(zone(NameBook())))
+  }
+
+  /// Alone, and beside a Service whose slice an import shares.
+  @Test func `names of the cluster set are those of before, where they had been read`() throws {
+    let wants = everything.union(.imports)
+    let shared: JSON = [
+      "kind": "EndpointSlice", "addressType": "IPv4",
+      "metadata": [
+        "name": "both", "namespace": "demo",
+        "labels": [
+          "kubernetes.io/service-name": "db", "multicluster.kubernetes.io/service-name": "pets",
+          "multicluster.kubernetes.io/source-cluster": "here",
+        ],
+      ],
+      "ports": Fixture.http, "endpoints": [Fixture.endpoint("10.42.8.1", hostname: "pet")],
+    ]
+    let service = Fixture.service("db", ["clusterIP": "None", "ports": Fixture.http])
+    var cluster = Changing(5, wants)
+    for number in 0..<40 { cluster.step(number) }
+    for object in clusterSetObjects + [service, shared] { cluster.put(object) }
+    cluster.book.markImportsRead()
+    let zones: (inout ZoneSettings) -> Void = {
+      $0.multiclusterZones = [DomainName("clusterset.local") ?? .root]
+    }
+    let before = zone(cluster.book, zones)
+    #expect(Fixture.texts(before, "web.demo.svc.clusterset.local", .a) == ["10.44.0.20", "10.44.0.22"])
+    #expect(Fixture.texts(before, "my-pet.b.pets.demo.svc.clusterset.local", .a) == ["10.51.1.1"])
+    #expect(Fixture.texts(before, "pet.here.pets.demo.svc.clusterset.local", .a) == ["10.42.8.1"])
+    #expect(Fixture.texts(before, "pet.db.demo.svc.cluster.local", .a) == ["10.42.8.1"])
+    for pieces in [1 << 20, 11] {
+      let read = try read(try text(cluster.book), wants: wants, pieces: pieces)
+      let after = zone(read.book, zones)
+      #expect(Contents(after) == Contents(before), "pieces of \(pieces)")
+      #expect(Fixture.lookup(after, "no.demo.svc.clusterset.local", .a).outcome == .nameError)
+    }
+    // A zone without a cluster set has no use for them.
+    let fewer = try read(try text(cluster.book))
+    #expect(Contents(zone(fewer.book)) == Contents(zone(cluster.book)))
+    #expect(!fewer.book.areImportsRead)
   }
 
   @Test func `cut anywhere it is passed over, and a changed octet is noticed`() throws {
@@ -166,6 +205,28 @@ private func book(_ seed: Int) -> NameBook {
     #expect(cut?.code == "DNS0031")
   }
 }
+
+/// One with addresses of its own, one of endpoints in two clusters.
+private let clusterSetObjects: [JSON] = [
+  [
+    "kind": "ServiceImport", "metadata": ["name": "web", "namespace": "demo", "labels": ["tier": "back"]],
+    "spec": ["type": "ClusterSetIP", "ips": ["10.44.0.20", "10.44.0.22"], "ports": Fixture.http],
+  ],
+  [
+    "kind": "ServiceImport", "metadata": ["name": "pets", "namespace": "demo"],
+    "spec": ["type": "Headless", "ports": Fixture.http],
+  ],
+  [
+    "kind": "EndpointSlice", "addressType": "IPv4",
+    "metadata": [
+      "name": "pets-b", "namespace": "demo",
+      "labels": [
+        "multicluster.kubernetes.io/service-name": "pets", "multicluster.kubernetes.io/source-cluster": "b",
+      ],
+    ],
+    "ports": Fixture.http, "endpoints": [Fixture.endpoint("10.51.1.1", hostname: "my-pet")],
+  ],
+]
 
 /// Lines and the sum that belongs to them.
 private struct SealedLines {

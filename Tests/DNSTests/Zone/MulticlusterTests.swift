@@ -119,6 +119,15 @@ func `what the cluster set has not is denied by its own zone`(
   #expect(Fixture.texts(zone, "web.demo.svc.cluster.local", .a) == ["10.43.0.20"])
 }
 
+/// As a changed configuration is: everything anew, and nothing that changed since.
+@Test func `a plan that begins anew knows that imports have been read`() {
+  var planner = ZonePlanner(settings: settings)
+  planner.stage(view().allChanges)
+  let zone = planner.plan(ViewChanges())
+  #expect(Fixture.texts(zone, "web.demo.svc.clusterset.local", .a) == ["10.44.0.20"])
+  #expect(planner.plan(ViewChanges()) === zone)
+}
+
 @Test func `imports that come, change and go are in the names at once`() {
   var view = view(isRead: false)
   var planner = ZonePlanner(settings: settings)
