@@ -4,10 +4,16 @@ import Addresses
 import Diagnostics
 import Glibc
 import Reactor
+import SoakLab
 import Synchronization
 import Testing
 
 @testable import DNS
+
+/// A place on the loopback that is free for UDP and for TCP. What the kernel gives for TCP may be a port that a question goes out from.
+func freeEndpoint() throws -> SocketEndpoint {
+  SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), try freePort())
+}
 
 /// Runs a body against a running server and stops it.
 func withServer<Result>(
@@ -15,14 +21,8 @@ func withServer<Result>(
   metrics: Metrics = Metrics(),
   _ body: (DNSServer, UInt16) throws -> Result
 ) throws -> Result {
-  let any = SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 0)
-  var server = DNSServer(settings: settings, zone: zone, metrics: metrics)
-  // A port that is free for TCP is not always free for UDP: then another one.
-  for _ in 0..<4 {
-    if (try? server.start(listen: [any])) != nil { break }
-    server = DNSServer(settings: settings, zone: zone, metrics: metrics)
-  }
-  if server.endpoints.isEmpty { try server.start(listen: [any]) }
+  let server = DNSServer(settings: settings, zone: zone, metrics: metrics)
+  try server.start(listen: [freeEndpoint()])
   defer { server.stop() }
   return try body(server, server.endpoints[0].port)
 }

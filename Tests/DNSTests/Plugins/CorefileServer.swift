@@ -22,7 +22,7 @@ func withLines<Result>(
   let zone = planZone(view: ClusterView(objects: Fixture.objects), settings: try #require(corefile.zone))
   let metrics = Metrics()
   let server = DNSServer(settings: corefile.server, zone: zone, metrics: metrics, queryLogger: log)
-  try server.start(listen: [SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 0)])
+  try server.start(listen: [freeEndpoint()])
   defer { server.stop() }
   return try body(server.endpoints[0].port, upstream, metrics)
 }
