@@ -67,8 +67,9 @@ var modules: [Module] = [
     name: "COpenSSL", path: "Sources/COpenSSL", kind: .cShim, tests: false, links: ["ssl", "crypto", "crypt"]),
 
   // Values and voices that everything may use.
-  Module(name: "Addresses", path: "Sources/Addresses"),
-  Module(name: "Diagnostics", path: "Sources/Diagnostics", packages: ["Logging"]),
+  Module(name: "Addresses", path: "Sources/Addresses", testsOn: ["FuzzLab"]),
+  Module(
+    name: "Diagnostics", path: "Sources/Diagnostics", packages: ["Logging"], testsOn: ["FuzzLab"]),
   Module(name: "Patterns", path: "Sources/Patterns", testsOn: ["FuzzLab"]),
 
   // Linux, knowing no Kubernetes.

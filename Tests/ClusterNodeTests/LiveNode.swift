@@ -153,6 +153,8 @@ struct LiveNode {
   var settings: NodeSettings
   /// Those that were made, to be stopped also when a test ends in the middle.
   private let made = Made()
+  /// How many there were in this process: no two have one name.
+  private static let made = Atomic(0)
 
   private final class Made: Sendable {
     let agents = Mutex<[NodeAgent]>([])
@@ -160,7 +162,7 @@ struct LiveNode {
   }
 
   init() {
-    name = "wn\(getpid())x\(UInt16.random(in: 0 ... .max))"
+    name = "wn\(getpid())x\(Self.made.add(1, ordering: .relaxed).newValue)"
     directory = "/tmp/\(name)"
     run("ip", "netns", "add", name)
     run("ip", "-n", name, "link", "set", "lo", "up")

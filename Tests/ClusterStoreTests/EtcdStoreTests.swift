@@ -3,6 +3,7 @@
 import ClusterStore
 import ClusterStoreEtcd
 import Diagnostics
+import SoakLab
 import StoreLab
 import Testing
 

@@ -62,7 +62,8 @@ import Testing
     let node = try TestNode()
     defer { node.remove() }
     var running: [Process] = []
-    defer { for process in running where process.isRunning { process.terminate() } }
+    // SIGTERM they were born with blocked: they would stay.
+    defer { for process in running where process.isRunning { kill(process.processIdentifier, SIGKILL) } }
     node.execOutside("ip", "route", "add", "10.42.0.0/16", "via", node.address)
     for page in Self.pages {
       node.execOutside("ip", "addr", "add", "\(page)/24", "dev", "eth0")

@@ -215,7 +215,7 @@ import Testing
     let cluster = try Foreign()
     defer { cluster.stop() }
     let node = cluster.node
-    try cluster.apply(Self.objects(node, class: "weft") + Self.gateways)
+    try cluster.apply(Self.objects(node, class: "weft") + Self.alone + Self.gateway("HTTP", port: 8081))
     let ingress = try node.background([
       Project.weft, "ingress", "--kubeconfig", node.kubeconfig, "--http", "127.0.0.1:8080", "--https", "none",
       "--metrics", "none", "--publish-status-address", "192.0.2.7", "--tcp-services-configmap",
@@ -244,7 +244,7 @@ import Testing
     #expect(eventually(within: 60) { get(9001).isEmpty } != nil)
     #expect(get(8081) == "from the backend")
     // A Gateway of nothing but TCP, in place of the one for HTTP.
-    try cluster.apply(Self.tcpGateway)
+    try cluster.apply(Self.gateway("TCP", port: 8083))
     #expect(eventually(within: 60) { get(8083) == "from the backend" } != nil, "\(said(".status"))")
     #expect(eventually(within: 60) { get(8081).isEmpty } != nil)
     kill(ingress.processIdentifier, SIGTERM)
@@ -252,42 +252,34 @@ import Testing
     #expect(ingress.terminationStatus == 0)
   }
 
-  private static let tcpGateway = """
+  /// A Gateway of one port and a route of its kind, HTTP's or TCP's, to the Service.
+  static func gateway(_ kind: String, port: Int) -> String {
+    """
+    ---
     apiVersion: gateway.networking.k8s.io/v1
     kind: Gateway
     metadata: {name: web, namespace: default}
     spec:
       gatewayClassName: alone
-      listeners: [{name: tcp, port: 8083, protocol: TCP}]
+      listeners: [{name: \(kind.lowercased()), port: \(port), protocol: \(kind)}]
     ---
     apiVersion: gateway.networking.k8s.io/v1
-    kind: TCPRoute
+    kind: \(kind)Route
     metadata: {name: shop, namespace: default}
     spec:
       parentRefs: [{name: web}]
       rules: [{backendRefs: [{name: shop, port: 80}]}]
-    """
 
-  static let gateways = """
+    """
+  }
+
+  /// The class of these Gateways, and a port that a ConfigMap asks for.
+  static let alone = """
     ---
     apiVersion: gateway.networking.k8s.io/v1
     kind: GatewayClass
     metadata: {name: alone}
     spec: {controllerName: weft.dev/gateway}
-    ---
-    apiVersion: gateway.networking.k8s.io/v1
-    kind: Gateway
-    metadata: {name: web, namespace: default}
-    spec:
-      gatewayClassName: alone
-      listeners: [{name: http, port: 8081, protocol: HTTP}]
-    ---
-    apiVersion: gateway.networking.k8s.io/v1
-    kind: HTTPRoute
-    metadata: {name: shop, namespace: default}
-    spec:
-      parentRefs: [{name: web}]
-      rules: [{backendRefs: [{name: shop, port: 80}]}]
     ---
     apiVersion: v1
     kind: ConfigMap

@@ -27,8 +27,10 @@ import Testing
       do {
         try FileManager.default.createDirectory(
           atPath: folder + "/manifests", withIntermediateDirectories: true)
-        try (IngressAloneTests.objects(node, class: "weft") + IngressAloneTests.gateways).write(
-          toFile: folder + "/manifests/objects.yaml", atomically: true, encoding: .utf8)
+        try
+          (IngressAloneTests.objects(node, class: "weft") + IngressAloneTests.alone
+          + IngressAloneTests.gateway("HTTP", port: 8081)).write(
+            toFile: folder + "/manifests/objects.yaml", atomically: true, encoding: .utf8)
         try Self.nginx.replacing("FOLDER", with: folder).replacing("ADDRESS", with: node.address).write(
           toFile: folder + "/nginx.conf", atomically: true, encoding: .utf8)
         try FileManager.default.copyItem(atPath: Project.weft, toPath: program)

@@ -59,7 +59,11 @@ final class FrameBackend: Sendable {
     thread {
       while true {
         let connection = accept(raw, nil, nil)
-        guard connection >= 0, !ended.isRaised, let backend = accepted.value else { return }
+        guard connection >= 0, !ended.isRaised, let backend = accepted.value else {
+          // Closed by who accepts: its number is another listener's as soon as it is closed.
+          close(raw)
+          return
+        }
         let index = backend.accepted.add(1, ordering: .relaxed).oldValue
         thread { serve(FrameServer(connection), index) }
       }
@@ -74,7 +78,6 @@ final class FrameBackend: Sendable {
   func stop() {
     ended.raise()
     shutdown(raw, Int32(SHUT_RDWR))
-    close(raw)
   }
 }
 

@@ -46,6 +46,27 @@ func block(_ fields: [(String, String)]) -> [UInt8] {
 
 let getFields = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "web.demo")]
 
+/// An ingress before one endpoint, or those given, and what a client of HTTP/2 sees of it.
+final class HTTP2Lab {
+  let backend: Backend
+  let ingress: TestIngress
+  init(limits: IngressLimits = IngressLimits(), endpoints: [SocketEndpoint] = []) throws {
+    backend = try Backend("a")
+    ingress = try TestIngress(
+      everything(to: endpoints.isEmpty ? [backend.endpoint] : endpoints), limits: limits)
+  }
+  func stop() {
+    ingress.stop()
+    backend.kill()
+  }
+  func curl(_ arguments: String...) -> ToolOutput { run(["curl", "-sSk", "-m", "20"] + arguments) }
+  var plain: String { "http://127.0.0.1:\(ingress.endpoint.port)" }
+  var secure: String { "https://127.0.0.1:\(ingress.secure.port)" }
+  func ended(_ reason: String) -> Double {
+    ingress.value("weft_ingress_http2_connections_ended_total{reason=\"\(reason)\"}")
+  }
+}
+
 /// A client of HTTP/2 without TLS.
 final class FrameClient {
   let client: Client
@@ -65,6 +86,13 @@ final class FrameClient {
 
   func get(_ stream: UInt32, _ fields: [(String, String)] = getFields, ends: Bool = true) {
     send(Frame(kind: 1, flags: ends ? 5 : 4, stream: stream, payload: block(fields)))
+  }
+
+  /// A request and its body in one piece: nothing that lasts may come between them.
+  func post(_ stream: UInt32, _ fields: [(String, String)], body: String, ends: Bool = true) {
+    send(
+      Frame(kind: 1, flags: 4, stream: stream, payload: block(fields)),
+      Frame(kind: 0, flags: ends ? 1 : 0, stream: stream, payload: Array(body.utf8)))
   }
 
   /// Nil at the connection's end.

@@ -23,17 +23,23 @@ final class ThreadServer: EndpointServer {
   let endpoint: SocketEndpoint
   let accepted = Atomic<Int>(0)
   private let raw: Int32
+  private let accepts: Bool
 
   init(backlog: Int32 = 512, accepts: Bool = true, _ serve: @escaping @Sendable (Client) -> Void) throws {
     let listening = try Sockets.listenTCP(SocketEndpoint(loopback, 0), reusePort: false, backlog: backlog)
     endpoint = try local(listening)
     raw = listening.release()
+    self.accepts = accepts
     _ = fcntl(raw, F_SETFL, fcntl(raw, F_GETFL) & ~O_NONBLOCK)
     guard accepts else { return }
     Thread.detachNewThread { [raw] in
       while true {
         let connection = accept(raw, nil, nil)
-        guard connection >= 0 else { return }
+        // Closed by who accepts: its number is another listener's as soon as it is closed.
+        guard connection >= 0 else {
+          close(raw)
+          return
+        }
         self.accepted.add(1, ordering: .relaxed)
         let thread = Thread { serve(Client(accepted: connection)) }
         thread.stackSize = 512 << 10
@@ -45,7 +51,7 @@ final class ThreadServer: EndpointServer {
   /// New connections are refused; those that run go on.
   func stop() {
     shutdown(raw, Int32(SHUT_RDWR))
-    close(raw)
+    if !accepts { close(raw) }
   }
 
   /// Says its name and gives everything back until the client finishes.

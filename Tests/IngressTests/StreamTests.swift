@@ -104,12 +104,12 @@ import Testing
       while case let connection = accept(raw, nil, nil), connection >= 0 {
         held.withLock { $0.append(connection) }
       }
+      close(raw)
     }
     defer {
       lab.stop()
       server.stop()
       shutdown(raw, Int32(SHUT_RDWR))
-      close(raw)
       for connection in held.withLock({ $0 }) { close(connection) }
     }
     try lab.installPlain([endpoint])
@@ -129,8 +129,7 @@ import Testing
     throws
   {
     let server = try ThreadServer.echo("b")
-    let gone = try ThreadServer.echo("a")
-    gone.stop()
+    let gone = try RefusingEndpoint()
     let lab = try StreamLab(server)
     defer { lab.stop() }
     try lab.installPlain([gone.endpoint, server.endpoint])

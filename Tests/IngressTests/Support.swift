@@ -230,6 +230,22 @@ private final class BackendConnection: ReadinessHandler {
   }
 }
 
+/// An address that refuses every connection for as long as this lives: the port is taken, and nobody listens on it. A port that was
+/// given back may be the next listener's.
+final class RefusingEndpoint: Sendable {
+  let endpoint: SocketEndpoint
+  private let held: Descriptor
+
+  init() throws {
+    held = Descriptor(owning: socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0))
+    let raw = held.raw
+    guard SocketAddress(SocketEndpoint(loopback, 0)).withSockaddr({ bind(raw, $0, $1) }) == 0 else {
+      throw SetUpFailed()
+    }
+    endpoint = try local(held)
+  }
+}
+
 /// An ingress worker on a thread of its own.
 final class TestIngress: Sendable {
   let endpoint: SocketEndpoint

@@ -225,7 +225,7 @@ private func counts(_ slots: [SocketEndpoint]) -> [SocketEndpoint: Int] {
     #expect(first.a + first.b == 80 && first.held == first.a && first.a >= 15, "\(first)")
     // A closed connection is known as closed when both ends have said so.
     var open = OpenConnections()
-    for _ in 0..<100 {
+    for _ in 0..<600 {
       open = try await counter.count()
       if open[.tcp, endpoint("b")] == 0 { break }
       try await Task.sleep(for: .milliseconds(50))
@@ -242,7 +242,7 @@ private func counts(_ slots: [SocketEndpoint]) -> [SocketEndpoint: Int] {
     let second = try await lab.inNode { _ in client.connect(100, keeping: "b") }
     #expect(second.a <= 30 && second.a + second.b == 100, "\(second)")
     // Now b holds them all.
-    for _ in 0..<100 {
+    for _ in 0..<600 {
       open = try await counter.count()
       if open[.tcp, endpoint("a")] == 0 { break }
       try await Task.sleep(for: .milliseconds(50))
@@ -279,7 +279,7 @@ private func counts(_ slots: [SocketEndpoint]) -> [SocketEndpoint: Int] {
         .first { $0.hasPrefix("weft_proxy_least_connections_operations_total ") }
         .flatMap { Double($0.split(separator: " ")[1]) } ?? 0
     }
-    for _ in 0..<400 where operations() == 0 { try await Task.sleep(for: .milliseconds(50)) }
+    for _ in 0..<600 where operations() == 0 { try await Task.sleep(for: .milliseconds(50)) }
     #expect(operations() > 0)
     // Some of the 80 may have been counted before they were closed; a second look is right.
     var second = (a: 100, b: 0, held: 0)

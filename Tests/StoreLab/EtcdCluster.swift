@@ -10,8 +10,8 @@ import Synchronization
 public final class EtcdCluster: Sendable {
   private struct Member: Sendable {
     var name: String
-    var clientPort: Int
-    var peerPort: Int
+    var clientPort: UInt16
+    var peerPort: UInt16
     var arguments: [String] = []
   }
   public let folder: String

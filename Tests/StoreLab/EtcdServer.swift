@@ -14,7 +14,7 @@ public final class EtcdServer: Sendable {
   }
 
   public let folder: String
-  public let clientPort: Int
+  public let clientPort: UInt16
   private let path: String
   private let arguments: [String]
   private let program = Mutex<Program?>(nil)

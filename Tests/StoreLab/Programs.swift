@@ -2,8 +2,6 @@
 
 import CLinux
 import Glibc
-import SoakLab
-import Synchronization
 
 /// A program that runs beside the test. A shell between us and it reads a pipe of ours: when that closes, because we closed
 /// it or died, it kills the program.
@@ -114,39 +112,6 @@ public final class Program: @unchecked Sendable {
     let pid = weft_spawn_streams(path, &argv, &envp, streams)
     guard pid > 0 else { throw Failed(text: "\(path): errno \(-pid)") }
     return pid
-  }
-}
-
-/// Ports that the kernel gives to nobody by itself (it takes those above 32767 for clients and for whoever asks for any): nobody else
-/// comes by one between the moment it is chosen and the moment a program listens on it, also while that program is killed and started
-/// again. Each is given once in a process, and processes beside each other begin at different ones.
-private let portsOfTests = 20_000..<32_000
-private let portsGiven = Mutex(0)
-
-/// A TCP port of the loopback that nobody uses at this moment, and no other call has been given.
-public func freePort() throws -> Int {
-  for _ in portsOfTests {
-    let number = portsGiven.withLock { given in
-      given += 1
-      return given
-    }
-    let port = portsOfTests.lowerBound + (Int(getpid()) &* 101 + number) % portsOfTests.count
-    if isFree(port) { return port }
-  }
-  throw Failed(text: "no free port")
-}
-
-private func isFree(_ port: Int) -> Bool {
-  let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-  defer { close(descriptor) }
-  var address = sockaddr_in()
-  address.sin_family = sa_family_t(AF_INET)
-  address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-  address.sin_port = UInt16(port).bigEndian
-  return withUnsafePointer(to: &address) { pointer in
-    pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-      bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
-    }
   }
 }
 

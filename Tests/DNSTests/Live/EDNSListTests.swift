@@ -120,7 +120,7 @@ private let list: [Case] = [
     var asked = 0
     for address in addresses {
       let server = DNSServer(settings: settings, zone: Fixture.zone, metrics: Metrics())
-      try server.start(listen: [SocketEndpoint(address, 0)])
+      try server.start(listen: [SocketEndpoint(address, freeEndpoint().port)])
       defer { server.stop() }
       let port = try #require(server.endpoints.first).port
       for test in list {

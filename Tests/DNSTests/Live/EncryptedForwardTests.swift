@@ -14,9 +14,9 @@ private func withChain<Result>(
 ) throws -> Result {
   let (credentials, folder) = try TestCertificate.make(names)
   defer { ScratchFolder.remove(folder) }
-  let loopback = SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 0)
   let upstream = DNSServer(settings: DNSServerSettings(), zone: Fixture.zone, metrics: Metrics())
-  try upstream.start(listen: [loopback], encrypted: [EncryptedPort(loopback, .tls, credentials)])
+  try upstream.start(
+    listen: [freeEndpoint()], encrypted: [EncryptedPort(freeEndpoint(), .tls, credentials)])
   defer { upstream.stop() }
   let server = upstream.encryptedEndpoints[0]
   var route = ForwardRoute(upstreams: [server], timeoutMilliseconds: 5000)

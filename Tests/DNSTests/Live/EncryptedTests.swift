@@ -112,9 +112,9 @@ private func withEncrypted<Result>(
     defer { for path in [folder, second] { ScratchFolder.remove(path) } }
     let mixed = TLSCredentials(certificate: credentials.certificate, key: other.key)
     let server = DNSServer(settings: DNSServerSettings(), zone: Fixture.zone, metrics: Metrics())
-    let any = SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 0)
+    let (plain, secure) = (try freeEndpoint(), try freeEndpoint())
     let error = #expect(throws: WeftError.self) {
-      try server.start(listen: [any], encrypted: [EncryptedPort(any, .tls, mixed)])
+      try server.start(listen: [plain], encrypted: [EncryptedPort(secure, .tls, mixed)])
     }
     #expect(error?.code == "DNS0021")
   }

@@ -158,15 +158,12 @@ private final class Watcher: Sendable {
   }
 
   @Test func `a server that asks itself is found out`() throws {
-    let first = DNSServer(settings: DNSServerSettings(), zone: Fixture.zone, metrics: Metrics())
-    try first.start(listen: [SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 0)])
-    let port = first.endpoints[0].port
-    first.stop()
+    let own = try freeEndpoint()
     var settings = DNSServerSettings()
-    settings.routes = [ForwardRoute(upstreams: [SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), port)])]
+    settings.routes = [ForwardRoute(upstreams: [own])]
     let looped = DNSServer(settings: settings, zone: Fixture.zone, metrics: Metrics())
     let error = #expect(throws: WeftError.self) {
-      try looped.start(listen: [SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), port)])
+      try looped.start(listen: [own])
     }
     #expect(error?.code == "DNS0002")
   }

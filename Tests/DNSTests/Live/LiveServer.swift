@@ -4,10 +4,16 @@ import Addresses
 import Diagnostics
 import Glibc
 import Reactor
+import SoakLab
 import Synchronization
 import Testing
 
 @testable import DNS
+
+/// A place on the loopback that is free for UDP and for TCP. What the kernel gives for TCP may be a port that a question goes out from.
+func freeEndpoint() throws -> SocketEndpoint {
+  SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), try freePort())
+}
 
 /// Runs a body against a running server and stops it.
 func withServer<Result>(
@@ -15,22 +21,10 @@ func withServer<Result>(
   metrics: Metrics = Metrics(),
   _ body: (DNSServer, UInt16) throws -> Result
 ) throws -> Result {
-  let server = try started { DNSServer(settings: settings, zone: zone, metrics: metrics) }
+  let server = DNSServer(settings: settings, zone: zone, metrics: metrics)
+  try server.start(listen: [freeEndpoint()])
   defer { server.stop() }
   return try body(server, server.endpoints[0].port)
-}
-
-/// A server on a free port of the loopback address. One that is free for TCP is not always free for UDP, from which thousands of
-/// questions may be on their way elsewhere: then another one.
-func started(_ make: () -> DNSServer) throws -> DNSServer {
-  let any = SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 0)
-  for _ in 0..<20 {
-    let server = make()
-    if (try? server.start(listen: [any])) != nil { return server }
-  }
-  let server = make()
-  try server.start(listen: [any])
-  return server
 }
 
 /// The standard output of a command, and its exit code.

@@ -32,7 +32,7 @@ final class OtherServer {
     for file in files { try write(file.name, file.text) }
     var isServing = false
     for _ in 0..<5 where !isServing {
-      port = try Self.freePort()
+      port = try freePort()
       try write(
         "settings",
         kind.settings(
@@ -42,23 +42,6 @@ final class OtherServer {
       if !isServing { end() }
     }
     try #require(isServing, "\(run("tail -5 \(folder)/log"))")
-  }
-
-  /// A port that is free for TCP and for UDP.
-  private static func freePort() throws -> UInt16 {
-    for _ in 0..<50 {
-      let listener = try Sockets.listenTCP(
-        SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 0), reusePort: false)
-      let bound = Sockets.localEndpoint(listener)
-      guard let bound else { continue }
-      do throws(SocketError) {
-        _ = try Sockets.bindUDP(bound, reusePort: false)
-        return bound.port
-      } catch {
-        continue
-      }
-    }
-    return 0
   }
 
   deinit {

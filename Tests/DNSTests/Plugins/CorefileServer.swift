@@ -21,8 +21,8 @@ func withLines<Result>(
   corefile.server.threads = threads
   let zone = planZone(view: ClusterView(objects: Fixture.objects), settings: try #require(corefile.zone))
   let metrics = Metrics()
-  let settings = corefile.server
-  let server = try started { DNSServer(settings: settings, zone: zone, metrics: metrics, queryLogger: log) }
+  let server = DNSServer(settings: corefile.server, zone: zone, metrics: metrics, queryLogger: log)
+  try server.start(listen: [freeEndpoint()])
   defer { server.stop() }
   return try body(server.endpoints[0].port, upstream, metrics)
 }

@@ -151,9 +151,9 @@ import Testing
   @Test func `connections over TLS are kept as long as they may be`() throws {
     let (credentials, folder) = try TestCertificate.make("DNS:dns.test")
     defer { ScratchFolder.remove(folder) }
-    let loopback = SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 0)
     let upstream = DNSServer(settings: DNSServerSettings(), zone: Fixture.zone, metrics: Metrics())
-    try upstream.start(listen: [loopback], encrypted: [EncryptedPort(loopback, .tls, credentials)])
+    try upstream.start(
+      listen: [freeEndpoint()], encrypted: [EncryptedPort(freeEndpoint(), .tls, credentials)])
     defer { upstream.stop() }
     let server = upstream.encryptedEndpoints[0]
     for (option, opensAnew) in [

@@ -74,7 +74,7 @@ import Testing
     let zone = planZone(view: ClusterView(objects: Fixture.objects), settings: try #require(corefile.zone))
     let metrics = Metrics()
     let server = DNSServer(settings: corefile.server, zone: zone, metrics: metrics) { _ in "demo" }
-    try server.start(listen: [SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 0)])
+    try server.start(listen: [freeEndpoint()])
     defer { server.stop() }
     let port = server.endpoints[0].port
     _ = dig(port, "web.demo.demo.svc.cluster.local A")

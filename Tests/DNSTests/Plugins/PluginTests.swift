@@ -201,7 +201,7 @@ private func withCorefile<Result>(_ lines: String, _ body: (UInt16) throws -> Re
     let corefile = try Corefile.read(text)
     let zone = planZone(view: ClusterView(objects: Fixture.objects), settings: try #require(corefile.zone))
     let server = DNSServer(settings: corefile.server, zone: zone, metrics: Metrics()) { _ in "demo" }
-    try server.start(listen: [SocketEndpoint(.v4(IPv4Address(127, 0, 0, 1)), 0)])
+    try server.start(listen: [freeEndpoint()])
     defer { server.stop() }
     let port = server.endpoints[0].port
     #expect(dig(port, "web.demo.svc.cluster.local A +short") == "10.43.0.20\n")

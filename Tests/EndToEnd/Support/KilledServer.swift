@@ -4,13 +4,14 @@ import ClusterClient
 import ClusterObjects
 import Diagnostics
 import Foundation
+import SoakLab
 import StoreLab
 import Synchronization
 
 /// One API server with a data folder of its own. Killed with this process.
 final class KilledServer: Sendable {
   let folder: String
-  let port: Int
+  let port: UInt16
   private let store: String
   private let flags: [String]
   private let program = Mutex<StoreLab.Program?>(nil)

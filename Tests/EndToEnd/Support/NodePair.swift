@@ -6,7 +6,7 @@ import Foundation
 
 /// Everything it makes carries its name and is removed with it.
 final class NodePair {
-  let tag = String(UInt32.random(in: 0...0xffff), radix: 16)
+  let tag = NodeTag.next()
   let network: String
   static let clusterBlocks = "10.42.0.0/16,fd00:42::/56"
   static let serviceBlocks = "10.43.0.0/16,fd00:43::/108"

@@ -31,7 +31,7 @@ final class TestNode {
 
   /// Makes the namespaces. Names are short: interface names have fifteen characters.
   init() throws {
-    let tag = String(UInt32.random(in: 0...0xffff), radix: 16)
+    let tag = NodeTag.next()
     name = "weft-e2e-\(tag)"
     outside = "weft-out-\(tag)"
     dataFolder = "/var/tmp/weft-e2e-\(tag)"

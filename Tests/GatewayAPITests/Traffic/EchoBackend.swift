@@ -30,6 +30,8 @@ final class EchoBackend: Sendable {
         let accepted = accept(raw, nil, nil)
         guard accepted >= 0, let backend = backend.value, !backend.isOver.load(ordering: .relaxed) else {
           if accepted >= 0 { close(accepted) }
+          // Closed by who accepts: its number is another listener's as soon as it is closed.
+          close(raw)
           return
         }
         Thread { backend.serve(accepted) }.start()
@@ -42,10 +44,8 @@ final class EchoBackend: Sendable {
     init(_ value: EchoBackend) { self.value = value }
   }
 
-  deinit { close(listening) }
-
   func stop() {
-    isOver.store(true, ordering: .relaxed)
+    guard !isOver.exchange(true, ordering: .relaxed) else { return }
     shutdown(listening, Int32(SHUT_RDWR))
   }
 

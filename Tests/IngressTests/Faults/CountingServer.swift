@@ -4,6 +4,7 @@ import Addresses
 import Foundation
 import Glibc
 import Reactor
+import SoakLab
 
 @testable import Ingress
 
@@ -31,7 +32,7 @@ final class CountingServer {
     folder = NSTemporaryDirectory() + "/weft-desync-\(name)-\(UInt64.random(in: 0 ..< .max))"
     let folder = folder
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    endpoint = try local(Sockets.listenTCP(SocketEndpoint(loopback, 0)))
+    endpoint = SocketEndpoint(loopback, try freePort())
     let port = "\(endpoint.port)"
     func filled(_ text: String) -> String {
       text.replacing("PORT", with: port).replacing("FOLDER", with: folder)

@@ -5,6 +5,7 @@ import Addresses
 import Foundation
 import Glibc
 import Reactor
+import SoakLab
 import Synchronization
 import Testing
 
@@ -40,7 +41,7 @@ import Testing
     private let server = Process()
 
     init(compresses: Bool) throws {
-      endpoint = try local(Sockets.listenTCP(SocketEndpoint(loopback, 0)))
+      endpoint = SocketEndpoint(loopback, try freePort())
       server.executableURL = URL(fileURLWithPath: RealClientTests.python)
       server.arguments = ["-c", RealClientTests.server, "\(endpoint.port)", compresses ? "deflate" : "plain"]
       server.standardError = FileHandle.nullDevice

@@ -3,6 +3,7 @@
 import Addresses
 import Foundation
 import Reactor
+import SoakLab
 import Testing
 
 @testable import Ingress
@@ -47,17 +48,14 @@ final class NginxPeer {
       \(http)
       }
       """
-    // A port that was free a moment ago may be somebody else's now.
-    for _ in 0..<5 {
-      if try start(pattern) { return }
-    }
+    if try start(pattern) { return }
     throw ToolFailed(text: (try? String(contentsOfFile: "\(folder)/error.log", encoding: .utf8)) ?? "nginx")
   }
 
   /// False when it ended at once.
   private func start(_ pattern: String) throws -> Bool {
-    endpoint = SocketEndpoint(loopback, try Self.freePort())
-    secure = SocketEndpoint(loopback, try Self.freePort())
+    endpoint = SocketEndpoint(loopback, try freePort())
+    secure = SocketEndpoint(loopback, try freePort())
     var text = pattern
     for (word, value) in [("PORT", "\(endpoint.port)"), ("SECURE", "\(secure.port)"), ("FOLDER", folder)] {
       text = text.components(separatedBy: word).joined(separator: value)
@@ -82,9 +80,5 @@ final class NginxPeer {
   func stop() {
     end()
     try? FileManager.default.removeItem(atPath: folder)
-  }
-
-  private static func freePort() throws -> UInt16 {
-    try local(Sockets.listenTCP(SocketEndpoint(loopback, 0))).port
   }
 }
