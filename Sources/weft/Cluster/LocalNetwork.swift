@@ -195,6 +195,11 @@ final class LocalNetwork: Sendable {
           "endpoint, tls, kubeconfig, apiserver_… and startup_timeout count for `weft dns` alone: a node has its own view",
           metadata: ["file": "\(path)"])
       }
+      if !plan.unusedOnNode.isEmpty {
+        log.warning(
+          "no effect on a node: its metrics are at --metrics, its health at --healthz, and a changed file counts at the next start",
+          metadata: ["file": "\(path)", "plugins": "\(plan.unusedOnNode.joined(separator: ", "))"])
+      }
       for index in plan.encrypted.indices { plan.encrypted[index].endpoint.address = settings.dnsAddress }
       plan.encrypted = Array(Set(plan.encrypted)).sorted { $0.endpoint < $1.endpoint }
     } else {
