@@ -53,9 +53,11 @@ struct Main {
     let command =
       CommandLine.arguments.dropFirst().first { names.contains($0) }.map { "\(program) \($0)" } ?? program
     let line = message.split(separator: "\n").first.map(String.init) ?? "cannot be read"
+    let first = CommandLine.arguments.dropFirst().first ?? ""
+    let meant = command == program ? NearWord.nearest(to: first, in: names.compactMap(\.self)) : nil
     return WeftError(
       "CLI0006", object: command, cause: line.prefix(1).lowercased() + line.dropFirst(),
-      next: "see: \(command) --help")
+      next: "\(meant.map { "did you mean \(program) \($0)? " } ?? "")see: \(command) --help")
   }
 }
 

@@ -36,6 +36,22 @@ private final class Inspected {
 }
 
 @Suite(.timeLimit(.minutes(3))) struct Inspections {
+  @Test(
+    arguments: [
+      ([1450, 1280, 1450], 1280, ["b"], "and with it the bridge: 2 other ports have more"),
+      ([1450, 1400, 1400], 1400, ["a"], "its bridge 1400"),
+      ([1450, 1450], 1400, ["a", "b"], "its bridge 1400"),
+      ([1450, 1450], 1450, [], ""),
+    ] as [([UInt32], UInt32, [String], String)])
+  func `of ports that differ in length those are told that are fewer`(
+    lengths: [UInt32], bridge: UInt32, names: [String], says: String
+  ) {
+    let ports = zip(["a", "b", "c"], lengths).map { (name: $0, mtu: $1) }
+    let found = portLengths(ports, bridge: bridge)
+    #expect(found.map(\.object) == names)
+    #expect(found.allSatisfy { $0.code == "CNI0121" && $0.cause.contains(says) }, "\(found)")
+  }
+
   @Test func `a node as the plugin leaves it has no finding`() throws {
     let node = try Inspected("well")
     #expect(try node.codes() == [])

@@ -2,6 +2,7 @@
 
 import ClusterObjects
 import Diagnostics
+import Glibc
 import NIOCore
 import NIOHTTP1
 import NIOPosix
@@ -263,6 +264,47 @@ final class TestServer: Sendable {
     #expect(missing?.cause.contains("gone") == true)
     folder.write("config", "a: [")
     #expect(throws: WeftError.self) { try Kubeconfig(path: "\(folder.path)/config") }
+  }
+
+  @Test func `of several kubeconfigs the first that says something counts, and each one's files are its own`()
+    throws
+  {
+    let folder = try Folder()
+    for name in ["one", "two"] {
+      mkdir("\(folder.path)/\(name)", 0o700)
+      folder.write("\(name)/ca.crt", name)
+    }
+    folder.write(
+      "one/config",
+      """
+      contexts:
+      - {name: here, context: {cluster: c, user: u}}
+      clusters:
+      - {name: c, cluster: {server: "https://one:6443", certificate-authority: ca.crt}}
+      """)
+    folder.write(
+      "two/config",
+      """
+      current-context: there
+      contexts:
+      - {name: there, context: {cluster: d, user: u, namespace: shop}}
+      clusters:
+      - {name: c, cluster: {server: "https://nobody:6443"}}
+      - {name: d, cluster: {server: "https://two:6443", certificate-authority: ca.crt}}
+      users:
+      - {name: u, user: {token: t}}
+      """)
+    let paths = ["none/config", "one/config", "two/config"].map { "\(folder.path)/\($0)" }
+    let current = try Kubeconfig(paths: paths)
+    #expect(current.server == "https://two:6443" && current.namespace == "shop" && current.token == "t")
+    #expect(current.certificateAuthority == Array("two".utf8))
+    let other = try Kubeconfig(paths: paths, context: "here")
+    #expect(other.server == "https://one:6443" && other.namespace == "default" && other.token == "t")
+    #expect(other.certificateAuthority == Array("one".utf8))
+    let missing = #expect(throws: WeftError.self) { try Kubeconfig(paths: paths, context: "gone") }
+    #expect(missing?.code == "CLI0102" && missing?.cause.contains("here, there") == true)
+    let nothing = #expect(throws: WeftError.self) { try Kubeconfig(paths: [paths[0]]) }
+    #expect(nothing?.code == "CLI0100" && nothing?.object == paths[0])
   }
 }
 

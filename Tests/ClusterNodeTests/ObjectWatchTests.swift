@@ -156,8 +156,25 @@ private func map(_ name: String) -> ObjectReference {
     data.objects = ["secret/kept": ["k": [2]]]
     #expect(
       volumes.refresh(pod, data: data)
-        == ["MountVolume.SetUp failed for volume \"gone\": configmap \"gone\" not found"])
+        == ["MountVolume.SetUp failed for volume \"gone\" : configmap \"gone\" not found"])
     #expect(Files.read(folder + "/volumes/gone/k") == [1])
     #expect(Files.read(folder + "/volumes/kept/k") == [2])
+  }
+
+  @Test func `a volume that cannot be made is named, in kubelet's words`() throws {
+    let folder = "/tmp/weft-missing-\(UInt32.random(in: 0 ... .max))"
+    defer { Files.removeTree(folder) }
+    let volumes = Volumes(podDirectory: folder, capacity: [:])
+    let pod: JSON = [
+      "spec": [
+        "volumes": [
+          ["name": "work", "emptyDir": [:]], ["name": "creds", "secret": ["secretName": "missing"]],
+        ]
+      ]
+    ]
+    let missing = #expect(throws: MissingReference.self) { try volumes.prepare(pod, data: PodData()) }
+    #expect(missing?.volume == "creds")
+    #expect(
+      missing?.mountWords == "MountVolume.SetUp failed for volume \"creds\" : secret \"missing\" not found")
   }
 }

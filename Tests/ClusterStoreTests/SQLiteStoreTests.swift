@@ -41,6 +41,23 @@ import Testing
     #expect(error?.code == "STO0001")
   }
 
+  @Test func `what is stored is the owner's alone, in files of an earlier version too`() async throws {
+    func others(_ path: String) -> mode_t? {
+      var status = stat()
+      return stat(path, &status) == 0 ? status.st_mode & 0o077 : nil
+    }
+    try await withScratch { folder in
+      let paths = ["store.db", "store.db-wal", "store.db-shm"].map { "\(folder)/\($0)" }
+      for round in 0..<2 {
+        let store = try SQLiteStore(settings: SQLiteStoreSettings(folder: folder), metrics: Metrics())
+        _ = try await store.create("/registry/secrets/a/\(round)", Array("s3cret".utf8))
+        for path in paths { #expect(others(path) == 0, "\(path) in round \(round)") }
+        await store.shutdown()
+        for path in paths { chmod(path, 0o644) }
+      }
+    }
+  }
+
   @Test func `heartbeats do not grow the file`() async throws {
     try await withScratch { folder in
       let store = try SQLiteStore(settings: SQLiteStoreSettings(folder: folder), metrics: Metrics())

@@ -33,6 +33,27 @@ import Testing
     }
   }
 
+  @Test func `a disk without room for a new cluster is told before anything starts`() throws {
+    try withNode { node in
+      try FileManager.default.createDirectory(atPath: node.dataFolder, withIntermediateDirectories: true)
+      try #require(run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", node.dataFolder]).status == 0)
+      defer { _ = run(["umount", node.dataFolder]) }
+      let refused = node.up()
+      expectRefusal(refused, "CLI0140", exit: 2, names: node.dataFolder, "needs 32", "--data-dir")
+      #expect(refused.standardError.contains(/has [12] MiB free/), "\(refused)")
+      expectNothingIsLeft(node)
+    }
+  }
+
+  @Test func `a Corefile that cannot be read ends the start before anything is made`() throws {
+    try withNode { node in
+      expectRefusal(
+        node.up(["--corefile", "/nowhere/Corefile"]), "CLI0030", exit: 2, names: "/nowhere/Corefile")
+      expectNothingIsLeft(node)
+      #expect(!FileManager.default.fileExists(atPath: node.dataFolder))
+    }
+  }
+
   @Test func `a machine without containerd is told which package to install`() throws {
     try withNode { node in
       let hidden = node.exec([
@@ -157,6 +178,8 @@ import Testing
         (["--cluster-cidr", "10.42.0.0/16", "--service-cidr", "10.42.1.0/24"], "CLI0003", ["overlap"]),
         (["--cluster-cidr", "fd00::/48", "--service-cidr", "fd01::/112"], "CLI0007", ["IPv4"]),
         (["--listen", "nowhere"], "CLI0004", ["--listen nowhere", "0.0.0.0:6443"]),
+        (["--http", "8080"], "CLI0004", ["--http 8080", "0.0.0.0:8080"]),
+        (["--https", ":8443"], "CLI0004", ["--https :8443", "0.0.0.0:8443"]),
         (["--node-name", "Not_A_Name"], "CLI0008", ["--node-name Not_A_Name"]),
         (["--frobnicate"], "CLI0006", ["--frobnicate", "weft up --help"]),
         (["--listen"], "CLI0006", ["--listen", "weft up --help"]),
@@ -224,6 +247,7 @@ import Testing
     #expect(help.status == 0 && help.standardOutput.contains("--cluster-cidr") && help.standardError.isEmpty)
     #expect(run([Project.weft, "--version"]).status == 0)
     expectRefusal(run([Project.weft, "frobnicate"]), "CLI0006", exit: 2, names: "frobnicate", "weft --help")
+    expectRefusal(run([Project.weft, "stauts"]), "CLI0006", exit: 2, names: "did you mean weft status?")
   }
 
   // MARK: weft explain and weft proxy
@@ -248,6 +272,28 @@ import Testing
       contexts: [{name: x, context: {cluster: x, user: x}}]
       """.write(toFile: "\(folder)/dead", atomically: true, encoding: .utf8)
       expectRefusal(explain("\(folder)/dead"), "API0100", exit: 3, names: "127.0.0.1:1", "/readyz")
+      // As kubectl reads it: files that are not there are passed over.
+      let both = ["KUBECONFIG": "\(folder)/missing:\(folder)/dead"]
+      expectRefusal(
+        run([Project.weft, "explain", "demo/a", "demo/b"], environment: both), "API0100", exit: 3,
+        names: "127.0.0.1:1")
+    }
+  }
+
+  @Test func `a name without a namespace is of the kubeconfig's context, as with kubectl`() throws {
+    try withFolder { folder in
+      try """
+      apiVersion: v1
+      kind: Config
+      current-context: x
+      clusters: [{name: x, cluster: {server: "https://127.0.0.1:1", insecure-skip-tls-verify: true}}]
+      contexts: [{name: x, context: {cluster: x, namespace: shop}}]
+      """.write(toFile: "\(folder)/config", atomically: true, encoding: .utf8)
+      for (flags, service) in [([], "shop/web"), (["-n", "till"], "till/web")] {
+        let asked = run(
+          [Project.weft, "rules", "web"] + flags, environment: ["KUBECONFIG": "\(folder)/config"])
+        #expect(asked.status == 1 && asked.standardError.contains("\(service) has no rules here"), "\(asked)")
+      }
     }
   }
 

@@ -86,6 +86,18 @@ private func slice(_ service: String, ready: Bool, port: Int?, name: String = "h
     #expect(items.count == 7 && items[1]["code"]?.string == "CLI0131" && items[6]["next"] == nil)
   }
 
+  @Test(arguments: [
+    ("FailedScheduling", "web", true), ("FailedScheduling", "gone", false),
+    ("FailedScheduling", "waiting", false),
+    ("BackOff", "web", false),
+  ])
+  func `a warning is over when its pod has what it waited for`(reason: String, name: String, isBehind: Bool) {
+    var waiting = pod("waiting", app: "a", ready: false)
+    waiting.set("", at: "spec", "nodeName")
+    let view = ClusterView(objects: [pod("web", app: "a", ready: true), waiting])
+    #expect(isOver(reason, of: "Pod", ObjectKey("demo", name), in: view) == isBehind)
+  }
+
   @Test func `what is wrong comes first when not all of a category is shown`() {
     var items = (0..<200).map { CheckReport.Item.ok("node \($0)", "ready") }
     items[150] = .failed("node 150", "CLI0128", "is not ready", next: "kubectl describe node 150")

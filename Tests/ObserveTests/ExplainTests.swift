@@ -61,6 +61,27 @@ private func explainer(observed: Ruleset? = nil) -> Explainer {
 }
 
 @Test(arguments: [
+  ("web.demo:80", "web.demo is looked for as web.demo.svc.cluster.local by the pod's search list"),
+  ("web.demo.svc:80", "web.demo.svc is looked for as web.demo.svc.cluster.local by the pod's search list"),
+  ("web.demo.svc.cluster.local.:80", "web.demo.svc.cluster.local is 10.43.0.7"),
+])
+func `a short name is looked for as the pod's resolver does`(destination: String, says: String) throws {
+  let explanation = try explainer().explain(from: "demo/client", to: destination)
+  #expect(
+    explanation.verdict == .allow && explanation.steps.contains { $0.text == says }, "\(explanation.steps)")
+}
+
+@Test func `a short name that is mistyped goes to the upstream servers, and the one that was meant is said`()
+  throws
+{
+  var explainer = explainer()
+  explainer.names = { $0.hasSuffix(".cluster.local") ? .doesNotExist : .forwarded }
+  let explanation = try explainer.explain(from: "demo/client", to: "wbe.demo:80")
+  #expect(explanation.verdict == .unreachable)
+  #expect(explanation.steps.last?.hint?.contains("did you mean web.demo?") == true, "\(explanation.steps)")
+}
+
+@Test(arguments: [
   "demo/web", "demo/web:80", "svc/demo/web:http/tcp", "10.43.0.7:80", "web.demo.svc.cluster.local:80",
   "demo/web-1:8080", "10.42.0.4:8080",
 ])
@@ -311,6 +332,165 @@ func `a request that nobody takes is told why`(url: String, says: String, hint: 
   let last = try #require(explanation.steps.last)
   #expect(explanation.verdict == .reject && last.mark == .fault && last.text == says, "\(explanation.steps)")
   #expect(hint.isEmpty || last.hint?.contains(hint) == true, "\(explanation.steps)")
+}
+
+@Test(arguments: [
+  (
+    "wfet", "there is no IngressClass wfet: it is answered with 404",
+    "set spec.ingressClassName: weft (kubectl edit ingress -n demo other); classes: kubectl get ingressclass"
+  ),
+  (
+    "nginx", "its class nginx is served by k8s.io/ingress-nginx, not by us: it is answered with 404",
+    "classes: kubectl get ingressclass"
+  ),
+  (
+    "", "it has no class, and no class of ours is the default: it is answered with 404",
+    "set spec.ingressClassName: weft"
+  ),
+])
+func `an Ingress that has the name and is not served is told with whose it is`(
+  className: String, says: String, hint: String
+) throws {
+  var explainer = webExplainer()
+  explainer.view.apply([
+    "kind": "IngressClass", "metadata": ["name": "nginx"], "spec": ["controller": "k8s.io/ingress-nginx"],
+  ])
+  let backend: JSON = ["service": ["name": "web", "port": ["number": 80]]]
+  var spec: JSON = [
+    "rules": [
+      [
+        "host": "other.test",
+        "http": ["paths": [["path": "/", "pathType": "Prefix", "backend": backend]]],
+      ]
+    ]
+  ]
+  if !className.isEmpty { spec["ingressClassName"] = JSON(className) }
+  explainer.view.apply([
+    "kind": "Ingress", "metadata": ["name": "other", "namespace": "demo"], "spec": spec,
+  ])
+  let explanation = try explainer.explain(from: "192.0.2.77", to: "http://other.test/")
+  let last = try #require(explanation.steps.last)
+  #expect(explanation.verdict == .reject && last.mark == .fault)
+  #expect(last.text == "Ingress demo/other has the name other.test, and \(says)")
+  #expect(last.hint?.hasPrefix(hint) == true, "\(explanation.steps)")
+}
+
+/// The shop's Ingress with annotations of ingress-nginx, and what the manifests of a user hold beside it.
+private func annotated(_ annotations: JSON, _ others: [JSON] = []) throws -> Explainer {
+  var explainer = webExplainer()
+  var ingress = try #require(webObjects.first { $0.kind == "Ingress" })
+  var named: JSON = [:]
+  for (name, value) in annotations.object ?? [:] { named["nginx.ingress.kubernetes.io/\(name)"] = value }
+  ingress.set(named, at: "metadata", "annotations")
+  explainer.view.apply(ingress)
+  explainer.takeReferences(others)
+  return explainer
+}
+
+@Test(
+  arguments: [
+    (
+      ["permanent-redirect": "https://elsewhere.test"], .allow,
+      "the answer is a redirect (301); no endpoint is asked"
+    ),
+    (
+      ["whitelist-source-range": "198.51.100.0/24"], .reject,
+      "192.0.2.77 is not among the addresses that may come: the answer is 403"
+    ),
+    (
+      ["auth-type": "basic", "auth-secret": "people"], .allow,
+      "clients have to give a name and a password: without them the answer is 401"
+    ),
+    (
+      ["auth-type": "basic", "auth-secret": "nobody"], .reject,
+      "every request is answered with 403: what is to protect the rule cannot be had"
+    ),
+    (
+      ["auth-url": "http://empty.demo.svc.cluster.local/check"], .reject,
+      "Service demo/empty is asked first: it has no endpoint, and nobody is let in"
+    ),
+    (["limit-rpm": "60"], .allow, "a client gets 60 requests a minute; beyond that the answer is 503"),
+  ] as [(JSON, Explanation.Verdict, String)])
+func `what a rule does besides sending on is told, and decides`(
+  annotations: JSON, verdict: Explanation.Verdict, says: String
+) throws {
+  let people: JSON = [
+    "apiVersion": "v1", "kind": "Secret", "metadata": ["name": "people", "namespace": "demo"],
+    "stringData": ["auth": "ann:{SHA}VGhpcyBpcyBub3QgYSBwYXNzd29yZA=="],
+  ]
+  let explanation = try annotated(annotations, [people]).explain(
+    from: "192.0.2.77", to: "http://shop.test/cart")
+  #expect(explanation.verdict == verdict, "\(explanation.text(colour: false))")
+  #expect(explanation.steps.contains { $0.step == "rule" && $0.text == says }, "\(explanation.steps)")
+}
+
+@Test func `Secrets that nobody may read are no reason to call a rule closed`() throws {
+  var explainer = try annotated(["auth-type": "basic", "auth-secret": "people"])
+  explainer.credentials = nil
+  let explanation = try explainer.explain(from: "192.0.2.77", to: "http://shop.test/cart")
+  #expect(explanation.verdict == .allow, "\(explanation.text(colour: false))")
+  #expect(explanation.steps.contains { $0.text.contains("Secrets were not read") })
+}
+
+@Test(arguments: [(8080, false), (8081, true)])
+func `a port that no container declares is noted, and does not decide`(port: Int64, isStrange: Bool) throws {
+  let slice: JSON = [
+    "kind": "EndpointSlice", "addressType": "IPv4",
+    "metadata": ["name": "moved-x", "namespace": "demo", "labels": ["kubernetes.io/service-name": "moved"]],
+    "ports": [["name": "http", "port": JSON(port)]],
+    "endpoints": [["addresses": ["10.42.0.6"], "targetRef": ["kind": "Pod", "name": "stranger"]]],
+  ]
+  let view = ClusterView(objects: objects + [service("moved", "10.43.0.11"), slice])
+  let explainer = Explainer(view: view, nodeName: "n1", observed: nil) { _ in .doesNotExist }
+  let explanation = try explainer.explain(from: "demo/client", to: "demo/moved")
+  #expect(explanation.verdict == .allow)
+  let notes = explanation.steps.filter { $0.mark == .note && $0.text.hasPrefix("CLI0134 demo/moved") }
+  #expect(notes.count == (isStrange ? 1 : 0), "\(explanation.steps)")
+  #expect(!isStrange || notes[0].text.contains("sends to port 8081, and its containers declare 8080"))
+}
+
+@Test func `a pod that does not run is told so, whoever may speak to it`() throws {
+  var stopped = pod("stopped", "10.42.0.9", app: "stopped")
+  stopped.set(
+    [["name": "main", "state": ["waiting": ["reason": "CrashLoopBackOff"]]]], at: "status",
+    "containerStatuses")
+  let view = ClusterView(objects: objects + [stopped])
+  let explainer = Explainer(view: view, nodeName: "n1", observed: nil) { _ in .doesNotExist }
+  let explanation = try explainer.explain(from: "demo/client", to: "demo/stopped")
+  #expect(
+    explanation.steps.contains {
+      $0.mark == .note && $0.text == "demo/stopped does not run: main: CrashLoopBackOff"
+        && $0.hint == "see why: kubectl describe pod -n demo stopped"
+    }, "\(explanation.steps)")
+}
+
+@Test func `a name that a Gateway serves on another port is told with that port`() throws {
+  var explainer = webExplainer()
+  explainer.view.apply([
+    "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+    "metadata": ["name": "side", "namespace": "demo"],
+    "spec": [
+      "gatewayClassName": "weft", "listeners": [["name": "alt", "port": 8080, "protocol": "HTTP"]],
+    ],
+  ])
+  explainer.view.apply([
+    "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+    "metadata": ["name": "side", "namespace": "demo"],
+    "spec": [
+      "parentRefs": [["name": "side"]], "hostnames": ["side.test", "shop.test"],
+      "rules": [["backendRefs": [["name": "web", "port": 80]]]],
+    ],
+  ])
+  let elsewhere = try explainer.explain(from: "192.0.2.77", to: "http://side.test/cart")
+  let last = try #require(elsewhere.steps.last)
+  #expect(elsewhere.verdict == .reject)
+  #expect(
+    last.text == "side.test is served on port 8080 (http, listener alt of Gateway demo/side), and not on 80")
+  #expect(last.hint == "ask there: http://side.test:8080/cart")
+  // An Ingress has this name too, and not this port.
+  let there = try explainer.explain(from: "192.0.2.77", to: "http://shop.test:8080/cart")
+  #expect(there.verdict == .allow, "\(there.steps)")
+  #expect(there.steps.contains { $0.objects.first == "Gateway demo/side" }, "\(there.steps)")
 }
 
 @Test(arguments: ["http://", "http:///x", "https://a:0/", "http://a:x/", "http://a b/"])

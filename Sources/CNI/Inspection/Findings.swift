@@ -126,12 +126,25 @@ private func packetLengths(_ facts: NodeFacts) -> [NodeFinding] {
         "set \"mtu\": \(most) in \(file); ip link set \(name) mtu \(most); restart the pods"
       ))
   }
-  for port in facts.links where port.master == bridge.index && port.mtu > bridge.mtu {
-    found.append(
-      problem(
-        "CNI0121", port.name, "has MTU \(port.mtu), its bridge \(bridge.mtu)", "restart the pod behind it"))
+  let ports = facts.links.filter { $0.master == bridge.index }.map { (name: $0.name, mtu: $0.mtu) }
+  return found + portLengths(ports, bridge: bridge.mtu)
+}
+
+/// A bridge takes the MTU of its smallest port, so one that somebody made smaller makes all others larger than their bridge. Those are told
+/// that are fewer.
+func portLengths(_ ports: [(name: String, mtu: UInt32)], bridge: UInt32) -> [NodeFinding] {
+  let long = ports.filter { $0.mtu > bridge }
+  let short = ports.filter { $0.mtu == bridge }
+  guard let usual = long.map(\.mtu).max(), !short.isEmpty, short.count < long.count else {
+    return long.map {
+      problem("CNI0121", $0.name, "has MTU \($0.mtu), its bridge \(bridge)", "restart the pod behind it")
+    }
   }
-  return found
+  return short.map {
+    problem(
+      "CNI0121", $0.name, "has MTU \($0.mtu), and with it the bridge: \(long.count) other ports have more",
+      "ip link set dev \($0.name) mtu \(usual), or restart the pod behind it")
+  }
 }
 
 private func bridges(_ facts: NodeFacts) -> [NodeFinding] {

@@ -2,6 +2,7 @@
 
 import CSQLite
 import Diagnostics
+import Glibc
 
 /// What libsqlite3 answered when it was not success.
 struct SQLiteFailure: Error {
@@ -17,6 +18,7 @@ final class SQLiteConnection {
   private(set) var logPages = 0
 
   init(path: String, readOnly: Bool, creates: Bool = true) throws(SQLiteFailure) {
+    if !readOnly, creates { Self.keepPrivate(path) }
     var opened: OpaquePointer?
     let flags =
       (readOnly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | (creates ? SQLITE_OPEN_CREATE : 0))
@@ -33,6 +35,14 @@ final class SQLiteConnection {
   }
 
   deinit { sqlite3_close_v2(handle) }
+
+  /// Secrets stand in these files: they are their owner's alone, also those of an earlier version. The file is made before libsqlite3 does
+  /// it, which gives its log the same rights. One that exists is not opened for that: closing it would drop this process's locks.
+  private static func keepPrivate(_ path: String) {
+    let made = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+    if made >= 0 { close(made) }
+    for suffix in ["", "-wal", "-shm"] { chmod(path + suffix, 0o600) }
+  }
 
   /// From now on `logPages` is kept, and SQLite copies nothing from the log by itself.
   func countLogPages() {

@@ -66,7 +66,9 @@ extension CorefileReader {
       throw fail(
         directive, "this plugin of CoreDNS is not supported; remove the line, or keep CoreDNS for these names"
       )
-    default: throw fail(directive, "there is no plugin of this name")
+    default:
+      let meant = NearWord.nearest(to: directive.name, in: Corefile.read).map { "; did you mean \($0)?" }
+      throw fail(directive, "there is no plugin of this name\(meant ?? "")")
     }
   }
 

@@ -78,6 +78,14 @@ public struct Corefile: Sendable {
     return Array(Set(ours.flatMap(\.bind))).sorted()
   }
 
+  /// Plugins that are read, for whoever mistypes one.
+  static let read = [
+    "acl", "any", "autopath", "bind", "bufsize", "cache", "dns64", "dnstap", "errors", "file", "forward",
+    "health",
+    "hosts", "k8s_external", "kubernetes", "loadbalance", "log", "loop", "minimal", "nsid", "prometheus",
+    "ready",
+    "reload", "rewrite", "rrl", "template", "tls", "transfer", "view",
+  ]
   /// Plugins that ask for nothing we would do differently.
   static let accepted: Set<String> = ["cancel", "debug"]
   /// Plugins about the process of CoreDNS: they have no effect here, and that is said.

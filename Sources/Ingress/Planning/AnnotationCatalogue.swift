@@ -1,5 +1,7 @@
 // Every annotation of ingress-nginx that has a meaning here, those that need none, and what to use instead of the others.
 
+import Diagnostics
+
 enum AnnotationCatalogue {
   /// Read by `AnnotationPlan`, `CanaryPlan`, `TLSPlan`, `PassthroughPlan` or `RoutePlanner`.
   static let honoured: Set<String> = [
@@ -64,6 +66,7 @@ enum AnnotationCatalogue {
       return
         "annotation \(name) is never applied, as snippets can take over a proxy; use \(instead) (ING0003)"
     }
-    return "annotation \(name) is not supported and has no effect (ING0003)"
+    let meant = NearWord.nearest(to: name, in: honoured).map { "; did you mean \($0)?" } ?? ""
+    return "annotation \(name) is not supported and has no effect\(meant) (ING0003)"
   }
 }

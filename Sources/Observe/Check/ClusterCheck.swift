@@ -38,3 +38,8 @@ extension NodeStatus {
       })
   }
 }
+
+/// Whether what an event warned of is behind its object: a pod that found no node has one by now.
+public func isOver(_ reason: String, of kind: String, _ key: ObjectKey, in view: ClusterView) -> Bool {
+  reason == "FailedScheduling" && kind == "Pod" && view.pods[key]?.nodeName.isEmpty == false
+}

@@ -71,15 +71,17 @@ private func missingPort(_ service: Service, _ slices: [EndpointSlice]) -> Strin
   return "no container has the port that its port \(port.port) is sent to by name"
 }
 
-/// Containers need not declare their ports; where they do, another number is a reason to look.
 private func undeclaredPort(_ slices: [EndpointSlice], _ pods: [Pod]) -> String? {
   for port in slices.flatMap(\.ports) {
-    guard let number = port.port else { continue }
-    let declared = pods.map { $0.ports.filter { $0.transport == port.transport }.map(\.port) }
-    if declared.allSatisfy({ !$0.isEmpty && !$0.contains(number) }) {
-      let others = Set(declared.joined()).sorted().map(String.init).joined(separator: ", ")
-      return "sends to port \(number), and its containers declare \(others)"
-    }
+    if let number = port.port, let strange = undeclaredPort(number, port.transport, pods) { return strange }
   }
   return nil
+}
+
+/// Containers need not declare their ports; where all do, another number is a reason to look. Nil when there is none.
+func undeclaredPort(_ number: UInt16, _ transport: TransportProtocol, _ pods: [Pod]) -> String? {
+  let declared = pods.map { $0.ports.filter { $0.transport == transport }.map(\.port) }
+  guard !declared.isEmpty, declared.allSatisfy({ !$0.isEmpty && !$0.contains(number) }) else { return nil }
+  let others = Set(declared.joined()).sorted().map(String.init).joined(separator: ", ")
+  return "sends to port \(number), and its containers declare \(others)"
 }

@@ -30,11 +30,19 @@ public struct Explainer: Sendable {
   /// The node's own addresses.
   public var localAddresses: Set<IPAddress>
   public var names: @Sendable (String) -> NameAnswer
+  /// The cluster's domain, where pods' search lists end.
+  public var zone = "cluster.local"
+  /// A pod's `ndots`: names with fewer dots are looked for along its search list first.
+  static let dots = 5
   /// How an address of another node's pod is reached from this node: steps that name routes, neighbours and links, as planned and as
   /// they are in force. Empty when nothing is known.
   public var ways: @Sendable (Node, IPAddress) -> [Explanation.Step] = { _, _ in [] }
   /// Certificates that Ingresses and Gateways name; nil: they were not read.
   public var secrets: [ObjectKey: TLSSecret]?
+  /// Secrets with passwords and authorities that Ingresses name; nil: they were not read.
+  public var credentials: [ObjectKey: CredentialSecret]?
+  /// ConfigMaps with fields of answers that Ingresses name.
+  public var fields: [ObjectKey: [String: String]] = [:]
   /// Certificates of authorities that Gateways name.
   public var authorities: [ObjectKey: AuthorityBundle] = [:]
 
@@ -69,7 +77,9 @@ public struct Explainer: Sendable {
       guard let pod = view.pods[key] else {
         throw WeftError(
           "CLI0011", object: "pod \(key)", cause: "does not exist",
-          next: "look at: kubectl get pods -n \(key.namespace)", exit: .finding)
+          next:
+            "\(Spelling.pod(key, in: view).map { "did you mean \($0)? " } ?? "")look at: kubectl get pods -n \(key.namespace)",
+          exit: .finding)
       }
       guard let address = pod.addresses.first else {
         throw WeftError(

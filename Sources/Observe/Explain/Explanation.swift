@@ -21,7 +21,7 @@ public struct Explanation: Sendable, Hashable {
     public enum Mark: String, Sendable { case fine, note, fault }
     /// The step of what carries packets to another node.
     public static let way = "way"
-    /// `source`, `name`, `ingress`, `gateway`, `certificate`, `service`, `endpoints`, `policy`, `hairpin`, `way`, `kernel`, `live`.
+    /// `source`, `name`, `ingress`, `gateway`, `rule`, `certificate`, `service`, `endpoints`, `policy`, `hairpin`, `way`, `kernel`, `live`.
     public var step: String
     public var mark: Mark
     public var text: String

@@ -3,6 +3,7 @@
 import Addresses
 import ClusterObjects
 import ClusterView
+import Diagnostics
 import GatewayAPI
 import Glibc
 import Ingress
@@ -13,13 +14,17 @@ extension Walk {
   mutating func toWeb(_ web: WebTarget) {
     guard meetsNode(web) else { return }
     let plan = planRoutesExplained(
-      view: view, tls: explainer.secrets.map { TLSInput(secrets: $0) })
-    if let match = plan.table.match(host: web.host, path: web.path) {
-      return toIngress(web, plan, match)
-    }
+      view: view, tls: explainer.secrets.map { TLSInput(secrets: $0) },
+      credentials: explainer.credentials ?? [:],
+      headers: explainer.fields)
     let gateways = planGateways(
       view: view, settings: GatewaySettings(addresses: nodeAddresses.map(\.description)),
       input: GatewayInput(secrets: explainer.secrets ?? [:], authorities: explainer.authorities))
+    // A port that Ingresses do not usually have is a Gateway's, if one asks for it. Where Ingresses listen is not known here.
+    let isGateways = ![80, 443].contains(web.port) && gateways.listeners.contains { $0.port == web.port }
+    if !isGateways, let match = plan.table.match(host: web.host, path: web.path) {
+      return toIngress(web, plan, match)
+    }
     if let (listener, rule, passed) = find(web, gateways) { return toGateway(web, listener, rule, passed) }
     explanation.verdict = .reject
     if web.isTLS, explainer.secrets == nil {
@@ -28,8 +33,9 @@ extension Walk {
         hint: "use a kubeconfig that may: kubectl auth can-i get secrets -A")
     }
     for line in refusals(web, gateways) { add("gateway", .note, line) }
+    if tellUnserved(web, plan) || tellOtherPort(web, gateways) { return }
     let hosts = plan.table.hosts.map(\.name) + gateways.listeners.flatMap(\.hosts).map(\.name)
-    let meant = hosts.filter { $0 != web.host && Spelling.isNear($0, web.host) }.min()
+    let meant = NearWord.nearest(to: web.host, in: hosts)
     let isKnown = hosts.contains(web.host)
     add(
       "ingress", .fault,
@@ -79,7 +85,9 @@ extension Walk {
           + "\(path.isEmpty ? "/" : path) (\(rule.kind.words)) leads to Service \(backend.namespace)/\(backend.service) port \(backend.servicePort)",
         objects: ["Ingress \(ingress)"])
     }
-    for problem in plan.problems where problem.ingress == ingress {
+    // Of Secrets that were not read nothing is known.
+    for problem in plan.problems
+    where problem.ingress == ingress && (explainer.credentials != nil || problem.topic != .annotation) {
       add(
         "ingress", .note, problem.reason, objects: ["Ingress \(ingress)"],
         hint: "kubectl describe ingress -n \(ingress.namespace) \(ingress.name)")
@@ -89,6 +97,11 @@ extension Walk {
     } else if match.redirectsToHTTPS {
       add(
         "ingress", .note, "over plain HTTP it is answered with a redirect to https://\(web.host)\(web.path)")
+    }
+    if match.action >= 0 {
+      let action = plan.table.actions[match.action]
+      guard meetsAction(action, of: ingress, plan) else { return }
+      describeShares(action, plan)
     }
     let key = ObjectKey(backend.namespace, backend.service)
     let port =
@@ -157,7 +170,7 @@ extension Walk {
     return nil
   }
 
-  private static func takes(_ pattern: String, _ host: String) -> Bool {
+  static func takes(_ pattern: String, _ host: String) -> Bool {
     if pattern.isEmpty || pattern == host { return true }
     return pattern.hasPrefix("*.") && host.hasSuffix(pattern.dropFirst()) && host.count >= pattern.count
   }

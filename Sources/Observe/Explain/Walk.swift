@@ -27,6 +27,7 @@ struct Walk {
       add(
         "source", .fine, "pod \(pod) at \(source.address) on node \(node.isEmpty ? "(none)" : node)",
         objects: ["Pod \(pod)"])
+      if let known = view.pods[pod] { describeStop(known, "source") }
     } else {
       let isNode = explainer.localAddresses.contains(source.address)
       add("source", .fine, "\(source.address), \(isNode ? "this node itself" : "no pod of this cluster")")
@@ -44,37 +45,14 @@ struct Walk {
         try toPod(key, target)
       }
     case .address(let address): try toAddress(address, target)
-    case .dns(let name): try toName(name, target, depth: 0)
+    case .dns(let name): try toName(found(name), target, depth: 0)
     case .web(let web): toWeb(web)
     }
   }
 
   // MARK: - Names and addresses
 
-  private mutating func toName(_ name: String, _ target: ExplainTarget, depth: Int) throws(WeftError) {
-    switch explainer.names(name) {
-    case .addresses(let addresses):
-      add("name", .fine, "\(name) is \(addresses.map(\.description).joined(separator: ", "))")
-      guard let first = addresses.first else { return }
-      try toAddress(first, target)
-    case .alias(let other) where depth < 8:
-      add("name", .fine, "\(name) is another name for \(other)")
-      try toName(other, target, depth: depth + 1)
-    case .alias(let other): add("name", .fault, "\(name) leads to \(other) and in circles")
-    case .noData:
-      add(
-        "name", .fault, "\(name) exists but has no address",
-        hint: "ask for its other records: dig \(name) ANY")
-    case .doesNotExist:
-      let meant = Spelling.name(name, in: view).map { "did you mean \($0)? " } ?? ""
-      add(
-        "name", .fault, "\(name) does not exist in the cluster's zone",
-        hint: "\(meant)compare with: kubectl get services -A; names are SERVICE.NAMESPACE.svc.ZONE")
-    case .forwarded: add("name", .note, "\(name) is not the cluster's; it is asked of the upstream servers")
-    }
-  }
-
-  private mutating func toAddress(_ address: IPAddress, _ target: ExplainTarget) throws(WeftError) {
+  mutating func toAddress(_ address: IPAddress, _ target: ExplainTarget) throws(WeftError) {
     for service in view.services.values.sorted(by: { $0.key < $1.key })
     where service.clusterIPs.contains(address) || service.externalIPs.contains(address)
       || service.loadBalancerIPs.contains(address)
@@ -148,6 +126,17 @@ struct Walk {
       chosen.map { "\($0.target)\($0.pod.map { " (\($0.name))" } ?? "")" }.joined(separator: ", ")
         + (left > 0 ? "; \(left) more not used" : ""),
       objects: chosen.compactMap { $0.pod.map { "Pod \($0)" } })
+    let pods = chosen.compactMap { $0.pod.flatMap { view.pods[$0] } }
+    if let target = chosen.first?.target,
+      let strange = undeclaredPort(target.port, port.transport, pods)
+    {
+      add(
+        "endpoints", .note,
+        "CLI0134 \(service.key) \(strange): where nobody listens, connections are refused",
+        objects: ["Service \(service.key)"],
+        hint:
+          "compare targetPort: kubectl get service -n \(service.key.namespace) \(service.key.name) -o yaml")
+    }
     return chosen.map(\.target)
   }
 
@@ -228,7 +217,8 @@ struct Walk {
     guard let pod = view.pods[key] else {
       throw WeftError(
         "CLI0011", object: "pod \(key)", cause: "does not exist",
-        next: "look at: kubectl get pods -n \(key.namespace)",
+        next:
+          "\(Spelling.pod(key, in: view).map { "did you mean \($0)? " } ?? "")look at: kubectl get pods -n \(key.namespace)",
         exit: .finding)
     }
     guard let address = pod.addresses.first else {
@@ -240,6 +230,7 @@ struct Walk {
     let transport = target.transport ?? .tcp
     let port = try number(target, of: "pod \(key)", choices: pod.ports.filter { $0.transport == transport })
     add("pod", .fine, "\(key) is \(SocketEndpoint(address, port))", objects: ["Pod \(key)"])
+    describeStop(pod)
     finish([SocketEndpoint(address, port)], via: nil, transport)
   }
 
@@ -255,6 +246,17 @@ struct Walk {
     }
     throw WeftError(
       "CLI0012", object: object, cause: "the port is not clear", next: "add :PORT to the destination")
+  }
+
+  /// Whether its containers run: rules may let in what nobody answers.
+  mutating func describeStop(_ pod: Pod, _ step: String = "pod") {
+    guard pod.hasEnded || !pod.stoppedContainers.isEmpty else { return }
+    let why =
+      pod.hasEnded
+      ? "has ended (\(pod.phase))" : "does not run: \(pod.stoppedContainers.joined(separator: ", "))"
+    add(
+      step, .note, "\(pod.key) \(why)", objects: ["Pod \(pod.key)"],
+      hint: "see why: kubectl describe pod -n \(pod.key.namespace) \(pod.key.name)")
   }
 
   // MARK: - Policy and kernel

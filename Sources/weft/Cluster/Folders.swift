@@ -11,6 +11,21 @@ enum Folders {
     ] { try make(path, mode) }
   }
 
+  /// MiB that the objects and images of a new cluster take, and something over.
+  private static let roomMin: UInt64 = 32
+
+  /// A cluster that cannot write its first objects would end much later, and say something else. One that is there already is read, however
+  /// full its disk is.
+  static func checkRoom(_ folder: String) throws(WeftError) {
+    var disk = statvfs()
+    guard access("\(folder)/store.db", F_OK) != 0, statvfs(folder, &disk) == 0 else { return }
+    let free = (UInt64(disk.f_bavail) * UInt64(disk.f_frsize)) >> 20
+    guard free < roomMin else { return }
+    throw WeftError(
+      "CLI0140", object: folder, cause: "has \(free) MiB free, and a new cluster needs \(roomMin)",
+      next: "df -h \(folder); choose another folder with --data-dir")
+  }
+
   /// `mkdir -p`.
   private static func make(_ path: String, _ mode: mode_t) throws(WeftError) {
     var partial = ""

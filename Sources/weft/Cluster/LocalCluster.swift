@@ -41,6 +41,7 @@ actor LocalCluster {
     try Programs.check()
     hadPods = access("\(settings.runFolder)/containerd.sock", F_OK) == 0
     try Folders.make(settings)
+    try Folders.checkRoom(settings.dataFolder)
     let nodeAddresses = try machineAddresses()
     let server = try await ClusterServer.start(serverSettings(nodeAddresses))
     self.server = server

@@ -60,6 +60,13 @@ struct LocalNames: Sendable {
         "endpoint, tls, kubeconfig, apiserver_… and startup_timeout count for `weft dns` alone: a node has its own view",
         metadata: ["file": "\(settings.corefile ?? "")"])
     }
+    if !plan.unusedOnNode.isEmpty {
+      Logger(label: "dns").warning(
+        "no effect on a node: its metrics are at --metrics, its health at --healthz",
+        metadata: [
+          "file": "\(settings.corefile ?? "")", "plugins": "\(plan.unusedOnNode.joined(separator: ", "))",
+        ])
+    }
     for index in plan.encrypted.indices { plan.encrypted[index].endpoint.address = settings.dnsAddress }
     plan.encrypted = Array(Set(plan.encrypted)).sorted { $0.endpoint < $1.endpoint }
     plan.zone.nameServerAddresses = [settings.dnsAddress]

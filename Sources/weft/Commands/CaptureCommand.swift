@@ -25,7 +25,7 @@ struct CaptureCommand: AsyncParsableCommand {
 
   @Argument(help: "What to capture.") var target: String?
   @Argument(help: "Which packets of it.") var filter: [String] = []
-  @Option(name: .shortAndLong, help: "The namespace of names that do not say one.") var namespace = "default"
+  @OptionGroup var names: NamespaceOption
   @OptionGroup var cluster: KubeconfigOptions
   @Flag(help: "Ask every node that the target concerns, not this one alone.") var allNodes = false
   @Option(name: .shortAndLong, help: "Write pcapng to this file, - for standard output.") var write: String?
@@ -63,6 +63,7 @@ struct CaptureCommand: AsyncParsableCommand {
     }
     var question = CaptureQuestion(targets: target)
     // What cannot be read is said before anybody is asked.
+    let namespace = names.chosen(cluster)
     _ = try CaptureTarget.read(target, namespace: namespace)
     question.namespace = namespace
     question.snapLength = max(1, min(snaplen, PacketFilter.wholeFrame))

@@ -28,7 +28,9 @@ struct CheckCommand: AsyncParsableCommand {
 
   func run() async throws {
     logging.apply(quiet: true)
-    var report = CheckReport([MachineCheck.machine(dataDir ?? "/var/lib")])
+    var report = CheckReport([
+      MachineCheck.machine(dataDir ?? (pre ? nil : NodeNote.read()?.dataFolder) ?? "/var/lib")
+    ])
     var isReached = true
     if pre {
       report.categories.append(MachineCheck.ports())
@@ -45,7 +47,7 @@ struct CheckCommand: AsyncParsableCommand {
             view, try cluster.remote(), folder: dataDir ?? NodeNote.read()?.dataFolder))
         report.categories.append(podLinks(view))
         report.categories.append(await rules(view, path))
-        report.categories.append(try await Self.events(cluster.remote()))
+        report.categories.append(try await Self.events(cluster.remote(), view))
       } catch let error as WeftError {
         isReached = false
         report.categories.append(.init("cluster", [Self.failed("API server", error)]))
@@ -111,7 +113,7 @@ struct CheckCommand: AsyncParsableCommand {
   private static let eventSeconds: Int64 = 3600
 
   /// What parts of the cluster have warned of within the last hour; of an object and a reason the newest.
-  private static func events(_ api: RemoteClient) async throws -> CheckReport.Category {
+  private static func events(_ api: RemoteClient, _ view: ClusterView) async throws -> CheckReport.Category {
     var options = ListOptions()
     options.limit = eventsMax
     let list = try await api.list(.events, namespace: "", options: options)
@@ -127,6 +129,7 @@ struct CheckCommand: AsyncParsableCommand {
       let name = object["name"]?.string ?? ""
       let who = "\(object["kind"]?.string ?? "") \(namespace.isEmpty ? name : "\(namespace)/\(name)")"
       let reason = event["reason"]?.string ?? ""
+      if isOver(reason, of: object["kind"]?.string ?? "", ObjectKey(namespace, name), in: view) { continue }
       let text = (event["message"] ?? event["note"])?.string ?? ""
       let key = "\(who) \(reason)"
       guard stamp >= newest[key]?.time ?? 0 else { continue }

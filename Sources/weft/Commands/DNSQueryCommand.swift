@@ -7,6 +7,7 @@ import ClusterObjects
 import ClusterView
 import DNS
 import Diagnostics
+import Observe
 
 struct DNSQueryCommand: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -45,7 +46,21 @@ struct DNSQueryCommand: AsyncParsableCommand {
     let steps = try await search(api, settings.zone).steps(name, type, in: zone)
     Terminal.say(Terminal.table(steps.map(\.cells)))
     for record in steps.last?.result.records ?? [] { Terminal.say("\(record)") }
+    if steps.allSatisfy({ $0.result.records.isEmpty }), let meant = suggestion(view, settings.zone) {
+      Terminal.complain("did you mean \(meant)?")
+    }
     guard steps.last?.isLast == true else { throw Finding(status: .finding) }
+  }
+
+  /// The Service whose name was mistyped, seen from the pod's namespace; nil when the name is near none, or one's own.
+  private func suggestion(_ view: ClusterView, _ zone: DomainName) -> String? {
+    let labels = name.split(separator: ".").map(String.init)
+    guard let first = labels.first, labels.count <= 2 || labels[2] == "svc" else { return nil }
+    let parts = from?.split(separator: "/").map(String.init) ?? []
+    let own = parts.count == 2 ? parts[0] : cluster.namespace
+    let typed = ObjectKey(labels.count > 1 ? labels[1] : own, first)
+    guard view.services[typed] == nil, let meant = Spelling.service(typed, in: view) else { return nil }
+    return "\(meant.name).\(meant.namespace).svc.\("\(zone)".dropLast())"
   }
 
   /// How the pod's resolver looks for names, by its dnsPolicy and dnsConfig. The node's own list, which is tried last, is not known here.

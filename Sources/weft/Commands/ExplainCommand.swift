@@ -69,9 +69,9 @@ struct ExplainCommand: AsyncParsableCommand {
     var explainer = Explainer(
       view: view, nodeName: nodeName ?? view.nodes.keys.sorted().first ?? "", observed: nil
     ) { ZoneNames.answer(zone, $0) }
-    let secrets = objects.filter { $0.kind == "Secret" }.map { ($0.key, TLSSecret(secret: $0)) }
-    explainer.secrets = Dictionary(secrets) { _, last in last }
-    return try explainer.explain(from: source, to: destination, namespace: cluster.namespace)
+    explainer.takeReferences(objects)
+    return try explainer.explain(
+      from: source, to: destination, namespace: cluster.names.chosen(nil))
   }
 
   private func explainCluster() async throws -> Explanation {
@@ -90,10 +90,7 @@ struct ExplainCommand: AsyncParsableCommand {
     var explainer = Explainer(view: view, nodeName: node, observed: nil) { ZoneNames.answer(zone, $0) }
     explainer.localAddresses = Set((try? NodeAddress.all(besides: "")) ?? [])
     if isRequest {
-      let wanted = planGatewayReferences(view: view, settings: GatewaySettings(addresses: [])).secrets
-      // Without the right to read them the rest is still to be told.
-      explainer.secrets = try? await ServedCertificates.read(
-        planSecretReferences(view: view).union(wanted), api)
+      await explainer.readReferences(api)
     }
     if !noKernel, cluster.manifests == nil { explainer.readKernel() }
     var explanation = try explainer.explain(from: source, to: destination, namespace: cluster.namespace)

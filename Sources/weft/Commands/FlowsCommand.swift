@@ -51,7 +51,7 @@ struct FlowsCommand: AsyncParsableCommand {
     if let input {
       try read(input, take)
     } else {
-      var question = try filter.question()
+      var question = try filter.question(cluster)
       question.follows = follow
       question.limit = limit ?? (follow && filter.since == nil ? 20 : nil)
       func answered(_ answer: FlowAnswer) -> Bool {
@@ -79,7 +79,7 @@ struct FlowsCommand: AsyncParsableCommand {
   }
 
   private func read(_ path: String, _ take: @escaping (Flow) -> Bool) throws(WeftError) {
-    let wanted = try filter.question().filter()
+    let wanted = try filter.question(cluster).filter()
     let input = try InputFile(path)
     var newest: [Flow] = []
     var others = 0
@@ -106,17 +106,17 @@ struct FlowFilterOptions: ParsableArguments {
   @Option(help: "The Service that was asked for: NAMESPACE/NAME.") var service: String?
   @Option(help: "The port of the destination or of the Service.") var port: String?
   @Option(help: "Not older: 90s, 5m, 2h, 1d, or a time of RFC 3339.") var since: String?
-  @Option(name: .shortAndLong, help: "The namespace of names that do not say one.") var namespace = "default"
+  @OptionGroup var names: NamespaceOption
 
-  /// Throws `FLW0002` for a word that cannot be read.
-  func question() throws(WeftError) -> FlowQuestion {
+  /// Names without a namespace are those of the context of `server`. Throws `FLW0002` for a word that cannot be read.
+  func question(_ server: KubeconfigOptions) throws(WeftError) -> FlowQuestion {
     var question = FlowQuestion()
     question.from = from
     question.to = to
     question.verdict = verdict
     question.service = service
     question.port = port
-    question.namespace = namespace
+    question.namespace = names.chosen(server)
     if let since { question.since = try Self.moment(since) }
     _ = try question.filter()
     return question

@@ -122,9 +122,16 @@ struct Up: AsyncParsableCommand {
     settings.https = settings.http == nil ? nil : try optional(https, "--https")
     settings.ingress = try ingress.settings()
     settings.network = network
+    // A mistake in it is told before anything is made.
+    if let corefile { _ = try CorefilePlan.read(corefile) }
     settings.corefile = corefile
     settings.flows = try flows.settings()
     return settings
+  }
+
+  /// The port of what was meant as one alone: `80` or `:80`.
+  private static func port(meant text: String) -> UInt16? {
+    UInt16(text.hasPrefix(":") ? text.dropFirst() : text[...]).flatMap { $0 > 0 ? $0 : nil }
   }
 
   private func optional(_ text: String, _ flag: String) throws(WeftError) -> SocketEndpoint? {
@@ -135,7 +142,7 @@ struct Up: AsyncParsableCommand {
     guard let endpoint = SocketEndpoint(text) else {
       throw WeftError(
         "CLI0004", object: "\(flag) \(text)", cause: "is no address and port",
-        next: "write it as 0.0.0.0:6443")
+        next: "write it as 0.0.0.0:\(Self.port(meant: text) ?? 6443)")
     }
     return endpoint
   }

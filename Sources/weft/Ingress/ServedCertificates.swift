@@ -43,10 +43,17 @@ enum ServedCertificates {
 
   /// Those of them that exist.
   static func read(_ keys: Set<ObjectKey>, _ api: any ClusterAPI) async throws -> [ObjectKey: TLSSecret] {
-    var found: [ObjectKey: TLSSecret] = [:]
+    try await read(keys, of: .secrets, api, TLSSecret.init(secret:))
+  }
+
+  /// Those of them that exist, as what `make` makes of each.
+  static func read<Value>(
+    _ keys: Set<ObjectKey>, of resource: GroupVersionResource, _ api: any ClusterAPI, _ make: (JSON) -> Value
+  ) async throws -> [ObjectKey: Value] {
+    var found: [ObjectKey: Value] = [:]
     for key in keys.sorted().prefix(secretsMax) {
       do {
-        found[key] = TLSSecret(secret: try await api.get(.secrets, namespace: key.namespace, name: key.name))
+        found[key] = make(try await api.get(resource, namespace: key.namespace, name: key.name))
       } catch let refusal as APIStatusError where refusal.isNotFound {
         continue
       }

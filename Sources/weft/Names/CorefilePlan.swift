@@ -29,6 +29,12 @@ struct DNSPlan: Sendable {
   var text = ""
   var files: [String] = []
 
+  /// Plugins of this file that a node has no use for: it has pages of its own.
+  var unusedOnNode: [String] {
+    let asked = [("prometheus", metrics != nil), ("health", health != nil), ("ready", ready != nil)]
+    return asked.filter(\.1).map(\.0)
+  }
+
   /// How the files look from outside: it changes when one of them does. Costs a look at each.
   var signature: String {
     files.map { path in

@@ -12,7 +12,7 @@ import Glibc
 struct KubeconfigOptions: ParsableArguments {
   @Option(
     help:
-      "The kubeconfig of the cluster. Default: $KUBECONFIG, the pod's service account, or that of `weft up` here."
+      "The kubeconfig of the cluster. Default: $KUBECONFIG, the pod's service account, that of `weft up` here, or ~/.kube/config."
   )
   var kubeconfig: String?
   @Option(help: "The kubeconfig's context.") var context: String?
@@ -25,26 +25,53 @@ struct KubeconfigOptions: ParsableArguments {
     if kubeconfig == nil, context == nil, getenv("KUBECONFIG") == nil, Kubeconfig.isInCluster {
       return try .inCluster()
     }
-    return try Kubeconfig(path: path(), context: context)
+    return try Kubeconfig(paths: paths(), context: context)
   }
 
-  /// The kubeconfig: the flag's, the environment's, or that of `weft up`. Throws `CLI0020` when there is none.
-  func path() throws(WeftError) -> String {
-    if let kubeconfig { return kubeconfig }
-    if let variable = getenv("KUBECONFIG").map({ String(cString: $0) }), !variable.isEmpty { return variable }
-    let own = "/var/lib/weft/admin.kubeconfig"
-    if access(own, R_OK) == 0 { return own }
+  /// The kubeconfigs: the flag's, the environment's, that of `weft up`, or the user's. Throws `CLI0020` when there is none.
+  private func paths() throws(WeftError) -> [String] {
+    if let kubeconfig { return [kubeconfig] }
+    let variable = getenv("KUBECONFIG").map { String(cString: $0) } ?? ""
+    let named = variable.split(separator: ":").map(String.init)
+    if !named.isEmpty { return named }
+    let home = getenv("HOME").map { String(cString: $0) } ?? "/root"
+    for own in ["/var/lib/weft/admin.kubeconfig", "\(home)/.kube/config"] where access(own, R_OK) == 0 {
+      return [own]
+    }
     throw WeftError(
       "CLI0020", object: "kubeconfig",
-      cause: "none is given, and no `weft up` runs with the default data directory",
+      cause:
+        "none is given, no `weft up` runs with the default data directory, and ~/.kube/config is not there",
       next: "add --kubeconfig FILE or --manifests FOLDER")
+  }
+
+  /// The first of them that is there: of `weft up` it stands in the data directory. Throws `CLI0020` when there is none.
+  func path() throws(WeftError) -> String {
+    let all = try paths()
+    return all.first { access($0, R_OK) == 0 } ?? all[0]
+  }
+}
+
+/// `-n`, as kubectl has it.
+struct NamespaceOption: ParsableArguments {
+  @Option(
+    name: [.customShort("n"), .customLong("namespace")],
+    help: "The namespace of names that do not say one. Default: that of the kubeconfig's context.")
+  var given: String?
+
+  /// The flag's, that of the context, or `default`. Without a server the context is not asked.
+  func chosen(_ server: KubeconfigOptions?) -> String {
+    given ?? server.flatMap { try? $0.configuration().namespace } ?? "default"
   }
 }
 
 struct ClusterOptions: ParsableArguments {
   @OptionGroup var server: KubeconfigOptions
   @Option(help: "A folder of YAML or JSON manifests, instead of a cluster.") var manifests: String?
-  @Option(name: .shortAndLong, help: "The namespace of names that do not say one.") var namespace = "default"
+  @OptionGroup var names: NamespaceOption
+
+  /// The namespace of names that do not say one. Manifests have no context.
+  var namespace: String { names.chosen(manifests == nil ? server : nil) }
 
   /// The API, remote or made of manifests.
   func api() async throws -> any ClusterAPI {

@@ -98,7 +98,10 @@ private let kubeadm = """
   #expect(corefile.warnings == [], "every option does what it says")
 }
 
-@Test(arguments: [("frobnicate", "there is no plugin"), ("etcd", "not supported")])
+@Test(arguments: [
+  ("frobnicate", "there is no plugin of this name"), ("etcd", "not supported"),
+  ("kubernets", "did you mean kubernetes?"), ("forwrad", "did you mean forward?"),
+])
 func `a plugin that is not here is an error with its line`(_ name: String, _ cause: String) {
   let error = #expect(throws: WeftError.self) { try Corefile.read(".:1053 {\n  errors\n  \(name)\n}") }
   #expect(error?.object == "Corefile:3")

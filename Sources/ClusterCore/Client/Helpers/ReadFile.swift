@@ -7,7 +7,9 @@ import Glibc
 func readFile(_ path: String, code: ErrorCode, bytesMax: Int = 64 << 20) throws(WeftError) -> [UInt8] {
   let descriptor = open(path, O_RDONLY | O_CLOEXEC)
   guard descriptor >= 0 else {
-    throw WeftError(code, object: path, cause: String(cString: strerror(errno)), next: "check the path")
+    let next =
+      errno == EACCES ? "run as a user who may read it (sudo), or name another file" : "check the path"
+    throw WeftError(code, object: path, cause: String(cString: strerror(errno)), next: next)
   }
   defer { close(descriptor) }
   var bytes: [UInt8] = []

@@ -2,6 +2,7 @@
 
 import ClusterObjects
 import Diagnostics
+import Glibc
 
 /// One context of a kubeconfig, resolved: server, CA, client certificate or token. Exec credential plugins
 /// are not run.
@@ -30,58 +31,52 @@ public struct Kubeconfig: Sendable {
 
   /// Reads the context named, or the current one. Relative file names in it are taken from its folder.
   public init(path: String, context: String? = nil) throws(WeftError) {
-    let bytes = try readFile(path, code: "CLI0100", bytesMax: 4 << 20)
-    let folder = path.contains("/") ? String(path[..<(path.lastIndex(of: "/") ?? path.startIndex)]) : "."
-    let tree: JSON
-    do throws(YAMLError) {
-      tree = try YAML.parse(String(decoding: bytes, as: UTF8.self))
-    } catch {
-      throw WeftError(
-        "CLI0101", object: error.line > 0 ? "\(path):\(error.line)" : path, cause: error.reason,
-        next: "correct the kubeconfig")
-    }
-    self = try Self.build(tree, context: context, path: path, folder: folder)
+    self = try Self.build([KubeconfigFile(path)], context: context)
   }
 
-  private static func build(_ tree: JSON, context: String?, path: String, folder: String) throws(WeftError)
-    -> Kubeconfig
-  {
-    func entry(_ list: String, _ kind: String, _ name: String) throws(WeftError) -> JSON {
-      if let found = tree[list]?.elements.first(where: { $0["name"]?.string == name })?[kind] { return found }
-      let known = (tree[list]?.elements ?? []).compactMap { $0["name"]?.string }.joined(separator: ", ")
+  /// Several files as kubectl reads `KUBECONFIG`: the first that says something counts, those that do not exist are passed over.
+  /// Throws `CLI0100` when none exists.
+  public init(paths: [String], context: String? = nil) throws(WeftError) {
+    let there = paths.filter { access($0, F_OK) == 0 }
+    var files: [KubeconfigFile] = []
+    for path in there.isEmpty ? Array(paths.prefix(1)) : there { files.append(try KubeconfigFile(path)) }
+    self = try Self.build(files, context: context)
+  }
+
+  private static func build(_ files: [KubeconfigFile], context: String?) throws(WeftError) -> Kubeconfig {
+    let path = files.map(\.path).joined(separator: ":")
+    func entry(_ list: String, _ kind: String, _ name: String) throws(WeftError) -> (JSON, KubeconfigFile) {
+      for file in files {
+        if let found = file.entries(list).first(where: { $0["name"]?.string == name })?[kind] {
+          return (found, file)
+        }
+      }
+      let known = files.flatMap { $0.entries(list) }.compactMap { $0["name"]?.string }.joined(separator: ", ")
       throw WeftError(
         "CLI0102", object: path,
         cause: "no \(kind) named \"\(name)\"; there are: \(known.isEmpty ? "none" : known)",
         next: "choose one with --context")
     }
-    let name = context ?? tree["current-context"]?.string ?? ""
-    let chosen = try entry("contexts", "context", name)
-    let cluster = try entry("clusters", "cluster", chosen["cluster"]?.string ?? "")
+    let current = files.lazy.compactMap { $0.tree["current-context"]?.string }.first { !$0.isEmpty }
+    let (chosen, _) = try entry("contexts", "context", context ?? current ?? "")
+    let (cluster, clusterFile) = try entry("clusters", "cluster", chosen["cluster"]?.string ?? "")
     guard let server = cluster["server"]?.string else {
       throw WeftError(
-        "CLI0102", object: path, cause: "the cluster names no server", next: "add `server:` to it")
+        "CLI0102", object: clusterFile.path, cause: "the cluster names no server", next: "add `server:` to it"
+      )
     }
-    func bytes(_ source: JSON, _ field: String) throws(WeftError) -> [UInt8]? {
-      if let text = source["\(field)-data"]?.string {
-        guard let decoded = Base64.decode(text.filter { !$0.isWhitespace }) else {
-          throw WeftError("CLI0101", object: path, cause: "\(field)-data is not base64", next: "correct it")
-        }
-        return decoded
-      }
-      guard let file = source[field]?.string, !file.isEmpty else { return nil }
-      return try readFile(file.hasPrefix("/") ? file : "\(folder)/\(file)", code: "CLI0100")
-    }
-    var config = Kubeconfig(server: server, namespace: chosen["namespace"]?.string ?? "default")
-    config.certificateAuthority = try bytes(cluster, "certificate-authority")
+    var config = Kubeconfig(
+      server: server, namespace: chosen["namespace"]?.string.flatMap { $0.isEmpty ? nil : $0 } ?? "default")
+    config.certificateAuthority = try clusterFile.bytes(cluster, "certificate-authority")
     config.tlsServerName = cluster["tls-server-name"]?.string
     config.skipsVerification = cluster["insecure-skip-tls-verify"]?.bool ?? false
     guard let userName = chosen["user"]?.string, !userName.isEmpty else { return config }
-    let user = try entry("users", "user", userName)
-    config.clientCertificate = try bytes(user, "client-certificate")
-    config.clientKey = try bytes(user, "client-key")
+    let (user, userFile) = try entry("users", "user", userName)
+    config.clientCertificate = try userFile.bytes(user, "client-certificate")
+    config.clientKey = try userFile.bytes(user, "client-key")
     config.token = user["token"]?.string
     if config.token == nil, let file = user["tokenFile"]?.string, !file.isEmpty {
-      let path = file.hasPrefix("/") ? file : "\(folder)/\(file)"
+      let path = userFile.absolute(file)
       config.tokenFile = path
       config.token = try TokenFile.read(path)
     }
@@ -89,10 +84,49 @@ public struct Kubeconfig: Sendable {
     config.password = user["password"]?.string
     if user["exec"] != nil, config.token == nil, config.clientCertificate == nil {
       throw WeftError(
-        "CLI0103", object: path,
+        "CLI0103", object: userFile.path,
         cause: "user \"\(userName)\" gets credentials from a program, which is not supported",
         next: "use a context with a token or a client certificate")
     }
     return config
+  }
+}
+
+/// One file of a kubeconfig, as a tree.
+private struct KubeconfigFile {
+  let path: String
+  let tree: JSON
+
+  init(_ path: String) throws(WeftError) {
+    self.path = path
+    let bytes = try readFile(path, code: "CLI0100", bytesMax: 4 << 20)
+    do throws(YAMLError) {
+      tree = try YAML.parse(String(decoding: bytes, as: UTF8.self))
+    } catch {
+      throw WeftError(
+        "CLI0101", object: error.line > 0 ? "\(path):\(error.line)" : path, cause: error.reason,
+        next: "correct the kubeconfig")
+    }
+  }
+
+  func entries(_ list: String) -> [JSON] { tree[list]?.elements ?? [] }
+
+  /// A name of a file, which stands relative to this one's folder.
+  func absolute(_ file: String) -> String {
+    if file.hasPrefix("/") { return file }
+    let folder = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
+    return "\(folder)/\(file)"
+  }
+
+  /// What a field says, in place (`-data`) or by the name of a file.
+  func bytes(_ source: JSON, _ field: String) throws(WeftError) -> [UInt8]? {
+    if let text = source["\(field)-data"]?.string {
+      guard let decoded = Base64.decode(text.filter { !$0.isWhitespace }) else {
+        throw WeftError("CLI0101", object: path, cause: "\(field)-data is not base64", next: "correct it")
+      }
+      return decoded
+    }
+    guard let file = source[field]?.string, !file.isEmpty else { return nil }
+    return try readFile(absolute(file), code: "CLI0100")
   }
 }

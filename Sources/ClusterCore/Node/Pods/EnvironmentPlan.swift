@@ -103,7 +103,19 @@ func readResource(_ container: JSON, _ reference: JSON, capacity: [String: Int64
 }
 
 /// A reference that has nothing behind it: the container waits, and says for what.
-struct MissingReference: Error { var message: String }
+struct MissingReference: Error {
+  var message: String
+  /// The volume that cannot be made without it.
+  var volume: String?
+
+  init(message: String) { self.message = message }
+
+  /// As kubelet's event has it.
+  var mountWords: String {
+    if message.hasPrefix("MountVolume.") { return message }
+    return "MountVolume.SetUp failed\(volume.map { " for volume \"\($0)\" " } ?? ""): \(message)"
+  }
+}
 
 /// The variables of a container, in order, later ones winning. `data` gives what a `configMap` or a
 /// `secret` of this name holds.

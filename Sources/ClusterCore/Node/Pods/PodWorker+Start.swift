@@ -127,6 +127,10 @@ extension PodWorker {
     let config: CRI.ContainerConfig
     do {
       config = try await containerConfig(container, spec, attempt, observed)
+    } catch let missing as MissingReference where missing.volume != nil {
+      // The event is told already; a pod without its volumes is still being made.
+      refuse(name, Waiting(reason: "ContainerCreating", message: missing.mountWords), after: 5)
+      return
     } catch let missing as MissingReference {
       event(true, "Failed", "Error: \(missing.message)", container: name)
       refuse(name, Waiting(reason: "CreateContainerConfigError", message: missing.message), after: 5)
@@ -260,7 +264,7 @@ extension PodWorker {
       places = try volumes.prepare(pod, data: data)
       noteVersions(data)
     } catch let missing as MissingReference {
-      event(true, "FailedMount", "MountVolume.SetUp failed: \(missing.message)")
+      event(true, "FailedMount", missing.mountWords)
       throw missing
     }
     let serviceLinks = pod.at("spec", "enableServiceLinks")?.bool ?? true

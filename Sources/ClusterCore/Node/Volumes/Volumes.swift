@@ -24,17 +24,22 @@ struct Volumes {
     let ownership = VolumeOwnership(pod)
     for volume in pod.at("spec", "volumes")?.elements ?? [] {
       guard let name = volume["name"]?.string, isSafeRelativePath(name) else { continue }
-      if let empty = volume["emptyDir"] {
-        places[name] = try emptyDirectory(name, empty, group: group)
-      } else if let host = volume["hostPath"] {
-        places[name] = try hostPath(host)
-      } else if let claimed = data.claimed[name] {
-        places[name] = try claimedVolume(name, claimed, ownership)
-      } else if let files = try planVolumeFiles(volume, pod: pod, data: data, capacity: capacity) {
-        places[name] = try objectVolume(name, files, group: group)
-      } else {
-        let kind = volume.object?.keys.first { $0 != "name" } ?? "unknown"
-        throw MissingReference(message: "volume \"\(name)\" is of a kind this node does not offer: \(kind)")
+      do {
+        if let empty = volume["emptyDir"] {
+          places[name] = try emptyDirectory(name, empty, group: group)
+        } else if let host = volume["hostPath"] {
+          places[name] = try hostPath(host)
+        } else if let claimed = data.claimed[name] {
+          places[name] = try claimedVolume(name, claimed, ownership)
+        } else if let files = try planVolumeFiles(volume, pod: pod, data: data, capacity: capacity) {
+          places[name] = try objectVolume(name, files, group: group)
+        } else {
+          let kind = volume.object?.keys.first { $0 != "name" } ?? "unknown"
+          throw MissingReference(message: "it is of a kind this node does not offer: \(kind)")
+        }
+      } catch var missing as MissingReference {
+        missing.volume = name
+        throw missing
       }
     }
     return places
@@ -51,7 +56,9 @@ struct Volumes {
         if let files = try planVolumeFiles(volume, pod: pod, data: data, capacity: capacity) {
           _ = try objectVolume(name, files, group: group)
         }
-      } catch { failures.append("MountVolume.SetUp failed for volume \"\(name)\": \(runtimeMessage(error))") }
+      } catch {
+        failures.append("MountVolume.SetUp failed for volume \"\(name)\" : \(runtimeMessage(error))")
+      }
     }
     return failures
   }
