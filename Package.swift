@@ -48,7 +48,7 @@ let products: [String: (package: String, url: String, from: Version)] = [
   "SwiftProtobuf": ("swift-protobuf", "https://github.com/apple/swift-protobuf", "1.39.0"),
 ]
 
-var modules: [Module] = [
+let house: [Module] = [
   // C, each header family once. glibc headers before kernel headers (see Sources/CLinux/README.md).
   Module(name: "CLinux", path: "Sources/CLinux", kind: .cShim, tests: false),
   Module(
@@ -298,7 +298,7 @@ let fuzzers: [Module] = [
     on: ["FuzzDriver", "Ingress", "Reactor", "Addresses", "Diagnostics"], tests: false),
 ]
 let isFuzzing = Context.environment["WEFT_FUZZ"] != nil
-if isFuzzing { modules += fuzzers }
+let modules = house + (isFuzzing ? fuzzers : [])
 
 // MARK: - From the table to the package
 
