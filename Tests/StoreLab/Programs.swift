@@ -46,9 +46,30 @@ public final class Program: @unchecked Sendable {
     while waitpid(shell, &status, 0) < 0, errno == EINTR {}
   }
 
-  /// Sends a signal to the program itself; nothing once it was stopped.
+  /// Sends a signal to the program itself; nothing once it was stopped. After SIGSTOP every thread stands: a thread that waits for
+  /// the disk takes the signal late, and until then the others go on.
   public func signal(_ number: Int32) {
-    if pipeEnd >= 0 { kill(pid, number) }
+    guard pipeEnd >= 0 else { return }
+    kill(pid, number)
+    guard number == SIGSTOP else { return }
+    for _ in 0..<10_000 where !stands { usleep(1000) }
+  }
+
+  /// Whether no thread of it runs or will run (proc(5): state T).
+  private var stands: Bool {
+    guard let folder = opendir("/proc/\(pid)/task") else { return true }
+    defer { closedir(folder) }
+    while let entry = readdir(folder) {
+      let name = withUnsafePointer(to: &entry.pointee.d_name) {
+        $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+      }
+      guard name.first != ".", let line = try? Self.contents(of: "/proc/\(pid)/task/\(name)/stat"),
+        let end = line.lastIndex(of: ")")
+      else { continue }
+      // PID (NAME) STATE
+      guard line[end...].dropFirst(2).first == "T" else { return false }
+    }
+    return true
   }
 
   deinit { stop() }
