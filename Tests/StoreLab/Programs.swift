@@ -52,7 +52,10 @@ public final class Program: @unchecked Sendable {
     guard pipeEnd >= 0 else { return }
     kill(pid, number)
     guard number == SIGSTOP else { return }
-    for _ in 0..<10_000 where !stands { usleep(1000) }
+    for _ in 0..<10_000 {
+      if stands { return }
+      usleep(1000)
+    }
   }
 
   /// Whether no thread of it runs or will run (proc(5): state T).
